@@ -1,0 +1,108 @@
+"""System checks: what is wrong with the settings is said at start, with an id, the value and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.urls import NoReverseMatch, reverse
+
+from nateq_webhooks import conf
+from nateq_webhooks.models import Secret, Webhook
+
+_PREFIX = "nateq_webhooks"
+_LARGE_FOR_MYSQL = 4 * 1024 * 1024
+
+
+@checks.register("nateq_webhooks")
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report every unknown key, wrong type and illegal value of `NATEQ_WEBHOOKS`, and a site without time zones."""
+    found: list[checks.CheckMessage] = [
+        checks.Error(problem.message, hint=problem.hint, id=f"{_PREFIX}.{problem.id}") for problem in conf.problems()
+    ]
+    if not conf.uses_time_zones():
+        found.append(
+            checks.Error(
+                "USE_TZ is False, but a delivery's times are aware.", hint="Set USE_TZ = True.", id=f"{_PREFIX}.E005"
+            )
+        )
+    return found
+
+
+@checks.register("nateq_webhooks")
+def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report that the door has no URL."""
+    try:
+        reverse("nateq_webhooks:receive", args=["00000000-0000-0000-0000-000000000000"])
+    except NoReverseMatch:
+        return [
+            checks.Error(
+                "No URL leads to nateq_webhooks, so nothing can be received.",
+                hint='Add path("nateq/", include("nateq_webhooks.urls")) to the urlpatterns of your ROOT_URLCONF.',
+                id=f"{_PREFIX}.E006",
+            )
+        ]
+    return []
+
+
+@checks.register("nateq_webhooks", deploy=True)
+def check_public_url(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report, for a deployment, a public URL that Nateq can't or shouldn't use."""
+    if list(conf.problems()) or conf.is_https_url(conf.settings().public_url):
+        return []
+    return [
+        checks.Warning(
+            f'NATEQ_WEBHOOKS["PUBLIC_URL"] is {conf.settings().public_url!r}, no https address.',
+            hint="Set it to this site's address as Nateq reaches it, such as 'https://shop.example'.",
+            id=f"{_PREFIX}.W001",
+        )
+    ]
+
+
+@checks.register("nateq_webhooks")
+def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Propose, by the settings alone, what the database of the deliveries needs under load."""
+    connection = connections[router.db_for_write(Webhook) or DEFAULT_DB_ALIAS]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+        return [
+            checks.Warning(
+                'SQLite answers "database is locked" when two requests write at once with these OPTIONS.',
+                hint=(
+                    'Use OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                    '"init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;"}.'
+                ),
+                id=f"{_PREFIX}.W002",
+            )
+        ]
+    if connection.vendor == "mysql" and not list(conf.problems()) and conf.settings().max_body_bytes > _LARGE_FOR_MYSQL:
+        return [
+            checks.Warning(
+                f'NATEQ_WEBHOOKS["MAX_BODY_BYTES"] is {conf.settings().max_body_bytes}; escaped, such a body may not '
+                "fit into the database's max_allowed_packet (16 MiB by default), and is then never stored.",
+                hint=f"Stay at {_LARGE_FOR_MYSQL} bytes or raise max_allowed_packet to four times the setting.",
+                id=f"{_PREFIX}.W003",
+            )
+        ]
+    return []
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report webhooks whose secret is empty: each of their deliveries is refused. Silent while tables are missing."""
+    alias = router.db_for_write(Webhook)
+    if alias not in (databases or ()):
+        return []
+    try:
+        empty = list(Webhook.objects.using(alias).filter(secret="").values_list("name", flat=True)[:20])
+        older = list(Secret.objects.using(alias).filter(secret="").values_list("webhook__name", flat=True)[:20])
+    except DatabaseError:
+        return []
+    return [
+        checks.Warning(
+            f'A signing secret of webhook "{name}" is empty; it verifies nothing.',
+            hint=f"Enter the one that Nateq shows, under Webhooks > {name}.",
+            id=f"{_PREFIX}.W004",
+        )
+        for name in dict.fromkeys([*empty, *older])
+    ]

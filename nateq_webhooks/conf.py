@@ -1,0 +1,185 @@
+"""The settings: one dict `NATEQ_WEBHOOKS` in Django's settings, read here and nowhere else.
+
+`settings()` gives the frozen object; it is rebuilt when a test overrides the dict. `problems()` is what the system
+checks show, so that a typo is found at start and not in the night.
+"""
+
+import difflib
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SecretEncoding
+
+SETTING = "NATEQ_WEBHOOKS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting with its default. In the dict `NATEQ_WEBHOOKS` the names are upper case."""
+
+    public_url: str = ""
+    "This site's own address as Nateq reaches it, `https://shop.example`; the full URL of a webhook is built from it."
+
+    signature_header: str = DEFAULT_HEADER
+    "The header that carries the signature; a webhook may name another one."
+
+    secret_encoding: SecretEncoding = "utf-8"
+    '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
+
+    max_body_bytes: int = 1024 * 1024
+    "A larger body is refused with 413 before it is read (bytes)."
+
+    trusted_proxies: int = 0
+    "How many proxies of yours stand before Django: with 0 the peer's address is kept and X-Forwarded-For ignored."
+
+    dispatch: str = "inline"
+    "Where receivers run: in the request, after the delivery is stored."
+
+    run_lease: timedelta = timedelta(minutes=5)
+    "A run not finished after this long is taken for dead and starts again."
+
+    retry_base: timedelta = timedelta(seconds=30)
+    "How long to wait before the second try of a failed run; doubled for each further one."
+
+    max_tries: int = 10
+    "How often a run is tried before it is given up."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the settings dict: the id of its check, what, and what to do."""
+
+    id: str
+    message: str
+    hint: str
+
+
+def meta_key(header: str) -> str:
+    """Return the name under which `request.META` has a header: `HTTP_X_NATEQ_SIGNATURE`."""
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the settings in force. Raises `ImproperlyConfigured` naming the first problem."""
+    raw = _raw()
+    for problem in problems(raw):
+        raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+    return Settings(**{key.lower(): value for key, value in raw.items()})
+
+
+def problems(raw: object = None) -> Iterator[Problem]:
+    """Yield what is wrong with the dict (the one in force by default)."""
+    raw = _raw() if raw is None else raw
+    if not isinstance(raw, Mapping):
+        yield Problem("E001", f"{SETTING} is a {type(raw).__name__}, not a dict.", f"Write {SETTING} = {{...}}.")
+        return
+    known = {field.name.upper() for field in fields(Settings)}
+    for key, value in raw.items():
+        if key in known:
+            yield from _value_problems(key, value)
+        else:
+            close = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.5)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known settings: {', '.join(sorted(known))}."
+            yield Problem("E002", f"{SETTING} has no setting {key!r}.", hint)
+
+
+def is_https_url(url: str) -> bool:
+    """Say whether `url` is an absolute https address."""
+    return urlsplit(url).scheme == "https"
+
+
+def uses_time_zones() -> bool:
+    """Say whether the site stores aware times (`USE_TZ`)."""
+    return bool(django_settings.USE_TZ)
+
+
+def _raw() -> Any:
+    return getattr(django_settings, SETTING, {})
+
+
+def _value_problems(key: str, value: object) -> Iterator[Problem]:
+    """Yield what is wrong with one value: first its type, then what it says."""
+    default = getattr(Settings, key.lower())
+    wanted = type(default)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        message = f"{SETTING}[{key!r}] is a {type(value).__name__}, not a {wanted.__name__}."
+        yield Problem("E003", message, f"The default is {default!r}.")
+        return
+    rule = _RULES.get(key)
+    if rule is not None and (complaint := rule(value)):
+        yield Problem("E004", f"{SETTING}[{key!r}] is {value!r}: {complaint[0]}.", complaint[1])
+
+
+def _public_url(value: str) -> tuple[str, str] | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_fine = False
+    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        return "not the address of a site", "Write its scheme and host, such as 'https://shop.example'."
+    return None
+
+
+def _signature_header(value: str) -> tuple[str, str] | None:
+    if value and value.isascii() and value.replace("-", "").isalnum():
+        return None
+    return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
+
+
+def _secret_encoding(value: str) -> tuple[str, str] | None:
+    return None if value in ("utf-8", "base64") else ("unknown", "Legal values: 'utf-8', 'base64'.")
+
+
+def _max_body_bytes(value: int) -> tuple[str, str] | None:
+    if 1024 <= value <= 64 * 1024 * 1024:
+        return None
+    return "out of range", "It counts bytes, from 1024 (1 KiB) to 67108864 (64 MiB)."
+
+
+def _trusted_proxies(value: int) -> tuple[str, str] | None:
+    return None if 0 <= value <= 10 else ("out of range", "Legal values: 0 to 10.")
+
+
+def _max_tries(value: int) -> tuple[str, str] | None:
+    return None if 1 <= value <= 1000 else ("out of range", "Legal values: 1 to 1000.")
+
+
+def _dispatch(value: str) -> tuple[str, str] | None:
+    return None if value == "inline" else ("unknown", "Legal values: 'inline'.")
+
+
+def _positive(value: timedelta) -> tuple[str, str] | None:
+    return None if value >= timedelta(seconds=1) else ("too short", "Write a timedelta of a second or more.")
+
+
+_RULES: Mapping[str, Any] = {
+    "PUBLIC_URL": _public_url,
+    "SIGNATURE_HEADER": _signature_header,
+    "SECRET_ENCODING": _secret_encoding,
+    "MAX_BODY_BYTES": _max_body_bytes,
+    "TRUSTED_PROXIES": _trusted_proxies,
+    "DISPATCH": _dispatch,
+    "RUN_LEASE": _positive,
+    "RETRY_BASE": _positive,
+    "MAX_TRIES": _max_tries,
+}
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    if setting == SETTING:
+        settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="nateq_webhooks.conf")

@@ -1,0 +1,242 @@
+"""The way in: find the webhook, verify, read, store. The only place that inserts a delivery.
+
+Nothing of a request is kept before its signature has been verified, and nothing is answered with a 2xx before it has
+been committed. What runs afterwards is none of this room's business.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db import DatabaseError, InterfaceError, router
+from django.dispatch import Signal
+from django.utils import timezone
+
+from nateq_webhooks import signals
+from nateq_webhooks.errors import StoreError
+from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
+from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.statement import NewDelivery, upsert
+from nateq_webhooks.models import Attempt, Delivery
+from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
+from nateq_webhooks.protocol import signatures
+from nateq_webhooks.protocol.envelope import Envelope, Note, column_text, read
+from nateq_webhooks.receivers import registry
+
+__all__ = ["Arrival", "Configuration", "Reason", "Receipt", "Refusal", "Verified", "find", "refuse", "remote_address", "store", "verify"]
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+
+class Refusal(StrEnum):
+    """Why a request is refused before anything is stored, beside the reasons of a bad signature."""
+
+    OTHER_ORGANIZATION = "other_organization"
+    """Signed, but of another organization than the webhook's."""
+    TOO_LARGE = "too_large"
+    """The body is larger than `MAX_BODY_BYTES`."""
+    NO_LENGTH = "no_length"
+    """The body is chunked, and this server can't say where it ends."""
+
+
+Reason = signatures.Reason | Refusal
+"""Why a request is refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """A request whose signature holds, read and ready to be stored."""
+
+    webhook: Configuration
+    arrival: Arrival
+    content: Envelope
+    key_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """A delivery that has been committed. `dispatch_at` is set when receivers are to run: when, or held until when."""
+
+    pk: int
+    alias: str
+    is_new: bool
+    is_readable: bool
+    dispatch_at: datetime | None
+
+
+def find(webhook_id: uuid.UUID) -> Configuration | None:
+    """Return the webhook's configuration, None when it is unknown or switched off.
+
+    Raises `StoreError` when nothing is known yet and the database can't be asked.
+    """
+    try:
+        webhook = cache.get(webhook_id)
+    except (DatabaseError, InterfaceError) as error:
+        raise StoreError(f"The webhooks' configuration can't be read: {type(error).__name__}.") from error
+    return webhook if webhook is not None and webhook.is_active else None
+
+
+def verify(webhook: Configuration, arrival: Arrival) -> Verified | Reason:
+    """Verify a request's signature and organization, and read it; else the reason to refuse it."""
+    header = arrival.meta.get(webhook.signature_meta_key)
+    match = signatures.verify(arrival.body, header, webhook.live_keys(timezone.now()))
+    if isinstance(match, signatures.Mismatch):
+        return match.reason
+    content = read(arrival.body)
+    organization = content.event.organization_id
+    if webhook.organization_id and organization and organization != webhook.organization_id:
+        return Refusal.OTHER_ORGANIZATION
+    return Verified(webhook=webhook, arrival=arrival, content=content, key_id=match.key_id)
+
+
+def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], remote_addr: str | None) -> None:
+    """Tell the log and the monitoring that a request was refused. Nothing is stored."""
+    logger.warning("%s", _explanation(webhook, reason, meta.get(webhook.signature_meta_key)))
+    signals.delivery_rejected.send_robust(
+        sender=Delivery, webhook_id=webhook.id, reason=reason.value, remote_addr=remote_addr
+    )
+
+
+def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
+    """Store a verified delivery, or count one more attempt at it, and commit.
+
+    With receivers connected to its event the delivery is due for dispatch after `hold`. Raises `StoreError` when the
+    database can't commit it: then it must not be acknowledged.
+    """
+    new = _new_delivery(verified, hold)
+    alias = router.db_for_write(Delivery)
+    try:
+        stored = upsert(alias, new)
+    except (DatabaseError, InterfaceError) as error:
+        raise StoreError(
+            f'A delivery to webhook "{verified.webhook.name}" could not be stored: {type(error).__name__}.'
+        ) from error
+    is_new = stored.attempts_seen == 1
+    receipt = Receipt(
+        pk=stored.pk,
+        alias=alias,
+        is_new=is_new,
+        is_readable=stored.status != Delivery.Status.INVALID,
+        dispatch_at=new.dispatch_at if is_new else None,
+    )
+    if not is_new:
+        _keep_attempt(receipt, stored.attempts_seen, new)
+    _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
+    return receipt
+
+
+def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
+    """Build the row, in the shape that every database takes alike."""
+    now = timezone.now()
+    content, arrival = verified.content, verified.arrival
+    event = content.event
+    texts = {
+        "delivery_id": event.delivery_id,
+        "event": event.name,
+        "resource": event.resource,
+        "resource_id": content.resource_id,
+        "organization_id": event.organization_id,
+        "version": event.version,
+    }
+    columns = {name: column_text(text, _LIMITS[name]) for name, text in texts.items()}
+    notes = content.notes if columns == texts else (*content.notes, Note.CUT)
+    status, is_due = _plan(verified)
+    headers = kept_headers(arrival.meta, verified.webhook.signature_meta_key)
+    return NewDelivery(
+        **columns,
+        webhook_id=verified.webhook.id,
+        identity=content.identity,
+        timestamp=event.timestamp,
+        attempt=event.attempt,
+        body=arrival.body,
+        headers=json.dumps(headers),
+        payload=content.payload_json,
+        notes=json.dumps(notes),
+        status=status,
+        received_at=now,
+        last_received_at=now,
+        attempts_seen=1,
+        remote_addr=arrival.remote_addr,
+        secret_id=verified.key_id,
+        dispatch_at=now + hold if is_due else None,
+    )
+
+
+_LIMITS: Final = {
+    name: Delivery._meta.get_field(name).max_length or 0
+    for name in ("delivery_id", "event", "resource", "resource_id", "organization_id", "version")
+}
+
+
+def _plan(verified: Verified) -> tuple[str, bool]:
+    """Return the status to store, and whether receivers are to run."""
+    content = verified.content
+    if not content.is_readable:
+        return Delivery.Status.INVALID, False
+    if not verified.webhook.subscribes_to(content.event.name):
+        return Delivery.Status.IGNORED, False
+    if not registry.for_event(content.event.name):
+        return Delivery.Status.PROCESSED, False
+    return Delivery.Status.RECEIVED, True
+
+
+def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> None:
+    """Keep when and from where a stored delivery was repeated. It is committed already, so a failure is only logged."""
+    if attempts_seen > MAX_ATTEMPTS_KEPT + 1:
+        return
+    try:
+        Attempt.objects.using(receipt.alias).create(
+            delivery_id=receipt.pk,
+            number=new.attempt,
+            received_at=new.received_at,
+            remote_addr=new.remote_addr,
+        )
+    except DatabaseError as error:
+        logger.warning(
+            "An attempt at delivery %s was counted but its details not kept: %s", receipt.pk, type(error).__name__
+        )
+
+
+def _announce(signal: Signal, receipt: Receipt) -> None:
+    """Send a monitoring signal; the row is read only when somebody listens."""
+    if not signal.has_listeners(Delivery):
+        return
+    try:
+        delivery = Delivery.objects.using(receipt.alias).get(pk=receipt.pk)
+    except (DatabaseError, Delivery.DoesNotExist) as error:
+        logger.warning("Delivery %s is stored, but could not be announced: %s", receipt.pk, type(error).__name__)
+        return
+    signal.send_robust(sender=Delivery, delivery=delivery)
+
+
+def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> str:
+    """Return the line for the log: what was refused, with what, and what to do."""
+    name = webhook.signature_meta_key.removeprefix("HTTP_").replace("_", "-").title()
+    start = f'Delivery to webhook "{webhook.name}" refused:'
+    if reason is signatures.Reason.MISSING:
+        return (
+            f"{start} it has no header {name}. If the signature comes in another one, name it in "
+            'NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
+        )
+    if reason is signatures.Reason.NO_SECRET:
+        return f'{start} it has no usable signing secret. Enter Nateq\'s under Webhooks > {webhook.name}.'
+    if reason is signatures.Reason.NO_MATCH:
+        return (
+            f"{start} {name} ({len(header or '')} characters) matches none of its {len(webhook.keys)} secrets. "
+            f"Rotated at Nateq? Add the new one under Webhooks > {webhook.name} > Signing secrets."
+        )
+    if reason is Refusal.OTHER_ORGANIZATION:
+        return (
+            f"{start} it is signed, but of another organization than {webhook.organization_id!r}. Change or clear "
+            f"the organization under Webhooks > {webhook.name} if that is wrong."
+        )
+    if reason is Refusal.TOO_LARGE:
+        return f'{start} its body is larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'
+    if reason is Refusal.NO_LENGTH:
+        return f"{start} its body is chunked, and this server does not say where such a body ends."
+    return f"{start} {name} ({len(header or '')} characters) holds no signature: {reason.value}."

@@ -1,0 +1,84 @@
+"""What a request brought beside its body: bounded headers without secrets, and the sender's address."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nateq_webhooks.protocol.envelope import column_text
+
+MAX_HEADERS: Final = 60
+"""Headers kept; a genuine request has about ten."""
+
+MAX_NAME_CHARS: Final = 100
+MAX_VALUE_CHARS: Final = 1_000
+MAX_TOTAL_CHARS: Final = 8_192
+"""What servers commonly accept for all headers together."""
+
+MAX_ADDRESS_CHARS: Final = 64
+
+REDACTED: Final = "[redacted]"
+
+_SECRET_PARTS: Final = ("authorization", "cookie", "token", "secret", "key", "password", "credential")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """One request at the door: the exact bytes, where they came from, and WSGI's or ASGI's `META`."""
+
+    body: bytes
+    meta: Mapping[str, Any]
+    remote_addr: str | None
+
+
+def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
+    """Return the headers to store, by their usual names, bounded in count and characters.
+
+    The signature comes first, so that no flood of others drops it: the stored bytes can be verified again. The values
+    of headers that may carry a secret are replaced.
+    """
+    kept: dict[str, str] = {}
+    left = MAX_TOTAL_CHARS
+    for key in (signature_key, *meta):
+        name = _header_name(key)
+        if name is None or name in kept:
+            continue
+        value = meta[key]
+        if key != signature_key and _may_be_secret(name):
+            value = REDACTED
+        value = column_text(str(value), MAX_VALUE_CHARS)
+        left -= len(name) + len(value)
+        if left < 0 or len(kept) == MAX_HEADERS:
+            break
+        kept[name] = value
+    return kept
+
+
+@functools.lru_cache(maxsize=256)
+def _header_name(key: str) -> str | None:
+    """Return `X-Nateq-Signature` for `HTTP_X_NATEQ_SIGNATURE`; None for what is no header."""
+    if key.startswith("HTTP_"):
+        key = key[5:]
+    elif key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        return None
+    return column_text(key.replace("_", "-").title(), MAX_NAME_CHARS)
+
+
+@functools.lru_cache(maxsize=256)
+def _may_be_secret(name: str) -> bool:
+    lower = name.lower()
+    return any(part in lower for part in _SECRET_PARTS)
+
+
+def remote_address(meta: Mapping[str, Any], trusted_proxies: int) -> str | None:
+    """Return the sender's address: the peer's, or what the outermost of so many trusted proxies saw.
+
+    Each proxy appends the address it saw to X-Forwarded-For, so only that many entries from the right can be believed.
+    None when there is none, as on a unix socket.
+    """
+    address = str(meta.get("REMOTE_ADDR") or "")
+    if trusted_proxies:
+        forwarded = [entry.strip() for entry in str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")]
+        if len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
+            address = forwarded[-trusted_proxies]
+    return column_text(address, MAX_ADDRESS_CHARS) or None

@@ -1,0 +1,159 @@
+"""What the door knows of each webhook, kept in the process: a request costs a look-up, not a SELECT.
+
+At most once a second one SELECT reads what has changed; now and then one reads everything, which also finds what was
+deleted or changed behind Django's back. The process that saves a webhook forgets its copy at once.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import DatabaseError, router, transaction
+
+from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.errors import SecretError
+from nateq_webhooks.models.webhook import Webhook, configuration_changed
+from nateq_webhooks.protocol.signatures import SigningKey
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+REFRESH_SECONDS: Final = 1.0
+"""How old this process's copy may be: a webhook saved elsewhere is known here after that long."""
+
+RELOAD_SECONDS: Final = 30.0
+"""How often everything is read instead of what changed."""
+
+OVERLAP: Final = timedelta(minutes=1)
+"""How far behind the newest change to look: clocks differ, and a transaction commits after it wrote its time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveKey:
+    """A key that the webhook accepts, until `expires_at` (None: for ever)."""
+
+    key: SigningKey
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """A webhook as the door needs it. Shows no secret in its repr."""
+
+    id: uuid.UUID
+    name: str
+    keys: tuple[LiveKey, ...]
+    events: frozenset[str]
+    organization_id: str
+    is_active: bool
+    is_pending: bool
+    signature_meta_key: str
+    modified_at: datetime
+
+    def live_keys(self, now: datetime) -> list[SigningKey]:
+        """Return the keys accepted at `now`."""
+        return [live.key for live in self.keys if live.expires_at is None or live.expires_at > now]
+
+    def subscribes_to(self, event: str) -> bool:
+        """Say whether the receivers of `event` run: no list means every event."""
+        return not self.events or event in self.events
+
+
+class ConfigurationCache:
+    """The process's copy of every webhook's configuration. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[uuid.UUID, Configuration] = {}
+        self._newest: datetime | None = None
+        self._checked_at = self._reloaded_at = float("-inf")
+        self._generation = 0
+        self._loaded_generation = -1
+
+    def get(self, webhook_id: uuid.UUID) -> Configuration | None:
+        """Return the webhook's configuration, None when there is no such webhook.
+
+        Raises `django.db.DatabaseError` only when nothing is known yet and the database can't be asked.
+        """
+        if self._loaded_generation != self._generation:
+            with self._lock:
+                if self._loaded_generation != self._generation:
+                    self._read(everything=True)
+        elif time.monotonic() - self._checked_at >= REFRESH_SECONDS and self._lock.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        return self._by_id.get(webhook_id)
+
+    def forget(self) -> None:
+        """Read everything anew at the next look-up."""
+        self._generation += 1
+
+    def _refresh(self) -> None:
+        """Read what changed; while the database can't be asked, what is known stays good."""
+        self._checked_at = now = time.monotonic()
+        try:
+            self._read(everything=now - self._reloaded_at >= RELOAD_SECONDS)
+        except DatabaseError as error:
+            logger.warning("The webhooks' configuration could not be refreshed: %s", type(error).__name__)
+
+    def _read(self, *, everything: bool) -> None:
+        generation = self._generation
+        since = None if everything or self._newest is None else self._newest - OVERLAP
+        rows = Webhook.objects.using(router.db_for_write(Webhook)).configuration(since)
+        fresh = _configurations(rows)
+        self._by_id = fresh if since is None else self._by_id | fresh
+        self._newest = max((each.modified_at for each in self._by_id.values()), default=None)
+        self._checked_at = time.monotonic()
+        if since is None:
+            self._reloaded_at = self._checked_at
+        self._loaded_generation = generation
+
+
+def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configuration]:
+    """Join the rows, of which there is one per older secret, to one configuration per webhook."""
+    found: dict[uuid.UUID, Configuration] = {}
+    for pk, name, secret, events, organization, active, header, registration, modified, older, expires in rows:
+        known = found.get(pk)
+        if known is None:
+            known = Configuration(
+                id=pk,
+                name=name,
+                keys=_keys(name, secret, None),
+                events=frozenset(event for event in events if isinstance(event, str)),
+                organization_id=organization,
+                is_active=active,
+                is_pending=registration == Webhook.Registration.PENDING,
+                signature_meta_key=meta_key(header or settings().signature_header),
+                modified_at=modified,
+            )
+        if older is not None:
+            known = replace(known, keys=known.keys + _keys(name, older, expires))
+        found[pk] = known
+    return found
+
+
+def _keys(name: str, secret: str, expires_at: datetime | None) -> tuple[LiveKey, ...]:
+    try:
+        return (LiveKey(key=SigningKey.of(secret, settings().secret_encoding), expires_at=expires_at),)
+    except SecretError as error:
+        logger.error('A secret of webhook "%s" can verify nothing: %s', name, error)
+        return ()
+
+
+cache: Final = ConfigurationCache()
+"""The process's copy; the door looks in here."""
+
+
+def _forget(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    # At once for this process's own next request, and again when the change is visible to other connections.
+    cache.forget()
+    transaction.on_commit(cache.forget, using=router.db_for_write(Webhook), robust=True)
+
+
+configuration_changed.connect(_forget, dispatch_uid="nateq_webhooks.inbox.configuration")

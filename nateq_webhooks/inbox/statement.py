@@ -1,0 +1,185 @@
+"""The one statement that stores a delivery or counts its repetition, in each database's own words.
+
+It says in one go whether the row is new (`attempts_seen` is 1), which a `bulk_create` can't without a model instance
+and two more statements on Django 5.2 (measured: 20 % of the requests per second).
+"""
+
+import functools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+
+from nateq_webhooks.models import Delivery, Webhook
+
+TRIES: Final = 3
+"""How often the whole statement is tried when the database asks for it: a deadlock, a lock that did not come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDelivery:
+    """A delivery's columns as they are to be inserted; JSON is text already, every text fits its column."""
+
+    webhook_id: uuid.UUID
+    identity: str
+    delivery_id: str
+    event: str
+    resource: str
+    resource_id: str
+    organization_id: str
+    timestamp: datetime | None
+    attempt: int | None
+    version: str
+    body: bytes
+    headers: str
+    payload: str | None
+    notes: str
+    status: str
+    received_at: datetime
+    last_received_at: datetime
+    attempts_seen: int
+    remote_addr: str | None
+    secret_id: str
+    dispatch_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row as the statement left it; `attempts_seen` is 1 when it is new."""
+
+    pk: int
+    attempts_seen: int
+    status: str
+
+
+Statement = Callable[[BaseDatabaseWrapper, NewDelivery], Stored]
+
+
+def upsert(alias: str, new: NewDelivery) -> Stored:
+    """Store a delivery, or count one more attempt at it, and commit.
+
+    One statement in autocommit: it is its own transaction. Raises `django.db.DatabaseError` when it can't be
+    committed, and `RuntimeError` when a transaction is open around it, which would answer before the commit.
+    """
+    connection = connections[alias]
+    statement = _statement_for(connection)
+    for left in reversed(range(TRIES)):
+        try:
+            if connection.in_atomic_block:
+                with transaction.atomic(using=alias, durable=True):
+                    return statement(connection, new)
+            stored = statement(connection, new)
+            if not connection.autocommit:
+                connection.commit()
+            return stored
+        except DatabaseError as error:
+            if not left or not wants_another_try(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def wants_another_try(error: DatabaseError) -> bool:
+    """Say whether the database asks for the statement to be repeated: a deadlock or a lock that did not come in time."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", None) in ("40P01", "40001"):  # PostgreSQL: deadlock, serialization failure
+        return True
+    code = error.args[0] if error.args else None
+    return code in (1213, 1205) or "database is locked" in str(error)  # MariaDB and MySQL; SQLite
+
+
+def _statement_for(connection: BaseDatabaseWrapper) -> Statement:
+    if connection.vendor in ("postgresql", "sqlite"):
+        return _on_conflict
+    if connection.vendor == "mysql" and connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+        return _on_duplicate_key
+    return _portable
+
+
+def _on_conflict(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+    with connection.cursor() as cursor:
+        cursor.execute(_on_conflict_sql(connection.alias), _parameters(connection, new))
+        return Stored(*cursor.fetchone())
+
+
+def _on_duplicate_key(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+    with connection.cursor() as cursor:
+        cursor.execute(_on_duplicate_key_sql(connection.alias), _parameters(connection, new))
+        return Stored(*cursor.fetchone())
+
+
+def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+    """Standard SQL, for MySQL proper and whatever else has no RETURNING: insert, else count on the row in the way."""
+    same = Delivery.objects.using(connection.alias).filter(webhook_id=new.webhook_id, identity=new.identity)
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(_insert_sql(connection.alias), _parameters(connection, new))
+    except IntegrityError:
+        if not same.update(attempts_seen=F("attempts_seen") + 1, last_received_at=new.last_received_at):
+            raise
+    return Stored(*same.values_list("pk", "attempts_seen", "status").get())
+
+
+@functools.cache
+def _insert_sql(alias: str) -> str:
+    quote = connections[alias].ops.quote_name
+    columns = ", ".join(quote(field.name) for field in fields(NewDelivery))
+    return f"INSERT INTO {quote(_TABLE)} ({columns}) VALUES ({', '.join(['%s'] * len(fields(NewDelivery)))})"
+
+
+@functools.cache
+def _on_conflict_sql(alias: str) -> str:
+    """PostgreSQL, and SQLite from 3.35."""
+    table = connections[alias].ops.quote_name(_TABLE)
+    return (
+        f"{_insert_sql(alias)} ON CONFLICT (webhook_id, identity) DO UPDATE SET "
+        f"attempts_seen = {table}.attempts_seen + 1, last_received_at = excluded.last_received_at "
+        "RETURNING id, attempts_seen, status"
+    )
+
+
+@functools.cache
+def _on_duplicate_key_sql(alias: str) -> str:
+    """MariaDB."""
+    return (
+        f"{_insert_sql(alias)} ON DUPLICATE KEY UPDATE "
+        "attempts_seen = attempts_seen + 1, last_received_at = VALUES(last_received_at) "
+        "RETURNING id, attempts_seen, status"
+    )
+
+
+_TABLE: Final = Delivery._meta.db_table
+_WEBHOOK_PK: Final = Webhook._meta.pk
+
+
+def _parameters(connection: BaseDatabaseWrapper, new: NewDelivery) -> list[Any]:
+    """Return the values in the order of the columns, as this database's driver wants them."""
+    moment = connection.ops.adapt_datetimefield_value
+    received_at = moment(new.received_at)
+    return [
+        _WEBHOOK_PK.get_db_prep_value(new.webhook_id, connection),
+        new.identity,
+        new.delivery_id,
+        new.event,
+        new.resource,
+        new.resource_id,
+        new.organization_id,
+        moment(new.timestamp),
+        new.attempt,
+        new.version,
+        connection.Database.Binary(new.body),
+        new.headers,
+        new.payload,
+        new.notes,
+        new.status,
+        received_at,
+        received_at,
+        new.attempts_seen,
+        new.remote_addr,
+        new.secret_id,
+        moment(new.dispatch_at),
+    ]

@@ -1,0 +1,100 @@
+"""The delivery: one row per webhook and delivery id, with the exact bytes; and the sender's repeated attempts.
+
+Only `nateq_webhooks.inbox` inserts a delivery, in one statement, so every column and index is paid for by each
+request. What each index is for stands beside it.
+"""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from nateq_webhooks.models.fields import BytesField, ExactCharField
+from nateq_webhooks.models.webhook import Webhook
+from nateq_webhooks.protocol.envelope import load_event
+from nateq_webhooks.protocol.events import Event
+
+MAX_ATTEMPTS_KEPT = 50
+"""Repeated attempts kept per delivery; the count goes on (ours: a sender gives up long before)."""
+
+
+class Delivery(models.Model):
+    """What Nateq delivered: the bytes as they came, what was read from them, and how far we got with it."""
+
+    class Status(models.TextChoices):
+        """How far a delivery got."""
+
+        RECEIVED = "received", _("Received")
+        "Stored; not every receiver has finished."
+        PROCESSED = "processed", _("Processed")
+        "Every receiver succeeded, or there is none."
+        FAILED = "failed", _("Failed")
+        "A receiver failed and will be tried again."
+        DEAD = "dead", _("Given up")
+        "A receiver failed for good."
+        IGNORED = "ignored", _("Ignored")
+        "Its event is not among those that the webhook subscribes to."
+        INVALID = "invalid", _("Invalid")
+        "Signed by Nateq, but not a JSON object that can be read."
+
+    # The unique constraint starts with the webhook, so the foreign key needs no index of its own.
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.PROTECT, related_name="deliveries", db_index=False, verbose_name=_("webhook")
+    )
+    identity = ExactCharField(_("identity"), max_length=64, help_text=_("SHA-256 of the tagged delivery id."))
+    delivery_id = ExactCharField(_("delivery id"), max_length=200)
+    event = ExactCharField(_("event"), max_length=200)
+    resource = ExactCharField(_("resource"), max_length=100)
+    resource_id = ExactCharField(_("resource id"), max_length=200)
+    organization_id = ExactCharField(_("organization"), max_length=200)
+    timestamp = models.DateTimeField(_("happened"), null=True)
+    attempt = models.PositiveIntegerField(_("attempt"), null=True, help_text=_("As the first stored attempt says."))
+    version = ExactCharField(_("version"), max_length=20)
+    body = BytesField(_("body"))
+    headers = models.JSONField(_("headers"))
+    payload = models.JSONField(_("payload"), null=True)
+    notes = models.JSONField(_("notes"), default=list)
+    status = ExactCharField(_("status"), max_length=16, choices=Status)
+    received_at = models.DateTimeField(_("received"))
+    last_received_at = models.DateTimeField(_("last received"))
+    attempts_seen = models.PositiveIntegerField(_("attempts seen"), default=1)
+    remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
+    secret_id = ExactCharField(_("signed with"), max_length=32)
+    # Indexed for dispatch: deliveries whose runs are still to be made. NULL once they are.
+    dispatch_at = models.DateTimeField(_("dispatch at"), null=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        ordering = ["-pk"]
+        default_permissions = ("delete", "view")
+        constraints = [
+            # For the one INSERT of the inbox, and for the search by delivery id.
+            models.UniqueConstraint(fields=["webhook", "identity"], name="nateq_delivery_identity"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.delivery_id}"
+
+    def load_event(self) -> Event:
+        """Load the event anew from the stored bytes. Raises `ValueError` for an `invalid` delivery."""
+        return load_event(self.body)
+
+
+class Attempt(models.Model):
+    """A repeated attempt of the sender at a delivery that was stored already."""
+
+    delivery = models.ForeignKey(
+        Delivery, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("delivery")
+    )
+    number = models.PositiveIntegerField(_("attempt"), null=True)
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ["pk"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.number or '?'}"

@@ -1,0 +1,198 @@
+"""The webhook: what is set up at Nateq and here, and the secrets that prove a delivery genuine."""
+
+import secrets
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import Signal, receiver
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.errors import SecretError
+from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.protocol.signatures import SECRET_PREFIX, SigningKey
+
+
+configuration_changed = Signal()
+"""Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
+
+
+def generate_secret() -> str:
+    """Return a new signing secret: `whsec_` and 32 random bytes as hex digits."""
+    return SECRET_PREFIX + secrets.token_hex(32)
+
+
+class WebhookQuerySet(models.QuerySet["Webhook"]):
+    """Webhooks; every way to change one leaves a trace that other processes' caches see."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Update as Django does, and move `modified_at` on, which is what the door's cache looks at."""
+        kwargs.setdefault("modified_at", timezone.now())
+        rows = super().update(**kwargs)
+        configuration_changed.send(sender=self.model)
+        return rows
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def configuration(self, since: datetime | None = None) -> Iterable[tuple[Any, ...]]:
+        """Return what the door needs of each webhook changed since `since`, a row per live secret, in one query."""
+        rows = self if since is None else self.filter(modified_at__gte=since)
+        return rows.values_list(
+            "pk",
+            "name",
+            "secret",
+            "events",
+            "organization_id",
+            "is_active",
+            "signature_header",
+            "registration",
+            "modified_at",
+            "older_secrets__secret",
+            "older_secrets__expires_at",
+        )
+
+
+class Webhook(models.Model):
+    """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
+
+    class Registration(models.TextChoices):
+        """Who set the webhook up at Nateq, and how far that went."""
+
+        MANUAL = "manual", _("Set up by hand")
+        "A person pasted the URL at Nateq and the secret here."
+        PENDING = "pending", _("Being registered")
+        "Being created through the API; the secret is not known yet, so the door asks the sender to come back."
+        REGISTERED = "registered", _("Registered")
+        "Created through the API; its id at Nateq is known."
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
+    secret = models.CharField(
+        _("signing secret"),
+        max_length=255,
+        default=generate_secret,
+        help_text=_("The secret that Nateq signs with. Shown once, then never again."),
+    )
+    events = models.JSONField(
+        _("events"),
+        default=list,
+        blank=True,
+        help_text=_("The events subscribed to, as a list of names. Empty: all. Others are stored, but not run."),
+    )
+    organization_id = ExactCharField(
+        _("organization"),
+        max_length=200,
+        blank=True,
+        default="",
+        help_text=_("Deliveries of another organization are refused. Empty: any."),
+    )
+    is_active = models.BooleanField(
+        _("active"), default=True, help_text=_("When off, Nateq gets 404, and nothing is stored.")
+    )
+    signature_header = models.CharField(
+        _("signature header"),
+        max_length=100,
+        blank=True,
+        default="",
+        help_text=_("Only if this webhook's signature comes in another header than the site's setting says."),
+    )
+    nateq_id = models.CharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
+    registration = models.CharField(
+        _("registration"),
+        max_length=16,
+        choices=Registration,
+        default=Registration.MANUAL,
+        editable=False,
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    # Indexed for WebhookQuerySet.configuration(since): each process asks once a second.
+    modified_at = models.DateTimeField(_("modified"), default=timezone.now, editable=False, db_index=True)
+
+    objects = WebhookQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("webhook")
+        verbose_name_plural = _("webhooks")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and move `modified_at` on, which is what the doors of other processes look at."""
+        self.modified_at = timezone.now()
+        fields = kwargs.get("update_fields")
+        if fields is not None:
+            kwargs["update_fields"] = {*fields, "modified_at"}
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse what would make the door refuse everything: an unusable secret, or events that are no names."""
+        super().clean()
+        check_secret(self.secret)
+        if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
+            raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
+
+    def get_absolute_url(self) -> str:
+        """Return the path that Nateq posts to."""
+        return reverse("nateq_webhooks:receive", args=[self.pk])
+
+    @property
+    def public_url(self) -> str:
+        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is."""
+        site = settings().public_url
+        return site.rstrip("/") + self.get_absolute_url() if site else ""
+
+
+class Secret(models.Model):
+    """One more secret that a webhook accepts, beside `Webhook.secret`: both are live while one is rotated."""
+
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
+    )
+    secret = models.CharField(_("signing secret"), max_length=255)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(
+        _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
+    )
+
+    class Meta:
+        verbose_name = _("signing secret")
+        verbose_name_plural = _("signing secrets")
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        try:
+            return SigningKey.of(self.secret, settings().secret_encoding).id
+        except SecretError:
+            return str(_("unusable secret"))
+
+    def clean(self) -> None:
+        """Refuse a secret that could verify nothing."""
+        super().clean()
+        check_secret(self.secret)
+
+
+def check_secret(secret: str) -> None:
+    """Raise `ValidationError` when a secret can't verify anything: it is empty or not in the site's encoding."""
+    try:
+        SigningKey.of(secret, settings().secret_encoding)
+    except SecretError as error:
+        raise ValidationError({"secret": str(error)}) from None
+
+
+@receiver([post_save, post_delete], sender=Secret, dispatch_uid="nateq_webhooks.secret_changed")
+def _touch_webhook(*, instance: Secret, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    Webhook.objects.filter(pk=instance.webhook_id).update()
+
+
+@receiver([post_save, post_delete], sender=Webhook, dispatch_uid="nateq_webhooks.webhook_changed")
+def _tell(*, sender: type[Webhook], **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    configuration_changed.send(sender=sender)

@@ -1,0 +1,1 @@
+"""What Nateq sends, as pure Python: events, signatures and the envelope. Needs the standard library only."""

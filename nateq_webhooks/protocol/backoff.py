@@ -1,0 +1,18 @@
+"""Exponential backoff with jitter, for our own tries. The sender's schedule is its own (Nateq: Retries)."""
+
+import random
+from datetime import timedelta
+from typing import Final
+
+LONGEST: Final = timedelta(hours=6)
+"""No wait between two tries is longer than this."""
+
+
+def backoff(tries: int, base: timedelta, *, longest: timedelta = LONGEST) -> timedelta:
+    """Return how long to wait after the try number `tries` (from 1): `base`, doubled each time, at most `longest`.
+
+    The upper half is random, so that what failed together does not come back together.
+    """
+    doublings = min(max(tries, 1) - 1, 40)  # 2**40 seconds is past any `longest`, and timedelta overflows later
+    full = min(base.total_seconds() * 2**doublings, longest.total_seconds())
+    return timedelta(seconds=full * random.uniform(0.5, 1.0))  # noqa: S311 - spreading load, not a secret

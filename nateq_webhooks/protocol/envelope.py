@@ -1,0 +1,295 @@
+"""The body of a delivery (Nateq: Payload): bytes in, an event and what is to be known about it out.
+
+`read` is total: whatever bytes a correctly signed request carries, it returns an `Envelope`.
+This module is the only place that knows the envelope's keys and the only one that parses JSON from Nateq.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from nateq_webhooks.protocol.events import Event
+
+MAX_DEPTH: Final = 500
+"""Nesting that Python can still load from inside a receiver: its own limit is 1,000 frames, shared with the stack."""
+
+MAX_COLUMN_DEPTH: Final = 31
+"""Nesting that every database's JSON column holds: MariaDB refuses 32."""
+
+MAX_COLUMN_BYTES: Final = 1024 * 1024
+"""Larger bodies are kept as bytes only: escaped twice, 1 MiB is 7 MiB of SQL, and MariaDB's packet ends at 16 MiB."""
+
+MAX_ATTEMPT: Final = 2**31 - 1
+"""The largest number that the column of every database holds."""
+
+
+class Note(StrEnum):
+    """What was odd about a delivery that was stored all the same, or why it is unreadable."""
+
+    NOT_UTF8 = "not_utf8"
+    """The body is not UTF-8."""
+    NOT_JSON = "not_json"
+    """The body is not JSON."""
+    NOT_OBJECT = "not_object"
+    """The body is JSON, but not an object."""
+    TOO_DEEP = "too_deep"
+    """The body is nested deeper than `MAX_DEPTH`."""
+    NUMBER_TOO_LONG = "number_too_long"
+    """A number has more digits than Python reads (4,300)."""
+    EVENT_UNUSABLE = "event_unusable"
+    """`event` is missing, empty or no text."""
+    TIMESTAMP_UNUSABLE = "timestamp_unusable"
+    """`timestamp` is missing or no ISO 8601 time between 1970 and 9998."""
+    TIMESTAMP_NAIVE = "timestamp_naive"
+    """`timestamp` has no offset; UTC was assumed."""
+    ORGANIZATION_UNUSABLE = "organization_unusable"
+    """`organization_id` is missing, empty or no text."""
+    DATA_MISSING = "data_missing"
+    """There is no `data`."""
+    METADATA_UNUSABLE = "metadata_unusable"
+    """`metadata` is missing or no object."""
+    DELIVERY_ID_UNUSABLE = "delivery_id_unusable"
+    """`delivery_id` is missing, empty, or neither text nor an integer: the content is the identity."""
+    ATTEMPT_UNUSABLE = "attempt_unusable"
+    """`attempt` is missing or no whole number from 1."""
+    VERSION_UNUSABLE = "version_unusable"
+    """`version` is missing or no text."""
+    PAYLOAD_NOT_QUERYABLE = "payload_not_queryable"
+    """No JSON column can hold this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
+    CUT = "cut"
+    """A text is longer than its column, or holds a character no database stores; the bytes have it whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """A body as it was read: its event, its identity, and what a database may hold of it.
+
+    `identity` is the hex SHA-256 of the tagged delivery id (ours: docs/protocol.md). `payload_json` is the whole
+    body as strict JSON text that every database's JSON column takes, None when there is no such text. A body that
+    is no JSON object which Python can read has `is_readable` False, an empty event, and the reason as its note.
+    """
+
+    event: Event
+    identity: str
+    resource_id: str
+    payload_json: str | None
+    notes: tuple[Note, ...]
+    is_readable: bool = True
+
+
+def read(body: bytes) -> Envelope:
+    """Read a delivery's body. Never raises."""
+    document = _load(body)
+    if isinstance(document, Note):
+        return Envelope(
+            event=_NO_EVENT,
+            identity=_identity("bytes", body),
+            resource_id="",
+            payload_json=None,
+            notes=(document,),
+            is_readable=False,
+        )
+    notes: list[Note] = []
+    event = _event(document, notes)
+    payload_json = _column_json(body, document)
+    if payload_json is None:
+        notes.append(Note.PAYLOAD_NOT_QUERYABLE)
+    return Envelope(
+        event=event,
+        identity=_identity_of(document),
+        resource_id=_resource_id(event.data),
+        payload_json=payload_json,
+        notes=tuple(notes),
+    )
+
+
+_NO_EVENT: Final = Event(
+    name="", timestamp=None, organization_id="", data=None, delivery_id="", attempt=None, version=""
+)
+
+
+def load_event(body: bytes) -> Event:
+    """Load the event anew from a stored, readable body: nothing in it is shared with another caller.
+
+    Raises `ValueError` for a body that `read` calls unreadable.
+    """
+    document = _load(body)
+    if isinstance(document, Note):
+        raise ValueError(f"The stored body ({len(body)} bytes) is no readable delivery: {document.value}.")
+    return _event(document, [])
+
+
+def identity_of_id(delivery_id: str | int) -> str:
+    """Return the identity of a delivery that has this id: text and integer differ, and nothing is folded."""
+    if isinstance(delivery_id, int):
+        return _identity("int", str(delivery_id).encode())
+    return _identity("str", delivery_id.encode("utf-8", "surrogatepass"))
+
+
+def _load(body: bytes) -> dict[str, Any] | Note:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Note.NOT_UTF8
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        return Note.NOT_JSON
+    except ValueError:
+        return Note.NUMBER_TOO_LONG
+    except RecursionError:
+        return Note.TOO_DEEP
+    if not isinstance(document, dict):
+        return Note.NOT_OBJECT
+    return Note.TOO_DEEP if _deeper_than(document, MAX_DEPTH) else document
+
+
+def _event(document: Mapping[str, Any], notes: list[Note]) -> Event:
+    """Build the event from the document, noting each key that could not be used as it came."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        notes.append(Note.METADATA_UNUSABLE)
+        metadata = {}
+    if "data" not in document:
+        notes.append(Note.DATA_MISSING)
+    delivery_id = _usable_id(metadata)
+    if delivery_id is None:
+        notes.append(Note.DELIVERY_ID_UNUSABLE)
+    return Event(
+        name=_text(document, "event", Note.EVENT_UNUSABLE, notes),
+        timestamp=_timestamp(document.get("timestamp"), notes),
+        organization_id=_text(document, "organization_id", Note.ORGANIZATION_UNUSABLE, notes),
+        data=document.get("data"),
+        delivery_id="" if delivery_id is None else str(delivery_id),
+        attempt=_attempt(metadata, notes),
+        version=_text(metadata, "version", Note.VERSION_UNUSABLE, notes),
+    )
+
+
+def _text(source: Mapping[str, Any], key: str, note: Note, notes: list[Note]) -> str:
+    value = source.get(key)
+    if isinstance(value, str) and value:
+        return value
+    notes.append(note)
+    return ""
+
+
+def _timestamp(value: object, notes: list[Note]) -> datetime | None:
+    try:
+        if not isinstance(value, str):
+            raise TypeError  # noqa: TRY301 - one way out for every unusable value
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            notes.append(Note.TIMESTAMP_NAIVE)
+            moment = moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+        # A day inside what datetime and MariaDB hold, so that showing it in any time zone can't overflow.
+        if 1970 <= moment.year <= 9998:
+            return moment
+    except (TypeError, ValueError, OverflowError):
+        pass
+    notes.append(Note.TIMESTAMP_UNUSABLE)
+    return None
+
+
+def _attempt(metadata: Mapping[str, Any], notes: list[Note]) -> int | None:
+    value = metadata.get("attempt")
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ATTEMPT:
+        return value
+    notes.append(Note.ATTEMPT_UNUSABLE)
+    return None
+
+
+def _usable_id(metadata: Mapping[str, Any]) -> str | int | None:
+    value = metadata.get("delivery_id")
+    if isinstance(value, str):
+        return value or None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _resource_id(data: object) -> str:
+    """Return `data.id` as text; empty when there is none that can be used."""
+    value = data.get("id") if isinstance(data, dict) else None
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def _identity_of(document: Mapping[str, Any]) -> str:
+    """Return the identity: the delivery id, or what stays the same from one attempt of the sender to the next."""
+    metadata = document.get("metadata")
+    delivery_id = _usable_id(metadata) if isinstance(metadata, dict) else None
+    if delivery_id is not None:
+        return identity_of_id(delivery_id)
+    content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
+    return _identity("content", json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _identity(tag: str, value: bytes) -> str:
+    """Hash a tagged value: the tag keeps an id, a content and a body from ever being the same identity."""
+    return hashlib.sha256(tag.encode() + b":" + value).hexdigest()
+
+
+def _column_json(body: bytes, document: dict[str, Any]) -> str | None:
+    """Return the document as JSON text that PostgreSQL, MariaDB and SQLite all store, or None."""
+    if len(body) > MAX_COLUMN_BYTES or _deeper_than(document, MAX_COLUMN_DEPTH):
+        return None
+    try:
+        text = _STRICT.encode(document)
+        if _SURROGATE_ESCAPE.search(text):
+            _STRICT_UNICODE.encode(document).encode()
+    except ValueError:  # NaN or an infinity; UnicodeEncodeError is one, too: half of a surrogate pair
+        return None
+    return None if "\\u0000" in text and _holds_nul(document) else text
+
+
+_STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_STRICT_UNICODE: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+_SURROGATE_ESCAPE: Final = re.compile(r"\\ud[89a-f]")
+
+
+def _holds_nul(document: dict[str, Any]) -> bool:
+    """Say whether a string in the document holds a NUL: its escape alone may be a backslash before `u0000`."""
+    todo: list[Any] = [document]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            if "\x00" in value:
+                return True
+        elif isinstance(value, dict):
+            todo.extend(value)
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+    return False
+
+
+_REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def column_text(text: str, limit: int) -> str:
+    """Return `text` as a column of `limit` characters holds it: cut, and U+FFFD for what no database stores.
+
+    That is a NUL, which PostgreSQL refuses, and half of a surrogate pair, which none can encode.
+    """
+    return _REFUSED.sub("\ufffd", text[:limit])
+
+
+def _deeper_than(document: dict[str, Any], limit: int) -> bool:
+    """Say whether the document, itself level 1, is nested deeper than `limit` levels, without recursion."""
+    level: list[Any] = [document]
+    for _ in range(limit):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,49 @@
+"""The events Nateq publishes (Nateq: Available events) and the frozen value a receiver gets."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+EVENTS: Final[dict[str, str]] = {
+    "conversation.started": "A new conversation begins",
+    "conversation.ended": "A conversation is closed",
+    "conversation.assigned": "A conversation is assigned",
+    "message.received": "An inbound message arrives",
+    "message.sent": "An outbound message is sent",
+    "ticket.created": "A ticket is created",
+    "ticket.updated": "A ticket is updated",
+    "ticket.closed": "A ticket is closed",
+    "broadcast.sent": "A broadcast was sent",
+    "broadcast.failed": "A broadcast failed",
+    "user.created": "A workspace user is created",
+    "lead.created": "A new lead is captured",
+}
+"""Each published event's name and when it fires. Unknown names are legal everywhere: the live list may be longer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One event as Nateq sent it.
+
+    `timestamp` says when it happened (aware, UTC), not when it was sent; None when the sender's value was missing
+    or unreadable. `data` is whatever JSON the sender put there. `delivery_id` is the sender's id as text, empty when
+    it gave none that can be used; `attempt` counts the sender's tries from 1, None when missing or unreadable.
+    """
+
+    name: str
+    timestamp: datetime | None
+    organization_id: str
+    data: Any
+    delivery_id: str
+    attempt: int | None
+    version: str
+
+    @property
+    def resource(self) -> str:
+        """The part of the name before the first dot: `ticket` of `ticket.created`."""
+        return resource_of(self.name)
+
+
+def resource_of(name: str) -> str:
+    """The family of an event name: `ticket` of `ticket.created`."""
+    return name.partition(".")[0]

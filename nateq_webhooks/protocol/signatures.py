@@ -1,0 +1,194 @@
+"""HMAC-SHA256 over the raw body (Nateq: Verify signatures), with the tolerances that the page leaves open.
+
+The header's value is a lower-case hex digest; a `sha256=` prefix, upper case and base64 are taken too, and several
+comma-separated values, of which any may match (the sender rotates its secret). Every function is total over all
+bytes and strings: bad input is a `Mismatch` with a reason, never an exception.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+from nateq_webhooks.errors import SecretError
+
+DEFAULT_HEADER: Final = "X-Nateq-Signature"
+"""The header that carries the signature; Nateq's page names none."""
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix of every secret, not a secret
+"""What a generated secret starts with."""
+
+MAX_HEADER_CHARS: Final = 1024
+"""Eight values of 71 characters (`sha256=` and 64 digits) with room for white space."""
+
+MAX_VALUES: Final = 8
+"""More signatures than a sender could hold live secrets; each costs a comparison with each of ours."""
+
+SecretEncoding = Literal["utf-8", "base64"]
+
+
+class Reason(StrEnum):
+    """Why a signature is refused."""
+
+    MISSING = "missing"
+    """The request has no such header."""
+    EMPTY = "empty"
+    """The header is there and holds nothing."""
+    TOO_LONG = "too_long"
+    """The header is longer than `MAX_HEADER_CHARS`."""
+    TOO_MANY = "too_many"
+    """The header holds more than `MAX_VALUES` values."""
+    NOT_ASCII = "not_ascii"
+    """The header holds a character that no digest has."""
+    NOT_HEX = "not_hex"
+    """No value is 64 hex digits or the base64 of 32 bytes."""
+    NO_SECRET = "no_secret"  # noqa: S105 - a reason, not a secret
+    """The webhook has no usable secret to verify with."""
+    NO_MATCH = "no_match"
+    """A well-formed signature that none of the secrets made."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The HMAC key of one secret, with an id that may be stored and shown. Its repr never shows the key."""
+
+    id: str
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, secret: str, encoding: SecretEncoding = "utf-8") -> "SigningKey":
+        """Build the key from a secret as Nateq shows it.
+
+        `utf-8` takes the secret as it stands, prefix included; `base64` decodes what follows the prefix.
+        The id is derived from the key, so the same secret has the same id for ever, and can't be turned back.
+        Raises `SecretError` for an empty secret or one that is not base64 when it should be.
+        """
+        key = _key_bytes(secret, encoding)
+        return cls(id="sec_" + hmac.digest(key, b"nateq_webhooks: id of this key", "sha256").hex()[:12], key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The body is genuine; `key_id` names the key that signed it."""
+
+    key_id: str
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The body is not proven genuine; false, so that a careless `if verify(...)` is safe."""
+
+    reason: Reason
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+def sign(body: bytes, secret: str, *, encoding: SecretEncoding = "utf-8") -> str:
+    """Return the lower-case hex HMAC-SHA256 of `body`, as Nateq puts it into the header.
+
+    Raises `SecretError` for an empty secret or one that is not in `encoding`.
+    """
+    return hmac.digest(_key_bytes(secret, encoding), body, "sha256").hex()
+
+
+def verify(
+    body: bytes,
+    header: str | None,
+    secrets: str | Iterable[str | SigningKey],
+    *,
+    encoding: SecretEncoding = "utf-8",
+) -> Match | Mismatch:
+    """Say whether `header` holds a signature of `body` by any of `secrets`, in constant time.
+
+    `header` is the raw header value, None when it is absent. `secrets` is one secret, or several secrets or
+    prepared `SigningKey`s. An empty or undecodable secret never matches anything.
+    """
+    candidates = _candidates(header)
+    if isinstance(candidates, Reason):
+        return Mismatch(candidates)
+    keys = _keys([secrets] if isinstance(secrets, str) else secrets, encoding)
+    if not keys:
+        return Mismatch(Reason.NO_SECRET)
+    matched: str | None = None
+    for key in keys:
+        digest = hmac.digest(key.key, body, "sha256")
+        for candidate in candidates:
+            # Every pair is compared, so that the time says nothing about which one matched.
+            if hmac.compare_digest(digest, candidate):
+                matched = matched or key.id
+    return Match(matched) if matched else Mismatch(Reason.NO_MATCH)
+
+
+def _candidates(header: str | None) -> list[bytes] | Reason:
+    """Return the digests that a header holds, or the reason why it holds none."""
+    if header is None:
+        return Reason.MISSING
+    if len(header) > MAX_HEADER_CHARS:
+        return Reason.TOO_LONG
+    if not header.isascii():
+        return Reason.NOT_ASCII
+    values = [value.strip() for value in header.split(",")]
+    if not any(values):
+        return Reason.EMPTY
+    if len(values) > MAX_VALUES:
+        return Reason.TOO_MANY
+    digests = [digest for value in values if (digest := _digest(value)) is not None]
+    return digests or Reason.NOT_HEX
+
+
+def _digest(value: str) -> bytes | None:
+    """Decode one signature value to its 32 bytes; None when it is neither hex nor base64 of that size."""
+    if value[:7].lower() == "sha256=":
+        value = value[7:]
+    try:
+        if len(value) == 64:
+            # unhexlify, not bytes.fromhex: that one skips white space between digits.
+            return binascii.unhexlify(value)
+        if len(value) in (43, 44):
+            standard = value.translate(_URL_SAFE) + "=" * (44 - len(value))
+            decoded = base64.b64decode(standard, validate=True)
+            return decoded if len(decoded) == hashlib.sha256().digest_size else None
+    except binascii.Error:
+        return None
+    return None
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def _keys(secrets: Iterable[str | SigningKey], encoding: SecretEncoding) -> list[SigningKey]:
+    keys = []
+    for secret in secrets:
+        if isinstance(secret, SigningKey):
+            keys.append(secret)
+            continue
+        try:
+            keys.append(SigningKey.of(secret, encoding))
+        except SecretError:
+            continue
+    return keys
+
+
+def _key_bytes(secret: str, encoding: SecretEncoding) -> bytes:
+    if not secret:
+        raise SecretError("The signing secret is empty. Copy it from Nateq: Settings > Developers > Webhooks.")
+    if encoding == "utf-8":
+        return secret.encode("utf-8", "surrogatepass")
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise SecretError(
+            f"The signing secret ({len(secret)} characters) is not base64 after its prefix, "
+            'but NATEQ_WEBHOOKS["SECRET_ENCODING"] is "base64". Set it to "utf-8" to use secrets as they are shown.'
+        ) from None
+    return key

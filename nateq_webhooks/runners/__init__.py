@@ -1,0 +1,1 @@
+"""Who calls dispatch, and when: one small class per way."""

@@ -1,0 +1,30 @@
+"""In the request, right after the delivery has been stored. Needs nothing else to run."""
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.conf import settings
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+
+class InlineRunner:
+    """Runs the receivers before the answer is sent; the delivery is committed already, so the answer stays 200."""
+
+    @property
+    def hold(self) -> timedelta:
+        """The request keeps what it stores for a lease: should it die in between, others take over after that."""
+        return settings().run_lease
+
+    def wake(self, due: dispatch.Due) -> None:
+        """Run the delivery's receivers here and now."""
+        try:
+            dispatch.run_delivery(due)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning(
+                "Delivery %s is stored, but its receivers could not be run now: %s", due.pk, type(error).__name__
+            )

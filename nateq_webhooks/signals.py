@@ -1,0 +1,118 @@
+"""The signals to connect to: one per event that Nateq publishes, one for every event, five for monitoring.
+
+    from django.dispatch import receiver
+    from nateq_webhooks import signals
+
+    @receiver(signals.ticket_created)
+    def open_ticket(*, event, delivery, **kwargs):
+        Ticket.objects.create(number=event.data["id"])
+
+A receiver of an event gets `sender` (the Delivery class), `event` (a frozen `nateq_webhooks.protocol.events.Event`,
+its `data` loaded anew from the stored bytes for each receiver) and `delivery` (the stored row). It may be a function,
+a class or static method, or an `async def`; it runs after the delivery has been committed. What it returns is ignored;
+what it raises is recorded on the delivery and stops no other receiver.
+
+Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
+local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.
+One callable connected to two signals that fire for the same delivery (`ticket_created` and `event_received`, say) runs
+once for that delivery.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.dispatch import Signal
+
+from nateq_webhooks.errors import ReceiverError
+from nateq_webhooks.receivers import ANY_EVENT, registry
+
+
+class EventSignal(Signal):
+    """A Django signal whose receivers are named and run by dispatch, each by itself, instead of by `send`."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self.event: Final = event
+
+    def connect(  # type: ignore[override]
+        self,
+        receiver: Callable[..., Any],
+        sender: object = None,
+        weak: bool = True,  # noqa: FBT001, FBT002 - Django's signature
+        dispatch_uid: str | None = None,
+    ) -> None:
+        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected."""
+        label = getattr(getattr(sender, "_meta", None), "label", None)
+        if sender is not None and label != "nateq_webhooks.Delivery":
+            raise ReceiverError(
+                f"sender={sender!r} never sends an event: the sender is always nateq_webhooks.models.Delivery. Leave "
+                "it out; to receive the events of one webhook, look at delivery.webhook_id in the receiver."
+            )
+        checked = registry.checked(receiver, uid=dispatch_uid, weak=weak)
+        super().connect(receiver, sender=sender, weak=weak, dispatch_uid=dispatch_uid)
+        registry.add(self.event, checked)
+
+    def disconnect(  # type: ignore[override]
+        self,
+        receiver: Callable[..., Any] | None = None,
+        sender: object = None,
+        dispatch_uid: str | None = None,
+    ) -> bool:
+        """Disconnect a receiver, named as it was connected; say whether there was one."""
+        registry.remove(self.event, receiver, uid=dispatch_uid)
+        return super().disconnect(receiver, sender=sender, dispatch_uid=dispatch_uid)
+
+
+_by_event: Final[dict[str, EventSignal]] = {}
+
+
+def signal_for(event: str) -> EventSignal:
+    """Return the signal of an event by its name, published or not: `signal_for("ticket.merged")`.
+
+    The same name always gives the same signal. Raises `ValueError` for anything but a non-empty text.
+    """
+    if not isinstance(event, str) or not event:
+        raise ValueError(f'{event!r} is no event name. Write it as Nateq does, such as "ticket.created".')
+    return _by_event.setdefault(event, EventSignal(event))
+
+
+conversation_started = signal_for("conversation.started")
+"""A new conversation begins."""
+conversation_ended = signal_for("conversation.ended")
+"""A conversation is closed."""
+conversation_assigned = signal_for("conversation.assigned")
+"""A conversation is assigned."""
+message_received = signal_for("message.received")
+"""An inbound message arrives."""
+message_sent = signal_for("message.sent")
+"""An outbound message is sent."""
+ticket_created = signal_for("ticket.created")
+"""A ticket is created."""
+ticket_updated = signal_for("ticket.updated")
+"""A ticket is updated."""
+ticket_closed = signal_for("ticket.closed")
+"""A ticket is closed."""
+broadcast_sent = signal_for("broadcast.sent")
+"""A broadcast was sent."""
+broadcast_failed = signal_for("broadcast.failed")
+"""A broadcast failed."""
+user_created = signal_for("user.created")
+"""A workspace user is created."""
+lead_created = signal_for("lead.created")
+"""A new lead is captured."""
+
+event_received = EventSignal(ANY_EVENT)
+"""Every event that is subscribed to, those unknown today included."""
+
+# For monitoring. These are plain Django signals, sent after the commit; a receiver that raises is logged.
+delivery_received = Signal(use_caching=True)
+"""A new delivery has been stored. Gets `sender` (Delivery) and `delivery`."""
+delivery_duplicated = Signal(use_caching=True)
+"""The sender repeated a stored delivery. Gets `sender` (Delivery) and `delivery`."""
+delivery_rejected = Signal(use_caching=True)
+"""A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
+`remote_addr` (text or None)."""
+delivery_processed = Signal(use_caching=True)
+"""Every receiver of a delivery has succeeded. Gets `sender` (Delivery) and `delivery`."""
+delivery_failed = Signal(use_caching=True)
+"""A delivery is given up: a receiver will not be tried again. Gets `sender` (Delivery) and `delivery`."""

@@ -1,0 +1,114 @@
+"""The door: one POST from Nateq, from its first byte to the answer.
+
+Find the webhook, read the body, verify, store, wake, answer. No transaction is open around it, and no answer in the
+two hundreds is sent before the delivery has been committed.
+"""
+
+import logging
+import uuid
+from typing import Final
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.views.decorators.csrf import csrf_exempt
+
+from nateq_webhooks import dispatch, inbox
+from nateq_webhooks.conf import settings
+from nateq_webhooks.errors import StoreError
+from nateq_webhooks.views.body import BodyLostError, BodyTooLargeError, BodyWithoutLengthError, read_body
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+RETRY_AFTER_SECONDS: Final = 30
+"""When a sender should come back whose delivery could not be stored; its own schedule may differ (Nateq: Retries)."""
+
+_STATUS_OF: Final = {inbox.Refusal.OTHER_ORGANIZATION: 403, inbox.Refusal.TOO_LARGE: 413, inbox.Refusal.NO_LENGTH: 411}
+"""Every other refusal is one about the signature: 401, whatever the reason."""
+
+_TEXT_OF: Final = {
+    400: b'{"error": "not a JSON object"}',
+    401: b'{"error": "signature missing or wrong"}',
+    403: b'{"error": "another organization"}',
+    404: b'{"error": "no such webhook"}',
+    405: b'{"error": "POST only"}',
+    411: b'{"error": "Content-Length needed"}',
+    413: b'{"error": "body too large"}',
+    503: b'{"error": "not stored, try again"}',
+}
+
+
+@csrf_exempt
+@login_not_required
+@transaction.non_atomic_requests
+def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
+    """Receive one delivery. See docs/receiving.md for every answer and what it means."""
+    if request.method != "POST":
+        return _not_allowed()
+    try:
+        webhook = inbox.find(webhook_id)
+        if webhook is None:
+            return _error(404)
+        if webhook.is_pending:
+            return _come_back(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
+        return _receive(request, webhook)
+    except (StoreError, BodyLostError) as error:
+        return _come_back(str(error))
+
+
+def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse:
+    arrival = _arrival(request)
+    if isinstance(arrival, inbox.Refusal):
+        return _refuse(request, webhook, arrival)
+    verified = inbox.verify(webhook, arrival)
+    if not isinstance(verified, inbox.Verified):
+        return _refuse(request, webhook, verified)
+    receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError
+    dispatch.wake(receipt)
+    return _answer(receipt)
+
+
+def _arrival(request: HttpRequest) -> inbox.Arrival | inbox.Refusal:
+    """Take in the request's body and address, or say why it can't be taken in. Raises `BodyLostError`."""
+    try:
+        body = read_body(request, settings().max_body_bytes)
+    except BodyTooLargeError:
+        return inbox.Refusal.TOO_LARGE
+    except BodyWithoutLengthError:
+        return inbox.Refusal.NO_LENGTH
+    return inbox.Arrival(body=body, meta=request.META, remote_addr=_remote_addr(request))
+
+
+def _remote_addr(request: HttpRequest) -> str | None:
+    return inbox.remote_address(request.META, settings().trusted_proxies)
+
+
+def _refuse(request: HttpRequest, webhook: inbox.Configuration, reason: inbox.Reason) -> HttpResponse:
+    inbox.refuse(webhook, reason, meta=request.META, remote_addr=_remote_addr(request))
+    return _error(_STATUS_OF.get(reason, 401))
+
+
+def _answer(receipt: inbox.Receipt) -> HttpResponse:
+    if not receipt.is_readable:
+        return _error(400)
+    return _json(200, b'{"status": "stored"}' if receipt.is_new else b'{"status": "already stored"}')
+
+
+def _come_back(reason: str) -> HttpResponse:
+    """Answer that nothing was stored, so that the sender tries again."""
+    logger.error("Not stored, answered 503: %s", reason)
+    response = _error(503)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _not_allowed() -> HttpResponse:
+    return HttpResponseNotAllowed(["POST"], _TEXT_OF[405], content_type="application/json")
+
+
+def _error(status: int) -> HttpResponse:
+    return _json(status, _TEXT_OF[status])
+
+
+def _json(status: int, body: bytes) -> HttpResponse:
+    return HttpResponse(body, status=status, content_type="application/json")

@@ -1,0 +1,88 @@
+"""A sender that signs like Nateq, receivers that remember, and clean registries."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+
+from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.models import Webhook
+from nateq_webhooks.protocol.signatures import sign
+from nateq_webhooks.signals import EventSignal
+
+SECRET = "whsec_test"
+
+
+def envelope(event: str = "ticket.created", *, delivery_id: object = "dlv_1", attempt: object = 1, **over: Any) -> Any:
+    """The envelope of Nateq's page, with whatever a test wants different."""
+    return {
+        "event": event,
+        "timestamp": "2026-06-30T12:00:00Z",
+        "organization_id": "org_1",
+        "data": {"id": "tkt_1", "subject": "Help"},
+        "metadata": {"delivery_id": delivery_id, "attempt": attempt, "version": "1.0"},
+    } | over
+
+
+@dataclass
+class Sender:
+    """Posts to one webhook through Django's test client."""
+
+    webhook: Webhook
+    client: Client = field(default_factory=lambda: Client(raise_request_exception=True))
+
+    def post(self, body: bytes | Any, *, secret: str = SECRET, signature: str | None = None, **extra: Any) -> HttpResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"X-Nateq-Signature": sign(raw, secret) if signature is None else signature} | extra.pop("headers", {})
+        return self.client.post(  # type: ignore[return-value]
+            self.webhook.get_absolute_url(), raw, content_type="application/json", headers=headers, **extra
+        )
+
+
+@pytest.fixture
+def webhook(db: None) -> Webhook:
+    return Webhook.objects.create(name="shop", secret=SECRET)
+
+
+@pytest.fixture
+def sender(webhook: Webhook) -> Sender:
+    return Sender(webhook)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_configuration() -> None:
+    cache.forget()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., None]]:
+    """Connect receivers for the length of a test."""
+    connected: list[tuple[EventSignal, str]] = []
+
+    def connect_one(signal: EventSignal, function: Callable[..., Any], name: str = "", **options: Any) -> None:
+        uid = name or f"test.{uuid.uuid4().hex}"
+        signal.connect(function, dispatch_uid=uid, weak=False, **options)
+        connected.append((signal, uid))
+
+    yield connect_one
+    for signal, uid in connected:
+        signal.disconnect(dispatch_uid=uid)
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Wait on a condition, with a bound."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not true after {seconds} s: {condition}"
+        time.sleep(0.01)
+
+
+def is_mysql() -> bool:
+    return connection.vendor == "mysql"
