@@ -1,71 +1,698 @@
-"""The door: every answer, and what is stored behind it."""
+"""The door: every answer, what is stored behind it, and what it costs in statements."""
 
 import json
-from collections.abc import Callable
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import OperationalError, connection
+from django.http import HttpRequest, HttpResponse, RawPostDataException
+from django.test import Client, RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from nateq_webhooks import signals
-from nateq_webhooks.models import Attempt, Delivery, Run, Webhook
-from tests.conftest import Sender, envelope
+from nateq_webhooks.inbox import statement
+from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
+from nateq_webhooks.protocol.signatures import sign
+from nateq_webhooks.views import receive
+from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
+Connect = Callable[..., None]
 
-def test_a_signed_delivery_is_stored_and_reaches_its_receiver(sender: Sender, connect: Callable[..., None]) -> None:
-    seen: list[dict[str, Any]] = []
-    connect(signals.ticket_created, lambda **kwargs: seen.append(kwargs))
+
+@pytest.fixture
+def seen(connect: Connect) -> list[dict[str, Any]]:
+    """What a receiver of every event got."""
+    calls: list[dict[str, Any]] = []
+    connect(signals.event_received, lambda **kwargs: calls.append(kwargs), "test.seen")
+    return calls
+
+
+class TestStored:
+    def test_a_signed_delivery_is_stored_and_reaches_its_receiver(self, sender: Sender, connect: Connect) -> None:
+        calls: list[dict[str, Any]] = []
+        connect(signals.ticket_created, lambda **kwargs: calls.append(kwargs))
+        body = json.dumps(envelope()).encode()
+
+        response = sender.post(body)
+
+        assert (response.status_code, response.json()) == (200, {"status": "stored"})
+        delivery = Delivery.objects.get()
+        assert delivery.body == body
+        assert delivery.status == Delivery.Status.PROCESSED
+        assert (delivery.event, delivery.resource, delivery.resource_id) == ("ticket.created", "ticket", "tkt_1")
+        assert (delivery.organization_id, delivery.attempt, delivery.version) == ("org_1", 1, "1.0")
+        assert delivery.timestamp is not None
+        assert delivery.timestamp.isoformat() == "2026-06-30T12:00:00+00:00"
+        assert delivery.received_at == delivery.last_received_at
+        assert delivery.remote_addr == "127.0.0.1"
+        assert delivery.secret_id.startswith("sec_")
+        assert delivery.dispatch_at is None
+        assert delivery.notes == []
+        assert delivery.headers["X-Nateq-Signature"] == sign(body, SECRET)
+        assert Delivery.objects.filter(payload__data__subject="Help").exists()
+        assert calls[0]["event"].data == {"id": "tkt_1", "subject": "Help"}
+        assert calls[0]["sender"] is Delivery
+        assert calls[0]["delivery"] == delivery
+        assert Run.objects.get().status == Run.Status.SUCCEEDED
+
+    def test_a_delivery_without_receivers_is_processed_at_once(self, sender: Sender) -> None:
+        sender.post(envelope())
+
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.dispatch_at) == (Delivery.Status.PROCESSED, None)
+        assert not Run.objects.exists()
+
+    def test_a_retry_of_a_stored_delivery_runs_no_receiver_again(
+        self, sender: Sender, seen: list[dict[str, Any]]
+    ) -> None:
+        sender.post(envelope())
+
+        response = sender.post(envelope(attempt=2), REMOTE_ADDR="192.0.2.7")
+
+        assert (response.status_code, response.json()) == (200, {"status": "already stored"})
+        assert len(seen) == 1
+        delivery = Delivery.objects.get()
+        assert (delivery.attempt, delivery.attempts_seen) == (1, 2)
+        assert delivery.last_received_at > delivery.received_at
+        attempt = Attempt.objects.get()
+        assert (attempt.number, attempt.remote_addr) == (2, "192.0.2.7")
+        assert attempt.received_at == delivery.last_received_at
+
+    def test_only_fifty_repeated_attempts_are_kept_but_all_are_counted(self, sender: Sender) -> None:
+        for number in range(1, 56):
+            assert sender.post(envelope(attempt=number)).status_code == 200
+
+        assert Delivery.objects.get().attempts_seen == 55
+        assert Attempt.objects.count() == 50
+
+    def test_an_event_that_is_not_subscribed_is_stored_as_ignored(
+        self, sender: Sender, seen: list[dict[str, Any]]
+    ) -> None:
+        sender.webhook.events = ["message.sent"]
+        sender.webhook.save()
+
+        assert sender.post(envelope("ticket.created")).status_code == 200
+        assert sender.post(envelope("message.sent", delivery_id="dlv_2")).status_code == 200
+
+        statuses = dict(Delivery.objects.values_list("event", "status"))
+        assert statuses == {"ticket.created": "ignored", "message.sent": "processed"}
+        assert [call["event"].name for call in seen] == ["message.sent"]
+
+    def test_an_unknown_event_is_stored_and_reaches_its_own_signal_and_the_general_one(
+        self, sender: Sender, connect: Connect, seen: list[dict[str, Any]]
+    ) -> None:
+        own: list[Any] = []
+        connect(signals.signal_for("ticket.merged"), lambda **kwargs: own.append(kwargs["event"].name))
+
+        assert sender.post(envelope("ticket.merged")).status_code == 200
+
+        assert own == ["ticket.merged"]
+        assert len(seen) == 1
+
+    def test_an_older_secret_is_accepted_until_it_expires(self, sender: Sender) -> None:
+        from django.utils import timezone
+
+        older = Secret.objects.create(webhook=sender.webhook, secret="old one")
+        assert sender.post(envelope(), secret="old one").status_code == 200
+        assert Delivery.objects.get().secret_id == str(older)
+
+        older.expires_at = timezone.now()
+        older.save()
+        assert sender.post(envelope(), secret="old one").status_code == 401
+
+    def test_a_webhook_may_have_a_signature_header_of_its_own(self, sender: Sender) -> None:
+        sender.webhook.signature_header = "X-Other"
+        sender.webhook.save()
+        body = json.dumps(envelope()).encode()
+
+        assert sender.post(body).status_code == 401
+        assert sender.post(body, headers={"X-Other": sign(body, SECRET)}).status_code == 200
+
+    def test_forwarded_addresses_count_only_where_a_setting_says_so(
+        self, sender: Sender, settings: Settings
+    ) -> None:
+        headers = {"X-Forwarded-For": "203.0.113.9, 198.51.100.1"}
+        sender.post(envelope(delivery_id="one"), headers=headers)
+        settings.NATEQ_WEBHOOKS = {"TRUSTED_PROXIES": 1}
+        sender.post(envelope(delivery_id="two"), headers=headers)
+
+        addresses = dict(Delivery.objects.values_list("delivery_id", "remote_addr"))
+        assert addresses == {"one": "127.0.0.1", "two": "198.51.100.1"}
+
+    def test_headers_that_may_carry_a_secret_are_kept_without_their_value(self, sender: Sender) -> None:
+        sender.post(envelope(), headers={"Authorization": "Bearer x1y2", "X-Api-Key": "x1y2", "X-Plain": "seen"})
+
+        headers = Delivery.objects.get().headers
+        assert headers["X-Plain"] == "seen"
+        assert "x1y2" not in json.dumps(headers)
+        assert headers["Authorization"] == headers["X-Api-Key"] == "[redacted]"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "signature",
+        [
+            "",
+            "0" * 64,
+            "sha256=",
+            "not hex",
+            "é" * 64,
+            "a" * 100_000,
+            ",".join(["0" * 64] * 9),
+        ],
+        ids=["empty", "wrong", "prefix only", "no digest", "not ASCII", "enormous", "nine values"],
+    )
+    def test_a_bad_signature_is_refused_and_leaves_nothing(self, sender: Sender, signature: str) -> None:
+        response = sender.post(envelope(), signature=signature)
+
+        assert (response.status_code, response.json()) == (401, {"error": "signature missing or wrong"})
+        assert not Delivery.objects.exists()
+
+    def test_an_absent_signature_is_refused(self, sender: Sender) -> None:
+        response = sender.client.post(sender.webhook.get_absolute_url(), b"{}", content_type="application/json")
+
+        assert response.status_code == 401
+
+    def test_a_body_signed_with_the_empty_key_is_refused(self, sender: Sender) -> None:
+        import hashlib
+        import hmac
+
+        Webhook.objects.filter(pk=sender.webhook.pk).update(secret="")
+        body = json.dumps(envelope()).encode()
+
+        assert sender.post(body, signature=hmac.new(b"", body, hashlib.sha256).hexdigest()).status_code == 401
+
+    def test_the_log_says_why_and_what_to_do_and_no_secret(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Secret.objects.create(webhook=sender.webhook, secret="old one")
+        with caplog.at_level(logging.WARNING, "nateq_webhooks"):
+            sender.post(envelope(), secret="other")
+
+        line = caplog.messages[0]
+        assert 'webhook "shop" refused: X-Nateq-Signature (64 characters) matches none of its 2 secrets' in line
+        assert "Webhooks > shop > Signing secrets" in line
+        assert SECRET not in caplog.text
+        assert "old one" not in caplog.text
+
+    def test_an_unknown_and_an_inactive_webhook_are_not_found(self, sender: Sender) -> None:
+        assert sender.client.post(f"/nateq/{uuid.uuid4()}/", b"{}", content_type="application/json").status_code == 404
+        sender.webhook.is_active = False
+        sender.webhook.save()
+        assert sender.post(envelope()).status_code == 404
+
+    def test_another_organization_is_refused_and_a_missing_one_is_not(self, sender: Sender) -> None:
+        sender.webhook.organization_id = "org_2"
+        sender.webhook.save()
+
+        assert sender.post(envelope()).status_code == 403
+        assert not Delivery.objects.exists()
+        assert sender.post(envelope(organization_id=None)).status_code == 200
+        assert sender.post(envelope(organization_id="org_2", delivery_id="dlv_2")).status_code == 200
+
+    @pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete", "options"])
+    def test_only_post_is_allowed(self, sender: Sender, method: str) -> None:
+        response = getattr(sender.client, method)(sender.webhook.get_absolute_url())
+
+        assert (response.status_code, response["Allow"]) == (405, "POST")
+
+    def test_a_pending_webhook_asks_the_sender_to_come_back(self, sender: Sender) -> None:
+        sender.webhook.registration = Webhook.Registration.PENDING
+        sender.webhook.save()
+
+        response = sender.post(envelope())
+
+        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert not Delivery.objects.exists()
+
+    def test_monitoring_is_told_of_a_refusal(self, sender: Sender) -> None:
+        told: list[dict[str, Any]] = []
+
+        def listener(**kwargs: Any) -> None:
+            told.append(kwargs)
+
+        signals.delivery_rejected.connect(listener)
+        try:
+            sender.post(envelope(), secret="wrong")
+        finally:
+            signals.delivery_rejected.disconnect(listener)
+
+        assert told[0]["webhook_id"] == sender.webhook.pk
+        assert (told[0]["reason"], told[0]["remote_addr"]) == ("no_match", "127.0.0.1")
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b"", "not_json"),
+            (b"{", "not_json"),
+            (b"[]", "not_object"),
+            (b'"text"', "not_object"),
+            (b"\xff\xfe", "not_utf8"),
+            (b'{"n": ' + b"9" * 5000 + b"}", "number_too_long"),
+            (b"[" * 100_000, "too_deep"),
+            (b'{"data": ' + b"[" * 600 + b"]" * 600 + b"}", "too_deep"),
+        ],
+        ids=["empty", "cut off", "list", "text", "not UTF-8", "5,000 digits", "100,000 arrays", "600 levels"],
+    )
+    def test_a_signed_body_that_is_no_object_is_stored_once_as_invalid(
+        self, sender: Sender, seen: list[dict[str, Any]], body: bytes, reason: str
+    ) -> None:
+        assert sender.post(body).status_code == 400
+        assert sender.post(body).status_code == 400
+
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.notes, delivery.body) == (Delivery.Status.INVALID, [reason], body)
+        assert (delivery.payload, delivery.dispatch_at, delivery.attempts_seen) == (None, None, 2)
+        assert not seen
+
+
+class TestOdd:
+    """Signed and readable, but not as the page says: stored and dispatched, with a note."""
+
+    @pytest.mark.parametrize(
+        ("change", "note"),
+        [
+            ({"timestamp": None}, "timestamp_unusable"),
+            ({"timestamp": "yesterday"}, "timestamp_unusable"),
+            ({"timestamp": 1782820800}, "timestamp_unusable"),
+            ({"timestamp": "0001-01-01T00:00:00+23:59"}, "timestamp_unusable"),
+            ({"timestamp": "9999-12-31T23:59:59-23:59"}, "timestamp_unusable"),
+            ({"timestamp": "2026-06-30T12:00:00"}, "timestamp_naive"),
+            ({"event": 7}, "event_unusable"),
+            ({"event": ""}, "event_unusable"),
+            ({"event": "e" * 300}, "cut"),
+            ({"event": "a\x00b"}, "cut"),
+            ({"organization_id": ["org"]}, "organization_unusable"),
+            ({"organization_id": "\ud800"}, "cut"),
+            ({"metadata": None}, "metadata_unusable"),
+            ({"metadata": []}, "delivery_id_unusable"),
+            ({"metadata": {"delivery_id": "x", "attempt": "2", "version": "1.0"}}, "attempt_unusable"),
+            ({"metadata": {"delivery_id": "x", "attempt": 2**40, "version": "1.0"}}, "attempt_unusable"),
+            ({"metadata": {"delivery_id": "x", "attempt": 1, "version": 2}}, "version_unusable"),
+            ({"metadata": {"delivery_id": "x" * 10_000, "attempt": 1, "version": "1"}}, "cut"),
+            ({"metadata": {"delivery_id": None}}, "delivery_id_unusable"),
+            ({"metadata": {"delivery_id": []}}, "delivery_id_unusable"),
+            ({"metadata": {"delivery_id": 1.5}}, "delivery_id_unusable"),
+            ({"metadata": {"delivery_id": ""}}, "delivery_id_unusable"),
+            ({"data": "\x00"}, "payload_not_queryable"),
+            ({"data": "\ud800"}, "payload_not_queryable"),
+            ({"data": {"\udfff": 1}}, "payload_not_queryable"),
+            ({"data": float("nan")}, "payload_not_queryable"),
+            ({"data": float("-inf")}, "payload_not_queryable"),
+        ],
+        ids=repr,
+    )
+    def test_it_is_stored_and_dispatched_with_a_note(
+        self, sender: Sender, seen: list[dict[str, Any]], change: dict[str, Any], note: str
+    ) -> None:
+        assert sender.post(envelope() | change).status_code == 200
+        assert sender.post(envelope() | change).status_code == 200
+
+        delivery = Delivery.objects.get()
+        assert note in delivery.notes
+        assert delivery.status == Delivery.Status.PROCESSED
+        assert len(seen) == 1
+
+    def test_what_no_json_column_holds_still_reaches_the_receiver_from_the_bytes(
+        self, sender: Sender, seen: list[dict[str, Any]]
+    ) -> None:
+        body = json.dumps(envelope(data={"id": "x", "big": 10**22, "zero": -0.0, "deep": "@"})).replace(
+            '"@"', "[" * 40 + "1e400, 1e22" + "]" * 40
+        )
+        assert sender.post(body.encode()).status_code == 200
+
+        assert Delivery.objects.get().payload is None
+        data = seen[0]["event"].data
+        assert (data["big"], str(data["zero"])) == (10**22, "-0.0")
+        for _ in range(40):
+            data["deep"] = data["deep"][0]
+        assert data["deep"] == float("inf")
+
+    @pytest.mark.parametrize("data", [None, [], [1], "text", 7, True, {}, {"id": 5}, {"id": [1]}, {"ticketId": "t"}])
+    def test_data_may_be_anything(self, sender: Sender, seen: list[dict[str, Any]], data: Any) -> None:
+        assert sender.post(envelope(data=data)).status_code == 200
+
+        assert seen[0]["event"].data == data
+        assert Delivery.objects.get().resource_id == ("5" if data == {"id": 5} else "")
+
+    def test_ids_that_only_a_collation_takes_for_equal_are_different_deliveries(self, sender: Sender) -> None:
+        ids: list[Any] = ["abc", "ABC", "abc ", "ábc", "😀", "😁", 7, "7", "7\x00"]
+        for delivery_id in ids:
+            assert sender.post(envelope(delivery_id=delivery_id)).status_code == 200
+
+        assert Delivery.objects.count() == len(ids)
+        assert Delivery.objects.filter(attempts_seen=1).count() == len(ids)
+
+    def test_without_a_usable_id_the_content_is_the_identity_whatever_the_attempt(self, sender: Sender) -> None:
+        sender.post(envelope(metadata={"attempt": 1}))
+        sender.post(envelope(metadata={"attempt": 2}))
+        sender.post(envelope(metadata={"attempt": 1}, data={"id": "tkt_2"}))
+
+        assert list(Delivery.objects.order_by("pk").values_list("attempts_seen", flat=True)) == [2, 1]
+
+    def test_of_duplicate_keys_the_last_counts_everywhere(self, sender: Sender, seen: list[dict[str, Any]]) -> None:
+        body = json.dumps(envelope(data=1)).replace('"data": 1', '"data": {"id": "a"}, "data": {"id": "b"}')
+        assert sender.post(body.encode()).status_code == 200
+
+        assert seen[0]["event"].data == {"id": "b"}
+        assert Delivery.objects.filter(payload__data__id="b", resource_id="b").exists()
+
+
+class TestReceivers:
+    def test_a_raising_receiver_stops_no_other_and_the_answer_stays_200(
+        self, sender: Sender, connect: Connect, seen: list[dict[str, Any]]
+    ) -> None:
+        def fails(**kwargs: Any) -> None:
+            raise LookupError("no such customer")
+
+        connect(signals.ticket_created, fails, "fails")
+
+        assert sender.post(envelope()).status_code == 200
+
+        assert len(seen) == 1
+        run = Run.objects.get(receiver="fails")
+        assert run.status == Run.Status.FAILED
+        assert run.error == "LookupError: no such customer"
+        assert "in fails" in run.traceback
+        assert Delivery.objects.get().status == Delivery.Status.FAILED
+
+    def test_each_receiver_has_data_of_its_own(self, sender: Sender, connect: Connect) -> None:
+        got: list[Any] = []
+
+        def spoil(**kwargs: Any) -> None:
+            got.append(dict(kwargs["event"].data))
+            kwargs["event"].data.clear()
+            kwargs["delivery"].event = "spoiled"
+
+        connect(signals.ticket_created, spoil, "first")
+        connect(signals.event_received, lambda **kwargs: got.append(kwargs["delivery"].event), "second")
+        connect(signals.event_received, lambda **kwargs: got.append(dict(kwargs["event"].data)), "third")
+        sender.post(envelope())
+
+        assert got == [{"id": "tkt_1", "subject": "Help"}, "ticket.created", {"id": "tkt_1", "subject": "Help"}]
+
+    def test_an_async_receiver_runs_and_writes_in_the_runs_transaction(
+        self, sender: Sender, connect: Connect
+    ) -> None:
+        async def write(**kwargs: Any) -> None:
+            await Webhook.objects.acreate(name="written")
+
+        connect(signals.ticket_created, write, "writes")
+        sender.post(envelope())
+
+        assert Run.objects.get().status == Run.Status.SUCCEEDED
+        assert Webhook.objects.filter(name="written").exists()
+
+    def test_a_receiver_of_two_signals_that_fire_for_one_delivery_runs_once(
+        self, sender: Sender, connect: Connect
+    ) -> None:
+        got: list[Any] = []
+
+        def once(**kwargs: Any) -> None:
+            got.append(kwargs["event"].name)
+
+        connect(signals.ticket_created, once, "once")
+        connect(signals.event_received, once, "once")
+        sender.post(envelope())
+
+        assert got == ["ticket.created"]
+
+    def test_monitoring_hears_of_a_new_and_a_repeated_delivery_and_may_raise(self, sender: Sender) -> None:
+        heard: list[str] = []
+
+        def received(delivery: Delivery, **kwargs: Any) -> None:
+            heard.append(f"received {delivery.delivery_id}")
+            raise RuntimeError("monitoring is down")
+
+        def duplicated(delivery: Delivery, **kwargs: Any) -> None:
+            heard.append(f"duplicated {delivery.attempts_seen}")
+
+        signals.delivery_received.connect(received)
+        signals.delivery_duplicated.connect(duplicated)
+        try:
+            assert sender.post(envelope()).status_code == 200
+            assert sender.post(envelope(attempt=2)).status_code == 200
+        finally:
+            signals.delivery_received.disconnect(received)
+            signals.delivery_duplicated.disconnect(duplicated)
+
+        assert heard == ["received dlv_1", "duplicated 2"]
+
+
+@contextmanager
+def broken(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> Iterator[list[Exception]]:
+    """Let the store's statement raise these errors, one per call, before it works again."""
+    left = list(errors)
+    real = statement._statement_for
+
+    def statement_for(connection: Any) -> statement.Statement:
+        work = real(connection)
+
+        def run(connection: Any, new: statement.NewDelivery) -> statement.Stored:
+            if left:
+                raise left.pop(0)
+            return work(connection, new)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(statement, "_statement_for", statement_for)
+        yield left
+
+
+class TestTrouble:
+    def test_a_delivery_that_cannot_be_stored_gets_503_with_retry_after(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sender.post(envelope(delivery_id="warm"))
+        with broken(monkeypatch, OperationalError("the server is gone: secret detail")):
+            response = sender.post(envelope())
+
+        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert response.json() == {"error": "not stored, try again"}
+        assert sender.post(envelope()).status_code == 200
+
+    @pytest.mark.parametrize(
+        "error",
+        [OperationalError(1213, "Deadlock found"), OperationalError(1205, "Lock wait"), OperationalError("database is locked")],
+        ids=["deadlock", "lock wait", "sqlite"],
+    )
+    def test_what_the_database_asks_to_repeat_is_repeated(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch, error: OperationalError
+    ) -> None:
+        with broken(monkeypatch, error, error) as left:
+            assert sender.post(envelope()).status_code == 200
+        assert not left
+        with broken(monkeypatch, error, error, error):
+            assert sender.post(envelope(delivery_id="another")).status_code == 503
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_missing_table_is_503_and_not_500(self, sender: Sender) -> None:
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(Delivery, "nateq_webhooks_delivery", "elsewhere")
+        try:
+            assert sender.post(envelope()).status_code == 503
+        finally:
+            with connection.schema_editor() as editor:
+                editor.alter_db_table(Delivery, "elsewhere", "nateq_webhooks_delivery")
+
+
+class TestBody:
+    def test_a_body_over_the_limit_is_refused_before_a_byte_is_read(self, sender: Sender) -> None:
+        class Unreadable(BytesIO):
+            def read(self, *args: Any) -> bytes:
+                raise AssertionError("read")
+
+        response = sender.client.post(
+            sender.webhook.get_absolute_url(),
+            b"{}",
+            content_type="application/json",
+            CONTENT_LENGTH=str(1024 * 1024 + 1),
+            **{"wsgi.input": Unreadable()},  # type: ignore[arg-type]
+        )
+
+        assert response.status_code == 413
+
+    def test_a_body_of_exactly_the_limit_is_taken_whatever_django_limits(
+        self, sender: Sender, settings: Settings
+    ) -> None:
+        settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+        body = json.dumps(envelope(data="x")).encode()
+        body = body.replace(b'"x"', b'"' + b"x" * (1024 * 1024 - len(body) + 1) + b'"')
+
+        assert len(body) == 1024 * 1024
+        assert sender.post(body).status_code == 200
+        assert Delivery.objects.get().body == body
+
+    def test_a_larger_limit_is_a_setting(self, sender: Sender, settings: Settings) -> None:
+        settings.NATEQ_WEBHOOKS = {"MAX_BODY_BYTES": 3 * 1024 * 1024}
+
+        assert sender.post(envelope(data="x" * 2_900_000)).status_code == 200
+
+        delivery = Delivery.objects.get()
+        assert (delivery.payload, delivery.notes) == (None, ["payload_not_queryable"])
+
+    @pytest.mark.parametrize("touch", ["body", "POST", "both"])
+    def test_a_middleware_that_touched_the_request_first_does_no_harm(
+        self, webhook: Webhook, touch: str
+    ) -> None:
+        request = signed_request(webhook)
+        if touch != "POST":
+            assert request.body
+        if touch != "body":
+            assert not request.POST
+
+        assert receive(request, webhook.pk).status_code == 200
+
+    def test_what_comes_after_the_view_can_still_read_the_body(self, webhook: Webhook) -> None:
+        request = signed_request(webhook)
+
+        receive(request, webhook.pk)
+
+        assert json.loads(request.body) == envelope()
+
+    @pytest.mark.parametrize("how", ["stream", "form", "server"])
+    def test_a_stream_that_another_read_away_is_503_and_the_log_names_the_cause(
+        self, webhook: Webhook, caplog: pytest.LogCaptureFixture, how: str
+    ) -> None:
+        request = signed_request(webhook, "multipart/form-data; boundary=x" if how == "form" else "application/json")
+        if how == "stream":
+            request.read(3)
+        elif how == "form":
+            assert request.POST is not None
+            assert not hasattr(request, "_body")
+        else:
+            request.environ["wsgi.input"].read()
+
+        assert receive(request, webhook.pk).status_code == 503
+        assert "middleware" in caplog.text
+        assert not Delivery.objects.exists()
+
+    def test_a_chunked_body_is_read_where_the_server_says_where_it_ends(self, webhook: Webhook) -> None:
+        request = signed_request(webhook, chunked=True, terminated=True)
+        assert request.body == b""  # what Django makes of it
+
+        assert receive(request, webhook.pk).status_code == 200
+        assert Delivery.objects.exists()
+
+    def test_a_chunked_body_over_the_limit_is_read_no_further(self, webhook: Webhook) -> None:
+        request = signed_request(webhook, chunked=True, terminated=True)
+        stream = BytesIO(b"x" * 3_000_000)
+        request.environ["wsgi.input"] = stream
+
+        assert receive(request, webhook.pk).status_code == 413
+        assert stream.tell() == 1024 * 1024 + 1
+
+    def test_a_chunked_body_without_a_known_end_is_411(self, webhook: Webhook) -> None:
+        assert receive(signed_request(webhook, chunked=True), webhook.pk).status_code == 411
+
+
+def signed_request(
+    webhook: Webhook, content_type: str = "application/json", *, chunked: bool = False, terminated: bool = False
+) -> WSGIRequest:
     body = json.dumps(envelope()).encode()
-
-    response = sender.post(body)
-
-    assert response.status_code == 200
-    delivery = Delivery.objects.get()
-    assert delivery.body == body
-    assert delivery.status == Delivery.Status.PROCESSED
-    assert (delivery.event, delivery.resource, delivery.resource_id) == ("ticket.created", "ticket", "tkt_1")
-    assert Delivery.objects.filter(payload__data__subject="Help").exists()
-    assert seen[0]["event"].data == {"id": "tkt_1", "subject": "Help"}
-    assert seen[0]["sender"] is Delivery
-    assert seen[0]["delivery"] == delivery
-    assert Run.objects.get().status == Run.Status.SUCCEEDED
+    request = RequestFactory().generic(
+        "POST", webhook.get_absolute_url(), body, content_type, headers={"X-Nateq-Signature": sign(body, SECRET)}
+    )
+    request.environ["wsgi.input"] = BytesIO(body)
+    if chunked:
+        request.environ.pop("CONTENT_LENGTH")
+        request.environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        request.environ["wsgi.input_terminated"] = terminated
+    return WSGIRequest(request.environ)
 
 
-def test_a_retry_of_a_stored_delivery_runs_no_receiver_again(sender: Sender, connect: Callable[..., None]) -> None:
-    seen: list[str] = []
-    connect(signals.ticket_created, lambda **kwargs: seen.append("ran"))
-    sender.post(envelope())
+class TestSite:
+    """Whatever the project around it does to every view."""
 
-    response = sender.post(envelope(attempt=2))
+    @pytest.mark.django_db(transaction=True)
+    def test_with_atomic_requests_the_commit_comes_before_the_answer_and_before_any_receiver(
+        self, sender: Sender, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        in_atomic_block: list[bool] = []
+        real = statement.upsert
 
-    assert response.status_code == 200
-    assert seen == ["ran"]
-    assert Delivery.objects.get().attempts_seen == 2
-    assert Attempt.objects.get().number == 2
+        def upsert(alias: str, new: statement.NewDelivery) -> statement.Stored:
+            in_atomic_block.append(connection.in_atomic_block)
+            return real(alias, new)
+
+        monkeypatch.setattr("nateq_webhooks.inbox.upsert", upsert)
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)  # noqa: FBT003
+        connect(signals.ticket_created, lambda **kwargs: None)
+
+        assert sender.post(envelope()).status_code == 200
+        assert in_atomic_block == [False]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_inside_a_transaction_it_refuses_to_answer_before_the_commit(self, sender: Sender) -> None:
+        from django.db import transaction
+
+        with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+            sender.post(envelope())
+
+    def test_it_needs_neither_login_nor_csrf_token(self, sender: Sender) -> None:
+        strict = Sender(sender.webhook, Client(enforce_csrf_checks=True))
+
+        assert strict.post(envelope()).status_code == 200
+
+    @override_settings(USE_I18N=False, APPEND_SLASH=False)
+    def test_it_does_without_translations(self, sender: Sender) -> None:
+        assert sender.post(envelope()).status_code == 200
 
 
-def test_a_bad_signature_is_refused_and_leaves_nothing(sender: Sender) -> None:
-    response = sender.post(envelope(), secret="wrong")
+class TestCost:
+    def test_a_new_delivery_costs_one_statement(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="warm"))
+        assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
 
-    assert response.status_code == 401
-    assert not Delivery.objects.exists()
+    def test_a_duplicate_costs_two(self, sender: Sender) -> None:
+        sender.post(envelope())
+        assert statements(lambda: sender.post(envelope())) == (2 if has_returning() else 4)
+
+    def test_a_bad_signature_an_unknown_webhook_and_too_large_a_body_cost_none(self, sender: Sender) -> None:
+        sender.post(envelope())
+        assert statements(lambda: sender.post(envelope(), secret="wrong")) == 0
+        assert statements(lambda: sender.client.post(f"/nateq/{uuid.uuid4()}/")) == 0
+        assert statements(lambda: sender.post(b"x" * 1_100_000)) == 0
+
+    def test_a_new_delivery_with_one_receiver_costs_at_most_ten(self, sender: Sender, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None)
+        sender.post(envelope(delivery_id="warm"))
+
+        assert statements(lambda: sender.post(envelope())) <= 10
 
 
-def test_a_raising_receiver_stops_no_other_and_the_answer_stays_200(sender: Sender, connect: Callable[..., None]) -> None:
-    seen: list[str] = []
+def has_returning() -> bool:
+    return connection.vendor != "mysql" or bool(connection.mysql_is_mariadb)  # type: ignore[attr-defined]
 
-    def fails(**kwargs: Any) -> None:
-        raise LookupError("no such customer")
 
-    connect(signals.ticket_created, fails, "fails")
-    connect(signals.event_received, lambda **kwargs: seen.append("ran"), "works")
+def statements(work: Callable[[], HttpResponse]) -> int:
+    """Count statements, BEGIN, COMMIT and savepoints left out."""
+    with CaptureQueriesContext(connection) as queries:
+        work()
+    control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+    return sum(not query["sql"].startswith(control) for query in queries.captured_queries)
 
-    assert sender.post(envelope()).status_code == 200
 
-    assert seen == ["ran"]
-    run = Run.objects.get(receiver="fails")
-    assert run.status == Run.Status.FAILED
-    assert "no such customer" in run.error
-    assert "LookupError" in run.traceback
-    assert Delivery.objects.get().status == Delivery.Status.FAILED
+def test_the_portable_statement_says_the_same_as_the_one_of_each_database(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, seen: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(statement, "_statement_for", lambda connection: statement._portable)
+
+    assert sender.post(envelope()).json() == {"status": "stored"}
+    assert sender.post(envelope(attempt=2)).json() == {"status": "already stored"}
+    assert sender.post(b"[]").status_code == 400
+
+    assert len(seen) == 1
+    assert Delivery.objects.get(delivery_id="dlv_1").attempts_seen == 2

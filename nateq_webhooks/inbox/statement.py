@@ -42,7 +42,6 @@ class NewDelivery:
     status: str
     received_at: datetime
     last_received_at: datetime
-    attempts_seen: int
     remote_addr: str | None
     secret_id: str
     dispatch_at: datetime | None
@@ -127,8 +126,9 @@ def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
 @functools.cache
 def _insert_sql(alias: str) -> str:
     quote = connections[alias].ops.quote_name
-    columns = ", ".join(quote(field.name) for field in fields(NewDelivery))
-    return f"INSERT INTO {quote(_TABLE)} ({columns}) VALUES ({', '.join(['%s'] * len(fields(NewDelivery)))})"
+    columns = [quote(field.name) for field in fields(NewDelivery)]
+    values = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {quote(_TABLE)} ({', '.join(columns)}, attempts_seen) VALUES ({values}, 1)"
 
 
 @functools.cache
@@ -178,7 +178,6 @@ def _parameters(connection: BaseDatabaseWrapper, new: NewDelivery) -> list[Any]:
         new.status,
         received_at,
         received_at,
-        new.attempts_seen,
         new.remote_addr,
         new.secret_id,
         moment(new.dispatch_at),

@@ -146,7 +146,7 @@ def _load(body: bytes) -> dict[str, Any] | Note:
         return Note.TOO_DEEP
     if not isinstance(document, dict):
         return Note.NOT_OBJECT
-    return Note.TOO_DEEP if _deeper_than(document, MAX_DEPTH) else document
+    return Note.TOO_DEEP if _deeper_than(document, MAX_DEPTH, body) else document
 
 
 def _event(document: Mapping[str, Any], notes: list[Note]) -> Event:
@@ -237,29 +237,30 @@ def _identity(tag: str, value: bytes) -> str:
 
 def _column_json(body: bytes, document: dict[str, Any]) -> str | None:
     """Return the document as JSON text that PostgreSQL, MariaDB and SQLite all store, or None."""
-    if len(body) > MAX_COLUMN_BYTES or _deeper_than(document, MAX_COLUMN_DEPTH):
+    if len(body) > MAX_COLUMN_BYTES or _deeper_than(document, MAX_COLUMN_DEPTH, body):
+        return None
+    if _SUSPECT.search(body) and _holds_unstorable(document):
         return None
     try:
-        text = _STRICT.encode(document)
-        if _SURROGATE_ESCAPE.search(text):
-            _STRICT_UNICODE.encode(document).encode()
-    except ValueError:  # NaN or an infinity; UnicodeEncodeError is one, too: half of a surrogate pair
+        return _STRICT.encode(document)
+    except ValueError:  # NaN or an infinity
         return None
-    return None if "\\u0000" in text and _holds_nul(document) else text
 
 
 _STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_STRICT_UNICODE: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
-_SURROGATE_ESCAPE: Final = re.compile(r"\\ud[89a-f]")
+
+# Strict UTF-8 holds neither, so a NUL or half of a surrogate pair can only come as one of these escapes. A whole pair
+# or a backslash before "u0000" looks the same here: only then are the strings themselves looked at.
+_SUSPECT: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
-def _holds_nul(document: dict[str, Any]) -> bool:
-    """Say whether a string in the document holds a NUL: its escape alone may be a backslash before `u0000`."""
+def _holds_unstorable(document: dict[str, Any]) -> bool:
+    """Say whether a string in the document holds a character that no database stores."""
     todo: list[Any] = [document]
     while todo:
         value = todo.pop()
         if isinstance(value, str):
-            if "\x00" in value:
+            if _REFUSED.search(value):
                 return True
         elif isinstance(value, dict):
             todo.extend(value)
@@ -280,8 +281,10 @@ def column_text(text: str, limit: int) -> str:
     return _REFUSED.sub("\ufffd", text[:limit])
 
 
-def _deeper_than(document: dict[str, Any], limit: int) -> bool:
+def _deeper_than(document: dict[str, Any], limit: int, body: bytes) -> bool:
     """Say whether the document, itself level 1, is nested deeper than `limit` levels, without recursion."""
+    if body.count(b"{") + body.count(b"[") <= limit:  # the common case, and it costs next to nothing
+        return False
     level: list[Any] = [document]
     for _ in range(limit):
         level = [
