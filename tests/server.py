@@ -1,0 +1,75 @@
+"""Real servers in processes of their own, on the database of the running test."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from django.db import connection
+
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = {
+    "gunicorn": ["-m", "gunicorn", "--threads", "16", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
+    "uvicorn": ["-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--lifespan", "off", "tests.asgi:application"],
+    "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
+}
+
+
+def database_url() -> str:
+    """The URL of the database that this test runs on, for another process."""
+    parts = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{parts['NAME']}"
+    scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
+    return f"{scheme}://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
+
+
+@contextmanager
+def running(kind: str) -> Iterator[int]:
+    """Run a server and yield its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, *(part.format(port=port) for part in COMMANDS[kind])]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: _answers(port, server), seconds=30)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
+    assert server.poll() is None, f"the server ended with {server.returncode}"
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+def post(port: int, path: str, body: bytes, headers: dict[str, str], *, chunked: bool = False) -> tuple[int, bytes]:
+    """Post over real HTTP; return the status and the answer's body."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    parts = iter([body[: len(body) // 2], body[len(body) // 2 :]])
+    try:
+        client.request(
+            "POST",
+            path,
+            parts if chunked else body,
+            {"Content-Type": "application/json"} | headers,
+            encode_chunked=chunked,
+        )
+        answer = client.getresponse()
+        return answer.status, answer.read()
+    finally:
+        client.close()

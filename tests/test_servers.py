@@ -1,0 +1,86 @@
+"""The door behind real servers, over real HTTP, with many senders at once."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.protocol.signatures import sign
+from tests.conftest import SECRET, envelope
+from tests.server import post, running
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BODY = json.dumps(envelope(data={"id": "tkt_1", "name": "سارة 😀"}), ensure_ascii=False).encode()
+
+
+@pytest.fixture(params=["gunicorn", "uvicorn"])
+def port(request: pytest.FixtureRequest, webhook: Webhook) -> Iterator[int]:
+    with running(request.param) as port:
+        yield port
+
+
+def signed(body: bytes) -> dict[str, str]:
+    return {"X-Nateq-Signature": "sha256=" + sign(body, SECRET)}
+
+
+def test_a_signature_made_by_openssl_is_accepted(port: int, webhook: Webhook) -> None:
+    made = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-hmac", SECRET, "-hex"], input=BODY, capture_output=True, check=True
+    )
+    digest = made.stdout.decode().split()[-1]
+
+    status, answer = post(port, webhook.get_absolute_url(), BODY, {"X-Nateq-Signature": digest})
+
+    assert (status, answer) == (200, b'{"status": "stored"}')
+    assert Delivery.objects.get().body == BODY
+
+
+def test_a_chunked_body_is_received_whole(port: int, webhook: Webhook) -> None:
+    status, _answer = post(port, webhook.get_absolute_url(), BODY, signed(BODY), chunked=True)
+
+    assert status == 200
+    assert Delivery.objects.get().body == BODY
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
+def test_too_large_a_body_is_413(port: int, webhook: Webhook, chunked: bool) -> None:
+    body = b"x" * 1_100_000
+
+    assert post(port, webhook.get_absolute_url(), body, signed(body), chunked=chunked)[0] == 413
+
+
+def test_a_doubled_header_arrives_joined_and_either_may_match(port: int, webhook: Webhook) -> None:
+    headers = {"X-Nateq-Signature": f"{'0' * 64}, {sign(BODY, SECRET)}"}
+
+    assert post(port, webhook.get_absolute_url(), BODY, headers)[0] == 200
+
+
+def test_identical_deliveries_at_the_same_moment_are_stored_once(port: int, webhook: Webhook) -> None:
+    path = webhook.get_absolute_url()
+    with ThreadPoolExecutor(16) as senders:
+        answers = list(senders.map(lambda _: post(port, path, BODY, signed(BODY)), range(48)))
+
+    assert [status for status, _answer in answers] == [200] * 48
+    assert sum(answer == b'{"status": "stored"}' for _status, answer in answers) == 1
+    delivery = Delivery.objects.get()
+    assert (delivery.attempts_seen, delivery.attempts.count()) == (48, 47)
+
+
+def test_many_different_deliveries_at_once_are_all_stored(port: int, webhook: Webhook) -> None:
+    path = webhook.get_absolute_url()
+    bodies = [json.dumps(envelope(delivery_id=f"dlv_{number}")).encode() for number in range(200)]
+    with ThreadPoolExecutor(16) as senders:
+        answers = list(senders.map(lambda body: post(port, path, body, signed(body)), bodies))
+
+    assert [status for status, _answer in answers] == [200] * 200
+    assert Delivery.objects.count() == 200
+
+
+def test_djangos_own_server_says_that_it_needs_a_length(webhook: Webhook) -> None:
+    with running("runserver") as port:
+        assert post(port, webhook.get_absolute_url(), BODY, signed(BODY), chunked=True)[0] == 411
+        assert post(port, webhook.get_absolute_url(), BODY, signed(BODY))[0] == 200
