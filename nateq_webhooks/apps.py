@@ -13,4 +13,4 @@ class NateqWebhooksConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from nateq_webhooks import checks  # noqa: F401, PLC0415 - importing registers them
+        from nateq_webhooks import checks  # noqa: F401 - importing registers them

@@ -23,7 +23,9 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
     if not conf.uses_time_zones():
         found.append(
             checks.Error(
-                "USE_TZ is False, but a delivery's times are aware.", hint="Set USE_TZ = True.", id=f"{_PREFIX}.E005"
+                "USE_TZ is False, but a delivery's times are aware.",
+                hint="Set USE_TZ = True.",
+                id=f"{_PREFIX}.E005",
             )
         )
     return found

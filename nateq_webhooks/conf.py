@@ -31,7 +31,7 @@ class Settings:
     signature_header: str = DEFAULT_HEADER
     "The header that carries the signature; a webhook may name another one."
 
-    secret_encoding: SecretEncoding = "utf-8"
+    secret_encoding: SecretEncoding = "utf-8"  # noqa: S105 - an encoding, not a secret
     '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
 
     max_body_bytes: int = 1024 * 1024

@@ -34,7 +34,7 @@ class EventSignal(Signal):
         super().__init__()
         self.event: Final = event
 
-    def connect(  # type: ignore[override]
+    def connect(
         self,
         receiver: Callable[..., Any],
         sender: object = None,
@@ -52,7 +52,7 @@ class EventSignal(Signal):
         super().connect(receiver, sender=sender, weak=weak, dispatch_uid=dispatch_uid)
         registry.add(self.event, checked)
 
-    def disconnect(  # type: ignore[override]
+    def disconnect(
         self,
         receiver: Callable[..., Any] | None = None,
         sender: object = None,

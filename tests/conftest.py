@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.http import HttpResponse
 from django.test import Client
 
 from nateq_webhooks.inbox.configuration import cache
@@ -38,10 +37,12 @@ class Sender:
     webhook: Webhook
     client: Client = field(default_factory=lambda: Client(raise_request_exception=True))
 
-    def post(self, body: bytes | Any, *, secret: str = SECRET, signature: str | None = None, **extra: Any) -> HttpResponse:
+    def post(self, body: bytes | Any, *, secret: str = SECRET, signature: str | None = None, **extra: Any) -> Any:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"X-Nateq-Signature": sign(raw, secret) if signature is None else signature} | extra.pop("headers", {})
-        return self.client.post(  # type: ignore[return-value]
+        headers = {"X-Nateq-Signature": sign(raw, secret) if signature is None else signature} | extra.pop(
+            "headers", {}
+        )
+        return self.client.post(
             self.webhook.get_absolute_url(), raw, content_type="application/json", headers=headers, **extra
         )
 

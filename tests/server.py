@@ -16,7 +16,17 @@ from tests.conftest import wait_until
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "gunicorn": ["-m", "gunicorn", "--threads", "16", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
-    "uvicorn": ["-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--lifespan", "off", "tests.asgi:application"],
+    "uvicorn": [
+        "-m",
+        "uvicorn",
+        "--port",
+        "{port}",
+        "--log-level",
+        "warning",
+        "--lifespan",
+        "off",
+        "tests.asgi:application",
+    ],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
 }
 
@@ -38,9 +48,7 @@ def running(kind: str) -> Iterator[int]:
         port: int = free.getsockname()[1]
     environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
     command = [sys.executable, *(part.format(port=port) for part in COMMANDS[kind])]
-    server = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: _answers(port, server), seconds=30)
         yield port

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
-from django.http import HttpRequest, HttpResponse, RawPostDataException
 from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -48,7 +47,11 @@ class TestStored:
         delivery = Delivery.objects.get()
         assert delivery.body == body
         assert delivery.status == Delivery.Status.PROCESSED
-        assert (delivery.event, delivery.resource, delivery.resource_id) == ("ticket.created", "ticket", "tkt_1")
+        assert (delivery.event, delivery.resource, delivery.resource_id) == (
+            "ticket.created",
+            "ticket",
+            "tkt_1",
+        )
         assert (delivery.organization_id, delivery.attempt, delivery.version) == ("org_1", 1, "1.0")
         assert delivery.timestamp is not None
         assert delivery.timestamp.isoformat() == "2026-06-30T12:00:00+00:00"
@@ -137,9 +140,7 @@ class TestStored:
         assert sender.post(body).status_code == 401
         assert sender.post(body, headers={"X-Other": sign(body, SECRET)}).status_code == 200
 
-    def test_forwarded_addresses_count_only_where_a_setting_says_so(
-        self, sender: Sender, settings: Settings
-    ) -> None:
+    def test_forwarded_addresses_count_only_where_a_setting_says_so(self, sender: Sender, settings: Settings) -> None:
         headers = {"X-Forwarded-For": "203.0.113.9, 198.51.100.1"}
         sender.post(envelope(delivery_id="one"), headers=headers)
         settings.NATEQ_WEBHOOKS = {"TRUSTED_PROXIES": 1}
@@ -400,11 +401,13 @@ class TestReceivers:
         connect(signals.event_received, lambda **kwargs: got.append(dict(kwargs["event"].data)), "third")
         sender.post(envelope())
 
-        assert got == [{"id": "tkt_1", "subject": "Help"}, "ticket.created", {"id": "tkt_1", "subject": "Help"}]
+        assert got == [
+            {"id": "tkt_1", "subject": "Help"},
+            "ticket.created",
+            {"id": "tkt_1", "subject": "Help"},
+        ]
 
-    def test_an_async_receiver_runs_and_writes_in_the_runs_transaction(
-        self, sender: Sender, connect: Connect
-    ) -> None:
+    def test_an_async_receiver_runs_and_writes_in_the_runs_transaction(self, sender: Sender, connect: Connect) -> None:
         async def write(**kwargs: Any) -> None:
             await Webhook.objects.acreate(name="written")
 
@@ -485,7 +488,11 @@ class TestTrouble:
 
     @pytest.mark.parametrize(
         "error",
-        [OperationalError(1213, "Deadlock found"), OperationalError(1205, "Lock wait"), OperationalError("database is locked")],
+        [
+            OperationalError(1213, "Deadlock found"),
+            OperationalError(1205, "Lock wait"),
+            OperationalError("database is locked"),
+        ],
         ids=["deadlock", "lock wait", "sqlite"],
     )
     def test_what_the_database_asks_to_repeat_is_repeated(
@@ -511,7 +518,7 @@ class TestTrouble:
 class TestBody:
     def test_a_body_over_the_limit_is_refused_before_a_byte_is_read(self, sender: Sender) -> None:
         class Unreadable(BytesIO):
-            def read(self, *args: Any) -> bytes:
+            def read(self, *_args: Any) -> bytes:
                 raise AssertionError("read")
 
         response = sender.client.post(
@@ -544,9 +551,7 @@ class TestBody:
         assert (delivery.payload, delivery.notes) == (None, ["payload_not_queryable"])
 
     @pytest.mark.parametrize("touch", ["body", "POST", "both"])
-    def test_a_middleware_that_touched_the_request_first_does_no_harm(
-        self, webhook: Webhook, touch: str
-    ) -> None:
+    def test_a_middleware_that_touched_the_request_first_does_no_harm(self, webhook: Webhook, touch: str) -> None:
         request = signed_request(webhook)
         if touch != "POST":
             assert request.body
@@ -599,11 +604,19 @@ class TestBody:
 
 
 def signed_request(
-    webhook: Webhook, content_type: str = "application/json", *, chunked: bool = False, terminated: bool = False
+    webhook: Webhook,
+    content_type: str = "application/json",
+    *,
+    chunked: bool = False,
+    terminated: bool = False,
 ) -> WSGIRequest:
     body = json.dumps(envelope()).encode()
     request = RequestFactory().generic(
-        "POST", webhook.get_absolute_url(), body, content_type, headers={"X-Nateq-Signature": sign(body, SECRET)}
+        "POST",
+        webhook.get_absolute_url(),
+        body,
+        content_type,
+        headers={"X-Nateq-Signature": sign(body, SECRET)},
     )
     request.environ["wsgi.input"] = BytesIO(body)
     if chunked:
@@ -628,7 +641,7 @@ class TestSite:
             return real(alias, new)
 
         monkeypatch.setattr("nateq_webhooks.inbox.upsert", upsert)
-        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)  # noqa: FBT003
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
         connect(signals.ticket_created, lambda **kwargs: None)
 
         assert sender.post(envelope()).status_code == 200
@@ -677,7 +690,7 @@ def has_returning() -> bool:
     return connection.vendor != "mysql" or bool(connection.mysql_is_mariadb)  # type: ignore[attr-defined]
 
 
-def statements(work: Callable[[], HttpResponse]) -> int:
+def statements(work: Callable[[], object]) -> int:
     """Count statements, BEGIN, COMMIT and savepoints left out."""
     with CaptureQueriesContext(connection) as queries:
         work()

@@ -32,11 +32,16 @@ class Due(Protocol):
     """A stored delivery whose receivers are to run, as the door knows it."""
 
     @property
-    def pk(self) -> int: ...
+    def pk(self) -> int:
+        """The delivery's key."""
+
     @property
-    def alias(self) -> str: ...
+    def alias(self) -> str:
+        """The database it is in."""
+
     @property
-    def dispatch_at(self) -> datetime | None: ...
+    def dispatch_at(self) -> datetime | None:
+        """The value that claims it; None when there is nothing to run."""
 
 
 class Runner(Protocol):
@@ -69,7 +74,7 @@ def wake(due: Due) -> None:
 
 
 def run_delivery(due: Due) -> None:
-    """Claim a delivery, make its runs and run them here, one after another. Does nothing when another has claimed it."""
+    """Claim a delivery, make its runs and run them here, one by one. Does nothing when another has claimed it."""
     delivery = Delivery.objects.using(due.alias).get(pk=due.pk)
     for run in _make_runs(delivery, due):
         receiver = registry.get(run.receiver)

@@ -86,7 +86,7 @@ def _status(run: Run, alias: str) -> str | None:
 
 
 def _record_failure(run: Run, error: BaseException, started: datetime, alias: str) -> None:
-    """Record a failed try in a transaction of its own, and when to try again. Nothing is changed if the lease is lost."""
+    """Record a failed try in a transaction of its own, and when to try again; nothing if the lease is lost."""
     connection = connections[alias]
     if not connection.in_atomic_block and not connection.is_usable():
         connection.close()

@@ -28,7 +28,19 @@ from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.envelope import Envelope, Note, column_text, read
 from nateq_webhooks.receivers import registry
 
-__all__ = ["Arrival", "Configuration", "Reason", "Receipt", "Refusal", "Verified", "find", "refuse", "remote_address", "store", "verify"]
+__all__ = [
+    "Arrival",
+    "Configuration",
+    "Reason",
+    "Receipt",
+    "Refusal",
+    "Verified",
+    "find",
+    "refuse",
+    "remote_address",
+    "store",
+    "verify",
+]
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -166,8 +178,8 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
     )
 
 
-_LIMITS: Final = {
-    name: Delivery._meta.get_field(name).max_length or 0
+_LIMITS: Final[dict[str, int]] = {
+    name: Delivery._meta.get_field(name).max_length  # type: ignore[union-attr,misc]
     for name in ("delivery_id", "event", "resource", "resource_id", "organization_id", "version")
 }
 
@@ -197,7 +209,9 @@ def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> Non
         )
     except DatabaseError as error:
         logger.warning(
-            "An attempt at delivery %s was counted but its details not kept: %s", receipt.pk, type(error).__name__
+            "An attempt at delivery %s was counted but its details not kept: %s",
+            receipt.pk,
+            type(error).__name__,
         )
 
 
@@ -223,7 +237,7 @@ def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> 
             'NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
         )
     if reason is signatures.Reason.NO_SECRET:
-        return f'{start} it has no usable signing secret. Enter Nateq\'s under Webhooks > {webhook.name}.'
+        return f"{start} it has no usable signing secret. Enter Nateq's under Webhooks > {webhook.name}."
     if reason is signatures.Reason.NO_MATCH:
         return (
             f"{start} {name} ({len(header or '')} characters) matches none of its {len(webhook.keys)} secrets. "

@@ -118,7 +118,19 @@ class ConfigurationCache:
 def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configuration]:
     """Join the rows, of which there is one per older secret, to one configuration per webhook."""
     found: dict[uuid.UUID, Configuration] = {}
-    for pk, name, secret, events, organization, active, header, registration, modified, older, expires in rows:
+    for (
+        pk,
+        name,
+        secret,
+        events,
+        organization,
+        active,
+        header,
+        registration,
+        modified,
+        older,
+        expires,
+    ) in rows:
         known = found.get(pk)
         if known is None:
             known = Configuration(

@@ -83,7 +83,7 @@ def upsert(alias: str, new: NewDelivery) -> Stored:
 
 
 def wants_another_try(error: DatabaseError) -> bool:
-    """Say whether the database asks for the statement to be repeated: a deadlock or a lock that did not come in time."""
+    """Say whether the database asks for a repetition: a deadlock, or a lock that did not come in time."""
     cause = error.__cause__
     if getattr(cause, "sqlstate", None) in ("40P01", "40001"):  # PostgreSQL: deadlock, serialization failure
         return True
@@ -128,7 +128,8 @@ def _insert_sql(alias: str) -> str:
     quote = connections[alias].ops.quote_name
     columns = [quote(field.name) for field in fields(NewDelivery)]
     values = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {quote(_TABLE)} ({', '.join(columns)}, attempts_seen) VALUES ({values}, 1)"
+    # Only names of our own columns and placeholders are put in.
+    return f"INSERT INTO {quote(_TABLE)} ({', '.join(columns)}, attempts_seen) VALUES ({values}, 1)"  # noqa: S608
 
 
 @functools.cache
@@ -171,7 +172,7 @@ def _parameters(connection: BaseDatabaseWrapper, new: NewDelivery) -> list[Any]:
         moment(new.timestamp),
         new.attempt,
         new.version,
-        connection.Database.Binary(new.body),
+        connection.Database.Binary(new.body),  # type: ignore[attr-defined]
         new.headers,
         new.payload,
         new.notes,

@@ -38,7 +38,11 @@ class Delivery(models.Model):
 
     # The unique constraint starts with the webhook, so the foreign key needs no index of its own.
     webhook = models.ForeignKey(
-        Webhook, on_delete=models.PROTECT, related_name="deliveries", db_index=False, verbose_name=_("webhook")
+        Webhook,
+        on_delete=models.PROTECT,
+        related_name="deliveries",
+        db_index=False,
+        verbose_name=_("webhook"),
     )
     identity = ExactCharField(_("identity"), max_length=64, help_text=_("SHA-256 of the tagged delivery id."))
     delivery_id = ExactCharField(_("delivery id"), max_length=200)

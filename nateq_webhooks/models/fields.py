@@ -29,4 +29,4 @@ class BytesField(_BinaryField):
 
     def from_db_value(self, value: object, *args: object) -> bytes | None:  # noqa: ARG002 - Django's signature
         """Return the stored bytes."""
-        return None if value is None else bytes(value)  # type: ignore[call-overload,no-any-return]
+        return None if value is None else bytes(value)  # type: ignore[call-overload]

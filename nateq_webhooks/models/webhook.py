@@ -19,7 +19,6 @@ from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models.fields import ExactCharField
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX, SigningKey
 
-
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
 
@@ -133,16 +132,16 @@ class Webhook(models.Model):
             kwargs["update_fields"] = {*fields, "modified_at"}
         super().save(*args, **kwargs)
 
+    def get_absolute_url(self) -> str:
+        """Return the path that Nateq posts to."""
+        return reverse("nateq_webhooks:receive", args=[self.pk])
+
     def clean(self) -> None:
         """Refuse what would make the door refuse everything: an unusable secret, or events that are no names."""
         super().clean()
         check_secret(self.secret)
         if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
-
-    def get_absolute_url(self) -> str:
-        """Return the path that Nateq posts to."""
-        return reverse("nateq_webhooks:receive", args=[self.pk])
 
     @property
     def public_url(self) -> str:

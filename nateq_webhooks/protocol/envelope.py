@@ -60,7 +60,7 @@ class Note(StrEnum):
     VERSION_UNUSABLE = "version_unusable"
     """`version` is missing or no text."""
     PAYLOAD_NOT_QUERYABLE = "payload_not_queryable"
-    """No JSON column can hold this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
+    """No JSON column holds this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
     CUT = "cut"
     """A text is longer than its column, or holds a character no database stores; the bytes have it whole."""
 
@@ -182,7 +182,7 @@ def _text(source: Mapping[str, Any], key: str, note: Note, notes: list[Note]) ->
 def _timestamp(value: object, notes: list[Note]) -> datetime | None:
     try:
         if not isinstance(value, str):
-            raise TypeError  # noqa: TRY301 - one way out for every unusable value
+            raise TypeError
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             notes.append(Note.TIMESTAMP_NAIVE)

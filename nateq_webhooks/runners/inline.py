@@ -26,5 +26,7 @@ class InlineRunner:
             dispatch.run_delivery(due)
         except (DatabaseError, InterfaceError) as error:
             logger.warning(
-                "Delivery %s is stored, but its receivers could not be run now: %s", due.pk, type(error).__name__
+                "Delivery %s is stored, but its receivers could not be run now: %s",
+                due.pk,
+                type(error).__name__,
             )

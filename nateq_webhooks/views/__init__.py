@@ -6,6 +6,7 @@ two hundreds is sent before the delivery has been committed.
 
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Final
 
 from django.contrib.auth.decorators import login_not_required
@@ -23,7 +24,11 @@ logger: Final = logging.getLogger("nateq_webhooks")
 RETRY_AFTER_SECONDS: Final = 30
 """When a sender should come back whose delivery could not be stored; its own schedule may differ (Nateq: Retries)."""
 
-_STATUS_OF: Final = {inbox.Refusal.OTHER_ORGANIZATION: 403, inbox.Refusal.TOO_LARGE: 413, inbox.Refusal.NO_LENGTH: 411}
+_STATUS_OF: Final[Mapping[inbox.Reason, int]] = {
+    inbox.Refusal.OTHER_ORGANIZATION: 403,
+    inbox.Refusal.TOO_LARGE: 413,
+    inbox.Refusal.NO_LENGTH: 411,
+}
 """Every other refusal is one about the signature: 401, whatever the reason."""
 
 _TEXT_OF: Final = {

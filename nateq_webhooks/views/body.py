@@ -49,7 +49,7 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
             "middleware or the server read the stream before the view."
         )
     # Django's own place for a body that has been read: whatever reads request.body after us finds it.
-    request._body = body  # type: ignore[attr-defined]  # noqa: SLF001
+    request._body = body  # noqa: SLF001
     return body
 
 

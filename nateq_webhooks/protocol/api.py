@@ -1,0 +1,72 @@
+"""Nateq's API as far as it is public, and what we assume of its webhook endpoints (ours: docs/protocol.md).
+
+The one place that names its paths, headers, error codes and limits: the client speaks them, the sandbox answers them.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+BASE_URL: Final = "https://api.nateq.io/api/v1"
+"""Nateq: quickstart."""
+
+API_PATH: Final = "/api/v1"
+"""The path of `BASE_URL`; a local server has its API there, too."""
+
+WEBHOOKS_PATH: Final = "/webhooks"
+EVENTS_PATH: Final = "/webhooks/events"
+
+LIVE_KEY_PREFIX: Final = "tg_live_"
+TEST_KEY_PREFIX: Final = "tg_test_"
+"""Nateq: authentication. Production and sandbox data are apart."""
+
+SCOPE: Final = "webhooks:manage"
+"""The scope that a key needs for everything about webhooks (Nateq: Set up)."""
+
+LIMIT_PER_MINUTE: Final = {LIVE_KEY_PREFIX: 1000, TEST_KEY_PREFIX: 100}
+"""Requests a minute by the kind of key, where the dashboard sets no other value (Nateq: rate limits)."""
+
+LIMIT_HEADER: Final = "X-RateLimit-Limit"
+REMAINING_HEADER: Final = "X-RateLimit-Remaining"
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+
+PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 100
+"""`limit` of a list: its default and the most (Nateq's SDK)."""
+
+
+class ErrorCode(StrEnum):
+    """The codes of the API's errors (Nateq: authentication, rate limits)."""
+
+    MISSING_API_KEY = "MISSING_API_KEY"
+    INVALID_AUTH_FORMAT = "INVALID_AUTH_FORMAT"
+    INVALID_API_KEY_FORMAT = "INVALID_API_KEY_FORMAT"
+    INVALID_API_KEY = "INVALID_API_KEY"
+    AUTHENTICATION_FAILED = "AUTHENTICATION_FAILED"
+    INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+    INSUFFICIENT_PERMISSION = "INSUFFICIENT_PERMISSION"
+    ENDPOINT_NOT_PUBLIC = "ENDPOINT_NOT_PUBLIC"
+    IP_NOT_ALLOWED = "IP_NOT_ALLOWED"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+STATUS_OF: Final = {
+    ErrorCode.MISSING_API_KEY: 401,
+    ErrorCode.INVALID_AUTH_FORMAT: 401,
+    ErrorCode.INVALID_API_KEY_FORMAT: 401,
+    ErrorCode.INVALID_API_KEY: 401,
+    ErrorCode.AUTHENTICATION_FAILED: 401,
+    ErrorCode.INSUFFICIENT_SCOPE: 403,
+    ErrorCode.INSUFFICIENT_PERMISSION: 403,
+    ErrorCode.ENDPOINT_NOT_PUBLIC: 403,
+    ErrorCode.IP_NOT_ALLOWED: 403,
+    ErrorCode.RATE_LIMIT_EXCEEDED: 429,
+    ErrorCode.VALIDATION_ERROR: 422,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.INTERNAL_ERROR: 500,
+}
+"""The HTTP status of each error."""
