@@ -83,9 +83,7 @@ def count(database: Path, query: str) -> int:
 
 
 def answer(event: str, *, status: int = 200, genuine: bool = True) -> Answer:
-    attempt = Attempt(
-        event=event, delivery_id="dlv_1", number=1, body=b"{}", signature="signed", genuine=genuine
-    )
+    attempt = Attempt(event=event, delivery_id="dlv_1", number=1, body=b"{}", signature="signed", genuine=genuine)
     return Answer(attempt=attempt, status=status)
 
 
@@ -185,11 +183,7 @@ def test_one_round_on_a_fresh_database_loses_and_doubles_nothing(
     assert "Nothing lost, nothing doubled" in run.stdout
     total = row(run.stdout, "total")
     assert total["sent"] == total["accepted"] + total["retried"] + total["refused"]
-    assert (
-        total["stored"]
-        == total["accepted"]
-        == count(database, "SELECT count(*) FROM nateq_webhooks_delivery")
-    )
+    assert total["stored"] == total["accepted"] == count(database, "SELECT count(*) FROM nateq_webhooks_delivery")
     assert total["effects"] == count(database, "SELECT count(*) FROM board_effect")
     assert total["retried"] > 2
     assert total["refused"] > 2
@@ -330,9 +324,7 @@ def get(address: str, path: str) -> tuple[int, str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal to send there")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_goes_on_until_it_is_stopped_and_then_ends_cleanly(
-    used_database: Path, stop: signal.Signals
-) -> None:
+def test_the_demo_goes_on_until_it_is_stopped_and_then_ends_cleanly(used_database: Path, stop: signal.Signals) -> None:
     with running_demo(used_database) as process:
         read_until(process, r"Going on")
         read_until(process, r"ticket\.closed +401  forged, refused")

@@ -23,9 +23,7 @@ every_event = pytest.mark.parametrize("event", EVENTS)
 
 
 def body_of(event: str, *, number: int) -> bytes:
-    return json.dumps(
-        example_envelope(event, number=number, delivery_id="dlv_1"), ensure_ascii=False
-    ).encode()
+    return json.dumps(example_envelope(event, number=number, delivery_id="dlv_1"), ensure_ascii=False).encode()
 
 
 def texts_of(value: Any) -> list[str]:

@@ -1,0 +1,1 @@
+"""A ticket board that signal receivers build from the `ticket.*` events."""

@@ -1,0 +1,34 @@
+"""What each event should cause in this project; the demo's audit holds the database against it."""
+
+from django.db.models import TextChoices
+
+from nateq_webhooks.models import Delivery
+from nateq_webhooks.protocol.events import resource_of
+
+EVENT_THAT_FAILS = "broadcast.failed"
+"""The event at which the CRM's receiver raises, on purpose."""
+
+
+class Receiver(TextChoices):
+    """Who leaves an `Effect` behind."""
+
+    BOARD = "board", "Board"
+    JOURNAL = "journal", "Journal"
+    CRM = "crm", "CRM"
+
+
+def receivers_of(event: str) -> set[Receiver]:
+    """The receivers that succeed for an event."""
+    expected = {Receiver.JOURNAL}
+    if resource_of(event) == "ticket":
+        expected.add(Receiver.BOARD)
+    if event == "lead.created":
+        expected.add(Receiver.CRM)
+    return expected
+
+
+def statuses_of(event: str) -> set[str]:
+    """The statuses in which a delivery of an event may stand once its receivers have been tried."""
+    if event == EVENT_THAT_FAILS:
+        return {Delivery.Status.FAILED, Delivery.Status.DEAD}
+    return {Delivery.Status.PROCESSED}
