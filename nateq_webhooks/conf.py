@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SecretEncoding
 
@@ -41,16 +42,23 @@ class Settings:
     "How many proxies of yours stand before Django: with 0 the peer's address is kept and X-Forwarded-For ignored."
 
     dispatch: str = "inline"
-    "Where receivers run: in the request, after the delivery is stored."
+    """Where receivers run: "inline" in the request, after the delivery is stored; "worker" in `manage.py nateq_worker`;
+    "tasks" as a task of django.tasks; "celery" as a task of Celery; or the dotted path of a class of yours."""
 
     run_lease: timedelta = timedelta(minutes=5)
     "A run not finished after this long is taken for dead and starts again."
+
+    run_timeout: timedelta = timedelta(minutes=15)
+    "A receiver that runs longer than this has failed: its lease is no longer renewed, its late commit refused."
 
     retry_base: timedelta = timedelta(seconds=30)
     "How long to wait before the second try of a failed run; doubled for each further one."
 
     max_tries: int = 10
     "How often a run is tried before it is given up."
+
+    retry_max_age: timedelta = timedelta(days=3)
+    "A run that has not succeeded this long after it was made is given up at its next failure."
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +165,14 @@ def _max_tries(value: int) -> tuple[str, str] | None:
 
 
 def _dispatch(value: str) -> tuple[str, str] | None:
-    return None if value == "inline" else ("unknown", "Legal values: 'inline'.")
+    if value in ("inline", "worker", "tasks", "celery"):
+        return None
+    hint = "Legal values: 'inline', 'worker', 'tasks', 'celery', or the dotted path of a class."
+    try:
+        import_string(value)
+    except ImportError as error:
+        return f"unknown ({error})", hint
+    return None
 
 
 def _positive(value: timedelta) -> tuple[str, str] | None:
@@ -172,7 +187,9 @@ _RULES: Mapping[str, Any] = {
     "TRUSTED_PROXIES": _trusted_proxies,
     "DISPATCH": _dispatch,
     "RUN_LEASE": _positive,
+    "RUN_TIMEOUT": _positive,
     "RETRY_BASE": _positive,
+    "RETRY_MAX_AGE": _positive,
     "MAX_TRIES": _max_tries,
 }
 

@@ -26,6 +26,8 @@ class Receiver:
     name: str
     reference: Callable[[], Callable[..., Any] | None]
     is_async: bool
+    atomic: bool
+    """Whether its work and the word that it succeeded are one transaction; else it may run more than once."""
 
     @property
     def function(self) -> Callable[..., Any] | None:
@@ -39,7 +41,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_event: dict[str, dict[str, Receiver]] = {}
 
-    def checked(self, function: Callable[..., Any], *, uid: object, weak: bool) -> Receiver:
+    def checked(self, function: Callable[..., Any], *, uid: object, weak: bool, atomic: bool) -> Receiver:
         """Return `function` as a receiver. Raises `ReceiverError` when it has no name that lasts and is its own."""
         name = receiver_name(function, uid=uid)
         _refuse_short_lived(function, name, weak=weak)
@@ -49,10 +51,16 @@ class Registry:
                 f'Two receivers are called "{name}": {known.function!r} and {function!r}. A delivery\'s runs are kept '
                 "under that name, so it must mean one of them: give one of the two a dispatch_uid of its own."
             )
+        if known is not None and known.atomic != atomic:
+            raise ReceiverError(
+                f'The receiver "{name}" is connected twice, with atomic={known.atomic} and with atomic={atomic}. It runs '
+                "once per delivery, so it can be only one of them."
+            )
         return Receiver(
             name=name,
             reference=_weak_reference(function) if weak else lambda: function,
             is_async=_is_async(function),
+            atomic=atomic,
         )
 
     def add(self, event: str, receiver: Receiver) -> None:

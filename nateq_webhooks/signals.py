@@ -40,15 +40,21 @@ class EventSignal(Signal):
         sender: object = None,
         weak: bool = True,  # noqa: FBT001, FBT002 - Django's signature
         dispatch_uid: str | None = None,
+        *,
+        atomic: bool = True,
     ) -> None:
-        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected."""
+        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected.
+
+        With `atomic=False` it is not wrapped in a transaction: it may take long and call out without holding one, but
+        what it writes is no longer exactly once, only at least once.
+        """
         label = getattr(getattr(sender, "_meta", None), "label", None)
         if sender is not None and label != "nateq_webhooks.Delivery":
             raise ReceiverError(
                 f"sender={sender!r} never sends an event: the sender is always nateq_webhooks.models.Delivery. Leave "
                 "it out; to receive the events of one webhook, look at delivery.webhook_id in the receiver."
             )
-        checked = registry.checked(receiver, uid=dispatch_uid, weak=weak)
+        checked = registry.checked(receiver, uid=dispatch_uid, weak=weak, atomic=atomic)
         super().connect(receiver, sender=sender, weak=weak, dispatch_uid=dispatch_uid)
         registry.add(self.event, checked)
 

@@ -1,31 +1,54 @@
 """Running receivers: make a delivery's runs, run what is due, settle the delivery. The only writer of a run.
 
 A delivery that was stored with receivers connected has `dispatch_at`: it is claimed by changing it, and whoever claims
-it makes the runs, one per receiver, in the same transaction. From then on each run is on its own.
+it makes the runs, one per receiver, in the same transaction. From then on each run is on its own, under a lease.
 """
 
 import functools
 import logging
-import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from django.db import connections, transaction
-from django.dispatch import Signal
-from django.utils import timezone
+from django.db import router
 from django.utils.module_loading import import_string
 
-from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch.execution import execute
+from nateq_webhooks.dispatch.claim import PARKED, Claimed, claim_deliveries, claim_delivery, claim_runs, release
+from nateq_webhooks.dispatch.execution import Outcome, check_committed, execute
+from nateq_webhooks.dispatch.leases import keeper
+from nateq_webhooks.dispatch.orphans import drop, orphans, park, reassign, unpark
+from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
-__all__ = ["Due", "Runner", "run_delivery", "runner", "wake"]
+__all__ = [
+    "PARKED",
+    "Due",
+    "Outcome",
+    "Runner",
+    "drop",
+    "orphans",
+    "reassign",
+    "run_delivery",
+    "run_due",
+    "runner",
+    "unpark",
+    "wake",
+]
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-RUNNERS: Final = {"inline": "nateq_webhooks.runners.inline.InlineRunner"}
+RUNNERS: Final = {
+    "inline": "nateq_webhooks.runners.inline.InlineRunner",
+    "worker": "nateq_webhooks.runners.worker.WorkerRunner",
+    "tasks": "nateq_webhooks.runners.tasks.TasksRunner",
+    "celery": "nateq_webhooks.runners.celery.CeleryRunner",
+}
+
+Watch = Callable[[Run, Outcome], None]
+"""Is told of each run that was executed."""
 
 
 class Due(Protocol):
@@ -45,14 +68,14 @@ class Due(Protocol):
 
 
 class Runner(Protocol):
-    """One way to get receivers run: who calls dispatch, and when."""
+    """One way to get receivers run: who calls dispatch, and when. Adding another is one small class."""
 
     @property
     def hold(self) -> timedelta:
-        """How long the request that stores a delivery keeps it for itself."""
+        """How long the request that stores a delivery keeps it for itself; zero: it is due at once."""
 
     def wake(self, due: Due) -> None:
-        """Get the delivery's receivers run, after it has been committed. Must not raise."""
+        """Get the delivery's receivers run, after it has been committed. Must neither raise nor take long."""
 
 
 @functools.cache
@@ -73,74 +96,74 @@ def wake(due: Due) -> None:
         runner().wake(due)
 
 
-def run_delivery(due: Due) -> None:
-    """Claim a delivery, make its runs and run them here, one by one. Does nothing when another has claimed it."""
-    delivery = Delivery.objects.using(due.alias).get(pk=due.pk)
-    for run in _make_runs(delivery, due):
-        receiver = registry.get(run.receiver)
-        if receiver is not None:
-            execute(run, delivery, receiver, due.alias)
-    settle(due.pk, due.alias)
+def run_delivery(pk: int, *, alias: str | None = None, dispatch_at: datetime | None = None) -> int:
+    """Claim one delivery, make its runs and run them here, one by one. Return how many runs were executed.
 
-
-def _make_runs(delivery: Delivery, due: Due) -> list[Run]:
-    """Make one run per receiver, held by this process. Empty when the delivery is no longer ours to dispatch."""
-    now = timezone.now()
-    lease = uuid.uuid4()
-    runs = [
-        Run(
-            delivery_id=due.pk,
-            receiver=receiver.name,
-            status=Run.Status.RUNNING,
-            tries=1,
-            started_at=now,
-            next_try_at=now + settings().run_lease,
-            lease=lease,
-        )
-        for receiver in registry.for_event(delivery.load_event().name)
-    ]
-    with transaction.atomic(using=due.alias, durable=True):
-        ours = Delivery.objects.using(due.alias).filter(pk=due.pk, dispatch_at=due.dispatch_at)
-        if not ours.update(dispatch_at=None):
-            return []
-        made = Run.objects.using(due.alias).bulk_create(runs)
-    if any(run.pk is None for run in made):  # MySQL proper returns no keys
-        return list(Run.objects.using(due.alias).filter(delivery_id=due.pk, lease=lease))
-    return made
-
-
-def settle(pk: int, alias: str) -> None:
-    """Derive a delivery's status from its runs, which have been committed.
-
-    The row is locked before the runs are read: two runs that finish at the same moment would otherwise each see the
-    other unfinished, and nobody would finish the delivery.
+    Does nothing when another has claimed it; then its runs are, or will be, somebody else's.
     """
-    with transaction.atomic(using=alias, durable=True):
-        rows = Delivery.objects.using(alias)
-        if connections[alias].features.has_select_for_update:
-            rows = rows.select_for_update()
-        before = rows.filter(pk=pk).values_list("status", flat=True).first()
-        statuses = set(Run.objects.using(alias).filter(delivery_id=pk).values_list("status", flat=True))
-        after = derived_status(statuses)
-        if after == before:
-            return
-        Delivery.objects.using(alias).filter(pk=pk).update(status=after)
-    if after == Delivery.Status.PROCESSED:
-        _announce(signals.delivery_processed, pk, alias)
-    elif after == Delivery.Status.DEAD:
-        _announce(signals.delivery_failed, pk, alias)
+    alias = alias or router.db_for_write(Delivery)
+    return _work(repeated(lambda: claim_delivery(alias, pk, dispatch_at)))
 
 
-def derived_status(runs: set[str]) -> Delivery.Status:
-    """Return a delivery's status by the statuses of its runs (ours: docs/runs.md)."""
-    if Run.Status.FAILED in runs:
-        return Delivery.Status.FAILED
-    if runs & {Run.Status.WAITING, Run.Status.RUNNING}:
-        return Delivery.Status.RECEIVED
-    return Delivery.Status.DEAD if Run.Status.DEAD in runs else Delivery.Status.PROCESSED
+def run_due(
+    limit: int = 20,
+    *,
+    alias: str | None = None,
+    watch: Watch | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> int:
+    """Claim up to `limit` deliveries and as many runs that are due, and run them here. Return how many it found.
+
+    `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back.
+    """
+    alias = alias or router.db_for_write(Delivery)
+    found = 0
+    for claim in (claim_runs, claim_deliveries):
+        if not stopping():
+            claimed = repeated(functools.partial(claim, alias, limit))
+            found += len(claimed.runs) + len(claimed.finished) + len(claimed.idle)
+            _work(claimed, watch, stopping)
+    return found
 
 
-def _announce(signal: Signal, pk: int, alias: str) -> None:
-    """Send a monitoring signal; the row is read only when somebody listens."""
-    if signal.has_listeners(Delivery):
-        signal.send_robust(sender=Delivery, delivery=Delivery.objects.using(alias).get(pk=pk))
+def _work(claimed: Claimed, watch: Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
+    """Execute what was claimed and settle it; return how many runs were executed."""
+    _settle_claimed(claimed)
+    if not claimed.runs:
+        return 0
+    executed: list[Run] = []
+    with keeper.holding(claimed.alias, claimed.lease) as lease:
+        for number, run in enumerate(claimed.runs):
+            if stopping():
+                release(claimed, claimed.runs[number:])
+                break
+            receiver = registry.get(run.receiver)
+            if receiver is None:
+                park(claimed.alias, run)
+                continue
+            outcome = execute(run, receiver, lease)
+            outcome = _settle(run, outcome, claimed.alias)
+            executed.append(run)
+            if watch is not None:
+                watch(run, outcome)
+    clear(claimed.alias, executed)
+    return len(executed)
+
+
+def _settle(run: Run, outcome: Outcome, alias: str) -> Outcome:
+    """Settle the delivery of a run that was executed; find out on the way whether its success was committed."""
+    if outcome is Outcome.LOST:
+        return outcome
+    all_well = repeated(lambda: settle(alias, run.delivery_id))
+    if outcome is Outcome.SUCCEEDED and not all_well:
+        outcome = check_committed(run, alias)
+        if outcome is Outcome.FAILED:
+            repeated(lambda: settle(alias, run.delivery_id))
+    return outcome
+
+
+def _settle_claimed(claimed: Claimed) -> None:
+    """Settle deliveries without a receiver, and those whose runs ended when a process died."""
+    for pk in sorted({*claimed.idle, *(run.delivery_id for run in claimed.finished)}):
+        repeated(functools.partial(settle, claimed.alias, pk))
+    clear(claimed.alias, claimed.finished)

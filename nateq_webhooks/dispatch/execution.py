@@ -1,15 +1,17 @@
 """One run, once: call the receiver, and commit its work together with the word that it succeeded.
 
-Nothing here is a savepoint around the receiver: an error that it swallows inside its transaction must undo the run,
-not half of it. What can't be seen from inside the block (a transaction that was rolled back without a word) is found
-by reading the run's status back afterwards.
+No savepoint is put around the receiver: an error that it swallows inside its transaction must undo the run, not half
+of it. What can't be seen from inside the block (a transaction that the database rolled back without a word) is found
+by the settlement, which reads what was committed.
 """
 
 import copy
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
@@ -17,7 +19,9 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.errors import RolledBackError, RunLostError
+from nateq_webhooks.dispatch.leases import Lease
+from nateq_webhooks.dispatch.other_databases import warned_of_other_databases
+from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from nateq_webhooks.protocol.backoff import backoff
@@ -27,52 +31,101 @@ from nateq_webhooks.receivers import Receiver
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
-def execute(run: Run, delivery: Delivery, receiver: Receiver, alias: str) -> bool:
-    """Run a receiver whose run this process holds; say whether it succeeded. Never raises what a receiver raises."""
+class Outcome(Enum):
+    """What became of one try."""
+
+    SUCCEEDED = auto()
+    """The receiver's work is committed."""
+    FAILED = auto()
+    """It is undone; the run is tried again later, or given up."""
+    LOST = auto()
+    """Another worker has taken the run over; what this one did is undone."""
+
+
+def execute(run: Run, receiver: Receiver, lease: Lease) -> Outcome:
+    """Run a receiver whose run this process holds. Never raises what a receiver raises."""
     started = timezone.now()
+    lease.begin()
     try:
-        with transaction.atomic(using=alias, durable=True):
-            _call(receiver, run, delivery)
-            if connections[alias].needs_rollback:
-                raise RolledBackError(
-                    "The receiver swallowed a database error: what it wrote since is lost, so the run is undone. "
-                    "Put a transaction.atomic() of its own around the statement that may fail."
-                )
-            _mark_succeeded(run, started, alias)
+        with _transaction(lease.alias) if receiver.atomic else _no_transaction(lease.alias):
+            _call(receiver, run)
+            _mark_succeeded(run, started, lease)
     except RunLostError as error:
         logger.warning("Run %s of %s: %s", run.pk, run.receiver, error)
-        return False
+        return Outcome.LOST
     except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded on the run, whatever a receiver raises
-        _record_failure(run, error, started, alias)
-        return False
-    if _status(run, alias) != Run.Status.SUCCEEDED:
-        lost = RolledBackError(
-            "The database rolled the run back without an error: the receiver ended its transaction by itself or "
-            "swallowed an error of a raw cursor."
-        )
-        _record_failure(run, lost, started, alias)
-        return False
-    return True
+        return _failed(run, error, started, lease.alias)
+    return Outcome.SUCCEEDED
 
 
-def _call(receiver: Receiver, run: Run, delivery: Delivery) -> None:
+def check_committed(run: Run, alias: str) -> Outcome:
+    """Read back what a run that seemed to succeed left in the database, and record it if that was rolled back."""
+    if _status(run, alias) != Run.Status.RUNNING:
+        return Outcome.SUCCEEDED
+    lost = RolledBackError(
+        "The database rolled the run back without an error: the receiver ended its transaction by itself, lost its "
+        "connection, or swallowed an error of a raw cursor."
+    )
+    return _failed(run, lost, timezone.now(), alias)
+
+
+@contextmanager
+def _transaction(alias: str) -> Iterator[None]:
+    """Open the one transaction of a run, which commits whole or not at all."""
+    connection = connections[alias]
+    with transaction.atomic(using=alias, durable=True):
+        tripwire = connection.vendor == "mysql"
+        if tripwire:
+            # A deadlock rolls MariaDB's whole transaction back, and what comes after commits. If the receiver
+            # swallows that error, this savepoint is gone, and its release fails.
+            _execute(alias, "SAVEPOINT nateq_run")
+        yield
+        if tripwire:
+            _execute(alias, "RELEASE SAVEPOINT nateq_run")
+        if connection.needs_rollback:
+            raise RolledBackError(
+                "The receiver swallowed a database error: what it wrote since is lost, so the run is undone. "
+                "Put a transaction.atomic() of its own around the statement that may fail."
+            )
+
+
+@contextmanager
+def _no_transaction(alias: str) -> Iterator[None]:
+    """Run without a transaction: the receiver asked for it (`atomic=False`)."""
+    yield
+    if connections[alias].in_atomic_block and connections[alias].needs_rollback:
+        raise RolledBackError("The receiver left a transaction open that must be rolled back.")
+
+
+def _execute(alias: str, sql: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _call(receiver: Receiver, run: Run) -> None:
     function = receiver.function
     if function is None:
-        raise RunLostError(f'The receiver "{receiver.name}" is gone.')
+        raise RunLostError(f'the receiver "{receiver.name}" is gone.')
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has its own event, loaded from the bytes, and its own copies: none sees another's changes.
-    call(sender=Delivery, event=delivery.load_event(), delivery=copy.copy(delivery), run=copy.copy(run))
+    delivery = copy.copy(run.delivery)
+    with warned_of_other_databases(receiver.name, run._state.db):
+        call(sender=Delivery, event=run.delivery.load_event(), delivery=delivery, run=copy.copy(run))
 
 
-def _mark_succeeded(run: Run, started: datetime, alias: str) -> None:
-    """Say so in the receiver's own transaction. Raises `RunLostError` when another worker has taken the run over."""
+def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:
+    """Say so in the receiver's own transaction, last of all.
+
+    Raises `TimedOutError` when it took too long, and `RunLostError` when another worker has taken the run over.
+    `next_try_at` stays: the run is due until its delivery has been settled.
+    """
+    if lease.has_timed_out:
+        raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")
     now = timezone.now()
-    ours = Run.objects.using(alias).filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
-    changed = ours.update(
+    changed = _held(run, lease.alias).update(
         status=Run.Status.SUCCEEDED,
         finished_at=now,
         duration=now - started,
-        next_try_at=None,
         lease=None,
         error="",
         traceback="",
@@ -81,43 +134,71 @@ def _mark_succeeded(run: Run, started: datetime, alias: str) -> None:
         raise RunLostError("its lease ran out and another worker has taken it over; this try is undone.")
 
 
+def _held(run: Run, alias: str) -> Any:
+    """Return the run's row if it is still ours."""
+    return Run.objects.using(alias).filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
+
+
 def _status(run: Run, alias: str) -> str | None:
     return Run.objects.using(alias).filter(pk=run.pk).values_list("status", flat=True).first()
 
 
-def _record_failure(run: Run, error: BaseException, started: datetime, alias: str) -> None:
-    """Record a failed try in a transaction of its own, and when to try again; nothing if the lease is lost."""
+def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Outcome:
+    """Record a failed try in a transaction of its own, and when to try again."""
     connection = connections[alias]
-    if not connection.in_atomic_block and not connection.is_usable():
-        connection.close()
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
     now = timezone.now()
-    next_try_at = now + _wait(run) if run.tries < settings().max_tries else None
-    logger.error(
-        "Receiver %s failed on delivery %s (try %s): %s",
-        run.receiver,
-        run.delivery_id,
-        run.tries,
-        type(error).__name__,
-        exc_info=error,
-    )
-    ours = Run.objects.using(alias).filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
+    next_try_at = _next_try_at(run, error, now)
+    _log(run, error, next_try_at)
+    changes = {"next_try_at": next_try_at} if next_try_at else {}  # a dead run stays due until it is settled
     try:
-        ours.update(
-            status=Run.Status.DEAD if next_try_at is None else Run.Status.FAILED,
+        recorded = _held(run, alias).update(
+            status=Run.Status.FAILED if next_try_at else Run.Status.DEAD,
             finished_at=now,
             duration=now - started,
-            next_try_at=next_try_at,
             lease=None,
             error=_error_text(error),
             traceback=_traceback_text(error),
+            **changes,
         )
+        # Nothing recorded: it was committed all the same (an on_commit callback raised, or the connection was lost
+        # while the answer to COMMIT was on its way), or another worker has it.
+        if not recorded:
+            return Outcome.SUCCEEDED if _status(run, alias) == Run.Status.SUCCEEDED else Outcome.LOST
     except (DatabaseError, InterfaceError) as problem:
         # The lease runs out by itself, and then the run starts again: nothing is lost by not recording this.
         logger.warning("The failure of run %s could not be recorded: %s", run.pk, type(problem).__name__)
+        return Outcome.LOST
+    return Outcome.FAILED
 
 
-def _wait(run: Run) -> timedelta:
-    return backoff(run.tries, settings().retry_base)
+def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | None:
+    """Say when to try again; None to give up."""
+    if isinstance(error, GiveUp):
+        return None
+    if isinstance(error, RetryLater):
+        wait = timedelta(seconds=error.seconds)
+    elif run.tries < settings().max_tries:
+        wait = backoff(run.tries, settings().retry_base)
+    else:
+        return None
+    return now + wait if now + wait - run.created_at <= settings().retry_max_age else None
+
+
+def _log(run: Run, error: BaseException, next_try_at: datetime | None) -> None:
+    what = f"tried again at {next_try_at:%Y-%m-%d %H:%M:%S} UTC" if next_try_at else "given up"
+    asked = isinstance(error, (RetryLater, GiveUp))
+    logger.log(
+        logging.INFO if asked and next_try_at else logging.ERROR,
+        "Receiver %s failed on delivery %s (try %s, %s): %s",
+        run.receiver,
+        run.delivery_id,
+        run.tries,
+        what,
+        type(error).__name__,
+        exc_info=None if asked else error,
+    )
 
 
 def _error_text(error: BaseException) -> str:
@@ -125,6 +206,5 @@ def _error_text(error: BaseException) -> str:
 
 
 def _traceback_text(error: BaseException) -> str:
-    # Without this module's own frame: the receiver's is what one looks for.
-    lines = "".join(traceback.format_exception(error))
-    return column_text(lines[-MAX_TRACEBACK_CHARS:], MAX_TRACEBACK_CHARS)
+    """Return the traceback's end, where the error is, as text that every database stores."""
+    return column_text("".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:], MAX_TRACEBACK_CHARS)

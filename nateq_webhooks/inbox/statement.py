@@ -11,15 +11,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
 from nateq_webhooks.models import Delivery, Webhook
-
-TRIES: Final = 3
-"""How often the whole statement is tried when the database asks for it: a deadlock, a lock that did not come."""
-
+from nateq_webhooks.models.repetition import repeated
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDelivery:
@@ -67,28 +64,17 @@ def upsert(alias: str, new: NewDelivery) -> Stored:
     """
     connection = connections[alias]
     statement = _statement_for(connection)
-    for left in reversed(range(TRIES)):
-        try:
-            if connection.in_atomic_block:
-                with transaction.atomic(using=alias, durable=True):
-                    return statement(connection, new)
-            stored = statement(connection, new)
-            if not connection.autocommit:
-                connection.commit()
-            return stored
-        except DatabaseError as error:
-            if not left or not wants_another_try(error):
-                raise
-    raise AssertionError("unreachable")
 
+    def store() -> Stored:
+        if connection.in_atomic_block:
+            with transaction.atomic(using=alias, durable=True):
+                return statement(connection, new)
+        stored = statement(connection, new)
+        if not connection.autocommit:
+            connection.commit()
+        return stored
 
-def wants_another_try(error: DatabaseError) -> bool:
-    """Say whether the database asks for a repetition: a deadlock, or a lock that did not come in time."""
-    cause = error.__cause__
-    if getattr(cause, "sqlstate", None) in ("40P01", "40001"):  # PostgreSQL: deadlock, serialization failure
-        return True
-    code = error.args[0] if error.args else None
-    return code in (1213, 1205) or "database is locked" in str(error)  # MariaDB and MySQL; SQLite
+    return repeated(store)
 
 
 def _statement_for(connection: BaseDatabaseWrapper) -> Statement:

@@ -1,5 +1,7 @@
 """The run: one receiver's work on one delivery, kept until the receiver has succeeded or was given up."""
 
+import hashlib
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -59,6 +61,11 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["delivery", "receiver", "round"], name="nateq_run_once"),
         ]
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for calls to other services: the same for every try of this run, another for a replay."""
+        return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(self.receiver.encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:
         return f"{self.receiver} #{self.round}"

@@ -13,7 +13,10 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 
 class InlineRunner:
-    """Runs the receivers before the answer is sent; the delivery is committed already, so the answer stays 200."""
+    """Runs the receivers before the answer is sent; the delivery is committed already, so the answer stays 200.
+
+    Later tries are for `manage.py nateq_worker`, or `nateq_worker --once` from cron.
+    """
 
     @property
     def hold(self) -> timedelta:
@@ -23,10 +26,8 @@ class InlineRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Run the delivery's receivers here and now."""
         try:
-            dispatch.run_delivery(due)
+            dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
         except (DatabaseError, InterfaceError) as error:
             logger.warning(
-                "Delivery %s is stored, but its receivers could not be run now: %s",
-                due.pk,
-                type(error).__name__,
+                "Delivery %s is stored, but its receivers could not be run now: %s", due.pk, type(error).__name__
             )

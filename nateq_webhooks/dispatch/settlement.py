@@ -1,0 +1,79 @@
+"""A delivery's status follows from its runs, and is written after they have committed.
+
+A finished run stays due (`next_try_at` is the end of its lease) until its delivery has been settled. So when a process
+dies in between, the claim finds the run again, and the delivery is settled then.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from django.db import connections, transaction
+from django.db.models import F
+from django.dispatch import Signal
+
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery, Run
+
+FINISHED: Final = (Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED)
+"""A run that nobody will start by itself."""
+
+_WELL: Final = (Run.Status.SUCCEEDED, Run.Status.DROPPED)
+"""A run that leaves nothing to be done."""
+
+
+def settle(alias: str, delivery_pk: int) -> bool:
+    """Write a delivery's status. Say whether every run of it has succeeded or was dropped.
+
+    The common case, everything done, is one statement that can only be right: it changes the row only where it sees
+    no other run, and whoever commits last sees them all. Any other status is written under a lock on the row: two
+    runs that finish at the same moment would otherwise each see the other unfinished, and nobody would finish.
+    """
+    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk)
+    unfinished = runs.exclude(status__in=_WELL)
+    open_row = Delivery.objects.using(alias).filter(pk=delivery_pk).exclude(status=Delivery.Status.PROCESSED)
+    if open_row.exclude(pk__in=unfinished.values("delivery_id")).update(status=Delivery.Status.PROCESSED):
+        _announce(signals.delivery_processed, delivery_pk, alias)
+        return True
+    return _settle_under_lock(alias, delivery_pk) is Delivery.Status.PROCESSED
+
+
+def clear(alias: str, runs: Sequence[Run]) -> None:
+    """Take finished runs whose delivery has been settled since out of the index of what is due."""
+    if runs:
+        finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs], status__in=FINISHED)
+        finished.update(next_try_at=None)
+
+
+def derived_status(runs: Collection[str]) -> Delivery.Status:
+    """Return a delivery's status by the statuses of its runs (ours: docs/runs.md)."""
+    if Run.Status.FAILED in runs:
+        return Delivery.Status.FAILED
+    if not set(runs) <= set(FINISHED):
+        return Delivery.Status.RECEIVED
+    return Delivery.Status.DEAD if Run.Status.DEAD in runs else Delivery.Status.PROCESSED
+
+
+def _settle_under_lock(alias: str, delivery_pk: int) -> Delivery.Status:
+    rows = Delivery.objects.using(alias).filter(pk=delivery_pk)
+    with transaction.atomic(using=alias, durable=True):
+        if connections[alias].features.has_select_for_update:
+            before = rows.select_for_update().values_list("status", flat=True).first()
+        else:
+            rows.update(status=F("status"))  # SQLite: a write takes the lock
+            before = rows.values_list("status", flat=True).first()
+        runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).values_list("status", flat=True)
+        after = derived_status(set(runs))
+        if before == after:
+            return after
+        rows.update(status=after)
+    if after is Delivery.Status.PROCESSED:
+        _announce(signals.delivery_processed, delivery_pk, alias)
+    elif after is Delivery.Status.DEAD:
+        _announce(signals.delivery_failed, delivery_pk, alias)
+    return after
+
+
+def _announce(signal: Signal, pk: int, alias: str) -> None:
+    """Send a monitoring signal; the row is read only when somebody listens."""
+    if signal.has_listeners(Delivery):
+        signal.send_robust(sender=Delivery, delivery=Delivery.objects.using(alias).get(pk=pk))
