@@ -53,8 +53,8 @@ class Registry:
             )
         if known is not None and known.atomic != atomic:
             raise ReceiverError(
-                f'The receiver "{name}" is connected twice, with atomic={known.atomic} and with atomic={atomic}. It runs '
-                "once per delivery, so it can be only one of them."
+                f'The receiver "{name}" is connected with atomic={known.atomic} and with atomic={atomic}. It runs once '
+                "per delivery, so it can be only one of them."
             )
         return Receiver(
             name=name,

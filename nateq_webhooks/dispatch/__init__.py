@@ -25,9 +25,12 @@ from nateq_webhooks.receivers import registry
 
 __all__ = [
     "PARKED",
+    "Delivery",
     "Due",
     "Outcome",
+    "Run",
     "Runner",
+    "Watch",
     "drop",
     "orphans",
     "reassign",

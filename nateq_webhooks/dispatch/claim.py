@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.protocol.envelope import Note
 from nateq_webhooks.receivers import registry
 
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
@@ -169,8 +170,8 @@ def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
 
 def _event_name(delivery: Delivery) -> str:
     """Return the event's whole name; the column may hold only its beginning."""
-    limit = Delivery._meta.get_field("event").max_length  # type: ignore[union-attr]
-    return delivery.event if len(delivery.event) < limit else delivery.load_event().name  # type: ignore[operator]
+    is_whole = Note.CUT not in delivery.notes and Note.EVENT_UNUSABLE not in delivery.notes
+    return delivery.event if is_whole else delivery.load_event().name
 
 
 @contextmanager

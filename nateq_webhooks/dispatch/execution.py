@@ -48,7 +48,7 @@ def execute(run: Run, receiver: Receiver, lease: Lease) -> Outcome:
     lease.begin()
     try:
         with _transaction(lease.alias) if receiver.atomic else _no_transaction(lease.alias):
-            _call(receiver, run)
+            _call(receiver, run, lease.alias)
             _mark_succeeded(run, started, lease)
     except RunLostError as error:
         logger.warning("Run %s of %s: %s", run.pk, run.receiver, error)
@@ -102,14 +102,14 @@ def _execute(alias: str, sql: str) -> None:
         cursor.execute(sql)
 
 
-def _call(receiver: Receiver, run: Run) -> None:
+def _call(receiver: Receiver, run: Run, alias: str) -> None:
     function = receiver.function
     if function is None:
         raise RunLostError(f'the receiver "{receiver.name}" is gone.')
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has its own event, loaded from the bytes, and its own copies: none sees another's changes.
     delivery = copy.copy(run.delivery)
-    with warned_of_other_databases(receiver.name, run._state.db):
+    with warned_of_other_databases(receiver.name, alias):
         call(sender=Delivery, event=run.delivery.load_event(), delivery=delivery, run=copy.copy(run))
 
 

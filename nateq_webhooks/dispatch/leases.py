@@ -26,11 +26,12 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 @dataclass(eq=False, kw_only=True)
 class Lease:
-    """What a worker holds under one token; `begun` is when the receiver at hand started (monotonic seconds)."""
+    """What a worker holds under one token: when the receiver at hand began, when it was renewed (monotonic seconds)."""
 
     alias: str
     token: uuid.UUID
     begun: float = field(default_factory=time.monotonic)
+    renewed: float = field(default_factory=time.monotonic)
 
     def begin(self) -> None:
         """Note that the next receiver starts now."""
@@ -40,6 +41,10 @@ class Lease:
     def age(self) -> float:
         """How long the receiver at hand has been running (seconds)."""
         return time.monotonic() - self.begun
+
+    def wants_renewal(self, interval: float) -> bool:
+        """Whether it was last renewed so many seconds ago, and is still worth it."""
+        return time.monotonic() - self.renewed > interval and not self.has_timed_out
 
     @property
     def has_timed_out(self) -> bool:
@@ -55,7 +60,7 @@ class Keeper:
         self._held: set[Lease] = set()
         self._thread: threading.Thread | None = None
         self._pid = 0
-        self._changed = threading.Event()
+        self._wait = threading.Event()  # never set: it is only waited on
 
     @contextmanager
     def holding(self, alias: str, token: uuid.UUID) -> Iterator[Lease]:
@@ -80,22 +85,23 @@ class Keeper:
     def _renew_for_ever(self) -> None:
         idle_rounds = 0
         while idle_rounds < 10:
-            self._changed.wait(self._interval())
+            self._wait.wait(self._interval())
             with self._lock:
-                due = [lease for lease in self._held if lease.age > self._interval() and not lease.has_timed_out]
+                due = [lease for lease in self._held if lease.wants_renewal(self._interval())]
                 idle_rounds = 0 if self._held else idle_rounds + 1
                 if idle_rounds == 10:
                     self._thread = None
             self._renew(due)
 
     def _interval(self) -> float:
-        return settings().run_lease.total_seconds() / 3
+        return settings().run_lease.total_seconds() / 4
 
     def _renew(self, leases: list[Lease]) -> None:
         for lease in leases:
             try:
                 held = Run.objects.using(lease.alias).filter(lease=lease.token, status=Run.Status.RUNNING)
                 held.update(next_try_at=timezone.now() + settings().run_lease)
+                lease.renewed = time.monotonic()
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("A lease could not be renewed: %s", type(error).__name__)
         if leases:

@@ -62,10 +62,10 @@ class Run(models.Model):
             models.UniqueConstraint(fields=["delivery", "receiver", "round"], name="nateq_run_once"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.receiver} #{self.round}"
+
     @property
     def idempotency_key(self) -> str:
         """A key for calls to other services: the same for every try of this run, another for a replay."""
         return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(self.receiver.encode()).hexdigest()[:16]}"
-
-    def __str__(self) -> str:
-        return f"{self.receiver} #{self.round}"

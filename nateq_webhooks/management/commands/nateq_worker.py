@@ -1,0 +1,55 @@
+"""`manage.py nateq_worker`: run receivers here, until told to stop."""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.dispatch import Outcome, Run
+from nateq_webhooks.runners.worker import Worker, drain
+
+
+class Command(BaseCommand):
+    """Runs what is due: new deliveries, later tries, and what a dead worker or a broker left behind."""
+
+    help = "Run the receivers of stored deliveries: new ones, later tries, and what others left behind."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--once", action="store_true", help="Run what is due now, then end (for cron).")
+        parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="Threads (default: 1).")
+
+    def handle(self, *, once: bool, concurrency: int, verbosity: int, **options: Any) -> None:  # noqa: ARG002
+        """Work until everything due is done (`--once`), or until SIGTERM or SIGINT."""
+        if not 1 <= concurrency <= 64:
+            raise CommandError(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
+        watch = self._show if verbosity > 1 or (verbosity and self.stdout.isatty()) else None
+        if once:
+            found = drain(watch)
+            if verbosity:
+                self.stdout.write(ngettext("%d run was due.", "%d runs were due.", found) % found)
+            return
+        worker = Worker(concurrency, watch)
+        self._stop_on_signals(worker)
+        if verbosity:
+            self.stdout.write(_("Working with %(count)s thread(s). Stop with Ctrl-C.") % {"count": concurrency})
+        worker.run()
+        if verbosity:
+            self.stdout.write(_("Stopped; what was not started is left for others."))
+
+    def _stop_on_signals(self, worker: Worker) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_args: worker.stop())
+
+    def _show(self, run: Run, outcome: Outcome) -> None:
+        """Write a line about a run."""
+        style = self.style.SUCCESS if outcome is Outcome.SUCCEEDED else self.style.ERROR
+        self.stdout.write(
+            f"{timezone.now():%H:%M:%S}  {style(outcome.name.lower()):10}  {run.receiver}  "
+            f"{run.delivery.event} {run.delivery.delivery_id}"
+        )

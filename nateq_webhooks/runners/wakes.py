@@ -1,0 +1,94 @@
+"""Telling a broker that there is work, without ever waiting for it.
+
+The delivery is stored; a message only makes somebody look sooner. So a broker that refuses, or accepts and then stays
+silent, must cost the request nothing (Celery's `send_task` was seen hanging for over 30 s on a silent Redis, and every
+thread of the server with it): the messages are sent by one thread of the process, and dropped while it is in trouble.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from django.db import close_old_connections
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+PATIENCE_SECONDS: Final = 0.5
+"""A send that takes longer than this is trouble."""
+
+PAUSE_SECONDS: Final = 5.0
+"""How long no further message is tried after trouble."""
+
+MAX_QUEUED: Final = 1_000
+"""Messages that may wait for the thread."""
+
+
+class Waker:
+    """Sends wake-ups from a thread of its own. `send` gets the key of a delivery; it may hang or raise."""
+
+    def __init__(self, send: Callable[[int], object]) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._sending_since: float | None = None
+        self._paused_until = float("-inf")
+
+    def wake(self, pk: int) -> bool:
+        """Have a message sent soon; say whether it was taken. Never blocks, never raises."""
+        reason = self._trouble()
+        if reason:
+            logger.debug("Wake-up for delivery %s dropped: %s", pk, reason)
+            return False
+        self._start()
+        self._queue.put(pk)
+        return True
+
+    def _trouble(self) -> str:
+        """Return why no message can be sent now; empty when it can."""
+        since, now = self._sending_since, time.monotonic()
+        if self._pid == os.getpid() and since is not None and now - since > PATIENCE_SECONDS:
+            self._give_up(f"it has not answered for {now - since:.1f} s")
+        if now < self._paused_until:
+            return "the broker was in trouble just now"
+        return "too many are waiting" if self._queue.qsize() >= MAX_QUEUED else ""
+
+    def _give_up(self, why: str) -> None:
+        """Stop sending for a while, and say so once."""
+        if time.monotonic() >= self._paused_until:
+            logger.warning(
+                "The broker can't be told of new deliveries: %s. They are stored; a worker or the next recovery finds "
+                "them. Trying again in %s s.",
+                why,
+                PAUSE_SECONDS,
+            )
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
+
+    def _start(self) -> None:
+        """Start the thread unless it runs; after a fork there is none in the child."""
+        with self._lock:
+            if self._thread is None or self._pid != os.getpid() or not self._thread.is_alive():
+                self._pid = os.getpid()
+                self._sending_since = None
+                self._queue = queue.SimpleQueue()
+                self._thread = threading.Thread(target=self._run, name="nateq_webhooks wake-ups", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            pk = self._queue.get()
+            if time.monotonic() < self._paused_until:
+                continue
+            self._sending_since = time.monotonic()
+            try:
+                self._send(pk)
+            except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, it is only a wake-up
+                self._give_up(f"{type(error).__name__}")
+            finally:
+                self._sending_since = None
+                close_old_connections()  # a task backend may keep its tasks in the database

@@ -1,0 +1,161 @@
+"""Workers of our own: `manage.py nateq_worker`, for teams with no broker, and for what a broker lost.
+
+Each thread claims what is due, runs it, and looks again; the database's locks keep them, and those of other processes,
+out of each other's way. Nothing here is needed for a delivery to be safe: a worker may be killed at any moment.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections, router
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.conf import settings
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+POLL_SECONDS: Final = 0.5
+"""How long an idle worker waits before it looks again: a delivery starts within a second."""
+
+UNPARK_SECONDS: Final = 30.0
+"""How often to look for parked runs whose receiver is connected by now."""
+
+LONGEST_OUTAGE_WAIT: Final = 5.0
+"""How long to wait at most between two tries to reach a database that went away (seconds)."""
+
+MOST_AT_ONCE: Final = 20
+"""The largest claim; slow receivers make it smaller, so that what one worker holds others are not waiting for."""
+
+
+class WorkerRunner:
+    """Leaves every run to `manage.py nateq_worker`: there is nobody to wake, it looks twice a second."""
+
+    hold = timedelta()
+
+    def wake(self, due: dispatch.Due) -> None:
+        """Do nothing."""
+
+
+class Batch:
+    """How much to claim at once: about a second's worth of work, by how long it took lately."""
+
+    def __init__(self) -> None:
+        self._seconds_each = 1.0
+
+    @property
+    def size(self) -> int:
+        """The next claim's size."""
+        return max(1, min(MOST_AT_ONCE, int(1 / self._seconds_each)))
+
+    def took(self, seconds: float, found: int) -> None:
+        """Learn from a claim that took so long for so many."""
+        if found:
+            self._seconds_each = max(0.001, (self._seconds_each + seconds / found) / 2)
+
+
+def drain(watch: dispatch.Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
+    """Run everything that is due now, in this thread; return how much that was. Raises when the database can't."""
+    dispatch.unpark(router.db_for_write(dispatch.Delivery))
+    batch, total = Batch(), 0
+    while not stopping():
+        started = time.monotonic()
+        found = dispatch.run_due(batch.size, watch=watch, stopping=stopping)
+        if not found:
+            break
+        batch.took(time.monotonic() - started, found)
+        total += found
+    return total
+
+
+class Worker:
+    """Several threads that run what is due, until `stop` is called. A database may go away and come back."""
+
+    def __init__(self, concurrency: int = 1, watch: dispatch.Watch | None = None) -> None:
+        self._concurrency = concurrency
+        self._watch = watch
+        self._stopping = threading.Event()
+        self._threads: list[_Slot] = []
+
+    def stop(self) -> None:
+        """Let each thread finish the receiver at hand, give back what it has not started, and end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until stopped. A thread whose receiver hangs is replaced: its run is somebody else's by then."""
+        while not self._stopping.is_set():
+            busy = [slot for slot in self._threads if not slot.is_hung]
+            for slot in set(self._threads) - set(busy):
+                slot.abandon()
+            for _ in range(self._concurrency - len(busy)):
+                slot = _Slot(self._stopping, self._watch)
+                busy.append(slot)
+                slot.start()
+            self._threads = busy
+            self._stopping.wait(POLL_SECONDS)
+        for slot in self._threads:
+            slot.join(settings().run_timeout.total_seconds())
+
+
+class _Slot(threading.Thread):
+    """One thread: claim, run, look again."""
+
+    def __init__(self, stopping: threading.Event, watch: dispatch.Watch | None) -> None:
+        super().__init__(name="nateq_webhooks worker", daemon=True)
+        self._stopping = stopping
+        self._watch = watch
+        self._batch = Batch()
+        self._outage_wait = 0.0
+        self._unparked_at = float("-inf")
+        self._alive_at = time.monotonic()
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """End after the receiver at hand, if that ever returns: another thread has taken this one's place."""
+        self._abandoned = True
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it has ended, or its receiver has run for so long that its lease is gone."""
+        patience = settings().run_timeout.total_seconds() + settings().run_lease.total_seconds()
+        return not self.is_alive() or time.monotonic() - self._alive_at > patience
+
+    def run(self) -> None:
+        """Work until stopped or abandoned."""
+        try:
+            while not self._is_to_end():
+                if not self._look():
+                    self._stopping.wait(self._outage_wait or POLL_SECONDS)
+        finally:
+            connections.close_all()
+
+    def _is_to_end(self) -> bool:
+        return self._abandoned or self._stopping.is_set()
+
+    def _look(self) -> int:
+        """Claim and run once; return how much was found. Trouble with the database is waited out."""
+        self._alive_at = started = time.monotonic()
+        close_old_connections()
+        try:
+            if started - self._unparked_at > UNPARK_SECONDS:
+                dispatch.unpark(router.db_for_write(dispatch.Delivery))
+                self._unparked_at = started
+            found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
+        except (DatabaseError, InterfaceError) as error:
+            self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
+            logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, type(error).__name__)
+            connections.close_all()
+            return 0
+        if self._outage_wait:
+            logger.warning("The database is back.")
+            self._outage_wait = 0.0
+        self._batch.took(time.monotonic() - started, found)
+        return found
+
+    def _tell(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:
+        self._alive_at = time.monotonic()
+        if self._watch is not None:
+            self._watch(run, outcome)
