@@ -18,6 +18,7 @@ from django.db.models import F
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.repetition import repeated
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDelivery:
     """A delivery's columns as they are to be inserted; JSON is text already, every text fits its column."""
