@@ -1,0 +1,59 @@
+"""Three receivers; a tenth of their runs raise, half of those before the write and half after it."""
+
+import os
+import random
+import threading
+from typing import Any
+
+from nateq_webhooks import signals
+from tests.faults.shop.models import Effect
+
+FAILING = float(os.environ.get("FAULTS_FAILING", "0.1"))
+PAUSE = threading.Event()
+
+
+def connect() -> None:
+    """Connect them; `FAULTS_BROKEN=double` leaves out the transaction, for the program's own proof."""
+    atomic = os.environ.get("FAULTS_BROKEN") != "double"
+    signals.ticket_created.connect(stock, atomic=atomic)
+    signals.ticket_created.connect(ledger, atomic=atomic)
+    signals.event_received.connect(journal, atomic=atomic)
+
+
+def stock(**kwargs: Any) -> None:
+    _work("stock", **kwargs)
+
+
+async def ledger(**kwargs: Any) -> None:
+    _maybe_fail("ledger, before")
+    await Effect.objects.acreate(delivery_id=kwargs["event"].delivery_id, receiver="ledger")
+    _maybe_fail("ledger, after")
+
+
+def journal(**kwargs: Any) -> None:
+    _work("journal", **kwargs)
+
+
+def _work(name: str, *, event: Any, **_kwargs: Any) -> None:
+    _maybe_fail(f"{name}, before")
+    Effect.objects.create(delivery_id=event.delivery_id, receiver=name)
+    PAUSE.wait(random.random() / 100)  # a moment in which the process may be killed with the row written
+    _maybe_fail(f"{name}, after")
+
+
+def _maybe_fail(where: str) -> None:
+    if random.random() < FAILING / 2:
+        raise RuntimeError(f"an accident ({where})")
+
+
+class Forgetful:
+    """A deliberately broken way to dispatch: it takes what was stored off the queue and runs nothing."""
+
+    from datetime import timedelta
+
+    hold = timedelta(minutes=5)
+
+    def wake(self, due: Any) -> None:
+        from nateq_webhooks.models import Delivery
+
+        Delivery.objects.filter(pk=due.pk).update(dispatch_at=None)
