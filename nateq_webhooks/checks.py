@@ -1,17 +1,21 @@
 """System checks: what is wrong with the settings is said at start, with an id, the value and what to do."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from nateq_webhooks import conf
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models import Delivery, Run, Secret, Webhook
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
+_PATIENCE = timedelta(minutes=15)
+_MANY = 1000
 
 
 @checks.register("nateq_webhooks")
@@ -36,7 +40,7 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Dj
     """Report that the door has no URL."""
     try:
         reverse("nateq_webhooks:receive", args=["00000000-0000-0000-0000-000000000000"])
-    except NoReverseMatch:
+    except (NoReverseMatch, AttributeError):  # AttributeError: no ROOT_URLCONF at all
         return [
             checks.Error(
                 "No URL leads to nateq_webhooks, so nothing can be received.",
@@ -98,7 +102,7 @@ def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list
     try:
         empty = list(Webhook.objects.using(alias).filter(secret="").values_list("name", flat=True)[:20])
         older = list(Secret.objects.using(alias).filter(secret="").values_list("webhook__name", flat=True)[:20])
-    except DatabaseError:
+    except Error:
         return []
     return [
         checks.Warning(
@@ -107,4 +111,32 @@ def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list
             id=f"{_PREFIX}.W004",
         )
         for name in dict.fromkeys([*empty, *older])
+    ]
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report work that has been due for long: nobody drains it. Silent while tables are missing."""
+    alias = router.db_for_write(Run)
+    if alias not in (databases or ()) or list(conf.problems()):
+        return []
+    since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
+    try:
+        runs = Run.objects.using(alias).filter(next_try_at__lt=since)[:_MANY].count()
+        deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
+    except Error:
+        return []
+    if not runs and not deliveries:
+        return []
+    many = "or more " if max(runs, deliveries) == _MANY else ""
+    return [
+        checks.Warning(
+            f"{deliveries} deliveries and {runs} runs {many}have been due since before {since:%Y-%m-%d %H:%M} UTC; "
+            "nobody drains them.",
+            hint=(
+                "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "
+                "beat call the task nateq_webhooks.run_due."
+            ),
+            id=f"{_PREFIX}.W005",
+        )
     ]

@@ -132,15 +132,16 @@ def _public_url(value: str) -> tuple[str, str] | None:
         return None
     try:
         parts = urlsplit(value)
-        port_is_fine = parts.port is None or parts.port > 0
+        is_fine = (parts.port is None or parts.port > 0) and not any(character.isspace() for character in value)
     except ValueError:
-        port_is_fine = False
-    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        is_fine = False
+    if not is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         return "not the address of a site", "Write its scheme and host, such as 'https://shop.example'."
     return None
 
 
-def _signature_header(value: str) -> tuple[str, str] | None:
+def header_problem(value: str) -> tuple[str, str] | None:
+    """Return what is wrong with the name of a signature header, and what to do; None when nothing is."""
     if value and value.isascii() and value.replace("-", "").isalnum():
         return None
     return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
@@ -170,26 +171,28 @@ def _dispatch(value: str) -> tuple[str, str] | None:
     hint = "Legal values: 'inline', 'worker', 'tasks', 'celery', or the dotted path of a class."
     try:
         import_string(value)
-    except ImportError as error:
-        return f"unknown ({error})", hint
+    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+        return f"not importable ({error})", hint
     return None
 
 
-def _positive(value: timedelta) -> tuple[str, str] | None:
-    return None if value >= timedelta(seconds=1) else ("too short", "Write a timedelta of a second or more.")
+def _span(value: timedelta) -> tuple[str, str] | None:
+    if timedelta(seconds=1) <= value <= timedelta(days=365):
+        return None
+    return "out of range", "Write a timedelta from a second to 365 days."
 
 
 _RULES: Mapping[str, Any] = {
     "PUBLIC_URL": _public_url,
-    "SIGNATURE_HEADER": _signature_header,
+    "SIGNATURE_HEADER": header_problem,
     "SECRET_ENCODING": _secret_encoding,
     "MAX_BODY_BYTES": _max_body_bytes,
     "TRUSTED_PROXIES": _trusted_proxies,
     "DISPATCH": _dispatch,
-    "RUN_LEASE": _positive,
-    "RUN_TIMEOUT": _positive,
-    "RETRY_BASE": _positive,
-    "RETRY_MAX_AGE": _positive,
+    "RUN_LEASE": _span,
+    "RUN_TIMEOUT": _span,
+    "RETRY_BASE": _span,
+    "RETRY_MAX_AGE": _span,
     "MAX_TRIES": _max_tries,
 }
 

@@ -58,7 +58,7 @@ class Registry:
             )
         return Receiver(
             name=name,
-            reference=_weak_reference(function) if weak else lambda: function,
+            reference=_weak_reference(function) if weak and not _is_made_locally(function) else lambda: function,
             is_async=_is_async(function),
             atomic=atomic,
         )
@@ -77,11 +77,15 @@ class Registry:
     def for_event(self, event: str) -> list[Receiver]:
         """Return the receivers of a delivery of `event`, in the order they were connected: its own, then of any event.
 
-        A function connected to both is there once: it runs once per delivery.
+        A callable connected to both is there once, under its first name: it runs once per delivery.
         """
         own = self._by_event.get(event, {}) if event != ANY_EVENT else {}
-        merged = own | self._by_event.get(ANY_EVENT, {})
-        return [receiver for receiver in merged.values() if receiver.function is not None]
+        found: list[Receiver] = []
+        for receiver in (own | self._by_event.get(ANY_EVENT, {})).values():
+            function = receiver.function
+            if function is not None and all(function != other.function for other in found):
+                found.append(receiver)
+        return found
 
     def get(self, name: str) -> Receiver | None:
         """Return the receiver of this name, None when nothing alive is connected under it."""
@@ -114,7 +118,10 @@ def receiver_name(function: Callable[..., Any], *, uid: object = None) -> str:
             "a method of one object or an object. Move it to the top level of a module, or connect it with "
             'dispatch_uid="some.name" and weak=False.'
         )
-    name = f"{function.__module__}.{qualname}"
+    module = getattr(function, "__module__", None)
+    if not module:
+        raise ReceiverError(f"The receiver {function!r} belongs to no module. Connect a function of your own.")
+    name = f"{module}.{qualname}"
     if len(name) > MAX_NAME:
         raise ReceiverError(
             f"The receiver's name {name!r} has {len(name)} characters, more than {MAX_NAME}. "
@@ -141,6 +148,11 @@ def _refuse_short_lived(function: Callable[..., Any], name: str, *, weak: bool) 
             f'The receiver "{name}" ({function!r}) would be garbage-collected as soon as nothing else holds it, and '
             "its deliveries would be missed. Connect it with weak=False, or move it to the top level of a module."
         )
+
+
+def _is_made_locally(function: Callable[..., Any]) -> bool:
+    """Say whether it has a module-level function's name, but is a decorator's wrapper that nobody else may hold."""
+    return "<locals>" in getattr(getattr(function, "__code__", None), "co_qualname", "")
 
 
 def _weak_reference(function: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:

@@ -65,8 +65,10 @@ class EventSignal(Signal):
         dispatch_uid: str | None = None,
     ) -> bool:
         """Disconnect a receiver, named as it was connected; say whether there was one."""
-        registry.remove(self.event, receiver, uid=dispatch_uid)
-        return super().disconnect(receiver, sender=sender, dispatch_uid=dispatch_uid)
+        found = super().disconnect(receiver, sender=sender, dispatch_uid=dispatch_uid)
+        if found:
+            registry.remove(self.event, receiver, uid=dispatch_uid)
+        return found
 
 
 _by_event: Final[dict[str, EventSignal]] = {}

@@ -8,14 +8,15 @@ by the settlement, which reads what was committed.
 import copy
 import logging
 import traceback
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import Error, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
@@ -47,13 +48,14 @@ def execute(run: Run, receiver: Receiver, lease: Lease) -> Outcome:
     started = timezone.now()
     lease.begin()
     try:
-        with _transaction(lease.alias) if receiver.atomic else _no_transaction(lease.alias):
+        with _transaction(lease.alias) if receiver.atomic else nullcontext():
             _call(receiver, run, lease.alias)
+            _refuse_broken_transaction(lease.alias)
             _mark_succeeded(run, started, lease)
     except RunLostError as error:
         logger.warning("Run %s of %s: %s", run.pk, run.receiver, error)
         return Outcome.LOST
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded on the run, whatever a receiver raises
+    except (Exception, SystemExit, CancelledError) as error:  # noqa: BLE001 - recorded, whatever a receiver raises
         return _failed(run, error, started, lease.alias)
     return Outcome.SUCCEEDED
 
@@ -82,19 +84,15 @@ def _transaction(alias: str) -> Iterator[None]:
         yield
         if tripwire:
             _execute(alias, "RELEASE SAVEPOINT nateq_run")
-        if connection.needs_rollback:
-            raise RolledBackError(
-                "The receiver swallowed a database error: what it wrote since is lost, so the run is undone. "
-                "Put a transaction.atomic() of its own around the statement that may fail."
-            )
 
 
-@contextmanager
-def _no_transaction(alias: str) -> Iterator[None]:
-    """Run without a transaction: the receiver asked for it (`atomic=False`)."""
-    yield
+def _refuse_broken_transaction(alias: str) -> None:
+    """Say what is wrong when the receiver returned from a transaction that can only be rolled back."""
     if connections[alias].in_atomic_block and connections[alias].needs_rollback:
-        raise RolledBackError("The receiver left a transaction open that must be rolled back.")
+        raise RolledBackError(
+            "The receiver swallowed a database error: what it wrote is lost, so the run is undone. "
+            "Put a transaction.atomic() of its own around the statement that may fail."
+        )
 
 
 def _execute(alias: str, sql: str) -> None:
@@ -108,9 +106,9 @@ def _call(receiver: Receiver, run: Run, alias: str) -> None:
         raise RunLostError(f'the receiver "{receiver.name}" is gone.')
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has its own event, loaded from the bytes, and its own copies: none sees another's changes.
-    delivery = copy.copy(run.delivery)
+    own = copy.deepcopy(run)
     with warned_of_other_databases(receiver.name, alias):
-        call(sender=Delivery, event=run.delivery.load_event(), delivery=delivery, run=copy.copy(run))
+        call(sender=Delivery, event=run.delivery.load_event(), delivery=own.delivery, run=own)
 
 
 def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:
@@ -150,7 +148,6 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         connection.close_if_unusable_or_obsolete()
     now = timezone.now()
     next_try_at = _next_try_at(run, error, now)
-    _log(run, error, next_try_at)
     changes = {"next_try_at": next_try_at} if next_try_at else {}  # a dead run stays due until it is settled
     try:
         recorded = _held(run, alias).update(
@@ -165,11 +162,15 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         # Nothing recorded: it was committed all the same (an on_commit callback raised, or the connection was lost
         # while the answer to COMMIT was on its way), or another worker has it.
         if not recorded:
-            return Outcome.SUCCEEDED if _status(run, alias) == Run.Status.SUCCEEDED else Outcome.LOST
-    except (DatabaseError, InterfaceError) as problem:
+            committed = _status(run, alias) == Run.Status.SUCCEEDED
+            what = "was committed all the same" if committed else "is another worker's by now"
+            logger.warning("Run %s of %s raised, but %s.", run.pk, run.receiver, what, exc_info=error)
+            return Outcome.SUCCEEDED if committed else Outcome.LOST
+    except Error as problem:
         # The lease runs out by itself, and then the run starts again: nothing is lost by not recording this.
         logger.warning("The failure of run %s could not be recorded: %s", run.pk, type(problem).__name__)
         return Outcome.LOST
+    _log(run, error, next_try_at)
     return Outcome.FAILED
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import Error, connections
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
@@ -102,7 +102,7 @@ class Keeper:
                 held = Run.objects.using(lease.alias).filter(lease=lease.token, status=Run.Status.RUNNING)
                 held.update(next_try_at=timezone.now() + settings().run_lease)
                 lease.renewed = time.monotonic()
-            except (DatabaseError, InterfaceError) as error:
+            except Error as error:
                 logger.warning("A lease could not be renewed: %s", type(error).__name__)
         if leases:
             # This thread's own connections: it needs one again in a third of a lease at the earliest.

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, router
+from django.db import Error, router
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -88,7 +88,7 @@ def find(webhook_id: uuid.UUID) -> Configuration | None:
     """
     try:
         webhook = cache.get(webhook_id)
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         raise StoreError(f"The webhooks' configuration can't be read: {type(error).__name__}.") from error
     return webhook if webhook is not None and webhook.is_active else None
 
@@ -124,7 +124,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     alias = router.db_for_write(Delivery)
     try:
         stored = upsert(alias, new)
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         raise StoreError(
             f'A delivery to webhook "{verified.webhook.name}" could not be stored: {type(error).__name__}.'
         ) from error
@@ -207,7 +207,7 @@ def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> Non
             received_at=new.received_at,
             remote_addr=new.remote_addr,
         )
-    except DatabaseError as error:
+    except Error as error:
         logger.warning(
             "An attempt at delivery %s was counted but its details not kept: %s",
             receipt.pk,
@@ -221,7 +221,7 @@ def _announce(signal: Signal, receipt: Receipt) -> None:
         return
     try:
         delivery = Delivery.objects.using(receipt.alias).get(pk=receipt.pk)
-    except (DatabaseError, Delivery.DoesNotExist) as error:
+    except (Error, Delivery.DoesNotExist) as error:
         logger.warning("Delivery %s is stored, but could not be announced: %s", receipt.pk, type(error).__name__)
         return
     signal.send_robust(sender=Delivery, delivery=delivery)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nateq_webhooks.protocol.envelope import column_text
+from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS
 
 MAX_HEADERS: Final = 60
 """Headers kept; a genuine request has about ten."""
 
 MAX_NAME_CHARS: Final = 100
-MAX_VALUE_CHARS: Final = 1_000
+MAX_VALUE_CHARS: Final = MAX_HEADER_CHARS
+"""The longest signature that is looked at, so that it is kept whole: the stored bytes can be verified again."""
 MAX_TOTAL_CHARS: Final = 8_192
 """What servers commonly accept for all headers together."""
 
@@ -44,7 +46,7 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
         if name is None or name in kept:
             continue
         value = meta[key]
-        if key != signature_key and _may_be_secret(name):
+        if key != signature_key and _may_be_secret(key):
             value = REDACTED
         value = column_text(str(value), MAX_VALUE_CHARS)
         left -= len(name) + len(value)
@@ -65,8 +67,8 @@ def _header_name(key: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _may_be_secret(name: str) -> bool:
-    lower = name.lower()
+def _may_be_secret(key: str) -> bool:
+    lower = key.lower()
     return any(part in lower for part in _SECRET_PARTS)
 
 

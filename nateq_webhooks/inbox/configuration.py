@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import DatabaseError, router, transaction
+from django.core.signals import setting_changed
+from django.db import Error, router, transaction
 
-from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.conf import SETTING, meta_key, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models.webhook import Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
@@ -77,12 +78,10 @@ class ConfigurationCache:
     def get(self, webhook_id: uuid.UUID) -> Configuration | None:
         """Return the webhook's configuration, None when there is no such webhook.
 
-        Raises `django.db.DatabaseError` only when nothing is known yet and the database can't be asked.
+        Raises `django.db.Error` only when it is not known and the database can't be asked.
         """
         if self._loaded_generation != self._generation:
-            with self._lock:
-                if self._loaded_generation != self._generation:
-                    self._read(everything=True)
+            self._reload(webhook_id)
         elif time.monotonic() - self._checked_at >= REFRESH_SECONDS and self._lock.acquire(blocking=False):
             try:
                 self._refresh()
@@ -94,12 +93,24 @@ class ConfigurationCache:
         """Read everything anew at the next look-up."""
         self._generation += 1
 
+    def _reload(self, wanted: uuid.UUID) -> None:
+        """Read everything, once for all threads that wait for it."""
+        with self._lock:
+            if self._loaded_generation == self._generation:
+                return
+            try:
+                self._read(everything=True)
+            except Error as error:
+                if wanted not in self._by_id:
+                    raise
+                logger.warning("The webhooks' configuration could not be read anew: %s", type(error).__name__)
+
     def _refresh(self) -> None:
         """Read what changed; while the database can't be asked, what is known stays good."""
         self._checked_at = now = time.monotonic()
         try:
             self._read(everything=now - self._reloaded_at >= RELOAD_SECONDS)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("The webhooks' configuration could not be refreshed: %s", type(error).__name__)
 
     def _read(self, *, everything: bool) -> None:
@@ -168,4 +179,10 @@ def _forget(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     transaction.on_commit(cache.forget, using=router.db_for_write(Webhook), robust=True)
 
 
+def _forget_at_other_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    if setting == SETTING:
+        cache.forget()
+
+
 configuration_changed.connect(_forget, dispatch_uid="nateq_webhooks.inbox.configuration")
+setting_changed.connect(_forget_at_other_settings, dispatch_uid="nateq_webhooks.inbox.configuration")

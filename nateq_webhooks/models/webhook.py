@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.conf import settings
+from nateq_webhooks.conf import header_problem, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models.fields import ExactCharField
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX, SigningKey
@@ -39,6 +39,14 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         return rows
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> list["Webhook"]:
+        """Create as Django does, and tell this process's cache."""
+        created = super().bulk_create(*args, **kwargs)
+        configuration_changed.send(sender=self.model)
+        return created
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def configuration(self, since: datetime | None = None) -> Iterable[tuple[Any, ...]]:
         """Return what the door needs of each webhook changed since `since`, a row per live secret, in one query."""
@@ -142,12 +150,35 @@ class Webhook(models.Model):
         check_secret(self.secret)
         if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
+        if self.signature_header and (problem := header_problem(self.signature_header)):
+            raise ValidationError({"signature_header": f"{self.signature_header!r}: {problem[0]}. {problem[1]}"})
 
     @property
     def public_url(self) -> str:
         """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is."""
         site = settings().public_url
         return site.rstrip("/") + self.get_absolute_url() if site else ""
+
+
+class SecretQuerySet(models.QuerySet["Secret"]):
+    """Older secrets; every way to change one touches its webhook, which is what the doors' caches look at."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Update as Django does, and touch the webhooks."""
+        touched = set(self.values_list("webhook_id", flat=True))
+        rows = super().update(**kwargs)
+        Webhook.objects.filter(pk__in=touched).update()
+        return rows
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> list["Secret"]:
+        """Create as Django does, and touch the webhooks."""
+        created = super().bulk_create(*args, **kwargs)
+        Webhook.objects.filter(pk__in={secret.webhook_id for secret in created}).update()
+        return created
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
 
 
 class Secret(models.Model):
@@ -161,6 +192,8 @@ class Secret(models.Model):
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
     )
+
+    objects = SecretQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("signing secret")

@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.conf import settings
@@ -27,7 +27,7 @@ class InlineRunner:
         """Run the delivery's receivers here and now."""
         try:
             dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             logger.warning(
                 "Delivery %s is stored, but its receivers could not be run now: %s", due.pk, type(error).__name__
             )

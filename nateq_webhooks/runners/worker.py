@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections, router
+from django.db import Error, close_old_connections, connections, router
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.conf import settings
@@ -144,7 +144,7 @@ class _Slot(threading.Thread):
                 dispatch.unpark(router.db_for_write(dispatch.Delivery))
                 self._unparked_at = started
             found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
             logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, type(error).__name__)
             connections.close_all()

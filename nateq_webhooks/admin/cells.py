@@ -1,0 +1,100 @@
+"""What stands in a cell of a list or a page: a status, a moment, a duration, text from outside. All is escaped."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.models import Delivery, Run
+
+DATE_FORMAT: Final = "Y-m-d"
+TIME_FORMAT: Final = "H:i:s"
+"""To the second, and read alike in every language: Django's own formats leave the seconds out."""
+
+
+_DIRECTION_CONTROLS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """How a status looks: a symbol, so that colour is not all there is, and a tone that the style sheet knows."""
+
+    symbol: str
+    tone: str
+
+
+SIGNS: Final[dict[str, Sign]] = {
+    Delivery.Status.RECEIVED: Sign("…", "busy"),
+    Delivery.Status.PROCESSED: Sign("✓", "good"),
+    Delivery.Status.FAILED: Sign("↻", "warn"),
+    Delivery.Status.DEAD: Sign("✕", "bad"),
+    Delivery.Status.IGNORED: Sign("⊘", "quiet"),
+    Delivery.Status.INVALID: Sign("!", "bad"),
+    Run.Status.WAITING: Sign("…", "busy"),
+    Run.Status.RUNNING: Sign("▸", "busy"),
+    Run.Status.SUCCEEDED: Sign("✓", "good"),
+    Run.Status.FAILED: Sign("↻", "warn"),
+    Run.Status.DEAD: Sign("✕", "bad"),
+    Run.Status.DROPPED: Sign("⊘", "quiet"),
+}
+"""The sign of each status of a delivery and of a run; where both have a status, it means the same."""
+
+_UNKNOWN: Final = Sign("?", "quiet")
+
+
+def badge(record: Delivery | Run) -> SafeString:
+    """Return the record's status as coloured text with a symbol."""
+    sign = SIGNS.get(record.status, _UNKNOWN)
+    return format_html(
+        '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>',
+        sign.tone,
+        sign.symbol,
+        record.get_status_display(),
+    )
+
+
+def moment(value: datetime | None) -> SafeString | None:
+    """Return a moment in the user's time zone, to the second; None when there is none."""
+    if value is None:
+        return None
+    local = timezone.localtime(value)
+    return format_html(
+        '<time class="nateq-moment" datetime="{}" dir="ltr"><span>{}</span> <span>{}</span></time>',
+        value.isoformat(),
+        date_format(local, DATE_FORMAT),
+        date_format(local, TIME_FORMAT),
+    )
+
+
+def duration(value: timedelta | None) -> str | None:
+    """Return a duration in milliseconds, or in seconds from one second on; None when there is none."""
+    if value is None:
+        return None
+    seconds = value.total_seconds()
+    if 0 < seconds < 0.001:
+        return _("< 1 ms")
+    if seconds < 1:
+        return _("%(number)s ms") % {"number": number_format(round(seconds * 1000))}
+    return _("%(number)s s") % {"number": number_format(round(seconds, 1))}
+
+
+def visible(value: str) -> str:
+    """Write the characters that turn the direction of text as JSON's escapes: a line could read as another."""
+    return _DIRECTION_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+
+def text(value: str) -> SafeString | None:
+    """Return text that a stranger chose: its direction ends where it ends."""
+    return format_html('<bdi class="nateq-text">{}</bdi>', visible(value)) if value else None
+
+
+def link(url: str, label: str) -> SafeString:
+    """Return a link, or the label alone when there is nowhere to go."""
+    shown = format_html('<bdi class="nateq-text">{}</bdi>', visible(label))
+    return format_html('<a href="{}">{}</a>', url, shown) if url else shown

@@ -1,0 +1,135 @@
+"""The forms of a webhook and of one more secret. A secret goes in, and never comes out again.
+
+No field is called `secret` like the model's column: the admin shows a field of that name to whoever may only view.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models.webhook import check_secret
+from nateq_webhooks.protocol.events import EVENTS
+
+Owner = TypeVar("Owner", Webhook, Secret)
+
+if TYPE_CHECKING:
+    from typing import Generic
+
+    class _ModelForm(forms.ModelForm[Owner], Generic[Owner]): ...
+else:  # Django's form is generic for the type checker only
+
+    class _ModelForm(forms.ModelForm):
+        def __class_getitem__(cls, model):
+            return cls
+
+
+_BETWEEN_NAMES: Final = re.compile(r"[\s,;،]+")
+
+
+class SecretField(forms.CharField):
+    """A write-only field for a signing secret: it renders no value, and browsers fill none in."""
+
+    def __init__(self, **options: Any) -> None:
+        attributes = {"autocomplete": "new-password", "spellcheck": "false", "dir": "ltr", "class": "vTextField"}
+        widget = forms.PasswordInput(render_value=False, attrs=attributes)
+        super().__init__(max_length=255, widget=widget, **options)
+
+    def validate(self, value: str) -> None:
+        """Refuse a secret that could verify nothing."""
+        super().validate(value)
+        if value:
+            try:
+                check_secret(value)
+            except ValidationError as error:
+                raise ValidationError(error.messages) from None
+
+
+class SecretEntryForm(_ModelForm[Owner]):
+    """A form that can give its object a secret, and doesn't know the one it has."""
+
+    new_secret = SecretField(label=_("Signing secret"), required=False)
+
+    class Meta:
+        exclude = ["secret"]  # noqa: DJ006 - the admin names the fields; this one must never be among them
+
+    def clean(self) -> dict[str, Any]:
+        """Give the object its secret before the model validates it."""
+        cleaned = super().clean() or self.cleaned_data
+        if secret := cleaned.get("new_secret"):
+            self.instance.secret = secret
+        return cleaned
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Show what the model says about its `secret` at the field that a person sees."""
+        found = getattr(error, "error_dict", {})
+        complaint = found.pop("secret", None) if field is None else None
+        if complaint and "new_secret" not in self.errors:
+            found["new_secret"] = complaint
+        if field is not None or not isinstance(error, ValidationError) or complaint is None or found:
+            super().add_error(field, error)
+
+
+class OlderSecretForm(SecretEntryForm[Secret]):
+    """One more secret that the webhook accepts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["new_secret"].required = self.instance.pk is None
+
+
+class WebhookForm(SecretEntryForm[Webhook]):
+    """A webhook: the published events to choose from, others by name, and a secret to paste or to be generated."""
+
+    events = forms.MultipleChoiceField(
+        label=_("Events"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Receivers run for these. None chosen: for every event. Others are stored as ignored."),
+    )
+    other_events = forms.CharField(
+        label=_("Other events"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "dir": "ltr", "spellcheck": "false"}),
+        help_text=_("Names that are not in the list above, with a comma between them."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.former_secret: str = self.instance.secret
+        self._describe_secret(is_new=kwargs.get("instance") is None)
+        self._spread_events()
+
+    def clean(self) -> dict[str, Any]:
+        """Join the chosen and the typed names to the model's one list."""
+        cleaned = super().clean()
+        typed = _BETWEEN_NAMES.split(cleaned.get("other_events", ""))
+        cleaned["events"] = list(dict.fromkeys(name for name in [*cleaned.get("events", []), *typed] if name))
+        return cleaned
+
+    def _spread_events(self) -> None:
+        """Show the published names as choices and the others as text."""
+        stored = self.instance.events if isinstance(self.instance.events, list) else []
+        names = [name for name in stored if isinstance(name, str)]
+        self.fields["events"].choices = [(name, _choice(name)) for name in EVENTS]  # type: ignore[attr-defined]
+        self.initial["events"] = [name for name in names if name in EVENTS]
+        self.initial["other_events"] = ", ".join(name for name in names if name not in EVENTS)
+
+    def _describe_secret(self, *, is_new: bool) -> None:
+        field = self.fields["new_secret"]
+        if is_new:
+            field.help_text = gettext("Paste the one that Nateq shows. Empty: one is generated and shown once.")
+            return
+        field.label = gettext("New signing secret")
+        field.help_text = gettext(
+            "Replaces the secret; the former one is accepted for 48 more hours, for late retries. Empty: keep it."
+        )
+
+
+def _choice(name: str) -> str:
+    """Return an event's name with when it fires."""
+    return gettext("%(event)s: %(meaning)s") % {"event": name, "meaning": gettext(EVENTS[name])}

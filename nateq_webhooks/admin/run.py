@@ -1,0 +1,132 @@
+"""Runs: each receiver's work on each delivery."""
+# ruff: noqa: ARG002 - the signatures are Django's
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.record import RecordAdmin
+from nateq_webhooks.admin.search import with_delivery_id
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.receivers import registry
+
+
+class ReceiverFilter(admin.SimpleListFilter):
+    """By receiver: those connected in this process. The table of runs is not asked."""
+
+    title = _("receiver")
+    parameter_name = "receiver"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the names to choose from."""
+        return [(name, name) for name in sorted({receiver.name for receiver in registry})]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the runs of the chosen receiver."""
+        return queryset.filter(receiver=self.value()) if self.value() else queryset
+
+
+@admin.register(Run)
+class RunAdmin(RecordAdmin[Run]):
+    """Runs, to read: which receiver, how it went, and the traceback when it did not."""
+
+    list_display = (
+        "receiver",
+        "shown_status",
+        "tries",
+        "shown_delivery",
+        "shown_started_at",
+        "shown_duration",
+    )
+    list_filter = ("status", ReceiverFilter)
+    list_select_related = ("delivery",)
+    list_defer = ("error", "traceback")
+    list_parameters = frozenset({"status__exact", "receiver", "delivery__id__exact"})
+    search_fields = ("delivery__delivery_id",)
+    search_help_text = _("Searches for a delivery id, exactly as Nateq sent it.")
+    fields = readonly_fields = (
+        "receiver",
+        "shown_delivery",
+        "shown_round",
+        "shown_status",
+        "tries",
+        "shown_created_at",
+        "shown_started_at",
+        "shown_finished_at",
+        "shown_duration",
+        "shown_next_try_at",
+        "shown_error",
+        "shown_traceback",
+    )
+
+    @admin.display(description=_("status"))
+    def shown_status(self, run: Run) -> str:
+        """Return the status with its sign."""
+        return cells.badge(run)
+
+    @admin.display(description=_("delivery"))
+    def shown_delivery(self, run: Run) -> str:
+        """Return the delivery as a link to its page."""
+        return cells.link(self.page_of(run.delivery), str(run.delivery).strip() or f"#{run.delivery_id}")
+
+    @admin.display(description=_("round"))
+    def shown_round(self, run: Run) -> str:
+        """Return whether the run was made when the delivery came, or by a replay."""
+        return str(_("Replay %(number)s") % {"number": run.round} if run.round else _("First"))
+
+    @admin.display(description=_("created"))
+    def shown_created_at(self, run: Run) -> str | None:
+        """Return when the run was made."""
+        return cells.moment(run.created_at)
+
+    @admin.display(description=_("started"))
+    def shown_started_at(self, run: Run) -> str | None:
+        """Return when the last try began."""
+        return cells.moment(run.started_at)
+
+    @admin.display(description=_("finished"))
+    def shown_finished_at(self, run: Run) -> str | None:
+        """Return when the last try ended."""
+        return cells.moment(run.finished_at) or self.get_empty_value_display()
+
+    @admin.display(description=_("duration"))
+    def shown_duration(self, run: Run) -> str | None:
+        """Return how long the last try took."""
+        return cells.duration(run.duration)
+
+    @admin.display(description=_("next try"))
+    def shown_next_try_at(self, run: Run) -> str | None:
+        """Return when the run is tried again."""
+        return cells.moment(run.next_try_at) or self.get_empty_value_display()
+
+    @admin.display(description=_("error"))
+    def shown_error(self, run: Run) -> str | None:
+        """Return the exception of the last try."""
+        return cells.text(run.error) or self.get_empty_value_display()
+
+    @admin.display(description=_("traceback"))
+    def shown_traceback(self, run: Run) -> SafeString | str:
+        """Return where the exception came from."""
+        if not run.traceback:
+            return self.get_empty_value_display()
+        return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', run.traceback)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Return runs with what names their delivery, without its body."""
+        rows = super().get_queryset(request).select_related("delivery")
+        return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        """Search by the exact id of the delivery: found first, so that the runs are found through their index."""
+        if not search_term.strip():
+            return queryset, False
+        deliveries = with_delivery_id(Delivery.objects.all(), search_term)
+        return queryset.filter(delivery__in=list(deliveries.values_list("pk", flat=True))), False

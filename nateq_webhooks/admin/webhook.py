@@ -1,0 +1,214 @@
+"""Webhooks: the URL to paste into Nateq, the events, the secrets."""
+# ruff: noqa: ARG002 - the signatures are Django's
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.debug import sensitive_post_parameters
+
+from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
+from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models.webhook import check_secret
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Webhook]
+    _TabularInline = admin.TabularInline[Secret, Webhook]
+else:  # Django's classes are generic for the type checker only
+    _ModelAdmin = admin.ModelAdmin
+    _TabularInline = admin.TabularInline
+
+OVERLAP: Final = timedelta(hours=48)
+"""How long a replaced secret is still accepted: retries of deliveries signed with it may come that late."""
+
+EVENTS_SHOWN: Final = 3
+"""Event names in a cell of the list."""
+
+
+class SecretInline(_TabularInline):
+    """The other secrets that the webhook accepts, by id; one can be added or deleted, none can be read."""
+
+    model = Secret
+    form = OlderSecretForm
+    fields = ("new_secret", "shown_created_at", "expires_at")
+    readonly_fields = ("shown_created_at",)
+    extra = 1  # so that one can be added without JavaScript
+    verbose_name_plural = gettext_lazy("other signing secrets that are accepted")
+
+    @admin.display(description=gettext_lazy("secret"))
+    def new_secret(self, secret: Secret) -> SafeString | None:
+        """Return a stored secret's id, where a new one has the form's input."""
+        return cells.text(str(secret))
+
+    @admin.display(description=gettext_lazy("created"))
+    def shown_created_at(self, secret: Secret) -> SafeString | str:
+        """Return since when the secret is here."""
+        moment = cells.moment(secret.created_at) if secret.pk else None
+        return moment or self.get_empty_value_display()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: a secret is added or deleted."""
+        return False
+
+
+@admin.register(Webhook)
+class WebhookAdmin(_ModelAdmin):
+    """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
+
+    form = WebhookForm
+    inlines = [SecretInline]
+    list_display = ("name", "is_active", "shown_events", "registration", "deliveries_link")
+    list_filter = ("is_active", "registration")
+    search_fields = ("name",)
+    readonly_fields = ("receiving_url", "secret_id", "registration", "its_deliveries")
+    view_on_site = False  # the URL is for POST only
+
+    class Media:
+        css = {"all": ["nateq_webhooks/admin.css"]}
+
+    @admin.display(description=gettext_lazy("events"))
+    def shown_events(self, webhook: Webhook) -> str:
+        """Return the first few names, and how many more there are."""
+        if not webhook.events:
+            return _("All")
+        shown = ", ".join(map(str, webhook.events[:EVENTS_SHOWN]))
+        more = len(webhook.events) - EVENTS_SHOWN
+        if more <= 0:
+            return shown
+        return ngettext("%(events)s and %(more)s more", "%(events)s and %(more)s more", more) % {
+            "events": shown,
+            "more": more,
+        }
+
+    @admin.display(description=gettext_lazy("deliveries"))
+    def deliveries_link(self, webhook: Webhook) -> SafeString | str:
+        """Return a link to the list of the webhook's deliveries."""
+        try:
+            url = reverse("admin:nateq_webhooks_delivery_changelist", current_app=self.admin_site.name)
+        except NoReverseMatch:
+            return self.get_empty_value_display()
+        return format_html('<a href="{}?webhook__id__exact={}">{}</a>', url, webhook.pk, _("Show"))
+
+    @admin.display(description=gettext_lazy("deliveries"))
+    def its_deliveries(self, webhook: Webhook) -> SafeString | str:
+        """Return the link, and what having deliveries means for deleting."""
+        if not webhook.deliveries.exists():
+            return _("None yet.")
+        return format_html("{} · {}", self.deliveries_link(webhook), _why_not_deleted())
+
+    @admin.display(description=gettext_lazy("URL to paste into Nateq"))
+    def receiving_url(self, webhook: Webhook) -> SafeString:
+        """Return the full URL; when the site's own address is unknown the path, and which setting tells it."""
+        try:
+            url = webhook.public_url
+            path = webhook.get_absolute_url()
+        except NoReverseMatch:
+            return format_html(
+                '<p class="nateq-hint">{}</p>',
+                _('No URL leads here. Add path("nateq/", include("nateq_webhooks.urls")) to your urlpatterns.'),
+            )
+        shown = format_html('<code class="nateq-url" dir="ltr">{}</code>', url or path)
+        if url:
+            return shown
+        hint = _(
+            'This is only the path. Set NATEQ_WEBHOOKS["PUBLIC_URL"] to this site\'s address, such as '
+            '"https://shop.example", to see the full URL here.'
+        )
+        return format_html('{}<p class="nateq-hint">{}</p>', shown, hint)
+
+    @admin.display(description=gettext_lazy("current secret"))
+    def secret_id(self, webhook: Webhook) -> SafeString | None:
+        """Return the id that deliveries signed with the current secret carry."""
+        return cells.text(str(Secret(secret=webhook.secret)))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Webhook | None = None) -> Any:
+        """Return what fits: an unsaved webhook has no URL yet, and who may only view has nothing to enter."""
+        may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        saved = obj is not None
+        receives = ["events", "other_events", "organization_id"] if may_change else ["events", "organization_id"]
+        secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_change else [])]
+        return [
+            (None, {"fields": ["name", "is_active", *(["receiving_url", "its_deliveries"] if saved else [])]}),
+            (_("What it receives"), {"fields": receives}),
+            (_("Secret"), {"fields": secret}),
+            (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
+        ]
+
+    def get_inlines(self, request: HttpRequest, obj: Webhook | None) -> Any:
+        """Return the other secrets, once the webhook is there."""
+        return super().get_inlines(request, obj) if obj else []
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow the list's own filters only: `?secret__startswith=` would tell a secret letter by letter."""
+        return lookup in {"is_active__exact", "registration__exact"}
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Keep what was posted, secrets among it, out of error reports."""
+        return super().changeform_view(request, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:  # noqa: FBT001
+        """Save; show a generated secret once; keep a replaced one alive for late retries."""
+        super().save_model(request, obj, form, change)
+        if not change and not form.cleaned_data.get("new_secret"):
+            self._show_once(request, obj)
+        elif change and obj.secret != form.former_secret:
+            self._keep_former(request, obj, form.former_secret)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Webhook | None = None) -> bool:
+        """Refuse when there are deliveries: they are kept, and belong to it."""
+        return super().has_delete_permission(request, obj) and (obj is None or not obj.deliveries.exists())
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Say what to do instead when there are deliveries."""
+        webhook = self.get_object(request, unquote(object_id))
+        may_delete = super().has_delete_permission(request, webhook)
+        if webhook is None or not may_delete or self.has_delete_permission(request, webhook):
+            return super().delete_view(request, object_id, extra_context)
+        self.message_user(request, _why_not_deleted(), messages.ERROR)
+        return HttpResponseRedirect(
+            reverse("admin:nateq_webhooks_webhook_change", args=[object_id], current_app=self.admin_site.name)
+        )
+
+    def get_deleted_objects(
+        self, objs: Sequence[Webhook] | QuerySet[Webhook], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """Return Django's summary, but never collect deliveries for it: there may be millions."""
+        kept = [webhook for webhook in objs if webhook.deliveries.exists()]
+        if not kept:
+            return super().get_deleted_objects(objs, request)
+        protected = [f"{webhook.name}: {_why_not_deleted()}" for webhook in kept]
+        return [str(webhook) for webhook in objs], {}, set(), protected
+
+    def _show_once(self, request: HttpRequest, webhook: Webhook) -> None:
+        """Show the generated secret on the next page, and nowhere ever again."""
+        told = _("The signing secret of “%(name)s”, shown only this once. Copy it now:") % {"name": webhook.name}
+        shown = format_html('{} <code class="nateq-url" dir="ltr">{}</code>', told, webhook.secret)
+        self.message_user(request, shown, messages.WARNING)
+
+    def _keep_former(self, request: HttpRequest, webhook: Webhook, former: str) -> None:
+        """Accept the former secret for a while; one that verifies nothing is not worth keeping."""
+        try:
+            check_secret(former)
+        except ValidationError:
+            return
+        kept = Secret.objects.create(webhook=webhook, secret=former, expires_at=timezone.now() + OVERLAP)
+        told = _("The former secret (%(id)s) is accepted until {}, so that late retries verify.") % {"id": kept}
+        self.message_user(request, format_html(told, cells.moment(kept.expires_at)), messages.INFO)
+
+
+def _why_not_deleted() -> str:
+    return _("It has deliveries, so it can't be deleted. Deactivate it instead.")

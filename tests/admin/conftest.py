@@ -1,0 +1,31 @@
+"""People who look at the admin."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    """A superuser."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
+    return client
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Client]:
+    """Make a member of staff with the permissions named."""
+
+    def make(*codenames: str) -> Client:
+        user = User.objects.create_user(f"staff {codenames}", is_staff=True)
+        permissions = Permission.objects.filter(content_type__app_label="nateq_webhooks", codename__in=codenames)
+        assert permissions.count() == len(codenames)
+        user.user_permissions.set(permissions)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make

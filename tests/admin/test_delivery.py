@@ -1,0 +1,381 @@
+"""Deliveries in the admin: the list, the exact search, the page, the download."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext, override_settings
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from nateq_webhooks import signals
+from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.notes import SENTENCES, sentence
+from nateq_webhooks.admin.paginator import CappedPaginator
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.protocol.envelope import Note
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/nateq_webhooks/delivery/"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202egpj.exe"
+
+
+def page(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def detail_url(delivery: Delivery) -> str:
+    return reverse("admin:nateq_webhooks_delivery_change", args=[delivery.pk])
+
+
+def body_url(delivery: Delivery) -> str:
+    return reverse("admin:nateq_webhooks_delivery_body", args=[delivery.pk])
+
+
+def found(client: Client, query: dict[str, Any]) -> list[Delivery]:
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return list(response.context["cl"].result_list)
+
+
+def fail(**kwargs: Any) -> None:
+    raise LookupError("no such <customer>")
+
+
+def test_the_list_shows_what_came(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+
+    shown = page(boss, LIST)
+
+    assert 'nateq-badge nateq-good"><span aria-hidden="true">✓</span> Processed' in shown
+    for text in ("ticket.created", "tkt_1", "org_1", "shop", "nateq_webhooks/admin.css"):
+        assert text in shown
+
+
+def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    page(boss, LIST)
+    with CaptureQueriesContext(connection) as for_one:
+        page(boss, LIST)
+    for number in range(30):
+        sender.post(envelope(delivery_id=number))
+
+    with CaptureQueriesContext(connection) as for_many:
+        page(boss, LIST)
+
+    assert len(for_many) == len(for_one) <= 6
+    assert not any('"body"' in query["sql"] or '"secret"' in query["sql"] for query in _of_deliveries(for_many))
+    assert not any("DISTINCT" in query["sql"] for query in for_many.captured_queries)
+
+
+def _of_deliveries(queries: CaptureQueriesContext) -> list[dict[str, str]]:
+    return [query for query in queries.captured_queries if "nateq_webhooks_delivery" in query["sql"]]
+
+
+def test_a_long_list_is_counted_only_up_to_the_limit(
+    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CappedPaginator, "limit", 2)
+    for number in range(2):
+        sender.post(envelope(delivery_id=number))
+    assert "There are more than" not in page(boss, LIST)
+
+    sender.post(envelope(delivery_id=2))
+    with CaptureQueriesContext(connection) as queries:
+        shown = page(boss, LIST)
+
+    assert "There are more than 2; these are the newest." in shown
+    counts = [query["sql"] for query in queries.captured_queries if "COUNT(" in query["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 3" in counts[0]
+
+
+def test_deliveries_are_found_by_their_exact_id(boss: Client, sender: Sender) -> None:
+    for delivery_id in ("dlv_1", "dlv_10", "DLV_1", "dlv_1 ", 7, "7", "x" * 300):
+        sender.post(envelope(delivery_id=delivery_id))
+
+    def ids(term: str) -> list[str]:
+        return sorted(delivery.delivery_id for delivery in found(boss, {"q": term}))
+
+    assert ids("dlv_1") == ["dlv_1"]
+    assert ids("dlv_1 ") == ["dlv_1", "dlv_1 "]
+    assert ids(" dlv_10\t") == ["dlv_10"]
+    assert ids("7") == ["7", "7"]
+    assert ids("07") == ids("\u0667") == ids("dlv") == []
+    assert ids("x" * 300) == ["x" * 200]
+    assert len(ids("   ")) == 7
+
+
+def test_a_number_with_too_many_digits_is_searched_for_as_text(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(delivery_id="9" * 5000))
+
+    assert len(found(boss, {"q": "9" * 5000})) == 1
+
+
+def test_the_search_goes_through_the_index_of_webhook_and_identity(
+    boss: Client, sender: Sender, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    Sender(Webhook.objects.create(name="other", secret=SECRET)).post(envelope())
+    sender.post(envelope())
+
+    with django_assert_max_num_queries(8) as queries:
+        both = found(boss, {"q": "dlv_1"})
+
+    assert len(both) == 2
+    rows = [query["sql"] for query in queries.captured_queries if "identity" in query["sql"]]
+    assert rows
+    assert all('"webhook_id" IN (' in sql.replace("`", '"') and "SELECT U0" not in sql for sql in rows)
+
+
+def test_the_filters_find_by_status_event_webhook_and_time(boss: Client, sender: Sender, webhook: Webhook) -> None:
+    sender.post(envelope())
+    sender.post(envelope("invoice.paid", delivery_id="dlv_2"))
+    sender.post(b"no json")
+    other = Webhook.objects.create(name="other")
+
+    assert len(found(boss, {"status__exact": "invalid"})) == 1
+    assert [each.delivery_id for each in found(boss, {"event": "invoice.paid"})] == ["dlv_2"]
+    assert len(found(boss, {"webhook__id__exact": str(webhook.pk)})) == 3
+    assert found(boss, {"webhook__id__exact": str(other.pk)}) == []
+    assert len(found(boss, {"received_at__gte": "2020-01-01 00:00:00+00:00"})) == 3
+
+
+def test_the_events_to_filter_by_are_the_published_ones_and_those_that_a_webhook_lists(
+    boss: Client, webhook: Webhook
+) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(events=["invoice.paid", "ticket.created"])
+
+    shown = page(boss, LIST)
+
+    assert shown.count("?event=ticket.created") == 1
+    assert "?event=invoice.paid" in shown
+    assert "?event=lead.created" in shown
+
+
+@pytest.mark.parametrize("query", ["webhook__secret__startswith=w", "body__contains=a", "payload__data__id=1"])
+def test_the_list_can_not_be_asked_for_a_scan_or_a_secret(boss: Client, sender: Sender, query: str) -> None:
+    sender.post(envelope())
+
+    assert boss.get(f"{LIST}?{query}").status_code == 400
+
+
+def test_the_list_is_sorted_by_nothing_but_the_primary_key(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+
+    response = boss.get(f"{LIST}?o=5.-5.6")
+
+    assert set(response.context["cl"].queryset.query.order_by) == {"-pk"}
+
+
+def test_the_page_tells_what_came_and_what_ran(
+    boss: Client, sender: Sender, connect: Callable[..., None], django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
+    sender.post(envelope(data={"id": "tkt_1", "subject": "مرحبا 🙂"}), headers={"Authorization": "Bearer 123"})
+    sender.post(envelope(attempt=2, data={"id": "tkt_1", "subject": "مرحبا 🙂"}))
+    delivery = Delivery.objects.get()
+    page(boss, detail_url(delivery))
+
+    with django_assert_max_num_queries(8):
+        shown = page(boss, detail_url(delivery))
+
+    assert "&quot;subject&quot;: &quot;مرحبا 🙂&quot;" in shown
+    assert "X-Nateq-Signature" in shown
+    assert "Bearer 123" not in shown
+    assert delivery.secret_id in shown
+    assert "shop.succeed" in shown
+    assert "LookupError: no such &lt;customer&gt;" in shown
+    assert "<details>" in shown
+    assert "Traceback (most recent call last)" in shown
+    assert "Repeated attempts" in shown
+    assert reverse("admin:nateq_webhooks_webhook_change", args=[sender.webhook.pk]) in shown
+    assert all(reverse("admin:nateq_webhooks_run_change", args=[run.pk]) in shown for run in Run.objects.all())
+    assert SECRET not in shown
+
+
+def test_a_hostile_delivery_is_shown_as_text(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+    def fail_with_its_words(event: Any, **kwargs: Any) -> None:
+        raise LookupError(event.data["id"])
+
+    connect(signals.event_received, fail_with_its_words, "shop.hostile")
+    sender.post(
+        envelope(HOSTILE, delivery_id=HOSTILE, organization_id=HOSTILE, data={"id": HOSTILE, HOSTILE: [HOSTILE]}),
+        headers={"X-Hostile": "</script><script>alert(1)</script>"},
+    )
+    delivery = Delivery.objects.get()
+    assert delivery.event == HOSTILE
+
+    for url in (LIST, detail_url(delivery), "/admin/nateq_webhooks/run/", f"{LIST}{delivery.pk}/history/"):
+        shown = page(boss, url)
+        assert "<script>alert" not in shown
+        assert "<img src=x" not in shown
+    shown = page(boss, detail_url(delivery))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert "\\u202egpj.exe" in shown
+
+
+def test_the_pages_bring_no_inline_script_or_style_of_their_own(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+
+    for url in (LIST, detail_url(delivery)):
+        shown = page(boss, url)
+        assert " style=" not in shown
+        assert "<style" not in shown
+        assert " onclick=" not in shown
+        assert all(" src=" in tag for tag in shown.split("<script")[1:])
+
+
+@pytest.mark.parametrize("body", [b"no json \xff", b"[1]", b"", b"{" * 2000, b'{"data": "\x00"}'])
+def test_an_invalid_delivery_has_a_page_that_says_why(boss: Client, sender: Sender, body: bytes) -> None:
+    assert sender.post(body).status_code == 400
+    delivery = Delivery.objects.get()
+
+    assert "Invalid" in page(boss, LIST)
+    shown = page(boss, detail_url(delivery))
+
+    assert sentence(delivery.notes[0]) in shown
+    assert "It could not be read, so no receiver ran." in shown
+    assert f"Delivery {delivery.pk}" in shown
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"id": "\x00"},
+        {"id": "\ud800"},
+        [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],
+        None,
+        7,
+    ],
+)
+def test_a_payload_that_no_json_column_holds_is_shown_as_it_came(boss: Client, sender: Sender, data: object) -> None:
+    assert sender.post(envelope(data=data)).status_code == 200
+
+    assert "&quot;ticket.created&quot;" in page(boss, detail_url(Delivery.objects.get()))
+
+
+def test_a_large_payload_is_cut_and_can_be_downloaded_whole(boss: Client, sender: Sender) -> None:
+    body = json.dumps(envelope(data={"lines": ["line"] * 40_000})).encode()
+    sender.post(body)
+    delivery = Delivery.objects.get()
+
+    shown = page(boss, detail_url(delivery))
+
+    assert len(shown) < 400_000
+    assert "Only the beginning is shown here" in shown
+    assert body_url(delivery) in shown
+    assert boss.get(body_url(delivery)).content == body
+
+
+def test_no_more_of_a_payload_is_formatted_than_is_shown(
+    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts(delivery: Delivery) -> Iterator[str]:
+        yield "x" * 200_000
+        raise AssertionError("asked for more")
+
+    monkeypatch.setattr("nateq_webhooks.admin.payload._parts", parts)
+    sender.post(envelope())
+
+    assert "Only the beginning is shown here" in page(boss, detail_url(Delivery.objects.get()))
+
+
+@override_settings(SECURE_CONTENT_TYPE_NOSNIFF=False)
+def test_the_stored_bytes_are_downloaded_and_never_interpreted(boss: Client, sender: Sender) -> None:
+    body = b"<html><script>alert(1)</script>\xff"
+    sender.post(body)
+    delivery = Delivery.objects.get()
+
+    response = boss.get(body_url(delivery))
+
+    assert response.content == body
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Disposition"] == f'attachment; filename="delivery-{delivery.pk}.txt"'
+    assert boss.get(f"{LIST}0/body/").status_code == 404
+
+
+def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender, webhook: Webhook) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    assert "No receiver was connected to this event." in page(boss, detail_url(delivery))
+
+    Delivery.objects.update(dispatch_at=delivery.received_at)
+    assert "Its receivers have not been started yet." in page(boss, detail_url(delivery))
+
+    Delivery.objects.update(status=Delivery.Status.IGNORED)
+    assert "The webhook does not list this event" in page(boss, detail_url(delivery))
+
+
+def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
+    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.admin.delivery.MAX_RUNS_SHOWN", 1)
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+
+    shown = page(boss, detail_url(delivery))
+
+    assert "shop.second" not in shown
+    assert f"/admin/nateq_webhooks/run/?delivery__id__exact={delivery.pk}" in shown
+
+
+def test_deliveries_can_not_be_added_changed_or_deleted(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+
+    assert boss.get(f"{LIST}add/").status_code == 403
+    assert boss.post(detail_url(delivery), {"status": "dead"}).status_code == 403
+    assert boss.post(f"{LIST}{delivery.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert 'name="action"' not in page(boss, LIST)
+    assert Delivery.objects.get().status == Delivery.Status.PROCESSED
+
+
+def test_staff_without_permission_are_refused(staff: Callable[..., Client], sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    nobody = staff("view_webhook", "view_run")
+
+    assert [nobody.get(url).status_code for url in (LIST, detail_url(delivery), body_url(delivery))] == [403] * 3
+    assert Client().get(body_url(delivery)).status_code == 302
+
+
+def test_who_may_view_deliveries_only_gets_no_links_to_the_rest(
+    staff: Callable[..., Client], sender: Sender, connect: Callable[..., None]
+) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    viewer = staff("view_delivery")
+
+    shown = page(viewer, LIST) + page(viewer, detail_url(delivery))
+
+    assert "shop.fail" in shown
+    assert "/admin/nateq_webhooks/webhook/" not in shown
+    assert "/admin/nateq_webhooks/run/" not in shown
+    assert viewer.get(body_url(delivery)).status_code == 200
+
+
+def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client) -> None:
+    assert boss.get(f"{LIST}1/change/").status_code == 302
+
+
+def test_a_record_without_a_page_is_shown_without_a_link() -> None:
+    assert cells.link("", "<shop>") == '<bdi class="nateq-text">&lt;shop&gt;</bdi>'
+
+
+def test_every_status_has_a_sign_and_every_note_a_sentence() -> None:
+    assert set(cells.SIGNS) == {*Delivery.Status.values, *Run.Status.values}
+    assert set(SENTENCES) == set(Note)
+    assert sentence("from_the_future") == "from_the_future"

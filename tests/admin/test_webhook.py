@@ -1,0 +1,358 @@
+"""Webhooks in the admin: set up, secrets that go in and never come out, and no deleting of what has deliveries."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.protocol.events import EVENTS
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/nateq_webhooks/webhook/"
+ADD = f"{LIST}add/"
+
+
+def change_url(webhook: Webhook) -> str:
+    return reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk])
+
+
+def delete_url(webhook: Webhook) -> str:
+    return reverse("admin:nateq_webhooks_webhook_delete", args=[webhook.pk])
+
+
+def add_form(**over: Any) -> dict[str, Any]:
+    return {"name": "support", "is_active": "on", "new_secret": ""} | over
+
+
+def change_form(**over: Any) -> dict[str, Any]:
+    """What a browser posts from the change page: the inline's rows are there, too."""
+    return {
+        "name": "shop",
+        "is_active": "on",
+        "new_secret": "",
+        "older_secrets-TOTAL_FORMS": "0",
+        "older_secrets-INITIAL_FORMS": "0",
+    } | over
+
+
+def page(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def everywhere(client: Client, webhook: Webhook) -> str:
+    """Every page that could speak of a webhook."""
+    urls = [LIST, ADD, change_url(webhook), f"{LIST}{webhook.pk}/history/", f"{LIST}?q=shop", "/admin/"]
+    return "".join(page(client, url) for url in urls)
+
+
+def history() -> str:
+    return "".join(f"{entry.object_repr} {entry.change_message}" for entry in LogEntry.objects.all())
+
+
+def test_the_list_shows_each_webhook_in_a_bounded_number_of_queries(
+    boss: Client, webhook: Webhook, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(20):
+        Webhook.objects.create(name=f"shop {number}", events=["ticket.created"])
+
+    with django_assert_max_num_queries(6):
+        shown = page(boss, LIST)
+
+    assert "shop 19" in shown
+    assert f"/admin/nateq_webhooks/delivery/?webhook__id__exact={webhook.pk}" in shown
+
+
+def test_the_list_names_the_first_events_and_counts_the_rest(boss: Client) -> None:
+    Webhook.objects.create(name="many", events=list(EVENTS))
+    Webhook.objects.create(name="one", events=["ticket.created"])
+
+    shown = page(boss, LIST)
+
+    assert "conversation.started, conversation.ended, conversation.assigned and 9 more" in shown
+    assert ">ticket.created<" in shown
+
+
+def test_the_change_page_shows_the_full_url_to_paste_into_nateq(boss: Client, webhook: Webhook) -> None:
+    shown = page(boss, change_url(webhook))
+
+    assert f">https://shop.example/nateq/{webhook.pk}/<" in shown
+    assert "View on site" not in shown
+
+
+@override_settings(NATEQ_WEBHOOKS={})
+def test_without_a_public_url_the_page_shows_the_path_and_names_the_setting(boss: Client, webhook: Webhook) -> None:
+    shown = page(boss, change_url(webhook))
+
+    assert f">/nateq/{webhook.pk}/<" in shown
+    assert "NATEQ_WEBHOOKS[&quot;PUBLIC_URL&quot;]" in shown
+
+
+@override_settings(ROOT_URLCONF="tests.admin.without_door")
+def test_a_site_without_the_urls_is_told_how_to_include_them(boss: Client, webhook: Webhook) -> None:
+    assert "include(&quot;nateq_webhooks.urls&quot;)" in page(boss, change_url(webhook))
+
+
+def test_a_generated_secret_is_shown_once_and_never_again(boss: Client) -> None:
+    response = boss.post(ADD, add_form(_continue="1"), follow=True)
+
+    webhook = Webhook.objects.get()
+    assert webhook.secret.startswith("whsec_")
+    assert webhook.secret in response.content.decode()
+    assert webhook.secret not in everywhere(boss, webhook)
+    assert webhook.secret not in history()
+
+
+def test_a_pasted_secret_is_kept_without_the_space_around_it_and_not_echoed(boss: Client) -> None:
+    response = boss.post(ADD, add_form(new_secret=" whsec_pasted\n", _continue="1"), follow=True)
+
+    webhook = Webhook.objects.get()
+    assert webhook.secret == "whsec_pasted"
+    assert "whsec_" not in response.content.decode()
+    assert "whsec_" not in everywhere(boss, webhook)
+    assert "whsec_" not in history()
+
+
+def test_a_refused_form_does_not_give_the_secret_back(boss: Client, webhook: Webhook) -> None:
+    response = boss.post(ADD, add_form(name="shop", new_secret="whsec_pasted"))
+
+    assert "already exists" in response.content.decode()
+    assert "whsec_" not in response.content.decode()
+
+
+@override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"})
+def test_a_secret_that_could_verify_nothing_is_refused_at_its_field(boss: Client) -> None:
+    response = boss.post(ADD, add_form(new_secret="whsec_?"))
+
+    errors = response.context["adminform"].form.errors
+    assert list(errors) == ["new_secret"]
+    assert len(errors["new_secret"]) == 1
+    assert not Webhook.objects.exists()
+
+
+def test_what_the_model_says_about_a_stored_secret_stands_at_the_field_for_a_new_one(boss: Client) -> None:
+    webhook = Webhook.objects.create(name="shop", secret="")
+
+    refused = boss.post(change_url(webhook), change_form())
+    taken = boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+
+    assert list(refused.context["adminform"].form.errors) == ["new_secret"]
+    assert taken.status_code == 302
+    assert not Secret.objects.exists()
+
+
+def test_saving_without_a_new_secret_keeps_the_secret(boss: Client, webhook: Webhook) -> None:
+    boss.post(change_url(webhook), change_form(organization_id="org_1"))
+
+    webhook.refresh_from_db()
+    assert (webhook.secret, webhook.organization_id) == (SECRET, "org_1")
+    assert not Secret.objects.exists()
+
+
+def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: Webhook, sender: Sender) -> None:
+    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new", _continue="1"), follow=True)
+
+    former = Secret.objects.get()
+    assert former.secret == SECRET
+    assert former.expires_at is not None
+    assert timedelta(hours=47) < former.expires_at - timezone.now() <= timedelta(hours=48)
+    assert f"The former secret ({former}) is accepted until" in response.content.decode()
+    assert sender.post(envelope(delivery_id="late"), secret=SECRET).status_code == 200
+    assert sender.post(envelope(delivery_id="new"), secret="whsec_new").status_code == 200
+    assert Delivery.objects.get(delivery_id="late").secret_id == str(former)
+
+
+def test_no_page_and_no_history_holds_a_secret_after_a_replacement(boss: Client, webhook: Webhook) -> None:
+    boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+
+    shown = everywhere(boss, webhook) + history()
+
+    assert "whsec_" not in shown
+    assert str(Secret.objects.get()) in shown
+
+
+def test_entering_the_same_secret_again_replaces_nothing(boss: Client, webhook: Webhook) -> None:
+    boss.post(change_url(webhook), change_form(new_secret=SECRET))
+
+    assert not Secret.objects.exists()
+
+
+def test_another_secret_can_be_added_and_deleted_but_not_read(boss: Client, webhook: Webhook, sender: Sender) -> None:
+    row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-0-webhook": str(webhook.pk)}
+    boss.post(change_url(webhook), change_form(**row, **{"older_secrets-0-new_secret": "whsec_other"}))
+
+    other = Secret.objects.get()
+    assert (other.secret, other.expires_at) == ("whsec_other", None)
+    assert sender.post(envelope(), secret="whsec_other").status_code == 200
+    assert str(other) in page(boss, change_url(webhook))
+    assert "whsec_" not in everywhere(boss, webhook) + history()
+
+    kept = {"older_secrets-INITIAL_FORMS": "1", "older_secrets-0-id": str(other.pk)}
+    boss.post(change_url(webhook), change_form(**row, **kept))
+    other.refresh_from_db()
+    assert other.secret == "whsec_other"
+
+    boss.post(change_url(webhook), change_form(**row, **kept, **{"older_secrets-0-DELETE": "on"}))
+    assert not Secret.objects.exists()
+    assert "whsec_" not in history()
+
+
+def test_an_added_secret_that_is_empty_is_refused(boss: Client, webhook: Webhook) -> None:
+    row = {
+        "older_secrets-TOTAL_FORMS": "1",
+        "older_secrets-0-webhook": str(webhook.pk),
+        "older_secrets-0-expires_at_0": "2030-01-01",
+        "older_secrets-0-expires_at_1": "00:00:00",
+    }
+
+    response = boss.post(change_url(webhook), change_form(**row))
+
+    formset = response.context["inline_admin_formsets"][0].formset
+    assert [list(errors) for errors in formset.errors] == [["new_secret"]]
+    assert len(formset.errors[0]["new_secret"]) == 1
+
+
+def test_who_may_only_view_sees_no_secret_and_nothing_to_enter(staff: Callable[..., Client], webhook: Webhook) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_older")
+
+    shown = page(staff("view_webhook", "view_secret"), change_url(webhook))
+
+    assert f"/nateq/{webhook.pk}/" in shown
+    assert "sec_" in shown
+    assert "whsec_" not in shown
+    assert "new_secret" not in shown.replace("field-new_secret", "").replace("column-new_secret", "")
+
+
+@pytest.mark.parametrize("query", ["secret__startswith=w", "older_secrets__secret__startswith=w", "secret=whsec_test"])
+def test_the_list_can_not_be_asked_for_a_secret_letter_by_letter(boss: Client, webhook: Webhook, query: str) -> None:
+    assert boss.get(f"{LIST}?{query}").status_code == 400
+
+
+def test_the_lists_own_filters_work(boss: Client, webhook: Webhook) -> None:
+    assert ">shop<" in page(boss, f"{LIST}?is_active__exact=1&registration__exact=manual")
+    assert ">shop<" not in page(boss, f"{LIST}?is_active__exact=0")
+
+
+def test_events_are_chosen_from_the_published_ones_or_named_freely(boss: Client) -> None:
+    boss.post(ADD, add_form(events=["ticket.created", "lead.created"], other_events="invoice.paid، ticket.created"))
+
+    assert Webhook.objects.get().events == ["ticket.created", "lead.created", "invoice.paid"]
+
+
+def test_no_event_chosen_means_every_event(boss: Client) -> None:
+    boss.post(ADD, add_form())
+
+    assert Webhook.objects.get().events == []
+
+
+def test_saving_keeps_event_names_that_are_not_published(boss: Client, webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(events=["invoice.paid", "ticket.closed"])
+    form = boss.get(change_url(webhook)).context["adminform"].form
+
+    boss.post(
+        change_url(webhook),
+        change_form(events=form.initial["events"], other_events=form.initial["other_events"]),
+    )
+
+    webhook.refresh_from_db()
+    assert set(webhook.events) == {"invoice.paid", "ticket.closed"}
+
+
+def test_events_that_are_no_list_of_names_can_be_repaired(boss: Client, webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(events={"ticket.created": True})
+    assert page(boss, change_url(webhook))
+
+    Webhook.objects.filter(pk=webhook.pk).update(events=["ticket.created", {"name": "x"}])
+    form = boss.get(change_url(webhook)).context["adminform"].form
+
+    assert form.initial["events"] == ["ticket.created"]
+
+
+def test_a_webhook_with_deliveries_is_deactivated_and_not_deleted(
+    boss: Client, webhook: Webhook, sender: Sender
+) -> None:
+    sender.post(envelope())
+
+    assert "Deactivate it instead" in page(boss, change_url(webhook))
+    for response in (boss.get(delete_url(webhook), follow=True), boss.post(delete_url(webhook), follow=True)):
+        assert response.redirect_chain == [(change_url(webhook), 302)]
+        assert "Deactivate it instead" in response.content.decode()
+    assert Webhook.objects.filter(pk=webhook.pk).exists()
+
+
+def test_deleting_selected_webhooks_spares_those_with_deliveries_and_loads_none_of_them(
+    boss: Client, webhook: Webhook, sender: Sender, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    empty = Webhook.objects.create(name="empty")
+    for number in range(30):
+        sender.post(envelope(delivery_id=number))
+    form = {"action": "delete_selected", "_selected_action": [str(webhook.pk), str(empty.pk)]}
+
+    with django_assert_max_num_queries(10) as queries:
+        asked = boss.post(LIST, form)
+    confirmed = boss.post(LIST, form | {"post": "yes"})
+
+    for response in (asked, confirmed):
+        assert "shop: It has deliveries" in response.content.decode()
+    assert not any('"body"' in query["sql"] for query in queries.captured_queries)
+    assert Webhook.objects.count() == 2
+
+
+def test_a_webhook_without_deliveries_can_be_deleted(boss: Client, webhook: Webhook) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_older")
+    asked = boss.get(delete_url(webhook))
+    boss.post(delete_url(webhook), {"post": "yes"})
+    Webhook.objects.create(name="another")
+    boss.post(
+        LIST,
+        {
+            "action": "delete_selected",
+            "post": "yes",
+            "_selected_action": [str(each.pk) for each in Webhook.objects.all()],
+        },
+    )
+
+    assert "whsec_" not in asked.content.decode()
+    assert not Webhook.objects.exists()
+    assert "whsec_" not in history()
+
+
+def test_deleting_an_unknown_webhook_leads_back_to_the_index(boss: Client, webhook: Webhook) -> None:
+    url = delete_url(webhook)
+    webhook.delete()
+
+    assert boss.get(url).status_code == 302
+
+
+def test_staff_without_permission_are_refused(staff: Callable[..., Client], webhook: Webhook) -> None:
+    nobody = staff()
+    viewer = staff("view_webhook")
+
+    assert [nobody.get(url).status_code for url in (LIST, ADD, change_url(webhook), delete_url(webhook))] == [403] * 4
+    assert viewer.get(ADD).status_code == 403
+    assert viewer.post(change_url(webhook), change_form(new_secret="whsec_new")).status_code == 403
+    assert viewer.get(delete_url(webhook)).status_code == 403
+
+
+def test_what_was_posted_stays_out_of_error_reports(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a bug")
+
+    boss.raise_request_exception = False
+    monkeypatch.setattr(Webhook, "save", break_down)
+    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+
+    assert response.status_code == 500
+    assert response.wsgi_request.sensitive_post_parameters == "__ALL__"  # type: ignore[attr-defined]

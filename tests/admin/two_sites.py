@@ -1,0 +1,18 @@
+"""URLs of two admin sites, each of which knows one of the package's models only."""
+
+from django.contrib.admin import AdminSite
+from django.urls import include, path
+
+from nateq_webhooks.admin import DeliveryAdmin, WebhookAdmin
+from nateq_webhooks.models import Delivery, Webhook
+
+deliveries = AdminSite("deliveries")
+deliveries.register(Delivery, DeliveryAdmin)
+webhooks = AdminSite("webhooks")
+webhooks.register(Webhook, WebhookAdmin)
+
+urlpatterns = [
+    path("deliveries/", deliveries.urls),
+    path("webhooks/", webhooks.urls),
+    path("nateq/", include("nateq_webhooks.urls")),
+]

@@ -1,0 +1,559 @@
+"""The door's copy of the webhooks: what it costs, how old it may be, and what it survives."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from nateq_webhooks.inbox import configuration
+from nateq_webhooks.inbox.configuration import (
+    OVERLAP,
+    REFRESH_SECONDS,
+    RELOAD_SECONDS,
+    Configuration,
+    ConfigurationCache,
+    cache,
+)
+from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.protocol.signatures import SigningKey
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+
+class Clock:
+    """Stands in for the `time` module, so that a second passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time stands still but for the tests that move it."""
+    made = Clock()
+    monkeypatch.setattr(configuration, "time", made)
+    return made
+
+
+@contextmanager
+def statements(expected: int) -> Iterator[list[str]]:
+    with CaptureQueriesContext(connection) as captured:
+        queries: list[str] = []
+        yield queries
+    queries += [query["sql"] for query in captured.captured_queries]
+    assert len(queries) == expected, queries
+
+
+@contextmanager
+def broken_database(error: Exception) -> Iterator[None]:
+    """Every statement fails, as with a database that is away."""
+
+    def fail(*args: Any) -> Any:
+        raise error
+
+    with connection.execute_wrapper(fail):
+        yield
+
+
+def behind_djangos_back(sql: str) -> None:
+    """A statement that neither a signal nor `modified_at` tells of."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def known(webhook: Webhook | uuid.UUID, where: ConfigurationCache = cache) -> Configuration:
+    found = where.get(webhook if isinstance(webhook, uuid.UUID) else webhook.pk)
+    assert found is not None
+    return found
+
+
+def key_ids(webhook: Webhook, where: ConfigurationCache = cache) -> list[str]:
+    return [key.id for key in known(webhook, where).live_keys(timezone.now())]
+
+
+def id_of(secret: str) -> str:
+    return SigningKey.of(secret).id
+
+
+# What it knows
+
+
+def test_a_webhook_is_known_with_all_that_the_door_needs() -> None:
+    webhook = Webhook.objects.create(
+        name="shop",
+        secret=SECRET,
+        events=["ticket.created"],
+        organization_id="org_1",
+        signature_header="X-Hub-Signature-256",
+    )
+
+    found = known(webhook)
+
+    assert (found.id, found.name, found.organization_id) == (webhook.pk, "shop", "org_1")
+    assert found.events == {"ticket.created"}
+    assert found.signature_meta_key == "HTTP_X_HUB_SIGNATURE_256"
+    assert found.is_active
+    assert not found.is_pending
+    assert key_ids(webhook) == [id_of(SECRET)]
+
+
+def test_without_a_header_of_its_own_a_webhook_has_the_one_of_the_settings(webhook: Webhook) -> None:
+    assert known(webhook).signature_meta_key == "HTTP_X_NATEQ_SIGNATURE"
+
+
+def test_a_header_of_the_settings_is_in_force_as_soon_as_it_is_overridden(webhook: Webhook) -> None:
+    known(webhook)
+
+    with override_settings(NATEQ_WEBHOOKS={"SIGNATURE_HEADER": "X-Other"}):
+        assert known(webhook).signature_meta_key == "HTTP_X_OTHER"
+    assert known(webhook).signature_meta_key == "HTTP_X_NATEQ_SIGNATURE"
+
+
+def test_no_list_of_events_subscribes_to_every_event_and_a_list_to_those_alone(webhook: Webhook) -> None:
+    assert known(webhook).subscribes_to("ticket.created")
+    assert known(webhook).subscribes_to("unknown.today")
+
+    webhook.events = ["ticket.created"]
+    webhook.save()
+
+    assert known(webhook).subscribes_to("ticket.created")
+    assert not known(webhook).subscribes_to("ticket.closed")
+    assert not known(webhook).subscribes_to("ticket")
+
+
+def test_a_webhook_that_is_switched_off_or_being_registered_is_known_as_that() -> None:
+    off = Webhook.objects.create(name="off", is_active=False)
+    pending = Webhook.objects.create(name="pending", registration=Webhook.Registration.PENDING)
+    registered = Webhook.objects.create(name="registered", registration=Webhook.Registration.REGISTERED)
+
+    assert not known(off).is_active
+    assert known(pending).is_pending
+    assert not known(registered).is_pending
+
+
+def test_every_live_secret_is_a_key_and_the_webhooks_own_comes_first(webhook: Webhook) -> None:
+    for number in range(3):
+        Secret.objects.create(webhook=webhook, secret=f"whsec_{number}")
+    other = Webhook.objects.create(name="other", secret="whsec_other")
+
+    assert key_ids(webhook)[0] == id_of(SECRET)
+    assert set(key_ids(webhook)) == {id_of(secret) for secret in (SECRET, "whsec_0", "whsec_1", "whsec_2")}
+    assert key_ids(other) == [id_of("whsec_other")]
+
+
+def test_a_secret_is_a_key_until_the_moment_it_expires_without_a_statement(webhook: Webhook) -> None:
+    now = timezone.now()
+    Secret.objects.create(webhook=webhook, secret="whsec_old", expires_at=now + timedelta(hours=1))
+    found = known(webhook)
+
+    with statements(0):
+        assert len(found.live_keys(now)) == 2
+        assert len(found.live_keys(now + timedelta(hours=1) - timedelta(microseconds=1))) == 2
+        assert len(found.live_keys(now + timedelta(hours=1))) == 1
+
+
+def test_a_secret_that_can_verify_nothing_is_left_out_and_logged_without_it(
+    webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_!private!")
+    with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+        cache.forget()
+        Webhook.objects.filter(pk=webhook.pk).update(secret="whsec_c2VjcmV0")
+
+        assert [key.id for key in known(webhook).live_keys(timezone.now())] == [
+            SigningKey.of("whsec_c2VjcmV0", "base64").id
+        ]
+
+    assert '"shop"' in caplog.text
+    assert "private" not in caplog.text
+
+
+def test_an_empty_secret_is_no_key() -> None:
+    webhook = Webhook.objects.create(name="empty", secret="")
+
+    assert key_ids(webhook) == []
+
+
+@pytest.mark.parametrize("events", [["ticket.created", 7, None], ["ticket.created", ["x"], {}]])
+def test_events_that_are_no_names_are_passed_over(events: list[Any]) -> None:
+    webhook = Webhook.objects.create(name="odd", events=events)
+
+    assert known(webhook).events == {"ticket.created"}
+
+
+def test_no_secret_is_in_any_repr(webhook: Webhook) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_old")
+    found = known(webhook)
+
+    for text in (repr(found), str(found), repr(found.keys), repr(cache), str(vars(cache)), f"{found.keys[0]}"):
+        assert SECRET not in text
+        assert "whsec_old" not in text
+    assert id_of(SECRET) in repr(found)
+
+
+# What it costs
+
+
+def test_a_cold_copy_costs_one_statement_however_many_webhooks_and_secrets() -> None:
+    for number in range(5):
+        webhook = Webhook.objects.create(name=f"shop {number}")
+        Secret.objects.create(webhook=webhook, secret="whsec_old")
+
+    with statements(1):
+        known(webhook)
+    assert len(cache._by_id) == 5
+
+
+def test_a_warm_copy_costs_none(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+
+    with statements(0):
+        for _ in range(100):
+            known(webhook)
+        clock.now += REFRESH_SECONDS - 0.001
+        known(webhook)
+
+
+def test_a_copy_is_refreshed_by_at_most_one_statement_a_second(webhook: Webhook, clock: Clock) -> None:
+    assert REFRESH_SECONDS == 1
+    known(webhook)
+
+    with statements(10):
+        for _ in range(100):
+            clock.now += 0.1 + 1e-9
+            known(webhook)
+
+
+def test_an_idle_process_asks_nothing_and_then_once(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+    clock.now += 3_600
+
+    with statements(1):
+        for _ in range(10):
+            known(webhook)
+
+
+def test_a_refresh_reads_what_changed_and_not_everything(webhook: Webhook, clock: Clock) -> None:
+    long_ago = timezone.now() - 10 * OVERLAP
+    Webhook.objects.filter(pk=webhook.pk).update(modified_at=long_ago)
+    newest = Webhook.objects.create(name="newest")
+    known(webhook)
+    behind_djangos_back("UPDATE nateq_webhooks_webhook SET organization_id = 'org_9'")
+
+    clock.now += REFRESH_SECONDS
+    with statements(1) as queries:
+        assert known(webhook).organization_id == ""  # not read again
+        assert known(newest).organization_id == "org_9"  # read again: it changed within the overlap
+    assert "modified_at" in queries[0].split("WHERE")[1]
+
+
+def test_an_unknown_id_adds_no_entry_and_costs_nothing_more(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+
+    with statements(0):
+        for _ in range(1_000):
+            assert cache.get(uuid.uuid4()) is None
+    assert set(cache._by_id) == {webhook.pk}
+
+    clock.now += REFRESH_SECONDS
+    with statements(1):
+        for _ in range(1_000):
+            assert cache.get(uuid.uuid4()) is None
+    assert set(cache._by_id) == {webhook.pk}
+
+
+def test_without_any_webhook_an_unknown_id_costs_one_statement_a_second_too(clock: Clock) -> None:
+    fresh = ConfigurationCache()
+
+    with statements(3):
+        for _ in range(3):
+            for _ in range(100):
+                assert fresh.get(uuid.uuid4()) is None
+            clock.now += REFRESH_SECONDS
+    assert fresh._by_id == {}
+
+
+def test_a_webhook_that_is_asked_for_while_another_thread_refreshes_is_answered_from_the_copy(
+    webhook: Webhook, clock: Clock
+) -> None:
+    known(webhook)
+    clock.now += REFRESH_SECONDS
+    answers: list[Configuration | None] = []
+
+    def while_refreshing(execute: Callable[..., Any], *args: Any) -> Any:
+        other = threading.Thread(target=lambda: answers.append(cache.get(webhook.pk)))
+        other.start()
+        other.join(timeout=10)
+        return execute(*args)
+
+    with statements(1), connection.execute_wrapper(while_refreshing):
+        known(webhook)
+
+    assert [answer and answer.id for answer in answers] == [webhook.pk]
+
+
+# How old it may be
+
+
+def change(webhook: Webhook, how: str) -> None:
+    """Give the webhook the organization `org_9`, in one of the ways that Django has."""
+    webhook.organization_id = "org_9"
+    if how == "save":
+        webhook.save()
+    elif how == "save some fields":
+        webhook.save(update_fields=["organization_id"])
+    elif how == "update":
+        Webhook.objects.filter(pk=webhook.pk).update(organization_id="org_9")
+    elif how == "bulk_update":
+        Webhook.objects.bulk_update([webhook], ["organization_id"])
+    else:
+        Webhook.objects.update_or_create(name=webhook.name, defaults={"organization_id": "org_9"})
+
+
+CHANGES = ["save", "save some fields", "update", "bulk_update", "update_or_create"]
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_change_in_this_process_is_known_at_once(webhook: Webhook, how: str) -> None:
+    assert known(webhook).organization_id == ""
+
+    change(webhook, how)
+
+    assert known(webhook).organization_id == "org_9"
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_change_in_another_process_is_known_after_a_second(webhook: Webhook, clock: Clock, how: str) -> None:
+    other = ConfigurationCache()  # no signal reaches it, like another process's
+    assert known(webhook, other).organization_id == ""
+
+    change(webhook, how)
+    assert known(webhook, other).organization_id == ""
+
+    clock.now += REFRESH_SECONDS
+    assert known(webhook, other).organization_id == "org_9"
+
+
+def test_a_new_webhook_is_known_at_once_here_and_after_a_second_elsewhere(webhook: Webhook, clock: Clock) -> None:
+    other = ConfigurationCache()
+    known(webhook)
+    known(webhook, other)
+
+    new = Webhook.objects.create(name="new")
+
+    assert known(new)
+    assert other.get(new.pk) is None
+    clock.now += REFRESH_SECONDS
+    assert known(new, other)
+
+
+@pytest.mark.parametrize("how", ["instance", "queryset"])
+def test_a_deleted_webhook_is_forgotten_at_once_here_and_at_the_next_reload_elsewhere(
+    webhook: Webhook, clock: Clock, how: str
+) -> None:
+    other = ConfigurationCache()
+    pk = webhook.pk
+    known(webhook)
+    known(webhook, other)
+
+    if how == "instance":
+        webhook.delete()
+    else:
+        Webhook.objects.filter(pk=pk).delete()
+
+    assert cache.get(pk) is None
+    clock.now += RELOAD_SECONDS
+    assert other.get(pk) is None
+
+
+def change_secret(webhook: Webhook, how: str) -> None:
+    """Change the older secrets of the webhook, of which there is one, in one of the ways that Django has."""
+    older = webhook.older_secrets.get()
+    if how == "create":
+        Secret.objects.create(webhook=webhook, secret="whsec_new")
+    elif how == "bulk_create":
+        Secret.objects.bulk_create([Secret(webhook=webhook, secret="whsec_new")])
+    elif how == "save":
+        older.expires_at = timezone.now()
+        older.save()
+    elif how == "update":
+        webhook.older_secrets.update(expires_at=timezone.now())
+    elif how == "bulk_update":
+        older.expires_at = timezone.now()
+        Secret.objects.bulk_update([older], ["expires_at"])
+    elif how == "delete":
+        older.delete()
+    else:
+        webhook.older_secrets.all().delete()
+
+
+ADDED = ["create", "bulk_create"]
+REVOKED = ["save", "update", "bulk_update", "delete", "delete many"]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [(how, {SECRET, "whsec_old", "whsec_new"}) for how in ADDED] + [(how, {SECRET}) for how in REVOKED],
+)
+def test_a_secret_added_or_revoked_is_known_at_once_here_and_after_a_second_elsewhere(
+    webhook: Webhook, clock: Clock, how: str, expected: set[str]
+) -> None:
+    other = ConfigurationCache()
+    Secret.objects.create(webhook=webhook, secret="whsec_old")
+    assert set(key_ids(webhook)) == set(key_ids(webhook, other)) == {id_of(SECRET), id_of("whsec_old")}
+
+    change_secret(webhook, how)
+
+    assert set(key_ids(webhook)) == {id_of(secret) for secret in expected}
+    clock.now += REFRESH_SECONDS
+    assert set(key_ids(webhook, other)) == {id_of(secret) for secret in expected}
+
+
+def test_a_change_behind_djangos_back_is_known_after_the_reload(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+    Webhook.objects.filter(pk=webhook.pk).update(modified_at=timezone.now() - 10 * OVERLAP)
+    Webhook.objects.create(name="newest")
+    known(webhook)
+    behind_djangos_back("UPDATE nateq_webhooks_webhook SET organization_id = 'org_9'")
+
+    clock.now += REFRESH_SECONDS
+    assert known(webhook).organization_id == ""
+
+    clock.now += RELOAD_SECONDS
+    assert known(webhook).organization_id == "org_9"
+
+
+def test_a_row_deleted_behind_djangos_back_is_forgotten_after_the_reload(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+    behind_djangos_back("DELETE FROM nateq_webhooks_webhook")
+
+    clock.now += RELOAD_SECONDS
+
+    assert cache.get(webhook.pk) is None
+
+
+def test_busy_or_not_everything_is_read_again_in_time(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+    behind_djangos_back("DELETE FROM nateq_webhooks_webhook")
+
+    for _ in range(int(RELOAD_SECONDS / REFRESH_SECONDS) + 1):
+        clock.now += REFRESH_SECONDS
+        cache.get(webhook.pk)
+
+    assert cache.get(webhook.pk) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_is_rolled_back_is_forgotten_again(webhook: Webhook, clock: Clock) -> None:
+    known(webhook)
+    with transaction.atomic():
+        Webhook.objects.filter(pk=webhook.pk).update(is_active=False)
+        assert not known(webhook).is_active  # seen inside the transaction that made it
+        transaction.set_rollback(True)
+
+    clock.now += REFRESH_SECONDS
+    assert known(webhook).is_active
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_thread_read_before_the_commit_is_read_again_after_it(webhook: Webhook) -> None:
+    with transaction.atomic():
+        Webhook.objects.filter(pk=webhook.pk).update(is_active=False)
+        # Another thread looks now, and its connection still sees the row as it was committed before.
+        cache._by_id = {webhook.pk: replace(known(webhook), is_active=True)}
+
+    assert not known(webhook).is_active
+
+
+# What it survives
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("gone away"), DatabaseError("broken"), InterfaceError("connection already closed")]
+)
+def test_while_the_database_is_away_the_copy_stays_good(
+    webhook: Webhook, clock: Clock, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    before = known(webhook)
+
+    with broken_database(error):
+        for _ in range(3):
+            clock.now += RELOAD_SECONDS
+            assert known(webhook) == before
+    assert caplog.text.count("could not be refreshed") == 3
+
+    Webhook.objects.filter(pk=webhook.pk).update(organization_id="org_9")
+    assert known(webhook).organization_id == "org_9"
+
+
+def test_a_database_that_is_away_is_asked_once_a_second_too(webhook: Webhook, clock: Clock) -> None:
+    asked: list[int] = []
+
+    def fail(*args: Any) -> Any:
+        asked.append(1)
+        raise OperationalError("gone away")
+
+    known(webhook)
+    clock.now += REFRESH_SECONDS
+    with connection.execute_wrapper(fail):
+        for _ in range(50):
+            known(webhook)
+
+    assert len(asked) == 1
+
+
+def test_the_copy_recovers_by_itself_when_the_database_is_back(webhook: Webhook, clock: Clock) -> None:
+    other = ConfigurationCache()
+    known(webhook, other)
+    clock.now += REFRESH_SECONDS
+    with broken_database(OperationalError("gone away")):
+        known(webhook, other)
+
+    Webhook.objects.filter(pk=webhook.pk).update(organization_id="org_9")
+    clock.now += REFRESH_SECONDS
+
+    assert known(webhook, other).organization_id == "org_9"
+
+
+def test_when_nothing_is_known_yet_the_error_is_told_and_the_next_look_up_tries_again(webhook: Webhook) -> None:
+    fresh = ConfigurationCache()
+    with broken_database(OperationalError("gone away")), pytest.raises(OperationalError):
+        fresh.get(webhook.pk)
+
+    assert known(webhook, fresh)
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone away"), InterfaceError("connection already closed")])
+def test_a_door_that_knows_nothing_yet_asks_the_sender_to_come_back(sender: Sender, error: Exception) -> None:
+    with broken_database(error):
+        response = sender.post(envelope())
+
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert sender.post(envelope()).status_code == 200
+    assert Delivery.objects.count() == 1
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone away"), InterfaceError("connection already closed")])
+def test_a_bad_signature_is_refused_from_the_copy_while_the_database_is_away(
+    sender: Sender, clock: Clock, error: Exception
+) -> None:
+    known(sender.webhook)
+    clock.now += REFRESH_SECONDS
+
+    with broken_database(error):
+        assert sender.post(envelope(), secret="wrong").status_code == 401
+        assert sender.post(envelope()).status_code == 503

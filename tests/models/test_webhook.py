@@ -1,0 +1,338 @@
+"""The webhook and its secrets: defaults, URLs, what is refused, and what a change leaves behind."""
+
+import re
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.db.models import ProtectedError
+from django.test import Client, override_settings
+from django.urls import resolve
+from django.utils import timezone
+
+from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models.webhook import check_secret, generate_secret
+from nateq_webhooks.protocol.signatures import SigningKey
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timezone.now() - timedelta(days=365)
+
+
+def modified_at(webhook: Webhook) -> Any:
+    return Webhook.objects.values_list("modified_at", flat=True).get(pk=webhook.pk)
+
+
+@pytest.fixture
+def settled(webhook: Webhook) -> Webhook:
+    """A webhook that nobody has changed for a year."""
+    Webhook.objects.filter(pk=webhook.pk).update(modified_at=LONG_AGO)
+    webhook.refresh_from_db()
+    return webhook
+
+
+# Defaults
+
+
+def test_a_webhook_needs_nothing_but_a_name() -> None:
+    webhook = Webhook.objects.create(name="shop")
+    webhook.refresh_from_db()
+
+    assert isinstance(webhook.pk, uuid.UUID)
+    assert webhook.pk.version == 4
+    assert webhook.events == []
+    assert webhook.organization_id == ""
+    assert webhook.is_active is True
+    assert webhook.signature_header == ""
+    assert webhook.nateq_id == ""
+    assert webhook.registration == Webhook.Registration.MANUAL
+    assert abs(timezone.now() - webhook.created_at) < timedelta(minutes=1)
+    assert not webhook.older_secrets.exists()
+    webhook.full_clean()
+
+
+def test_a_webhook_takes_the_secret_it_is_given() -> None:
+    assert Webhook.objects.create(name="shop", secret="whsec_mine").secret == "whsec_mine"
+
+
+def test_a_generated_secret_is_the_prefix_and_32_random_bytes() -> None:
+    secrets = {Webhook.objects.create(name=f"shop {number}").secret for number in range(5)}
+    secrets |= {generate_secret() for _ in range(100)}
+
+    assert len(secrets) == 105
+    for secret in secrets:
+        assert re.fullmatch("whsec_[0-9a-f]{64}", secret)
+        assert len(bytes.fromhex(secret.removeprefix("whsec_"))) == 32
+
+
+def test_a_generated_secret_verifies_in_either_encoding() -> None:
+    secret = generate_secret()
+
+    assert SigningKey.of(secret, "utf-8").key == secret.encode()
+    assert len(SigningKey.of(secret, "base64").key) >= 32
+
+
+def test_two_webhooks_share_no_list_of_events() -> None:
+    one, other = Webhook(name="one"), Webhook(name="other")
+
+    one.events.append("ticket.created")
+
+    assert other.events == []
+
+
+def test_a_name_is_unique() -> None:
+    Webhook.objects.create(name="shop")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Webhook.objects.create(name="shop")
+
+
+def test_webhooks_are_listed_by_name_and_called_by_it() -> None:
+    for name in ("support", "crm", "shop"):
+        Webhook.objects.create(name=name)
+
+    assert [str(webhook) for webhook in Webhook.objects.all()] == ["crm", "shop", "support"]
+
+
+def test_no_text_about_a_webhook_shows_its_secret(webhook: Webhook) -> None:
+    older = Secret.objects.create(webhook=webhook, secret="whsec_older")
+
+    for text in (str(webhook), repr(webhook), f"{webhook}", str(older), repr(older), f"{older}"):
+        assert SECRET not in text
+        assert "whsec_" not in text
+
+
+# URLs
+
+
+def test_the_absolute_url_is_the_path_that_nateq_posts_to(webhook: Webhook) -> None:
+    url = webhook.get_absolute_url()
+
+    assert url == f"/nateq/{webhook.pk}/"
+    assert resolve(url).view_name == "nateq_webhooks:receive"
+    assert Client().post(url).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("site", "start"),
+    [
+        ("https://shop.example", "https://shop.example"),
+        ("https://shop.example/", "https://shop.example"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("https://shop.example/app/", "https://shop.example/app"),
+    ],
+)
+def test_the_public_url_is_this_sites_address_and_the_path(webhook: Webhook, site: str, start: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": site}):
+        assert webhook.public_url == f"{start}/nateq/{webhook.pk}/"
+
+
+@pytest.mark.parametrize("raw", [{}, {"PUBLIC_URL": ""}])
+def test_without_this_sites_address_there_is_no_public_url(webhook: Webhook, raw: dict[str, str]) -> None:
+    with override_settings(NATEQ_WEBHOOKS=raw):
+        assert webhook.public_url == ""
+
+
+# Deleting
+
+
+def test_a_webhook_with_deliveries_can_not_be_deleted_only_deactivated(sender: Sender) -> None:
+    sender.post(envelope())
+    webhook = sender.webhook
+
+    with pytest.raises(ProtectedError):
+        webhook.delete()
+    with pytest.raises(ProtectedError):
+        Webhook.objects.all().delete()
+    assert Delivery.objects.get().webhook == webhook
+
+    webhook.is_active = False
+    webhook.save()
+
+    assert sender.post(envelope(delivery_id="dlv_2")).status_code == 404
+    assert Delivery.objects.count() == 1
+
+
+def test_a_webhook_without_deliveries_can_be_deleted_with_its_secrets(webhook: Webhook) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_older")
+
+    webhook.delete()
+
+    assert not Webhook.objects.exists()
+    assert not Secret.objects.exists()
+
+
+def test_the_delivery_protects_its_webhook_in_the_schema_too() -> None:
+    assert Delivery._meta.get_field("webhook").remote_field.on_delete is models.PROTECT
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("events", [[], ["ticket.created"], ["ticket.created", "unknown.today"]])
+def test_a_list_of_event_names_is_fine(events: list[str]) -> None:
+    Webhook(name="shop", events=events).full_clean()
+
+
+@pytest.mark.parametrize(
+    "events", ["ticket.created", {"ticket.created": True}, [""], [7], [None], ["ticket.created", ["x"]], 7, True]
+)
+def test_events_that_are_no_list_of_names_are_refused(events: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Webhook(name="shop", events=events).full_clean()
+
+    assert set(caught.value.message_dict) == {"events"}
+    assert "ticket.created" in caught.value.message_dict["events"][0]
+
+
+def test_an_empty_secret_is_refused() -> None:
+    for made in (Webhook(name="shop", secret=""), Secret(secret="")):
+        with pytest.raises(ValidationError) as caught:
+            made.clean()
+        assert set(caught.value.message_dict) == {"secret"}
+        assert "empty" in caught.value.message_dict["secret"][0]
+
+
+def test_a_secret_that_is_not_in_the_sites_encoding_is_refused_without_being_shown() -> None:
+    for made in (Webhook(name="shop", secret="whsec_!private!"), Secret(secret="whsec_!private!")):
+        made.clean()
+        with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+            with pytest.raises(ValidationError) as caught:
+                made.clean()
+            assert "SECRET_ENCODING" in str(caught.value)
+            assert "private" not in str(caught.value)
+            assert "private" not in repr(caught.value.__cause__)
+
+
+def test_a_usable_secret_is_checked_in_silence() -> None:
+    check_secret("whsec_x")
+    with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+        check_secret("whsec_c2VjcmV0")
+
+
+@pytest.mark.parametrize("header", ["X Nateq", "X-Nateq-Signature:", "X_Nateq", "é", "-", "X-A\r\nB"])
+def test_a_signature_header_that_no_request_can_have_is_refused(header: str) -> None:
+    """It would make the door refuse everything, and with it nobody would know why."""
+    with pytest.raises(ValidationError) as caught:
+        Webhook(name="shop", signature_header=header).full_clean()
+
+    assert set(caught.value.message_dict) == {"signature_header"}
+
+
+@pytest.mark.parametrize("header", ["", "X-Nateq-Signature", "x-hub-signature-256"])
+def test_a_signature_header_that_a_request_can_have_is_fine(header: str) -> None:
+    Webhook(name="shop", signature_header=header).full_clean()
+
+
+# Several secrets
+
+
+def test_a_delivery_signed_with_any_live_secret_is_stored_with_the_id_of_that_one(sender: Sender) -> None:
+    Secret.objects.create(webhook=sender.webhook, secret="whsec_older")
+    expired = Secret.objects.create(
+        webhook=sender.webhook, secret="whsec_expired", expires_at=timezone.now() - timedelta(seconds=1)
+    )
+
+    answers = {
+        secret: sender.post(envelope(delivery_id=secret), secret=secret).status_code
+        for secret in (SECRET, "whsec_older", expired.secret)
+    }
+
+    assert answers == {SECRET: 200, "whsec_older": 200, "whsec_expired": 401}
+    assert dict(Delivery.objects.values_list("delivery_id", "secret_id")) == {
+        SECRET: SigningKey.of(SECRET).id,
+        "whsec_older": SigningKey.of("whsec_older").id,
+    }
+
+
+def test_a_secret_is_called_by_the_id_that_its_deliveries_carry(sender: Sender) -> None:
+    older = Secret.objects.create(webhook=sender.webhook, secret="whsec_older")
+    sender.post(envelope(), secret="whsec_older")
+
+    assert str(older) == Delivery.objects.get().secret_id
+
+
+def test_an_unusable_secret_has_a_text_too() -> None:
+    assert str(Secret(secret="")) == "unusable secret"
+    with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+        assert str(Secret(secret="whsec_!private!")) == "unusable secret"
+
+
+def test_the_newest_secret_is_listed_first(webhook: Webhook) -> None:
+    for days in (2, 1, 3):
+        Secret.objects.create(webhook=webhook, secret=f"whsec_{days}", created_at=timezone.now() - timedelta(days=days))
+
+    assert [secret.secret for secret in webhook.older_secrets.all()] == ["whsec_1", "whsec_2", "whsec_3"]
+
+
+# What a change leaves behind
+
+
+def test_saving_moves_modified_at(settled: Webhook) -> None:
+    settled.save()
+
+    assert modified_at(settled) > LONG_AGO + timedelta(days=1)
+
+
+def test_saving_some_fields_moves_modified_at_too_and_leaves_the_others(settled: Webhook) -> None:
+    settled.name = "changed"
+    settled.organization_id = "org_9"
+    settled.save(update_fields=["organization_id"])
+
+    assert modified_at(settled) > LONG_AGO + timedelta(days=1)
+    settled.refresh_from_db()
+    assert (settled.name, settled.organization_id) == ("shop", "org_9")
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"secret": "whsec_new"}, {"events": ["ticket.created"]}])
+def test_updating_by_queryset_moves_modified_at(settled: Webhook, change: dict[str, Any]) -> None:
+    assert Webhook.objects.filter(pk=settled.pk).update(**change) == 1
+
+    assert modified_at(settled) > LONG_AGO + timedelta(days=1)
+    assert Webhook.objects.filter(pk=settled.pk, **change).exists()
+
+
+def test_updating_by_queryset_touches_no_other_webhook(settled: Webhook) -> None:
+    other = Webhook.objects.create(name="other")
+
+    assert Webhook.objects.filter(pk=other.pk).update(is_active=False) == 1
+
+    assert modified_at(settled) == LONG_AGO
+
+
+def test_updating_in_bulk_moves_modified_at(settled: Webhook) -> None:
+    settled.organization_id = "org_9"
+
+    Webhook.objects.bulk_update([settled], ["organization_id"])
+
+    assert modified_at(settled) > LONG_AGO + timedelta(days=1)
+
+
+def test_a_chosen_modified_at_is_kept_by_update(webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(modified_at=LONG_AGO)
+
+    assert modified_at(webhook) == LONG_AGO
+
+
+@pytest.mark.parametrize("change", ["create", "save", "delete"])
+def test_changing_a_secret_moves_its_webhooks_modified_at(webhook: Webhook, change: str) -> None:
+    secret = Secret.objects.create(webhook=webhook, secret="whsec_older")
+    Webhook.objects.update(modified_at=LONG_AGO)
+
+    if change == "create":
+        Secret.objects.create(webhook=webhook, secret="whsec_new")
+    elif change == "save":
+        secret.save()
+    else:
+        secret.delete()
+
+    assert modified_at(webhook) > LONG_AGO + timedelta(days=1)
+
+
+def test_a_template_can_change_no_webhook() -> None:
+    """Django's own `update` is barred from templates; ours must be, too."""
+    assert getattr(Webhook.objects.all().update, "alters_data", False) is True

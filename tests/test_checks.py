@@ -1,0 +1,250 @@
+"""The system checks: each id appears for its cause, with what to do, and not otherwise."""
+
+import ast
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection, connections
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from nateq_webhooks.models import Secret, Webhook
+
+PROJECT = Path(__file__).parent.parent
+
+
+def found(*, databases: list[str] | None = None, deploy: bool = False) -> list[CheckMessage]:
+    """What our checks say: those that a plain check runs, or all of them with these databases."""
+    # With a tag and no databases, Django 5.2 gives the checks none and Django 6.1 all of them.
+    tags = None if databases is None else ["nateq_webhooks"]
+    messages = run_checks(tags=tags, databases=databases, include_deployment_checks=deploy)
+    return [message for message in messages if str(message.id).startswith("nateq_webhooks.")]
+
+
+def ids(*, databases: list[str] | None = None, deploy: bool = False) -> list[str]:
+    return [str(message.id).removeprefix("nateq_webhooks.") for message in found(databases=databases, deploy=deploy)]
+
+
+def test_a_sound_site_has_nothing_to_hear() -> None:
+    assert ids(deploy=True) == []
+
+
+@pytest.mark.django_db
+def test_a_sound_site_has_nothing_to_hear_of_its_database_either(webhook: Webhook) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_old")
+
+    assert ids(databases=["default"], deploy=True) == []
+
+
+def test_the_checks_run_with_a_plain_check_without_asking_the_database() -> None:
+    # No database is allowed in this test: a query would raise.
+    call_command("check")
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ([], ["E001"]),
+        ({"DISPACH": "inline"}, ["E002"]),
+        ({"RUN_LEASE": 300}, ["E003"]),
+        ({"MAX_BODY_BYTES": True}, ["E003"]),
+        ({"RUN_LEASE": timedelta()}, ["E004"]),
+        ({"PUBLIC_URL": "shop.example"}, ["E004"]),
+        ({"DISPACH": 1, "MAX_TRIES": 0, "PUBLIC_URL": None}, ["E002", "E004", "E003"]),
+        ({}, []),
+        ({"MAX_TRIES": 3}, []),
+    ],
+)
+@pytest.mark.parametrize("deploy", [True, False])
+def test_what_is_wrong_with_the_settings_is_an_error_and_hides_no_other_check(
+    raw: Any, expected: list[str], deploy: bool
+) -> None:
+    with override_settings(NATEQ_WEBHOOKS=raw):
+        assert [each for each in ids(deploy=deploy) if each.startswith("E")] == expected
+
+
+def test_the_command_fails_and_says_what_was_meant() -> None:
+    with (
+        override_settings(NATEQ_WEBHOOKS={"DISPACH": "inline"}),
+        pytest.raises(SystemCheckError, match=r"(?s)nateq_webhooks\.E002.*has no setting 'DISPACH'.*'DISPATCH'\?"),
+    ):
+        call_command("check")
+
+
+def test_a_site_without_time_zones_is_an_error() -> None:
+    with override_settings(USE_TZ=False):
+        (message,) = found()
+
+    assert message.id == "nateq_webhooks.E005"
+    assert message.is_serious()
+    assert message.hint == "Set USE_TZ = True."
+
+
+def test_every_message_has_a_hint() -> None:
+    with override_settings(NATEQ_WEBHOOKS={"DISPACH": 1, "MAX_TRIES": 0}, USE_TZ=False):
+        messages = found()
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls", NATEQ_WEBHOOKS={}):
+        messages += found(deploy=True)
+
+    assert {str(message.id) for message in messages} >= {f"nateq_webhooks.{id}" for id in ("E002", "E006", "W001")}
+    for message in messages:
+        assert message.hint
+
+
+# URLs
+
+
+def test_a_site_without_the_include_is_an_error_that_says_what_to_add() -> None:
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"):
+        (message,) = found()
+
+    assert message.id == "nateq_webhooks.E006"
+    assert message.is_serious()
+    assert 'include("nateq_webhooks.urls")' in str(message.hint)
+
+
+def test_a_site_without_any_urls_is_the_same_error() -> None:
+    with override_settings():
+        del django_settings.ROOT_URLCONF
+        assert ids() == ["E006"]
+
+
+# Deployment
+
+
+@pytest.mark.parametrize("url", ["", "http://shop.example", "http://localhost:8000"])
+def test_a_deployment_without_an_https_address_is_warned(url: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": url}):
+        assert ids() == []
+        (message,) = found(deploy=True)
+
+    assert message.id == "nateq_webhooks.W001"
+    assert not message.is_serious()
+    assert repr(url) in message.msg
+
+
+@pytest.mark.parametrize("url", ["https://shop.example", "HTTPS://shop.example/app"])
+def test_a_deployment_with_an_https_address_is_not_warned(url: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": url}):
+        assert ids(deploy=True) == []
+
+
+# Databases
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's OPTIONS")
+@pytest.mark.parametrize("options", [{}, {"timeout": 20}, {"transaction_mode": "DEFERRED"}])
+def test_sqlite_with_options_that_lock_is_warned_with_those_that_do_not(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+
+    (message,) = found()
+
+    assert message.id == "nateq_webhooks.W002"
+    for part in ('"transaction_mode": "IMMEDIATE"', '"timeout": 20', "journal_mode=WAL", "synchronous=NORMAL"):
+        assert part in str(message.hint)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's OPTIONS")
+def test_the_options_that_the_warning_proposes_silence_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "OPTIONS", {})
+        (message,) = found()
+    proposed = str(message.hint).removeprefix("Use OPTIONS = ").removesuffix(".")
+
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", ast.literal_eval(proposed))
+
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("vendor", "size", "expected"),
+    [
+        ("mysql", 4 * 1024 * 1024 + 1, ["W003"]),
+        ("mysql", 4 * 1024 * 1024, []),
+        ("mysql", 1024 * 1024, []),
+        ("postgresql", 64 * 1024 * 1024, []),
+    ],
+)
+def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, size: int, expected: list[str]
+) -> None:
+    # The check looks at nothing but the vendor's name, so each machine can look at each vendor.
+    monkeypatch.setattr(type(connections["default"]), "vendor", vendor)
+
+    with override_settings(NATEQ_WEBHOOKS={"MAX_BODY_BYTES": size}):
+        assert ids() == expected
+
+
+# Secrets
+
+
+@pytest.mark.django_db
+def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
+    Webhook.objects.create(name="shop", secret="")
+    Webhook.objects.create(name="support")
+
+    (message,) = found(databases=["default"])
+
+    assert message.id == "nateq_webhooks.W004"
+    assert '"shop"' in message.msg
+    assert "Webhooks > shop" in str(message.hint)
+
+
+@pytest.mark.django_db
+def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
+    shop = Webhook.objects.create(name="shop", secret="")
+    support = Webhook.objects.create(name="support")
+    for webhook in (shop, shop, support, support):
+        Secret.objects.create(webhook=webhook, secret="")
+
+    messages = found(databases=["default"])
+
+    assert [message.id for message in messages] == ["nateq_webhooks.W004"] * 2
+    assert ['"shop"' in message.msg for message in messages] == [True, False]
+
+
+@pytest.mark.django_db
+def test_the_warning_shows_no_other_secret() -> None:
+    webhook = Webhook.objects.create(name="shop", secret="")
+    Secret.objects.create(webhook=webhook, secret="whsec_private")
+
+    assert "whsec_private" not in repr(found(databases=["default"]))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("databases", [None, [], ["replica"]])
+def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(databases: list[str] | None) -> None:
+    Webhook.objects.create(name="shop", secret="")
+
+    with CaptureQueriesContext(connection) as captured:
+        assert ids(databases=databases) == []
+
+    # Django's own checks may ask the database what it can do.
+    assert [query["sql"] for query in captured if "nateq_webhooks" in query["sql"]] == []
+
+
+def test_a_database_without_tables_is_checked_in_silence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "django", "check", "--database", "default", "--settings", "tests.settings"]
+    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path / 'empty.sqlite3'}", "PYTHONPATH": str(PROJECT)}
+
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "no issues" in done.stdout

@@ -1,0 +1,270 @@
+"""The settings: every key, its type, its legal values, and what is said about anything else."""
+
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from nateq_webhooks import conf
+from nateq_webhooks.conf import Problem, Settings, meta_key, problems, settings
+
+LEGAL: Mapping[str, list[Any]] = {
+    "PUBLIC_URL": [
+        "",
+        "https://shop.example",
+        "https://shop.example/",
+        "https://shop.example:8443",
+        "http://localhost:8000",
+        "http://127.0.0.1:8000",
+        "https://[::1]:8000",
+        "https://shop.example/app/",
+        "https://متجر.example",
+    ],
+    "SIGNATURE_HEADER": ["X-Nateq-Signature", "x-hub-signature-256", "Signature"],
+    "SECRET_ENCODING": ["utf-8", "base64"],
+    "MAX_BODY_BYTES": [1024, 1024 * 1024, 64 * 1024 * 1024],
+    "TRUSTED_PROXIES": [0, 1, 10],
+    "DISPATCH": ["inline", "worker", "tasks", "celery", "nateq_webhooks.runners.inline.InlineRunner"],
+    "RUN_LEASE": [timedelta(seconds=1), timedelta(minutes=5), timedelta(hours=1)],
+    "RUN_TIMEOUT": [timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1)],
+    "RETRY_BASE": [timedelta(seconds=1), timedelta(seconds=30), timedelta(hours=1)],
+    "RETRY_MAX_AGE": [timedelta(seconds=1), timedelta(days=3), timedelta(days=365)],
+    "MAX_TRIES": [1, 10, 1000],
+}
+
+ILLEGAL: Mapping[str, list[Any]] = {
+    "PUBLIC_URL": [
+        "shop.example",
+        "//shop.example",
+        "ftp://shop.example",
+        "javascript:alert(1)",
+        "https://",
+        "https:///path",
+        "https://shop.example:port",
+        "https://shop.example:99999",
+        "https://shop.example:0",
+        "https://[::1",
+        "https://shop.example?a=b",
+        "https://shop.example#a",
+        "https://shop.example ",
+        " https://shop.example",
+        "https://shop.example\n",
+        "https://shop .example",
+    ],
+    "SIGNATURE_HEADER": ["", " ", "-", "X Nateq", "X_Nateq_Signature", "X-Nateq-Signature:", "X-é", "X-Nateq\r\nA"],
+    "SECRET_ENCODING": ["", "UTF-8", "utf8", "hex", "Base64"],
+    "MAX_BODY_BYTES": [-1, 0, 1023, 64 * 1024 * 1024 + 1],
+    "TRUSTED_PROXIES": [-1, 11],
+    "DISPATCH": ["", "Inline", "inlne", "no.such.Runner", "nateq_webhooks.runners.inline.NoRunner"],
+    **{
+        key: [timedelta(), timedelta(milliseconds=999), -timedelta(minutes=5)]
+        for key in ("RUN_LEASE", "RUN_TIMEOUT", "RETRY_BASE", "RETRY_MAX_AGE")
+    },
+    "MAX_TRIES": [-1, 0, 1001],
+}
+
+WRONG_TYPES: Mapping[type, list[Any]] = {
+    str: [None, 7, b"https://shop.example", ["inline"], True],
+    int: [None, "7", 7.0, True, False, [7]],
+    timedelta: [None, 300, 300.0, "300", "0:05:00"],
+}
+
+KEYS = [field.name.upper() for field in fields(Settings)]
+
+
+def cases(table: Mapping[str, list[Any]]) -> list[tuple[str, Any]]:
+    return [(key, value) for key, values in table.items() for value in values]
+
+
+def test_every_setting_has_its_legal_and_illegal_values_here() -> None:
+    assert set(LEGAL) == set(ILLEGAL) == set(KEYS)
+    assert all(LEGAL.values())
+    assert all(ILLEGAL.values())
+
+
+def test_every_setting_has_a_type_whose_confusions_are_known_here() -> None:
+    assert {type(getattr(Settings, key.lower())) for key in KEYS} == set(WRONG_TYPES)
+
+
+# Values
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_default_is_legal(key: str) -> None:
+    assert list(problems({key: getattr(Settings, key.lower())})) == []
+
+
+@pytest.mark.parametrize(("key", "value"), cases(LEGAL), ids=repr)
+def test_a_legal_value_is_taken_as_it_is(key: str, value: Any) -> None:
+    with override_settings(NATEQ_WEBHOOKS={key: value}):
+        assert list(problems()) == []
+        assert getattr(settings(), key.lower()) == value
+
+
+@pytest.mark.parametrize(("key", "value"), cases(ILLEGAL), ids=repr)
+def test_an_illegal_value_is_named_with_its_setting_and_what_is_legal(key: str, value: Any) -> None:
+    (problem,) = problems({key: value})
+
+    assert problem.id == "E004"
+    assert f"NATEQ_WEBHOOKS['{key}'] is {value!r}:" in problem.message
+    assert problem.hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in KEYS for value in WRONG_TYPES[type(getattr(Settings, key.lower()))]],
+    ids=repr,
+)
+def test_a_value_of_another_type_is_named_with_both_types(key: str, value: Any) -> None:
+    default = getattr(Settings, key.lower())
+
+    (problem,) = problems({key: value})
+
+    assert problem.id == "E003"
+    assert problem.message == f"NATEQ_WEBHOOKS['{key}'] is a {type(value).__name__}, not a {type(default).__name__}."
+    assert repr(default) in problem.hint
+
+
+@pytest.mark.parametrize("lease", [timedelta.max, timedelta(days=10_000_000)])
+def test_a_time_that_no_clock_reaches_is_illegal(lease: timedelta) -> None:
+    """Added to the time of a delivery it would overflow, at the door."""
+    assert [problem.id for problem in problems({"RUN_LEASE": lease})] == ["E004"]
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("DISPACH", "DISPATCH"),
+        ("dispatch", "DISPATCH"),
+        ("PUBLIC_URI", "PUBLIC_URL"),
+        ("PUBLICURL", "PUBLIC_URL"),
+        ("BODY_MAX_BYTES", "MAX_BODY_BYTES"),
+        ("MAX_RETRIES", "MAX_TRIES"),
+        ("SIGNATURE_HEADERS", "SIGNATURE_HEADER"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+    ],
+)
+def test_a_typo_is_told_with_the_name_that_was_meant(typo: str, meant: str) -> None:
+    (problem,) = problems({typo: "whatever"})
+
+    assert problem == Problem("E002", f"NATEQ_WEBHOOKS has no setting '{typo}'.", f"Did you mean '{meant}'?")
+
+
+@pytest.mark.parametrize("key", ["ZZZ", "", 7, None, ("PUBLIC_URL",)])
+def test_a_key_like_no_setting_is_told_with_all_there_are(key: Any) -> None:
+    (problem,) = problems({key: 1})
+
+    assert problem.id == "E002"
+    assert repr(key) in problem.message
+    assert all(known in problem.hint for known in KEYS) or "Did you mean" in problem.hint
+
+
+@pytest.mark.parametrize("raw", [[], [("DISPATCH", "inline")], "inline", 7, {"DISPATCH"}, True])
+def test_what_is_no_dict_is_told_as_that_alone(raw: object) -> None:
+    (problem,) = problems(raw)
+
+    assert problem.id == "E001"
+    assert type(raw).__name__ in problem.message
+
+
+def test_none_is_no_dict() -> None:
+    with override_settings(NATEQ_WEBHOOKS=None):
+        assert [problem.id for problem in problems()] == ["E001"]
+        with pytest.raises(ImproperlyConfigured, match="NATEQ_WEBHOOKS is a NoneType, not a dict"):
+            settings()
+
+
+def test_any_mapping_is_a_dict() -> None:
+    with override_settings(NATEQ_WEBHOOKS=MappingProxyType({"MAX_TRIES": 3})):
+        assert settings().max_tries == 3
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    found = [problem.id for problem in problems({"DISPACH": 1, "MAX_TRIES": 0, "PUBLIC_URL": 7, "RUN_LEASE": 300})]
+
+    assert found == ["E002", "E004", "E003", "E003"]
+
+
+# In force
+
+
+def test_without_the_dict_every_setting_has_its_default() -> None:
+    with override_settings(NATEQ_WEBHOOKS={"MAX_TRIES": 3}):
+        del django_settings.NATEQ_WEBHOOKS
+        conf.settings.cache_clear()
+        assert settings() == Settings()
+
+
+def test_the_defaults_are_those_that_the_contract_names() -> None:
+    default = Settings()
+
+    assert default.signature_header == "X-Nateq-Signature"
+    assert default.secret_encoding == "utf-8"
+    assert default.max_body_bytes == 1024 * 1024
+    assert default.trusted_proxies == 0
+    assert default.public_url == ""
+    assert default.dispatch == "inline"
+
+
+def test_an_overridden_setting_is_in_force_at_once_and_gone_afterwards() -> None:
+    before = settings()
+    with override_settings(NATEQ_WEBHOOKS={"MAX_TRIES": 3}):
+        assert settings() == Settings(max_tries=3)
+        with override_settings(NATEQ_WEBHOOKS={"MAX_TRIES": 4}):
+            assert settings().max_tries == 4
+        assert settings().max_tries == 3
+    assert settings() == before
+
+
+def test_another_setting_that_changes_rebuilds_nothing() -> None:
+    before = settings()
+    with override_settings(DEBUG=True):
+        assert settings() is before
+
+
+def test_the_settings_are_built_once_and_frozen() -> None:
+    assert settings() is settings()
+    with pytest.raises(FrozenInstanceError):
+        settings().max_tries = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"DISPACH": "inline"}, r"^NATEQ_WEBHOOKS has no setting 'DISPACH'\. Did you mean 'DISPATCH'\?$"),
+        ({"MAX_TRIES": "3"}, r"^NATEQ_WEBHOOKS\['MAX_TRIES'\] is a str, not a int\. The default is 10\.$"),
+        ({"MAX_TRIES": 0}, r"^NATEQ_WEBHOOKS\['MAX_TRIES'\] is 0: out of range\. Legal values: 1 to 1000\.$"),
+        ([], r"^NATEQ_WEBHOOKS is a list, not a dict\. Write NATEQ_WEBHOOKS = \{\.\.\.\}\.$"),
+    ],
+)
+def test_using_wrong_settings_is_refused_with_what_the_check_says(raw: Any, message: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS=raw), pytest.raises(ImproperlyConfigured, match=message):
+        settings()
+
+
+def test_wrong_settings_are_not_remembered_once_they_are_put_right() -> None:
+    with override_settings(NATEQ_WEBHOOKS={"MAX_TRIES": 0}), pytest.raises(ImproperlyConfigured):
+        settings()
+    with override_settings(NATEQ_WEBHOOKS={"MAX_TRIES": 2}):
+        assert settings().max_tries == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("X-Nateq-Signature", "HTTP_X_NATEQ_SIGNATURE"),
+        ("x-hub-signature-256", "HTTP_X_HUB_SIGNATURE_256"),
+        ("Signature", "HTTP_SIGNATURE"),
+    ],
+)
+def test_a_header_is_looked_up_under_djangos_name_for_it(header: str, key: str) -> None:
+    assert meta_key(header) == key

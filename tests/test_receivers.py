@@ -1,0 +1,496 @@
+"""The registry: which callables may be receivers, what they are called, and which of them a delivery reaches."""
+
+import asyncio
+import functools
+import gc
+import subprocess
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nateq_webhooks.errors import NateqWebhooksError, ReceiverError
+from nateq_webhooks.receivers import ANY_EVENT, MAX_NAME, Registry, receiver_name
+
+HERE = __name__
+
+
+def first(**kwargs: Any) -> None: ...
+
+
+def second(**kwargs: Any) -> None: ...
+
+
+async def awaited(**kwargs: Any) -> None: ...
+
+
+class Board:
+    """A class with every kind of method, and itself callable as an object."""
+
+    def method(self, **kwargs: Any) -> None: ...
+
+    @classmethod
+    def of_class(cls, **kwargs: Any) -> None: ...
+
+    @staticmethod
+    def static(**kwargs: Any) -> None: ...
+
+    @classmethod
+    async def async_of_class(cls, **kwargs: Any) -> None: ...
+
+    @staticmethod
+    async def async_static(**kwargs: Any) -> None: ...
+
+    async def async_method(self, **kwargs: Any) -> None: ...
+
+    class Inner:
+        @staticmethod
+        def static(**kwargs: Any) -> None: ...
+
+
+class CallableObject:
+    def __call__(self, **kwargs: Any) -> None: ...
+
+
+class AsyncCallable:
+    async def __call__(self, **kwargs: Any) -> None: ...
+
+
+class Slotted:
+    """A callable that can't be referred to weakly."""
+
+    __slots__ = ()
+
+    def __call__(self, **kwargs: Any) -> None: ...
+
+
+board = Board()
+module_lambda = lambda **kwargs: None  # noqa: E731 - a lambda is the case
+
+
+def function_of(module: str, name: str = "receive") -> Callable[..., Any]:
+    """A function as if it stood at the top of another module."""
+    function = types.FunctionType(first.__code__, {"__name__": module})
+    function.__qualname__ = name
+    return function
+
+
+def local_function() -> Callable[..., None]:
+    def local(**kwargs: Any) -> None: ...
+
+    return local
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def connect(
+    registry: Registry,
+    function: Callable[..., Any],
+    event: str = "ticket.created",
+    *,
+    uid: object = None,
+    weak: bool = True,
+) -> None:
+    registry.add(event, registry.checked(function, uid=uid, weak=weak, atomic=True))
+
+
+def names(registry: Registry, event: str = "ticket.created") -> list[str]:
+    return [receiver.name for receiver in registry.for_event(event)]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (first, "first"),
+        (awaited, "awaited"),
+        (Board.of_class, "Board.of_class"),
+        (board.of_class, "Board.of_class"),
+        (Board.static, "Board.static"),
+        (Board.Inner.static, "Board.Inner.static"),
+        (Board.method, "Board.method"),
+    ],
+)
+def test_what_stands_at_the_top_of_a_module_or_in_a_class_there_is_named_by_its_place(
+    function: Callable[..., Any], name: str
+) -> None:
+    assert receiver_name(function) == f"{HERE}.{name}"
+
+
+def test_a_dispatch_uid_is_the_name_of_whatever_is_connected_with_it() -> None:
+    for function in (first, module_lambda, local_function(), board.method, CallableObject(), functools.partial(first)):
+        assert receiver_name(function, uid="shop.stock") == "shop.stock"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda **kwargs: None, id="a lambda"),
+        pytest.param(module_lambda, id="a lambda with a name in the module"),
+        pytest.param(local_function(), id="a local function"),
+        pytest.param(board.method, id="a method of one object"),
+        pytest.param([].append, id="a built-in method of one object"),
+        pytest.param(CallableObject(), id="a callable object"),
+        pytest.param(Slotted(), id="a callable object that can't be referred to weakly"),
+        pytest.param(functools.partial(first), id="a partial"),
+    ],
+)
+@pytest.mark.parametrize("weak", [True, False])
+def test_what_has_no_name_that_lasts_is_refused_with_what_to_do(
+    registry: Registry, function: Callable[..., Any], weak: bool
+) -> None:
+    with pytest.raises(ReceiverError, match=r"no name.*top level of a module.*dispatch_uid="):
+        connect(registry, function, weak=weak)
+    assert names(registry) == []
+
+
+def test_a_local_class_gives_its_methods_no_lasting_name(registry: Registry) -> None:
+    class Local:
+        @classmethod
+        def of_class(cls, **kwargs: Any) -> None: ...
+
+        @staticmethod
+        def static(**kwargs: Any) -> None: ...
+
+    for function in (Local.of_class, Local.static):
+        with pytest.raises(ReceiverError, match="no name"):
+            connect(registry, function, weak=False)
+
+
+@pytest.mark.parametrize("nothing", [None, 7, "tests.test_receivers.first", [first], object()])
+def test_what_can_not_be_called_is_refused(nothing: Any) -> None:
+    with pytest.raises(ReceiverError, match="must be callable"):
+        receiver_name(nothing)
+
+
+@pytest.mark.parametrize(
+    "uid", ["", " ", " name", "name ", "a\nb", "a\x00b", "x" * (MAX_NAME + 1), 7, True, b"name", ("a", "b"), object()]
+)
+def test_a_dispatch_uid_that_no_row_can_keep_is_refused(registry: Registry, uid: object) -> None:
+    with pytest.raises(ReceiverError, match="dispatch_uid="):
+        connect(registry, first, uid=uid)
+
+
+@pytest.mark.parametrize("uid", ["x", "shop.stock", "إعلام", "with space", "x" * MAX_NAME])
+def test_a_dispatch_uid_that_a_row_can_keep_is_taken_as_it_is(registry: Registry, uid: str) -> None:
+    connect(registry, first, uid=uid)
+
+    assert names(registry) == [uid]
+
+
+def test_a_name_longer_than_its_column_is_refused(registry: Registry) -> None:
+    function = function_of("shop", "x" * (MAX_NAME - len("shop.") + 1))
+    with pytest.raises(ReceiverError, match="201 characters"):
+        connect(registry, function)
+
+    function.__qualname__ = "x" * (MAX_NAME - len("shop."))
+    connect(registry, function)
+    assert len(names(registry)[0]) == MAX_NAME
+
+
+@pytest.mark.parametrize("function", [str.upper, dict.fromkeys, print, len, type, Board], ids=repr)
+def test_whatever_can_be_called_is_either_named_or_refused_clearly(function: Callable[..., Any]) -> None:
+    try:
+        name = receiver_name(function)
+    except ReceiverError:
+        return
+    module, _, qualname = name.partition(".")
+    assert module not in ("", "None")
+    assert qualname
+
+
+def test_a_receiver_error_is_one_of_the_package_and_a_type_error() -> None:
+    assert issubclass(ReceiverError, NateqWebhooksError)
+    assert issubclass(ReceiverError, TypeError)
+
+
+def test_a_function_of_main_has_a_name_too() -> None:
+    program = (
+        "from django.dispatch import receiver\n"
+        "from nateq_webhooks import receivers, signals\n"
+        "@receiver(signals.ticket_created)\n"
+        "def on_ticket(**kwargs): ...\n"
+        "print([each.name for each in receivers.registry.for_event('ticket.created')])\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr == ""
+    assert done.stdout.strip() == "['__main__.on_ticket']"
+
+
+def test_a_name_is_looked_up_and_never_imported(registry: Registry) -> None:
+    connect(registry, first)
+    sys.modules.pop("antigravity", None)
+
+    assert registry.get("antigravity.fly") is None
+    assert registry.get("no.such.module.function") is None
+    assert registry.get(f"{HERE}.second") is None
+    assert registry.get(f"{HERE}.first") is not None
+    assert "antigravity" not in sys.modules
+
+
+def test_a_function_may_say_that_it_is_of_a_module_that_can_not_be_imported(registry: Registry) -> None:
+    function = function_of("no_such_module")
+
+    connect(registry, function)
+
+    assert names(registry) == ["no_such_module.receive"]
+
+
+# What would vanish
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(module_lambda, id="a lambda"),
+        pytest.param(local_function(), id="a local function"),
+        pytest.param(board.method, id="a method of one object"),
+        pytest.param(CallableObject(), id="a callable object"),
+        pytest.param(Slotted(), id="a callable object that can't be referred to weakly"),
+        pytest.param(functools.partial(first), id="a partial"),
+    ],
+)
+def test_what_would_be_garbage_collected_is_refused_unless_it_is_held(
+    registry: Registry, function: Callable[..., Any]
+) -> None:
+    with pytest.raises(ReceiverError, match=r'"shop.stock".*garbage-collected.*weak=False'):
+        connect(registry, function, uid="shop.stock")
+    assert names(registry) == []
+
+    connect(registry, function, uid="shop.stock", weak=False)
+    assert names(registry) == ["shop.stock"]
+
+
+def test_a_receiver_connected_with_weak_false_lives_as_long_as_its_registry(registry: Registry) -> None:
+    function = local_function()
+    alive = weakref.ref(function)
+    connect(registry, function, uid="local", weak=False)
+
+    del function
+    gc.collect()
+
+    assert alive() is not None
+    assert names(registry) == ["local"]
+    found = registry.get("local")
+    assert found is not None
+    assert found.function is alive()
+
+
+@pytest.mark.parametrize(
+    "function", [first, awaited, Board.of_class, Board.static, Board.Inner.static, Board.method], ids=repr
+)
+def test_what_is_named_by_its_place_survives_a_garbage_collection(
+    registry: Registry, function: Callable[..., Any]
+) -> None:
+    connect(registry, function)
+
+    gc.collect()
+
+    found = registry.get(receiver_name(function))
+    assert found is not None
+    assert found.function == function
+
+
+def test_a_class_method_survives_though_each_look_at_it_makes_a_new_object(registry: Registry) -> None:
+    connect(registry, Board.of_class)
+
+    gc.collect()
+
+    assert names(registry) == [f"{HERE}.Board.of_class"]
+
+
+def test_a_decorated_copy_of_a_function_never_vanishes_without_a_word(registry: Registry) -> None:
+    """As in `ticket_created.connect(transaction.atomic(handle))`: the name is `handle`'s, the object nobody's."""
+
+    def decorated(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapper(**kwargs: Any) -> None:
+            function(**kwargs)
+
+        return wrapper
+
+    try:
+        connect(registry, decorated(first))
+    except ReceiverError as error:
+        assert "garbage-collected" in str(error)  # noqa: PT017 - refusing it and keeping it are both right
+    else:
+        gc.collect()
+        assert names(registry) == [f"{HERE}.first"]
+
+
+# One name, one callable
+
+
+def test_two_callables_under_one_name_are_refused_and_the_first_one_stays(registry: Registry) -> None:
+    connect(registry, first, uid="shop.stock")
+
+    with pytest.raises(ReceiverError, match=r'Two receivers are called "shop.stock".*first.*second.*dispatch_uid'):
+        connect(registry, second, uid="shop.stock")
+
+    found = registry.get("shop.stock")
+    assert found is not None
+    assert found.function is first
+
+
+def test_two_callables_under_one_name_are_refused_on_two_signals_too(registry: Registry) -> None:
+    connect(registry, first, "ticket.created", uid="shop.stock")
+
+    for event in ("ticket.closed", ANY_EVENT):
+        with pytest.raises(ReceiverError, match="Two receivers"):
+            connect(registry, second, event, uid="shop.stock")
+
+
+def test_a_dispatch_uid_that_is_another_functions_name_is_refused(registry: Registry) -> None:
+    connect(registry, first)
+
+    with pytest.raises(ReceiverError, match="Two receivers"):
+        connect(registry, second, uid=f"{HERE}.first")
+
+
+def test_two_functions_of_one_name_in_one_module_are_refused(registry: Registry) -> None:
+    twins = [function_of("shop"), function_of("shop")]
+    connect(registry, twins[0])
+
+    with pytest.raises(ReceiverError, match=r'Two receivers are called "shop.receive"'):
+        connect(registry, twins[1])
+
+
+def test_connecting_the_same_callable_again_changes_nothing(registry: Registry) -> None:
+    for _ in range(3):
+        connect(registry, first)
+        connect(registry, Board.of_class)
+        connect(registry, board.method, uid="board", weak=False)
+
+    assert names(registry) == [f"{HERE}.first", f"{HERE}.Board.of_class", "board"]
+
+
+def test_a_name_is_free_again_once_its_receiver_was_removed(registry: Registry) -> None:
+    connect(registry, first, uid="shop.stock")
+    registry.remove("ticket.created", None, uid="shop.stock")
+
+    connect(registry, second, uid="shop.stock")
+
+    found = registry.get("shop.stock")
+    assert found is not None
+    assert found.function is second
+
+
+# Which receivers a delivery reaches
+
+
+def test_a_delivery_reaches_the_receivers_of_its_event_and_of_every_event_and_no_others(registry: Registry) -> None:
+    connect(registry, first, "ticket.created", uid="created")
+    connect(registry, second, "ticket.closed", uid="closed")
+    connect(registry, awaited, ANY_EVENT, uid="all")
+
+    assert names(registry, "ticket.created") == ["created", "all"]
+    assert names(registry, "ticket.closed") == ["closed", "all"]
+    assert names(registry, "ticket.merged") == ["all"]
+    assert names(registry, "") == ["all"]
+
+
+def test_receivers_run_in_the_order_they_were_connected_its_own_before_those_of_every_event(
+    registry: Registry,
+) -> None:
+    for event, uid in [(ANY_EVENT, "z"), ("ticket.created", "c"), ("ticket.created", "a"), (ANY_EVENT, "b")]:
+        connect(registry, local_function(), event, uid=uid, weak=False)
+
+    assert names(registry) == ["c", "a", "z", "b"]
+
+
+def test_a_callable_on_two_signals_that_fire_for_one_delivery_is_there_once(registry: Registry) -> None:
+    connect(registry, first, ANY_EVENT)
+    connect(registry, first, "ticket.created")
+
+    assert names(registry, "ticket.created") == [f"{HERE}.first"]
+    assert names(registry, "ticket.closed") == [f"{HERE}.first"]
+
+
+@pytest.mark.parametrize("uids", [("a", "b"), (None, "b"), ("a", None)])
+def test_a_callable_on_two_signals_under_two_names_runs_once_or_is_refused(
+    registry: Registry, uids: tuple[str | None, str | None]
+) -> None:
+    """The requirement: one callable on two signals that fire for the same delivery runs once for it."""
+    connect(registry, first, "ticket.created", uid=uids[0])
+    try:
+        connect(registry, first, ANY_EVENT, uid=uids[1])
+    except ReceiverError as error:
+        assert "first" in str(error)  # noqa: PT017 - refusing it and running it once are both right
+
+    functions = [receiver.function for receiver in registry.for_event("ticket.created")]
+    assert functions == [first]
+
+
+def test_removing_a_receiver_from_one_signal_leaves_it_on_the_other(registry: Registry) -> None:
+    connect(registry, first, "ticket.created")
+    connect(registry, first, ANY_EVENT)
+
+    registry.remove("ticket.created", first, uid=None)
+    assert names(registry) == [f"{HERE}.first"]
+
+    registry.remove(ANY_EVENT, first, uid=None)
+    assert names(registry) == []
+    assert registry.get(f"{HERE}.first") is None
+
+
+def test_removing_what_is_not_there_changes_nothing(registry: Registry) -> None:
+    connect(registry, first)
+
+    registry.remove("ticket.created", second, uid=None)
+    registry.remove("ticket.created", None, uid="nobody")
+    registry.remove("ticket.closed", first, uid=None)
+    registry.remove("ticket.created", None, uid=None)
+
+    assert names(registry) == [f"{HERE}.first"]
+
+
+def test_every_receiver_can_be_listed(registry: Registry) -> None:
+    connect(registry, first, "ticket.created")
+    connect(registry, first, ANY_EVENT)
+    connect(registry, second, "ticket.closed")
+
+    assert sorted(receiver.name for receiver in registry) == [f"{HERE}.first", f"{HERE}.first", f"{HERE}.second"]
+
+
+# Sync and async
+
+
+@pytest.mark.parametrize(
+    ("function", "is_async"),
+    [
+        (first, False),
+        (awaited, True),
+        (Board.of_class, False),
+        (Board.async_of_class, True),
+        (Board.async_static, True),
+        (board.async_method, True),
+        (CallableObject(), False),
+        (AsyncCallable(), True),
+        (functools.partial(first), False),
+        (functools.partial(awaited), True),
+        (module_lambda, False),
+        (lambda **kwargs: awaited(**kwargs), False),
+    ],
+)
+def test_an_async_receiver_is_known_as_one(registry: Registry, function: Callable[..., Any], is_async: bool) -> None:
+    receiver = registry.checked(function, uid="one", weak=False, atomic=True)
+
+    assert receiver.is_async is is_async
+    assert receiver.function == function
+
+
+def test_what_is_known_as_async_can_be_awaited(registry: Registry) -> None:
+    for function in (awaited, AsyncCallable(), board.async_method, functools.partial(awaited)):
+        receiver = registry.checked(function, uid="one", weak=False, atomic=True)
+        assert receiver.function is not None
+        assert asyncio.run(receiver.function()) is None
