@@ -6,7 +6,7 @@ it makes the runs, one per receiver, in the same transaction. From then on each 
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -15,10 +15,10 @@ from django.utils.module_loading import import_string
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.claim import PARKED, Claimed, claim_deliveries, claim_delivery, claim_runs, release
-from nateq_webhooks.dispatch.execution import Outcome, check_committed, execute
+from nateq_webhooks.dispatch.execution import Outcome, execute, was_committed
 from nateq_webhooks.dispatch.leases import keeper
 from nateq_webhooks.dispatch.orphans import drop, orphans, park, reassign, unpark
-from nateq_webhooks.dispatch.settlement import clear, settle
+from nateq_webhooks.dispatch.settlement import clear, settle, settle_all
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
@@ -130,11 +130,13 @@ def run_due(
 
 
 def _work(claimed: Claimed, watch: Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Execute what was claimed and settle it; return how many runs were executed."""
-    _settle_claimed(claimed)
+    """Execute what was claimed, then settle it; return how many runs were executed."""
+    for pk in sorted({*claimed.idle, *(run.delivery_id for run in claimed.finished)}):
+        repeated(functools.partial(settle, claimed.alias, pk))
+    clear(claimed.alias, claimed.finished)
     if not claimed.runs:
         return 0
-    executed: list[Run] = []
+    executed: dict[Run, Outcome] = {}
     with keeper.holding(claimed.alias, claimed.lease) as lease:
         for number, run in enumerate(claimed.runs):
             if stopping():
@@ -144,29 +146,22 @@ def _work(claimed: Claimed, watch: Watch | None = None, stopping: Callable[[], b
             if receiver is None:
                 park(claimed.alias, run)
                 continue
-            outcome = execute(run, receiver, lease)
-            outcome = _settle(run, outcome, claimed.alias)
-            executed.append(run)
+            executed[run] = outcome = execute(run, receiver, lease)
             if watch is not None:
                 watch(run, outcome)
-    clear(claimed.alias, executed)
+        _settle(claimed.alias, executed)
     return len(executed)
 
 
-def _settle(run: Run, outcome: Outcome, alias: str) -> Outcome:
-    """Settle the delivery of a run that was executed; find out on the way whether its success was committed."""
-    if outcome is Outcome.LOST:
-        return outcome
-    all_well = repeated(lambda: settle(alias, run.delivery_id))
-    if outcome is Outcome.SUCCEEDED and not all_well:
-        outcome = check_committed(run, alias)
-        if outcome is Outcome.FAILED:
-            repeated(lambda: settle(alias, run.delivery_id))
-    return outcome
-
-
-def _settle_claimed(claimed: Claimed) -> None:
-    """Settle deliveries without a receiver, and those whose runs ended when a process died."""
-    for pk in sorted({*claimed.idle, *(run.delivery_id for run in claimed.finished)}):
-        repeated(functools.partial(settle, claimed.alias, pk))
-    clear(claimed.alias, claimed.finished)
+def _settle(alias: str, executed: Mapping[Run, Outcome]) -> None:
+    """Settle the deliveries of runs that were executed; find out on the way whether their success was committed."""
+    ours = {run: outcome for run, outcome in executed.items() if outcome is not Outcome.LOST}
+    pks = {run.delivery_id for run in ours}
+    troubled = {run.delivery_id for run, outcome in ours.items() if outcome is Outcome.FAILED}
+    if not repeated(functools.partial(settle_all, alias, pks - troubled)):
+        troubled = pks
+    unsure = {pk for pk in troubled if not repeated(functools.partial(settle, alias, pk))}
+    for run, outcome in ours.items():
+        if run.delivery_id in unsure and outcome is Outcome.SUCCEEDED and not was_committed(run, alias):
+            repeated(functools.partial(settle, alias, run.delivery_id))
+    clear(alias, list(ours))

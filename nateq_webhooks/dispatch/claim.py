@@ -4,6 +4,7 @@ A claim is a lease: it sets `next_try_at` to its end and a token that only this 
 renews the lease; when it dies the lease runs out, and the run is due again by the same column and the same index.
 """
 
+import copy
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,6 +126,16 @@ def _attach_deliveries(alias: str, runs: Sequence[Run]) -> None:
     deliveries = Delivery.objects.using(alias).in_bulk({run.delivery_id for run in runs}) if runs else {}
     for run in runs:
         run.delivery = deliveries[run.delivery_id]
+    _separate(runs)
+
+
+def _separate(runs: Sequence[Run]) -> None:
+    """Give each run a delivery of its own: what one receiver changes in it, no other sees."""
+    seen: set[int] = set()
+    for run in runs:
+        if run.delivery_id in seen:
+            run.delivery = copy.deepcopy(run.delivery)
+        seen.add(run.delivery_id)
 
 
 def _make_runs(alias: str, deliveries: Sequence[Delivery], now: datetime) -> Claimed:
@@ -151,6 +162,7 @@ def _make_runs(alias: str, deliveries: Sequence[Delivery], now: datetime) -> Cla
         made = list(Run.objects.using(alias).filter(lease=lease, delivery_id__in=by_pk).order_by("pk"))
         for run in made:
             run.delivery = by_pk[run.delivery_id]
+    _separate(made)
     idle = {delivery.pk for delivery in mine} - {run.delivery_id for run in made}
     return Claimed(alias=alias, lease=lease, runs=made, idle=sorted(idle))
 

@@ -22,6 +22,7 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.dispatch.other_databases import warned_of_other_databases
+from nateq_webhooks.dispatch.statements import mark_succeeded
 from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
@@ -60,15 +61,15 @@ def execute(run: Run, receiver: Receiver, lease: Lease) -> Outcome:
     return Outcome.SUCCEEDED
 
 
-def check_committed(run: Run, alias: str) -> Outcome:
-    """Read back what a run that seemed to succeed left in the database, and record it if that was rolled back."""
+def was_committed(run: Run, alias: str) -> bool:
+    """Say whether a run that seemed to succeed is in the database; if it was rolled back, record that it failed."""
     if _status(run, alias) != Run.Status.RUNNING:
-        return Outcome.SUCCEEDED
+        return True
     lost = RolledBackError(
         "The database rolled the run back without an error: the receiver ended its transaction by itself, lost its "
         "connection, or swallowed an error of a raw cursor."
     )
-    return _failed(run, lost, timezone.now(), alias)
+    return _failed(run, lost, timezone.now(), alias) is not Outcome.FAILED
 
 
 @contextmanager
@@ -105,10 +106,9 @@ def _call(receiver: Receiver, run: Run, alias: str) -> None:
     if function is None:
         raise RunLostError(f'the receiver "{receiver.name}" is gone.')
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
-    # Each receiver has its own event, loaded from the bytes, and its own copies: none sees another's changes.
-    own = copy.deepcopy(run)
+    # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
     with warned_of_other_databases(receiver.name, alias):
-        call(sender=Delivery, event=run.delivery.load_event(), delivery=own.delivery, run=own)
+        call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
 
 
 def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:
@@ -119,16 +119,7 @@ def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:
     """
     if lease.has_timed_out:
         raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")
-    now = timezone.now()
-    changed = _held(run, lease.alias).update(
-        status=Run.Status.SUCCEEDED,
-        finished_at=now,
-        duration=now - started,
-        lease=None,
-        error="",
-        traceback="",
-    )
-    if changed != 1:
+    if not mark_succeeded(lease.alias, run, timezone.now(), started):
         raise RunLostError("its lease ran out and another worker has taken it over; this try is undone.")
 
 

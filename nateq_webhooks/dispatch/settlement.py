@@ -12,28 +12,33 @@ from django.db.models import F
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.dispatch.statements import mark_processed
 from nateq_webhooks.models import Delivery, Run
 
 FINISHED: Final = (Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED)
 """A run that nobody will start by itself."""
 
-_WELL: Final = (Run.Status.SUCCEEDED, Run.Status.DROPPED)
-"""A run that leaves nothing to be done."""
+
+def settle_all(alias: str, delivery_pks: Collection[int]) -> bool:
+    """Mark deliveries as processed in one statement, if the runs of every one of them are well; say whether they were.
+
+    It can only be right: it changes a row only where it sees no other run, and whoever commits last sees them all.
+    """
+    with transaction.atomic(using=alias, durable=True):
+        if mark_processed(alias, delivery_pks) != len(delivery_pks):
+            transaction.set_rollback(True, using=alias)
+            return False
+    for pk in delivery_pks:
+        _announce(signals.delivery_processed, pk, alias)
+    return True
 
 
 def settle(alias: str, delivery_pk: int) -> bool:
     """Write a delivery's status. Say whether every run of it has succeeded or was dropped.
 
-    The common case, everything done, is one statement that can only be right: it changes the row only where it sees
-    no other run, and whoever commits last sees them all. Any other status is written under a lock on the row: two
-    runs that finish at the same moment would otherwise each see the other unfinished, and nobody would finish.
+    It is written under a lock on the row: two runs that finish at the same moment would otherwise each see the other
+    unfinished, and nobody would finish the delivery.
     """
-    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk)
-    unfinished = runs.exclude(status__in=_WELL)
-    open_row = Delivery.objects.using(alias).filter(pk=delivery_pk).exclude(status=Delivery.Status.PROCESSED)
-    if open_row.exclude(pk__in=unfinished.values("delivery_id")).update(status=Delivery.Status.PROCESSED):
-        _announce(signals.delivery_processed, delivery_pk, alias)
-        return True
     return _settle_under_lock(alias, delivery_pk) is Delivery.Status.PROCESSED
 
 

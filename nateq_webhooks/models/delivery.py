@@ -77,7 +77,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} {self.delivery_id}"
+        return " ".join(part for part in (self.event, self.delivery_id) if part) or f"{_('Delivery')} {self.pk}"
 
     def load_event(self) -> Event:
         """Load the event anew from the stored bytes. Raises `ValueError` for an `invalid` delivery."""

@@ -145,7 +145,7 @@ class Webhook(models.Model):
         return reverse("nateq_webhooks:receive", args=[self.pk])
 
     def clean(self) -> None:
-        """Refuse what would make the door refuse everything: an unusable secret, or events that are no names."""
+        """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
         super().clean()
         check_secret(self.secret)
         if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
