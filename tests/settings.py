@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import environ
 
@@ -60,6 +61,6 @@ TEMPLATES = [
         },
     },
 ]
-NATEQ_WEBHOOKS = {"PUBLIC_URL": "https://shop.example"}
-LOGGING = {"version": 1, "disable_existing_loggers": False}
+NATEQ_WEBHOOKS: dict[str, Any] = {"PUBLIC_URL": "https://shop.example"}
+LOGGING: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -19,7 +19,6 @@ from pathlib import Path
 from tests.faults import services
 from tests.faults.actors import ROOT, Actors
 
-
 RECEIVERS = ("stock", "ledger", "journal")
 SECRET = "whsec_faults"
 BROKERS = {"none": services.no_broker, "redis": services.redis, "rabbitmq": services.rabbitmq}
@@ -80,18 +79,21 @@ def main() -> None:
     options = parser.parse_args()
     if options.broken == "lost":
         options.dispatch = "tests.faults.shop.receivers.Forgetful"
-    with tempfile.TemporaryDirectory() as folder, DATABASES[options.database]() as database:
-        with BROKERS[options.broker]() as broker:
-            environment = {
-                "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
-                "DATABASE_URL": database.url,
-                "FAULTS_DISPATCH": options.dispatch,
-                "FAULTS_BROKER": broker.url,
-                "FAULTS_BROKEN": options.broken or "",
-                "FAULTS_BEAT_FILE": str(Path(folder) / "beat"),
-            }
-            os.environ.update(environment)
-            problems = torture(options, database, broker, environment)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DATABASES[options.database]() as database,
+        BROKERS[options.broker]() as broker,
+    ):
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
+            "DATABASE_URL": database.url,
+            "FAULTS_DISPATCH": options.dispatch,
+            "FAULTS_BROKER": broker.url,
+            "FAULTS_BROKEN": options.broken or "",
+            "FAULTS_BEAT_FILE": str(Path(folder) / "beat"),
+        }
+        os.environ.update(environment)
+        problems = torture(options, database, broker, environment)
     for problem in problems:
         print(f"BROKEN: {problem}")
     sys.exit(1 if problems else 0)
@@ -177,7 +179,7 @@ def count(sent: int, traffic: Traffic) -> list[str]:
     lost = [delivery_id for delivery_id in traffic.acknowledged if stored[delivery_id] != 1]
     if lost:
         problems.append(f"{len(lost)} acknowledged deliveries are not stored exactly once, such as {lost[:3]}")
-    effects = Counter(Effect.objects.values_list("delivery_id", "receiver"))
+    effects: Counter[tuple[str, str]] = Counter(Effect.objects.values_list("delivery_id", "receiver"))
     expected = set(itertools.product(stored, RECEIVERS))
     missing = [key for key in expected if not effects[key]]
     doubled = [key for key, times in effects.items() if times > 1]
@@ -191,8 +193,8 @@ def count(sent: int, traffic: Traffic) -> list[str]:
     unfinished = Counter(Run.objects.exclude(status=Run.Status.SUCCEEDED).values_list("status", flat=True))
     if unfinished:
         problems.append(f"runs that have not succeeded: {dict(unfinished)}")
-    tries = Counter(Run.objects.values_list("tries", flat=True))
-    print(f"  {len(stored)} stored, {sum(effects.values())} effects of {len(expected)}, tries: {dict(sorted(tries.items()))}")
+    tries = dict(sorted(Counter(Run.objects.values_list("tries", flat=True)).items()))
+    print(f"  {len(stored)} stored, {effects.total()} effects of {len(expected)}, tries: {tries}")
     return problems
 
 

@@ -48,7 +48,7 @@ class Actors:
         """Kill a web worker (gunicorn starts another) or a runner, its children included, with SIGKILL."""
         assert self._site is not None
         web = _children(self._site.pid)
-        victim = random.choice(["web"] * len(web) + list(range(len(self._runners))))  # type: ignore[list-item]
+        victim = random.choice(["web"] * len(web) + list(range(len(self._runners))))
         if victim == "web":
             _kill(random.choice(web))
         else:

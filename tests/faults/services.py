@@ -125,7 +125,9 @@ def mariadb() -> Iterator[Service]:
 def redis() -> Iterator[Service]:
     """Run a Redis of our own that keeps nothing on disk."""
     port = free_port()
-    server = _start([_find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+    server = _start(
+        [_find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    )
     try:
         wait_for(lambda: listening(port), "Redis' start")
         yield Service(

@@ -1,11 +1,15 @@
 """What a receiver did. Nothing here keeps a row from being written twice: that is what is tested."""
 
+from typing import ClassVar
+
 from django.db import models
 
 
 class Effect(models.Model):
     delivery_id = models.CharField(max_length=100)
     receiver = models.CharField(max_length=20)
+
+    objects: ClassVar[models.Manager["Effect"]] = models.Manager()
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.delivery_id}"

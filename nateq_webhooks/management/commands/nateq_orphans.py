@@ -1,0 +1,57 @@
+"""`manage.py nateq_orphans`: runs whose receiver is gone, to be reassigned or dropped."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks import dispatch
+
+
+class Command(BaseCommand):
+    """Lists, reassigns or drops the runs of receivers that are not connected any more."""
+
+    help = "List the runs whose receiver is gone; reassign them to another receiver, or drop them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the actions and options."""
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
+        parser.add_argument("--no-input", action="store_true", help="Do not ask.")
+        actions = parser.add_subparsers(dest="action")
+        reassign = actions.add_parser("reassign", help="Give the runs of a receiver to another one.")
+        reassign.add_argument("old", help="The name of the receiver that is gone.")
+        reassign.add_argument("new", help="The name of a connected receiver.")
+        drop = actions.add_parser("drop", help="Decide that the runs of a receiver shall not run.")
+        drop.add_argument("old", help="The name of the receiver that is gone.")
+
+    def handle(self, *, action: str | None, dry_run: bool, no_input: bool, **options: Any) -> None:
+        """List, reassign or drop."""
+        alias = router.db_for_write(dispatch.Run)
+        parked = dispatch.orphans(alias)
+        if action is None:
+            self._list(parked)
+            return
+        old = options["old"]
+        if not parked[old]:
+            known = ", ".join(sorted(parked)) or _("none")
+            raise CommandError(_("No runs of %(name)r are parked. Parked: %(known)s.") % {"name": old, "known": known})
+        what = ngettext("%(count)d run of %(name)s", "%(count)d runs of %(name)s", parked[old])
+        text = f"{action}: {what % {'count': parked[old], 'name': old}}"
+        if dry_run:
+            self.stdout.write(_("Would %(what)s") % {"what": text})
+            return
+        if not no_input and input(f"{text} [y/N] ").strip().lower() not in ("y", "yes"):
+            raise CommandError(_("Nothing was changed."))
+        try:
+            done = dispatch.drop(alias, old) if action == "drop" else dispatch.reassign(alias, old, options["new"])
+        except LookupError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(self.style.SUCCESS(f"{text}: {done}"))
+
+    def _list(self, parked: dict[str, int]) -> None:
+        for name, count in sorted(parked.items()):
+            self.stdout.write(f"{count:8}  {name}")
+        if not parked:
+            self.stdout.write(_("No runs are parked: every receiver is connected."))

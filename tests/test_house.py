@@ -1,0 +1,108 @@
+"""What must stay true of the project itself: docs, packaging and rooms say the same as the code."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from nateq_webhooks import __version__, signals
+from nateq_webhooks.conf import Settings
+from nateq_webhooks.protocol.envelope import Note
+from nateq_webhooks.protocol.events import EVENTS
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_published_event_has_a_signal_of_its_name(event: str) -> None:
+    assert getattr(signals, event.replace(".", "_")) is signals.signal_for(event)
+
+
+def test_every_setting_is_in_the_docs_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text("docs/settings.md"), re.MULTILINE))
+
+    assert documented == {field.name.upper() for field in fields(Settings)}
+
+
+def test_every_check_is_in_the_docs_and_no_other() -> None:
+    code = text("nateq_webhooks/checks.py") + text("nateq_webhooks/conf.py")
+    used = set(re.findall(r'"(?:E\d{3})"|\{_PREFIX\}\.([EW]\d{3})', code)) | set(re.findall(r'"(E\d{3})"', code))
+
+    assert set(re.findall(r"`nateq_webhooks\.([EW]\d{3})`", text("docs/settings.md"))) == used - {""}
+
+
+@pytest.mark.parametrize("note", Note)
+def test_every_note_is_in_the_docs(note: Note) -> None:
+    assert f"`{note}`" in text("docs/protocol.md")
+
+
+def test_readmes_commands_are_unbroken_lines_and_the_test_one_ends_in_pytest() -> None:
+    commands = re.findall(r"^```sh\n(python3 -m venv .*)\n```$", text("README.md"), re.MULTILINE)
+
+    assert len(commands) == 2
+    assert commands[0].endswith("manage.py demo")
+    assert commands[1].endswith("pytest")
+
+
+def test_readmes_links_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+
+    assert links
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_classifiers_name_the_tested_versions() -> None:
+    classifiers = " ".join(PROJECT["classifiers"])
+
+    assert set(re.findall(r"Python :: (3\.\d+)", classifiers)) == {"3.11", "3.12", "3.13"}
+    assert set(re.findall(r"Django :: (\d\.\d)", classifiers)) == {"5.2", "6.0", "6.1"}
+    assert "django>=5.2,<6.2" in PROJECT["dependencies"]
+
+
+def test_the_version_is_one_that_the_changelog_can_name() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert "## Unreleased" in text("CHANGELOG.md")
+
+
+@pytest.mark.django_db
+def test_the_models_have_their_migrations() -> None:
+    out = StringIO()
+
+    call_command("makemigrations", "--check", "--dry-run", stdout=out)
+
+    assert "No changes" in out.getvalue()
+
+
+def test_the_rooms_import_only_what_they_may() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_importing_the_package_loads_no_django() -> None:
+    code = "import sys, nateq_webhooks; sys.exit('django' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_djangorestframework_celery_and_httpx_are_not_loaded_by_a_site_that_uses_none_of_them() -> None:
+    code = (
+        "import os, sys, uuid, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings'; django.setup(); "
+        "from django.urls import reverse; reverse('nateq_webhooks:receive', args=[uuid.uuid4()]); "
+        "sys.exit(' '.join({'rest_framework', 'celery', 'httpx'} & set(sys.modules)) or 0)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
