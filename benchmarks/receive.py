@@ -110,7 +110,7 @@ def prepare(url: str, count: int) -> list[dict[str, Any]]:
     environs = []
     for number in range(count):
         document = example_envelope("ticket.created", number=number, delivery_id=f"dlv_{uuid.uuid4().hex}")
-        environs.append(make_environ(url, json.dumps(document).encode()))
+        environs.append(make_environ(url, json.dumps(document, ensure_ascii=False).encode()))
     return environs
 
 
@@ -165,7 +165,7 @@ def measure(options: argparse.Namespace) -> None:
         for name in order:
             rates[name].append(send(handler, prepare(urls[name], options.requests), options.threads))
     ratios = [ours / floor for ours, floor in zip(rates["nateq_webhooks"], rates["bare"], strict=True)]
-    print(f"{connection.vendor}, {options.threads} thread(s), {options.rounds} turns of {options.requests} requests")
+    print(f"{connection.vendor}, {options.threads} thread(s), {options.rounds} pairs of turns of {options.requests} requests")
     for name, values in rates.items():
         print(f"{name:15} {statistics.median(values):8.0f} requests/s (min {min(values):.0f}, max {max(values):.0f})")
     print(f"{'ratio':15} {statistics.median(ratios):8.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")

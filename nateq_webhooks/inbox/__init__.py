@@ -9,13 +9,12 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from django.db import Error, router
 from django.dispatch import Signal
-from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.errors import StoreError
@@ -96,7 +95,7 @@ def find(webhook_id: uuid.UUID) -> Configuration | None:
 def verify(webhook: Configuration, arrival: Arrival) -> Verified | Reason:
     """Verify a request's signature and organization, and read it; else the reason to refuse it."""
     header = arrival.meta.get(webhook.signature_meta_key)
-    match = signatures.verify(arrival.body, header, webhook.live_keys(timezone.now()))
+    match = signatures.verify(arrival.body, header, webhook.live_keys(datetime.now(UTC)))
     if isinstance(match, signatures.Mismatch):
         return match.reason
     content = read(arrival.body)
@@ -144,7 +143,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
 
 def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
     """Build the row, in the shape that every database takes alike."""
-    now = timezone.now()
+    now = datetime.now(UTC)
     content, arrival = verified.content, verified.arrival
     event = content.event
     texts = {

@@ -239,7 +239,7 @@ def _column_json(body: bytes, document: dict[str, Any]) -> str | None:
     """Return the document as JSON text that PostgreSQL, MariaDB and SQLite all store, or None."""
     if len(body) > MAX_COLUMN_BYTES or _deeper_than(document, MAX_COLUMN_DEPTH, body):
         return None
-    if _SUSPECT.search(body) and _holds_unstorable(document):
+    if _is_suspect(body) and _holds_unstorable(document):
         return None
     try:
         return _STRICT.encode(document)
@@ -249,9 +249,22 @@ def _column_json(body: bytes, document: dict[str, Any]) -> str | None:
 
 _STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
-# Strict UTF-8 holds neither, so a NUL or half of a surrogate pair can only come as one of these escapes. A whole pair
-# or a backslash before "u0000" looks the same here: only then are the strings themselves looked at.
-_SUSPECT: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+def _is_suspect(body: bytes) -> bool:
+    """Say whether the strings must be looked at one by one for a NUL or half of a surrogate pair.
+
+    Strict UTF-8 holds neither, so they can only come as escapes. Whole pairs are the common case (emoji), and well;
+    a backslash that is itself escaped makes the bytes around it ambiguous.
+    """
+    if not _ESCAPED.search(body):
+        return False
+    return b"\\\\" in body or _NUL_OR_HALF.search(body) is not None
+
+
+_ESCAPED: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_NUL_OR_HALF: Final = re.compile(
+    rb"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F]))|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 
 
 def _holds_unstorable(document: dict[str, Any]) -> bool:

@@ -884,3 +884,22 @@ def test_a_database_takes_every_payload_that_is_said_to_fit() -> None:
             taken += 1
     database.close()
     assert taken > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "is_stored"),
+    [
+        (rb"\ud83d\ude00", True),
+        (rb"\\ud83d\ude00", False),
+        (rb"\\\ud83d\ude00", True),
+        (rb"\\u0000", True),
+        (rb"\\\u0000", False),
+        (rb"\ude00\ud83d", False),
+        (rb"\ud83d\ud83d\ude00", False),
+        (rb"\ud83d\ude00\ude00", False),
+    ],
+)
+def test_escaped_backslashes_hide_no_half_pair_and_no_nul(text: bytes, is_stored: bool) -> None:
+    body = b'{"data": {"id": "x", "text": "' + text + b'"}}'
+
+    assert (read(body).payload_json is not None) is is_stored
