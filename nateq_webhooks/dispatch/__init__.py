@@ -94,9 +94,13 @@ def runner() -> Runner:
 
 
 def wake(due: Due) -> None:
-    """Get the receivers of a stored delivery run, if there are any to run."""
-    if due.dispatch_at is not None:
+    """Get the receivers of a stored delivery run, if there are any to run. Never raises: it is stored already."""
+    if due.dispatch_at is None:
+        return
+    try:
         runner().wake(due)
+    except Exception:
+        logger.exception("Delivery %s is stored, but nobody could be woken for it; a worker finds it later.", due.pk)
 
 
 def run_delivery(pk: int, *, alias: str | None = None, dispatch_at: datetime | None = None) -> int:

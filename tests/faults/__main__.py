@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--broken", choices=["double", "lost"], help="break it on purpose: this must be found")
     options = parser.parse_args()
     if options.broken == "lost":
-        options.dispatch = "tests.faults.shop.receivers.Forgetful"
+        options.dispatch = "tests.faults.shop.runners.Forgetful"
     with (
         tempfile.TemporaryDirectory() as folder,
         DATABASES[options.database]() as database,

@@ -11,7 +11,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DISPATCH = env.str("FAULTS_DISPATCH", default="worker")
 NATEQ_WEBHOOKS = {
-    "DISPATCH": DISPATCH,
+    "DISPATCH": "tests.faults.shop.runners.MortalInline" if DISPATCH == "inline" else DISPATCH,
     "RUN_LEASE": timedelta(seconds=3),
     "RUN_TIMEOUT": timedelta(seconds=30),
     "RETRY_BASE": timedelta(seconds=1),

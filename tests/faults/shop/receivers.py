@@ -44,16 +44,3 @@ def _work(name: str, *, event: Any, **_kwargs: Any) -> None:
 def _maybe_fail(where: str) -> None:
     if random.random() < FAILING / 2:
         raise RuntimeError(f"an accident ({where})")
-
-
-class Forgetful:
-    """A deliberately broken way to dispatch: it takes what was stored off the queue and runs nothing."""
-
-    from datetime import timedelta
-
-    hold = timedelta(minutes=5)
-
-    def wake(self, due: Any) -> None:
-        from nateq_webhooks.models import Delivery
-
-        Delivery.objects.filter(pk=due.pk).update(dispatch_at=None)
