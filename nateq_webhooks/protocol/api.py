@@ -15,6 +15,19 @@ API_PATH: Final = "/api/v1"
 WEBHOOKS_PATH: Final = "/webhooks"
 EVENTS_PATH: Final = "/webhooks/events"
 
+ROTATE_SEGMENT: Final = "rotate-secret"
+LOGS_SEGMENT: Final = "logs"
+"""What follows a webhook's id in the path of the two calls below it."""
+
+LIMIT_PARAMETER: Final = "limit"
+OFFSET_PARAMETER: Final = "offset"
+CURSOR_PARAMETER: Final = "cursor"
+"""How a page is asked for; the cursor is what `meta.next_cursor` said, where a server has it."""
+
+KEYS_SCREEN: Final = "Settings -> Developers -> API Keys"
+WEBHOOKS_SCREEN: Final = "Settings -> Developers -> Webhooks"
+"""Where a person does by hand what a call can't (Nateq: authentication, Set up)."""
+
 LIVE_KEY_PREFIX: Final = "tg_live_"
 TEST_KEY_PREFIX: Final = "tg_test_"
 """Nateq: authentication. Production and sandbox data are apart."""
@@ -28,6 +41,7 @@ LIMIT_PER_MINUTE: Final = {LIVE_KEY_PREFIX: 1000, TEST_KEY_PREFIX: 100}
 LIMIT_HEADER: Final = "X-RateLimit-Limit"
 REMAINING_HEADER: Final = "X-RateLimit-Remaining"
 REQUEST_ID_HEADER: Final = "X-Request-Id"
+RETRY_AFTER_HEADER: Final = "Retry-After"
 
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 100
@@ -70,3 +84,14 @@ STATUS_OF: Final = {
     ErrorCode.INTERNAL_ERROR: 500,
 }
 """The HTTP status of each error."""
+
+
+class LogStatus(StrEnum):
+    """What became of an attempt, as the delivery log says it (ours: the page names no values)."""
+
+    DELIVERED = "delivered"
+    """The receiver answered 2xx."""
+    FAILED = "failed"
+    """Any other answer, none in time, or no connection."""
+    DROPPED = "dropped"
+    """Never sent: the sandbox was told to lose it."""

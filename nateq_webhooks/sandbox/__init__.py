@@ -1,0 +1,37 @@
+"""A local Nateq: its API, its settings screen and a sender that really posts. Needs no Django project.
+
+In a test::
+
+    with Sandbox(key="tg_test_local", retry_base=0.1) as sandbox:
+        client = NateqClient(api_key=sandbox.key, base_url=sandbox.base_url)
+        client.webhooks.create(url=receiver.url, events=["ticket.created"])
+        sandbox.send("ticket.created", count=500)
+        sandbox.wait_until_delivered(timeout=30)
+
+As a process of its own: ``python -m nateq_webhooks.sandbox --port 8765 --key tg_test_local``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nateq_webhooks.sandbox.errors import MissingExtraError, NotDeliveredError, SandboxError
+from nateq_webhooks.sandbox.faults import Fault
+
+if TYPE_CHECKING:
+    from nateq_webhooks.sandbox.sandbox import Sandbox
+
+__all__ = ["Fault", "MissingExtraError", "NotDeliveredError", "Sandbox", "SandboxError"]
+
+_EXTRA = {"httpx", "jinja2"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load `Sandbox` on first use, so that a missing extra is told in words and not in a traceback of imports."""
+    if name != "Sandbox":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from nateq_webhooks.sandbox.sandbox import Sandbox
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtraError(error.name) from error
+    return Sandbox

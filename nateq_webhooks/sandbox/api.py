@@ -1,0 +1,129 @@
+"""Nateq's API as far as it is about webhooks, under /api/v1: who may ask, how often, and what an answer looks like."""
+
+import ipaddress
+import secrets
+from collections.abc import Collection
+from typing import Any, Final
+
+from nateq_webhooks.protocol.api import (
+    API_PATH,
+    LIMIT_HEADER,
+    REMAINING_HEADER,
+    REQUEST_ID_HEADER,
+    RETRY_AFTER_HEADER,
+    SCOPE,
+    ErrorCode,
+)
+from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.faults import Fault, Faults
+from nateq_webhooks.sandbox.keys import Key, Refusal, authenticate
+from nateq_webhooks.sandbox.limits import WINDOW_SECONDS, Quota, RateLimit
+from nateq_webhooks.sandbox.resources import Operation, Reply, RequestError, Resources, find
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_STRUCK: Final = {
+    Fault.API_401: (ErrorCode.AUTHENTICATION_FAILED, "The API key could not be checked"),
+    Fault.API_403: (ErrorCode.INSUFFICIENT_PERMISSION, "The owner of this API key may not do this"),
+    Fault.API_500: (ErrorCode.INTERNAL_ERROR, "Something went wrong"),
+}
+"""What a fault answers to a request that was right."""
+
+
+class Api:
+    """Answers requests under /api/v1."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        faults: Faults,
+        keys: tuple[Key, ...],
+        *,
+        rate_limit: int,
+        allowed: Collection[Network] = (),
+        withheld: Collection[str] = (),
+    ) -> None:
+        self._resources = resources
+        self._faults = faults
+        self._keys = keys
+        self._limit = RateLimit(rate_limit)
+        self._allowed = allowed
+        self._withheld = withheld
+
+    def respond(self, request: Request) -> Answer:
+        """Answer a request, in Nateq's envelope and with its headers."""
+        headers = {REQUEST_ID_HEADER: "req_" + secrets.token_hex(12)}
+        try:
+            key = self._key(request)
+            operation, webhook_id, methods = find(request.method, request.path.removeprefix(API_PATH))
+            if operation is None or not operation.is_ours:
+                self._count(key, headers)
+                self._check(key)
+            if operation is None:
+                raise _no_such(request, methods)
+            reply = self._reply(operation, request, webhook_id)
+        except RequestError as error:
+            return Answer.json(error.status, {"success": False, "error": error.as_json()}, headers | error.headers)
+        document: dict[str, Any] = {"success": True, "data": reply.data}
+        if reply.meta is not None:
+            document["meta"] = reply.meta
+        return Answer.json(reply.status, document, headers, is_lost=reply.is_lost)
+
+    def _key(self, request: Request) -> Key:
+        key = authenticate(request.headers.get("Authorization"), self._keys)
+        if isinstance(key, Refusal):
+            raise RequestError(key.code, key.message)
+        if self._allowed:
+            address = ipaddress.ip_address(request.address.partition("%")[0])
+            if not any(address in network for network in self._allowed):
+                raise RequestError(ErrorCode.IP_NOT_ALLOWED, f"This API key may not be used from {address}")
+        return key
+
+    def _count(self, key: Key, headers: dict[str, str]) -> None:
+        quota = self._limit.take(key.text)
+        headers |= {LIMIT_HEADER: str(quota.limit), REMAINING_HEADER: str(quota.remaining)}
+        if quota.retry_after is not None:
+            raise _too_many(quota, quota.retry_after)
+        if self._faults.strikes(Fault.API_429):
+            headers[REMAINING_HEADER] = "0"
+            raise _too_many(quota, round(self._faults.seconds(Fault.API_429)))
+
+    def _check(self, key: Key) -> None:
+        if SCOPE not in key.scopes:
+            raise RequestError(
+                ErrorCode.INSUFFICIENT_SCOPE,
+                f"This API key lacks the scope {SCOPE}",
+                {"required": [SCOPE], "granted": sorted(key.scopes)},
+            )
+        for fault, (code, message) in _STRUCK.items():
+            if self._faults.strikes(fault):
+                raise RequestError(code, message)
+
+    def _reply(self, operation: Operation, request: Request, webhook_id: str) -> Reply:
+        if operation.name in self._withheld:
+            raise RequestError(ErrorCode.ENDPOINT_NOT_PUBLIC, "This endpoint is not part of the public API")
+        return operation.handler(self._resources, request, webhook_id)
+
+
+def _too_many(quota: Quota, retry_after: int) -> RequestError:
+    details = {
+        "limit": quota.limit,
+        "window": f"{WINDOW_SECONDS / 60:g} minute",
+        "retry_after_seconds": retry_after,
+    }
+    return RequestError(
+        ErrorCode.RATE_LIMIT_EXCEEDED,
+        f"More than {quota.limit} requests in a minute",
+        details,
+        headers={RETRY_AFTER_HEADER: str(retry_after)},
+    )
+
+
+def _no_such(request: Request, methods: tuple[str, ...]) -> RequestError:
+    if not methods:
+        return RequestError(ErrorCode.NOT_FOUND, f"There is nothing at {request.path[:80]}")
+    return RequestError(
+        ErrorCode.METHOD_NOT_ALLOWED,
+        f"{request.method} is not possible here",
+        headers={"Allow": ", ".join(methods)},
+    )

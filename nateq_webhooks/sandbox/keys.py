@@ -1,0 +1,70 @@
+"""API keys, their scopes, and the order in which Nateq refuses a request (Nateq: authentication)."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, SCOPE, TEST_KEY_PREFIX, ErrorCode
+from nateq_webhooks.sandbox.errors import SandboxError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A key of the sandbox. Its repr never shows it whole."""
+
+    text: str = field(repr=False)
+    scopes: frozenset[str] = frozenset({SCOPE})
+
+    @property
+    def label(self) -> str:
+        """The key as a screen may show it."""
+        return f"{self.text[:12]}…"
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """Read `KEY` or `KEY:scope,scope`; without scopes it has `webhooks:manage`, with a bare colon it has none.
+
+        Raises `SandboxError` for a key that is no test key.
+        """
+        key, colon, scopes = text.partition(":")
+        if not key.startswith(TEST_KEY_PREFIX) or len(key) == len(TEST_KEY_PREFIX) or not key.isprintable():
+            raise SandboxError(
+                f"A key of the sandbox starts with {TEST_KEY_PREFIX} and goes on, like {TEST_KEY_PREFIX}local; "
+                "it may be followed by scopes, like tg_test_local:webhooks:manage,tickets:read."
+            )
+        if not key.isascii() or " " in key:
+            raise SandboxError("A key has neither spaces nor letters outside ASCII: it goes into a header.")
+        if not colon:
+            return cls(text=key)
+        return cls(text=key, scopes=frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()))
+
+    @classmethod
+    def generate(cls) -> "Key":
+        """Make a key for whoever gave none."""
+        return cls(text=TEST_KEY_PREFIX + secrets.token_hex(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not let in."""
+
+    code: ErrorCode
+    message: str
+
+
+def authenticate(header: str | None, keys: tuple[Key, ...]) -> Key | Refusal:
+    """Find the key that an `Authorization` header carries, or say what is wrong with it."""
+    if not header:
+        return Refusal(ErrorCode.MISSING_API_KEY, "Send your API key: Authorization: Bearer tg_test_...")
+    scheme, _, text = header.partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not text or " " in text:
+        return Refusal(ErrorCode.INVALID_AUTH_FORMAT, "The header must read: Authorization: Bearer <key>")
+    if not text.startswith((TEST_KEY_PREFIX, LIVE_KEY_PREFIX)):
+        return Refusal(ErrorCode.INVALID_API_KEY_FORMAT, f"A key starts with {LIVE_KEY_PREFIX} or {TEST_KEY_PREFIX}")
+    offered = text.encode("utf-8", "replace")
+    for key in keys:
+        if secrets.compare_digest(offered, key.text.encode()):
+            return key
+    if text.startswith(LIVE_KEY_PREFIX):
+        return Refusal(ErrorCode.INVALID_API_KEY, "This is a sandbox: it has no live keys")
+    return Refusal(ErrorCode.INVALID_API_KEY, "The API key does not exist or was revoked")

@@ -1,0 +1,42 @@
+"""The rate limit of each key (Nateq: rate limits): so many requests a minute, in windows of a minute."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+WINDOW_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quota:
+    """What a key has left after a request. `retry_after` is in seconds, None for a request within the limit."""
+
+    limit: int
+    remaining: int
+    retry_after: int | None = None
+
+
+class RateLimit:
+    """Counts the requests of each key; a window begins with the first request in it."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def take(self, key: str) -> Quota:
+        """Count one request of `key`; one over the limit is not counted."""
+        with self._lock:
+            moment = self._clock()
+            started, used = self._windows.get(key, (moment, 0))
+            if moment - started >= WINDOW_SECONDS:
+                started, used = moment, 0
+            if used >= self._limit:
+                left = WINDOW_SECONDS - (moment - started)
+                return Quota(limit=self._limit, remaining=0, retry_after=max(1, math.ceil(left)))
+            self._windows[key] = (started, used + 1)
+            return Quota(limit=self._limit, remaining=self._limit - used - 1)

@@ -1,0 +1,29 @@
+"""When the sender tries again (ours: docs/protocol.md, "retry schedule"; Nateq says exponential backoff only)."""
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+LONGEST_SECONDS: Final = 6 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How often a delivery is tried and how long to wait in between, in seconds."""
+
+    base: float = 10.0
+    """The wait after the first attempt; it doubles with each further one."""
+    longest: float = LONGEST_SECONDS
+    """No wait is longer than this."""
+    attempts: int = 10
+    """After this many the delivery has failed for good."""
+
+    def wait(self, attempt: int, jitter: random.Random) -> float | None:
+        """Return the seconds to wait after the attempt number `attempt` (from 1), None when it was the last.
+
+        The upper half is random, so that what failed together does not come back together.
+        """
+        if attempt >= self.attempts:
+            return None
+        full = min(self.base * 2.0 ** min(attempt - 1, 40), self.longest)
+        return full * jitter.uniform(0.5, 1.0)

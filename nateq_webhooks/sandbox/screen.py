@@ -1,0 +1,122 @@
+"""The settings screen at `/`: who may load it, which page is meant, and the headers that keep it to itself."""
+
+import re
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from nateq_webhooks.sandbox.errors import InvalidError
+from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.notes import Note, Notes
+from nateq_webhooks.sandbox.pages import Done, Missing, Page, Pages
+from nateq_webhooks.sandbox.rendering import STATIC, Templates, static
+from nateq_webhooks.sandbox.resources import Resources
+
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: with that, browsers send `Origin: null` along with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_HTML: Final = "text/html; charset=utf-8"
+
+View = Callable[..., Page | Done]
+
+
+class Screen:
+    """Answers everything outside the API. `hosts` are the names it may be asked for by, empty for any."""
+
+    def __init__(self, resources: Resources, always: Mapping[str, Any], hosts: frozenset[str]) -> None:
+        self._templates = Templates(always)
+        self._notes = Notes()
+        self._hosts = hosts
+        pages = Pages(resources)
+        self._routes: tuple[tuple[str, re.Pattern[str], View], ...] = (
+            ("GET", re.compile(r"/"), pages.webhooks),
+            ("GET", re.compile(r"/webhooks/new"), pages.new),
+            ("POST", re.compile(r"/webhooks/new"), pages.create),
+            ("GET", re.compile(r"/webhooks/(\w+)"), pages.webhook),
+            ("GET", re.compile(r"/webhooks/(\w+)/edit"), pages.edit),
+            ("POST", re.compile(r"/webhooks/(\w+)/edit"), pages.update),
+            ("POST", re.compile(r"/webhooks/(\w+)/rotate-secret"), pages.rotate_secret),
+            ("POST", re.compile(r"/webhooks/(\w+)/delete"), pages.delete),
+            ("GET", re.compile(r"/webhooks/(\w+)/send"), pages.compose),
+            ("POST", re.compile(r"/webhooks/(\w+)/send"), pages.send),
+            ("GET", re.compile(r"/deliveries/([0-9]{1,15})"), pages.delivery),
+            ("POST", re.compile(r"/deliveries/([0-9]{1,15})/resend"), pages.resend),
+            ("GET", re.compile(r"/faults"), pages.faults),
+            ("POST", re.compile(r"/faults"), pages.set_faults),
+        )
+
+    def respond(self, request: Request) -> Answer:
+        """Answer a request for a page, a posted form or a file."""
+        if not self._is_for_us(request):
+            return self._error(421, "This address is not the sandbox's", "Open it by the address it printed.")
+        if request.path.startswith("/static/"):
+            return self._file(request.path.removeprefix("/static/"))
+        method = "GET" if request.method == "HEAD" else request.method
+        here = [(route, found) for route in self._routes if (found := route[1].fullmatch(request.path))]
+        if not here:
+            return self._error(404, "There is no such page", f"{request.path[:200]} is not a page of this screen.")
+        for (wanted, _, view), found in here:
+            if wanted == method:
+                return self._view(request, view, found.groups())
+        return self._error(405, "That can't be done here", f"{request.method[:20]} is no method of this page.")
+
+    def _view(self, request: Request, view: View, arguments: tuple[str, ...]) -> Answer:
+        if request.method == "POST" and not _is_same_origin(request):
+            return self._error(403, "This form came from another site", "Nothing was changed.")
+        try:
+            shown = view(request, *arguments)
+        except Missing as error:
+            return self._error(404, "It is not there", str(error))
+        except InvalidError as error:
+            return self._error(422, "That can't be done", str(error))
+        if isinstance(shown, Done):
+            token = self._notes.leave(Note(text=shown.text, secret=shown.secret))
+            return Answer(status=303, headers=_HEADERS | {"Location": f"{shown.location}?note={token}"})
+        note = self._notes.take(request.query.get("note", ""))
+        return self._page(shown, note)
+
+    def _page(self, page: Page, note: Note | None = None) -> Answer:
+        body = self._templates.render(page.template, {**page.values, "note": note})
+        return Answer(status=page.status, body=body, content_type=_HTML, headers=_HEADERS)
+
+    def _error(self, status: int, title: str, text: str) -> Answer:
+        return self._page(Page("error", {"title": title, "text": text, "here": ""}, status=status))
+
+    def _file(self, name: str) -> Answer:
+        body = static(name)
+        if body is None:
+            return self._error(404, "There is no such file", "It may belong to another version of the sandbox.")
+        return Answer(
+            status=200,
+            body=body,
+            content_type=STATIC[name],
+            headers=_HEADERS | {"Cache-Control": "no-cache"},
+        )
+
+    def _is_for_us(self, request: Request) -> bool:
+        """Say whether the host asked for is ours: another site's name may be made to point to this machine."""
+        try:
+            host = urllib.parse.urlsplit(f"//{request.headers.get('Host', '')}").hostname
+        except ValueError:
+            return False
+        return not self._hosts or host in self._hosts
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Say whether a form was posted by our own page, or by no browser at all."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    return origin is None or origin == f"http://{request.headers.get('Host', '')}"

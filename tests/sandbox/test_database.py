@@ -1,0 +1,86 @@
+"""The store: whose file it takes, and what a transaction is worth."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from nateq_webhooks.sandbox import Sandbox, SandboxError
+from nateq_webhooks.sandbox.database import Database
+from nateq_webhooks.sandbox.errors import StoreClosedError
+from tests.sandbox.conftest import KEY
+
+
+def test_what_a_sandbox_kept_is_there_for_the_next_one(tmp_path: Path) -> None:
+    file = tmp_path / "nateq.sqlite3"
+    with Sandbox(key=KEY, database=file) as sandbox:
+        webhook = sandbox.webhooks.create("https://shop.example/", ["ticket.created"])
+
+    with Sandbox(key=KEY, database=file) as sandbox:
+        assert sandbox.webhooks.all() == [webhook]
+
+
+def test_the_file_of_another_program_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "db.sqlite3"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE auth_user (id INTEGER)")
+    connection.close()
+    before = file.read_bytes()
+
+    with pytest.raises(SandboxError, match="the database of another program"):
+        Database(file)
+
+    assert file.read_bytes() == before
+
+
+def test_the_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "nateq.sqlite3"
+    Database(file).close()
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(SandboxError, match="99, not 1"):
+        Database(file)
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no database " * 100)
+
+    with pytest.raises(SandboxError, match="no SQLite file"):
+        Database(text)
+    with pytest.raises(SandboxError, match="can't be opened"):
+        Database(tmp_path)
+
+
+def test_a_file_is_used_by_one_at_a_time(tmp_path: Path) -> None:
+    first = Database(tmp_path / "nateq.sqlite3")
+
+    with pytest.raises(SandboxError, match="Another sandbox"):
+        Database(tmp_path / "nateq.sqlite3")
+    first.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind() -> None:
+    database = Database()
+
+    def insert_and_fail() -> None:
+        with database.transaction() as connection:
+            connection.execute("INSERT INTO webhook VALUES (1, 'wh_1', '', '', '', 1, 0)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        insert_and_fail()
+    assert database.rows("SELECT * FROM webhook") == []
+    database.close()
+
+
+def test_a_closed_store_says_so() -> None:
+    database = Database()
+    database.close()
+
+    with pytest.raises(StoreClosedError):
+        database.rows("SELECT 1")
+    with pytest.raises(StoreClosedError), database.transaction():
+        pass

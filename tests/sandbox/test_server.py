@@ -1,0 +1,63 @@
+"""The HTTP server under the API and the screen: odd requests, and the end of connections."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from nateq_webhooks.sandbox import Sandbox
+from tests.sandbox.conftest import KEY, client_of
+
+
+@pytest.fixture
+def connection(sandbox: Sandbox) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", int(sandbox.url.rpartition(":")[2]), timeout=10)
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 20])
+def test_a_content_length_that_is_no_number_is_refused(connection: http.client.HTTPConnection, length: str) -> None:
+    connection.putrequest("POST", "/api/v1/webhooks")
+    connection.putheader("Content-Length", length)
+    connection.endheaders()
+
+    answer = connection.getresponse()
+
+    assert answer.status == 400
+    assert answer.headers["Connection"] == "close"
+
+
+def test_a_client_that_leaves_before_its_body_is_complete_changes_nothing(
+    sandbox: Sandbox, connection: http.client.HTTPConnection
+) -> None:
+    connection.putrequest("POST", "/api/v1/sandbox/events")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b'{"event"')
+    assert isinstance(connection.sock, socket.socket)
+    connection.sock.shutdown(socket.SHUT_WR)
+
+    assert connection.sock.recv(1) == b""
+    assert sandbox.log == []
+
+
+def test_a_connection_that_is_kept_open_ends_with_the_sandbox() -> None:
+    sandbox = Sandbox(key=KEY)
+    with client_of(sandbox) as api:
+        with sandbox:
+            assert api.get("/webhooks").status_code == 200
+        with pytest.raises(httpx.TransportError):
+            api.get("/webhooks")
+
+
+def test_it_listens_on_ipv6_and_on_a_name_too() -> None:
+    for host in ("::1", "localhost"):
+        with Sandbox(key=KEY, host=host) as sandbox, client_of(sandbox) as api:
+            assert api.get("/webhooks").status_code == 200
+            assert httpx.get(sandbox.url, trust_env=False).status_code == 200
+
+
+def test_a_server_says_what_it_is_and_not_what_it_runs_on(sandbox: Sandbox) -> None:
+    assert httpx.get(sandbox.url, trust_env=False).headers["Server"].strip() == "nateq-sandbox"
