@@ -45,3 +45,75 @@ class RolledBackError(NateqWebhooksError):
 
 class RunLostError(NateqWebhooksError):
     """A worker no longer holds the run it is working on: what it did is undone, another one does it."""
+
+
+class ApiError(NateqWebhooksError):
+    """Base of everything that goes wrong between this site and Nateq's API. Never carries the API key.
+
+    `status` is the HTTP status, `code` and `details` are what the API says of its error, `request_id` is what
+    Nateq's support asks for; each is None when there was none. `retry_after` are the seconds that the server asks
+    to wait. `is_ambiguous` is true of a write that may have happened all the same: look before trying again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        details: object = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        is_ambiguous: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.is_ambiguous = is_ambiguous
+
+
+class NateqConfigurationError(ApiError):
+    """The client can't work as it was set up: no usable key, no safe base URL. Nothing was sent."""
+
+
+class NateqAuthenticationError(ApiError):
+    """The key is missing, malformed, revoked or unknown (401)."""
+
+
+class NateqPermissionError(ApiError):
+    """The key is good, but may not do this: a scope, a role or the IP allow-list is in the way (403)."""
+
+
+class NateqNotFoundError(ApiError):
+    """There is no such webhook, or this key does not see it (404)."""
+
+
+class NateqNotOfferedError(NateqNotFoundError):
+    """The server has no such call for an API key (404, 405, ENDPOINT_NOT_PUBLIC): do it in the dashboard."""
+
+
+class NateqValidationError(ApiError):
+    """The server, or the client before it, refuses what was to be sent (400, 422)."""
+
+
+class NateqRateLimitError(ApiError):
+    """More requests a minute than the key may make (429). Nothing was done: safe to try again."""
+
+
+class NateqServerError(ApiError):
+    """The server failed (5xx)."""
+
+
+class NateqConnectionError(ApiError):
+    """No answer came: DNS, TLS, a socket, or no network."""
+
+
+class NateqTimeoutError(ApiError):
+    """No answer came in time (or the server says 408)."""
+
+
+class NateqUnexpectedAnswerError(ApiError):
+    """An answer came that is not the API's: a redirect, no JSON, or a document without what it must have."""

@@ -1,0 +1,24 @@
+"""Nateq's HTTP API, as far as it is about webhooks. Needs the extra `client`, and no Django.
+
+::
+
+    with NateqClient() as client:  # NATEQ_API_KEY, NATEQ_BASE_URL
+        created = client.webhooks.create(url="https://shop.example/nateq/shop/", events=["ticket.created"])
+        keep(created.id, created.secret)
+        for entry in client.webhooks.logs(created.id):
+            print(entry.attempted_at, entry.event, entry.response_status)
+"""
+
+try:
+    from nateq_webhooks.client.nateq import NateqClient
+except ModuleNotFoundError as missing:
+    if missing.name not in {"httpx", "tenacity"}:
+        raise
+    raise ModuleNotFoundError(
+        f"nateq_webhooks.client needs {missing.name}, which is not installed. "
+        'Install the extra: pip install "nateq-webhooks[client]"',
+        name=missing.name,
+    ) from None
+from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+
+__all__ = ["CreatedWebhook", "EventType", "LogEntry", "NateqClient", "NewSecret", "Webhook"]

@@ -1,0 +1,84 @@
+"""The API key, in one object that nothing prints, logs or pickles (Nateq: authentication)."""
+
+import re
+from typing import Any, Final, NoReturn
+from urllib.parse import quote
+
+from nateq_webhooks.errors import NateqConfigurationError
+from nateq_webhooks.protocol.api import KEYS_SCREEN, LIVE_KEY_PREFIX, TEST_KEY_PREFIX
+
+MASK: Final = "[API key]"
+"""What stands where the key was."""
+
+DEEPEST: Final = 20
+"""Nesting of an error's details that is kept; a reader has long stopped."""
+
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what may follow "Bearer "
+
+
+class ApiKey:
+    """Holds the key. Its repr says no more than which kind it is, and it is never pickled.
+
+    Wrap a key first and check it then: a traceback with local variables shows the wrapper only.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | None) -> None:
+        self._text: Final = text
+
+    def __repr__(self) -> str:
+        return f"ApiKey('{self._prefix or ''}…')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An API key is not pickled or copied: it would leave the process with it.")
+
+    @property
+    def _prefix(self) -> str | None:
+        text = self._text if isinstance(self._text, str) else ""
+        return next((prefix for prefix in (LIVE_KEY_PREFIX, TEST_KEY_PREFIX) if text.startswith(prefix)), None)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether the key is for Nateq's sandbox data (`tg_test_`)."""
+        return self._prefix == TEST_KEY_PREFIX
+
+    @property
+    def bearer(self) -> str:
+        """The value of the `Authorization` header: the only way on which the key goes out."""
+        return f"Bearer {self._text}"
+
+    def check(self) -> None:
+        """Raise `NateqConfigurationError` for a key that can't be one, before it is sent anywhere."""
+        problem = self._problem()
+        if problem:
+            raise NateqConfigurationError(
+                f"{problem} Make a key under {KEYS_SCREEN}, and pass it as api_key= or set NATEQ_API_KEY."
+            )
+
+    def scrub(self, value: Any, *, deepest: int = DEEPEST) -> Any:
+        """Return `value` (text, or JSON read from an answer) without the key in it."""
+        if isinstance(value, str) and self._text:
+            forms = "|".join(map(re.escape, (self._text, quote(self._text, safe=""))))
+            return re.sub(forms, MASK, value, flags=re.IGNORECASE)  # a host comes back in lower case
+        if isinstance(value, dict | list) and deepest == 0:
+            return "[nested deeper]"
+        if isinstance(value, dict):
+            return {self.scrub(k): self.scrub(v, deepest=deepest - 1) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self.scrub(item, deepest=deepest - 1) for item in value]
+        return value
+
+    def _problem(self) -> str:
+        text = self._text
+        if text is None or text == "":
+            return "There is no API key."
+        if not isinstance(text, str):
+            return f"The API key is of type {type(text).__name__}, not str."
+        if text != text.strip():
+            return "The API key has white space around it, as when it was copied with its line."
+        if self._prefix is None:
+            return f"An API key starts with {LIVE_KEY_PREFIX} or {TEST_KEY_PREFIX}; this one does not."
+        if not _BEARER.fullmatch(text) or text == self._prefix:
+            return f"The API key ({len(text)} characters) is cut short or holds a character that no key has."
+        return ""

@@ -1,0 +1,244 @@
+"""Calls over HTTP: one attempt, the retries around it, and an error for everything that is no answer.
+
+httpx's own exceptions, requests and responses stay in here, because the key is in them. Errors are built as values
+and raised where nothing of an attempt is left, so that no chained exception and no traceback leads back to it.
+"""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import httpx
+import tenacity
+
+from nateq_webhooks import __version__
+from nateq_webhooks.client import failures
+from nateq_webhooks.client.answers import UnreadableError
+from nateq_webhooks.client.calls import Call
+from nateq_webhooks.client.key import ApiKey
+from nateq_webhooks.client.limits import Allowance, count
+from nateq_webhooks.errors import (
+    ApiError,
+    NateqConfigurationError,
+    NateqConnectionError,
+    NateqRateLimitError,
+    NateqServerError,
+    NateqTimeoutError,
+)
+from nateq_webhooks.protocol.api import (
+    LIMIT_HEADER,
+    LIMIT_PER_MINUTE,
+    LIVE_KEY_PREFIX,
+    REMAINING_HEADER,
+    TEST_KEY_PREFIX,
+)
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""A `Retry-After` is honoured up to this (Nateq's SDK)."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""No page of the log is larger; a server that goes on is not Nateq."""
+
+_backoff: Final = tenacity.wait_random_exponential(multiplier=0.5, max=8)
+"""Full jitter, 0.5 s doubling to 8 s (Nateq's SDK)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A success: its status, its headers and its JSON, None where there is no body."""
+
+    status: int
+    headers: httpx.Headers = field(repr=False)
+    document: Any = field(repr=False)
+
+
+class Transport:
+    """Sends calls to one address with one key. Safe to share between threads."""
+
+    def __init__(
+        self,
+        key: ApiKey,
+        base_url: httpx.URL,
+        *,
+        timeout: float,
+        retries: int,
+        sleep: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._key = key
+        self._base_url = base_url
+        self._timeout = timeout
+        self._retries = retries
+        self._sleep = sleep
+        limit = LIMIT_PER_MINUTE[TEST_KEY_PREFIX if key.is_test else LIVE_KEY_PREFIX]
+        self._allowance = Allowance(limit=limit, sleep=sleep, clock=clock)
+        is_encrypted = base_url.scheme == "https"
+        self._http = httpx.Client(
+            auth=_Bearer(key),
+            timeout=timeout,
+            trust_env=is_encrypted,  # a proxy would be spoken to in the clear, too, and would read the key
+            # Loading the certificates takes 40 ms, and without encryption none is looked at.
+            verify=is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            follow_redirects=False,  # the key is for the configured address only
+            headers={"Accept": "application/json", "User-Agent": f"nateq-webhooks/{__version__}"},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(self, call: Call, read: Callable[[Any], T]) -> T:
+        """Make a call, with its retries, and return what `read` makes of the answer's JSON.
+
+        Raises an `ApiError` for everything else.
+        """
+        outcome = self._retrying(call)(self._attempt, call)
+        if isinstance(outcome, ApiError):
+            raise outcome
+        try:
+            return read(outcome.document)
+        except UnreadableError as error:
+            reason = str(error)
+        raise failures.unexpected(call, status=outcome.status, headers=outcome.headers, reason=reason)
+
+    def _retrying(self, call: Call) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            sleep=self._sleep,
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            wait=_wait,
+            retry=tenacity.retry_if_result(lambda outcome: _is_worth_another(call, outcome)),
+            before_sleep=lambda state: _log_retry(call, state),
+            retry_error_callback=_result,
+        )
+
+    def _attempt(self, call: Call) -> Answer | ApiError:
+        """Make a call once."""
+        self._allowance.wait()
+        request = self._build(call)
+        received = self._exchange(call, request)
+        if isinstance(received, ApiError):
+            return received
+        response, headers = received, self._scrubbed(received.headers)
+        if response.status_code != httpx.codes.TOO_MANY_REQUESTS:  # that one says itself how long to wait
+            limit, remaining = headers.get(LIMIT_HEADER), headers.get(REMAINING_HEADER)
+            self._allowance.note(limit=count(limit), remaining=count(remaining))
+        return self._judge(call, response, headers)
+
+    def _build(self, call: Call) -> httpx.Request:
+        if self._http.is_closed:
+            raise NateqConfigurationError(f"{call.purpose} needs an open client; this one was closed.")
+        url = f"{self._base_url}{call.path}"
+        request = self._http.build_request(call.method, url, params=call.query or None, json=call.body)
+        sent = f"{request.url} {request.content.decode()}"
+        if self._key.scrub(sent) != sent:
+            raise NateqConfigurationError(
+                "The API key was about to be sent in a URL or a body: it was passed where an id, a URL or an event "
+                "belongs. Nothing was sent."
+            )
+        return request
+
+    def _exchange(self, call: Call, request: httpx.Request) -> httpx.Response | ApiError:
+        """Send a request and return the answer, read to its end, or the error of having none."""
+        deadline = time.monotonic() + self._timeout
+        body = bytearray()
+        try:
+            with closing(self._http.send(request, stream=True)) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise httpx.ReadTimeout("the answer did not end")
+                    if len(body) > MAX_ANSWER_BYTES:
+                        return self._unreadable(call, response, f"it is longer than {MAX_ANSWER_BYTES} bytes")
+        except httpx.DecodingError:
+            return self._unreadable(call, response, "it is compressed and can't be unpacked")
+        except httpx.RequestError as error:
+            reason = self._key.scrub(str(error))
+            host = self._base_url.netloc.decode()
+            return failures.no_answer(call, type(error), reason=reason, host=host, timeout=self._timeout)
+        except BaseException as error:
+            # An interrupt or a time limit of the worker: httpx's frames, with the header in them, end here.
+            _forget_frames(error)
+            raise
+        return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(body))
+
+    def _judge(self, call: Call, response: httpx.Response, headers: httpx.Headers) -> Answer | ApiError:
+        """Say what an answer is: a success, a refusal, or nothing that the API would say."""
+        status = response.status_code
+        if response.is_redirect:
+            return failures.redirected(call, status=status, headers=headers)
+        try:
+            document = response.json() if response.content.strip() else None
+        except (ValueError, RecursionError):
+            if response.is_success:
+                return self._unreadable(call, response, "it is no JSON that can be read; is NATEQ_BASE_URL right?")
+            document = None
+        if response.is_success and not failures.reports_failure(document):
+            return Answer(status=status, headers=headers, document=document)
+        return failures.refusal(call, status=status, headers=headers, document=self._key.scrub(document))
+
+    def _unreadable(self, call: Call, response: httpx.Response, reason: str) -> ApiError:
+        headers = self._scrubbed(response.headers)
+        return failures.unexpected(call, status=response.status_code, headers=headers, reason=reason)
+
+    def _scrubbed(self, headers: httpx.Headers) -> httpx.Headers:
+        return httpx.Headers([(name, self._key.scrub(value)) for name, value in headers.multi_items()])
+
+
+class _Bearer(httpx.Auth):
+    """Puts the key into a request at the last moment; the client's own headers don't have it."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        request.headers["Authorization"] = self._key.bearer
+        yield request
+
+
+def _plain(headers: httpx.Headers) -> httpx.Headers:
+    """Return the headers of an answer whose body is unpacked already."""
+    unpacked = {"content-encoding", "transfer-encoding", "content-length"}
+    return httpx.Headers([item for item in headers.multi_items() if item[0] not in unpacked])
+
+
+def _is_worth_another(call: Call, outcome: Answer | ApiError) -> bool:
+    """Say whether to try again: after a 429 always, after what may have happened reads only (Nateq's SDK)."""
+    if isinstance(outcome, NateqRateLimitError):
+        return True
+    again = (NateqServerError, NateqConnectionError, NateqTimeoutError)
+    return call.is_read and isinstance(outcome, again)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    asked = _result(state).retry_after
+    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT_SECONDS)
+
+
+def _result(state: tenacity.RetryCallState) -> Any:
+    return state.outcome.result() if state.outcome else None
+
+
+def _log_retry(call: Call, state: tenacity.RetryCallState) -> None:
+    error = type(_result(state)).__name__
+    logger.info("%s: %s, trying again in %.1f s.", call, error, state.upcoming_sleep)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Cut the tracebacks of an exception, and of those it is chained to."""
+    known: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is None or id(link) in known:
+            continue
+        known.add(id(link))
+        link.__traceback__ = None
+        todo += [link.__cause__, link.__context__]

@@ -1,0 +1,1 @@
+"""The API client, over real HTTP against a server that says what a test has written down."""
