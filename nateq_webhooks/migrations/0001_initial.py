@@ -8,6 +8,17 @@ import uuid
 from django.db import migrations, models
 
 
+def keep_rows_whole(apps, schema_editor):
+    """Let PostgreSQL keep a delivery of up to 4 KB in one piece: two rows a page.
+
+    A usual one has about 3 KB (the body, the same as jsonb, the headers). By default everything over 2 KB is compressed
+    and moved out of line, which made up a third of an insert's time on the server.
+    """
+    if schema_editor.connection.vendor == 'postgresql':
+        table = schema_editor.quote_name(apps.get_model('nateq_webhooks', 'Delivery')._meta.db_table)
+        schema_editor.execute(f'ALTER TABLE {table} SET (toast_tuple_target = 4080)')
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -135,4 +146,5 @@ class Migration(migrations.Migration):
             model_name='delivery',
             constraint=models.UniqueConstraint(fields=('webhook', 'identity'), name='nateq_delivery_identity'),
         ),
+        migrations.RunPython(keep_rows_whole, migrations.RunPython.noop),
     ]
