@@ -52,8 +52,9 @@ BARE_SECRET = b"whsec_bench"
 
 
 ROW_COLUMNS = (
-    "webhook_id, identity, delivery_id, event, resource, resource_id, organization_id, timestamp, attempt, "
-    "version, body, headers, payload, notes, status, received_at, last_received_at, attempts_seen, remote_addr, secret_id, dispatch_at"
+    "webhook_id, identity, delivery_id, event, resource, resource_id, organization_id, timestamp, attempt, version, "
+    "body, headers, payload, notes, status, received_at, last_received_at, attempts_seen, remote_addr, secret_id, "
+    "dispatch_at"
 )
 ROW_INSERT = f"INSERT INTO bare_row ({ROW_COLUMNS}) VALUES ({', '.join(['%s'] * 21)})"
 

@@ -7,7 +7,7 @@ checks show, so that a typo is found at start and not in the night.
 import difflib
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SecretEncoding
 
 SETTING = "NATEQ_WEBHOOKS"
@@ -60,6 +61,16 @@ class Settings:
     retry_max_age: timedelta = timedelta(days=3)
     "A run that has not succeeded this long after it was made is given up at its next failure."
 
+    api_key: str = field(default="", repr=False)
+    "Nateq's API key with the scope webhooks:manage, for the commands; empty: NATEQ_API_KEY of the environment."
+
+    base_url: str = field(default="", repr=False)
+    "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
+
+    rotation_overlap: timedelta = timedelta(hours=48)
+    """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
+    retry span, as a late retry may carry the old signature."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -78,10 +89,9 @@ def meta_key(header: str) -> str:
 @functools.cache
 def settings() -> Settings:
     """Return the settings in force. Raises `ImproperlyConfigured` naming the first problem."""
-    raw = _raw()
-    for problem in problems(raw):
+    for problem in problems():  # no local variable holds the dict: a debug page would show the API key in it
         raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
-    return Settings(**{key.lower(): value for key, value in raw.items()})
+    return Settings(**{key.lower(): value for key, value in _raw().items()})
 
 
 def problems(raw: object = None) -> Iterator[Problem]:
@@ -105,6 +115,11 @@ def is_https_url(url: str) -> bool:
     return urlsplit(url).scheme == "https"
 
 
+def is_debug() -> bool:
+    """Say whether the site runs for its developers (`DEBUG`)."""
+    return bool(django_settings.DEBUG)
+
+
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
@@ -124,7 +139,8 @@ def _value_problems(key: str, value: object) -> Iterator[Problem]:
         return
     rule = _RULES.get(key)
     if rule is not None and (complaint := rule(value)):
-        yield Problem("E004", f"{SETTING}[{key!r}] is {value!r}: {complaint[0]}.", complaint[1])
+        shown = f"is not shown here ({len(str(value))} characters)" if key in _CONFIDENTIAL else f"is {value!r}"
+        yield Problem("E004", f"{SETTING}[{key!r}] {shown}: {complaint[0]}.", complaint[1])
 
 
 def _public_url(value: str) -> tuple[str, str] | None:
@@ -137,6 +153,20 @@ def _public_url(value: str) -> tuple[str, str] | None:
         is_fine = False
     if not is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         return "not the address of a site", "Write its scheme and host, such as 'https://shop.example'."
+    return None
+
+
+def _api_key(value: str) -> tuple[str, str] | None:
+    fine = value.isascii() and value.isprintable() and " " not in value
+    if not value or (fine and any(value.startswith(p) and value != p for p in (LIVE_KEY_PREFIX, TEST_KEY_PREFIX))):
+        return None
+    return "not an API key", f"A key starts with {LIVE_KEY_PREFIX!r} or {TEST_KEY_PREFIX!r} and has no space in it."
+
+
+def _base_url(value: str) -> tuple[str, str] | None:
+    complaint = _public_url(value)
+    if complaint or "@" in value:
+        return "not the address of an API", "Write its scheme, host and path, such as 'https://api.nateq.io/api/v1'."
     return None
 
 
@@ -194,7 +224,13 @@ _RULES: Mapping[str, Any] = {
     "RETRY_BASE": _span,
     "RETRY_MAX_AGE": _span,
     "MAX_TRIES": _max_tries,
+    "API_KEY": _api_key,
+    "BASE_URL": _base_url,
+    "ROTATION_OVERLAP": _span,
 }
+
+_CONFIDENTIAL = ("API_KEY", "BASE_URL")
+"""Settings whose value no message repeats: the key, and an address into which somebody may have written it."""
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver

@@ -91,6 +91,14 @@ class Registry:
         """Return the receiver of this name, None when nothing alive is connected under it."""
         return next((receiver for receiver in self if receiver.name == name), None)
 
+    def events(self) -> set[str]:
+        """Return the names of the events that a living receiver is connected to, `ANY_EVENT` among them."""
+        return {
+            event
+            for event, receivers in list(self._by_event.items())
+            if any(receiver.function is not None for receiver in list(receivers.values()))
+        }
+
     def __iter__(self) -> Iterator[Receiver]:
         """Iterate over every connected receiver, one entry per event it is connected to."""
         for receivers in list(self._by_event.values()):

@@ -36,6 +36,9 @@ LEGAL: Mapping[str, list[Any]] = {
     "RETRY_BASE": [timedelta(seconds=1), timedelta(seconds=30), timedelta(hours=1)],
     "RETRY_MAX_AGE": [timedelta(seconds=1), timedelta(days=3), timedelta(days=365)],
     "MAX_TRIES": [1, 10, 1000],
+    "API_KEY": ["", "tg_live_0123456789abcdef", "tg_test_local"],
+    "BASE_URL": ["", "https://api.nateq.io/api/v1", "http://127.0.0.1:8765/api/v1/"],
+    "ROTATION_OVERLAP": [timedelta(seconds=1), timedelta(hours=48), timedelta(days=365)],
 }
 
 ILLEGAL: Mapping[str, list[Any]] = {
@@ -64,9 +67,11 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "DISPATCH": ["", "Inline", "inlne", "no.such.Runner", "nateq_webhooks.runners.inline.NoRunner"],
     **{
         key: [timedelta(), timedelta(milliseconds=999), -timedelta(minutes=5)]
-        for key in ("RUN_LEASE", "RUN_TIMEOUT", "RETRY_BASE", "RETRY_MAX_AGE")
+        for key in ("RUN_LEASE", "RUN_TIMEOUT", "RETRY_BASE", "RETRY_MAX_AGE", "ROTATION_OVERLAP")
     },
     "MAX_TRIES": [-1, 0, 1001],
+    "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
+    "BASE_URL": ["api.nateq.io", "ftp://api.nateq.io", "https://tg_live_0123@api.nateq.io", "https://a.b?k=tg_live_0"],
 }
 
 WRONG_TYPES: Mapping[type, list[Any]] = {
@@ -74,6 +79,8 @@ WRONG_TYPES: Mapping[type, list[Any]] = {
     int: [None, "7", 7.0, True, False, [7]],
     timedelta: [None, 300, 300.0, "300", "0:05:00"],
 }
+
+CONFIDENTIAL = ("API_KEY", "BASE_URL")
 
 KEYS = [field.name.upper() for field in fields(Settings)]
 
@@ -112,7 +119,11 @@ def test_an_illegal_value_is_named_with_its_setting_and_what_is_legal(key: str, 
     (problem,) = problems({key: value})
 
     assert problem.id == "E004"
-    assert f"NATEQ_WEBHOOKS['{key}'] is {value!r}:" in problem.message
+    if key in CONFIDENTIAL:
+        assert f"NATEQ_WEBHOOKS['{key}'] is not shown here ({len(value)} characters):" in problem.message
+        assert value not in problem.message
+    else:
+        assert f"NATEQ_WEBHOOKS['{key}'] is {value!r}:" in problem.message
     assert problem.hint.endswith(".")
 
 
@@ -135,6 +146,13 @@ def test_a_value_of_another_type_is_named_with_both_types(key: str, value: Any) 
 def test_a_time_that_no_clock_reaches_is_illegal(lease: timedelta) -> None:
     """Added to the time of a delivery it would overflow, at the door."""
     assert [problem.id for problem in problems({"RUN_LEASE": lease})] == ["E004"]
+
+
+def test_the_settings_never_show_the_api_key() -> None:
+    with override_settings(
+        NATEQ_WEBHOOKS={"API_KEY": "tg_live_0123456789", "BASE_URL": "https://x.example/tg_live_0123456789"}
+    ):
+        assert "0123456789" not in repr(settings()) + str(settings())
 
 
 # Keys

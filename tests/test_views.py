@@ -235,6 +235,14 @@ class TestRefused:
         assert (response.status_code, response["Retry-After"]) == (503, "30")
         assert not Delivery.objects.exists()
 
+    def test_while_the_secret_is_rotated_an_unknown_signature_is_asked_to_come_back(self, sender: Sender) -> None:
+        sender.webhook.registration = Webhook.Registration.ROTATING
+        sender.webhook.save()
+
+        assert sender.post(envelope(), secret="the new one").status_code == 503
+        assert sender.post(envelope(), signature="no digest").status_code == 401
+        assert sender.post(envelope()).status_code == 200
+
     def test_monitoring_is_told_of_a_refusal(self, sender: Sender) -> None:
         told: list[dict[str, Any]] = []
 

@@ -20,7 +20,7 @@ from nateq_webhooks.admin.payload import Payload, readable
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.search import with_delivery_id
 from nateq_webhooks.models import Attempt, Delivery, Run, Webhook
-from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.models.event_type import known_events
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest first; the list of runs has them all."""
@@ -35,8 +35,9 @@ class EventFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the names to choose from."""
         named = Webhook.objects.values_list("events", flat=True)
-        unknown = {name for names in named for name in names if isinstance(name, str)} - EVENTS.keys()
-        return [(name, name) for name in [*EVENTS, *sorted(unknown)]]
+        known = known_events()
+        unknown = {name for names in named for name in names if isinstance(name, str)} - known.keys()
+        return [(name, name) for name in [*known, *sorted(unknown)]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the deliveries of the chosen event."""

@@ -11,9 +11,10 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.models.webhook import check_secret
-from nateq_webhooks.protocol.events import EVENTS
 
 Owner = TypeVar("Owner", Webhook, Secret)
 
@@ -115,9 +116,11 @@ class WebhookForm(SecretEntryForm[Webhook]):
         """Show the published names as choices and the others as text."""
         stored = self.instance.events if isinstance(self.instance.events, list) else []
         names = [name for name in stored if isinstance(name, str)]
-        self.fields["events"].choices = [(name, _choice(name)) for name in EVENTS]  # type: ignore[attr-defined]
-        self.initial["events"] = [name for name in names if name in EVENTS]
-        self.initial["other_events"] = ", ".join(name for name in names if name not in EVENTS)
+        known = known_events()
+        choices = [(name, _choice(name, description)) for name, description in known.items()]
+        self.fields["events"].choices = choices  # type: ignore[attr-defined]
+        self.initial["events"] = [name for name in names if name in known]
+        self.initial["other_events"] = ", ".join(name for name in names if name not in known)
 
     def _describe_secret(self, *, is_new: bool) -> None:
         field = self.fields["new_secret"]
@@ -125,11 +128,14 @@ class WebhookForm(SecretEntryForm[Webhook]):
             field.help_text = gettext("Paste the one that Nateq shows. Empty: one is generated and shown once.")
             return
         field.label = gettext("New signing secret")
+        hours = int(settings().rotation_overlap.total_seconds() // 3600)
         field.help_text = gettext(
-            "Replaces the secret; the former one is accepted for 48 more hours, for late retries. Empty: keep it."
-        )
+            "Replaces the secret; the former one is accepted for %(hours)s hours more, for late retries. Empty: keep."
+        ) % {"hours": hours}
 
 
-def _choice(name: str) -> str:
+def _choice(name: str, description: str) -> str:
     """Return an event's name with when it fires."""
-    return gettext("%(event)s: %(meaning)s") % {"event": name, "meaning": gettext(EVENTS[name])}
+    if not description:
+        return name
+    return gettext("%(event)s: %(meaning)s") % {"event": name, "meaning": gettext(description)}

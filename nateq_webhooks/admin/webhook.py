@@ -2,7 +2,6 @@
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
@@ -21,6 +20,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
+from nateq_webhooks.admin.remote import RemoteAdmin
+from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 else:  # Django's classes are generic for the type checker only
     _ModelAdmin = admin.ModelAdmin
     _TabularInline = admin.TabularInline
-
-OVERLAP: Final = timedelta(hours=48)
-"""How long a replaced secret is still accepted: retries of deliveries signed with it may come that late."""
 
 EVENTS_SHOWN: Final = 3
 """Event names in a cell of the list."""
@@ -65,7 +63,7 @@ class SecretInline(_TabularInline):
 
 
 @admin.register(Webhook)
-class WebhookAdmin(_ModelAdmin):
+class WebhookAdmin(RemoteAdmin, _ModelAdmin):
     """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
 
     form = WebhookForm
@@ -162,6 +160,9 @@ class WebhookAdmin(_ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:  # noqa: FBT001
         """Save; show a generated secret once; keep a replaced one alive for late retries."""
+        if obj.registration == Webhook.Registration.PENDING and obj.secret != form.former_secret:
+            # The secret that the registration waits for was read in the dashboard by a person.
+            obj.registration = Webhook.Registration.REGISTERED if obj.nateq_id else Webhook.Registration.MANUAL
         super().save_model(request, obj, form, change)
         if not change and not form.cleaned_data.get("new_secret"):
             self._show_once(request, obj)
@@ -205,7 +206,9 @@ class WebhookAdmin(_ModelAdmin):
             check_secret(former)
         except ValidationError:
             return
-        kept = Secret.objects.create(webhook=webhook, secret=former, expires_at=timezone.now() + OVERLAP)
+        kept = Secret.objects.create(
+            webhook=webhook, secret=former, expires_at=timezone.now() + settings().rotation_overlap
+        )
         told = _("The former secret (%(id)s) is accepted until {}, so that late retries verify.") % {"id": kept}
         self.message_user(request, format_html(told, cells.moment(kept.expires_at)), messages.INFO)
 

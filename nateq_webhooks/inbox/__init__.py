@@ -55,6 +55,9 @@ class Refusal(StrEnum):
     """The body is chunked, and this server can't say where it ends."""
 
 
+NO_MATCH: Final = signatures.Reason.NO_MATCH
+"""The reason for a well-formed signature that none of the secrets made."""
+
 Reason = signatures.Reason | Refusal
 """Why a request is refused."""
 

@@ -52,6 +52,7 @@ class Configuration:
     organization_id: str
     is_active: bool
     is_pending: bool
+    is_rotating: bool
     signature_meta_key: str
     modified_at: datetime
 
@@ -152,6 +153,7 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
                 organization_id=organization,
                 is_active=active,
                 is_pending=registration == Webhook.Registration.PENDING,
+                is_rotating=registration == Webhook.Registration.ROTATING,
                 signature_meta_key=meta_key(header or settings().signature_header),
                 modified_at=modified,
             )

@@ -78,6 +78,8 @@ class Webhook(models.Model):
         "Being created through the API; the secret is not known yet, so the door asks the sender to come back."
         REGISTERED = "registered", _("Registered")
         "Created through the API; its id at Nateq is known."
+        ROTATING = "rotating", _("Secret being rotated")
+        "Registered; a new secret was asked for, and what came of it is not known. Deliveries verify as before."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
@@ -118,6 +120,11 @@ class Webhook(models.Model):
         default=Registration.MANUAL,
         editable=False,
     )
+    claim = models.CharField(max_length=200, blank=True, default="", editable=False)
+    "Who is at work on the registration (remote.claim): host, process and a token. Empty: nobody."
+    claimed_until = models.DateTimeField(null=True, editable=False)
+    looked_through = models.BigIntegerField(null=True, editable=False)
+    "The newest delivery that was looked at for the new secret, while a rotation waits for it to be used."
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     # Indexed for WebhookQuerySet.configuration(since): each process asks once a second.
     modified_at = models.DateTimeField(_("modified"), default=timezone.now, editable=False, db_index=True)
@@ -192,6 +199,8 @@ class Secret(models.Model):
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
     )
+    is_retiring = models.BooleanField(default=False, editable=False)
+    "Replaced by a rotation: it gets its `expires_at` when the sender is seen to use the new one."
 
     objects = SecretQuerySet.as_manager()
 

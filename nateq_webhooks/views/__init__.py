@@ -66,6 +66,8 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse
     if isinstance(arrival, inbox.Refusal):
         return _refuse(request, webhook, arrival)
     verified = inbox.verify(webhook, arrival)
+    if verified is inbox.NO_MATCH and webhook.is_rotating:
+        return _come_back(f'The secret of webhook "{webhook.name}" is being rotated; the new one may not be known yet.')
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified)
     receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError

@@ -1,0 +1,180 @@
+"""A webhook beside Nateq's: registering it, and settling where both sides differ. No page shows a secret or the key.
+
+A GET changes nothing; each change is a POST that is asked for twice, by who may change webhooks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import connections, transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from nateq_webhooks import remote
+from nateq_webhooks.errors import ApiError
+from nateq_webhooks.models import Webhook
+
+if TYPE_CHECKING:
+    from django.contrib import admin
+
+    from nateq_webhooks.client import NateqClient
+
+    _Base = admin.ModelAdmin[Webhook]
+else:  # mixed into Django's class
+    _Base = object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """A button: what it is called, what it will do, what it has done, and the function that does it."""
+
+    name: str
+    label: str | Promise
+    question: str | Promise
+    done: str | Promise
+    run: "Callable[[NateqClient, Webhook], object]"
+
+
+ACTIONS: Final = {
+    action.name: action
+    for action in (
+        Action(
+            name="register",
+            label=gettext_lazy("Register with Nateq"),
+            question=gettext_lazy("This creates the webhook at Nateq and saves its id and signing secret here."),
+            done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
+            run=remote.register_row,
+        ),
+        Action(
+            name="push",
+            label=gettext_lazy("Make Nateq's like this one"),
+            question=gettext_lazy("This changes the webhook at Nateq: its URL, its events and whether it is active."),
+            done=gettext_lazy("The webhook at Nateq is like this one now."),
+            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.HERE),
+        ),
+        Action(
+            name="pull",
+            label=gettext_lazy("Make this one like Nateq's"),
+            question=gettext_lazy("This changes the webhook here: its events and whether it is active."),
+            done=gettext_lazy("The webhook here is like Nateq's now."),
+            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.NATEQ),
+        ),
+        Action(
+            name="rotate",
+            label=gettext_lazy("Rotate the signing secret"),
+            question=gettext_lazy(
+                "This has Nateq make a new signing secret. The former one stays until the new one was seen in use, "
+                "and a while longer for late retries."
+            ),
+            done=gettext_lazy("The webhook has a new signing secret, which was saved."),
+            run=remote.rotate,
+        ),
+    )
+}
+
+_OFFERED: Final[dict[str, tuple[str, ...]]] = {
+    Webhook.Registration.MANUAL: ("register",),
+    Webhook.Registration.PENDING: ("register",),
+    Webhook.Registration.ROTATING: ("rotate",),
+}
+"""The buttons of a webhook that is not registered, or not wholly."""
+
+_WORDS: Final = {
+    "url": gettext_lazy("URL"),
+    "events": gettext_lazy("events"),
+    "is_active": gettext_lazy("active"),
+}
+
+
+class RemoteAdmin(_Base):
+    """Adds the page "At Nateq" to the admin of webhooks."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page."""
+        view: Any = self.admin_site.admin_view(self.remote_view)
+        for alias in connections:  # each step of a registration must be committed before the next one
+            view = transaction.non_atomic_requests(alias)(view)
+        return [path("<path:object_id>/remote/", view, name="nateq_webhooks_webhook_remote"), *super().get_urls()]
+
+    def remote_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the webhook beside Nateq's; do what a POST asks for, once it was confirmed."""
+        if request.method not in ("GET", "POST"):
+            return HttpResponseNotAllowed(["GET", "POST"])
+        webhook = self.get_object(request, unquote(object_id))
+        if not self.has_change_permission(request, webhook):
+            raise PermissionDenied
+        if webhook is None:
+            raise Http404(_("There is no such webhook."))
+        if request.method == "GET":
+            return self._page(request, webhook)
+        action = ACTIONS.get(request.POST.get("action", ""))
+        if action is None:
+            return HttpResponseRedirect(request.path)
+        if request.POST.get("confirmed") != "yes":
+            return self._respond(request, webhook, {"action": action})
+        return self._run(request, webhook, action)
+
+    def _page(self, request: HttpRequest, webhook: Webhook) -> HttpResponse:
+        """Compare with Nateq, unless nothing is there to compare."""
+        context: dict[str, Any] = {}
+        offered = _OFFERED.get(webhook.registration)
+        if offered is None:
+            try:
+                context, offered = self._compared(webhook)
+            except (ApiError, remote.RemoteError) as error:
+                context, offered = {"error": str(error)}, ()
+        context["actions"] = [ACTIONS[name] for name in offered]
+        return self._respond(request, webhook, context)
+
+    def _compared(self, webhook: Webhook) -> tuple[dict[str, Any], tuple[str, ...]]:
+        with remote.connect() as client:
+            remote.retire_secrets()
+            drift = remote.drift_of(client, webhook)
+            context = {
+                "is_compared": True,
+                "is_gone": drift.state is remote.State.GONE,
+                "is_settled": drift.is_settled,
+                "differences": [
+                    {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
+                ],
+                "extra": drift.extra,
+                "warnings": list(remote.warnings(client)),
+            }
+        return context, ("rotate",) if drift.is_settled else ("push", "pull", "rotate")
+
+    def _run(self, request: HttpRequest, webhook: Webhook, action: Action) -> HttpResponse:
+        """Do it, and say on the webhook's page how it went."""
+        try:
+            with remote.connect() as client:
+                for warning in remote.warnings(client):
+                    self.message_user(request, warning, messages.WARNING)
+                action.run(client, webhook)
+        except (ApiError, remote.RemoteError) as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        self.log_change(request, webhook, [{"changed": {"name": _("webhook at Nateq"), "object": action.name}}])
+        self.message_user(request, str(action.done), messages.SUCCESS)
+        where = reverse(
+            "admin:nateq_webhooks_webhook_change", args=[quote(webhook.pk)], current_app=self.admin_site.name
+        )
+        return HttpResponseRedirect(where)
+
+    def _respond(self, request: HttpRequest, webhook: Webhook, context: dict[str, Any]) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        whole = {
+            **self.admin_site.each_context(request),
+            "title": _("At Nateq"),
+            "subtitle": webhook.name,
+            "opts": self.opts,
+            "original": webhook,
+            **context,
+        }
+        return TemplateResponse(request, "admin/nateq_webhooks/webhook/remote.html", whole)

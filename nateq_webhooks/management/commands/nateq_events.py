@@ -1,0 +1,59 @@
+"""`manage.py nateq_events`: the live catalogue beside the built-in one, and which events have a receiver."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
+
+from nateq_webhooks import remote
+from nateq_webhooks.errors import ApiError
+
+
+class Command(BaseCommand):
+    """Lists what Nateq can send, what is new or gone, and what nobody listens to or nobody sends."""
+
+    help = "List Nateq's events: new and gone ones, subscribed ones without a receiver, and the other way round."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON, for a program to read.")
+
+    def handle(self, *, as_json: bool, **options: Any) -> None:  # noqa: ARG002
+        """Ask Nateq and compare."""
+        try:
+            with remote.connect() as client:
+                for warning in remote.warnings(client):
+                    self.stderr.write(self.style.WARNING(warning))
+                catalogue = remote.catalogue(client)
+        except (ApiError, remote.RemoteError) as error:
+            raise CommandError(str(error)) from None
+        coverage = remote.coverage(catalogue.live)
+        if as_json:
+            self.stdout.write(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False))
+            return
+        for name, description in catalogue.live.items():
+            self.stdout.write(f"{name:28}  {description}".rstrip())
+        self._write(_("New, not in this version (they work all the same):"), catalogue.new)
+        self._write(_("Gone from Nateq's list:"), catalogue.gone)
+        self._write(_("Subscribed to, but no receiver is connected:"), coverage.unheard)
+        self._write(_("A receiver is connected, but no active webhook subscribes:"), coverage.unsubscribed)
+
+    def _write(self, title: str, names: Iterable[str]) -> None:
+        found = list(names)
+        if found:
+            self.stdout.write(f"\n{self.style.WARNING(title)}")
+            self.stdout.writelines(f"  {name}" for name in found)
+
+
+def _as_json(catalogue: "remote.Catalogue", coverage: "remote.Coverage") -> dict[str, Any]:
+    return {
+        "live": [{"name": name, "description": text} for name, text in catalogue.live.items()],
+        "new": list(catalogue.new),
+        "gone": list(catalogue.gone),
+        "subscribed": list(coverage.subscribed),
+        "subscribed_without_receiver": list(coverage.unheard),
+        "receiver_without_subscription": list(coverage.unsubscribed),
+        "has_receiver_of_every_event": coverage.has_catch_all,
+    }

@@ -1,0 +1,269 @@
+"""Registering a webhook at Nateq so that there is exactly one on each side, whenever this is killed and run again.
+
+There is no idempotency key, but there is something as good: the URL has the row's own id in it, so whatever Nateq
+sends there was created for this row. The order is: the row, `pending`, so that the door asks the sender to come back;
+then the call; then id and secret in one UPDATE. A row found `pending` was left by a run that died: Nateq's list says
+whether the webhook is there, and its secret, which nobody saw, is replaced.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.urls import NoReverseMatch
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
+from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
+from nateq_webhooks.remote.catalogue import wanted_events
+from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
+from nateq_webhooks.remote.errors import ClaimLostError, RemoteError
+from nateq_webhooks.remote.rotation import finish_rotation, newest_delivery
+
+if TYPE_CHECKING:
+    from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret
+    from nateq_webhooks.client import Webhook as AtNateq
+
+
+class How(Enum):
+    """What a registration came to."""
+
+    CREATED = "created"
+    "Made at Nateq by this run."
+    ADOPTED = "adopted"
+    "Found at Nateq, where an earlier run had made it; its secret was replaced."
+    LINKED = "linked"
+    "Found at Nateq, where a person had set it up; its secret stays."
+    UNCHANGED = "unchanged"
+    "Registered before."
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registered webhook, and how it came to be."""
+
+    webhook: Webhook
+    how: How
+
+
+def public_url(webhook: Webhook) -> str:
+    """Return the URL that Nateq shall post to. Raises `RemoteError` when the site does not know its address."""
+    try:
+        url = webhook.public_url
+    except NoReverseMatch:
+        raise RemoteError(
+            _('No URL leads to nateq_webhooks. Add path("nateq/", include("nateq_webhooks.urls")) to your urlpatterns.')
+        ) from None
+    if not url:
+        raise RemoteError(
+            _('This site\'s own address is not known. Set NATEQ_WEBHOOKS["PUBLIC_URL"], such as https://shop.example.')
+        )
+    return url
+
+
+def register(
+    client: "NateqClient", name: str, events: Sequence[str] | None = None, *, patience: float = 0.0
+) -> Registered:
+    """Have exactly one webhook of this name here, and its counterpart at Nateq.
+
+    `events` are the names to subscribe to; None keeps those of a webhook that is here already, and means all for a
+    new one. Waits up to `patience` seconds for another run. Raises `RemoteError` and `ApiError`.
+    """
+    public_url(Webhook())
+    token = new_token()
+    new = Webhook(
+        name=name,
+        events=list(events or ()),
+        registration=Webhook.Registration.PENDING,
+        claim=token,
+        claimed_until=timezone.now() + LEASE,
+    )
+    _check(new)
+    webhook, is_new = Webhook.objects.using(alias()).get_or_create(
+        name=name,
+        defaults={key: getattr(new, key) for key in ("id", "events", "registration", "claim", "claimed_until")},
+    )
+    with claimed(webhook, patience=patience, token=token, is_taken=is_new) as claim:
+        return _Registration(client, claim).run(events, is_new=is_new)
+
+
+def register_row(client: "NateqClient", webhook: Webhook) -> Registered:
+    """Register a webhook that is here already, with the events that it has."""
+    public_url(webhook)
+    with claimed(webhook) as claim:
+        return _Registration(client, claim).run(None, is_new=False)
+
+
+class _Registration:
+    """One run of a registration, which holds the claim."""
+
+    def __init__(self, client: "NateqClient", claim: Claim) -> None:
+        self._client = client
+        self._claim = claim
+        self._webhook = claim.webhook
+        self._url = public_url(claim.webhook)
+
+    def run(self, events: Sequence[str] | None, *, is_new: bool) -> Registered:
+        webhook = self._webhook
+        if webhook.registration in (Webhook.Registration.REGISTERED, Webhook.Registration.ROTATING):
+            return self._confirm(events)
+        if events is not None and list(events) != webhook.events:
+            self._claim.change(events=list(events))
+        if webhook.registration == Webhook.Registration.MANUAL:
+            return self._register_manual()
+        twins = [] if is_new else self._twins()
+        return self._adopt(twins) if twins else self._create(undo=self._claim_delete if is_new else None)
+
+    def _confirm(self, events: Sequence[str] | None) -> Registered:
+        """Take a webhook that is registered as it is; finish a rotation that died."""
+        name = self._webhook.name
+        if events is not None and set(events) != set(self._webhook.events):
+            raise RemoteError(
+                _(
+                    'Webhook "%(name)s" is registered with other events. To change them: '
+                    "manage.py nateq_webhook update --name %(name)s --events ..."
+                )
+                % {"name": name}
+            )
+        finish_rotation(self._client, self._claim)
+        return Registered(self._webhook, How.UNCHANGED)
+
+    def _register_manual(self) -> Registered:
+        """Link what a person has set up at Nateq; else create it, and keep the secret that is here for late retries."""
+        twins = self._twins()
+        if len(twins) > 1:
+            raise RemoteError(
+                _(
+                    'Nateq has %(count)d webhooks with the URL of "%(name)s". Delete all but the one whose secret is '
+                    "here, under %(screen)s, and run this again."
+                )
+                % {"count": len(twins), "name": self._webhook.name, "screen": WEBHOOKS_SCREEN}
+            )
+        if twins:
+            self._claim.change(nateq_id=twins[0].id, registration=Webhook.Registration.REGISTERED)
+            return Registered(self._webhook, How.LINKED)
+        before = {"registration": Webhook.Registration.MANUAL, "is_active": self._webhook.is_active}
+        self._claim.change(registration=Webhook.Registration.PENDING, is_active=True)
+        return self._create(undo=lambda: self._claim.change(**before), keeps_secret=True)
+
+    def _twins(self) -> "list[AtNateq]":
+        """Return the webhooks that Nateq has for this row, the oldest first."""
+        self._claim.renew()
+        found = [twin for twin in self._client.webhooks.list() if same_url(twin.url, self._url)]
+        return sorted(found, key=lambda twin: (twin.id != self._webhook.nateq_id, str(twin.created_at or "")))
+
+    def _create(self, *, undo: Callable[[], None] | None = None, keeps_secret: bool = False) -> Registered:
+        """Create the webhook at Nateq. When it surely was not created, `undo` puts things back as they were."""
+        events = wanted_events(self._client, self._webhook)
+        self._claim.renew()
+        try:
+            created = self._client.webhooks.create(url=self._url, events=events)
+        except ApiError as error:
+            if not error.is_ambiguous:
+                if undo is not None:
+                    undo()
+                raise
+            return self._adopt_or_raise(error)
+        self._save_created(created, keeps_secret=keeps_secret)
+        return Registered(self._webhook, How.CREATED)
+
+    def _adopt_or_raise(self, error: ApiError) -> Registered:
+        """Look whether the webhook is there all the same; if it can't be seen, leave that to the next run."""
+        try:
+            twins = self._twins()
+        except ApiError:
+            twins = []
+        if not twins:
+            raise error
+        return self._adopt(twins)
+
+    def _adopt(self, twins: "list[AtNateq]") -> Registered:
+        """Take one webhook of Nateq's for this row's, give it a secret that is known, and delete any others."""
+        kept, *others = twins
+        for other in others:
+            self._delete(other.id)
+        events = wanted_events(self._client, self._webhook)
+        if set(kept.events) != set(events) or kept.is_active is False:
+            self._claim.renew()
+            self._client.webhooks.update(kept.id, events=events, is_active=True)
+        self._claim.renew()
+        try:
+            rotated = self._client.webhooks.rotate_secret(kept.id)
+        except NateqNotOfferedError:
+            self._delete(kept.id)
+            return self._create()
+        self._save_rotated(rotated)
+        return Registered(self._webhook, How.ADOPTED)
+
+    def _delete(self, nateq_id: str) -> None:
+        self._claim.renew()
+        try:
+            self._client.webhooks.delete(nateq_id)
+        except NateqNotOfferedError:
+            raise
+        except NateqNotFoundError:
+            return
+
+    def _save_created(self, created: "CreatedWebhook", *, keeps_secret: bool) -> None:
+        """Save id and secret; a webhook made by a run that was taken for dead meanwhile is deleted again."""
+        if created.secret is None:
+            self._claim.change(nateq_id=created.id)
+            self._save_rotated(self._client.webhooks.rotate_secret(created.id))
+            return
+        try:
+            with transaction.atomic(using=alias(), durable=True):
+                if keeps_secret:
+                    _retire(self._webhook)
+                self._claim.change_within(
+                    nateq_id=created.id,
+                    secret=created.secret,
+                    registration=Webhook.Registration.REGISTERED,
+                    looked_through=newest_delivery() if keeps_secret else None,
+                )
+        except ClaimLostError:
+            self._delete_stray(created.id)
+            raise
+
+    def _delete_stray(self, nateq_id: str) -> None:
+        """Delete what this run created, unless the run that went on without it may be adopting just that."""
+        self._webhook.refresh_from_db(using=alias())
+        is_done = self._webhook.registration == Webhook.Registration.REGISTERED
+        if is_done and self._webhook.nateq_id != nateq_id:
+            self._client.webhooks.delete(nateq_id)
+
+    def _save_rotated(self, rotated: "NewSecret") -> None:
+        self._claim.change(
+            nateq_id=rotated.webhook_id, secret=rotated.secret, registration=Webhook.Registration.REGISTERED
+        )
+
+    def _claim_delete(self) -> None:
+        """Undo a new row: nothing was created at Nateq, and the door has stored nothing for it."""
+        Webhook.objects.using(alias()).filter(pk=self._webhook.pk, claim=self._claim.token).delete()
+
+
+def same_url(one: str, other: str) -> bool:
+    """Say whether two URLs are the same but for a slash at the end."""
+    return one.rstrip("/") == other.rstrip("/")
+
+
+def anew(client: "NateqClient", claim: Claim) -> None:
+    """Register a webhook anew that Nateq no longer has."""
+    claim.change(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)
+    _Registration(client, claim).run(None, is_new=False)
+
+
+def _retire(webhook: Webhook) -> None:
+    Secret.objects.using(alias()).create(webhook=webhook, secret=webhook.secret, is_retiring=True)
+
+
+def _check(webhook: Webhook) -> None:
+    """Raise `RemoteError` when a name or events can't be stored."""
+    try:
+        webhook.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        raise RemoteError(" ".join(error.messages)) from None

@@ -1,0 +1,61 @@
+"""A sandbox, the settings that point to it, and what both sides have."""
+
+import json
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import override_settings
+
+from nateq_webhooks import remote
+from nateq_webhooks.client import NateqClient
+from nateq_webhooks.models import Webhook
+from nateq_webhooks.sandbox import Sandbox
+
+KEY = "tg_test_0123456789abcdef"
+SITE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(key=KEY, retry_base=0.05, rate_limit=1_000_000, seed=7) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def nateq(sandbox: Sandbox) -> Iterator[NateqClient]:
+    with (
+        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
+        remote.connect() as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def run(nateq: NateqClient) -> Callable[..., Any]:
+    """Run `manage.py nateq_webhook ... --json` and return what it writes."""
+
+    def call(*arguments: str, command: str = "nateq_webhook") -> Any:
+        out, err = StringIO(), StringIO()
+        call_command(command, *arguments, "--json", stdout=out, stderr=err)
+        assert KEY not in out.getvalue() + err.getvalue()
+        for secret in Webhook.objects.values_list("secret", flat=True):
+            assert secret not in out.getvalue() + err.getvalue()
+        return json.loads(out.getvalue()) if out.getvalue() else None
+
+    return call
+
+
+def both_sides_agree(sandbox: Sandbox, name: str = "shop") -> None:
+    """Assert that there is exactly one webhook on each side, with one id, URL and secret."""
+    here, there = Webhook.objects.get(), sandbox.webhooks.all()
+    assert [each.id for each in there] == [here.nateq_id]
+    assert here.name == name
+    assert here.registration == Webhook.Registration.REGISTERED
+    assert there[0].secret == here.secret
+    assert there[0].is_active
+    assert here.is_active
+    assert there[0].url.endswith(here.get_absolute_url())
+    assert here.claim == ""

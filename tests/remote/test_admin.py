@@ -1,0 +1,163 @@
+"""The admin's page "At Nateq": registering, drift, rotation; who may, and what is never shown."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from nateq_webhooks import remote
+from nateq_webhooks.client import NateqClient
+from nateq_webhooks.models import Webhook
+from nateq_webhooks.sandbox import Sandbox
+from tests.remote.conftest import KEY, both_sides_agree
+
+pytestmark = pytest.mark.django_db
+
+ACTIONS = ["register", "push", "pull", "rotate"]
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
+    return client
+
+
+@pytest.fixture
+def by_hand(nateq: NateqClient) -> Webhook:
+    return Webhook.objects.create(name="shop", events=["ticket.created"])
+
+
+@pytest.fixture
+def registered(nateq: NateqClient) -> Webhook:
+    return remote.register(nateq, "shop", ["ticket.created"]).webhook
+
+
+def page(webhook: Webhook) -> str:
+    return reverse("admin:nateq_webhooks_webhook_remote", args=[webhook.pk])
+
+
+def act(client: Client, webhook: Webhook, action: str) -> str:
+    """Press a button, confirm, and return the page that follows; neither shows a secret or the key."""
+    asked = client.post(page(webhook), {"action": action})
+    assert asked.status_code == 200
+    assert 'name="confirmed"' in asked.text
+    done = client.post(page(webhook), {"action": action, "confirmed": "yes"}, follow=True)
+    told = " ".join(str(entry.change_message) for entry in LogEntry.objects.all())
+    for shown in (asked.text, done.text, told):
+        assert KEY not in shown
+        for secret in Webhook.objects.values_list("secret", flat=True):
+            assert secret not in shown
+    return str(done.text)
+
+
+def test_a_webhook_set_up_by_hand_is_registered(boss: Client, by_hand: Webhook, sandbox: Sandbox) -> None:
+    change = boss.get(reverse("admin:nateq_webhooks_webhook_change", args=[by_hand.pk])).text
+    assert "Register with Nateq" in change
+    assert page(by_hand) in change
+
+    assert "is registered with Nateq" in act(boss, by_hand, "register")
+    both_sides_agree(sandbox)
+    assert LogEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_without_a_confirmation_and_by_get_nothing_happens(
+    boss: Client, registered: Webhook, sandbox: Sandbox, action: str
+) -> None:
+    boss.post(page(registered), {"action": action})
+    boss.get(page(registered), {"action": action, "confirmed": "yes"})
+    boss.post(page(registered), {"action": "nonsense", "confirmed": "yes"})
+
+    both_sides_agree(sandbox)
+    assert Webhook.objects.get().secret == registered.secret
+
+
+def test_drift_is_shown_and_settled_either_way(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+    assert "Both sides are the same" in boss.get(page(registered)).text
+    drift = {"url": "http://127.0.0.1:1/old/", "events": ["ticket.closed"], "is_active": False}
+    sandbox.webhooks.update(registered.nateq_id, drift)
+
+    shown = boss.get(page(registered)).text
+    assert all(part in shown for part in ("http://127.0.0.1:1/old/", "ticket.closed", "ticket.created"))
+    act(boss, registered, "push")
+    both_sides_agree(sandbox)
+
+    sandbox.webhooks.update(registered.nateq_id, {"events": ["ticket.closed"]})
+    act(boss, registered, "pull")
+    assert Webhook.objects.get().events == ["ticket.closed"]
+
+
+def test_the_secret_is_rotated(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+    assert "has a new signing secret" in act(boss, registered, "rotate")
+    both_sides_agree(sandbox)
+    assert Webhook.objects.get().secret != registered.secret
+
+
+def test_a_webhook_gone_at_nateq_is_told(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+    sandbox.webhooks.delete(registered.nateq_id)
+    assert "does not have it any more" in boss.get(page(registered)).text
+    act(boss, registered, "push")
+    both_sides_agree(sandbox)
+
+
+def test_what_goes_wrong_is_told_with_what_to_do(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+    sandbox.faults.set("api_403", rate=1.0)
+    assert "Settings -&gt; Developers -&gt; API Keys" in boss.get(page(registered)).text
+    assert "Settings -&gt; Developers -&gt; API Keys" in act(boss, registered, "rotate")
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("permission", ["view_webhook", "add_webhook", "delete_webhook", None])
+def test_who_may_not_change_webhooks_is_refused(registered: Webhook, permission: str | None) -> None:
+    user = User.objects.create_user("staff", is_staff=True)
+    if permission:
+        user.user_permissions.set(Permission.objects.filter(codename=permission))
+    client = Client()
+    client.force_login(user)
+
+    assert client.get(page(registered)).status_code == 403
+    for action in ACTIONS:
+        assert client.post(page(registered), {"action": action, "confirmed": "yes"}).status_code == 403
+    change = client.get(reverse("admin:nateq_webhooks_webhook_change", args=[registered.pk]))
+    assert page(registered) not in change.text
+
+
+def test_a_stranger_is_sent_to_the_login_and_a_forged_post_refused(registered: Webhook) -> None:
+    assert Client().post(page(registered), {"action": "rotate", "confirmed": "yes"}).status_code == 302
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
+    assert client.post(page(registered), {"action": "rotate", "confirmed": "yes"}).status_code == 403
+
+
+def test_other_methods_and_other_ids_are_refused(boss: Client, registered: Webhook) -> None:
+    assert boss.put(page(registered)).status_code == 405
+    assert boss.get(page(registered).replace(str(registered.pk), "nonsense")).status_code in (403, 404)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_step_is_committed_where_requests_are_transactions(
+    boss: Client, by_hand: Webhook, sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connection
+
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert "is registered with Nateq" in act(boss, by_hand, "register")
+    both_sides_agree(sandbox)
+
+
+def test_a_secret_that_a_person_enters_ends_a_pending_registration(
+    boss: Client, nateq: NateqClient, connect: Callable[..., None]
+) -> None:
+    webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, nateq_id="wh_1")
+    boss.post(
+        reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]),
+        {"name": "shop", "is_active": "on", "new_secret": "whsec_by_hand", "older_secrets-TOTAL_FORMS": "0"}
+        | {"older_secrets-INITIAL_FORMS": "0"},
+    )
+    webhook.refresh_from_db()
+    assert (webhook.registration, webhook.secret) == (Webhook.Registration.REGISTERED, "whsec_by_hand")

@@ -1,0 +1,338 @@
+"""`manage.py nateq_webhook` and `nateq_events`: what they do, write and answer with, and what they never show."""
+
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from nateq_webhooks import errors, remote, signals
+from nateq_webhooks.client import NateqClient
+from nateq_webhooks.client.webhooks import Webhooks
+from nateq_webhooks.errors import ApiError
+from nateq_webhooks.models import Webhook
+from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.sandbox import Sandbox
+from tests.conftest import Sender, envelope
+from tests.remote.conftest import KEY, both_sides_agree
+
+pytestmark = pytest.mark.django_db
+
+Run = Callable[..., Any]
+LIVE_KEY = "tg_live_0123456789abcdef"
+
+
+def text(*arguments: str, command: str = "nateq_webhook") -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out)
+    for secret in Webhook.objects.values_list("secret", flat=True):
+        assert secret not in out.getvalue()
+    assert KEY not in out.getvalue()
+    return out.getvalue()
+
+
+@pytest.fixture
+def registered(run: Run) -> Webhook:
+    run("create", "--name", "shop", "--events", "ticket.created")
+    return Webhook.objects.get()
+
+
+@pytest.mark.parametrize(
+    "events", [["ticket.created,ticket.closed"], ["ticket.created", "ticket.closed"], ["ticket.created, ticket.closed"]]
+)
+def test_create_takes_names_however_they_are_separated(run: Run, sandbox: Sandbox, events: list[str]) -> None:
+    made = run("create", "--name", "shop", "--events", *events)
+
+    both_sides_agree(sandbox)
+    assert made["events"] == ["ticket.created", "ticket.closed"]
+    assert made["how"] == "created"
+    assert made["nateq_id"] == sandbox.webhooks.all()[0].id
+    assert "secret" not in made
+
+
+def test_create_says_what_it_did_and_what_it_did_again(nateq: NateqClient) -> None:
+    assert "was created at Nateq as wh_" in text("create")
+    assert "Nothing was changed" in text("create")
+
+
+def test_list_shows_each_webhook_beside_nateqs(run: Run, registered: Webhook) -> None:
+    Webhook.objects.create(name="by hand")
+
+    assert {each["name"]: each["state"] for each in run("list")} == {"by hand": "unregistered", "shop": "in step"}
+    assert "the same on both sides" in text("list")
+
+
+def test_show_names_the_secrets_by_their_id(run: Run, registered: Webhook) -> None:
+    run("rotate", "--no-input", "--name", "shop")
+
+    shown = run("show", "--name", "shop")
+    assert len({secret["id"] for secret in shown["secrets"]}) == 2
+    assert "when the new one is used" in text("show")
+
+
+def test_update_changes_both_sides(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    run("update", "--events", "ticket.closed", "--inactive")
+
+    here, there = Webhook.objects.get(), sandbox.webhooks.all()[0]
+    assert (here.events, here.is_active) == (["ticket.closed"], False)
+    assert (there.events, there.is_active) == (("ticket.closed",), False)
+
+
+def test_update_to_all_events(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    run("update", "--events")
+
+    assert Webhook.objects.get().events == []
+    assert sandbox.webhooks.all()[0].events == tuple(EVENTS)
+
+
+def test_an_update_that_nateq_refuses_changes_nothing_here(run: Run, registered: Webhook) -> None:
+    with pytest.raises(CommandError, match="nope"):
+        run("update", "--events", "ticket.nope")
+    assert Webhook.objects.get().events == ["ticket.created"]
+
+
+def test_an_update_of_nothing_is_a_wrong_command_line(run: Run, registered: Webhook) -> None:
+    with pytest.raises(CommandError) as told:
+        run("update")
+    assert told.value.returncode == 2
+
+
+@pytest.mark.parametrize("action", ["delete", "rotate"])
+@pytest.mark.parametrize("answer", ["", "n", "nein"])
+def test_what_destroys_asks_first(
+    run: Run, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, action: str, answer: str
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _question: answer)
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        run(action)
+    assert text(action, "--dry-run").startswith("Would do: ")
+
+    both_sides_agree(sandbox)
+    assert Webhook.objects.get().secret == registered.secret
+
+
+def test_a_yes_is_taken(run: Run, registered: Webhook, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    monkeypatch.setattr("builtins.input", lambda _question: "y")
+    run("rotate")
+    both_sides_agree(sandbox)
+    assert Webhook.objects.get().secret != registered.secret
+
+
+def test_delete_deletes_on_both_sides(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    assert run("delete", "--no-input")["removed"] == "deleted"
+    assert not Webhook.objects.exists()
+    assert sandbox.webhooks.all() == []
+
+
+def test_delete_keeps_a_webhook_with_deliveries_and_it_can_be_created_again(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
+    assert Sender(registered).post(envelope(), secret=registered.secret).status_code == 200
+
+    assert run("delete", "--no-input")["removed"] == "switched off"
+    kept = Webhook.objects.get()
+    assert (kept.is_active, kept.registration, kept.nateq_id) == (False, "manual", "")
+    assert sandbox.webhooks.all() == []
+
+    run("create", "--name", "shop")
+    both_sides_agree(sandbox)
+
+
+def test_a_webhook_that_nateq_has_deleted_already_is_deleted_here(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
+    sandbox.webhooks.delete(registered.nateq_id)
+    run("delete", "--no-input")
+    assert not Webhook.objects.exists()
+
+
+# Drift
+
+
+def drifted(sandbox: Sandbox, webhook: Webhook) -> None:
+    sandbox.webhooks.update(webhook.nateq_id, {"events": ["ticket.closed"], "is_active": False})
+
+
+def test_sync_shows_drift_and_ends_with_3(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    drifted(sandbox, registered)
+    out = StringIO()
+    with pytest.raises(CommandError, match="--push") as told:
+        call_command("nateq_webhook", "sync", stdout=out)
+
+    assert told.value.returncode == 3
+    assert "events: here ticket.created, at Nateq ticket.closed" in out.getvalue()
+    assert "is_active: here true, at Nateq false" in out.getvalue()
+
+
+def test_sync_settles_drift_either_way(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    drifted(sandbox, registered)
+    assert [each["state"] for each in run("sync", "--push")] == ["in step"]
+    both_sides_agree(sandbox)
+    assert sandbox.webhooks.all()[0].events == ("ticket.created",)
+
+    drifted(sandbox, registered)
+    run("sync", "--pull")
+    here = Webhook.objects.get()
+    assert (here.events, here.is_active) == (["ticket.closed"], False)
+
+
+def test_another_url_is_drift_that_only_this_side_settles(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    sandbox.webhooks.update(registered.nateq_id, {"url": "http://127.0.0.1:1/old/"})
+    with pytest.raises(CommandError):
+        run("sync", "--pull")
+
+    run("sync", "--push")
+    both_sides_agree(sandbox)
+
+
+def test_a_dry_run_of_sync_settles_nothing(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    drifted(sandbox, registered)
+    with pytest.raises(CommandError):
+        run("sync", "--push", "--dry-run")
+    assert sandbox.webhooks.all()[0].events == ("ticket.closed",)
+
+
+def test_a_webhook_gone_at_nateq_is_registered_anew_or_switched_off(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
+    sandbox.webhooks.delete(registered.nateq_id)
+    with pytest.raises(CommandError, match="shop"):
+        run("sync")
+    run("sync", "--push")
+    both_sides_agree(sandbox)
+
+    sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
+    run("sync", "--pull")
+    assert (Webhook.objects.get().is_active, Webhook.objects.get().registration) == (False, "manual")
+
+
+def test_a_second_webhook_at_the_same_url_is_drift_and_push_deletes_it(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
+    sandbox.webhooks.create(registered.public_url, ["ticket.created"])
+    with pytest.raises(CommandError):
+        run("sync")
+
+    run("sync", "--push")
+    both_sides_agree(sandbox)
+
+
+def test_sync_finishes_a_registration_that_died(run: Run, sandbox: Sandbox) -> None:
+    Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=["ticket.created"])
+    run("sync")
+    both_sides_agree(sandbox)
+
+
+# What goes wrong
+
+
+ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ApiError)]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_of_the_client_is_told_in_its_words(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: type[ApiError]
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error("what happened, and what to do")
+
+    monkeypatch.setattr(Webhooks, "create", fail)
+    monkeypatch.setattr(Webhooks, "events", fail)
+    for command, arguments in (("nateq_webhook", ["create", "--events", "ticket.created"]), ("nateq_events", [])):
+        with pytest.raises(CommandError, match=r"^what happened, and what to do$") as told:
+            run(*arguments, command=command)
+        assert told.value.returncode == 1
+        assert told.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"), [("api_401", "make a new one"), ("api_403", "key under Settings -> Developers -> API Keys")]
+)
+def test_what_the_api_refuses_is_told_with_what_to_do(run: Run, sandbox: Sandbox, fault: str, advice: str) -> None:
+    sandbox.faults.set(fault, rate=1.0)
+    with pytest.raises(CommandError, match=advice):
+        run("list")
+
+
+def test_without_a_key_it_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NATEQ_API_KEY", raising=False)
+    with pytest.raises(CommandError, match="There is no API key"):
+        text("list")
+
+
+def test_without_the_extra_it_says_how_to_install_it(nateq: NateqClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith("nateq_webhooks.client")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(CommandError, match=r"nateq-webhooks\[client\]"):
+        text("list")
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b"]], ids=["none", "two"])
+def test_which_webhook_is_meant_must_be_clear(run: Run, names: list[str]) -> None:
+    for name in names:
+        Webhook.objects.create(name=name)
+    with pytest.raises(CommandError, match="--name"):
+        run("show")
+    with pytest.raises(CommandError, match='no webhook "shop"'):
+        run("show", "--name", "shop")
+
+
+@pytest.mark.parametrize(
+    ("key", "site", "debug", "warned"),
+    [
+        (KEY, "https://shop.example", False, "tg_test_ key"),
+        (KEY, "", False, "tg_test_ key"),
+        (KEY, "http://127.0.0.1:8000", False, ""),
+        (KEY, "https://shop.example", True, ""),
+        (LIVE_KEY, "https://shop.example", False, ""),
+        (LIVE_KEY, "http://localhost:8000", False, "tg_live_ key"),
+        (LIVE_KEY, "https://shop.example", True, "tg_live_ key"),
+    ],
+)
+def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debug: bool, warned: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"API_KEY": key, "PUBLIC_URL": site}, DEBUG=debug), remote.connect() as nateq:
+        told = " ".join(remote.warnings(nateq))
+
+    assert (warned in told) if warned else told == ""
+    assert key not in told
+
+
+# Events
+
+
+def test_events_compares_the_live_list_and_the_receivers(connect: Callable[..., None]) -> None:
+    with (
+        Sandbox(key=KEY, events={"ticket.merged": "Two tickets became one"}) as sandbox,
+        override_settings(
+            NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}
+        ),
+    ):
+        Webhook.objects.create(name="shop", events=["ticket.created", "ticket.merged"])
+        Webhook.objects.create(name="off", events=["lead.created"], is_active=False)
+        connect(signals.ticket_created, lambda **_: None)
+        connect(signals.signal_for("ticket.craeted"), lambda **_: None)
+        out = StringIO()
+        call_command("nateq_events", "--json", stdout=out, stderr=StringIO())
+        shown = text(command="nateq_events")
+
+    import json
+
+    told = json.loads(out.getvalue())
+    assert {"name": "ticket.merged", "description": "Two tickets became one"} in told["live"]
+    assert (told["new"], told["gone"]) == (["ticket.merged"], [])
+    assert told["subscribed_without_receiver"] == ["ticket.merged"]
+    assert told["receiver_without_subscription"] == ["ticket.craeted"]
+    assert "no active webhook subscribes:\n  ticket.craeted" in shown
+
+
+def test_a_receiver_of_every_event_leaves_nothing_unheard(run: Run, connect: Callable[..., None]) -> None:
+    Webhook.objects.create(name="all")
+    assert run(command="nateq_events")["subscribed_without_receiver"] == list(EVENTS)
+
+    connect(signals.event_received, lambda **_: None)
+    assert run(command="nateq_events")["subscribed_without_receiver"] == []

@@ -1,0 +1,128 @@
+"""Rotation: both secrets live until the new one is seen, and then for the sender's whole retry span."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from nateq_webhooks import remote
+from nateq_webhooks.client import NateqClient
+from nateq_webhooks.conf import settings
+from nateq_webhooks.errors import ApiError, NateqConnectionError, NateqNotOfferedError
+from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.remote import rotation
+from nateq_webhooks.sandbox import Sandbox
+from tests.conftest import Sender, envelope
+from tests.remote.conftest import both_sides_agree
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def registered(nateq: NateqClient) -> Webhook:
+    return remote.register(nateq, "shop", ["ticket.created"]).webhook
+
+
+def deliver(webhook: Webhook, secret: str, number: int) -> int:
+    status: int = Sender(webhook).post(envelope(delivery_id=f"dlv_{number}"), secret=secret).status_code
+    return status
+
+
+def test_both_secrets_verify_until_the_new_one_is_seen_and_for_the_overlap_after(
+    nateq: NateqClient, sandbox: Sandbox, registered: Webhook
+) -> None:
+    former = registered.secret
+    remote.rotate(nateq, registered)
+    both_sides_agree(sandbox)
+
+    assert deliver(registered, former, 1) == 200
+    assert remote.retire_secrets() == 0
+    assert Secret.objects.get().expires_at is None
+
+    assert deliver(registered, registered.secret, 2) == 200
+    assert remote.retire_secrets() == 1
+    seen = Delivery.objects.get(delivery_id="dlv_2").received_at
+    assert Secret.objects.get().expires_at == seen + settings().rotation_overlap
+    assert deliver(registered, former, 3) == 200
+
+    Secret.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert deliver(registered, former, 4) == 401
+    assert remote.retire_secrets() == 0
+    assert not Secret.objects.exists()
+
+
+def test_a_secret_that_a_person_added_does_not_end(nateq: NateqClient, registered: Webhook) -> None:
+    Secret.objects.create(webhook=registered, secret="whsec_mine")
+    remote.rotate(nateq, registered)
+    deliver(registered, registered.secret, 1)
+
+    assert remote.retire_secrets() == 1
+    assert Secret.objects.get(secret="whsec_mine").expires_at is None
+
+
+def test_two_rotations_wait_for_the_newest_secret(nateq: NateqClient, registered: Webhook) -> None:
+    remote.rotate(nateq, registered)
+    middle = registered.secret
+    remote.rotate(nateq, registered)
+    deliver(registered, middle, 1)
+    assert remote.retire_secrets() == 0
+
+    deliver(registered, registered.secret, 2)
+    assert remote.retire_secrets() == 2
+
+
+def test_each_delivery_is_looked_at_once(
+    nateq: NateqClient, registered: Webhook, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(rotation, "_BATCH", 2)
+    former = registered.secret
+    remote.rotate(nateq, registered)
+    for number in range(5):
+        deliver(registered, former, number)
+    remote.retire_secrets()
+    assert Webhook.objects.get().looked_through == Delivery.objects.latest("pk").pk
+
+    with django_assert_num_queries(4):  # who waits, what came since, the mark, and what has ended
+        remote.retire_secrets()
+
+
+def test_without_a_rotation_maintenance_reads_no_delivery(registered: Webhook, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):
+        remote.retire_secrets()
+
+
+def test_a_lost_answer_is_made_good_by_rotating_again(
+    nateq: NateqClient, sandbox: Sandbox, registered: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotate = nateq.webhooks.rotate_secret
+
+    def lost(id: str) -> Any:
+        rotate(id)
+        raise NateqConnectionError("lost", is_ambiguous=True)
+
+    monkeypatch.setattr(nateq.webhooks, "rotate_secret", lost)
+    with pytest.raises(ApiError):
+        remote.rotate(nateq, registered)
+    assert Webhook.objects.get().registration == Webhook.Registration.ROTATING
+    monkeypatch.undo()
+
+    remote.rotate(nateq, registered)
+    both_sides_agree(sandbox)
+
+
+def test_a_server_without_rotation_leaves_everything_as_it_was(
+    nateq: NateqClient, sandbox: Sandbox, registered: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(id: str) -> Any:
+        raise NateqNotOfferedError("rotate it in the dashboard")
+
+    monkeypatch.setattr(nateq.webhooks, "rotate_secret", refused)
+    with pytest.raises(NateqNotOfferedError):
+        remote.rotate(nateq, registered)
+    both_sides_agree(sandbox)
+
+
+def test_a_webhook_set_up_by_hand_is_not_rotated(nateq: NateqClient, webhook: Webhook) -> None:
+    with pytest.raises(remote.RemoteError, match="create --name shop"):
+        remote.rotate(nateq, webhook)
