@@ -18,7 +18,7 @@ from nateq_webhooks.dispatch.claim import PARKED, Claimed, claim_deliveries, cla
 from nateq_webhooks.dispatch.execution import Outcome, execute, was_committed
 from nateq_webhooks.dispatch.leases import keeper
 from nateq_webhooks.dispatch.orphans import drop, orphans, park, reassign, unpark
-from nateq_webhooks.dispatch.settlement import clear, settle, settle_all
+from nateq_webhooks.dispatch.settlement import clear, give_up, settle, settle_all
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
@@ -128,14 +128,16 @@ def run_due(
     for claim in (claim_runs, claim_deliveries):
         if not stopping():
             claimed = repeated(functools.partial(claim, alias, limit))
-            found += len(claimed.runs) + len(claimed.finished) + len(claimed.idle)
+            found += len(claimed.runs) + len(claimed.finished) + len(claimed.unheard)
             _work(claimed, watch, stopping)
     return found
 
 
 def _work(claimed: Claimed, watch: Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
     """Execute what was claimed, then settle it; return how many runs were executed."""
-    for pk in sorted({*claimed.idle, *(run.delivery_id for run in claimed.finished)}):
+    for pk in claimed.unheard:
+        repeated(functools.partial(give_up, claimed.alias, pk))
+    for pk in sorted({run.delivery_id for run in claimed.finished}):
         repeated(functools.partial(settle, claimed.alias, pk))
     clear(claimed.alias, claimed.finished)
     if not claimed.runs:

@@ -5,6 +5,7 @@ renews the lease; when it dies the lease runs out, and the run is due again by t
 """
 
 import copy
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from nateq_webhooks.receivers import registry
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
 
+logger: Final = logging.getLogger("nateq_webhooks")
+
 OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 """What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
 
@@ -34,17 +37,18 @@ _Row = TypeVar("_Row", bound=models.Model)
 class Claimed:
     """What one claim took: runs to execute, all under one lease, and what only waits to be settled.
 
-    `finished` are runs that ended without their delivery being settled, `idle` deliveries without a receiver.
+    `finished` are runs that ended without their delivery being settled, `unheard` deliveries whose
+    receivers have been gone for so long that they are given up.
     """
 
     alias: str
     lease: uuid.UUID
     runs: Sequence[Run] = ()
     finished: Sequence[Run] = ()
-    idle: Sequence[int] = ()
+    unheard: Sequence[int] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.finished or self.idle)
+        return bool(self.runs or self.finished or self.unheard)
 
 
 def claim_deliveries(alias: str, limit: int) -> Claimed:
@@ -163,8 +167,23 @@ def _make_runs(alias: str, deliveries: Sequence[Delivery], now: datetime) -> Cla
         for run in made:
             run.delivery = by_pk[run.delivery_id]
     _separate(made)
-    idle = {delivery.pk for delivery in mine} - {run.delivery_id for run in made}
-    return Claimed(alias=alias, lease=lease, runs=made, idle=sorted(idle))
+    run_for = {run.delivery_id for run in made}
+    unheard = [delivery for delivery in mine if delivery.pk not in run_for]
+    return Claimed(alias=alias, lease=lease, runs=made, unheard=_unheard(alias, unheard, now))
+
+
+def _unheard(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list[int]:
+    """Put deliveries off that had a receiver when they were stored and have none here; return those to give up.
+
+    In a rolling deployment the process that stored them may know a receiver that this one does not know yet.
+    """
+    oldest = now - settings().retry_max_age
+    for delivery in deliveries:
+        logger.warning("No receiver of %s is connected here; delivery %s waits for one.", delivery.event, delivery.pk)
+    young = [delivery.pk for delivery in deliveries if delivery.received_at > oldest]
+    if young:
+        Delivery.objects.using(alias).filter(pk__in=young).update(dispatch_at=now + settings().run_lease)
+    return [delivery.pk for delivery in deliveries if delivery.received_at <= oldest]
 
 
 def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:

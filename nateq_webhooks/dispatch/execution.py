@@ -153,7 +153,8 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         # Nothing recorded: it was committed all the same (an on_commit callback raised, or the connection was lost
         # while the answer to COMMIT was on its way), or another worker has it.
         if not recorded:
-            committed = _status(run, alias) == Run.Status.SUCCEEDED
+            ours = Run.objects.using(alias).filter(pk=run.pk, tries=run.tries, status=Run.Status.SUCCEEDED)
+            committed = ours.exists()
             what = "was committed all the same" if committed else "is another worker's by now"
             logger.warning("Run %s of %s raised, but %s.", run.pk, run.receiver, what, exc_info=error)
             return Outcome.SUCCEEDED if committed else Outcome.LOST
@@ -169,13 +170,20 @@ def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | No
     """Say when to try again; None to give up."""
     if isinstance(error, GiveUp):
         return None
-    if isinstance(error, RetryLater):
-        wait = timedelta(seconds=error.seconds)
-    elif run.tries < settings().max_tries:
+    wait = _asked_wait(error) if isinstance(error, RetryLater) else None
+    if wait is None:
+        if run.tries >= settings().max_tries:
+            return None
         wait = backoff(run.tries, settings().retry_base)
-    else:
+    return now + wait if wait <= settings().retry_max_age - (now - run.created_at) else None
+
+
+def _asked_wait(error: RetryLater) -> timedelta | None:
+    """Return how long a receiver asked to wait; None when what it wrote there is no number of seconds."""
+    try:
+        return timedelta(seconds=error.seconds)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return now + wait if now + wait - run.created_at <= settings().retry_max_age else None
 
 
 def _log(run: Run, error: BaseException, next_try_at: datetime | None) -> None:
@@ -194,7 +202,11 @@ def _log(run: Run, error: BaseException, next_try_at: datetime | None) -> None:
 
 
 def _error_text(error: BaseException) -> str:
-    return column_text(f"{type(error).__qualname__}: {error}", MAX_ERROR_CHARS)
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a receiver's own exception class may be broken, too
+        text = "(its text can't be shown)"
+    return column_text(f"{type(error).__qualname__}: {text}", MAX_ERROR_CHARS)
 
 
 def _traceback_text(error: BaseException) -> str:

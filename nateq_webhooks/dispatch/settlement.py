@@ -42,6 +42,12 @@ def settle(alias: str, delivery_pk: int) -> bool:
     return _settle_under_lock(alias, delivery_pk) is Delivery.Status.PROCESSED
 
 
+def give_up(alias: str, delivery_pk: int) -> None:
+    """Mark a delivery as dead that no receiver can be found for any more."""
+    Delivery.objects.using(alias).filter(pk=delivery_pk).update(status=Delivery.Status.DEAD)
+    _announce(signals.delivery_failed, delivery_pk, alias)
+
+
 def clear(alias: str, runs: Sequence[Run]) -> None:
     """Take finished runs whose delivery has been settled since out of the index of what is due."""
     if runs:

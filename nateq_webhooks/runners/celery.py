@@ -20,6 +20,7 @@ class CeleryRunner:
         """Have the task sent; at once where Celery runs tasks in the caller (`task_always_eager`)."""
         app = _celery_app()
         if app.conf.task_always_eager:
+            app.loader.import_task_module("nateq_webhooks.tasks")  # autodiscovery does so in Celery's workers only
             app.tasks[TASK_NAME].apply(args=[due.pk])
         else:
             _waker().wake(due.pk)

@@ -26,6 +26,9 @@ PAUSE_SECONDS: Final = 5.0
 MAX_QUEUED: Final = 1_000
 """Messages that may wait for the thread."""
 
+MAX_HUNG: Final = 5
+"""Threads that may hang in a send that never ends; with as many, no further message is tried."""
+
 
 class Waker:
     """Sends wake-ups from a thread of its own. `send` gets the key of a delivery; it may hang or raise."""
@@ -35,6 +38,7 @@ class Waker:
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._hung: list[threading.Thread] = []
         self._pid = 0
         self._sending_since: float | None = None
         self._paused_until = float("-inf")
@@ -54,8 +58,11 @@ class Waker:
         since, now = self._sending_since, time.monotonic()
         if self._pid == os.getpid() and since is not None and now - since > PATIENCE_SECONDS:
             self._give_up(f"it has not answered for {now - since:.1f} s")
+            self._leave_behind()
         if now < self._paused_until:
             return "the broker was in trouble just now"
+        if sum(thread.is_alive() for thread in self._hung) >= MAX_HUNG:
+            return "too many sends hang"
         return "too many are waiting" if self._queue.qsize() >= MAX_QUEUED else ""
 
     def _give_up(self, why: str) -> None:
@@ -69,6 +76,14 @@ class Waker:
             )
         self._paused_until = time.monotonic() + PAUSE_SECONDS
 
+    def _leave_behind(self) -> None:
+        """Give the thread up whose send hangs, with what waits for it: after the pause another one tries."""
+        with self._lock:
+            if self._thread is not None:
+                self._hung = [thread for thread in (*self._hung, self._thread) if thread.is_alive()]
+            self._thread = self._sending_since = None
+            self._queue = queue.SimpleQueue()
+
     def _start(self) -> None:
         """Start the thread unless it runs; after a fork there is none in the child."""
         with self._lock:
@@ -76,19 +91,23 @@ class Waker:
                 self._pid = os.getpid()
                 self._sending_since = None
                 self._queue = queue.SimpleQueue()
-                self._thread = threading.Thread(target=self._run, name="nateq_webhooks wake-ups", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._queue,), name="nateq_webhooks wake-ups", daemon=True
+                )
                 self._thread.start()
 
-    def _run(self) -> None:
-        while True:
-            pk = self._queue.get()
+    def _run(self, messages: "queue.SimpleQueue[int]") -> None:
+        while messages is self._queue:  # else this thread has been left behind
+            pk = messages.get()
             if time.monotonic() < self._paused_until:
                 continue
             self._sending_since = time.monotonic()
             try:
                 self._send(pk)
             except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, it is only a wake-up
-                self._give_up(f"{type(error).__name__}")
+                if messages is self._queue:
+                    self._give_up(f"{type(error).__name__}")
             finally:
-                self._sending_since = None
+                if messages is self._queue:
+                    self._sending_since = None
                 close_old_connections()  # a task backend may keep its tasks in the database

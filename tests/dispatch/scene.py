@@ -1,0 +1,123 @@
+"""What every test of dispatch plays with: what receivers write, other connections, time that has passed.
+
+Django's Group stands for the site's own table: a row that a receiver writes, and whose unique name can be violated.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.contrib.auth.models import Group
+from django.db import connection, connections
+from django.utils import timezone
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.dispatch import claim
+from nateq_webhooks.dispatch.execution import execute
+from nateq_webhooks.dispatch.leases import Lease
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.receivers import registry
+
+ALIAS = "default"
+BOUND_SECONDS = 20
+"""No wait in these tests is longer."""
+
+Connect = Callable[..., None]
+Deliver = Callable[..., Delivery]
+Configure = Callable[..., None]
+
+_Result = TypeVar("_Result")
+
+
+def write(what: str) -> None:
+    """Write a row that no constraint keeps from being written twice."""
+    Group.objects.create(name=f"{what} {uuid.uuid4()}")
+
+
+def written(what: str = "") -> int:
+    """Count the rows written of that name."""
+    return Group.objects.filter(name__startswith=f"{what} " if what else "").count()
+
+
+def names_written() -> list[str]:
+    """Return what was written, without what makes each row unique, in alphabetical order."""
+    return sorted(name.rpartition(" ")[0] for name in Group.objects.values_list("name", flat=True))
+
+
+def elsewhere(work: Callable[[], _Result]) -> _Result:
+    """Do something on another connection, as another process would."""
+    return at_once([work])[0]
+
+
+def at_once(works: Sequence[Callable[[], _Result]]) -> list[_Result]:
+    """Do all of it at the same moment, each in a thread with a connection of its own; raise what one raises."""
+    barrier = threading.Barrier(len(works))
+
+    def start(work: Callable[[], _Result]) -> _Result:
+        try:
+            connection.ensure_connection()
+            barrier.wait(BOUND_SECONDS)
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(start, works))
+
+
+def lapse_leases() -> int:
+    """Let so much time pass that every lease has run out; return how many there were."""
+    held = Run.objects.filter(status=Run.Status.RUNNING)
+    return held.update(next_try_at=timezone.now() - timedelta(seconds=1))
+
+
+def make_due() -> int:
+    """Let so much time pass that whatever waits for its next try is due."""
+    waiting = Run.objects.filter(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=claim.PARKED)
+    return waiting.update(next_try_at=timezone.now() - timedelta(seconds=1))
+
+
+def run_until_finished(most: int = 20) -> None:
+    """Run whatever is due, each time after time has passed, until no run waits for another try."""
+    dispatch.run_due()
+    for _ in range(most):
+        if not make_due():
+            return
+        dispatch.run_due()
+    raise AssertionError(f"still not finished after {most} rounds")
+
+
+def claim_one() -> claim.Claimed:
+    """Claim what is due, which is one run."""
+    claimed = claim.claim_runs(ALIAS, 20)
+    if not claimed:
+        claimed = claim.claim_deliveries(ALIAS, 20)
+    assert len(claimed.runs) == 1
+    return claimed
+
+
+def execute_only(claimed: claim.Claimed, number: int = 0) -> dispatch.Outcome:
+    """Execute one claimed run, and die before its delivery is settled."""
+    run = claimed.runs[number]
+    receiver = registry.get(run.receiver)
+    assert receiver is not None
+    return execute(run, receiver, Lease(alias=claimed.alias, token=claimed.lease))
+
+
+def kill_connection(backend: Any) -> None:
+    """Have the server close the connection that it knows by this id."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
+        else:
+            cursor.execute(f"KILL {int(backend)}")
+
+
+def backend_id() -> Any:
+    """Return the id by which the server knows this thread's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()" if connection.vendor == "postgresql" else "SELECT CONNECTION_ID()")
+        return cursor.fetchone()[0]

@@ -1,0 +1,350 @@
+"""What a failed try leaves: when the next one is, when it is given up, and what is kept of the error."""
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.errors import GiveUp, RetryLater
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
+from tests.dispatch.scene import Configure, Connect, Deliver, make_due, run_until_finished, write, written
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def announced() -> Iterator[list[tuple[str, str]]]:
+    """What the monitoring signals said: which one, and the delivery's status by then."""
+    said: list[tuple[str, str]] = []
+
+    def processed(*, delivery: Delivery, **kwargs: Any) -> None:
+        said.append(("processed", delivery.status))
+
+    def failed(*, delivery: Delivery, **kwargs: Any) -> None:
+        said.append(("failed", delivery.status))
+
+    signals.delivery_processed.connect(processed)
+    signals.delivery_failed.connect(failed)
+    yield said
+    signals.delivery_processed.disconnect(processed)
+    signals.delivery_failed.disconnect(failed)
+
+
+def raises(error: Exception, *, times: float = math.inf) -> Any:
+    """Return a receiver that writes and then raises, the first times."""
+
+    def receiver(*, run: Run, **kwargs: Any) -> None:
+        write("mine")
+        if run.tries <= times:
+            raise error
+
+    return receiver
+
+
+def made_long_ago(age: timedelta) -> None:
+    Run.objects.update(created_at=timezone.now() - age)
+
+
+class TestTries:
+    def test_a_run_is_given_up_after_the_last_try_and_says_so_once(
+        self, deliver: Deliver, connect: Connect, configure: Configure, announced: list[tuple[str, str]]
+    ) -> None:
+        configure(MAX_TRIES=3)
+        connect(signals.ticket_created, raises(ValueError("broken")))
+        delivery = deliver()
+        statuses = []
+
+        for _ in range(3):
+            make_due()
+            dispatch.run_due()
+            delivery.refresh_from_db()
+            statuses.append((Run.objects.get().status, delivery.status))
+
+        assert statuses == [("failed", "failed"), ("failed", "failed"), ("dead", "dead")]
+        run = Run.objects.get()
+        assert (run.tries, run.next_try_at, run.lease, run.error) == (3, None, None, "ValueError: broken")
+        assert announced == [("failed", "dead")]
+        assert dispatch.run_due() == 0
+        assert written("mine") == 0
+
+    def test_a_receiver_that_recovers_in_time_is_processed_and_says_so_once(
+        self, deliver: Deliver, connect: Connect, configure: Configure, announced: list[tuple[str, str]]
+    ) -> None:
+        configure(MAX_TRIES=3)
+        connect(signals.ticket_created, raises(ValueError("broken"), times=2))
+        deliver()
+
+        run_until_finished()
+
+        run = Run.objects.get()
+        assert (run.status, run.tries) == ("succeeded", 3)
+        assert announced == [("processed", "processed")]
+        assert written("mine") == 1
+
+    def test_each_wait_is_twice_as_long_and_its_upper_half_is_random(
+        self, deliver: Deliver, connect: Connect, configure: Configure
+    ) -> None:
+        configure(RETRY_BASE=timedelta(seconds=100))
+        connect(signals.ticket_created, raises(ValueError("broken")))
+        for _ in range(5):
+            deliver()
+        waits: set[timedelta] = set()
+
+        for full in (100, 200, 400, 800):
+            make_due()
+            dispatch.run_due()
+            for run in Run.objects.all():
+                assert run.next_try_at is not None
+                assert run.finished_at is not None
+                wait = run.next_try_at - run.finished_at
+                assert timedelta(seconds=full / 2) <= wait <= timedelta(seconds=full)
+                waits.add(wait)
+
+        assert len(waits) == 20
+
+    def test_a_failed_run_is_not_tried_before_its_time(
+        self, deliver: Deliver, connect: Connect, configure: Configure
+    ) -> None:
+        connect(signals.ticket_created, raises(ValueError("broken")))
+        deliver()
+        dispatch.run_due()
+
+        assert dispatch.run_due() == 0
+        Run.objects.update(next_try_at=timezone.now() + timedelta(seconds=5))
+        assert dispatch.run_due() == 0
+        Run.objects.update(next_try_at=timezone.now())
+        assert dispatch.run_due() == 1
+
+    def test_a_run_that_is_too_old_is_given_up_at_its_next_failure(
+        self, deliver: Deliver, connect: Connect, configure: Configure, announced: list[tuple[str, str]]
+    ) -> None:
+        configure(RETRY_MAX_AGE=timedelta(hours=1))
+        connect(signals.ticket_created, raises(ValueError("broken")))
+        deliver()
+        dispatch.run_due()
+        made_long_ago(timedelta(hours=1))
+
+        make_due()
+        dispatch.run_due()
+
+        assert (Run.objects.get().status, Run.objects.get().tries) == ("dead", 2)
+        assert announced == [("failed", "dead")]
+
+    def test_the_last_try_may_still_succeed_however_old_the_run_is(
+        self, deliver: Deliver, connect: Connect, configure: Configure
+    ) -> None:
+        configure(RETRY_MAX_AGE=timedelta(hours=1))
+        connect(signals.ticket_created, raises(ValueError("broken"), times=1))
+        deliver()
+        dispatch.run_due()
+        made_long_ago(timedelta(days=9))
+
+        make_due()
+        dispatch.run_due()
+
+        assert Run.objects.get().status == "succeeded"
+
+
+class TestRetryLater:
+    def test_it_is_tried_again_when_it_asked_to_be_and_its_work_is_undone(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        connect(signals.ticket_created, raises(RetryLater(90, "the till is closed"), times=1))
+        delivery = deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert (run.status, run.error) == ("failed", "RetryLater: the till is closed")
+        assert run.next_try_at is not None
+        assert run.finished_at is not None
+        assert run.next_try_at - run.finished_at == timedelta(seconds=90)
+        delivery.refresh_from_db()
+        assert delivery.status == "failed"
+        assert written("mine") == 0
+        run_until_finished()
+        assert written("mine") == 1
+
+    def test_the_number_of_tries_does_not_limit_it(
+        self, deliver: Deliver, connect: Connect, configure: Configure
+    ) -> None:
+        configure(MAX_TRIES=2)
+        connect(signals.ticket_created, raises(RetryLater(60), times=5))
+        deliver()
+
+        run_until_finished()
+
+        assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 6)
+
+    def test_its_age_limits_it(
+        self, deliver: Deliver, connect: Connect, configure: Configure, announced: list[tuple[str, str]]
+    ) -> None:
+        configure(RETRY_MAX_AGE=timedelta(hours=1))
+        connect(signals.ticket_created, raises(RetryLater(120)))
+        deliver()
+        dispatch.run_due()
+        assert Run.objects.get().status == "failed"
+        made_long_ago(timedelta(minutes=59))
+
+        make_due()
+        dispatch.run_due()
+
+        assert Run.objects.get().status == "dead"
+        assert announced == [("failed", "dead")]
+
+    @pytest.mark.parametrize("seconds", [math.inf, math.nan, 1e18, timedelta(minutes=5), "soon", None, -1e18], ids=repr)
+    def test_a_wait_that_means_nothing_breaks_neither_the_worker_nor_the_next_receiver(
+        self, deliver: Deliver, connect: Connect, seconds: Any
+    ) -> None:
+        def asks(**kwargs: Any) -> None:
+            write("mine")
+            raise RetryLater(seconds)
+
+        connect(signals.ticket_created, asks, "test.asks")
+        connect(signals.ticket_created, lambda **kwargs: write("next"), "test.next")
+        deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get(receiver="test.asks")
+        assert run.status in ("failed", "dead")
+        assert (written("mine"), written("next")) == (0, 1)
+
+    def test_it_is_logged_as_asked_for_and_not_as_an_error(
+        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        connect(signals.ticket_created, raises(RetryLater(60)), "test.asks")
+        deliver()
+
+        with caplog.at_level("INFO", "nateq_webhooks"):
+            dispatch.run_due()
+
+        (record,) = [record for record in caplog.records if "test.asks" in record.getMessage()]
+        assert record.levelname == "INFO"
+        assert record.exc_info is None
+
+
+class TestGiveUp:
+    def test_it_is_never_tried_again(
+        self, deliver: Deliver, connect: Connect, announced: list[tuple[str, str]]
+    ) -> None:
+        connect(signals.ticket_created, raises(GiveUp("no such customer")))
+        delivery = deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert (run.status, run.tries, run.error, run.next_try_at) == ("dead", 1, "GiveUp: no such customer", None)
+        delivery.refresh_from_db()
+        assert delivery.status == "dead"
+        assert announced == [("failed", "dead")]
+        assert written("mine") == 0
+        assert dispatch.run_due() == 0
+
+    def test_of_one_receiver_does_not_keep_another_from_its_tries(
+        self, deliver: Deliver, connect: Connect, announced: list[tuple[str, str]]
+    ) -> None:
+        connect(signals.ticket_created, raises(GiveUp()), "test.gives.up")
+        connect(signals.ticket_created, raises(ValueError("broken"), times=1), "test.recovers")
+        delivery = deliver()
+
+        dispatch.run_due()
+        delivery.refresh_from_db()
+        assert (delivery.status, announced) == ("failed", [])
+        run_until_finished()
+
+        assert dict(Run.objects.values_list("receiver", "status")) == {
+            "test.gives.up": "dead",
+            "test.recovers": "succeeded",
+        }
+        delivery.refresh_from_db()
+        assert (delivery.status, announced) == ("dead", [("failed", "dead")])
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+class TestWhatIsKept:
+    def test_the_error_and_the_traceback_are_bounded_and_every_database_takes_them(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        def breaks(**kwargs: Any) -> None:
+            raise ValueError("a\x00b \ud800 😀 " + "x" * 100_000 + " the end")
+
+        connect(signals.ticket_created, breaks)
+        deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert run.status == "failed"
+        assert run.error.startswith("ValueError: a\ufffdb \ufffd 😀 xxx")
+        assert len(run.error) == MAX_ERROR_CHARS
+        assert len(run.traceback) == MAX_TRACEBACK_CHARS
+        assert run.traceback.rstrip().endswith("the end")
+
+    def test_of_a_deep_recursion_the_end_of_the_traceback_is_kept(self, deliver: Deliver, connect: Connect) -> None:
+        def deeper(depth: int) -> int:
+            return 1 + deeper(depth + 1)
+
+        connect(signals.ticket_created, lambda **kwargs: deeper(0))
+        deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert run.error.startswith("RecursionError")
+        assert len(run.traceback) <= MAX_TRACEBACK_CHARS
+        assert "RecursionError" in run.traceback.splitlines()[-1]
+
+    def test_an_error_that_can_not_be_shown_is_recorded_all_the_same(self, deliver: Deliver, connect: Connect) -> None:
+        connect(signals.ticket_created, raises(UnprintableError()), "test.breaks")
+        connect(signals.ticket_created, lambda **kwargs: None, "test.next")
+        deliver()
+
+        dispatch.run_due()
+
+        assert dict(Run.objects.values_list("receiver", "status")) == {
+            "test.breaks": "failed",
+            "test.next": "succeeded",
+        }
+        assert Run.objects.get(receiver="test.breaks").error.startswith("UnprintableError")
+
+    def test_the_cause_of_an_error_is_kept_with_it(self, deliver: Deliver, connect: Connect) -> None:
+        def breaks(**kwargs: Any) -> None:
+            try:
+                raise KeyError("the cause")
+            except KeyError as error:
+                raise ValueError("the effect") from error
+
+        connect(signals.ticket_created, breaks)
+        deliver()
+
+        dispatch.run_due()
+
+        assert Run.objects.get().error == "ValueError: the effect"
+        assert "KeyError: 'the cause'" in Run.objects.get().traceback
+
+    def test_the_log_names_the_receiver_the_delivery_and_the_next_try(
+        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        connect(signals.ticket_created, raises(ValueError("broken")), "test.breaks")
+        delivery = deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert run.next_try_at is not None
+        (record,) = [record for record in caplog.records if "test.breaks" in record.getMessage()]
+        assert record.levelname == "ERROR"
+        assert record.getMessage() == (
+            f"Receiver test.breaks failed on delivery {delivery.pk} (try 1, tried again at "
+            f"{run.next_try_at:%Y-%m-%d %H:%M:%S} UTC): ValueError"
+        )

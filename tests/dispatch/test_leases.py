@@ -1,0 +1,175 @@
+"""A long receiver keeps its run, as long as its worker lives and `RUN_TIMEOUT` has not passed."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch.execution import Outcome
+from nateq_webhooks.dispatch.leases import Keeper
+from nateq_webhooks.models import Delivery, Run
+from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, Deliver, at_once, claim_one, names_written, write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def keeper(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    """Leases of a second, and a keeper that knows of no other: its thread sleeps a quarter of the lease at a time."""
+    configure(RUN_LEASE=timedelta(seconds=1))
+    keeper = Keeper()
+    monkeypatch.setattr(dispatch, "keeper", keeper)
+    return keeper
+
+
+@pytest.fixture
+def atomic() -> bool:
+    """On SQLite nothing can be renewed or claimed while a receiver holds the write lock, so there it holds none."""
+    return connection.vendor != "sqlite"
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(BOUND_SECONDS)
+
+
+def test_a_long_receiver_keeps_its_run_while_it_works(deliver: Deliver, connect: Connect, atomic: bool) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    found_by_others: list[int] = []
+
+    def long(**kwargs: Any) -> None:
+        write("mine")
+        inside.set()
+        wait_for(go_on)
+
+    def others() -> int:
+        wait_for(inside)
+        end = time.monotonic() + 3
+        pause = threading.Event()
+        while time.monotonic() < end:
+            found_by_others.append(dispatch.run_due())
+            pause.wait(0.05)
+        go_on.set()
+        return 0
+
+    connect(signals.ticket_created, long, atomic=atomic)
+    deliver()
+
+    at_once([dispatch.run_due, others])
+
+    assert len(found_by_others) > 10
+    assert set(found_by_others) == {0}
+    run = Run.objects.get()
+    assert (run.status, run.tries) == ("succeeded", 1)
+    assert names_written() == ["mine"]
+    assert run.duration is not None
+    assert run.duration > timedelta(seconds=2.9)
+
+
+def test_what_waits_behind_a_long_receiver_under_the_same_lease_is_kept_too(
+    deliver: Deliver, connect: Connect, atomic: bool
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def long(**kwargs: Any) -> None:
+        inside.set()
+        wait_for(go_on)
+
+    def look() -> int:
+        wait_for(inside)
+        before = timezone.now()
+        pause = threading.Event()
+        while Run.objects.filter(next_try_at__gt=before + timedelta(seconds=1.5)).count() != 2:
+            assert timezone.now() - before < timedelta(seconds=BOUND_SECONDS)
+            pause.wait(0.05)
+        go_on.set()
+        return 0
+
+    connect(signals.ticket_created, long, "test.first", atomic=atomic)
+    connect(signals.ticket_created, lambda **kwargs: None, "test.second", atomic=atomic)
+    deliver()
+
+    at_once([dispatch.run_due, look])
+
+    assert list(Run.objects.values_list("status", "tries")) == [("succeeded", 1)] * 2
+
+
+def test_beyond_its_time_a_receiver_loses_the_run_and_its_late_commit_is_refused(
+    deliver: Deliver, connect: Connect, configure: Configure, atomic: bool
+) -> None:
+    configure(RUN_TIMEOUT=timedelta(seconds=1))
+    inside, go_on = threading.Event(), threading.Event()
+    outcomes: list[tuple[str, Outcome]] = []
+
+    def hangs_at_first(*, run: Run, **kwargs: Any) -> None:
+        write(f"try {run.tries}")
+        if run.tries == 1:
+            inside.set()
+            wait_for(go_on)
+
+    def noted_as(name: str) -> Callable[[Run, Outcome], None]:
+        return lambda run, outcome: outcomes.append((name, outcome))
+
+    def hung() -> None:
+        dispatch.run_due(watch=noted_as("hung"))
+
+    def other() -> None:
+        wait_for(inside)
+        began = time.monotonic()
+        pause = threading.Event()
+        while not dispatch.run_due(watch=noted_as("other")):
+            assert time.monotonic() - began < BOUND_SECONDS
+            pause.wait(0.05)
+        assert time.monotonic() - began < 4  # RUN_TIMEOUT, and at most what was left of a lease
+        go_on.set()
+
+    connect(signals.ticket_created, hangs_at_first, atomic=atomic)
+    deliver()
+
+    at_once([hung, other])
+
+    assert outcomes[0] == ("other", Outcome.SUCCEEDED)
+    assert [outcome for name, outcome in outcomes if name == "hung"] == [Outcome.LOST]
+    run = Run.objects.get()
+    assert (run.status, run.tries, run.error) == ("succeeded", 2, "")
+    assert names_written() == (["try 2"] if atomic else ["try 1", "try 2"])
+    assert Delivery.objects.get().status == "processed"
+
+
+def test_a_dead_workers_run_starts_again_within_a_lease(deliver: Deliver, connect: Connect) -> None:
+    connect(signals.ticket_created, lambda **kwargs: write("mine"))
+    deliver()
+    claim_one()
+    began = time.monotonic()
+    pause = threading.Event()
+
+    while not dispatch.run_due():
+        assert time.monotonic() - began < 2
+        pause.wait(0.02)
+
+    assert time.monotonic() - began > 0.5
+    assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
+
+
+def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_again(
+    deliver: Deliver, connect: Connect, keeper: Keeper
+) -> None:
+    def keepers() -> list[threading.Thread]:
+        thread = keeper._thread
+        return [thread] if thread is not None and thread.is_alive() else []
+
+    connect(signals.ticket_created, lambda **kwargs: None)
+    deliver()
+    dispatch.run_due()
+    (first,) = keepers()
+
+    first.join(BOUND_SECONDS)
+    assert keepers() == []
+    deliver()
+    dispatch.run_due()
+    assert len(keepers()) == 1

@@ -1,0 +1,285 @@
+"""A delivery's status follows from its runs, whatever finishes at the same moment and whoever dies in between."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import claim
+from nateq_webhooks.dispatch.settlement import settle, settle_all
+from nateq_webhooks.errors import GiveUp
+from nateq_webhooks.models import Delivery, Run
+from tests.dispatch.scene import (
+    ALIAS,
+    BOUND_SECONDS,
+    Configure,
+    Connect,
+    Deliver,
+    at_once,
+    claim_one,
+    execute_only,
+    lapse_leases,
+    make_due,
+    run_until_finished,
+    write,
+    written,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Announced = list[tuple[str, int]]
+
+
+@pytest.fixture
+def announced() -> Iterator[Announced]:
+    """What the monitoring signals said: which one, of which delivery."""
+    said: Announced = []
+
+    def processed(*, delivery: Delivery, **kwargs: Any) -> None:
+        assert delivery.status == "processed"
+        said.append(("processed", delivery.pk))
+
+    def failed(*, delivery: Delivery, **kwargs: Any) -> None:
+        assert delivery.status == "dead"
+        said.append(("failed", delivery.pk))
+
+    signals.delivery_processed.connect(processed)
+    signals.delivery_failed.connect(failed)
+    yield said
+    signals.delivery_processed.disconnect(processed)
+    signals.delivery_failed.disconnect(failed)
+
+
+class TestTwoRunsThatFinishAtTheSameMoment:
+    """Each on its own connection; to look whether another is unfinished leaves `received` for ever."""
+
+    ROUNDS = 15
+
+    @pytest.mark.parametrize(
+        ("first", "second", "outcome"),
+        [
+            (None, None, "processed"),
+            (GiveUp(), None, "dead"),
+            (GiveUp(), GiveUp(), "dead"),
+            (ValueError("broken"), None, "failed"),
+        ],
+        ids=["both succeed", "one is given up", "both are given up", "one fails"],
+    )
+    def test_never_leave_the_delivery_unsettled(
+        self,
+        deliver: Deliver,
+        connect: Connect,
+        announced: Announced,
+        first: Exception | None,
+        second: Exception | None,
+        outcome: str,
+    ) -> None:
+        inside = threading.Barrier(2)
+        in_transaction = connection.vendor != "sqlite"  # there only one can be inside a transaction
+
+        def finishes(error: Exception | None, **kwargs: Any) -> None:
+            if in_transaction:
+                inside.wait(BOUND_SECONDS)
+            if error is not None:
+                raise error
+
+        connect(signals.ticket_created, lambda **kwargs: finishes(first), "test.first")
+        connect(signals.ticket_created, lambda **kwargs: finishes(second), "test.second")
+        deliveries = [deliver() for _ in range(self.ROUNDS)]
+        for delivery in deliveries:  # each run becomes due for itself, as after a worker's death
+            claim.claim_delivery(ALIAS, delivery.pk)
+        Run.objects.update(status="waiting", tries=0, lease=None, next_try_at=timezone.now())
+        between = threading.Barrier(2)
+
+        def work(receiver: str) -> None:
+            for delivery in deliveries:
+                Run.objects.filter(receiver=receiver, delivery=delivery).update(next_try_at=timezone.now())
+                between.wait(BOUND_SECONDS)
+                while Run.objects.filter(receiver=receiver, delivery=delivery, tries=0).exists():
+                    dispatch.run_due(1)
+                between.wait(BOUND_SECONDS)
+
+        Run.objects.update(next_try_at=claim.PARKED)
+        at_once([partial(work, "test.first"), partial(work, "test.second")])
+
+        assert list(Delivery.objects.values_list("status", flat=True)) == [outcome] * self.ROUNDS
+        said = {"processed": "processed", "dead": "failed"}.get(outcome)
+        keys = sorted(delivery.pk for delivery in deliveries)
+        assert sorted(announced) == ([(said, pk) for pk in keys] if said else [])
+
+    def test_never_leave_it_unsettled_when_only_the_settlement_is_at_the_same_moment(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "test.first")
+        connect(signals.ticket_created, lambda **kwargs: None, "test.second")
+        deliveries = [deliver() for _ in range(self.ROUNDS)]
+        between = threading.Barrier(2)
+        claims = {delivery.pk: claim.claim_delivery(ALIAS, delivery.pk) for delivery in deliveries}
+
+        def work(number: int) -> None:
+            for delivery in deliveries:
+                execute_only(claims[delivery.pk], number)
+                between.wait(BOUND_SECONDS)
+                if not settle_all(ALIAS, [delivery.pk]):
+                    settle(ALIAS, delivery.pk)
+
+        at_once([partial(work, 0), partial(work, 1)])
+
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+        assert sorted(announced) == [("processed", delivery.pk) for delivery in deliveries]
+
+
+class TestAProcessThatDiesBetweenCommitAndSettlement:
+    def test_after_a_success_is_mended_by_the_next_claim_without_running_again(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: write("mine"))
+        delivery = deliver()
+        execute_only(claim_one())
+        assert (Run.objects.get().status, Delivery.objects.get().status) == ("succeeded", "received")
+        assert dispatch.run_due() == 0
+
+        Run.objects.update(next_try_at=timezone.now())
+        assert dispatch.run_due() == 1
+
+        assert Delivery.objects.get().status == "processed"
+        assert announced == [("processed", delivery.pk)]
+        assert (Run.objects.get().tries, Run.objects.get().next_try_at, written("mine")) == (1, None, 1)
+        assert dispatch.run_due() == 0
+
+    def test_after_the_last_failure_is_mended_too(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        def gives_up(**kwargs: Any) -> None:
+            raise GiveUp
+
+        connect(signals.ticket_created, gives_up)
+        delivery = deliver()
+        execute_only(claim_one())
+        assert (Run.objects.get().status, Delivery.objects.get().status) == ("dead", "received")
+
+        Run.objects.update(next_try_at=timezone.now())
+        dispatch.run_due()
+
+        assert Delivery.objects.get().status == "dead"
+        assert announced == [("failed", delivery.pk)]
+        assert Run.objects.get().next_try_at is None
+
+    def test_after_a_failure_is_mended_by_the_next_try(self, deliver: Deliver, connect: Connect) -> None:
+        def fails_once(*, run: Run, **kwargs: Any) -> None:
+            if run.tries == 1:
+                raise ValueError("broken")
+
+        connect(signals.ticket_created, fails_once)
+        deliver()
+        execute_only(claim_one())
+        assert (Run.objects.get().status, Delivery.objects.get().status) == ("failed", "received")
+
+        make_due()
+        dispatch.run_due()
+
+        assert Delivery.objects.get().status == "processed"
+
+    def test_with_one_of_two_runs_done_leaves_the_other_to_be_run_and_then_settles(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")
+        connect(signals.ticket_created, lambda **kwargs: write("second"), "test.second")
+        delivery = deliver()
+        execute_only(claim.claim_delivery(ALIAS, delivery.pk))
+        Run.objects.update(next_try_at=timezone.now())
+
+        dispatch.run_due()
+
+        assert (written("first"), written("second")) == (1, 1)
+        assert list(Run.objects.values_list("status", "tries", "next_try_at")) == [
+            ("succeeded", 1, None),
+            ("succeeded", 2, None),
+        ]
+        assert Delivery.objects.get().status == "processed"
+        assert announced == [("processed", delivery.pk)]
+
+    def test_a_run_that_another_finished_since_stays_due_until_that_one_has_settled_it(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        """A worker clears what it has settled itself; another may have died in between with the same run."""
+
+        def fails_once(*, run: Run, **kwargs: Any) -> None:
+            if run.tries == 1:
+                raise ValueError("broken")
+
+        def another_worker_takes_the_failed_one_and_dies(**kwargs: Any) -> None:
+            make_due()
+            execute_only(claim_one())
+
+        connect(signals.ticket_created, fails_once, "test.first")
+        connect(signals.ticket_closed, another_worker_takes_the_failed_one_and_dies, "test.second", atomic=False)
+        deliver("ticket.created")
+        deliver("ticket.closed")
+
+        dispatch.run_due()
+        lapse_leases()
+        Run.objects.exclude(next_try_at=None).update(next_try_at=timezone.now())
+        dispatch.run_due()
+
+        assert set(Run.objects.values_list("status", "next_try_at")) == {("succeeded", None)}
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+
+
+class TestSignals:
+    def test_processed_is_sent_once_for_all_receivers(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        for _ in range(3):
+            connect(signals.ticket_created, lambda **kwargs: None)
+        delivery = deliver()
+
+        for _ in range(3):
+            dispatch.run_due()
+
+        assert announced == [("processed", delivery.pk)]
+
+    def test_failed_is_sent_once_when_the_last_receiver_is_given_up(
+        self, deliver: Deliver, connect: Connect, announced: Announced, configure: Configure
+    ) -> None:
+        configure(MAX_TRIES=2)
+
+        def fails(**kwargs: Any) -> None:
+            raise ValueError("broken")
+
+        def gives_up(**kwargs: Any) -> None:
+            raise GiveUp
+
+        connect(signals.ticket_created, fails)
+        connect(signals.ticket_created, gives_up)
+        connect(signals.ticket_created, lambda **kwargs: None)
+        delivery = deliver()
+
+        dispatch.run_due()
+        assert announced == []
+        run_until_finished()
+
+        assert announced == [("failed", delivery.pk)]
+
+    def test_a_monitoring_receiver_that_raises_harms_nothing(
+        self, deliver: Deliver, connect: Connect, announced: Announced
+    ) -> None:
+        def breaks(**kwargs: Any) -> None:
+            raise ValueError("the pager is broken")
+
+        connect(signals.ticket_created, lambda **kwargs: None)
+        signals.delivery_processed.connect(breaks)
+        deliver()
+        deliver()
+
+        dispatch.run_due()
+        signals.delivery_processed.disconnect(breaks)
+
+        assert len(announced) == 2
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+        assert set(Run.objects.values_list("next_try_at", flat=True)) == {None}

@@ -1,0 +1,43 @@
+"""Receivers that write what they did, and wait where the test says so."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from django.dispatch import receiver
+
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery
+from nateq_webhooks.protocol.events import Event
+from tests.conftest import wait_until
+from tests.dispatch.scene import BOUND_SECONDS, write
+
+
+@receiver(signals.ticket_created)
+def write_once(*, delivery: Delivery, **kwargs: Any) -> None:
+    """Write a row."""
+    write(f"{delivery.delivery_id} write_once")
+
+
+@receiver(signals.ticket_updated)
+def wait(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Write a row, say so, and wait until the test lets it end."""
+    write(f"{delivery.delivery_id} wait")
+    folder = Path(event.data["folder"])
+    (folder / "began").touch()
+    wait_until((folder / "go on").exists, seconds=BOUND_SECONDS)
+
+
+@receiver(signals.ticket_updated)
+def come_after(*, delivery: Delivery, **kwargs: Any) -> None:
+    """Write a row."""
+    write(f"{delivery.delivery_id} come_after")
+
+
+@receiver(signals.ticket_closed, atomic=False)
+def meet(*, event: Event, **kwargs: Any) -> None:
+    """Wait until so many are in here at the same moment, each in a thread or a process of its own."""
+    folder = Path(event.data["folder"])
+    (folder / f"{os.getpid()}.{threading.get_ident()}").touch()
+    wait_until(lambda: len(list(folder.iterdir())) >= event.data["together"], seconds=BOUND_SECONDS)

@@ -1,0 +1,18 @@
+"""The settings of the test suite, with a site's receivers; the rest comes from the environment."""
+
+import os
+from datetime import timedelta
+
+import django
+
+from tests.settings import *  # noqa: F403 - the same, and more
+from tests.settings import INSTALLED_APPS, NATEQ_WEBHOOKS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.runners.site"]
+NATEQ_WEBHOOKS = NATEQ_WEBHOOKS | {
+    "DISPATCH": os.environ.get("NATEQ_DISPATCH", "worker"),
+    "RUN_LEASE": timedelta(seconds=int(os.environ.get("NATEQ_RUN_LEASE", "300"))),
+}
+if "NATEQ_TASKS" in os.environ:
+    INSTALLED_APPS += ["django_tasks_db"] if django.VERSION >= (6,) else ["django_tasks", "django_tasks_db"]
+    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

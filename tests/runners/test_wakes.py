@@ -1,0 +1,216 @@
+"""Wake-ups: sent by a thread, dropped while the broker is in trouble, and never waited for."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nateq_webhooks.runners import wakes
+from nateq_webhooks.runners.wakes import Waker
+from tests.conftest import wait_until
+from tests.runners.processes import run
+
+PATIENCE = 0.1
+PAUSE = 0.3
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(wakes, "PAUSE_SECONDS", PAUSE)
+
+
+@pytest.fixture
+def silence() -> Iterator[threading.Event]:
+    """What a broker that stays silent waits for; it ends with the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Return a condition that becomes true after so long."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def test_each_is_sent_in_order_by_another_thread() -> None:
+    sent: list[tuple[int, str]] = []
+    waker = Waker(lambda pk: sent.append((pk, threading.current_thread().name)))
+
+    for pk in range(50):
+        assert waker.wake(pk)
+
+    wait_until(lambda: len(sent) == 50)
+    assert sent == [(pk, "nateq_webhooks wake-ups") for pk in range(50)]
+
+
+def test_the_one_who_wakes_never_waits_for_a_silent_broker(silence: threading.Event) -> None:
+    waker = Waker(lambda pk: silence.wait())
+
+    began = time.monotonic()
+    for pk in range(5_000):
+        waker.wake(pk)
+
+    assert time.monotonic() - began < 1
+
+
+def test_a_silent_broker_is_complained_of_once_and_not_woken_for_a_while(
+    silence: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    started: list[int] = []
+
+    def send(pk: int) -> None:
+        started.append(pk)
+        silence.wait()
+
+    waker = Waker(send)
+    assert waker.wake(1)
+    wait_until(lambda: started == [1])
+    wait_until(after(PATIENCE))
+
+    assert [waker.wake(pk) for pk in (2, 3, 4)] == [False, False, False]
+
+    (said,) = complaints(caplog)
+    assert said.startswith("The broker can't be told of new deliveries: it has not answered for 0.")
+    assert "They are stored; a worker or the next recovery finds them." in said
+    assert started == [1]
+
+
+def test_a_broker_that_refuses_is_complained_of_once_and_not_woken_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried: list[int] = []
+
+    def send(pk: int) -> None:
+        tried.append(pk)
+        raise ConnectionRefusedError
+
+    waker = Waker(send)
+    waker.wake(1)
+    wait_until(lambda: not waker.wake(2))
+
+    assert not waker.wake(3)
+    assert tried == [1]
+    (said,) = complaints(caplog)
+    assert "ConnectionRefusedError" in said
+
+
+def test_after_the_pause_it_is_tried_again() -> None:
+    sent: list[int] = []
+
+    def send(pk: int) -> None:
+        if not sent:
+            sent.append(-pk)
+            raise ConnectionRefusedError
+        sent.append(pk)
+
+    waker = Waker(send)
+    waker.wake(1)
+    wait_until(lambda: not waker.wake(2))
+    wait_until(after(PAUSE))
+
+    assert waker.wake(3)
+    wait_until(lambda: sent == [-1, 3])
+
+
+def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(silence: threading.Event) -> None:
+    """Else one connection that a firewall forgot would end the wake-ups of a process for good."""
+    sent: list[int] = []
+
+    def send(pk: int) -> None:
+        if pk == 1:
+            sent.append(-1)
+            silence.wait()
+        sent.append(pk)
+
+    waker = Waker(send)
+    waker.wake(1)
+    wait_until(lambda: sent == [-1])
+    waker.wake(2)
+    wait_until(after(PATIENCE))
+    assert not waker.wake(3)
+    wait_until(after(PAUSE))
+
+    assert waker.wake(4)
+
+    wait_until(lambda: sent == [-1, 4])
+
+
+def test_sends_that_never_end_do_not_add_up_without_bound(
+    silence: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(wakes, "PAUSE_SECONDS", 0.01)
+    inside: list[int] = []
+
+    def send(pk: int) -> None:
+        inside.append(pk)
+        silence.wait()
+
+    waker = Waker(send)
+    done = after(1)
+    while not done():
+        waker.wake(len(inside))
+        threading.Event().wait(0.005)
+
+    assert len(inside) == wakes.MAX_HUNG
+
+
+def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
+    silence, sent = threading.Event(), []
+
+    def send(pk: int) -> None:
+        silence.wait()
+        sent.append(pk)
+
+    waker = Waker(send)
+    waker.wake(1)
+    wait_until(after(PATIENCE * 1.5))
+    assert not waker.wake(2)
+    silence.set()
+    wait_until(after(PAUSE))
+
+    waker.wake(3)
+
+    wait_until(lambda: sent == [1, 3])
+
+
+def test_no_more_wait_than_it_can_hold(silence: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakes, "MAX_QUEUED", 10)
+    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", 60)
+    waker = Waker(lambda pk: silence.wait())
+
+    taken = sum(waker.wake(pk) for pk in range(100))
+
+    assert 10 <= taken <= 11
+
+
+FORK = """
+import os, sys
+from nateq_webhooks.runners.wakes import Waker
+from tests.conftest import wait_until
+sent = []
+waker = Waker(sent.append)
+waker.wake(1)
+wait_until(lambda: sent == [1])
+child = os.fork()
+if child == 0:
+    waker.wake(2)
+    wait_until(lambda: sent == [1, 2])
+    print("the child has sent its own", flush=True)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.django_db
+def test_a_process_that_was_forked_has_a_thread_of_its_own() -> None:
+    """As gunicorn's workers are, with `preload_app`."""
+    assert "the child has sent its own" in run("-W", "ignore", "-c", f"import django; django.setup()\n{FORK}")
