@@ -10,14 +10,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
-from example_project.board.audit import Observed, problems
+from example_project.board.audit import Attempt, Observed, problems
 from example_project.board.expectations import Receiver
-from example_project.board.sender import Answer, Attempt
 from nateq_webhooks.protocol.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ def environment(database: Path) -> dict[str, str]:
 
 def run_once(database: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        demo_command("--once", "--port", "0", *options),
+        demo_command("--once", "--port", "0", "--nateq-port", "0", *options),
         cwd=ROOT,
         env=environment(database),
         capture_output=True,
@@ -82,9 +82,15 @@ def count(database: Path, query: str) -> int:
     return int(number)
 
 
-def answer(event: str, *, status: int = 200, genuine: bool = True) -> Answer:
-    attempt = Attempt(event=event, delivery_id="dlv_1", number=1, body=b"{}", signature="signed", genuine=genuine)
-    return Answer(attempt=attempt, status=status)
+def attempt(event: str, *, status: int | None = 200, is_genuine: bool = True) -> Attempt:
+    return Attempt(
+        event=event,
+        delivery_id="dlv_1",
+        number=1,
+        status=status,
+        is_genuine=is_genuine,
+        ended_at=datetime(2026, 6, 30, tzinfo=UTC),
+    )
 
 
 def observed(*effects: Receiver, stored: int = 1, status: str = "processed") -> Observed:
@@ -101,76 +107,86 @@ JOURNAL, BOARD, CRM = Receiver.JOURNAL, Receiver.BOARD, Receiver.CRM
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        (answer("user.created"), observed(JOURNAL)),
-        (answer("ticket.closed"), observed(JOURNAL, BOARD)),
-        (answer("lead.created"), observed(JOURNAL, CRM)),
-        (answer("broadcast.failed"), observed(JOURNAL, status="failed")),
-        (answer("broadcast.failed"), observed(JOURNAL, status="dead")),
-        (answer("user.created", status=401, genuine=False), observed(stored=0)),
+        ([attempt("user.created")], observed(JOURNAL)),
+        ([attempt("user.created"), attempt("user.created")], observed(JOURNAL)),
+        ([attempt("user.created", status=503), attempt("user.created")], observed(JOURNAL)),
+        ([attempt("user.created", status=401, is_genuine=False), attempt("user.created")], observed(JOURNAL)),
+        ([attempt("ticket.closed")], observed(JOURNAL, BOARD)),
+        ([attempt("lead.created")], observed(JOURNAL, CRM)),
+        ([attempt("broadcast.failed")], observed(JOURNAL, status="failed")),
+        ([attempt("broadcast.failed")], observed(JOURNAL, status="dead")),
+        ([attempt("user.created", status=401, is_genuine=False)], observed(stored=0)),
     ],
 )
-def test_the_audit_finds_nothing_when_all_is_well(given: Answer, found: Observed) -> None:
-    assert problems([given], found) == []
+def test_the_audit_finds_nothing_when_all_is_well(given: list[Attempt], found: Observed) -> None:
+    assert problems(["dlv_1"], given, found) == []
 
 
 @pytest.mark.parametrize(
     ("given", "found", "problem"),
     [
-        (answer("user.created"), observed(stored=0), "lost: user.created dlv_1 is not stored"),
+        ([], observed(stored=0), "lost: dlv_1 was never sent"),
+        ([attempt("user.created")], observed(stored=0), "lost: user.created dlv_1 is not stored"),
+        ([attempt("user.created", status=503)], observed(stored=0), "lost: user.created dlv_1 is not stored"),
         (
-            answer("user.created"),
+            [attempt("user.created")],
             observed(JOURNAL, stored=2),
             "doubled: user.created dlv_1 is stored 2 times",
         ),
         (
-            answer("ticket.closed"),
+            [attempt("ticket.closed")],
             observed(JOURNAL),
             "lost: receiver board did not run for ticket.closed dlv_1",
         ),
         (
-            answer("ticket.closed"),
+            [attempt("ticket.closed")],
             observed(JOURNAL, BOARD, BOARD),
             "doubled: receiver board ran 2 times, not 1, for ticket.closed dlv_1",
         ),
         (
-            answer("broadcast.failed"),
+            [attempt("broadcast.failed")],
             observed(JOURNAL, CRM, status="failed"),
             "doubled: receiver crm ran 1 times, not 0, for broadcast.failed dlv_1",
         ),
         (
-            answer("user.created"),
+            [attempt("user.created")],
             observed(JOURNAL, status="received"),
             'wrong status: user.created dlv_1 stands as "received"',
         ),
         (
-            answer("broadcast.failed"),
+            [attempt("broadcast.failed")],
             observed(JOURNAL),
             'wrong status: broadcast.failed dlv_1 stands as "processed"',
         ),
         (
-            answer("user.created", status=503),
+            [attempt("user.created", status=500)],
             observed(JOURNAL),
-            "answered 503 instead of 200: user.created dlv_1, attempt 1",
+            "answered 500 instead of 200: user.created dlv_1, attempt 1",
         ),
         (
-            answer("user.created", genuine=False),
+            [attempt("user.created", status=None)],
+            observed(JOURNAL),
+            "answered nothing instead of 200: user.created dlv_1, attempt 1",
+        ),
+        (
+            [attempt("user.created", is_genuine=False)],
             observed(stored=0),
             "answered 200 instead of 401: user.created dlv_1, attempt 1",
         ),
         (
-            answer("user.created", status=401, genuine=False),
+            [attempt("user.created", status=401, is_genuine=False)],
             observed(),
             "let in: user.created dlv_1 has no valid signature and left a trace",
         ),
         (
-            answer("user.created", status=401, genuine=False),
+            [attempt("user.created", status=401, is_genuine=False)],
             observed(JOURNAL, stored=0),
             "let in: user.created dlv_1 has no valid signature and left a trace",
         ),
     ],
 )
-def test_the_audit_names_the_one_thing_that_is_wrong(given: Answer, found: Observed, problem: str) -> None:
-    assert problems([given], found) == [problem]
+def test_the_audit_names_the_one_thing_that_is_wrong(given: list[Attempt], found: Observed, problem: str) -> None:
+    assert problems(["dlv_1"], given, found) == [problem]
 
 
 def test_one_round_on_a_fresh_database_loses_and_doubles_nothing(
@@ -182,11 +198,12 @@ def test_one_round_on_a_fresh_database_loses_and_doubles_nothing(
     assert run.stderr == ""
     assert "Nothing lost, nothing doubled" in run.stdout
     total = row(run.stdout, "total")
-    assert total["sent"] == total["accepted"] + total["retried"] + total["refused"]
+    assert total["sent"] == total["accepted"] + total["repeated"] + total["refused"] + total["put_off"]
     assert total["stored"] == total["accepted"] == count(database, "SELECT count(*) FROM nateq_webhooks_delivery")
     assert total["effects"] == count(database, "SELECT count(*) FROM board_effect")
-    assert total["retried"] > 2
+    assert total["repeated"] > 2
     assert total["refused"] > 2
+    assert total["put_off"] >= 2
 
 
 def test_one_round_sends_every_published_event(
@@ -194,6 +211,18 @@ def test_one_round_sends_every_published_event(
 ) -> None:
     for event in EVENTS:
         assert row(first_run[1].stdout, event)["accepted"] >= 1
+
+
+def test_the_local_webhook_knows_itself_registered_at_the_local_nateq(
+    first_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    with closing(sqlite3.connect(first_run[0])) as connection:
+        query = "SELECT registration, nateq_id, secret FROM nateq_webhooks_webhook WHERE name = 'demo'"
+        [(registration, nateq_id, secret)] = connection.execute(query)
+
+    assert registration == "registered"
+    assert nateq_id.startswith("wh_")
+    assert secret.startswith("whsec_")
 
 
 def test_a_failing_receiver_stops_no_other_receiver(
@@ -287,11 +316,41 @@ def test_a_taken_port_is_said_and_another_one_found(used_database: Path) -> None
     assert f"Port {port} is taken; serving on " in run.stdout
 
 
+def test_a_taken_port_of_the_local_nateq_is_said_and_another_one_found(used_database: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = run_once(used_database, "--nateq-port", str(port))
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"Port {port} is taken; serving on " in run.stdout
+
+
+@pytest.mark.parametrize("module", ["httpx", "jinja2"])
+def test_without_the_extra_the_demo_says_what_to_install(used_database: Path, module: str) -> None:
+    program = (
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['manage.py', 'demo', '--once', '--port', '0']; "
+        "import runpy; runpy.run_path('manage.py', run_name='__main__')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(used_database),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS_PER_RUN,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    assert f'The sandbox needs {module}, which is not installed: pip install "nateq-webhooks[sandbox]"' in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 @contextmanager
 def running_demo(database: Path) -> Iterator[subprocess.Popen[str]]:
     """The demo as it goes on and on; killed in the end if nothing else has stopped it."""
     with subprocess.Popen(
-        demo_command("--port", "0", "--every", "0.01"),
+        demo_command("--port", "0", "--nateq-port", "0", "--every", "0.01", "--password", "a-password-of-the-test"),
         cwd=ROOT,
         env=environment(database),
         stdout=subprocess.PIPE,
@@ -315,11 +374,14 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     raise AssertionError(f"No line matches {pattern!r} in:\n{''.join(seen)}")
 
 
-def get(address: str, path: str) -> tuple[int, str]:
-    with closing(HTTPConnection(address, timeout=SECONDS_PER_RUN)) as connection:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
+def page(client: httpx.Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def browser(address: str) -> httpx.Client:
+    return httpx.Client(base_url=address, follow_redirects=True, trust_env=False, timeout=SECONDS_PER_RUN)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal to send there")
@@ -327,7 +389,7 @@ def get(address: str, path: str) -> tuple[int, str]:
 def test_the_demo_goes_on_until_it_is_stopped_and_then_ends_cleanly(used_database: Path, stop: signal.Signals) -> None:
     with running_demo(used_database) as process:
         read_until(process, r"Going on")
-        read_until(process, r"ticket\.closed +401  forged, refused")
+        read_until(process, r" +401  bad signature, refused$")
         read_until(process, r"Nothing lost, nothing doubled")
         process.send_signal(stop)
         read_until(process, r"^Stopped\.")
@@ -337,22 +399,64 @@ def test_the_demo_goes_on_until_it_is_stopped_and_then_ends_cleanly(used_databas
 
 def test_the_demo_serves_the_board_its_style_and_the_admin(used_database: Path) -> None:
     with running_demo(used_database) as process:
-        address = read_until(process, r"^Board +http://([\d.:]+)/")[1]
+        address = read_until(process, r"^Board +(http://[\d.:]+)/")[1]
         read_until(process, r"^Admin +http://[\d.:]+/admin/$")
         read_until(process, r"^Deliveries +http://[\d.:]+/admin/nateq_webhooks/delivery/$")
 
-        status, board = get(address, "/")
-        assert status == 200
-        assert "Charged twice for order #4821" in board
-        assert '<h3 dir="auto">المنتج وصل مكسورًا</h3>' in board
-        assert "James O&#x27;Connor" in board
-        assert "http-equiv" not in board
-        assert 'http-equiv="refresh"' in get(address, "/?live=1")[1]
-        stylesheet = re.search(r'href="(/static/board/[^"]+)"', board)
-        assert stylesheet is not None
-        assert get(address, stylesheet[1])[0] == 200
-        assert get(address, "/admin/login/")[0] == 200
-        assert get(address, "/static/admin/css/base.css")[0] == 200
+        with browser(address) as client:
+            board = page(client, "/")
+            assert "Charged twice for order #4821" in board
+            assert '<h3 dir="auto">المنتج وصل مكسورًا</h3>' in board
+            assert "James O&#x27;Connor" in board
+            assert "http-equiv" not in board
+            assert 'http-equiv="refresh"' in page(client, "/?live=1")
+            stylesheet = re.search(r'href="(/static/board/[^"]+)"', board)
+            assert stylesheet is not None
+            assert page(client, stylesheet[1])
+            assert page(client, "/admin/login/")
+            assert page(client, "/static/admin/css/base.css")
+
+
+def test_the_demo_leads_to_its_webhook_on_the_local_nateq_with_the_history_of_what_was_sent(
+    used_database: Path,
+) -> None:
+    with running_demo(used_database) as process:
+        found = read_until(process, r"^Nateq +(http://[\d.:]+)(/webhooks/wh_\w+)$")
+        with browser(found[1]) as client:
+            webhook = page(client, found[2])
+            first = page(client, f"{found[2]}?page=99")
+
+        assert "broadcast.failed" in webhook
+        assert f"{found[2]}/send" in webhook
+        assert "503" in first
+
+
+def test_the_admin_shows_the_address_that_the_local_nateq_posts_to(used_database: Path) -> None:
+    with running_demo(used_database) as process:
+        address = read_until(process, r"^Board +(http://[\d.:]+)/")[1]
+        nateq = read_until(process, r"^Nateq +(http\S+)$")[1]
+        with browser(address) as client:
+            token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page(client, "/admin/login/"))
+            assert token is not None
+            login = {"username": "demo", "password": "a-password-of-the-test", "csrfmiddlewaretoken": token[1]}
+            client.post("/admin/login/", data=login)
+            link = re.search(
+                r"/admin/nateq_webhooks/webhook/[0-9a-f-]{36}/change/", page(client, "/admin/nateq_webhooks/webhook/")
+            )
+            assert link is not None
+            shown = re.search(re.escape(address) + r"/nateq/[0-9a-f-]{36}/", page(client, link[0]))
+            assert shown is not None
+            assert shown[0] in page(client, nateq)
+
+
+def test_two_demos_on_one_database_do_not_disturb_each_other(used_database: Path) -> None:
+    with running_demo(used_database) as process:
+        read_until(process, r"Going on")
+        run = run_once(used_database)
+        read_until(process, r"Nothing lost, nothing doubled")
+        read_until(process, r"Nothing lost, nothing doubled")
+
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_the_example_project_passes_its_own_tests(tmp_path: Path) -> None:

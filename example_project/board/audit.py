@@ -1,14 +1,37 @@
 """Compares what the demo sent with what the database holds: nothing lost, nothing doubled, nothing forged."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.events import EVENTS
 
 from .expectations import Receiver, receivers_of, statuses_of
-from .sender import Answer
+
+ACCEPTED = 200
+REFUSED = 401
+PUT_OFF = 503
+"""Nothing was stored, and Nateq is told so: right at any time, as long as the delivery comes through in the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at a delivery as Nateq's log has it. `status` is what this site answered, None for no answer."""
+
+    event: str
+    delivery_id: str
+    number: int
+    status: int | None
+    is_genuine: bool
+    """Whether it was signed with the webhook's secret."""
+    ended_at: datetime
+
+    @property
+    def wanted_status(self) -> int:
+        """What a correct receiving side answers: 200 to a genuine attempt, 401 to one with a bad signature."""
+        return ACCEPTED if self.is_genuine else REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,51 +54,49 @@ class Observed:
         return bool(self.stored[delivery_id] or self.effects_of(delivery_id))
 
 
-def problems(answers: Sequence[Answer], observed: Observed) -> list[str]:
-    """Name everything that went wrong, a line each; empty when all is well."""
+def problems(sent: Iterable[str], attempts: Sequence[Attempt], observed: Observed) -> list[str]:
+    """Name everything that went wrong with the deliveries `sent`, a line each; empty when all is well."""
     found = [
-        f"answered {answer.status} instead of {answer.wanted_status}: {_name(answer)}, attempt {answer.attempt.number}"
-        for answer in answers
-        if answer.status != answer.wanted_status
+        f"answered {attempt.status or 'nothing'} instead of {attempt.wanted_status}: {_name(attempt)}, "
+        f"attempt {attempt.number}"
+        for attempt in attempts
+        if attempt.status not in (attempt.wanted_status, PUT_OFF)
     ]
-    for answer in _first_answers(answers):
-        if answer.attempt.genuine:
-            found += _problems_of_accepted(answer, observed)
-        elif observed.has_trace_of(answer.attempt.delivery_id):
-            found.append(f"let in: {_name(answer)} has no valid signature and left a trace")
+    by_id: dict[str, list[Attempt]] = {delivery_id: [] for delivery_id in sent}
+    for attempt in attempts:
+        by_id[attempt.delivery_id].append(attempt)
+    for delivery_id, tried in by_id.items():
+        if not tried:
+            found.append(f"lost: {delivery_id} was never sent")
+        elif any(attempt.is_genuine for attempt in tried):
+            found += _problems_of_genuine(tried[0], observed)
+        elif observed.has_trace_of(delivery_id):
+            found.append(f"let in: {_name(tried[0])} has no valid signature and left a trace")
     return found
 
 
-def _problems_of_accepted(answer: Answer, observed: Observed) -> list[str]:
-    """What went wrong with a genuine delivery."""
-    delivery_id = answer.attempt.delivery_id
+def _problems_of_genuine(attempt: Attempt, observed: Observed) -> list[str]:
+    """What went wrong with a delivery that came with a valid signature at least once."""
+    delivery_id = attempt.delivery_id
     stored = observed.stored[delivery_id]
     if not stored:
-        return [f"lost: {_name(answer)} is not stored"]
-    found = [f"doubled: {_name(answer)} is stored {stored} times"] if stored > 1 else []
+        return [f"lost: {_name(attempt)} is not stored"]
+    found = [f"doubled: {_name(attempt)} is stored {stored} times"] if stored > 1 else []
     for who in Receiver:
-        wanted = int(who in receivers_of(answer.attempt.event))
+        wanted = int(who in receivers_of(attempt.event))
         done = observed.effects[delivery_id, who]
         if done < wanted:
-            found.append(f"lost: receiver {who.value} did not run for {_name(answer)}")
+            found.append(f"lost: receiver {who.value} did not run for {_name(attempt)}")
         elif done > wanted:
-            found.append(f"doubled: receiver {who.value} ran {done} times, not {wanted}, for {_name(answer)}")
+            found.append(f"doubled: receiver {who.value} ran {done} times, not {wanted}, for {_name(attempt)}")
     status = observed.status[delivery_id]
-    if status not in statuses_of(answer.attempt.event):
-        found.append(f'wrong status: {_name(answer)} stands as "{status}"')
+    if status not in statuses_of(attempt.event):
+        found.append(f'wrong status: {_name(attempt)} stands as "{status}"')
     return found
 
 
-def _first_answers(answers: Iterable[Answer]) -> list[Answer]:
-    """One answer per delivery id."""
-    by_id: dict[str, Answer] = {}
-    for answer in answers:
-        by_id.setdefault(answer.attempt.delivery_id, answer)
-    return list(by_id.values())
-
-
-def _name(answer: Answer) -> str:
-    return f"{answer.attempt.event} {answer.attempt.delivery_id}"
+def _name(attempt: Attempt) -> str:
+    return f"{attempt.event} {attempt.delivery_id}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,38 +106,39 @@ class Line:
     event: str
     sent: int
     accepted: int
-    retried: int
+    repeated: int
     refused: int
+    put_off: int
     stored: int
     effects: int
     failed: int
 
 
 LEGEND = (
-    "accepted: answered 200   retried: a retry answered 200, nothing ran again   refused: answered 401",
+    "sent: attempts of Nateq   accepted: answered 200   repeated: 200 again, nothing ran again",
+    "refused: a bad signature, answered 401, then tried again   put_off: answered 503, then tried again",
     "stored: rows   effects: work done by receivers   failed: deliveries with a failed receiver, on purpose",
 )
 
 
-def summary(answers: Sequence[Answer], observed: Observed) -> list[Line]:
+def summary(attempts: Sequence[Attempt], observed: Observed) -> list[Line]:
     """A line per published event, and the total."""
-    lines = [_line(event, [a for a in answers if a.attempt.event == event], observed) for event in EVENTS]
-    return [*lines, _line("total", answers, observed)]
+    lines = [_line(event, [a for a in attempts if a.event == event], observed) for event in EVENTS]
+    return [*lines, _line("total", attempts, observed)]
 
 
-def _line(title: str, answers: Sequence[Answer], observed: Observed) -> Line:
-    ids = {answer.attempt.delivery_id for answer in answers}
+def _line(title: str, attempts: Sequence[Attempt], observed: Observed) -> Line:
+    ids = {attempt.delivery_id for attempt in attempts}
+    accepted = [attempt.delivery_id for attempt in attempts if attempt.status == ACCEPTED]
+    answers = Counter(attempt.status for attempt in attempts)
     failing = {Delivery.Status.FAILED, Delivery.Status.DEAD}
-
-    def count(test: Callable[[Answer], bool]) -> int:
-        return sum(1 for answer in answers if test(answer))
-
     return Line(
         event=title,
-        sent=len(answers),
-        accepted=count(lambda answer: answer.status == 200 and answer.attempt.number == 1),
-        retried=count(lambda answer: answer.status == 200 and answer.attempt.number > 1),
-        refused=count(lambda answer: answer.status == 401),
+        sent=len(attempts),
+        accepted=len(set(accepted)),
+        repeated=len(accepted) - len(set(accepted)),
+        refused=answers[REFUSED],
+        put_off=answers[PUT_OFF],
         stored=sum(observed.stored[delivery_id] for delivery_id in ids),
         effects=sum(observed.effects_of(delivery_id) for delivery_id in ids),
         failed=sum(1 for delivery_id in ids if observed.status.get(delivery_id) in failing),

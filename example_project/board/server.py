@@ -9,8 +9,7 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 
-from .sender import HOST
-
+HOST = "127.0.0.1"
 ANY_FREE_PORT = 0
 
 

@@ -4,23 +4,29 @@ import logging
 import secrets
 import signal
 from argparse import ArgumentParser
-from http.client import HTTPException
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event as Pause
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.test import override_settings
 from django.urls import reverse
-from django.utils import timezone
 
-from example_project.board.audit import LEGEND, problems, summary, table
+from example_project.board.audit import ACCEPTED, LEGEND, PUT_OFF, Attempt, problems, summary, table
 from example_project.board.models import Ticket
 from example_project.board.observation import observe_when_finished
-from example_project.board.sender import HOST, Answer, Sender
-from example_project.board.server import serving
-from example_project.board.traffic import one_round
+from example_project.board.server import HOST, serving
+from example_project.board.traffic import early_events, one_round
+from nateq_webhooks.errors import NateqWebhooksError
 from nateq_webhooks.models import Webhook
+
+if TYPE_CHECKING:
+    from example_project.board.nateq import Nateq
+    from nateq_webhooks.sandbox import Sandbox
 
 LOGIN = "demo"
 SECONDS_FOR_RECEIVERS = 30.0
@@ -29,11 +35,14 @@ STOPPED_BY_HAND = 130
 
 
 class Command(BaseCommand):
-    help = "Sends signed traffic of all Nateq events to this project over HTTP and shows what became of it."
+    help = "Has a local Nateq send all its events to this project over HTTP and shows what became of them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="send one round, check it, and end")
         parser.add_argument("--port", type=int, default=8000, help="where to serve (8000; 0: any free port)")
+        parser.add_argument(
+            "--nateq-port", type=int, default=8765, help="where to run the local Nateq (8765; 0: any free port)"
+        )
         parser.add_argument("--password", help=f"the password of the admin login {LOGIN!r} (default: generated)")
         parser.add_argument(
             "--every", type=float, default=2.0, metavar="SECONDS", help="the time between deliveries (2)"
@@ -44,74 +53,107 @@ class Command(BaseCommand):
         if options["verbosity"] < 2:
             _silence_what_the_demo_provokes()
         self.stdout.write(_ensure_login(options["password"]))
-        self.webhook, _ = Webhook.objects.get_or_create(name="demo")
         try:
-            with serving(options["port"]) as port:
-                if port != options["port"] and options["port"]:
-                    self.stdout.write(f"Port {options['port']} is taken; serving on {port} instead.")
-                self._demonstrate(port, options)
+            with (
+                self._served(options["port"]) as site,
+                self._local_nateq(options["nateq_port"]) as sandbox,
+                override_settings(NATEQ_WEBHOOKS=_settings(site, sandbox)),
+            ):
+                self._demonstrate(site, sandbox, options)
         except KeyboardInterrupt:
             if options["once"]:
                 raise CommandError("Stopped before the round was checked.", returncode=STOPPED_BY_HAND) from None
             self.stdout.write("\nStopped.")
-        except (OSError, HTTPException) as error:
-            raise CommandError(f"The demo's server did not answer: {error!r}") from error
+        except OSError as error:
+            raise CommandError(f"The demo's server can't be started: {error!r}") from error
+        except NateqWebhooksError as error:
+            raise CommandError(str(error)) from error
 
-    def _say_where_to_look(self, port: int) -> None:
-        site = f"http://{HOST}:{port}"
-        deliveries = reverse("admin:nateq_webhooks_delivery_changelist")
-        self.stdout.write(f"\nBoard       {site}{reverse('board')}?live=1")
-        self.stdout.write(f"Admin       {site}{reverse('admin:index')}")
-        self.stdout.write(f"Deliveries  {site}{deliveries}\n\n")
+    @contextmanager
+    def _served(self, port: int) -> Iterator[str]:
+        """Serve this project, and give its address."""
+        with serving(port) as actual:
+            self._say_if_taken(port, actual)
+            yield f"http://{HOST}:{actual}"
 
-    def _demonstrate(self, port: int, options: dict[str, Any]) -> None:
-        sender = Sender(port=port, path=self.webhook.get_absolute_url())
-        found = self._check(self._send_at_once(sender), show_table=True)
+    @contextmanager
+    def _local_nateq(self, port: int) -> Iterator["Sandbox"]:
+        """Run the local Nateq. Imported here, because it needs an extra, and its absence is told in words."""
+        from example_project.board.nateq import local_nateq
+
+        with local_nateq(port) as sandbox:
+            self._say_if_taken(port, int(sandbox.url.rpartition(":")[2]))
+            yield sandbox
+
+    def _say_if_taken(self, wanted: int, actual: int) -> None:
+        if wanted not in (0, actual):
+            self.stdout.write(f"Port {wanted} is taken; serving on {actual} instead.")
+
+    def _demonstrate(self, site: str, sandbox: "Sandbox", options: dict[str, Any]) -> None:
+        from example_project.board.nateq import Nateq
+
+        webhook, _ = Webhook.objects.get_or_create(name="demo")
+        nateq = Nateq(sandbox, webhook)
+        first_number = _next_number()
+        ids = nateq.register(early_events(first_number))
+        ids += [delivery_id for sending in one_round(first_number) for delivery_id in nateq.send(sending)]
+        found = self._check(nateq, ids, show_table=True)
         if options["once"]:
             if found:
                 raise CommandError("\n  ".join(["Not every delivery was handled exactly once:", *found]))
             return
         self._report(found)
-        self._say_where_to_look(port)
+        self._say_where_to_look(site, nateq, sandbox)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.stdout.write(f"Going on, a delivery every {options['every']:g} s, until Ctrl-C.")
         while True:
-            self._report(self._check(self._send_slowly(sender, options["every"]), show_table=False))
+            self._send_slowly(nateq, options["every"])
 
-    def _send_at_once(self, sender: Sender) -> list[Answer]:
-        """Send a round as fast as it is answered, with a counter where somebody watches."""
-        volleys = list(one_round(self.webhook.secret, first_number=_next_number()))
-        answers: list[Answer] = []
-        for done, volley in enumerate(volleys, start=1):
-            answers += sender.send(volley)
-            if self.stdout.isatty():
-                self.stdout.write(f"\rSending {done}/{len(volleys)}", ending="" if done < len(volleys) else "\n")
-                self.stdout.flush()
-        return answers
+    def _say_where_to_look(self, site: str, nateq: "Nateq", sandbox: "Sandbox") -> None:
+        deliveries = reverse("admin:nateq_webhooks_delivery_changelist")
+        self.stdout.write(f"\nBoard       {site}{reverse('board')}?live=1")
+        self.stdout.write(f"Admin       {site}{reverse('admin:index')}")
+        self.stdout.write(f"Deliveries  {site}{deliveries}")
+        self.stdout.write(f"Nateq       {nateq.webhook_page}")
+        self.stdout.write("            a local one: Settings -> Developers -> Webhooks, with history, send and faults")
+        self.stdout.write(f"Nateq's API {sandbox.base_url}  key {sandbox.key}\n\n")
 
-    def _send_slowly(self, sender: Sender, seconds: float) -> list[Answer]:
-        """Send a round with pauses, and say what happens."""
-        answers: list[Answer] = []
-        for volley in one_round(self.webhook.secret, first_number=_next_number()):
+    def _send_slowly(self, nateq: "Nateq", seconds: float) -> None:
+        """Send a round with pauses, say what happens, and check it."""
+        ids: list[str] = []
+        told: list[Attempt] = []
+        for sending in one_round(_next_number()):
+            ids += nateq.send(sending)
             Pause().wait(seconds)
-            for answer in sender.send(volley):
-                answers.append(answer)
-                self.stdout.write(_sentence(answer))
-        return answers
+            told += self._tell(nateq.attempts(ids)[len(told) :], told)
+        nateq.wait_until_settled(ids)
+        self._tell(nateq.attempts(ids)[len(told) :], told)
+        self._report(self._check(nateq, ids, show_table=False))
 
-    def _check(self, answers: list[Answer], *, show_table: bool) -> list[str]:
-        """Compare with the database, print how it stands, and return what is wrong."""
-        ids = {answer.attempt.delivery_id for answer in answers}
+    def _tell(self, news: list[Attempt], told: list[Attempt]) -> list[Attempt]:
+        """Say what became of new attempts, and return them."""
+        accepted = {attempt.delivery_id for attempt in told if attempt.status == ACCEPTED}
+        for attempt in news:
+            self.stdout.write(_sentence(attempt, is_repeated=attempt.delivery_id in accepted))
+            if attempt.status == ACCEPTED:
+                accepted.add(attempt.delivery_id)
+        return news
+
+    def _check(self, nateq: "Nateq", ids: list[str], *, show_table: bool) -> list[str]:
+        """Compare Nateq's log with the database, print how it stands, and return what is wrong."""
+        nateq.wait_until_settled(ids)
+        attempts = nateq.attempts(ids)
         observed = observe_when_finished(ids, seconds=SECONDS_FOR_RECEIVERS)
-        lines = summary(answers, observed)
+        lines = summary(attempts, observed)
         if show_table:
             self.stdout.write("\n".join([table(lines), *LEGEND, "\n"]))
-        found = problems(answers, observed)
+        found = problems(ids, attempts, observed)
         if not found:
             total = lines[-1]
             verdict = (
                 f"Nothing lost, nothing doubled: {total.accepted} deliveries stored once, "
-                f"{total.retried} retries ran nothing again, {total.refused} forgeries refused."
+                f"{total.repeated} repetitions ran nothing again, {total.refused} bad signatures refused, "
+                f"{total.put_off} attempts put off; Nateq tried those again."
             )
             self.stdout.write(self.style.SUCCESS(verdict))
         return found
@@ -119,6 +161,12 @@ class Command(BaseCommand):
     def _report(self, found: list[str]) -> None:
         for problem in found:
             self.stderr.write(problem)
+
+
+def _settings(site: str, sandbox: "Sandbox") -> dict[str, Any]:
+    """Return the settings with this site's own address, and with the local Nateq in place of the real one."""
+    here = {"PUBLIC_URL": site, "API_KEY": sandbox.key, "BASE_URL": sandbox.base_url}
+    return settings.NATEQ_WEBHOOKS | here
 
 
 def _ensure_login(password: str | None) -> str:
@@ -139,18 +187,21 @@ def _next_number() -> int:
     return Ticket.objects.count() + 1
 
 
-def _sentence(answer: Answer) -> str:
-    attempt = answer.attempt
-    outcome = "accepted" if attempt.number == 1 else f"retry {attempt.number}, already stored"
-    if not attempt.genuine:
-        outcome = "forged, refused"
-    if answer.status != answer.wanted_status:
-        outcome = f"expected {answer.wanted_status}"
-    return f"{timezone.now():%H:%M:%S}  {attempt.event:<22}  {answer.status}  {outcome}"
+def _sentence(attempt: Attempt, *, is_repeated: bool) -> str:
+    outcome = "came again, already stored" if is_repeated else "accepted"
+    if attempt.number > 1 and not is_repeated:
+        outcome = f"accepted at attempt {attempt.number}"
+    if not attempt.is_genuine:
+        outcome = "bad signature, refused"
+    if attempt.status == PUT_OFF:
+        outcome = "put off"
+    elif attempt.status != attempt.wanted_status:
+        outcome = f"expected {attempt.wanted_status}"
+    return f"{attempt.ended_at:%H:%M:%S}  {attempt.event:<22}  {attempt.status or '---'}  {outcome}"
 
 
 def _silence_what_the_demo_provokes() -> None:
     """Keep refusals, failing receivers and access lines off the screen; `-v 2` shows them."""
     logging.getLogger("django.server").setLevel(logging.CRITICAL)
-    logging.getLogger("django.request").setLevel(logging.ERROR)
+    logging.getLogger("django.request").setLevel(logging.CRITICAL)
     logging.getLogger("nateq_webhooks").setLevel(logging.CRITICAL)
