@@ -13,7 +13,7 @@ from tests.conftest import wait_until
 from tests.remote.conftest import both_sides_agree
 from tests.remote.site import KillAt, Site, door, port
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 CREATE = ("nateq_webhook", "create", "--name", "shop", "--events", "ticket.created")
 CALLS = "nateq_webhooks.client.webhooks.Webhooks"
