@@ -1,8 +1,24 @@
-"""What is stored: webhooks and their secrets, deliveries and repeated attempts, runs."""
+"""What is stored: webhooks, deliveries and their attempts, runs and what holds them back, replays, rejections."""
 
-from nateq_webhooks.models.delivery import Attempt, Delivery
+from nateq_webhooks.models.delivery import Attempt, Delivery, Twin
 from nateq_webhooks.models.event_type import EventType
+from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
+from nateq_webhooks.models.rejection import Rejection
+from nateq_webhooks.models.replay import Replay
 from nateq_webhooks.models.run import Run
 from nateq_webhooks.models.webhook import Secret, Webhook
 
-__all__ = ["Attempt", "Delivery", "EventType", "Run", "Secret", "Webhook"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "EventType",
+    "Gate",
+    "Heartbeat",
+    "Rejection",
+    "Replay",
+    "Run",
+    "Secret",
+    "Turn",
+    "Twin",
+    "Webhook",
+]

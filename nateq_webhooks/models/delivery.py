@@ -71,6 +71,15 @@ class Delivery(models.Model):
         verbose_name_plural = _("deliveries")
         ordering = ["-pk"]
         default_permissions = ("delete", "view")
+        permissions = [
+            ("view_payload", _("Can see what customers wrote: payloads, tracebacks, searches, exports")),
+            ("replay_delivery", _("Can have deliveries run again")),
+            ("export_delivery", _("Can export deliveries")),
+        ]
+        indexes = [
+            # For what else is known of a resource: is_superseded, neighbours, the search, a retry under a new id.
+            models.Index(fields=["resource_id", "timestamp"], name="nateq_delivery_resource"),
+        ]
         constraints = [
             # For the one INSERT of the inbox, and for the search by delivery id.
             models.UniqueConstraint(fields=["webhook", "identity"], name="nateq_delivery_identity"),
@@ -79,9 +88,45 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return " ".join(part for part in (self.event, self.delivery_id) if part) or f"{_('Delivery')} {self.pk}"
 
+    def is_superseded(self) -> bool:
+        """Say whether a newer event about the same resource has been stored: this one may carry an old state.
+
+        A retry may come hours late (Nateq: Retries). Asks the database once, through an index; False where the
+        delivery names no resource or no time.
+        """
+        return self.superseding().exists()
+
+    def superseding(self) -> "models.QuerySet[Delivery]":
+        """Return the deliveries of newer events about the same resource, in no order."""
+        if not self.resource_id or self.timestamp is None:
+            return Delivery.objects.none()
+        return Delivery.objects.using(self._state.db).filter(
+            resource_id=self.resource_id,
+            timestamp__gt=self.timestamp,
+            resource=self.resource,
+            organization_id=self.organization_id,
+        )
+
     def load_event(self) -> Event:
         """Load the event anew from the stored bytes. Raises `ValueError` for an `invalid` delivery."""
         return load_event(self.body)
+
+
+class Twin(models.Model):
+    """A delivery whose attempt says that it is a retry, but which came under a new id: the same content as another."""
+
+    delivery = models.OneToOneField(
+        Delivery, on_delete=models.CASCADE, primary_key=True, related_name="twin", verbose_name=_("delivery")
+    )
+    first = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="twins", verbose_name=_("first"))
+
+    class Meta:
+        verbose_name = _("delivery under another id")
+        verbose_name_plural = _("deliveries under another id")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} = {self.first_id}"
 
 
 class Attempt(models.Model):

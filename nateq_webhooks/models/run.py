@@ -48,8 +48,10 @@ class Run(models.Model):
     duration = models.DurationField(_("duration"), null=True)
     error = models.TextField(_("error"), default="")
     traceback = models.TextField(_("traceback"), default="")
-    # Indexed for the claim: runs to start. While running it is the end of the lease; NULL once finished.
-    next_try_at = models.DateTimeField(_("next try"), null=True, db_index=True, default=timezone.now)
+    # 0 is open; else what holds the run back: a gate's key, or -1 while it waits for its turn (models.gate).
+    lane = models.BigIntegerField(_("lane"), default=0)
+    # While running it is the end of the lease; NULL once finished.
+    next_try_at = models.DateTimeField(_("next try"), null=True, default=timezone.now)
     lease = models.UUIDField(_("lease"), null=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
@@ -61,9 +63,18 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["delivery", "receiver", "round"], name="nateq_run_once"),
         ]
+        indexes = [
+            # For the claim: runs to start, lane by lane, so that what is held back is in nobody's way.
+            models.Index(fields=["lane", "next_try_at"], name="nateq_run_due"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.receiver} #{self.round}"
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it was made by a replay, not when the delivery came."""
+        return self.round != 0
 
     @property
     def idempotency_key(self) -> str:

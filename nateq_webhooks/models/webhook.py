@@ -135,6 +135,7 @@ class Webhook(models.Model):
         verbose_name = _("webhook")
         verbose_name_plural = _("webhooks")
         ordering = ["name"]
+        permissions = [("reveal_secret", _("Can see signing secrets and copy signed requests"))]
 
     def __str__(self) -> str:
         return self.name
