@@ -182,9 +182,9 @@ def _secret_encoding(value: str) -> tuple[str, str] | None:
 
 
 def _max_body_bytes(value: int) -> tuple[str, str] | None:
-    if 1024 <= value <= 64 * 1024 * 1024:
+    if 1 <= value <= 64 * 1024 * 1024:
         return None
-    return "out of range", "It counts bytes, from 1024 (1 KiB) to 67108864 (64 MiB)."
+    return "out of range", "It counts bytes, from 1 to 67108864 (64 MiB)."
 
 
 def _trusted_proxies(value: int) -> tuple[str, str] | None:
@@ -207,9 +207,13 @@ def _dispatch(value: str) -> tuple[str, str] | None:
 
 
 def _span(value: timedelta) -> tuple[str, str] | None:
-    if timedelta(seconds=1) <= value <= timedelta(days=365):
+    if timedelta() < value <= timedelta(days=365):
         return None
-    return "out of range", "Write a timedelta from a second to 365 days."
+    return "out of range", "Write a timedelta of more than nothing, up to 365 days."
+
+
+def _wait(value: timedelta) -> tuple[str, str] | None:
+    return None if not value else _span(value)
 
 
 _RULES: Mapping[str, Any] = {
@@ -221,12 +225,12 @@ _RULES: Mapping[str, Any] = {
     "DISPATCH": _dispatch,
     "RUN_LEASE": _span,
     "RUN_TIMEOUT": _span,
-    "RETRY_BASE": _span,
+    "RETRY_BASE": _wait,
     "RETRY_MAX_AGE": _span,
     "MAX_TRIES": _max_tries,
     "API_KEY": _api_key,
     "BASE_URL": _base_url,
-    "ROTATION_OVERLAP": _span,
+    "ROTATION_OVERLAP": _wait,
 }
 
 _CONFIDENTIAL = ("API_KEY", "BASE_URL")

@@ -28,17 +28,17 @@ LEGAL: Mapping[str, list[Any]] = {
     ],
     "SIGNATURE_HEADER": ["X-Nateq-Signature", "x-hub-signature-256", "Signature"],
     "SECRET_ENCODING": ["utf-8", "base64"],
-    "MAX_BODY_BYTES": [1024, 1024 * 1024, 64 * 1024 * 1024],
+    "MAX_BODY_BYTES": [1, 1024 * 1024, 64 * 1024 * 1024],
     "TRUSTED_PROXIES": [0, 1, 10],
     "DISPATCH": ["inline", "worker", "tasks", "celery", "nateq_webhooks.runners.inline.InlineRunner"],
-    "RUN_LEASE": [timedelta(seconds=1), timedelta(minutes=5), timedelta(hours=1)],
-    "RUN_TIMEOUT": [timedelta(seconds=1), timedelta(minutes=15), timedelta(hours=1)],
-    "RETRY_BASE": [timedelta(seconds=1), timedelta(seconds=30), timedelta(hours=1)],
-    "RETRY_MAX_AGE": [timedelta(seconds=1), timedelta(days=3), timedelta(days=365)],
+    "RUN_LEASE": [timedelta(milliseconds=1), timedelta(minutes=5), timedelta(hours=1)],
+    "RUN_TIMEOUT": [timedelta(milliseconds=1), timedelta(minutes=15), timedelta(hours=1)],
+    "RETRY_BASE": [timedelta(), timedelta(milliseconds=1), timedelta(seconds=30), timedelta(hours=1)],
+    "RETRY_MAX_AGE": [timedelta(milliseconds=1), timedelta(days=3), timedelta(days=365)],
     "MAX_TRIES": [1, 10, 1000],
     "API_KEY": ["", "tg_live_0123456789abcdef", "tg_test_local"],
     "BASE_URL": ["", "https://api.nateq.io/api/v1", "http://127.0.0.1:8765/api/v1/"],
-    "ROTATION_OVERLAP": [timedelta(seconds=1), timedelta(hours=48), timedelta(days=365)],
+    "ROTATION_OVERLAP": [timedelta(), timedelta(hours=48), timedelta(days=365)],
 }
 
 ILLEGAL: Mapping[str, list[Any]] = {
@@ -62,13 +62,14 @@ ILLEGAL: Mapping[str, list[Any]] = {
     ],
     "SIGNATURE_HEADER": ["", " ", "-", "X Nateq", "X_Nateq_Signature", "X-Nateq-Signature:", "X-é", "X-Nateq\r\nA"],
     "SECRET_ENCODING": ["", "UTF-8", "utf8", "hex", "Base64"],
-    "MAX_BODY_BYTES": [-1, 0, 1023, 64 * 1024 * 1024 + 1],
+    "MAX_BODY_BYTES": [-1, 0, 64 * 1024 * 1024 + 1],
     "TRUSTED_PROXIES": [-1, 11],
     "DISPATCH": ["", "Inline", "inlne", "no.such.Runner", "nateq_webhooks.runners.inline.NoRunner"],
     **{
-        key: [timedelta(), timedelta(milliseconds=999), -timedelta(minutes=5)]
-        for key in ("RUN_LEASE", "RUN_TIMEOUT", "RETRY_BASE", "RETRY_MAX_AGE", "ROTATION_OVERLAP")
+        key: [timedelta(), -timedelta(minutes=5), timedelta(days=366)]
+        for key in ("RUN_LEASE", "RUN_TIMEOUT", "RETRY_MAX_AGE")
     },
+    **{key: [-timedelta(seconds=1), timedelta(days=366)] for key in ("RETRY_BASE", "ROTATION_OVERLAP")},
     "MAX_TRIES": [-1, 0, 1001],
     "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
     "BASE_URL": ["api.nateq.io", "ftp://api.nateq.io", "https://tg_live_0123@api.nateq.io", "https://a.b?k=tg_live_0"],
