@@ -141,6 +141,8 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     if not is_new:
         _keep_attempt(receipt, stored.attempts_seen, new)
     _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
+    if is_new and new.status == Delivery.Status.PROCESSED:
+        _announce(signals.delivery_processed, receipt)
     return receipt
 
 
