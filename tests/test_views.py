@@ -5,9 +5,11 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
+import django
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
@@ -15,7 +17,7 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox import statement
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -694,6 +696,44 @@ class TestCost:
         assert statements(lambda: sender.post(envelope())) <= 10
 
 
+class Elsewhere:
+    """A way to dispatch that leaves the receivers to somebody else."""
+
+    hold = timedelta()
+
+    def wake(self, due: dispatch.Due) -> None:
+        """Do nothing."""
+
+
+class Held(Elsewhere):
+    """A way that keeps what it stores for itself at first, as inline does."""
+
+    hold = timedelta(minutes=5)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "way", ["worker", "tasks", "celery", "tests.test_views.Elsewhere", "tests.test_views.Held", "inline"]
+)
+def test_the_door_costs_the_same_in_every_way_of_dispatch(
+    sender: Sender, connect: Connect, settings: Settings, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for extra in {"tasks": ["django_tasks"] if django.VERSION < (6,) else [], "celery": ["celery"]}.get(way, []):
+        pytest.importorskip(extra)
+    connect(signals.ticket_created, lambda **kwargs: None)
+    settings.NATEQ_WEBHOOKS = {"DISPATCH": way}
+    woken: list[dispatch.Due] = []
+    monkeypatch.setattr(dispatch, "wake", woken.append)  # from here on it is no longer the door's
+    sender.post(envelope(delivery_id="warm"))
+
+    assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
+    assert statements(lambda: sender.post(envelope(attempt=2))) == (2 if has_returning() else 4)
+
+    delivery = Delivery.objects.get(delivery_id="dlv_1")
+    assert delivery.status == Delivery.Status.RECEIVED
+    assert [due.dispatch_at for due in woken[1:]] == [delivery.dispatch_at, None]
+
+
 def has_returning() -> bool:
     return connection.vendor != "mysql" or bool(connection.mysql_is_mariadb)  # type: ignore[attr-defined]
 
@@ -704,6 +744,13 @@ def statements(work: Callable[[], object]) -> int:
         work()
     control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
     return sum(not query["sql"].startswith(control) for query in queries.captured_queries)
+
+
+def test_a_database_without_returning_gets_the_portable_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert statement._statement_for(connection) is not statement._portable or not has_returning()
+    monkeypatch.setitem(vars(connection.features), "can_return_columns_from_insert", False)
+
+    assert statement._statement_for(connection) is statement._portable
 
 
 def test_the_portable_statement_says_the_same_as_the_one_of_each_database(
