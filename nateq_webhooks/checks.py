@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from django.core import checks
@@ -9,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from nateq_webhooks import conf
+from nateq_webhooks import conf, dispatch
 from nateq_webhooks.models import Delivery, Run, Secret, Webhook
 
 _PREFIX = "nateq_webhooks"
@@ -33,6 +34,30 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
             )
         )
     return found
+
+
+@checks.register("nateq_webhooks")
+def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report a way to dispatch that can't work here: what it needs is not installed, or its class is no runner."""
+    if list(conf.problems()):
+        return []
+    way = conf.settings().dispatch
+    try:
+        if way == "celery" and find_spec("celery") is None:
+            raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
+        runner = dispatch.runner()
+        if isinstance(runner.hold, timedelta) and callable(runner.wake):
+            return []
+        complaint = f"its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake can't be called."
+    except Exception as error:  # noqa: BLE001 - whatever a class of the site's own raises when it is made
+        complaint = f"{type(error).__name__}: {error}"
+    return [
+        checks.Error(
+            f'NATEQ_WEBHOOKS["DISPATCH"] is {way!r}, which does not work here. {complaint}',
+            hint="Install what it needs, or choose another way to run receivers: see docs/runs.md.",
+            id=f"{_PREFIX}.E007",
+        )
+    ]
 
 
 @checks.register("nateq_webhooks")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, run_checks
@@ -101,6 +102,64 @@ def test_every_message_has_a_hint() -> None:
     assert {str(message.id) for message in messages} >= {f"nateq_webhooks.{id}" for id in ("E002", "E006", "W001")}
     for message in messages:
         assert message.hint
+
+
+# Dispatch
+
+
+class NoRunner:
+    """A class without what a way to dispatch must have."""
+
+    hold = 5
+
+
+class BrokenRunner:
+    """A class that can't be made."""
+
+    def __init__(self) -> None:
+        raise LookupError("no queue called shop")
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("tests.test_checks.NoRunner", "hold is a int, not a timedelta"),
+        ("tests.test_checks.BrokenRunner", "LookupError: no queue called shop"),
+        ("tests.test_checks.PROJECT", "TypeError"),
+    ],
+)
+def test_a_class_that_is_no_way_to_dispatch_is_an_error_that_says_why(way: str, said: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
+        (message,) = found()
+
+    assert message.id == "nateq_webhooks.E007"
+    assert repr(way) in message.msg
+    assert said in message.msg
+
+
+@pytest.mark.parametrize("way", ["inline", "worker", "tests.runners.test_runner.Notebook"])
+def test_a_way_to_dispatch_that_works_is_checked_in_silence(way: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
+        assert ids() == []
+
+
+@pytest.mark.parametrize("extra", ["celery", "tasks"])
+def test_a_way_to_dispatch_that_is_not_installed_is_an_error_that_says_what_to_install(extra: str) -> None:
+    if extra == "tasks" and django.VERSION >= (6,):
+        pytest.skip("Django 6 brings django.tasks")
+    code = (
+        "import sys; sys.modules.update(celery=None, django_tasks=None); import django;"
+        f"import tests.settings; tests.settings.NATEQ_WEBHOOKS['DISPATCH'] = {extra!r}; django.setup();"
+        "from django.core.management import call_command; call_command('check')"
+    )
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "nateq_webhooks.E007" in done.stderr
+    assert f'pip install "nateq-webhooks[{extra}]"' in done.stderr
 
 
 # URLs
