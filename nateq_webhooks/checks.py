@@ -153,11 +153,10 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     if not runs and not deliveries:
         return []
-    many = "or more " if max(runs, deliveries) == _MANY else ""
     return [
         checks.Warning(
-            f"{deliveries} deliveries and {runs} runs {many}have been due since before {since:%Y-%m-%d %H:%M} UTC; "
-            "nobody drains them.",
+            f"Nobody drains what has been due since before {since:%Y-%m-%d %H:%M} UTC "
+            f"(deliveries: {_up_to_many(deliveries)}, runs: {_up_to_many(runs)}).",
             hint=(
                 "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "
                 "beat call the task nateq_webhooks.run_due."
@@ -165,3 +164,7 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
             id=f"{_PREFIX}.W005",
         )
     ]
+
+
+def _up_to_many(count: int) -> str:
+    return f"{count} or more" if count == _MANY else str(count)

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ from typing import Any
 import django
 import pytest
 from django.conf import settings as django_settings
+from django.core import checks
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection, connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery, Run, Secret, Webhook
+from tests.conftest import Sender, envelope
 
 PROJECT = Path(__file__).parent.parent
 
@@ -284,10 +289,69 @@ def test_the_warning_shows_no_other_secret() -> None:
     assert "whsec_private" not in repr(found(databases=["default"]))
 
 
+# Work that nobody does
+
+
+def fails(**kwargs: Any) -> None:
+    raise ValueError("broken")
+
+
+@pytest.fixture
+def failed_run(sender: Sender, connect: Callable[..., None]) -> Run:
+    """A run that failed in the request; its next try is for a worker."""
+    connect(signals.ticket_created, fails)
+    sender.post(envelope())
+    return Run.objects.get(status=Run.Status.FAILED)
+
+
+def test_a_try_that_has_been_due_for_long_is_warned_of_with_who_could_do_it(failed_run: Run) -> None:
+    assert ids(databases=["default"]) == []
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=10))
+    assert ids(databases=["default"]) == []
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=20))
+
+    (message,) = found(databases=["default"])
+
+    assert message.id == "nateq_webhooks.W005"
+    assert not message.is_serious(checks.ERROR)
+    assert "(deliveries: 0, runs: 1)" in message.msg
+    assert "nateq_worker --once" in str(message.hint)
+
+
+def test_a_try_that_was_done_or_waits_for_its_receiver_is_not_warned_of(failed_run: Run) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(days=1), receiver="gone")
+
+    call_command("nateq_worker", "--once", verbosity=0)
+
+    assert failed_run.pk in Run.objects.filter(status=Run.Status.WAITING).values_list("pk", flat=True)
+    assert ids(databases=["default"]) == []
+
+
+def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, fails)
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "worker"}):
+        sender.post(envelope())
+        Delivery.objects.update(dispatch_at=timezone.now() - timedelta(hours=1))
+
+        (message,) = found(databases=["default"])
+
+    assert "(deliveries: 1, runs: 0)" in message.msg
+
+
+def test_a_lease_longer_than_usual_is_waited_for(failed_run: Run) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=20))
+
+    with override_settings(NATEQ_WEBHOOKS={"RUN_LEASE": timedelta(minutes=30)}):
+        assert ids(databases=["default"]) == []
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("databases", [None, [], ["replica"]])
-def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(databases: list[str] | None) -> None:
-    Webhook.objects.create(name="shop", secret="")
+def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(
+    failed_run: Run, databases: list[str] | None
+) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(days=1))
+    Webhook.objects.create(name="support", secret="")
 
     with CaptureQueriesContext(connection) as captured:
         assert ids(databases=databases) == []
