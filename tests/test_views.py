@@ -515,6 +515,46 @@ class TestTrouble:
             assert sender.post(envelope(delivery_id="another")).status_code == 503
 
     @pytest.mark.django_db(transaction=True)
+    def test_a_repeated_attempt_whose_details_cannot_be_kept_is_counted_all_the_same(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sender.post(envelope())
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(Attempt, "nateq_webhooks_attempt", "elsewhere")
+        try:
+            response = sender.post(envelope(attempt=2))
+        finally:
+            with connection.schema_editor() as editor:
+                editor.alter_db_table(Attempt, "elsewhere", "nateq_webhooks_attempt")
+
+        assert (response.status_code, response.json()) == (200, {"status": "already stored"})
+        assert Delivery.objects.get().attempts_seen == 2
+        assert "was counted but its details not kept" in caplog.text
+
+    @pytest.mark.django_db(transaction=True)
+    def test_monitoring_that_cannot_read_the_row_changes_no_answer(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def unreadable(execute: Any, sql: str, *args: Any) -> Any:
+            if sql.startswith("SELECT") and "nateq_webhooks_delivery" in sql:
+                raise OperationalError("the server is gone")
+            return execute(sql, *args)
+
+        def heard(**kwargs: Any) -> None:
+            pytest.fail("told of a row that could not be read")
+
+        sender.post(envelope(delivery_id="warm"))
+        signals.delivery_received.connect(heard)
+        try:
+            with connection.execute_wrapper(unreadable):
+                response = sender.post(envelope())
+        finally:
+            signals.delivery_received.disconnect(heard)
+
+        assert response.json() == {"status": "stored"}
+        assert "is stored, but could not be announced" in caplog.text
+
+    @pytest.mark.django_db(transaction=True)
     def test_a_missing_table_is_503_and_not_500(self, sender: Sender) -> None:
         with connection.schema_editor() as editor:
             editor.alter_db_table(Delivery, "nateq_webhooks_delivery", "elsewhere")
@@ -609,6 +649,21 @@ class TestBody:
         assert receive(request, webhook.pk).status_code == 413
         assert stream.tell() == 1024 * 1024 + 1
 
+    @pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
+    def test_a_connection_that_breaks_while_the_body_comes_in_is_503(
+        self, webhook: Webhook, caplog: pytest.LogCaptureFixture, chunked: bool
+    ) -> None:
+        class Breaks(BytesIO):
+            def read(self, *_args: Any) -> bytes:
+                raise ConnectionResetError("reset by peer")
+
+        request = signed_request(webhook, chunked=chunked, terminated=chunked)
+        request.environ["wsgi.input"] = Breaks()
+
+        assert receive(WSGIRequest(request.environ), webhook.pk).status_code == 503
+        assert "closed the connection" in caplog.text
+        assert not Delivery.objects.exists()
+
     def test_a_chunked_body_without_a_known_end_is_411(self, webhook: Webhook) -> None:
         assert receive(signed_request(webhook, chunked=True), webhook.pk).status_code == 411
 
@@ -656,6 +711,18 @@ class TestSite:
 
         assert sender.post(envelope()).status_code == 200
         assert in_atomic_block == [False]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_without_autocommit_it_commits_by_itself_before_the_answer(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="warm"))
+        connection.set_autocommit(False)
+        try:
+            assert sender.post(envelope()).json() == {"status": "stored"}
+            connection.rollback()
+        finally:
+            connection.set_autocommit(True)
+
+        assert Delivery.objects.filter(delivery_id="dlv_1").exists()
 
     @pytest.mark.django_db(transaction=True)
     def test_inside_a_transaction_it_refuses_to_answer_before_the_commit(self, sender: Sender) -> None:
