@@ -145,6 +145,8 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     elif new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
     _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
+    if is_new and new.status == Delivery.Status.PROCESSED:
+        _announce(signals.delivery_processed, receipt)
     return receipt
 
 
