@@ -1,6 +1,7 @@
 """A webhook beside Nateq's: registering it, and settling where both sides differ. No page shows a secret or the key.
 
-A GET changes nothing; each change is a POST that is asked for twice, by who may change webhooks.
+A GET changes nothing at Nateq, and here it only gives former secrets their end when that has come; each change is a
+POST that is asked for twice, by who may change webhooks.
 """
 
 from collections.abc import Callable
