@@ -20,6 +20,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.rotation import end_former_secrets
 from nateq_webhooks.inbox.statement import NewDelivery, upsert
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
@@ -140,6 +141,8 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     )
     if not is_new:
         _keep_attempt(receipt, stored.attempts_seen, new)
+    if verified.key_id == verified.webhook.awaited_key_id:
+        end_former_secrets(verified.webhook, new.received_at)
     _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
     return receipt
 
