@@ -632,6 +632,8 @@ class TestBody:
 
         assert receive(request, webhook.pk).status_code == 503
         assert "middleware" in caplog.text
+        said = "Only 0 of" if how == "server" else "the exact bytes are gone. Let it use request.body instead."
+        assert said in caplog.text
         assert not Delivery.objects.exists()
 
     def test_a_chunked_body_is_read_where_the_server_says_where_it_ends(self, webhook: Webhook) -> None:
