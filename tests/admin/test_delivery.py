@@ -319,7 +319,7 @@ def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender, webhook: We
 def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
     boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.delivery.MAX_RUNS_SHOWN", 1)
+    monkeypatch.setattr("nateq_webhooks.admin.delivery_page.MAX_RUNS_SHOWN", 1)
     connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
     sender.post(envelope())
