@@ -18,7 +18,10 @@ TIME_FORMAT: Final = "H:i:s"
 """To the second, and read alike in every language: Django's own formats leave the seconds out."""
 
 
-_DIRECTION_CONTROLS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+)
+"""Controls, what has no width or turns the direction, halves of pairs; joiners stay: emoji and scripts need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,8 @@ def duration(value: timedelta | None) -> str | None:
 
 
 def visible(value: str) -> str:
-    """Write the characters that turn the direction of text as JSON's escapes: a line could read as another."""
-    return _DIRECTION_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    """Write what can't be seen as JSON's escapes: a line could read as another, and a lone surrogate can't be sent."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def text(value: str) -> SafeString | None:

@@ -3,22 +3,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import cells, copying, genuine, glance, payload, sight, timeline, tree
+from nateq_webhooks.admin.glance import Answer
+from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours
 from nateq_webhooks.admin.notes import sentence
-from nateq_webhooks.admin.payload import Payload, readable
-from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.models import Attempt, Delivery, Run
-
-MAX_RUNS_SHOWN: Final = 100
-"""Runs on a delivery's page, the newest first; the list of runs has them all."""
+from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
+from nateq_webhooks.models import Delivery, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +27,20 @@ class Fact:
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class RunLine:
-    """A run as the delivery's page shows it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """What only those with `view_payload` see."""
 
-    run: Run
-    url: str
-    badge: str
-    duration: str | None
-    started: str | None
-    next_try: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLine:
-    """A repeated attempt as the delivery's page shows it."""
-
-    number: int | None
-    received: str | None
-    remote_addr: str | None
+    lines: Sequence[tree.Line]
+    "Empty where the body is no JSON that a tree shows."
+    raw: payload.Raw
+    raw_url: str
+    "The page of the bytes that are not here; empty when all are."
+    search_url: str
+    download_url: str
+    conversation_url: str
+    curl: copying.Copy | None
+    test: copying.Copy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,33 +49,29 @@ class Page:
 
     badge: str
     notes: Sequence[str]
+    answers: Sequence[Answer]
+    summary: Sequence[Fact]
     facts: Sequence[Fact]
-    payload: Payload
-    headers: Sequence[tuple[str, str]]
-    runs: Sequence[RunLine]
+    story: Sequence[timeline.Entry]
     has_more_runs: bool
-    why_nothing_ran: str
-    attempts: Sequence[AttemptLine]
+    headers: Sequence[sight.Header]
+    content: Content | None
+    neighbours: Sequence[Neighbour]
 
 
-class DeliveryPageAdmin(RecordAdmin[Delivery]):
+class DeliveryPageAdmin(PayloadPageAdmin):
     """The page of one delivery and what belongs to it; `DeliveryAdmin` adds the list."""
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the download of the stored bytes."""
-        name = f"{self.opts.app_label}_{self.opts.model_name}_body"
-        view = self.admin_site.admin_view(self.body_view)
-        return [path("<int:pk>/body/", view, name=name), *super().get_urls()]
+    fields = ()
+    "The page shows values of its own instead of a form."
 
-    def body_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Answer with the body as it came, for the disk and never for the browser to interpret."""
-        delivery = get_object_or_404(self.get_queryset(request), pk=pk)
-        if not self.has_view_permission(request, delivery):
-            raise PermissionDenied
-        response = HttpResponse(delivery.body, content_type="text/plain; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="delivery-{pk}.txt"'
-        response["X-Content-Type-Options"] = "nosniff"
-        return response
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Delivery | None:
+        """Return the delivery without the payload's column: the page reads the bytes, which have it as it came."""
+        rows = self.get_queryset(request).defer("payload")
+        try:
+            return rows.get(pk=Delivery._meta.pk.to_python(object_id))
+        except (Delivery.DoesNotExist, ValidationError):
+            return None
 
     def render_change_form(
         self,
@@ -96,26 +85,53 @@ class DeliveryPageAdmin(RecordAdmin[Delivery]):
         """Show the page instead of a form."""
         if obj is not None:
             context["page"] = self._page(request, obj)
-            context["subtitle"] = cells.visible(str(obj).strip()) or _("Delivery %(number)s") % {"number": obj.pk}
+            context["subtitle"] = title_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def _page(self, request: HttpRequest, delivery: Delivery) -> Page:
-        runs = list(delivery.runs.order_by("-round", "pk")[: MAX_RUNS_SHOWN + 1])
+        sees = sight.may_see_payload(request)
+        document = payload.document(delivery.body) if sees else None
+        material = timeline.read(delivery, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
+        signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
             badge=cells.badge(delivery),
             notes=[sentence(code) for code in delivery.notes],
-            facts=list(self._facts(request, delivery)),
-            payload=readable(delivery),
-            headers=list(delivery.headers.items()),
-            runs=[self._run_line(run, may_open=may_open) for run in runs[:MAX_RUNS_SHOWN]],
-            has_more_runs=len(runs) > MAX_RUNS_SHOWN,
-            why_nothing_ran="" if runs else _why_nothing_ran(delivery),
-            attempts=[_attempt_line(attempt) for attempt in delivery.attempts.all()],
+            answers=list(glance.answers(material, genuine.check(delivery))),
+            summary=list(self._summary(request, delivery)),
+            facts=list(_facts(delivery)),
+            story=timeline.story(material, self.page_of if may_open else None),
+            has_more_runs=material.has_more_runs and may_open,
+            headers=list(sight.headers(delivery.headers, signature, values=sees)),
+            content=self._content(request, delivery, document, material.runs) if sees else None,
+            neighbours=neighbours(delivery, document, self.page_of),
         )
 
-    def _facts(self, request: HttpRequest, delivery: Delivery) -> Iterator[Fact]:
-        """Yield the summary: what it is, from whom, when, and how it was signed."""
+    def _content(self, request: HttpRequest, delivery: Delivery, document: Any, runs: Sequence[Run]) -> Content:
+        raw = payload.raw(delivery.body)
+        url = self.url_of("payload", delivery.pk)
+        return Content(
+            lines=tree.lines(document, (), 0, self.address_in(delivery)) if document is not None else [],
+            raw=raw,
+            raw_url="" if raw.next_start is None else self.url_of("payload", delivery.pk, bytes=raw.next_start),
+            search_url=url,
+            download_url=self.url_of("body", delivery.pk),
+            conversation_url=self._conversation_url(conversation_of(delivery, document)),
+            curl=copying.as_curl(
+                delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=sight.may_reveal_secret(request)
+            ),
+            test=copying.as_test(delivery, [run.receiver for run in runs if not run.is_replay]),
+        )
+
+    def _conversation_url(self, conversation: str) -> str:
+        """Return the list's search for everything that names the conversation: only the payloads tell."""
+        if not conversation:
+            return ""
+        url = reverse("admin:nateq_webhooks_delivery_changelist", current_app=self.admin_site.name)
+        return f"{url}?{urlencode({'q': f'data.conversation_id={conversation}'})}"
+
+    def _summary(self, request: HttpRequest, delivery: Delivery) -> Iterator[Fact]:
+        """Yield what it is and whose."""
         may_open = request.user.has_perm("nateq_webhooks.view_webhook")
         webhook = delivery.webhook
         yield Fact(_("Event"), cells.text(delivery.event))
@@ -123,38 +139,17 @@ class DeliveryPageAdmin(RecordAdmin[Delivery]):
         yield Fact(_("Delivery id"), cells.text(delivery.delivery_id))
         yield Fact(_("Organization"), cells.text(delivery.organization_id))
         yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
-        yield Fact(_("Happened"), cells.moment(delivery.timestamp))
-        yield Fact(_("Received"), cells.moment(delivery.received_at))
-        if delivery.attempts_seen > 1:
-            yield Fact(_("Last received"), cells.moment(delivery.last_received_at))
-        yield Fact(_("Attempts seen"), delivery.attempts_seen)
-        yield Fact(_("First stored attempt"), delivery.attempt)
-        yield Fact(_("Version"), cells.text(delivery.version))
-        yield Fact(_("From address"), cells.text(delivery.remote_addr or ""))
-        yield Fact(_("Signed with secret"), cells.text(delivery.secret_id))
-        yield Fact(_("Size"), _("%(number)s bytes") % {"number": len(delivery.body)})
-
-    def _run_line(self, run: Run, *, may_open: bool) -> RunLine:
-        return RunLine(
-            run=run,
-            url=self.page_of(run) if may_open else "",
-            badge=cells.badge(run),
-            duration=cells.duration(run.duration),
-            started=cells.moment(run.started_at),
-            next_try=cells.moment(run.next_try_at) if run.status == Run.Status.FAILED else None,
-        )
 
 
-def _attempt_line(attempt: Attempt) -> AttemptLine:
-    return AttemptLine(attempt.number, cells.moment(attempt.received_at), attempt.remote_addr)
-
-
-def _why_nothing_ran(delivery: Delivery) -> str:
-    """Say why a delivery has no runs."""
-    if delivery.status == Delivery.Status.INVALID:
-        return _("It could not be read, so no receiver ran.")
-    if delivery.status == Delivery.Status.IGNORED:
-        return _("The webhook does not list this event, so no receiver ran.")
-    if delivery.dispatch_at is not None:
-        return _("Its receivers have not been started yet.")
-    return _("No receiver was connected to this event.")
+def _facts(delivery: Delivery) -> Iterator[Fact]:
+    """Yield what else was stored of it."""
+    yield Fact(_("Happened"), cells.moment(delivery.timestamp))
+    yield Fact(_("Received"), cells.moment(delivery.received_at))
+    if delivery.attempts_seen > 1:
+        yield Fact(_("Last received"), cells.moment(delivery.last_received_at))
+    yield Fact(_("Attempts seen"), delivery.attempts_seen)
+    yield Fact(_("First stored attempt"), delivery.attempt)
+    yield Fact(_("Version"), cells.text(delivery.version))
+    yield Fact(_("From address"), cells.text(delivery.remote_addr or ""))
+    yield Fact(_("Signed with secret"), cells.text(delivery.secret_id))
+    yield Fact(_("Size"), _("%(number)s bytes") % {"number": len(delivery.body)})
