@@ -1,6 +1,5 @@
 """What stands in a cell of a list or a page: a status, a moment, a duration, text from outside. All is escaped."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,16 +11,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.protocol.unseen import visible as visible
 
 DATE_FORMAT: Final = "Y-m-d"
 TIME_FORMAT: Final = "H:i:s"
 """To the second, and read alike in every language: Django's own formats leave the seconds out."""
-
-
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
-)
-"""Controls, what has no width or turns the direction, halves of pairs; joiners stay: emoji and scripts need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +79,6 @@ def duration(value: timedelta | None) -> str | None:
     if seconds < 1:
         return _("%(number)s ms") % {"number": number_format(round(seconds * 1000))}
     return _("%(number)s s") % {"number": number_format(round(seconds, 1))}
-
-
-def visible(value: str) -> str:
-    """Write what can't be seen as JSON's escapes: a line could read as another, and a lone surrogate can't be sent."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def text(value: str) -> SafeString | None:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.models import Delivery
+from nateq_webhooks.protocol.envelope import column_text
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_LOOKED_AT: Final = 30
@@ -20,6 +21,9 @@ MAX_LOOKED_AT: Final = 30
 
 MAX_SHOWN: Final = 5
 """Neighbours shown of each kind."""
+
+MAX_ID: Final = 200
+"""Characters of an id that the column of a resource id holds."""
 
 CONVERSATION: Final = "conversation"
 """The family of the events that are about a conversation itself."""
@@ -69,7 +73,8 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
         return delivery.resource_id
     data = _member(document, "data")
     named = _member(data, "conversation_id") or _member(_member(data, CONVERSATION), "id")
-    return named if isinstance(named, str) else ""
+    # A text that no column holds is nobody's resource id, and asking for a NUL is an error on PostgreSQL.
+    return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
 
 
 def _related(delivery: Delivery, document: Any) -> Iterator[tuple[str, Delivery]]:

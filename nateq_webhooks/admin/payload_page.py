@@ -86,7 +86,7 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
         query = request.GET
         if "bytes" in query:
             context |= {"title": _("The bytes as they came"), **self._raw(delivery, _number(query["bytes"]))}
-        elif wanted := query.get("find", "").strip()[:MAX_WANTED]:
+        elif wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
             context |= {"title": _("Search in the payload"), **self._found(delivery, wanted)}
         else:
             part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
@@ -125,9 +125,7 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
         }
 
     def _found(self, delivery: Delivery, wanted: str) -> dict[str, Any]:
-        document, address = payload.document(delivery.body), self.address_in(delivery)
-        if document is None:
-            raise Http404
+        document, address = _document(delivery), self.address_in(delivery)
         findings = tree_search.find(document, wanted)
         places = [
             Place(label=_way(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1]))
@@ -140,7 +138,7 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
         address = self.address_in(delivery)
         try:
             found = tree.parsed_path(where)
-            document = payload.document(delivery.body)
+            document = _document(delivery)
             value = tree.at(document, found)
             crumbs = _crumbs(document, found, address)
             if tree.is_container(value):
@@ -155,6 +153,14 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
             previous_url=_previous(address, found, first, step),
             next_url=address(found, following) if following < tree.length_of(value) else "",
         )
+
+
+def _document(delivery: Delivery) -> Any:
+    """Return the payload's document. Raises `Http404` where the body is none that a tree shows."""
+    document = payload.document(delivery.body)
+    if document is None:
+        raise Http404
+    return document
 
 
 def title_of(delivery: Delivery) -> str:

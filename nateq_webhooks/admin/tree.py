@@ -7,7 +7,7 @@ dots, as `3.0.12`. Keys can't tell it: they may be doubled, or a megabyte long.
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -121,12 +121,12 @@ def written_path(path: Path) -> str:
 
 def is_container(value: Any) -> bool:
     """Say whether a value holds others."""
-    return isinstance(value, list)  # `Members` is one
+    return isinstance(value, (list, Members))
 
 
 def length_of(value: Any) -> int:
     """Return how many children a container has, or how many characters a text or a number has."""
-    return len(value) if isinstance(value, (list, str)) else 0
+    return len(value) if isinstance(value, (list, Members, str, Number)) else 0
 
 
 def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
@@ -134,11 +134,11 @@ def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
 
     What can't be seen, turns text around or can't be sent is written as JSON's escapes.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, (str, Number)):
         return json.dumps(value)
     part, is_cut = value[start : start + length], start + length < len(value)
-    if isinstance(value, Number):
-        return part + "…" * is_cut
+    if isinstance(part, Number):
+        return part.decode() + "…" * is_cut
     quoted = cells.visible(json.dumps(part, ensure_ascii=False))
     return ("…" if start else '"') + quoted[1:-1] + ("…" if is_cut else '"')
 
@@ -209,7 +209,7 @@ def _tone(value: Any) -> str:
     return "text" if isinstance(value, str) else "word"
 
 
-def _key(container: Sequence[Any], place: int) -> str:
+def _key(container: Any, place: int) -> str:
     """Return what stands before a child: an object's key, or the place in a list."""
     if not isinstance(container, Members):
         return f"[{place}]"

@@ -80,7 +80,7 @@
         } catch {
             answer = null;
         }
-        if (!answer || !answer.ok) {
+        if (!answer || !answer.ok || answer.redirected) {
             location.href = link.href;
             return;
         }
