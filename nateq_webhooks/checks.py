@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from django.core import checks
@@ -9,8 +10,10 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from nateq_webhooks import conf
-from nateq_webhooks.models import Delivery, Run, Secret, Webhook
+from nateq_webhooks import conf, dispatch
+from nateq_webhooks.models import Delivery, Gate, Run, Secret, Webhook
+from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
@@ -33,6 +36,30 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
             )
         )
     return found
+
+
+@checks.register("nateq_webhooks")
+def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report a way to dispatch that can't work here: what it needs is not installed, or its class is no runner."""
+    if list(conf.problems()):
+        return []
+    way = conf.settings().dispatch
+    try:
+        if way == "celery" and find_spec("celery") is None:
+            raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
+        runner = dispatch.runner()
+        if isinstance(runner.hold, timedelta) and callable(runner.wake):
+            return []
+        complaint = f"its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake can't be called."
+    except Exception as error:  # noqa: BLE001 - whatever a class of the site's own raises when it is made
+        complaint = f"{type(error).__name__}: {error}"
+    return [
+        checks.Error(
+            f'NATEQ_WEBHOOKS["DISPATCH"] is {way!r}, which does not work here. {complaint}',
+            hint="Install what it needs, or choose another way to run receivers: see docs/runs.md.",
+            id=f"{_PREFIX}.E007",
+        )
+    ]
 
 
 @checks.register("nateq_webhooks")
@@ -122,21 +149,65 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
     try:
-        runs = Run.objects.using(alias).filter(next_try_at__lt=since)[:_MANY].count()
+        runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lt=since)[:_MANY].count()
         deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
     except Error:
         return []
     if not runs and not deliveries:
         return []
-    many = "or more " if max(runs, deliveries) == _MANY else ""
     return [
         checks.Warning(
-            f"{deliveries} deliveries and {runs} runs {many}have been due since before {since:%Y-%m-%d %H:%M} UTC; "
-            "nobody drains them.",
+            f"Nobody drains what has been due since before {since:%Y-%m-%d %H:%M} UTC "
+            f"(deliveries: {_up_to_many(deliveries)}, runs: {_up_to_many(runs)}).",
             hint=(
                 "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "
                 "beat call the task nateq_webhooks.run_due."
             ),
             id=f"{_PREFIX}.W005",
         )
+    ]
+
+
+def _up_to_many(count: int) -> str:
+    return f"{count} or more" if count == _MANY else str(count)
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report what is paused: a deployment that ended should have resumed it. Silent while tables are missing."""
+    alias = router.db_for_write(Gate)
+    if alias not in (databases or ()):
+        return []
+    try:
+        paused = dispatch.paused(alias)[:20]
+    except Error:
+        return []
+    return [
+        checks.Warning(
+            f"Dispatch is paused for {gate} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
+            f"{f' ({gate.reason})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
+            hint="Run manage.py nateq_resume when it should go on." if not gate.is_automatic else _BREAKER_HINT,
+            id=f"{_PREFIX}.W006",
+        )
+        for gate in paused
+    ]
+
+
+_BREAKER_HINT = "The circuit breaker paused it; it goes on by itself when a probe succeeds, or with nateq_resume."
+
+
+@checks.register("nateq_webhooks")
+def check_rate_limits(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report rate limits of receivers that are not connected: a typo limits nothing."""
+    if list(conf.problems()):
+        return []
+    known = {receiver.name for receiver in registry}
+    return [
+        checks.Warning(
+            f'NATEQ_WEBHOOKS["RATE_LIMITS"] names {name!r}, but no receiver of that name is connected.',
+            hint=f"Connected: {', '.join(sorted(known)) or 'none'}. Is its module imported in AppConfig.ready()?",
+            id=f"{_PREFIX}.W007",
+        )
+        for name in conf.settings().rate_limits
+        if name not in known
     ]

@@ -6,10 +6,11 @@ by the settlement, which reads what was committed.
 """
 
 import copy
+import inspect
 import logging
 import traceback
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -40,6 +41,8 @@ class Outcome(Enum):
     """The receiver's work is committed."""
     FAILED = auto()
     """It is undone; the run is tried again later, or given up."""
+    PUT_OFF = auto()
+    """It is undone, as the receiver asked: to be tried later, or never."""
     LOST = auto()
     """Another worker has taken the run over; what this one did is undone."""
 
@@ -108,7 +111,13 @@ def _call(receiver: Receiver, run: Run, alias: str) -> None:
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
     with warned_of_other_databases(receiver.name, alias):
-        call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+        result = call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+        if inspect.isawaitable(result):  # a decorator's sync wrapper around an async function
+            async_to_sync(_awaited)(result)
+
+
+async def _awaited(awaitable: Awaitable[object]) -> None:
+    await awaitable
 
 
 def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:
@@ -163,7 +172,7 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         logger.warning("The failure of run %s could not be recorded: %s", run.pk, type(problem).__name__)
         return Outcome.LOST
     _log(run, error, next_try_at)
-    return Outcome.FAILED
+    return Outcome.PUT_OFF if isinstance(error, (RetryLater, GiveUp)) else Outcome.FAILED
 
 
 def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | None:

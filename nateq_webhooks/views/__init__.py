@@ -6,11 +6,11 @@ two hundreds is sent before the delivery has been committed.
 
 import logging
 import uuid
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.csrf import csrf_exempt
 
@@ -42,10 +42,22 @@ _TEXT_OF: Final = {
     503: b'{"error": "not stored, try again"}',
 }
 
+_NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
+
+
+def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep ATOMIC_REQUESTS of every database away: a router may put the deliveries, or a receiver its rows, anywhere.
+
+    Django's own decorator, unless told of each, stands for the default database alone.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
 
 @csrf_exempt
 @login_not_required
-@transaction.non_atomic_requests
+@_outside_every_transaction
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Receive one delivery. See docs/receiving.md for every answer and what it means."""
     if request.method != "POST":
@@ -71,6 +83,8 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified)
     receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError
+    if settings().ack == "processed" and receipt.is_readable:
+        return _answer(receipt) if dispatch.process(receipt) else _not_processed()
     dispatch.wake(receipt)
     return _answer(receipt)
 
@@ -99,6 +113,13 @@ def _answer(receipt: inbox.Receipt) -> HttpResponse:
     if not receipt.is_readable:
         return _error(400)
     return _json(200, b'{"status": "stored"}' if receipt.is_new else b'{"status": "already stored"}')
+
+
+def _not_processed() -> HttpResponse:
+    """Answer that not every receiver has succeeded: the sender's next try goes on with what is stored."""
+    response = _json(503, _NOT_PROCESSED)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _come_back(reason: str) -> HttpResponse:
