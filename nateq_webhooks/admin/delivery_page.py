@@ -1,6 +1,7 @@
 """A delivery's page: did it come, was it genuine, what ran, what failed."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from nateq_webhooks.admin import cells, copying, genuine, glance, payload, sight
 from nateq_webhooks.admin.glance import Answer
 from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours
 from nateq_webhooks.admin.notes import sentence
-from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
+from nateq_webhooks.admin.payload_page import title_of
+from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -25,6 +27,14 @@ class Fact:
 
     label: str
     value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button of the page; it leads to a page that asks first."""
+
+    label: str
+    url: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +64,13 @@ class Page:
     facts: Sequence[Fact]
     story: Sequence[timeline.Entry]
     has_more_runs: bool
+    actions: Sequence[Action]
     headers: Sequence[sight.Header]
     content: Content | None
     neighbours: Sequence[Neighbour]
 
 
-class DeliveryPageAdmin(PayloadPageAdmin):
+class DeliveryPageAdmin(ReplayPageAdmin):
     """The page of one delivery and what belongs to it; `DeliveryAdmin` adds the list."""
 
     fields = ()
@@ -93,6 +104,7 @@ class DeliveryPageAdmin(PayloadPageAdmin):
         document = payload.document(delivery.body) if sees else None
         material = timeline.read(delivery, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
+        names = connected(delivery) if sight.may_replay(request) else []
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
             badge=cells.badge(delivery),
@@ -100,12 +112,24 @@ class DeliveryPageAdmin(PayloadPageAdmin):
             answers=list(glance.answers(material, genuine.check(delivery))),
             summary=list(self._summary(request, delivery)),
             facts=list(_facts(delivery)),
-            story=timeline.story(material, self.page_of if may_open else None),
+            story=timeline.story(
+                material,
+                self.page_of if may_open else None,
+                functools.partial(self._replay_url, names) if names else None,
+            ),
+            actions=list(self._actions(delivery, material, names)),
             has_more_runs=material.has_more_runs and may_open,
             headers=list(sight.headers(delivery.headers, signature, values=sees)),
             content=self._content(request, delivery, document, material.runs) if sees else None,
             neighbours=neighbours(delivery, document, self.page_of),
         )
+
+    def _actions(self, delivery: Delivery, material: timeline.Material, names: Sequence[str]) -> Iterator[Action]:
+        """Yield the buttons; `names` are the receivers that the reader may have run again."""
+        if names:
+            yield Action(_("Run all again"), self.url_of("replay", delivery.pk, which=ALL))
+        if set(names) & set(failing(material.newest())):
+            yield Action(_("Run the failed ones again"), self.url_of("replay", delivery.pk, which=FAILED))
 
     def _content(self, request: HttpRequest, delivery: Delivery, document: Any, runs: Sequence[Run]) -> Content:
         raw = payload.raw(delivery.body)
@@ -129,6 +153,11 @@ class DeliveryPageAdmin(PayloadPageAdmin):
             return ""
         url = reverse("admin:nateq_webhooks_delivery_changelist", current_app=self.admin_site.name)
         return f"{url}?{urlencode({'q': f'data.conversation_id={conversation}'})}"
+
+    def _replay_url(self, names: Sequence[str], run: Run) -> str:
+        if run.receiver not in names:
+            return ""
+        return self.url_of("replay", run.delivery_id, which=ONE, receiver=run.receiver)
 
     def _summary(self, request: HttpRequest, delivery: Delivery) -> Iterator[Fact]:
         """Yield what it is and whose."""

@@ -32,9 +32,7 @@ class Answer:
 
 def answers(material: Material, is_genuine: Genuine) -> Iterator[Answer]:
     """Yield the four answers. Of a receiver that ran again only the newest run counts."""
-    latest: dict[str, Run] = {}
-    for run in material.runs:  # the newest round first
-        latest.setdefault(run.receiver, run)
+    latest = material.newest()
     yield _came(material.delivery)
     yield Answer(question=_("Was it genuine?"), sign=genuine.SIGNS[is_genuine], text=genuine.sentence(is_genuine))
     yield _ran(material.delivery, latest)

@@ -103,7 +103,7 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
             raise PermissionDenied
         return get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
 
-    def url_of(self, page: str, pk: int, **query: int) -> str:
+    def url_of(self, page: str, pk: int, **query: int | str) -> str:
         """Return the address of one of a delivery's pages on this admin site."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
         url = reverse(name, args=[pk], current_app=self.admin_site.name)

@@ -44,8 +44,8 @@ class Entry:
     traceback: str = ""
     url: str = ""
     "A page of its own, such as a run's."
-    receiver: str = ""
-    "Whose run it is, when it is one."
+    replay_url: str = ""
+    "Where the receiver can be had to run again."
 
     @property
     def moment(self) -> SafeString | None:
@@ -64,6 +64,13 @@ class Material:
     tracebacks: Mapping[int, str]
     has_more_runs: bool
     shows_errors: bool
+
+    def newest(self) -> dict[str, Run]:
+        """Return the newest run of each receiver, by its name: it says how the receiver stands."""
+        newest: dict[str, Run] = {}
+        for run in self.runs:  # the newest round first
+            newest.setdefault(run.receiver, run)
+        return newest
 
 
 def read(delivery: Delivery, *, errors: bool) -> Material:
@@ -88,9 +95,24 @@ def read(delivery: Delivery, *, errors: bool) -> Material:
     )
 
 
-def story(material: Material, url_of: Callable[[Run], str] | None) -> list[Entry]:
-    """Return what happened, oldest first; `url_of` gives the page of a run, None when none may be opened."""
-    runs = (_run(run, material, url_of(run) if url_of else "") for run in material.runs)
+def story(
+    material: Material, url_of: Callable[[Run], str] | None, replay_url_of: Callable[[Run], str] | None
+) -> list[Entry]:
+    """Return what happened, oldest first.
+
+    `url_of` gives the page of a run, `replay_url_of` where it can be had again, for each receiver's newest run; None
+    where the reader may not.
+    """
+    newest = {run.pk for run in material.newest().values()} if replay_url_of else set()
+    runs = (
+        _run(
+            run,
+            material,
+            url=url_of(run) if url_of else "",
+            replay_url=replay_url_of(run) if replay_url_of and run.pk in newest else "",
+        )
+        for run in material.runs
+    )
     entries = [*_arrivals(material), *_replays(material), *runs]
     return sorted(entries, key=lambda entry: (entry.at, entry.rank))
 
@@ -153,7 +175,7 @@ def _replays(material: Material) -> Iterator[Entry]:
         )
 
 
-def _run(run: Run, material: Material, url: str) -> Entry:
+def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
     error = run.error if material.shows_errors else ""
     return Entry(
         at=run.started_at or run.created_at,
@@ -164,7 +186,7 @@ def _run(run: Run, material: Material, url: str) -> Entry:
         error=cells.visible(error),
         traceback=cells.visible(material.tracebacks.get(run.pk, "")),
         url=url,
-        receiver=run.receiver,
+        replay_url=replay_url,
     )
 
 
