@@ -42,11 +42,11 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
     kept: dict[str, str] = {}
     left = MAX_TOTAL_CHARS
     for key in (signature_key, *meta):
-        name = _header_name(key)
+        name = header_name(key)
         if name is None or name in kept:
             continue
         value = meta[key]
-        if key != signature_key and _may_be_secret(key):
+        if key != signature_key and may_be_secret(key):
             value = REDACTED
         value = column_text(str(value), MAX_VALUE_CHARS)
         left -= len(name) + len(value)
@@ -57,7 +57,7 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=256)
-def _header_name(key: str) -> str | None:
+def header_name(key: str) -> str | None:
     """Return `X-Nateq-Signature` for `HTTP_X_NATEQ_SIGNATURE`; None for what is no header."""
     if key.startswith("HTTP_"):
         key = key[5:]
@@ -67,7 +67,8 @@ def _header_name(key: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _may_be_secret(key: str) -> bool:
+def may_be_secret(key: str) -> bool:
+    """Say whether a header of this name may carry a secret: such a value is neither stored nor shown."""
     lower = key.lower()
     return any(part in lower for part in _SECRET_PARTS)
 

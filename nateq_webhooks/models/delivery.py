@@ -14,6 +14,7 @@ from nateq_webhooks.models.fields import BytesField, ExactCharField
 from nateq_webhooks.models.webhook import Webhook
 from nateq_webhooks.protocol.envelope import identity_of_id, load_event
 from nateq_webhooks.protocol.events import Event
+from nateq_webhooks.protocol.unseen import visible
 
 MAX_ATTEMPTS_KEPT = 50
 """Repeated attempts kept per delivery; the count goes on (ours: a sender gives up long before)."""
@@ -88,7 +89,8 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.event, self.delivery_id) if part) or f"{_('Delivery')} {self.pk}"
+        named = " ".join(part for part in (self.event, self.delivery_id) if part)
+        return visible(named) or f"{_('Delivery')} {self.pk}"
 
     def is_superseded(self) -> bool:
         """Say whether a newer event about the same resource has been stored: this one may carry an old state.
