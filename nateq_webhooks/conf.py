@@ -6,7 +6,7 @@ checks show, so that a typo is found at start and not in the night.
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -61,6 +61,33 @@ class Settings:
     retry_max_age: timedelta = timedelta(days=3)
     "A run that has not succeeded this long after it was made is given up at its next failure."
 
+    ack: str = "stored"
+    """When a delivery is acknowledged: "stored", or "processed": when its receivers have run, too, else 503, so that
+    the sender's retries are the retry policy. The latter needs DISPATCH "inline"."""
+
+    ack_timeout: timedelta = timedelta(seconds=8)
+    'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
+
+    ordered_by: str = ""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs the deliveries that have the same
+    value there one at a time, in the order they came. Empty: as they come."""
+
+    order_on_dead: str = "skip"
+    'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
+
+    rate_limits: Mapping[str, float] = field(default_factory=dict)
+    "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
+
+    breaker_after: int = 0
+    "A receiver that fails so many times in a row is paused by itself until a probe succeeds; 0: never."
+
+    breaker_pause: timedelta = timedelta(minutes=1)
+    "How long a receiver that was paused by itself waits for the next probe."
+
+    identity: str = "delivery_id"
+    """What makes two requests one delivery: "delivery_id", or "content": the event, time, organization and data, for a
+    sender that gives each retry an id of its own."""
+
     api_key: str = field(default="", repr=False)
     "Nateq's API key with the scope webhooks:manage, for the commands; empty: NATEQ_API_KEY of the environment."
 
@@ -70,6 +97,9 @@ class Settings:
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
     retry span, as a late retry may carry the old signature."""
+
+
+_DEFAULTS = Settings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +138,10 @@ def problems(raw: object = None) -> Iterator[Problem]:
             close = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.5)
             hint = f"Did you mean {close[0]!r}?" if close else f"Known settings: {', '.join(sorted(known))}."
             yield Problem("E002", f"{SETTING} has no setting {key!r}.", hint)
+    if raw.get("ACK") == "processed" and raw.get("DISPATCH", _DEFAULTS.dispatch) != "inline":
+        message = f'{SETTING}["ACK"] is \'processed\', but {SETTING}["DISPATCH"] is {raw.get("DISPATCH")!r}.'
+        hint = "An answer can wait only for what runs in the request: DISPATCH 'inline' is needed, or ACK 'stored'."
+        yield Problem("E007", message, hint)
 
 
 def is_https_url(url: str) -> bool:
@@ -131,7 +165,7 @@ def _raw() -> Any:
 
 def _value_problems(key: str, value: object) -> Iterator[Problem]:
     """Yield what is wrong with one value: first its type, then what it says."""
-    default = getattr(Settings, key.lower())
+    default = getattr(_DEFAULTS, key.lower())
     wanted = type(default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         message = f"{SETTING}[{key!r}] is a {type(value).__name__}, not a {wanted.__name__}."
@@ -177,10 +211,6 @@ def header_problem(value: str) -> tuple[str, str] | None:
     return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
 
 
-def _secret_encoding(value: str) -> tuple[str, str] | None:
-    return None if value in ("utf-8", "base64") else ("unknown", "Legal values: 'utf-8', 'base64'.")
-
-
 def _max_body_bytes(value: int) -> tuple[str, str] | None:
     if 1024 <= value <= 64 * 1024 * 1024:
         return None
@@ -212,10 +242,35 @@ def _span(value: timedelta) -> tuple[str, str] | None:
     return "out of range", "Write a timedelta from a second to 365 days."
 
 
+def _one_of(*legal: str) -> Callable[[str], tuple[str, str] | None]:
+    def rule(value: str) -> tuple[str, str] | None:
+        return None if value in legal else ("unknown", f"Legal values: {', '.join(map(repr, legal))}.")
+
+    return rule
+
+
+def _path(value: str) -> tuple[str, str] | None:
+    if not value or all(value.split(".")):
+        return None
+    return "not a path", "Write names with dots between them, such as 'data.conversation_id'."
+
+
+def _rate_limits(value: Mapping[Any, Any]) -> tuple[str, str] | None:
+    for name, rate in value.items():
+        fine = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0.001 <= rate <= 10_000
+        if not isinstance(name, str) or not name or not fine:
+            return "not a dict of rates", "Write {'shop.receivers.crm': 5.0}: runs a second, from 0.001 to 10000."
+    return None
+
+
+def _breaker_after(value: int) -> tuple[str, str] | None:
+    return None if 0 <= value <= 1_000_000 else ("out of range", "It counts failures; 0 means never.")
+
+
 _RULES: Mapping[str, Any] = {
     "PUBLIC_URL": _public_url,
     "SIGNATURE_HEADER": header_problem,
-    "SECRET_ENCODING": _secret_encoding,
+    "SECRET_ENCODING": _one_of("utf-8", "base64"),
     "MAX_BODY_BYTES": _max_body_bytes,
     "TRUSTED_PROXIES": _trusted_proxies,
     "DISPATCH": _dispatch,
@@ -224,6 +279,14 @@ _RULES: Mapping[str, Any] = {
     "RETRY_BASE": _span,
     "RETRY_MAX_AGE": _span,
     "MAX_TRIES": _max_tries,
+    "ACK": _one_of("stored", "processed"),
+    "ACK_TIMEOUT": _span,
+    "ORDERED_BY": _path,
+    "ORDER_ON_DEAD": _one_of("skip", "block"),
+    "RATE_LIMITS": _rate_limits,
+    "BREAKER_AFTER": _breaker_after,
+    "BREAKER_PAUSE": _span,
+    "IDENTITY": _one_of("delivery_id", "content"),
     "API_KEY": _api_key,
     "BASE_URL": _base_url,
     "ROTATION_OVERLAP": _span,

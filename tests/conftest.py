@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -60,6 +61,7 @@ def sender(webhook: Webhook) -> Sender:
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
     cache.forget()
+    controls.forget()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-"""Taking work so that nobody else does it: deliveries whose runs are to be made, runs that are due.
+"""Taking runs so that nobody else does: those that are due, lane by lane.
 
 A claim is a lease: it sets `next_try_at` to its end and a token that only this claim knows. While a worker lives it
 renews the lease; when it dies the lease runs out, and the run is due again by the same column and the same index.
 """
 
 import copy
-import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,18 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from django.db import connections, models, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.breaker import take_probe
+from nateq_webhooks.dispatch.gates import Control, controls, fill_lane, move
+from nateq_webhooks.dispatch.rates import take_slots
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.protocol.envelope import Note
-from nateq_webhooks.receivers import registry
+from nateq_webhooks.models.gate import OPEN_LANE
 
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
-
-logger: Final = logging.getLogger("nateq_webhooks")
 
 OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 """What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
@@ -37,8 +36,9 @@ _Row = TypeVar("_Row", bound=models.Model)
 class Claimed:
     """What one claim took: runs to execute, all under one lease, and what only waits to be settled.
 
-    `finished` are runs that ended without their delivery being settled, `unheard` deliveries whose
-    receivers have been gone for so long that they are given up.
+    `finished` are runs that ended without their delivery being settled, `unheard` deliveries whose receivers have been
+    gone for so long that they are given up. `moved` counts runs that were only put into the lane where they belong,
+    `waiting` those that were made, but may not start yet.
     """
 
     alias: str
@@ -46,30 +46,16 @@ class Claimed:
     runs: Sequence[Run] = ()
     finished: Sequence[Run] = ()
     unheard: Sequence[int] = ()
+    moved: int = 0
+    waiting: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.finished or self.unheard)
+        return self.found > 0
 
-
-def claim_deliveries(alias: str, limit: int) -> Claimed:
-    """Claim up to `limit` deliveries that are due for dispatch and make their runs, held by this claim."""
-    now = timezone.now()
-    due = Delivery.objects.using(alias).filter(dispatch_at__lte=now).order_by("dispatch_at")
-    with _locked(due, alias, limit) as rows:
-        return _make_runs(alias, rows, now)
-
-
-def claim_delivery(alias: str, pk: int, dispatch_at: datetime | None = None) -> Claimed:
-    """Claim one delivery and make its runs; nothing when another has claimed it.
-
-    `dispatch_at` is the value that the caller knows: whoever took the delivery over has changed it.
-    """
-    wanted = Delivery.objects.using(alias).filter(pk=pk, dispatch_at__isnull=False)
-    delivery = (wanted if dispatch_at is None else wanted.filter(dispatch_at=dispatch_at)).first()
-    if delivery is None:
-        return Claimed(alias=alias, lease=uuid.uuid4())
-    with transaction.atomic(using=alias, durable=True):
-        return _make_runs(alias, [delivery], timezone.now())
+    @property
+    def found(self) -> int:
+        """How much there was to do."""
+        return len(self.runs) + len(self.finished) + len(self.unheard) + self.moved + self.waiting
 
 
 def claim_runs(alias: str, limit: int) -> Claimed:
@@ -78,29 +64,104 @@ def claim_runs(alias: str, limit: int) -> Claimed:
     A run that a worker left unfinished on its last try is given up here instead: it may be what kills the workers.
     """
     now = timezone.now()
+    return _claim(alias, Run.objects.using(alias).filter(next_try_at__lte=now), limit, now)
+
+
+def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) -> Claimed:
+    """Claim the runs of one delivery that are due.
+
+    With `untried` given, those that nobody has tried (true), or all that nobody holds, whatever their backoff (false).
+    """
+    now = timezone.now()
+    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk)
+    due = Q(next_try_at__lte=now)
+    if untried is False:
+        due |= Q(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED)
+    elif untried:
+        due &= Q(tries=0)
+    return _claim(alias, runs.filter(due), _ALL_OF_ONE, now)
+
+
+_ALL_OF_ONE: Final = 100
+"""Runs of one delivery that are claimed at once: more than a site has receivers."""
+
+
+def _claim(alias: str, due: models.QuerySet[Run], limit: int, now: datetime) -> Claimed:
+    """Claim from every lane that something may start from."""
+    control = controls.get(alias)
     lease = uuid.uuid4()
-    due = Run.objects.using(alias).filter(next_try_at__lte=now).order_by("next_try_at")
-    with _locked(due, alias, limit) as rows:
+    if control.is_paused:
+        return Claimed(alias=alias, lease=lease)
+    runs: list[Run] = []
+    finished: list[Run] = []
+    moved = 0
+    for lane, size in _lanes(alias, due, limit, control, now):
+        started, ended, strays = _claim_lane(alias, due.filter(lane=lane), size, lease, control, now)
+        runs += started
+        finished += ended
+        moved += strays
+    _attach_deliveries(alias, runs)
+    return Claimed(alias=alias, lease=lease, runs=runs, finished=finished, moved=moved)
+
+
+def _lanes(
+    alias: str, due: models.QuerySet[Run], limit: int, control: Control, now: datetime
+) -> Iterator[tuple[int, int]]:
+    """Yield the lanes to claim from, and how many each: the scarce ones first, so that they start when they may."""
+    for gate in control.probed(now):
+        if due.filter(lane=gate.pk).exists() and take_probe(alias, gate):
+            yield gate.pk, 1
+    for gate, rate in control.limited():
+        waiting = due.filter(lane=gate.pk)[:limit].count()
+        slots = take_slots(alias, gate, rate, waiting) if waiting else 0
+        if slots:
+            yield gate.pk, slots
+    yield OPEN_LANE, limit
+
+
+def _claim_lane(
+    alias: str, due: models.QuerySet[Run], limit: int, lease: uuid.UUID, control: Control, now: datetime
+) -> tuple[list[Run], list[Run], int]:
+    """Claim up to `limit` due runs of one lane; return them, those that only wait to be settled, and how many moved."""
+    with locked(due.order_by("next_try_at"), alias, limit) as rows:
+        strays = _strays(alias, rows, control)
         spent = [run for run in rows if run.status == Run.Status.RUNNING and run.tries >= settings().max_tries]
-        wanted = [run for run in rows if run.status in OPEN and run not in spent]
-        mine = _still_due(alias, spent, now)
-        mine.update(status=Run.Status.DEAD, lease=None, finished_at=now, error=_LEFT_BEHIND)
-        taken = _still_due(alias, wanted, now).update(
-            status=Run.Status.RUNNING,
-            tries=F("tries") + 1,
-            started_at=now,
-            next_try_at=now + settings().run_lease,
-            lease=lease,
-        )
+        wanted = [run for run in rows if run.status in OPEN and run not in spent and run not in strays]
+        moved = sum(move(alias, [run.pk], run.lane, lane, every_status=True) for run, lane in strays.items())
+        mine = _still_mine(due, spent)
+        if spent:
+            mine.update(status=Run.Status.DEAD, lease=None, finished_at=now, error=_LEFT_BEHIND)
+        taken = _take(due, wanted, lease, now) if wanted else 0
     if taken != len(wanted):  # without row locks another worker may have been faster with some of them
         ours = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
         wanted = [run for run in wanted if run.pk in ours]
     for run in wanted:
         run.status, run.tries, run.lease, run.started_at = Run.Status.RUNNING, run.tries + 1, lease, now
         run.next_try_at = now + settings().run_lease
-    _attach_deliveries(alias, wanted)
-    finished = spent + [run for run in rows if run.status not in OPEN]
-    return Claimed(alias=alias, lease=lease, runs=wanted, finished=finished)
+    moved += sum(fill_lane(alias, gate) for gate in control.gates.values() if gate.pk in strays.values())
+    return wanted, spent + [run for run in rows if run.status not in OPEN], moved
+
+
+def _take(due: models.QuerySet[Run], wanted: Sequence[Run], lease: uuid.UUID, now: datetime) -> int:
+    return _still_mine(due, wanted).update(
+        status=Run.Status.RUNNING,
+        tries=F("tries") + 1,
+        started_at=now,
+        next_try_at=now + settings().run_lease,
+        lease=lease,
+    )
+
+
+def _strays(alias: str, rows: Sequence[Run], control: Control) -> dict[Run, int]:
+    """Return the runs that belong in another lane, with that lane: their gate was closed after they were made."""
+    if control.is_idle:
+        return {}
+    webhooks: dict[int, uuid.UUID] = {}
+    if control.holds_webhooks:
+        pks = {run.delivery_id for run in rows}
+        webhooks = dict(Delivery.objects.using(alias).filter(pk__in=pks).values_list("pk", "webhook_id"))
+    lanes = {run: control.lane(webhooks.get(run.delivery_id), run.receiver) for run in rows if run.status in OPEN}
+    return {run: lane for run, lane in lanes.items() if lane != run.lane}
 
 
 def release(claimed: Claimed, runs: Sequence[Run]) -> None:
@@ -121,19 +182,19 @@ def pks_of(rows: Sequence[models.Model]) -> list[int]:
 _LEFT_BEHIND: Final = "The worker died, or the receiver hung, on the last try."
 
 
-def _still_due(alias: str, runs: Sequence[Run], now: datetime) -> models.QuerySet[Run]:
+def _still_mine(due: models.QuerySet[Run], runs: Sequence[Run]) -> models.QuerySet[Run]:
     """Return those of the runs that nobody has claimed since they were read."""
-    return Run.objects.using(alias).filter(pk__in=pks_of(runs), next_try_at__lte=now, status__in=OPEN)
+    return due.filter(pk__in=pks_of(runs), status__in=OPEN)
 
 
 def _attach_deliveries(alias: str, runs: Sequence[Run]) -> None:
     deliveries = Delivery.objects.using(alias).in_bulk({run.delivery_id for run in runs}) if runs else {}
     for run in runs:
         run.delivery = deliveries[run.delivery_id]
-    _separate(runs)
+    separate(runs)
 
 
-def _separate(runs: Sequence[Run]) -> None:
+def separate(runs: Sequence[Run]) -> None:
     """Give each run a delivery of its own: what one receiver changes in it, no other sees."""
     seen: set[int] = set()
     for run in runs:
@@ -142,77 +203,14 @@ def _separate(runs: Sequence[Run]) -> None:
         seen.add(run.delivery_id)
 
 
-def _make_runs(alias: str, deliveries: Sequence[Delivery], now: datetime) -> Claimed:
-    """Make one run per receiver of each delivery that is still to be dispatched. Inside the caller's transaction."""
-    lease = uuid.uuid4()
-    mine = _taken(alias, deliveries)
-    runs = [
-        Run(
-            delivery=delivery,
-            receiver=receiver.name,
-            status=Run.Status.RUNNING,
-            tries=1,
-            created_at=now,
-            started_at=now,
-            next_try_at=now + settings().run_lease,
-            lease=lease,
-        )
-        for delivery in mine
-        for receiver in registry.for_event(_event_name(delivery))
-    ]
-    made = Run.objects.using(alias).bulk_create(runs)
-    if any(run.pk is None for run in made):  # MySQL proper returns no keys
-        by_pk = {delivery.pk: delivery for delivery in mine}
-        made = list(Run.objects.using(alias).filter(lease=lease, delivery_id__in=by_pk).order_by("pk"))
-        for run in made:
-            run.delivery = by_pk[run.delivery_id]
-    _separate(made)
-    run_for = {run.delivery_id for run in made}
-    unheard = [delivery for delivery in mine if delivery.pk not in run_for]
-    return Claimed(alias=alias, lease=lease, runs=made, unheard=_unheard(alias, unheard, now))
-
-
-def _unheard(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list[int]:
-    """Put deliveries off that had a receiver when they were stored and have none here; return those to give up.
-
-    In a rolling deployment the process that stored them may know a receiver that this one does not know yet.
-    """
-    oldest = now - settings().retry_max_age
-    for delivery in deliveries:
-        logger.warning("No receiver of %s is connected here; delivery %s waits for one.", delivery.event, delivery.pk)
-    young = [delivery.pk for delivery in deliveries if delivery.received_at > oldest]
-    if young:
-        Delivery.objects.using(alias).filter(pk__in=young).update(dispatch_at=now + settings().run_lease)
-    return [delivery.pk for delivery in deliveries if delivery.received_at <= oldest]
-
-
-def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those."""
-    rows = Delivery.objects.using(alias)
-    if _can_skip_locked(alias) and len(deliveries) > 1:
-        rows.filter(pk__in=[delivery.pk for delivery in deliveries]).update(dispatch_at=None)
-        return list(deliveries)
-    return [
-        delivery
-        for delivery in deliveries
-        if rows.filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at).update(dispatch_at=None)
-    ]
-
-
-def _event_name(delivery: Delivery) -> str:
-    """Return the event's whole name; the column may hold only its beginning."""
-    is_whole = Note.CUT not in delivery.notes and Note.EVENT_UNUSABLE not in delivery.notes
-    return delivery.event if is_whole else delivery.load_event().name
-
-
 @contextmanager
-def _locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list[_Row]]:
+def locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list[_Row]]:
     """Give the first due rows inside a transaction, locked where the database passes over those of other workers.
 
     Elsewhere they are read before the transaction, which then begins with a write: one that reads first and writes
     later fails on SQLite as soon as somebody else has written.
     """
-    if _can_skip_locked(alias):
+    if can_skip_locked(alias):
         with transaction.atomic(using=alias, durable=True):
             yield list(due.select_for_update(skip_locked=True)[:limit])
     else:
@@ -221,5 +219,6 @@ def _locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list
             yield rows
 
 
-def _can_skip_locked(alias: str) -> bool:
+def can_skip_locked(alias: str) -> bool:
+    """Say whether the database passes over rows that others have locked."""
     return connections[alias].features.has_select_for_update_skip_locked

@@ -40,6 +40,8 @@ class Outcome(Enum):
     """The receiver's work is committed."""
     FAILED = auto()
     """It is undone; the run is tried again later, or given up."""
+    PUT_OFF = auto()
+    """It is undone, as the receiver asked: to be tried later, or never."""
     LOST = auto()
     """Another worker has taken the run over; what this one did is undone."""
 
@@ -163,7 +165,7 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         logger.warning("The failure of run %s could not be recorded: %s", run.pk, type(problem).__name__)
         return Outcome.LOST
     _log(run, error, next_try_at)
-    return Outcome.FAILED
+    return Outcome.PUT_OFF if isinstance(error, (RetryLater, GiveUp)) else Outcome.FAILED
 
 
 def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | None:

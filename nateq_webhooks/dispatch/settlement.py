@@ -12,6 +12,7 @@ from django.db.models import F
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.dispatch.order import give_up_turns
 from nateq_webhooks.dispatch.statements import mark_processed
 from nateq_webhooks.models import Delivery, Run
 
@@ -48,11 +49,16 @@ def give_up(alias: str, delivery_pk: int) -> None:
     _announce(signals.delivery_failed, delivery_pk, alias)
 
 
-def clear(alias: str, runs: Sequence[Run]) -> None:
-    """Take finished runs whose delivery has been settled since out of the index of what is due."""
+def clear(alias: str, runs: Sequence[Run]) -> list[int]:
+    """Take finished runs whose delivery has been settled since out of the index of what is due.
+
+    Before that their turns go to the next in line; return the deliveries that may now run.
+    """
+    called_up = give_up_turns(alias, runs)
     if runs:
         finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs], status__in=FINISHED)
         finished.update(next_try_at=None)
+    return called_up
 
 
 def derived_status(runs: Collection[str]) -> Delivery.Status:
@@ -72,8 +78,9 @@ def _settle_under_lock(alias: str, delivery_pk: int) -> Delivery.Status:
         else:
             rows.update(status=F("status"))  # SQLite: a write takes the lock
             before = rows.values_list("status", flat=True).first()
-        runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).values_list("status", flat=True)
-        after = derived_status(set(runs))
+        runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).order_by("round", "pk")
+        latest = dict(runs.values_list("receiver", "status"))  # of each receiver its latest round
+        after = derived_status(set(latest.values()))
         if before == after:
             return after
         rows.update(status=after)

@@ -57,8 +57,13 @@ def _mark_processed_sql(alias: str, count: int) -> str:
     quote = connections[alias].ops.quote_name
     deliveries, runs = quote(Delivery._meta.db_table), quote(Run._meta.db_table)
     processed = Delivery.Status.PROCESSED
+    later = (
+        f"SELECT 1 FROM {runs} later WHERE later.delivery_id = earlier.delivery_id "  # noqa: S608
+        "AND later.receiver = earlier.receiver AND later.round > earlier.round"
+    )
     return (
         f"UPDATE {deliveries} SET status = '{processed}' WHERE id IN ({', '.join(['%s'] * count)}) "  # noqa: S608
-        f"AND status <> '{processed}' AND NOT EXISTS (SELECT 1 FROM {runs} WHERE delivery_id = {deliveries}.id "
-        f"AND status NOT IN ('{Run.Status.SUCCEEDED}', '{Run.Status.DROPPED}'))"
+        f"AND status <> '{processed}' AND NOT EXISTS (SELECT 1 FROM {runs} earlier "
+        f"WHERE earlier.delivery_id = {deliveries}.id "
+        f"AND earlier.status NOT IN ('{Run.Status.SUCCEEDED}', '{Run.Status.DROPPED}') AND NOT EXISTS ({later}))"
     )

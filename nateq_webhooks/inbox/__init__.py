@@ -17,10 +17,12 @@ from django.db import Error, router
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache
 from nateq_webhooks.inbox.statement import NewDelivery, upsert
+from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
 from nateq_webhooks.protocol import signatures
@@ -101,7 +103,7 @@ def verify(webhook: Configuration, arrival: Arrival) -> Verified | Reason:
     match = signatures.verify(arrival.body, header, webhook.live_keys(datetime.now(UTC)))
     if isinstance(match, signatures.Mismatch):
         return match.reason
-    content = read(arrival.body)
+    content = read(arrival.body, by_content=settings().identity == "content")
     organization = content.event.organization_id
     if webhook.organization_id and organization and organization != webhook.organization_id:
         return Refusal.OTHER_ORGANIZATION
@@ -140,6 +142,8 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     )
     if not is_new:
         _keep_attempt(receipt, stored.attempts_seen, new)
+    elif new.attempt is not None and new.attempt > 1:
+        note_twin(receipt.alias, receipt.pk, new)
     _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
     return receipt
 

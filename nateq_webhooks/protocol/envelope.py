@@ -82,8 +82,8 @@ class Envelope:
     is_readable: bool = True
 
 
-def read(body: bytes) -> Envelope:
-    """Read a delivery's body. Never raises."""
+def read(body: bytes, *, by_content: bool = False) -> Envelope:
+    """Read a delivery's body. Never raises. `by_content`: the content is the identity, not the delivery id."""
     document = _load(body)
     if isinstance(document, Note):
         return Envelope(
@@ -101,7 +101,7 @@ def read(body: bytes) -> Envelope:
         notes.append(Note.PAYLOAD_NOT_QUERYABLE)
     return Envelope(
         event=event,
-        identity=_identity_of(document),
+        identity=_identity_of_content(document) if by_content else _identity_of(document),
         resource_id=_resource_id(event.data),
         payload_json=payload_json,
         notes=tuple(notes),
@@ -122,6 +122,23 @@ def load_event(body: bytes) -> Event:
     if isinstance(document, Note):
         raise ValueError(f"The stored body ({len(body)} bytes) is no readable delivery: {document.value}.")
     return _event(document, [])
+
+
+def value_at(body: bytes, path: str) -> str | None:
+    """Return the value that a dotted path leads to in the envelope, as text by which two can be compared.
+
+    `path` is such as "data.conversation_id". None when it leads nowhere, to null, or the body is unreadable.
+    """
+    value: object = _load(body)
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return None if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def content_identity(body: bytes) -> str:
+    """Return the identity that the body has by its content, whatever its delivery id."""
+    document = _load(body)
+    return _identity("bytes", body) if isinstance(document, Note) else _identity_of_content(document)
 
 
 def identity_of_id(delivery_id: str | int) -> str:
@@ -226,6 +243,11 @@ def _identity_of(document: Mapping[str, Any]) -> str:
     delivery_id = _usable_id(metadata) if isinstance(metadata, dict) else None
     if delivery_id is not None:
         return identity_of_id(delivery_id)
+    return _identity_of_content(document)
+
+
+def _identity_of_content(document: Mapping[str, Any]) -> str:
+    """Return what stays the same from one attempt of the sender to the next, whatever id it gives them."""
     content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
     return _identity("content", json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 

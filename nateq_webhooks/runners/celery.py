@@ -16,6 +16,11 @@ class CeleryRunner:
 
     hold = timedelta()
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether tasks are run by Celery's workers, and not in the caller."""
+        return not _celery_app().conf.task_always_eager
+
     def wake(self, due: dispatch.Due) -> None:
         """Have the task sent; at once where Celery runs tasks in the caller (`task_always_eager`)."""
         app = _celery_app()

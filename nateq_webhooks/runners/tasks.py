@@ -33,12 +33,17 @@ class TasksRunner:
 
     hold = timedelta()
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the backend hands tasks to other processes."""
+        return not isinstance(run_delivery.get_backend(), (ImmediateBackend, DummyBackend))
+
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
-        if isinstance(run_delivery.get_backend(), (ImmediateBackend, DummyBackend)):
-            run_delivery.enqueue(due.pk)
-        else:
+        if self.runs_elsewhere:
             _waker().wake(due.pk)
+        else:
+            run_delivery.enqueue(due.pk)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import Error, close_old_connections, connections, router
+from django.utils import timezone
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.conf import settings
@@ -20,9 +21,6 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 POLL_SECONDS: Final = 0.5
 """How long an idle worker waits before it looks again: a delivery starts within a second."""
-
-UNPARK_SECONDS: Final = 30.0
-"""How often to look for parked runs whose receiver is connected by now."""
 
 LONGEST_OUTAGE_WAIT: Final = 5.0
 """How long to wait at most between two tries to reach a database that went away (seconds)."""
@@ -58,17 +56,30 @@ class Batch:
 
 
 def drain(watch: dispatch.Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Run everything that is due now, in this thread; return how much that was. Raises when the database can't."""
-    dispatch.unpark(router.db_for_write(dispatch.Delivery))
-    batch, total = Batch(), 0
+    """Run everything that is due now, in this thread; return how much that was. Raises when the database can't.
+
+    What a rate limit lets start within a second is waited for.
+    """
+    alias = router.db_for_write(dispatch.Delivery)
+    batch, total, waiting = Batch(), 0, threading.Event()
     while not stopping():
+        kept_up = dispatch.keep_up(alias)
         started = time.monotonic()
         found = dispatch.run_due(batch.size, watch=watch, stopping=stopping)
-        if not found:
-            break
         batch.took(time.monotonic() - started, found)
         total += found
+        if not found and not kept_up:
+            pause = _seconds_to_next_slot(alias)
+            if pause is None or pause > 1:
+                break
+            waiting.wait(pause)  # never set: it is only waited on
     return total
+
+
+def _seconds_to_next_slot(alias: str) -> float | None:
+    """Return how long until a rate limit lets a waiting run start; None when none waits for that."""
+    moment = dispatch.next_slot_at(alias)
+    return None if moment is None else max(0.001, (moment - timezone.now()).total_seconds())
 
 
 class Worker:
@@ -86,7 +97,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. A thread whose receiver hangs is replaced: its run is somebody else's by then."""
+        upkeep = dispatch.Upkeep(router.db_for_write(dispatch.Delivery))
         while not self._stopping.is_set():
+            is_busy = _look_after(upkeep)
             busy = [slot for slot in self._threads if not slot.is_hung]
             for slot in set(self._threads) - set(busy):
                 slot.abandon()
@@ -95,9 +108,21 @@ class Worker:
                 busy.append(slot)
                 slot.start()
             self._threads = busy
-            self._stopping.wait(POLL_SECONDS)
+            self._stopping.wait(0 if is_busy else POLL_SECONDS)
         for slot in self._threads:
             slot.join(settings().run_timeout.total_seconds())
+        connections.close_all()
+
+
+def _look_after(upkeep: dispatch.Upkeep) -> bool:
+    """Do the worker's rounds; say whether there is more. Trouble with the database is the next round's."""
+    close_old_connections()
+    try:
+        upkeep.beat()
+        return upkeep.round() > 0
+    except Error as error:
+        logger.warning("The worker's rounds are put off: %s", type(error).__name__)
+        return False
 
 
 class _Slot(threading.Thread):
@@ -109,7 +134,7 @@ class _Slot(threading.Thread):
         self._watch = watch
         self._batch = Batch()
         self._outage_wait = 0.0
-        self._unparked_at = float("-inf")
+        self._idle_wait = POLL_SECONDS
         self._alive_at = time.monotonic()
         self._abandoned = False
 
@@ -128,7 +153,7 @@ class _Slot(threading.Thread):
         try:
             while not self._is_to_end():
                 if not self._look():
-                    self._stopping.wait(self._outage_wait or POLL_SECONDS)
+                    self._stopping.wait(self._outage_wait or self._idle_wait)
         finally:
             connections.close_all()
 
@@ -140,9 +165,6 @@ class _Slot(threading.Thread):
         self._alive_at = started = time.monotonic()
         close_old_connections()
         try:
-            if started - self._unparked_at > UNPARK_SECONDS:
-                dispatch.unpark(router.db_for_write(dispatch.Delivery))
-                self._unparked_at = started
             found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
         except Error as error:
             self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
@@ -153,6 +175,9 @@ class _Slot(threading.Thread):
             logger.warning("The database is back.")
             self._outage_wait = 0.0
         self._batch.took(time.monotonic() - started, found)
+        if not found:
+            until_slot = _seconds_to_next_slot(router.db_for_write(dispatch.Delivery))
+            self._idle_wait = POLL_SECONDS if until_slot is None else min(POLL_SECONDS, until_slot)
         return found
 
     def _tell(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:

@@ -42,6 +42,8 @@ _TEXT_OF: Final = {
     503: b'{"error": "not stored, try again"}',
 }
 
+_NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
+
 
 @csrf_exempt
 @login_not_required
@@ -71,6 +73,8 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified)
     receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError
+    if settings().ack == "processed" and receipt.is_readable:
+        return _answer(receipt) if dispatch.process(receipt) else _not_processed()
     dispatch.wake(receipt)
     return _answer(receipt)
 
@@ -99,6 +103,13 @@ def _answer(receipt: inbox.Receipt) -> HttpResponse:
     if not receipt.is_readable:
         return _error(400)
     return _json(200, b'{"status": "stored"}' if receipt.is_new else b'{"status": "already stored"}')
+
+
+def _not_processed() -> HttpResponse:
+    """Answer that not every receiver has succeeded: the sender's next try goes on with what is stored."""
+    response = _json(503, _NOT_PROCESSED)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _come_back(reason: str) -> HttpResponse:

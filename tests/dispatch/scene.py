@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import claim
+from nateq_webhooks.dispatch import deliveries as deliveries_room
 from nateq_webhooks.dispatch.execution import execute
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.models import Delivery, Run
@@ -94,7 +95,7 @@ def claim_one() -> claim.Claimed:
     """Claim what is due, which is one run."""
     claimed = claim.claim_runs(ALIAS, 20)
     if not claimed:
-        claimed = claim.claim_deliveries(ALIAS, 20)
+        claimed = deliveries_room.claim_deliveries(ALIAS, 20)
     assert len(claimed.runs) == 1
     return claimed
 

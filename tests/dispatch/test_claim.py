@@ -14,6 +14,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.conf import settings as conf
 from nateq_webhooks.dispatch import claim
+from nateq_webhooks.dispatch import deliveries as deliveries_room
 from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import (
@@ -116,7 +117,7 @@ class TestManyWorkers:
         connect(signals.event_received, lambda **kwargs: None, "test.two")
         keys = [deliver().pk for _ in range(30)]
 
-        taken = at_once([partial(claim_until_empty, lambda: claim.claim_deliveries(ALIAS, 3))] * WORKERS)
+        taken = at_once([partial(claim_until_empty, lambda: deliveries_room.claim_deliveries(ALIAS, 3))] * WORKERS)
 
         assert len([pk for pks in taken for pk in pks]) == 60
         assert sorted(Run.objects.values_list("delivery_id", "receiver")) == sorted(
@@ -285,7 +286,7 @@ class TestLease:
     def test_of_many_that_ran_out_each_is_taken_once(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, writes_its_name, "test.one")
         deliveries = [deliver() for _ in range(20)]
-        claim.claim_deliveries(ALIAS, 20)
+        deliveries_room.claim_deliveries(ALIAS, 20)
         assert lapse_leases() == 20
 
         at_once([work_until_empty] * WORKERS)
@@ -421,7 +422,7 @@ def test_a_claim_takes_the_longest_due_first_and_no_more_than_its_limit(deliver:
     for age, pk in enumerate(keys):
         Delivery.objects.filter(pk=pk).update(dispatch_at=timezone.now() - timedelta(minutes=age + 1))
 
-    claimed = claim.claim_deliveries(ALIAS, 2)
+    claimed = deliveries_room.claim_deliveries(ALIAS, 2)
 
     assert [run.delivery_id for run in claimed.runs] == [keys[4], keys[3]]
 
@@ -430,7 +431,8 @@ def test_the_portable_claim_gives_each_run_to_one_worker_too(
     deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a database without SKIP LOCKED does, on every one."""
-    monkeypatch.setattr(claim, "_can_skip_locked", lambda alias: False)
+    for room in (claim, deliveries_room):
+        monkeypatch.setattr(room, "can_skip_locked", lambda alias: False)
     connect(signals.ticket_created, writes_its_name, "test.one")
     deliveries = [deliver() for _ in range(20)]
 

@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import working
 from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.dispatch.leases import Keeper
 from nateq_webhooks.models import Delivery, Run
@@ -24,7 +25,7 @@ def keeper(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Keeper:
     """Leases of a second, and a keeper that knows of no other: its thread sleeps a quarter of the lease at a time."""
     configure(RUN_LEASE=timedelta(seconds=1))
     keeper = Keeper()
-    monkeypatch.setattr(dispatch, "keeper", keeper)
+    monkeypatch.setattr(working, "keeper", keeper)
     return keeper
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import claim
+from nateq_webhooks.dispatch import deliveries as deliveries_room
 from nateq_webhooks.dispatch.settlement import settle, settle_all
 from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run
@@ -91,7 +92,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         connect(signals.ticket_created, lambda **kwargs: finishes(second), "test.second")
         deliveries = [deliver() for _ in range(self.ROUNDS)]
         for delivery in deliveries:  # each run becomes due for itself, as after a worker's death
-            claim.claim_delivery(ALIAS, delivery.pk)
+            deliveries_room.claim_delivery(ALIAS, delivery.pk)
         Run.objects.update(status="waiting", tries=0, lease=None, next_try_at=timezone.now())
         between = threading.Barrier(2)
 
@@ -118,7 +119,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         connect(signals.ticket_created, lambda **kwargs: None, "test.second")
         deliveries = [deliver() for _ in range(self.ROUNDS)]
         between = threading.Barrier(2)
-        claims = {delivery.pk: claim.claim_delivery(ALIAS, delivery.pk) for delivery in deliveries}
+        claims = {delivery.pk: deliveries_room.claim_delivery(ALIAS, delivery.pk) for delivery in deliveries}
 
         def work(number: int) -> None:
             for delivery in deliveries:
@@ -195,7 +196,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")
         connect(signals.ticket_created, lambda **kwargs: write("second"), "test.second")
         delivery = deliver()
-        execute_only(claim.claim_delivery(ALIAS, delivery.pk))
+        execute_only(deliveries_room.claim_delivery(ALIAS, delivery.pk))
         lapse_all()
 
         dispatch.run_due()

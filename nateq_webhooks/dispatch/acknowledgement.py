@@ -1,0 +1,70 @@
+"""`ACK = "processed"`: the answer waits for the receivers, for sites where nobody else runs them.
+
+A failure answers 503, so that the sender's own retries are the retry policy: each runs what has not succeeded, now,
+whatever its backoff. What another request holds is left to it, and answered 503, too.
+"""
+
+import functools
+import logging
+import time
+from typing import Final, Protocol
+
+from django.db import Error
+from django.utils import timezone
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.claim import claim_runs_of
+from nateq_webhooks.dispatch.deliveries import claim_delivery
+from nateq_webhooks.dispatch.settlement import FINISHED
+from nateq_webhooks.dispatch.waking import Due
+from nateq_webhooks.dispatch.working import work
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.repetition import repeated
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+
+class Stored(Due, Protocol):
+    """A delivery as the door has stored it."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this request was the first to bring it."""
+
+
+def process(due: Stored) -> bool:
+    """Run what has not succeeded of a stored delivery, here; say whether every run is finished by now.
+
+    `due.dispatch_at` is set for a delivery that this request has stored, and holds. No receiver is started after
+    `ACK_TIMEOUT`, and none is cut off. Never raises: what the database can't tell is not finished.
+    """
+    if due.is_new and due.dispatch_at is None:
+        return True  # there is nothing to run
+    deadline = time.monotonic() + settings().ack_timeout.total_seconds()
+    try:
+        if due.dispatch_at is None and _is_held(due):
+            return False
+        claims = (
+            functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at),
+            functools.partial(claim_runs_of, due.alias, due.pk, untried=due.dispatch_at is not None),
+        )
+        for claim in claims:
+            work(repeated(claim), stopping=lambda: time.monotonic() >= deadline)
+        return _is_finished(due)
+    except Error as error:
+        logger.warning("Delivery %s is stored, but not processed: %s", due.pk, type(error).__name__)
+        return False
+
+
+def _is_held(due: Due) -> bool:
+    """Say whether another request, or a worker, is at work on the delivery."""
+    now = timezone.now()
+    delivery = Delivery.objects.using(due.alias).filter(pk=due.pk, dispatch_at__gt=now)
+    runs = Run.objects.using(due.alias).filter(delivery_id=due.pk, status=Run.Status.RUNNING, next_try_at__gt=now)
+    return delivery.exists() or runs.exists()
+
+
+def _is_finished(due: Due) -> bool:
+    if Delivery.objects.using(due.alias).filter(pk=due.pk, dispatch_at__isnull=False).exists():
+        return False
+    return not Run.objects.using(due.alias).filter(delivery_id=due.pk).exclude(status__in=FINISHED).exists()

@@ -1,0 +1,65 @@
+"""The circuit breaker: a receiver that fails again and again is paused by itself, and tried again with a probe.
+
+Off unless `BREAKER_AFTER` says otherwise. Its backlog keeps its tries meanwhile: only the probes use one up.
+"""
+
+import logging
+from typing import Final
+
+from django.db.models import F
+from django.utils import timezone
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import gates
+from nateq_webhooks.models import Gate, Run
+from nateq_webhooks.models.gate import receiver_scope
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+
+def failed(alias: str, run: Run) -> None:
+    """Count a failure of a receiver; pause it when there were too many in a row."""
+    after = settings().breaker_after
+    if not after:
+        return
+    gate = gates.gate_of(alias, receiver_scope(run.receiver))
+    mine = Gate.objects.using(alias).filter(pk=gate.pk)
+    mine.update(failures=F("failures") + 1)
+    gates.controls.forget()
+    count = mine.values_list("failures", flat=True).get()
+    if count < after or (gate.paused_at is not None and not gate.is_automatic):
+        return
+    if gate.paused_at is None:
+        logger.error(
+            "Receiver %s failed %s times in a row and is paused; a probe is tried every %s.",
+            run.receiver,
+            count,
+            settings().breaker_pause,
+        )
+    gates.close(
+        alias,
+        gate.scope,
+        reason=f"It failed {count} times in a row.",
+        probe_at=timezone.now() + settings().breaker_pause,
+    )
+
+
+def succeeded(alias: str, run: Run) -> None:
+    """Forget the failures of a receiver that works; open its gate if the breaker closed it."""
+    if not settings().breaker_after:
+        return
+    gate = gates.controls.get(alias).gates.get(receiver_scope(run.receiver))
+    if gate is None or not gate.failures:
+        return
+    if gate.paused_at is not None and gate.is_automatic:
+        logger.info("Receiver %s works again and is no longer paused.", run.receiver)
+        gates.open_(alias, gate.scope)
+    elif gate.paused_at is None:
+        Gate.objects.using(alias).filter(pk=gate.pk).update(failures=0)
+        gates.controls.forget()
+
+
+def take_probe(alias: str, gate: Gate) -> bool:
+    """Let one run through a gate that the breaker closed; say whether it is this process that may."""
+    mine = Gate.objects.using(alias).filter(pk=gate.pk, probe_at=gate.probe_at, paused_at__isnull=False)
+    return bool(mine.update(probe_at=timezone.now() + settings().breaker_pause))

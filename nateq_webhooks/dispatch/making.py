@@ -1,0 +1,72 @@
+"""Making runs: one per receiver of a delivery, each in the lane where it belongs.
+
+A run that may start is made in the claim's hands; one behind a closed gate, a rate limit or an earlier delivery of its
+key is made waiting.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import order
+from nateq_webhooks.dispatch.gates import Control
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+
+Wanted = Iterable[tuple[Delivery, Sequence[str]]]
+"""Deliveries, and the names of the receivers that are to run for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The runs that were made: those in the claim's hands and those that wait; the keys of which some have turns."""
+
+    held: Sequence[Run]
+    waiting: Sequence[Run]
+    keys: frozenset[str]
+
+
+def make_runs(
+    alias: str, wanted: Wanted, control: Control, *, now: datetime, lease: uuid.UUID | None = None, round_: int = 0
+) -> Made:
+    """Make runs, inside the caller's transaction. Without a `lease` they all wait for somebody to claim them."""
+    runs: list[Run] = []
+    for delivery, names in wanted:
+        value = order.key_of(delivery) if names else None
+        for name in names:
+            lane = TURN_LANE if value is not None else control.lane(delivery.webhook_id, name)
+            is_held = lane == OPEN_LANE and lease is not None
+            run = Run(
+                delivery=delivery,
+                receiver=name,
+                round=round_,
+                lane=lane,
+                status=Run.Status.RUNNING if is_held else Run.Status.WAITING,
+                tries=int(is_held),
+                created_at=now,
+                started_at=now if is_held else None,
+                next_try_at=now + settings().run_lease if is_held else now,
+                lease=lease if is_held else None,
+            )
+            runs.append(run)
+    saved = _saved(alias, Run.objects.using(alias).bulk_create(runs), round_)
+    in_line = [run for run in saved if run.lane == TURN_LANE]
+    keys = order.line_up(alias, in_line) if in_line else set()
+    return Made(
+        held=[run for run in saved if run.status == Run.Status.RUNNING],
+        waiting=[run for run in saved if run.status != Run.Status.RUNNING],
+        keys=frozenset(keys),
+    )
+
+
+def _saved(alias: str, made: Sequence[Run], round_: int) -> Sequence[Run]:
+    """Return the runs with their keys: MySQL proper returns none."""
+    if all(run.pk is not None for run in made):
+        return made
+    deliveries = {run.delivery_id: run.delivery for run in made}
+    saved = list(Run.objects.using(alias).filter(delivery_id__in=deliveries, round=round_).order_by("pk"))
+    for run in saved:
+        run.delivery = deliveries[run.delivery_id]
+    return saved

@@ -1,0 +1,67 @@
+"""Pausing and resuming: everything, one webhook's deliveries, or one receiver. Deliveries are stored all the while."""
+
+import uuid
+
+from django.db import router
+from django.utils import timezone
+
+from nateq_webhooks.dispatch import gates
+from nateq_webhooks.models import Gate, Run, Webhook
+from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
+
+PORTIONS_AT_ONCE = 10
+"""Portions of runs that are moved before the call returns; workers, and `nateq_resume`, move the rest."""
+
+
+def pause(
+    *, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None, reason: str = "", by: str = ""
+) -> list[Gate]:
+    """Start no more runs: of everything, of one webhook (or its key) or of one receiver. Runs at work finish.
+
+    It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
+    webhook and a receiver, both are paused. Returns the gates. Pausing what is paused changes the reason.
+    """
+    alias = router.db_for_write(Gate)
+    closed = []
+    for scope in _scopes(webhook, receiver):
+        gate = gates.close(alias, scope, reason=reason, by=by)
+        for _ in range(PORTIONS_AT_ONCE):
+            if scope == EVERYTHING or gates.fill_lane(alias, gate) < gates.PORTION:
+                break
+        closed.append(gate)
+    return closed
+
+
+def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None) -> list[Gate]:
+    """Start runs again, in the order their deliveries came. Returns the gates that there are of what was named."""
+    alias = router.db_for_write(Gate)
+    opened = [gate for scope in _scopes(webhook, receiver) if (gate := gates.open_(alias, scope)) is not None]
+    for gate in opened:
+        for _ in range(PORTIONS_AT_ONCE):
+            if is_limited(alias, gate) or not gates.clear_lane(alias, gate):
+                break
+    return opened
+
+
+def is_limited(alias: str, gate: Gate) -> bool:
+    """Whether a rate limit takes from the gate's lane, so that it must not be cleared."""
+    return any(gate.pk == limited.pk for limited, _rate in gates.controls.get(alias).limited())
+
+
+def paused(alias: str | None = None) -> list[Gate]:
+    """Return the gates that are closed, the one before everything first."""
+    return list(Gate.objects.using(alias or router.db_for_read(Gate)).filter(paused_at__isnull=False).order_by("scope"))
+
+
+def held_runs(alias: str, gate: Gate, *, most: int = 10_000) -> int:
+    """Return how many due runs wait in a gate's lane, counted up to `most`."""
+    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now())[:most].count()
+
+
+def _scopes(webhook: Webhook | uuid.UUID | str | None, receiver: str | None) -> list[str]:
+    scopes = []
+    if webhook is not None:
+        scopes.append(webhook_scope(webhook.pk if isinstance(webhook, Webhook) else uuid.UUID(str(webhook))))
+    if receiver is not None:
+        scopes.append(receiver_scope(receiver))
+    return scopes or [EVERYTHING]

@@ -1,0 +1,249 @@
+"""Replaying: have deliveries run once more, on somebody's word, beside their first runs.
+
+A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are made in portions; a
+portion and how far it leads are committed together, so whoever goes on after a kill neither repeats nor leaves out.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import models, router, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import order
+from nateq_webhooks.dispatch.deliveries import event_name
+from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch.making import make_runs
+from nateq_webhooks.dispatch.waking import nudge
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.receivers import registry
+
+PORTION: Final = 500
+"""Deliveries whose runs are made in one transaction: what memory holds at a time."""
+
+MAX_WOKEN: Final = 100
+"""Deliveries of a replay for which somebody is woken at once; the rest is found by who looks for what is due."""
+
+SPAN: Final = 20_000
+"""Keys of deliveries that one portion looks through at most: a filter that finds few must not read all at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which deliveries: all that is given must hold. `receiver`: with a dead or failed run of it."""
+
+    webhook: str = ""
+    "The webhook's key."
+    event: str = ""
+    status: str = ""
+    since: datetime | None = None
+    "Received at this moment or later."
+    until: datetime | None = None
+    "Received before this moment."
+    receiver: str = ""
+    deliveries: tuple[int, ...] = ()
+    "Keys; empty: any."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is given, as JSON keeps it."""
+        given = {name: value for name, value in asdict(self).items() if value}
+        if self.deliveries:
+            given["deliveries"] = list(self.deliveries)
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Selection":
+        """Return the selection that was kept."""
+        values = dict(kept)
+        for name in ("since", "until"):
+            if name in values:
+                values[name] = parse_datetime(values[name])
+        return cls(**{**values, "deliveries": tuple(kept.get("deliveries", ()))})
+
+    def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+        """Return those of the deliveries."""
+        exact = {"webhook_id": self.webhook, "event": self.event, "status": self.status}
+        rows = deliveries.filter(**{name: value for name, value in exact.items() if value})
+        if self.since is not None:
+            rows = rows.filter(received_at__gte=self.since)
+        if self.until is not None:
+            rows = rows.filter(received_at__lt=self.until)
+        if self.deliveries:
+            rows = rows.filter(pk__in=self.deliveries)
+        if self.receiver:
+            trouble = Run.objects.filter(
+                delivery=models.OuterRef("pk"),
+                receiver=self.receiver,
+                status__in=[Run.Status.DEAD, Run.Status.FAILED],
+            )
+            rows = rows.filter(models.Exists(trouble))
+        return rows
+
+
+def replay(
+    deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
+    receivers: Sequence[str] | None = None,
+    *,
+    reason: str = "",
+    by: str = "",
+) -> Replay:
+    """Have deliveries run once more by the named receivers, or by all that are connected to their event.
+
+    Makes the runs in the caller's transaction and wakes after its commit; runs no receiver itself. `deliveries` is a
+    queryset, a delivery, or deliveries or their keys. Raises `LookupError` when a named receiver is not connected. A
+    named receiver that is not connected to a delivery's event is left out for it, as are deliveries that can't be read.
+    """
+    check_receivers(receivers)
+    alias = router.db_for_write(Delivery)
+    made = Replay.objects.using(alias)
+    with transaction.atomic(using=alias):
+        replay_ = made.create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
+        for chunk in _chunks(alias, deliveries):
+            _count(replay_, _make_portion(alias, replay_, chunk))
+            replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
+        replay_.finished_at = timezone.now()
+        replay_.save(using=alias)
+    return replay_
+
+
+def request_replay(
+    selection: Selection, receivers: Sequence[str] | None = None, *, reason: str = "", by: str = ""
+) -> Replay:
+    """Ask for a replay of many: workers, or `nateq_replay`, make its runs portion by portion (`advance`).
+
+    Deliveries that come later are not replayed. Raises `LookupError` when a named receiver is not connected.
+    """
+    check_receivers(receivers)
+    alias = router.db_for_write(Delivery)
+    newest = Delivery.objects.using(alias).order_by("-pk").values_list("pk", flat=True).first()
+    return Replay.objects.using(alias).create(
+        receivers=_names(receivers),
+        filters=selection.as_json(),
+        reason=reason[:500],
+        by=by[:150],
+        until=newest or 0,
+        finished_at=None if newest else timezone.now(),
+    )
+
+
+def advance(alias: str, replay_: Replay) -> bool:
+    """Make one portion of a requested replay's runs; say whether there is more to do.
+
+    Two who advance the same one at the same time do it once: the second finds `after` changed, and its portion undone.
+    """
+    if replay_.finished_at is not None or replay_.is_cancelled:
+        return False
+    selection = Selection.from_json(replay_.filters)
+    end = min(replay_.after + SPAN, replay_.until)
+    span = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=end)
+    chunk = list(_lean(selection.of(span)).order_by("pk")[: _portion()])
+    after = chunk[-1].pk if len(chunk) == _portion() else end
+    with transaction.atomic(using=alias):
+        is_mine = Replay.objects.using(alias).filter(pk=replay_.pk, after=replay_.after, finished_at__isnull=True)
+        if not is_mine.filter(is_cancelled=False).update(after=after):
+            replay_.refresh_from_db(using=alias)
+            return replay_.finished_at is None and not replay_.is_cancelled
+        made = _make_portion(alias, replay_, chunk)
+        finished_at = timezone.now() if after >= replay_.until else None
+        Replay.objects.using(alias).filter(pk=replay_.pk).update(
+            deliveries=replay_.deliveries + made.deliveries, runs=replay_.runs + made.runs, finished_at=finished_at
+        )
+    replay_.after, replay_.finished_at = after, finished_at
+    _count(replay_, made)
+    return finished_at is None
+
+
+def unfinished(alias: str) -> "models.QuerySet[Replay]":
+    """Return the replays whose runs are still to be made, the oldest first."""
+    return Replay.objects.using(alias).filter(finished_at__isnull=True, is_cancelled=False).order_by("pk")
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """How many runs were made, for how many deliveries."""
+
+    deliveries: int
+    runs: int
+
+
+def _count(replay_: Replay, made: _Portion) -> None:
+    replay_.deliveries += made.deliveries
+    replay_.runs += made.runs
+
+
+def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _Portion:
+    """Make the runs of some deliveries, inside the caller's transaction, and wake after its commit."""
+    wanted = [(delivery, names) for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))]
+    now = timezone.now()
+    if settings().ordered_by:
+        with order.lock(alias):
+            made = make_runs(alias, wanted, controls.get(alias), now=now, round_=replay_.pk)
+    else:
+        made = make_runs(alias, wanted, controls.get(alias), now=now, round_=replay_.pk)
+    pks = [delivery.pk for delivery, _names in wanted]
+    Delivery.objects.using(alias).filter(pk__in=pks).update(status=Delivery.Status.RECEIVED)
+    woken = pks[: max(0, MAX_WOKEN - replay_.deliveries)]
+    transaction.on_commit(functools.partial(_after_commit, alias, made.keys, woken), using=alias, robust=True)
+    return _Portion(len(wanted), len(made.waiting))
+
+
+def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
+    order.call_up(alias, keys)
+    nudge(alias, pks)
+
+
+def _portion() -> int:
+    """Return how many deliveries to take at a time; where order matters their bodies are read, too."""
+    return PORTION // 10 if settings().ordered_by else PORTION
+
+
+def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+    """Leave out the columns that making runs needs nothing of."""
+    unread = ["payload", "headers"] if settings().ordered_by else ["payload", "headers", "body"]
+    return deliveries.defer(*unread)
+
+
+def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
+    """Return who is to run for the delivery: all that are connected to its event, or those of them that are named."""
+    if delivery.status == Delivery.Status.INVALID:
+        return []
+    connected = [receiver.name for receiver in registry.for_event(event_name(delivery))]
+    return connected if names is None else [name for name in connected if name in names]
+
+
+def check_receivers(names: Sequence[str] | None) -> None:
+    """Raise `LookupError` when a name is not that of a connected receiver."""
+    for name in names or ():
+        if registry.get(name) is None:
+            known = ", ".join(sorted({receiver.name for receiver in registry})) or "none"
+            raise LookupError(f'No receiver called "{name}" is connected. Connected: {known}.')
+
+
+def _names(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else sorted(set(names))
+
+
+def _chunks(
+    alias: str, deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]"
+) -> Iterator[list[Delivery]]:
+    """Yield the deliveries in portions, in the order of their keys where a queryset leaves it open."""
+    if isinstance(deliveries, Delivery):
+        deliveries = [deliveries]
+    rows = _lean(Delivery.objects.using(alias)).order_by("pk")
+    if isinstance(deliveries, models.QuerySet) and not deliveries.query.is_sliced:
+        last = 0
+        found = deliveries.using(alias).order_by("pk").values_list("pk", flat=True)
+        while pks := list(found.filter(pk__gt=last)[: _portion()]):
+            last = pks[-1]
+            yield list(rows.filter(pk__in=pks))
+        return
+    numbers = iter(dict.fromkeys(one.pk if isinstance(one, Delivery) else int(one) for one in deliveries))
+    while chunk := list(itertools.islice(numbers, _portion())):
+        if several := list(rows.filter(pk__in=chunk)):
+            yield several

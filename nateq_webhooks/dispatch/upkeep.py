@@ -1,0 +1,89 @@
+"""What has to be looked after now and then, by whichever worker is there: what a killed process left half done."""
+
+import os
+import socket
+import time
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from nateq_webhooks.dispatch import order
+from nateq_webhooks.dispatch.gates import PORTION, clear_lane, controls
+from nateq_webhooks.dispatch.orphans import unpark
+from nateq_webhooks.dispatch.replays import advance, unfinished
+from nateq_webhooks.models import Gate, Heartbeat, Run
+from nateq_webhooks.models.repetition import repeated
+
+MEND_SECONDS: Final = 30.0
+"""How often to look for what nobody finished."""
+
+BEAT_SECONDS: Final = 10.0
+"""How often a worker says that it is there."""
+
+FORGOTTEN: Final = timedelta(days=1)
+"""A worker that was not seen for so long is no longer listed."""
+
+
+class Upkeep:
+    """One worker's rounds. Raises `django.db.Error` when the database can't be asked."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._mended_at = self._beat_at = float("-inf")
+        self._started_at = timezone.now()
+
+    def round(self) -> int:
+        """Do what is due; return how much there was, 0 when all is in order."""
+        now = time.monotonic()
+        done = 0
+        if now - self._mended_at >= MEND_SECONDS:
+            self._mended_at = now
+            done += _mend(self._alias)
+        for gate in controls.get(self._alias).to_clear():
+            done += clear_lane(self._alias, gate)
+        replay = unfinished(self._alias).first()
+        if replay is not None and not controls.get(self._alias).is_paused:
+            repeated(lambda: advance(self._alias, replay))
+            done += 1
+        return done
+
+    def beat(self) -> None:
+        """Say that this worker is there, once in a while."""
+        if time.monotonic() - self._beat_at < BEAT_SECONDS:
+            return
+        self._beat_at = time.monotonic()
+        beats = Heartbeat.objects.using(self._alias)
+        times = {"started_at": self._started_at, "seen_at": timezone.now()}
+        beats.update_or_create(name=worker_name(), defaults=times)
+        beats.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
+
+
+def keep_up(alias: str) -> int:
+    """Put everything in order at once, for whoever looks only now and then; return how much there was."""
+    upkeep = Upkeep(alias)
+    total = 0
+    while done := upkeep.round():
+        total += done
+    return total
+
+
+def worker_name() -> str:
+    """Return this process's name among the workers: its machine and its number there."""
+    return f"{socket.gethostname()[:150]}:{os.getpid()}"
+
+
+def _mend(alias: str) -> int:
+    """Find what is stuck: runs whose receiver is back, lanes of open gates, turns that nobody called up."""
+    mended = unpark(alias) + order.mend(alias)
+    control = controls.get(alias)
+    limited = {gate.pk for gate, _rate in control.limited()}
+    for gate in control.gates.values():
+        if gate.paused_at is None and gate.pk not in limited and _has_runs(alias, gate):
+            while clear_lane(alias, gate) == PORTION:
+                mended += PORTION
+    return mended
+
+
+def _has_runs(alias: str, gate: Gate) -> bool:
+    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__isnull=False).exists()

@@ -1,0 +1,92 @@
+"""Who gets receivers run, by the settings: the runner, and waking it."""
+
+import functools
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from nateq_webhooks.conf import settings
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+RUNNERS: Final = {
+    "inline": "nateq_webhooks.runners.inline.InlineRunner",
+    "worker": "nateq_webhooks.runners.worker.WorkerRunner",
+    "tasks": "nateq_webhooks.runners.tasks.TasksRunner",
+    "celery": "nateq_webhooks.runners.celery.CeleryRunner",
+}
+
+
+class Due(Protocol):
+    """A stored delivery whose receivers are to run, as the door knows it."""
+
+    @property
+    def pk(self) -> int:
+        """The delivery's key."""
+
+    @property
+    def alias(self) -> str:
+        """The database it is in."""
+
+    @property
+    def dispatch_at(self) -> datetime | None:
+        """The value that claims it; None when there is nothing to run."""
+
+
+class Runner(Protocol):
+    """One way to get receivers run: who calls dispatch, and when. Adding another is one small class.
+
+    A class that hands the work to other processes may say so with `runs_elsewhere = True`: then it is woken for
+    replays, too, which must never run a receiver where they are asked for.
+    """
+
+    @property
+    def hold(self) -> timedelta:
+        """How long the request that stores a delivery keeps it for itself; zero: it is due at once."""
+
+    def wake(self, due: Due) -> None:
+        """Get the delivery's receivers run, after it has been committed. Must neither raise nor take long."""
+
+
+@functools.cache
+def _runner_at(path: str) -> Runner:
+    made: Runner = import_string(path)()
+    return made
+
+
+def runner() -> Runner:
+    """Return the runner that `NATEQ_WEBHOOKS["DISPATCH"]` names."""
+    name = settings().dispatch
+    return _runner_at(RUNNERS.get(name, name))
+
+
+def wake(due: Due) -> None:
+    """Get the receivers of a stored delivery run, if there are any to run. Never raises: it is stored already."""
+    if due.dispatch_at is None:
+        return
+    try:
+        runner().wake(due)
+    except Exception:
+        logger.exception("Delivery %s is stored, but nobody could be woken for it; a worker finds it later.", due.pk)
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """A delivery that was stored long ago and has runs that are due again."""
+
+    pk: int
+    alias: str
+    dispatch_at: datetime | None
+
+
+def nudge(alias: str, pks: Iterable[int]) -> None:
+    """Wake for deliveries that have runs due, where that runs nothing in this process."""
+    if not getattr(runner(), "runs_elsewhere", False):
+        return
+    for pk in pks:
+        wake(Nudge(pk, alias, timezone.now()))

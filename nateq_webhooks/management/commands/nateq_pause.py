@@ -1,0 +1,45 @@
+"""`manage.py nateq_pause`: start no more runs, of everything, of a webhook or of a receiver."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import router
+from django.utils.translation import gettext as _
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.dispatch.gates import fill_lane
+from nateq_webhooks.management.selection import add_webhook_option, webhook_named
+from nateq_webhooks.models import Gate
+
+
+class Command(BaseCommand):
+    """Pauses dispatch; deliveries are stored all the while."""
+
+    help = "Start no more receivers: none at all, none of a webhook's deliveries, or not one receiver."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        add_webhook_option(parser)
+        parser.add_argument("--receiver", metavar="NAME", help="The receiver's name.")
+        parser.add_argument("--reason", default="", help="Why; shown wherever the pause is.")
+
+    def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:  # noqa: ARG002
+        """Pause, and move what was waiting out of the way."""
+        named = webhook_named(webhook) if webhook else None
+        for gate in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
+            moved = 0
+            while gate.scope and (portion := fill_lane(router.db_for_write(Gate), gate)):
+                moved += portion
+                if verbosity and self.stdout.isatty():
+                    self.stdout.write(_("%(count)d more waiting runs put aside …") % {"count": moved})
+            if verbosity:
+                self.stdout.write(self.style.SUCCESS(_("Paused: %(gate)s.") % {"gate": gate}))
+
+
+def user_name() -> str:
+    """Return who runs the command, as the system knows it; empty when it does not."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,85 @@
+"""`manage.py nateq_replay`: have deliveries run once more, many at a time, and go on where a kill stopped it."""
+
+import sys
+import time
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.dispatch.replays import Selection, advance, check_receivers, request_replay, unfinished
+from nateq_webhooks.management.commands.nateq_pause import user_name
+from nateq_webhooks.management.selection import add_selection_options, selection_of
+from nateq_webhooks.models import Delivery, Replay
+from nateq_webhooks.models.repetition import repeated
+
+TOLD_EVERY: Final = 1.0
+"""Seconds between two lines about the progress."""
+
+
+class Command(BaseCommand):
+    """Makes the runs of a replay; who runs what is due runs them."""
+
+    help = "Have deliveries run once more: all that the options name, by all of their receivers or by those named."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        add_selection_options(parser)
+        parser.add_argument(
+            "--receiver", action="append", default=None, metavar="NAME", help="Only this receiver; may be repeated."
+        )
+        parser.add_argument("--reason", default="", help="Why; kept with the replay.")
+        parser.add_argument("--dry-run", action="store_true", help="Say how many deliveries it would be.")
+        parser.add_argument("--no-input", action="store_true", help="Do not ask, as without a terminal.")
+        parser.add_argument("--new", action="store_true", help="Begin anew where the same replay was interrupted.")
+
+    def handle(self, *, receiver: list[str] | None, dry_run: bool, verbosity: int, **options: Any) -> None:
+        """Replay what the options name; the same command again goes on with a replay that was interrupted."""
+        alias = router.db_for_write(Delivery)
+        selection = selection_of(options)
+        try:
+            check_receivers(receiver)
+        except LookupError as error:
+            raise CommandError(str(error)) from error
+        if dry_run:
+            count = selection.of(Delivery.objects.using(alias)).count()
+            what = ngettext("%d delivery would be replayed.", "%d deliveries would be replayed.", count)
+            self.stdout.write(what % count)
+            return
+        replay = None if options["new"] else _interrupted(alias, selection, receiver)
+        if replay is None:
+            self._ask(alias, selection, is_asked=not options["no_input"])
+            replay = request_replay(selection, receiver, reason=options["reason"], by=user_name())
+        elif verbosity:
+            share = {"number": replay.pk, "share": replay.share_done * 100}
+            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% done.") % share)
+        self._make_runs(alias, replay, verbosity)
+
+    def _ask(self, alias: str, selection: Selection, *, is_asked: bool) -> None:
+        if not is_asked or not sys.stdin.isatty():
+            return
+        count = selection.of(Delivery.objects.using(alias)).count()
+        question = ngettext("Replay %d delivery? [y/N] ", "Replay %d deliveries? [y/N] ", count) % count
+        if input(question).strip().lower() not in ("y", "yes"):
+            raise CommandError(_("Nothing was changed."))
+
+    def _make_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
+        told_at = time.monotonic()
+        while repeated(lambda: advance(alias, replay)):
+            if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
+                told_at = time.monotonic()
+                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs}")
+        if verbosity:
+            done = _("Replay %(number)d: %(runs)d runs made for %(deliveries)d deliveries; workers run them.")
+            words = {"number": replay.pk, "runs": replay.runs, "deliveries": replay.deliveries}
+            self.stdout.write(self.style.SUCCESS(done % words))
+
+
+def _interrupted(alias: str, selection: Selection, receivers: list[str] | None) -> Replay | None:
+    """Return the replay that was asked for in the same words and did not come to its end."""
+    names = None if receivers is None else sorted(set(receivers))
+    wanted = (selection.as_json(), names)
+    same = (one for one in unfinished(alias) if (one.filters, one.receivers) == wanted)
+    return next(same, None)

@@ -1,0 +1,98 @@
+"""`manage.py nateq_status`: how dispatch stands, for people and for monitoring."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import router
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.dispatch.status import Status, status
+from nateq_webhooks.models import Run
+
+
+class Command(BaseCommand):
+    """Shows what waits, runs, fails and was given up, by receiver; who works; what is paused."""
+
+    help = "Show how dispatch stands. Exit code 1 when something needs attention."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--json", action="store_true", dest="as_json", help="Write JSON.")
+        parser.add_argument(
+            "--max-lag", type=float, default=300, metavar="SECONDS", help="How long work may be due (default: 300)."
+        )
+        parser.add_argument("--max-dead", type=int, default=0, metavar="N", help="Dead runs tolerated (default: 0).")
+
+    def handle(self, *, as_json: bool, max_lag: float, max_dead: int, **options: Any) -> None:  # noqa: ARG002
+        """Show the status, and end with 1 when there is trouble: work long due, dead or orphaned runs, a pause."""
+        found = status(router.db_for_read(Run))
+        troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
+        if as_json:
+            self.stdout.write(json.dumps(document(found, troubles), indent=2))
+        else:
+            self._show(found, troubles)
+        if troubles:
+            sys.exit(1)
+
+    def _show(self, found: Status, troubles: list[str]) -> None:
+        self.stdout.write(_("Deliveries whose receivers are still to be started: %d") % found.undispatched)
+        self.stdout.write(_("Oldest due: %(moment)s") % {"moment": _moment(found.oldest_due) or _("none")})
+        if found.receivers:
+            columns = ("waiting", "running", "failing", "dead", "held", "orphaned")
+            self.stdout.write("".join(f"{name:>10}" for name in columns) + "  " + _("receiver"))
+            for name, counts in found.receivers.items():
+                values = asdict(counts)
+                self.stdout.write("".join(f"{values[column]:>10}" for column in columns) + f"  {name}")
+        for gate in found.paused:
+            line = _("Paused: %(gate)s since %(moment)s by %(by)s. %(reason)s")
+            words = {
+                "gate": gate,
+                "moment": _moment(gate.paused_at),
+                "by": gate.paused_by or "?",
+                "reason": gate.reason,
+            }
+            self.stdout.write(self.style.WARNING((line % words).strip()))
+        for replay in found.replays:
+            self.stdout.write(
+                _("Replay %(number)d: %(share)d %% looked through, %(runs)d runs made")
+                % {"number": replay.pk, "share": replay.share_done * 100, "runs": replay.runs}
+            )
+        names = ", ".join(worker.name for worker in found.workers)
+        self.stdout.write(_("Workers seen lately: %(names)s") % {"names": names or _("none")})
+        if troubles:
+            self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": ", ".join(troubles)}))
+
+
+def document(found: Status, troubles: list[str]) -> dict[str, Any]:
+    """Return the status as it is written with `--json`."""
+    return {
+        "now": _moment(found.now),
+        "undispatched": found.undispatched,
+        "oldest_due": _moment(found.oldest_due),
+        "lag_seconds": round(found.lag.total_seconds(), 3),
+        "receivers": {name: asdict(counts) for name, counts in found.receivers.items()},
+        "paused": [
+            {
+                "scope": gate.scope,
+                "since": _moment(gate.paused_at),
+                "by": gate.paused_by,
+                "reason": gate.reason,
+                "automatic": gate.is_automatic,
+            }
+            for gate in found.paused
+        ],
+        "workers": [{"name": worker.name, "seen_at": _moment(worker.seen_at)} for worker in found.workers],
+        "replays": [
+            {"id": replay.pk, "share_done": round(replay.share_done, 4), "runs": replay.runs}
+            for replay in found.replays
+        ],
+        "needs_attention": troubles,
+    }
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat(timespec="seconds")

@@ -1,0 +1,90 @@
+"""The options by which the commands name deliveries, and what they mean."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.delivery import with_delivery_id
+
+
+def add_webhook_option(parser: CommandParser) -> None:
+    """Add `--webhook`."""
+    parser.add_argument("--webhook", metavar="NAME", help="The webhook's name or id.")
+
+
+def add_selection_options(parser: CommandParser) -> None:
+    """Add the options that name deliveries."""
+    add_webhook_option(parser)
+    parser.add_argument("--event", default="", help="The event's name, such as ticket.created.")
+    parser.add_argument("--status", default="", choices=Delivery.Status.values, help="How far the delivery got.")
+    parser.add_argument("--since", metavar="TIME", help="Received at this time or later (ISO 8601; UTC by default).")
+    parser.add_argument("--until", metavar="TIME", help="Received before this time.")
+    parser.add_argument(
+        "--delivery",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="A delivery id as Nateq sent it; may be repeated.",
+    )
+
+
+def webhook_named(name: str) -> Webhook:
+    """Return the webhook of this name or id. Raises `CommandError` that lists those there are."""
+    try:
+        found = Webhook.objects.filter(name=name).first() or Webhook.objects.filter(pk=name).first()
+    except (ValidationError, ValueError):
+        found = None
+    if found is None:
+        known = ", ".join(Webhook.objects.values_list("name", flat=True)[:20]) or _("none")
+        raise CommandError(_("There is no webhook %(name)r. There are: %(known)s.") % {"name": name, "known": known})
+    return found
+
+
+def selection_of(options: Mapping[str, Any]) -> Selection:
+    """Return the selection that the options mean. Raises `CommandError` for what is not to be understood."""
+    webhook = webhook_named(options["webhook"]) if options["webhook"] else None
+    return Selection(
+        webhook=str(webhook.pk) if webhook else "",
+        event=options["event"],
+        status=options["status"],
+        since=_moment("--since", options["since"]),
+        until=_moment("--until", options["until"]),
+        deliveries=tuple(pk for delivery_id in options["delivery"] for pk in _keys(delivery_id, webhook)),
+    )
+
+
+def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
+    rows: QuerySet[Delivery] = with_delivery_id(Delivery.objects.all(), delivery_id)
+    if webhook is not None:
+        rows = rows.filter(webhook=webhook)
+    found = list(rows.values_list("pk", flat=True))
+    if not found:
+        raise CommandError(_("There is no delivery with the id %(id)r.") % {"id": delivery_id})
+    return found
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text)
+        if moment is None and (day := parse_date(text)) is not None:
+            moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    except ValueError:
+        moment = None
+    if moment is None:
+        example = "2026-06-30T12:00"
+        raise CommandError(
+            _("%(option)s is %(text)r, no time; write it such as %(example)s.")
+            % {"option": option, "text": text, "example": example}
+        )
+    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=UTC)
