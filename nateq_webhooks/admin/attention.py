@@ -9,9 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import Count, Max, QuerySet
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import PARKED
+from nateq_webhooks.dispatch.status import SEEN_LATELY
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
 
@@ -26,9 +29,6 @@ LATELY: Final = timedelta(hours=24)
 
 MAX_REFUSALS: Final = 20
 """Lines of refused requests: a webhook and a reason each."""
-
-SEEN_LATELY: Final = timedelta(minutes=2)
-"""A worker that was not seen for longer is gone."""
 
 _OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 
@@ -62,8 +62,7 @@ class Pause:
     by: str
     reason: str
     is_automatic: bool
-    number: int
-    is_capped: bool
+    held: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,8 +117,26 @@ def pauses(webhooks: Sequence[Webhook]) -> list[Pause]:
     return [_pause(gate, names) for gate in gates]
 
 
+def held_by(gate: Gate) -> str:
+    """Say how many runs a gate holds back; what everything's pause holds stays in the open lane."""
+    number, is_capped = _held(gate)
+    shown = number_format(number)
+    if is_capped:
+        shown = _("more than %(number)s") % {"number": shown}
+    return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
+
+
+def _held(gate: Gate) -> tuple[int, bool]:
+    lanes = Run.objects.filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
+    return _capped(lanes.filter(next_try_at__lt=PARKED, status__in=_OPEN).order_by())
+
+
+def orphaned() -> tuple[int, bool]:
+    """Return how many runs wait for a receiver that no process knows, and whether there are more."""
+    return _capped(Run.objects.filter(lane=OPEN_LANE, next_try_at__gte=PARKED).order_by())
+
+
 def _pause(gate: Gate, names: dict[str, str]) -> Pause:
-    held, is_capped = _capped(Run.objects.filter(lane=gate.pk, next_try_at__lt=PARKED).order_by())
     is_receiver = gate.scope.startswith(receiver_scope(""))
     what = names.get(gate.scope, gate.scope.removeprefix(receiver_scope("")))
     return Pause(
@@ -129,8 +146,7 @@ def _pause(gate: Gate, names: dict[str, str]) -> Pause:
         by=gate.paused_by,
         reason=gate.reason,
         is_automatic=gate.is_automatic,
-        number=held,
-        is_capped=is_capped,
+        held=held_by(gate),
     )
 
 

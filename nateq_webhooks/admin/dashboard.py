@@ -167,11 +167,34 @@ class Board:
         if backlog := attention.runs_due(self._now):
             title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
             items.append(self._late(title, backlog, self._url("run_changelist")))
-        return [*items, *self._workers(is_late=bool(items))]
+        return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
+
+    def _orphaned(self) -> list[Item]:
+        number, is_capped = attention.orphaned()
+        if not number:
+            return []
+        title = ngettext(
+            "%(number)s run waits for an unknown receiver", "%(number)s runs wait for unknown receivers", number
+        )
+        return [
+            Item(
+                tone="bad",
+                symbol="?",
+                title=title % _counted(number, is_capped=is_capped),
+                text=_("No process knows them any more: see manage.py nateq_orphans."),
+            )
+        ]
 
     def _late(self, title: str, backlog: attention.Backlog, url: str) -> Item:
         text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
-        return Item(tone="bad", symbol="…", title=title % _counted(backlog), text=text, url=url, link=_("Show"))
+        return Item(
+            tone="bad",
+            symbol="…",
+            title=title % _counted(backlog.number, is_capped=backlog.is_capped),
+            text=text,
+            url=url,
+            link=_("Show"),
+        )
 
     def _workers(self, *, is_late: bool) -> list[Item]:
         """Say who is at work; that nobody is, only where a worker was seen before or something waits for one."""
@@ -194,11 +217,9 @@ class Board:
 
     def _pause(self, pause: attention.Pause) -> Item:
         how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
-        held = ngettext("%(number)s run is held back.", "%(number)s runs are held back.", pause.number)
-        by = _("By %(name)s: %(reason)s") % {"name": pause.by or "?", "reason": pause.reason} if pause.reason else ""
-        return Item(
-            tone="warn", symbol="‖", title=how % {"what": pause.what}, text=f"{held % _counted(pause)} {by}".strip()
-        )
+        by = f"{pause.by}:" if pause.by else ""
+        text = " ".join(part for part in (pause.held, by, pause.reason) if part)
+        return Item(tone="warn", symbol="‖", title=how % {"what": pause.what}, text=text)
 
     def _refused(self, webhooks: Sequence[Webhook]) -> list[Item]:
         if not self._may("view_rejection"):
@@ -243,6 +264,6 @@ class Board:
         )
 
 
-def _counted(amount: attention.Backlog | attention.Pause) -> dict[str, str]:
-    number = number_format(amount.number)
-    return {"number": _("more than %(number)s") % {"number": number} if amount.is_capped else number}
+def _counted(number: int, *, is_capped: bool) -> dict[str, str]:
+    shown = number_format(number)
+    return {"number": _("more than %(number)s") % {"number": shown} if is_capped else shown}

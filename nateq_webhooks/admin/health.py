@@ -152,7 +152,7 @@ def survey(webhook_id: uuid.UUID | None = None) -> Survey:
     if seen_from is not None and seen_from >= hours[0]:
         first = _first_key_since(hours[0], newest - MAX_COUNTED)
         step = -(-(newest - first + 1) // SAMPLE)
-        looked_at = Delivery.objects.filter(pk__in=range(newest, first - 1, -step))
+        looked_at = Delivery.objects.filter(pk__in=_spread(first, newest, step))
     if webhook_id is not None:
         recent, looked_at = recent.filter(webhook=webhook_id), looked_at.filter(webhook=webhook_id)
     return Survey(
@@ -188,6 +188,16 @@ def _first_key_since(moment: datetime, high: int) -> int:
         else:
             high = middle
     return high
+
+
+def _spread(first: int, last: int, step: int) -> list[int]:
+    """Return one key of every `step`, each at another place: what comes in turns must not be met always, or never."""
+    places = range((last - first) // step + 1)
+    return [last - place * step - (place * _GOLDEN % 2**32 * step >> 32) for place in places]
+
+
+_GOLDEN: Final = 0x9E3779B1
+"""2 ** 32 by the golden ratio: its multiples, cut to 32 bits, spread evenly."""
 
 
 def _counted(

@@ -19,6 +19,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
 from nateq_webhooks.admin.health import survey
+from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
 from nateq_webhooks.admin.remote import RemoteAdmin
 from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former, may_reveal
 from nateq_webhooks.admin.summary import summary
@@ -67,7 +68,7 @@ class SecretInline(_TabularInline):
 
 
 @admin.register(Webhook)
-class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, _ModelAdmin):
+class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _ModelAdmin):
     """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
 
     form = WebhookForm
@@ -225,6 +226,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, _ModelAdmin):
         """Show how the webhook is above its form."""
         if obj is not None:
             context["may_reveal_secret"] = may_reveal(request)
+            context |= pause_context(obj)
             if request.user.has_perm("nateq_webhooks.view_delivery"):
                 context["summary"] = summary(survey(obj.pk).health(obj.pk))
             context["refused_url"] = self._refused_url(request, obj)
