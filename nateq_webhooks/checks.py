@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from django.core import checks
@@ -35,6 +36,30 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
             )
         )
     return found
+
+
+@checks.register("nateq_webhooks")
+def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report a way to dispatch that can't work here: what it needs is not installed, or its class is no runner."""
+    if list(conf.problems()):
+        return []
+    way = conf.settings().dispatch
+    try:
+        if way == "celery" and find_spec("celery") is None:
+            raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
+        runner = dispatch.runner()
+        if isinstance(runner.hold, timedelta) and callable(runner.wake):
+            return []
+        complaint = f"its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake can't be called."
+    except Exception as error:  # noqa: BLE001 - whatever a class of the site's own raises when it is made
+        complaint = f"{type(error).__name__}: {error}"
+    return [
+        checks.Error(
+            f'NATEQ_WEBHOOKS["DISPATCH"] is {way!r}, which does not work here. {complaint}',
+            hint="Install what it needs, or choose another way to run receivers: see docs/runs.md.",
+            id=f"{_PREFIX}.E007",
+        )
+    ]
 
 
 @checks.register("nateq_webhooks")
@@ -130,11 +155,10 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     if not runs and not deliveries:
         return []
-    many = "or more " if max(runs, deliveries) == _MANY else ""
     return [
         checks.Warning(
-            f"{deliveries} deliveries and {runs} runs {many}have been due since before {since:%Y-%m-%d %H:%M} UTC; "
-            "nobody drains them.",
+            f"Nobody drains what has been due since before {since:%Y-%m-%d %H:%M} UTC "
+            f"(deliveries: {_up_to_many(deliveries)}, runs: {_up_to_many(runs)}).",
             hint=(
                 "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "
                 "beat call the task nateq_webhooks.run_due."
@@ -142,6 +166,10 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
             id=f"{_PREFIX}.W005",
         )
     ]
+
+
+def _up_to_many(count: int) -> str:
+    return f"{count} or more" if count == _MANY else str(count)
 
 
 @checks.register("nateq_webhooks", checks.Tags.database)

@@ -141,7 +141,7 @@ def problems(raw: object = None) -> Iterator[Problem]:
     if raw.get("ACK") == "processed" and raw.get("DISPATCH", _DEFAULTS.dispatch) != "inline":
         message = f'{SETTING}["ACK"] is \'processed\', but {SETTING}["DISPATCH"] is {raw.get("DISPATCH")!r}.'
         hint = "An answer can wait only for what runs in the request: DISPATCH 'inline' is needed, or ACK 'stored'."
-        yield Problem("E007", message, hint)
+        yield Problem("E008", message, hint)
 
 
 def is_https_url(url: str) -> bool:
@@ -212,9 +212,9 @@ def header_problem(value: str) -> tuple[str, str] | None:
 
 
 def _max_body_bytes(value: int) -> tuple[str, str] | None:
-    if 1024 <= value <= 64 * 1024 * 1024:
+    if 1 <= value <= 64 * 1024 * 1024:
         return None
-    return "out of range", "It counts bytes, from 1024 (1 KiB) to 67108864 (64 MiB)."
+    return "out of range", "It counts bytes, from 1 to 67108864 (64 MiB)."
 
 
 def _trusted_proxies(value: int) -> tuple[str, str] | None:
@@ -237,9 +237,13 @@ def _dispatch(value: str) -> tuple[str, str] | None:
 
 
 def _span(value: timedelta) -> tuple[str, str] | None:
-    if timedelta(seconds=1) <= value <= timedelta(days=365):
+    if timedelta() < value <= timedelta(days=365):
         return None
-    return "out of range", "Write a timedelta from a second to 365 days."
+    return "out of range", "Write a timedelta of more than nothing, up to 365 days."
+
+
+def _wait(value: timedelta) -> tuple[str, str] | None:
+    return None if not value else _span(value)
 
 
 def _one_of(*legal: str) -> Callable[[str], tuple[str, str] | None]:
@@ -276,7 +280,7 @@ _RULES: Mapping[str, Any] = {
     "DISPATCH": _dispatch,
     "RUN_LEASE": _span,
     "RUN_TIMEOUT": _span,
-    "RETRY_BASE": _span,
+    "RETRY_BASE": _wait,
     "RETRY_MAX_AGE": _span,
     "MAX_TRIES": _max_tries,
     "ACK": _one_of("stored", "processed"),
@@ -289,7 +293,7 @@ _RULES: Mapping[str, Any] = {
     "IDENTITY": _one_of("delivery_id", "content"),
     "API_KEY": _api_key,
     "BASE_URL": _base_url,
-    "ROTATION_OVERLAP": _span,
+    "ROTATION_OVERLAP": _wait,
 }
 
 _CONFIDENTIAL = ("API_KEY", "BASE_URL")

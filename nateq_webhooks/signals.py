@@ -121,6 +121,6 @@ delivery_rejected = Signal(use_caching=True)
 """A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
 `remote_addr` (text or None)."""
 delivery_processed = Signal(use_caching=True)
-"""Every receiver of a delivery has succeeded. Gets `sender` (Delivery) and `delivery`."""
+"""Every receiver of a delivery has succeeded, or there is none. Gets `sender` (Delivery) and `delivery`."""
 delivery_failed = Signal(use_caching=True)
 """A delivery is given up: a receiver will not be tried again. Gets `sender` (Delivery) and `delivery`."""

@@ -4,20 +4,26 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.conf import settings as django_settings
+from django.core import checks
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection, connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery, Run, Secret, Webhook
+from tests.conftest import Sender, envelope
 
 PROJECT = Path(__file__).parent.parent
 
@@ -101,6 +107,64 @@ def test_every_message_has_a_hint() -> None:
     assert {str(message.id) for message in messages} >= {f"nateq_webhooks.{id}" for id in ("E002", "E006", "W001")}
     for message in messages:
         assert message.hint
+
+
+# Dispatch
+
+
+class NoRunner:
+    """A class without what a way to dispatch must have."""
+
+    hold = 5
+
+
+class BrokenRunner:
+    """A class that can't be made."""
+
+    def __init__(self) -> None:
+        raise LookupError("no queue called shop")
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("tests.test_checks.NoRunner", "hold is a int, not a timedelta"),
+        ("tests.test_checks.BrokenRunner", "LookupError: no queue called shop"),
+        ("tests.test_checks.PROJECT", "TypeError"),
+    ],
+)
+def test_a_class_that_is_no_way_to_dispatch_is_an_error_that_says_why(way: str, said: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
+        (message,) = found()
+
+    assert message.id == "nateq_webhooks.E007"
+    assert repr(way) in message.msg
+    assert said in message.msg
+
+
+@pytest.mark.parametrize("way", ["inline", "worker", "tests.runners.test_runner.Notebook"])
+def test_a_way_to_dispatch_that_works_is_checked_in_silence(way: str) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
+        assert ids() == []
+
+
+@pytest.mark.parametrize("extra", ["celery", "tasks"])
+def test_a_way_to_dispatch_that_is_not_installed_is_an_error_that_says_what_to_install(extra: str) -> None:
+    if extra == "tasks" and django.VERSION >= (6,):
+        pytest.skip("Django 6 brings django.tasks")
+    code = (
+        "import sys; sys.modules.update(celery=None, django_tasks=None); import django;"
+        f"import tests.settings; tests.settings.NATEQ_WEBHOOKS['DISPATCH'] = {extra!r}; django.setup();"
+        "from django.core.management import call_command; call_command('check')"
+    )
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "nateq_webhooks.E007" in done.stderr
+    assert f'pip install "nateq-webhooks[{extra}]"' in done.stderr
 
 
 # URLs
@@ -225,10 +289,69 @@ def test_the_warning_shows_no_other_secret() -> None:
     assert "whsec_private" not in repr(found(databases=["default"]))
 
 
+# Work that nobody does
+
+
+def fails(**kwargs: Any) -> None:
+    raise ValueError("broken")
+
+
+@pytest.fixture
+def failed_run(sender: Sender, connect: Callable[..., None]) -> Run:
+    """A run that failed in the request; its next try is for a worker."""
+    connect(signals.ticket_created, fails)
+    sender.post(envelope())
+    return Run.objects.get(status=Run.Status.FAILED)
+
+
+def test_a_try_that_has_been_due_for_long_is_warned_of_with_who_could_do_it(failed_run: Run) -> None:
+    assert ids(databases=["default"]) == []
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=10))
+    assert ids(databases=["default"]) == []
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=20))
+
+    (message,) = found(databases=["default"])
+
+    assert message.id == "nateq_webhooks.W005"
+    assert not message.is_serious(checks.ERROR)
+    assert "(deliveries: 0, runs: 1)" in message.msg
+    assert "nateq_worker --once" in str(message.hint)
+
+
+def test_a_try_that_was_done_or_waits_for_its_receiver_is_not_warned_of(failed_run: Run) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(days=1), receiver="gone")
+
+    call_command("nateq_worker", "--once", verbosity=0)
+
+    assert failed_run.pk in Run.objects.filter(status=Run.Status.WAITING).values_list("pk", flat=True)
+    assert ids(databases=["default"]) == []
+
+
+def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, fails)
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "worker"}):
+        sender.post(envelope())
+        Delivery.objects.update(dispatch_at=timezone.now() - timedelta(hours=1))
+
+        (message,) = found(databases=["default"])
+
+    assert "(deliveries: 1, runs: 0)" in message.msg
+
+
+def test_a_lease_longer_than_usual_is_waited_for(failed_run: Run) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=20))
+
+    with override_settings(NATEQ_WEBHOOKS={"RUN_LEASE": timedelta(minutes=30)}):
+        assert ids(databases=["default"]) == []
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("databases", [None, [], ["replica"]])
-def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(databases: list[str] | None) -> None:
-    Webhook.objects.create(name="shop", secret="")
+def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(
+    failed_run: Run, databases: list[str] | None
+) -> None:
+    Run.objects.update(next_try_at=timezone.now() - timedelta(days=1))
+    Webhook.objects.create(name="support", secret="")
 
     with CaptureQueriesContext(connection) as captured:
         assert ids(databases=databases) == []

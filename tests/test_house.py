@@ -92,6 +92,14 @@ def test_the_rooms_import_only_what_they_may() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_event_and_the_published_names_can_be_imported_from_the_protocol_itself() -> None:
+    from nateq_webhooks import protocol
+
+    assert protocol.Event(
+        name="ticket.created", timestamp=None, organization_id="", data=None, delivery_id="", attempt=1, version="1.0"
+    ).resource in {name.partition(".")[0] for name in protocol.EVENTS}
+
+
 def test_importing_the_package_loads_no_django() -> None:
     code = "import sys, nateq_webhooks; sys.exit('django' in sys.modules)"
 

@@ -380,6 +380,20 @@ def test_a_new_delivery_is_announced_and_then_that_it_is_processed(sender: Sende
 
 
 @pytest.mark.django_db
+def test_without_any_receiver_a_delivery_is_announced_as_processed_too(sender: Sender, monitored: Monitored) -> None:
+    sender.post(envelope())
+    sender.post(envelope(attempt=2))
+    sender.post(b"[]")
+
+    assert [name for name, _ in monitored] == [
+        "delivery_received",
+        "delivery_processed",
+        "delivery_duplicated",
+        "delivery_received",
+    ]
+
+
+@pytest.mark.django_db
 def test_a_repeated_delivery_is_announced_as_that_and_as_nothing_else(sender: Sender, monitored: Monitored) -> None:
     sender.post(envelope())
     monitored.clear()

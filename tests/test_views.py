@@ -5,9 +5,11 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
+import django
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
@@ -15,7 +17,7 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox import statement
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -513,6 +515,46 @@ class TestTrouble:
             assert sender.post(envelope(delivery_id="another")).status_code == 503
 
     @pytest.mark.django_db(transaction=True)
+    def test_a_repeated_attempt_whose_details_cannot_be_kept_is_counted_all_the_same(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sender.post(envelope())
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(Attempt, "nateq_webhooks_attempt", "elsewhere")
+        try:
+            response = sender.post(envelope(attempt=2))
+        finally:
+            with connection.schema_editor() as editor:
+                editor.alter_db_table(Attempt, "elsewhere", "nateq_webhooks_attempt")
+
+        assert (response.status_code, response.json()) == (200, {"status": "already stored"})
+        assert Delivery.objects.get().attempts_seen == 2
+        assert "was counted but its details not kept" in caplog.text
+
+    @pytest.mark.django_db(transaction=True)
+    def test_monitoring_that_cannot_read_the_row_changes_no_answer(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def unreadable(execute: Any, sql: str, *args: Any) -> Any:
+            if sql.startswith("SELECT") and "nateq_webhooks_delivery" in sql:
+                raise OperationalError("the server is gone")
+            return execute(sql, *args)
+
+        def heard(**kwargs: Any) -> None:
+            pytest.fail("told of a row that could not be read")
+
+        sender.post(envelope(delivery_id="warm"))
+        signals.delivery_received.connect(heard)
+        try:
+            with connection.execute_wrapper(unreadable):
+                response = sender.post(envelope())
+        finally:
+            signals.delivery_received.disconnect(heard)
+
+        assert response.json() == {"status": "stored"}
+        assert "is stored, but could not be announced" in caplog.text
+
+    @pytest.mark.django_db(transaction=True)
     def test_a_missing_table_is_503_and_not_500(self, sender: Sender) -> None:
         with connection.schema_editor() as editor:
             editor.alter_db_table(Delivery, "nateq_webhooks_delivery", "elsewhere")
@@ -590,6 +632,8 @@ class TestBody:
 
         assert receive(request, webhook.pk).status_code == 503
         assert "middleware" in caplog.text
+        said = "Only 0 of" if how == "server" else "the exact bytes are gone. Let it use request.body instead."
+        assert said in caplog.text
         assert not Delivery.objects.exists()
 
     def test_a_chunked_body_is_read_where_the_server_says_where_it_ends(self, webhook: Webhook) -> None:
@@ -606,6 +650,21 @@ class TestBody:
 
         assert receive(request, webhook.pk).status_code == 413
         assert stream.tell() == 1024 * 1024 + 1
+
+    @pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
+    def test_a_connection_that_breaks_while_the_body_comes_in_is_503(
+        self, webhook: Webhook, caplog: pytest.LogCaptureFixture, chunked: bool
+    ) -> None:
+        class Breaks(BytesIO):
+            def read(self, *_args: Any) -> bytes:
+                raise ConnectionResetError("reset by peer")
+
+        request = signed_request(webhook, chunked=chunked, terminated=chunked)
+        request.environ["wsgi.input"] = Breaks()
+
+        assert receive(WSGIRequest(request.environ), webhook.pk).status_code == 503
+        assert "closed the connection" in caplog.text
+        assert not Delivery.objects.exists()
 
     def test_a_chunked_body_without_a_known_end_is_411(self, webhook: Webhook) -> None:
         assert receive(signed_request(webhook, chunked=True), webhook.pk).status_code == 411
@@ -656,6 +715,18 @@ class TestSite:
         assert in_atomic_block == [False]
 
     @pytest.mark.django_db(transaction=True)
+    def test_without_autocommit_it_commits_by_itself_before_the_answer(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="warm"))
+        connection.set_autocommit(False)
+        try:
+            assert sender.post(envelope()).json() == {"status": "stored"}
+            connection.rollback()
+        finally:
+            connection.set_autocommit(True)
+
+        assert Delivery.objects.filter(delivery_id="dlv_1").exists()
+
+    @pytest.mark.django_db(transaction=True)
     def test_inside_a_transaction_it_refuses_to_answer_before_the_commit(self, sender: Sender) -> None:
         from django.db import transaction
 
@@ -694,6 +765,44 @@ class TestCost:
         assert statements(lambda: sender.post(envelope())) <= 10
 
 
+class Elsewhere:
+    """A way to dispatch that leaves the receivers to somebody else."""
+
+    hold = timedelta()
+
+    def wake(self, due: dispatch.Due) -> None:
+        """Do nothing."""
+
+
+class Held(Elsewhere):
+    """A way that keeps what it stores for itself at first, as inline does."""
+
+    hold = timedelta(minutes=5)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "way", ["worker", "tasks", "celery", "tests.test_views.Elsewhere", "tests.test_views.Held", "inline"]
+)
+def test_the_door_costs_the_same_in_every_way_of_dispatch(
+    sender: Sender, connect: Connect, settings: Settings, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for extra in {"tasks": ["django_tasks"] if django.VERSION < (6,) else [], "celery": ["celery"]}.get(way, []):
+        pytest.importorskip(extra)
+    connect(signals.ticket_created, lambda **kwargs: None)
+    settings.NATEQ_WEBHOOKS = {"DISPATCH": way}
+    woken: list[dispatch.Due] = []
+    monkeypatch.setattr(dispatch, "wake", woken.append)  # from here on it is no longer the door's
+    sender.post(envelope(delivery_id="warm"))
+
+    assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
+    assert statements(lambda: sender.post(envelope(attempt=2))) == (2 if has_returning() else 4)
+
+    delivery = Delivery.objects.get(delivery_id="dlv_1")
+    assert delivery.status == Delivery.Status.RECEIVED
+    assert [due.dispatch_at for due in woken[1:]] == [delivery.dispatch_at, None]
+
+
 def has_returning() -> bool:
     return connection.vendor != "mysql" or bool(connection.mysql_is_mariadb)  # type: ignore[attr-defined]
 
@@ -704,6 +813,13 @@ def statements(work: Callable[[], object]) -> int:
         work()
     control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
     return sum(not query["sql"].startswith(control) for query in queries.captured_queries)
+
+
+def test_a_database_without_returning_gets_the_portable_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert statement._statement_for(connection) is not statement._portable or not has_returning()
+    monkeypatch.setitem(vars(connection.features), "can_return_columns_from_insert", False)
+
+    assert statement._statement_for(connection) is statement._portable
 
 
 def test_the_portable_statement_says_the_same_as_the_one_of_each_database(

@@ -54,7 +54,8 @@ class FailureLine:
     number: str
     newest: str
     url: str
-    link: str
+    replay_url: str
+    "Empty for who may not replay, and for what is tried again by itself."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,8 +150,14 @@ class Board:
             number=number_format(failure.number),
             newest=cells.moment(failure.newest) or "",
             url=self._url("run_changelist", status__exact=failure.status, receiver=failure.receiver),
-            link=_("Replay these") if self._may("replay_delivery") else _("Show these"),
+            replay_url=self._replay_url(failure),
         )
+
+    def _replay_url(self, failure: Failure) -> str:
+        """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
+        if failure.status != Run.Status.DEAD or not self._may("replay_delivery"):
+            return ""
+        return self._url("delivery_replay", status=failure.status, receiver=failure.receiver)
 
     def _waiting(self) -> list[Item]:
         """What nobody has started, and whether anybody is there who could."""

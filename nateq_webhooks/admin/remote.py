@@ -1,6 +1,7 @@
 """A webhook beside Nateq's: registering it, and settling where both sides differ. No page shows a secret or the key.
 
-A GET changes nothing; each change is a POST that is asked for twice, by who may change webhooks.
+A GET changes nothing at Nateq, and here it only gives former secrets their end when that has come; each change is a
+POST that is asked for twice, by who may change webhooks.
 """
 
 from collections.abc import Callable
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """A button: what it is called, what it will do, what it has done, and the function that does it."""
+    """A button: what it is called, what it will do, what it has done, and the function that does it.
+
+    The function returns False when it could not do everything; `left` says what that means.
+    """
 
     name: str
     label: str | Promise
     question: str | Promise
     done: str | Promise
     run: "Callable[[NateqClient, Webhook], object]"
+    left: str | Promise = ""
 
 
 ACTIONS: Final = {
@@ -58,6 +63,10 @@ ACTIONS: Final = {
             question=gettext_lazy("This changes the webhook here: its events and whether it is active."),
             done=gettext_lazy("The webhook here is like Nateq's now."),
             run=lambda client, webhook: remote.settle(client, webhook, remote.Side.NATEQ),
+            left=gettext_lazy(
+                "Not everything could be taken from Nateq: the URL is this site's own, and a further webhook there is "
+                "only deleted there. Make Nateq's like this one, or set PUBLIC_URL right."
+            ),
         ),
         Action(
             name="rotate",
@@ -144,12 +153,15 @@ class RemoteAdmin(PageAdmin):
             with remote.connect() as client:
                 for warning in remote.warnings(client):
                     self.message_user(request, warning, messages.WARNING)
-                action.run(client, webhook)
+                is_whole = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.path)
         self.log_change(request, webhook, [{"changed": {"name": _("webhook at Nateq"), "object": action.name}}])
-        self.message_user(request, str(action.done), messages.SUCCESS)
+        if is_whole:
+            self.message_user(request, str(action.done), messages.SUCCESS)
+        else:
+            self.message_user(request, str(action.left), messages.WARNING)
         return HttpResponseRedirect(self.page_url(webhook, "change"))
 
     def _respond(self, request: HttpRequest, webhook: Webhook, context: dict[str, Any]) -> HttpResponse:

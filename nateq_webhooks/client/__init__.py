@@ -20,5 +20,38 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+from nateq_webhooks.errors import (
+    ApiError,
+    NateqAuthenticationError,
+    NateqConfigurationError,
+    NateqConnectionError,
+    NateqNotFoundError,
+    NateqNotOfferedError,
+    NateqPermissionError,
+    NateqRateLimitError,
+    NateqServerError,
+    NateqTimeoutError,
+    NateqUnexpectedAnswerError,
+    NateqValidationError,
+)
 
-__all__ = ["CreatedWebhook", "EventType", "LogEntry", "NateqClient", "NewSecret", "Webhook"]
+__all__ = [
+    "ApiError",
+    "CreatedWebhook",
+    "EventType",
+    "LogEntry",
+    "NateqAuthenticationError",
+    "NateqClient",
+    "NateqConfigurationError",
+    "NateqConnectionError",
+    "NateqNotFoundError",
+    "NateqNotOfferedError",
+    "NateqPermissionError",
+    "NateqRateLimitError",
+    "NateqServerError",
+    "NateqTimeoutError",
+    "NateqUnexpectedAnswerError",
+    "NateqValidationError",
+    "NewSecret",
+    "Webhook",
+]

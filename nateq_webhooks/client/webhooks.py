@@ -128,8 +128,8 @@ class Webhooks:
         instead = f"see them under {WEBHOOKS_SCREEN}"
         if about:
             call = _call("GET", about, LOGS_SEGMENT, purpose=purpose, instead=instead, query=query)
-        else:
-            call = Call(method="GET", path=WEBHOOKS_PATH, purpose=purpose, instead=instead, query=query)
+            return self._about(call, read)
+        call = Call(method="GET", path=WEBHOOKS_PATH, purpose=purpose, instead=instead, query=query)
         return self._transport.request(call, read)
 
     def _about(self, call: Call, read: Callable[[Any], T]) -> T:

@@ -6,10 +6,11 @@ by the settlement, which reads what was committed.
 """
 
 import copy
+import inspect
 import logging
 import traceback
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -110,7 +111,13 @@ def _call(receiver: Receiver, run: Run, alias: str) -> None:
     call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
     with warned_of_other_databases(receiver.name, alias):
-        call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+        result = call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+        if inspect.isawaitable(result):  # a decorator's sync wrapper around an async function
+            async_to_sync(_awaited)(result)
+
+
+async def _awaited(awaitable: Awaitable[object]) -> None:
+    await awaitable
 
 
 def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:

@@ -21,6 +21,7 @@ from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.rotation import end_former_secrets
 from nateq_webhooks.inbox.statement import NewDelivery, upsert
 from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
@@ -144,7 +145,11 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
         _keep_attempt(receipt, stored.attempts_seen, new)
     elif new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
+    if verified.key_id == verified.webhook.awaited_key_id:
+        end_former_secrets(verified.webhook, new.received_at)
     _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
+    if is_new and new.status == Delivery.Status.PROCESSED:
+        _announce(signals.delivery_processed, receipt)
     return receipt
 
 

@@ -55,6 +55,8 @@ class Configuration:
     is_rotating: bool
     signature_meta_key: str
     modified_at: datetime
+    awaited_key_id: str | None
+    """The id of the key whose first use ends a rotation; None when no rotation waits for it."""
 
     def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys accepted at `now`."""
@@ -140,15 +142,18 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
         header,
         registration,
         modified,
+        looked_through,
         older,
         expires,
     ) in rows:
         known = found.get(pk)
         if known is None:
+            keys = _keys(name, secret, None)
+            is_waiting = bool(keys) and looked_through is not None
             known = Configuration(
                 id=pk,
                 name=name,
-                keys=_keys(name, secret, None),
+                keys=keys,
                 events=frozenset(event for event in events if isinstance(event, str)),
                 organization_id=organization,
                 is_active=active,
@@ -156,6 +161,7 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
                 is_rotating=registration == Webhook.Registration.ROTATING,
                 signature_meta_key=meta_key(header or settings().signature_header),
                 modified_at=modified,
+                awaited_key_id=keys[0].key.id if is_waiting else None,
             )
         if older is not None:
             known = replace(known, keys=known.keys + _keys(name, older, expires))

@@ -79,11 +79,11 @@ def upsert(alias: str, new: NewDelivery) -> Stored:
 
 
 def _statement_for(connection: BaseDatabaseWrapper) -> Statement:
-    if connection.vendor in ("postgresql", "sqlite"):
-        return _on_conflict
-    if connection.vendor == "mysql" and connection.mysql_is_mariadb:  # type: ignore[attr-defined]
-        return _on_duplicate_key
-    return _portable
+    if not connection.features.can_return_columns_from_insert:  # MySQL proper, SQLite before 3.35
+        return _portable
+    return {"postgresql": _on_conflict, "sqlite": _on_conflict, "mysql": _on_duplicate_key}.get(
+        connection.vendor, _portable
+    )
 
 
 def _on_conflict(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:

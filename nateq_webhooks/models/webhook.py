@@ -61,6 +61,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
             "signature_header",
             "registration",
             "modified_at",
+            "looked_through",
             "older_secrets__secret",
             "older_secrets__expires_at",
         )

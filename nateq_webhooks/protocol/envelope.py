@@ -313,7 +313,8 @@ def column_text(text: str, limit: int) -> str:
 
     That is a NUL, which PostgreSQL refuses, and half of a surrogate pair, which none can encode.
     """
-    return _REFUSED.sub("\ufffd", text[:limit])
+    text = text[:limit]
+    return text if text.isprintable() else _REFUSED.sub("\ufffd", text)
 
 
 def _deeper_than(document: dict[str, Any], limit: int, body: bytes) -> bool:

@@ -77,18 +77,20 @@ def drift_of(client: "NateqClient", webhook: Webhook) -> Drift:
     return _drift(webhook, client.webhooks.list(), lambda: every_event(client))
 
 
-def settle(client: "NateqClient", webhook: Webhook, side: Side, *, patience: float = 0.0) -> None:
-    """Make one side of a webhook like the other.
+def settle(client: "NateqClient", webhook: Webhook, side: Side, *, patience: float = 0.0) -> bool:
+    """Make one side of a webhook like the other, and say whether nothing is left that differs.
 
     With `Side.HERE` a webhook that Nateq no longer has is registered anew. With `Side.NATEQ` such a one is switched
-    off here, and its URL can't change: that is this site's own. Raises `RemoteError` and `ApiError`.
+    off here; its URL, which is this site's own, and further webhooks at Nateq stay as they are. Raises `RemoteError`
+    and `ApiError`.
     """
     with claimed(webhook, patience=patience) as claim:
         drift = drift_of(client, webhook)
         if side is Side.HERE:
             _push(client, claim, drift)
-        else:
-            _pull(claim, drift)
+            return True
+        _pull(claim, drift)
+        return not drift.extra and all(difference.name != "url" for difference in drift.differences)
 
 
 def _drift(webhook: Webhook, there: "Iterable[AtNateq]", every: Callable[[], list[str]]) -> Drift:

@@ -147,9 +147,8 @@ class _Registration:
         if twins:
             self._claim.change(nateq_id=twins[0].id, registration=Webhook.Registration.REGISTERED)
             return Registered(self._webhook, How.LINKED)
-        before = {"registration": Webhook.Registration.MANUAL, "is_active": self._webhook.is_active}
-        self._claim.change(registration=Webhook.Registration.PENDING, is_active=True)
-        return self._create(undo=lambda: self._claim.change(**before), keeps_secret=True)
+        former = _begin(self._claim)
+        return self._create(undo=former.restore)
 
     def _twins(self) -> "list[AtNateq]":
         """Return the webhooks that Nateq has for this row, the oldest first."""
@@ -157,11 +156,11 @@ class _Registration:
         found = [twin for twin in self._client.webhooks.list() if same_url(twin.url, self._url)]
         return sorted(found, key=lambda twin: (twin.id != self._webhook.nateq_id, str(twin.created_at or "")))
 
-    def _create(self, *, undo: Callable[[], None] | None = None, keeps_secret: bool = False) -> Registered:
+    def _create(self, *, undo: Callable[[], None] | None = None) -> Registered:
         """Create the webhook at Nateq. When it surely was not created, `undo` puts things back as they were."""
-        events = wanted_events(self._client, self._webhook)
-        self._claim.renew()
         try:
+            events = wanted_events(self._client, self._webhook)
+            self._claim.renew()
             created = self._client.webhooks.create(url=self._url, events=events)
         except ApiError as error:
             if not error.is_ambiguous:
@@ -169,7 +168,7 @@ class _Registration:
                     undo()
                 raise
             return self._adopt_or_raise(error)
-        self._save_created(created, keeps_secret=keeps_secret)
+        self._save_created(created)
         return Registered(self._webhook, How.CREATED)
 
     def _adopt_or_raise(self, error: ApiError) -> Registered:
@@ -187,18 +186,22 @@ class _Registration:
         kept, *others = twins
         for other in others:
             self._delete(other.id)
-        events = wanted_events(self._client, self._webhook)
-        if set(kept.events) != set(events) or kept.is_active is False:
-            self._claim.renew()
-            self._client.webhooks.update(kept.id, events=events, is_active=True)
-        self._claim.renew()
         try:
-            rotated = self._client.webhooks.rotate_secret(kept.id)
+            rotated = self._renew(kept)
         except NateqNotOfferedError:
             self._delete(kept.id)
             return self._create()
         self._save_rotated(rotated)
         return Registered(self._webhook, How.ADOPTED)
+
+    def _renew(self, kept: "AtNateq") -> "NewSecret":
+        """Make a webhook at Nateq what the row says, with a new secret. Raises `NateqNotOfferedError`."""
+        events = wanted_events(self._client, self._webhook)
+        if set(kept.events) != set(events) or kept.is_active is False:
+            self._claim.renew()
+            self._client.webhooks.update(kept.id, events=events, is_active=True)
+        self._claim.renew()
+        return self._client.webhooks.rotate_secret(kept.id)
 
     def _delete(self, nateq_id: str) -> None:
         self._claim.renew()
@@ -209,22 +212,14 @@ class _Registration:
         except NateqNotFoundError:
             return
 
-    def _save_created(self, created: "CreatedWebhook", *, keeps_secret: bool) -> None:
+    def _save_created(self, created: "CreatedWebhook") -> None:
         """Save id and secret; a webhook made by a run that was taken for dead meanwhile is deleted again."""
         if created.secret is None:
             self._claim.change(nateq_id=created.id)
             self._save_rotated(self._client.webhooks.rotate_secret(created.id))
             return
         try:
-            with transaction.atomic(using=alias(), durable=True):
-                if keeps_secret:
-                    _retire(self._webhook)
-                self._claim.change_within(
-                    nateq_id=created.id,
-                    secret=created.secret,
-                    registration=Webhook.Registration.REGISTERED,
-                    looked_through=newest_delivery() if keeps_secret else None,
-                )
+            self._save(created.id, created.secret)
         except ClaimLostError:
             self._delete_stray(created.id)
             raise
@@ -237,8 +232,16 @@ class _Registration:
             self._client.webhooks.delete(nateq_id)
 
     def _save_rotated(self, rotated: "NewSecret") -> None:
+        self._save(rotated.webhook_id, rotated.secret)
+
+    def _save(self, nateq_id: str, secret: str) -> None:
+        """End the registration; a former secret that is kept waits from now on for the new one to be used."""
+        retiring = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
         self._claim.change(
-            nateq_id=rotated.webhook_id, secret=rotated.secret, registration=Webhook.Registration.REGISTERED
+            nateq_id=nateq_id,
+            secret=secret,
+            registration=Webhook.Registration.REGISTERED,
+            looked_through=newest_delivery() if retiring.exists() else None,
         )
 
     def _claim_delete(self) -> None:
@@ -253,12 +256,38 @@ def same_url(one: str, other: str) -> bool:
 
 def anew(client: "NateqClient", claim: Claim) -> None:
     """Register a webhook anew that Nateq no longer has."""
-    claim.change(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)
+    _begin(claim)
     _Registration(client, claim).run(None, is_new=False)
 
 
-def _retire(webhook: Webhook) -> None:
-    Secret.objects.using(alias()).create(webhook=webhook, secret=webhook.secret, is_retiring=True)
+@dataclass(frozen=True, slots=True)
+class _Former:
+    """What a webhook was before its registration began; `retired` is its secret, kept for late retries."""
+
+    claim: Claim
+    registration: str
+    nateq_id: str
+    is_active: bool
+    retired: Secret
+
+    def restore(self) -> None:
+        """Put everything back: Nateq has created nothing."""
+        with transaction.atomic(using=alias(), durable=True):
+            if self.retired.pk is not None:
+                self.retired.delete(using=alias())
+            self.claim.change_within(registration=self.registration, nateq_id=self.nateq_id, is_active=self.is_active)
+
+
+def _begin(claim: Claim) -> _Former:
+    """Make a webhook `pending` whose secret is in use: it stays, beside the new one, until that is used."""
+    webhook = claim.webhook
+    retired = Secret(webhook=webhook, secret=webhook.secret, is_retiring=True)
+    former = _Former(claim, webhook.registration, webhook.nateq_id, webhook.is_active, retired)
+    with transaction.atomic(using=alias(), durable=True):
+        if webhook.secret:  # an empty one verifies nothing
+            retired.save(using=alias())
+        claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)
+    return former
 
 
 def _check(webhook: Webhook) -> None:

@@ -49,7 +49,7 @@ def finish_rotation(client: "NateqClient", claim: Claim) -> bool:
 
 
 def retire_secrets() -> int:
-    """Give each former secret its end once the new one was seen in use, and delete those that have ended.
+    """Delete former secrets that have ended; give one its end where the door has seen the new one but could not.
 
     Looks at each delivery once: cheap enough for every call of `list`, `show` and `sync`. Returns how many secrets
     were given an end.

@@ -39,8 +39,8 @@ class Key:
 
     @classmethod
     def generate(cls) -> "Key":
-        """Make a key for whoever gave none."""
-        return cls(text=TEST_KEY_PREFIX + secrets.token_hex(16))
+        """Make a key for whoever gave none, as long as Nateq's own SDK wants one (50 characters)."""
+        return cls(text=TEST_KEY_PREFIX + secrets.token_hex(24))
 
 
 @dataclass(frozen=True, slots=True)

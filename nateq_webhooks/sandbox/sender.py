@@ -187,5 +187,5 @@ class Sender:
                 return response.status_code, received[:MAX_RESPONSE_BYTES].decode("utf-8", "replace")
         except httpx.TimeoutException:
             return None, f"No answer within {self._timeout:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an address brings about: the attempt has failed, and is logged
             return None, f"{type(error).__name__}: {error}"

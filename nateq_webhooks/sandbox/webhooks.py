@@ -79,6 +79,8 @@ class Webhooks:
 
     def get(self, webhook_id: str) -> Webhook | None:
         """Return the webhook of this id, None when there is none."""
+        if not webhook_id.isascii():  # no id is, and half of a surrogate pair can't even be asked for
+            return None
         rows = self._database.rows("SELECT * FROM webhook WHERE id = ?", (webhook_id,))
         return _webhook(rows[0]) if rows else None
 
@@ -149,6 +151,7 @@ def _url_problem(url: object) -> str | None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             httpx.URL(url)
+            parts.hostname.encode("idna")  # as the resolver does, which takes no empty label and none over 63 letters
             return None
     except (ValueError, httpx.InvalidURL):
         pass

@@ -6,11 +6,11 @@ two hundreds is sent before the delivery has been committed.
 
 import logging
 import uuid
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.csrf import csrf_exempt
 
@@ -45,9 +45,19 @@ _TEXT_OF: Final = {
 _NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
 
 
+def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep ATOMIC_REQUESTS of every database away: a router may put the deliveries, or a receiver its rows, anywhere.
+
+    Django's own decorator, unless told of each, stands for the default database alone.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
 @csrf_exempt
 @login_not_required
-@transaction.non_atomic_requests
+@_outside_every_transaction
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Receive one delivery. See docs/receiving.md for every answer and what it means."""
     if request.method != "POST":

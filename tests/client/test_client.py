@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nateq_webhooks import client as client_room
+from nateq_webhooks import errors
 from nateq_webhooks.client import NateqClient
-from nateq_webhooks.errors import NateqConfigurationError
+from nateq_webhooks.errors import ApiError, NateqConfigurationError
 from nateq_webhooks.protocol.api import BASE_URL
 from tests.client.conftest import KEY
 from tests.client.scripted import Say, ScriptedServer, wrapped
@@ -151,3 +153,10 @@ def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ModuleNotFoundError: nateq_webhooks.client needs {missing}, which is not installed.")
     assert 'pip install "nateq-webhooks[client]"' in last
+
+
+def test_every_error_of_the_client_is_found_beside_it() -> None:
+    named = {name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, ApiError)}
+
+    assert named == {name for name in client_room.__all__ if name.endswith("Error")}
+    assert all(getattr(client_room, name) is getattr(errors, name) for name in named)

@@ -146,6 +146,7 @@ def test_a_message_quotes_the_server_on_one_line_and_not_for_ever(client: NateqC
         (lambda w: w.get("wh_1"), "GET /webhooks/wh_1", "see it under Settings"),
         (lambda w: w.update("wh_1", is_active=True), "PATCH /webhooks/wh_1", "change it under Settings"),
         (lambda w: w.delete("wh_1"), "DELETE /webhooks/wh_1", "delete it under Settings"),
+        (lambda w: next(w.logs("wh_1")), "GET /webhooks/wh_1/logs", "see them under Settings"),
     ],
 )
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_404_beside_a_list_that_fails_stays_a_404(client: NateqClient, server:
 
 
 def test_the_log_of_an_unknown_webhook_is_not_found(client: NateqClient, server: ScriptedServer) -> None:
-    server.says(Say(404, refused("NOT_FOUND")))
+    server.says(Say(404, refused("NOT_FOUND")), Say(200, wrapped([])))
 
     with pytest.raises(NateqNotFoundError) as raised:
         next(client.webhooks.logs("wh_9"))

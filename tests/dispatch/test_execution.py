@@ -1,6 +1,7 @@
 """One run: what the receiver gets, what is committed with it, and the traps that a transaction sets."""
 
 import asyncio
+import functools
 import sys
 import threading
 from contextlib import suppress
@@ -510,6 +511,22 @@ class TestAsync:
         deliver()
 
         assert fails_and_leaves_nothing().error.startswith("RolledBackError")
+
+    def test_one_inside_a_decorators_sync_wrapper_is_awaited_too(self, deliver: Deliver, connect: Connect) -> None:
+        async def works(**kwargs: Any) -> None:
+            await Group.objects.acreate(name="mine 1")
+
+        @functools.wraps(works)
+        def wrapper(**kwargs: Any) -> Any:
+            return works(**kwargs)
+
+        connect(signals.ticket_created, wrapper)
+        deliver()
+
+        dispatch.run_due()
+
+        assert the_run().status == Run.Status.SUCCEEDED
+        assert written("mine") == 1
 
     def test_one_that_is_cancelled_has_failed(self, deliver: Deliver, connect: Connect) -> None:
         async def is_cancelled(**kwargs: Any) -> None:

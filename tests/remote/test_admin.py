@@ -92,6 +92,17 @@ def test_drift_is_shown_and_settled_either_way(boss: Client, registered: Webhook
     assert Webhook.objects.get().events == ["ticket.closed"]
 
 
+def test_what_can_not_be_taken_from_nateq_is_said(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+    sandbox.webhooks.update(registered.nateq_id, {"url": "http://127.0.0.1:1/old/", "is_active": False})
+
+    told = act(boss, registered, "pull")
+
+    assert "Not everything could be taken from Nateq" in told
+    assert "is like Nateq" not in told
+    assert not Webhook.objects.get().is_active
+    assert "http://127.0.0.1:1/old/" in boss.get(page(registered)).text
+
+
 def test_the_secret_is_rotated(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     assert "has a new signing secret" in act(boss, registered, "rotate")
     both_sides_agree(sandbox)

@@ -94,9 +94,26 @@ def test_where_rotation_is_not_offered_an_unseen_secret_is_replaced_by_deleting_
             both_sides_agree(sandbox)
 
 
+def test_where_changing_is_not_offered_what_an_earlier_run_left_is_deleted_and_created_anew() -> None:
+    with (
+        Sandbox(key=KEY, rate_limit=10_000, withhold=["update"]) as sandbox,
+        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
+        remote.connect() as nateq,
+    ):
+        webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING)
+        left = nateq.webhooks.create(url=webhook.public_url, events=["ticket.closed"])
+
+        assert remote.register(nateq, "shop", EVENT).how is How.CREATED
+        both_sides_agree(sandbox)
+        assert sandbox.webhooks.all()[0].events == tuple(EVENT)
+        assert sandbox.webhooks.get(left.id) is None
+
+
 def test_a_server_that_only_creates_is_enough() -> None:
     with (
-        Sandbox(key=KEY, rate_limit=10_000, withhold=["list", "get", "events", "rotate_secret"]) as sandbox,
+        Sandbox(
+            key=KEY, rate_limit=10_000, withhold=["list", "get", "events", "update", "delete", "rotate_secret"]
+        ) as sandbox,
         override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
         remote.connect() as nateq,
     ):
@@ -139,6 +156,15 @@ def test_what_surely_was_not_created_leaves_nothing_behind(
     assert sandbox.webhooks.all() == []
 
 
+def test_a_catalogue_that_can_not_be_read_leaves_nothing_behind_either(nateq: NateqClient, sandbox: Sandbox) -> None:
+    sandbox.faults.set("api_500", rate=1.0)
+
+    with pytest.raises(ApiError):
+        remote.register(nateq, "shop")
+
+    assert not Webhook.objects.exists()
+
+
 def test_an_unknown_event_is_refused_and_the_next_run_may_name_others(nateq: NateqClient, sandbox: Sandbox) -> None:
     with pytest.raises(NateqValidationError, match=r"ticket\.nope"):
         remote.register(nateq, "shop", ["ticket.nope"])
@@ -165,6 +191,45 @@ def test_a_row_that_nateq_does_not_have_is_created_and_its_former_secret_stays(
     assert remote.register(nateq, "shop").how is How.CREATED
     both_sides_agree(sandbox)
     assert Secret.objects.get().secret == "whsec_by_hand"
+    assert Secret.objects.get().is_retiring
+    assert Webhook.objects.get().looked_through is not None
+
+
+def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the call: the next run adopts, and a late retry may still carry the signature made by hand."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(**options: Any) -> Any:
+        create(**options)
+        raise Killed
+
+    Webhook.objects.create(name="shop", secret="whsec_by_hand", events=EVENT)
+    create: Callable[..., Any] = nateq.webhooks.create
+    monkeypatch.setattr(nateq.webhooks, "create", killed)
+    with pytest.raises(Killed):
+        remote.register(nateq, "shop")
+    monkeypatch.undo()
+
+    assert remote.register(nateq, "shop").how is How.ADOPTED
+    both_sides_agree(sandbox)
+    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [("whsec_by_hand", True)]
+    assert Webhook.objects.get().looked_through is not None
+
+
+def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
+    nateq: NateqClient, sandbox: Sandbox
+) -> None:
+    former = remote.register(nateq, "shop", EVENT).webhook.secret
+    sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
+
+    remote.settle(nateq, Webhook.objects.get(), remote.Side.HERE)
+
+    both_sides_agree(sandbox)
+    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]
 
 
 def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
@@ -173,7 +238,9 @@ def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqC
     with pytest.raises(NateqValidationError):
         remote.register(nateq, "shop")
 
-    assert Webhook.objects.get().registration == Webhook.Registration.MANUAL
+    webhook = Webhook.objects.get()
+    assert (webhook.registration, webhook.secret) == (Webhook.Registration.MANUAL, "whsec_by_hand")
+    assert not Secret.objects.exists()
 
 
 def test_without_a_public_url_nothing_is_begun(nateq: NateqClient) -> None:

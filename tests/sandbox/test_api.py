@@ -145,6 +145,8 @@ def test_a_webhook_is_created_with_a_secret_that_no_other_answer_has(api: httpx.
         ({"url": "https:///path", "events": ["ticket.created"]}, {"url"}),
         ({"url": "https://shop.example:99999/", "events": ["ticket.created"]}, {"url"}),
         ({"url": "https://[shop/", "events": ["ticket.created"]}, {"url"}),
+        ({"url": "https://shop..example/", "events": ["ticket.created"]}, {"url"}),
+        ({"url": f"https://{'s' * 64}.example/", "events": ["ticket.created"]}, {"url"}),
         ({"url": "https://shop.example/\x00", "events": ["ticket.created"]}, {"url"}),
         ({"url": "https://shop.example/\ud800", "events": ["\ud800"]}, {"url", "events"}),
         ({"url": "https://shop.example/" + "x" * 2048, "events": ["ticket.created"]}, {"url"}),
@@ -316,6 +318,7 @@ def test_an_event_is_sent_through_the_api(api: httpx.Client, webhook: Webhook, r
         ({"event": "ticket.created", "data": float("nan")}, "data"),
         ({"event": "ticket.created", "webhook_id": "wh_none"}, "webhook_id"),
         ({"event": "ticket.created", "webhook_id": 7}, "webhook_id"),
+        ({"event": "ticket.created", "webhook_id": "\ud800"}, "webhook_id"),
     ],
 )
 def test_an_event_that_is_not_valid_is_refused(api: httpx.Client, document: dict[str, Any], field: str) -> None:

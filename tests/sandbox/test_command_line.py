@@ -166,7 +166,7 @@ def test_without_a_key_one_is_made_up_and_shown(start: Callable[..., Process]) -
     process = start()
     os.kill(process._process.pid, signal.SIGTERM)
 
-    assert re.search(r"API key: tg_test_[0-9a-f]{32}\n", process.rest_of_output())
+    assert re.search(r"API key: tg_test_[0-9a-f]{48}\n", process.rest_of_output())
 
 
 def test_listening_beyond_this_machine_is_warned_of() -> None:

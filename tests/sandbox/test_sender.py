@@ -54,6 +54,17 @@ def test_every_attempt_has_the_same_id_and_content_and_a_number_of_its_own(
     assert all(arrival.is_signed_with(webhook.secret) for arrival in receiver.arrivals)
 
 
+def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandbox, webhook: Webhook) -> None:
+    """Such an address is refused when a webhook is created; a file of an earlier sandbox may still have one."""
+    with sandbox._database.transaction() as connection:
+        connection.execute("UPDATE webhook SET url = 'http://shop..example/'")
+    sandbox.send("ticket.created")
+    wait_until(lambda: len(sandbox.log) > 1)
+
+    assert {(attempt.status.value, attempt.response_status) for attempt in sandbox.log} == {("failed", None)}
+    assert "UnicodeError" in sandbox.log[0].response_body
+
+
 def test_an_event_goes_to_the_active_webhooks_that_subscribe_to_it(
     sandbox: Sandbox, webhook: Webhook, receiver: Receiver
 ) -> None:

@@ -44,7 +44,8 @@ class Command(BaseCommand):
         found = list(names)
         if found:
             self.stdout.write(f"\n{self.style.WARNING(title)}")
-            self.stdout.writelines(f"  {name}" for name in found)
+            for name in found:
+                self.stdout.write(f"  {name}")
 
 
 def _as_json(catalogue: "remote.Catalogue", coverage: "remote.Coverage") -> dict[str, Any]:

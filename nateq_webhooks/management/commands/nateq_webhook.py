@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.management.shown import as_json, in_words, row, secrets
+from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.claim import alias
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ class Command(BaseCommand):
         )
         way.add_argument("--pull", dest="side", action="store_const", const=remote.Side.NATEQ, help="Nateq is right.")
         for destructive in (delete, rotate):
-            destructive.add_argument("--no-input", "--noinput", action="store_true", help="Do not ask.")
+            destructive.add_argument(
+                "--no-input", "--noinput", action="store_true", help="Do not ask. Without a terminal nobody is asked."
+            )
         for dry in (delete, rotate, sync):
             dry.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
 
@@ -86,7 +90,7 @@ class Command(BaseCommand):
         remote.retire_secrets()
         drifts = remote.compare(client)
         if options["as_json"]:
-            self._write_json([_as_json(drift) for drift in drifts])
+            self._write_json([as_json(drift) for drift in drifts])
             return
         for drift in drifts:
             self._write_drift(drift)
@@ -98,12 +102,12 @@ class Command(BaseCommand):
         webhook = _find(name)
         drift = remote.drift_of(client, webhook)
         if options["as_json"]:
-            self._write_json(_as_json(drift) | {"secrets": _secrets(webhook)})
+            self._write_json(as_json(drift) | {"secrets": secrets(webhook)})
             return
         self._write_drift(drift)
         self.stdout.write("  " + _("URL: %(url)s") % {"url": remote.public_url(webhook)})
         self.stdout.write("  " + _("events: %(events)s") % {"events": ", ".join(webhook.events) or _("all")})
-        for secret in _secrets(webhook):
+        for secret in secrets(webhook):
             end = secret["expires_at"] or (_("when the new one is used") if secret["is_retiring"] else _("never"))
             self.stdout.write("  " + _("secret %(id)s, ends: %(end)s") % {"id": secret["id"], "end": end})
 
@@ -126,7 +130,7 @@ class Command(BaseCommand):
     def _delete(self, client: "NateqClient", *, name: str | None, **options: Any) -> None:
         webhook = _find(name)
         what = _('Delete webhook "%(name)s" (%(id)s) at Nateq and here') % _words(webhook)
-        if not self._is_wanted(what, options):
+        if not self._is_wanted(webhook, what, options):
             return
         removed = remote.remove(client, webhook, patience=PATIENCE_SECONDS)
         text = {
@@ -140,9 +144,8 @@ class Command(BaseCommand):
     def _rotate(self, client: "NateqClient", *, name: str | None, **options: Any) -> None:
         webhook = _find(name)
         remote.retire_secrets()
-        if not self._is_wanted(
-            _('Replace the signing secret of webhook "%(name)s" (%(id)s)') % _words(webhook), options
-        ):
+        what = _('Replace the signing secret of webhook "%(name)s" (%(id)s)') % _words(webhook)
+        if not self._is_wanted(webhook, what, options):
             return
         remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
         text = _(
@@ -167,7 +170,7 @@ class Command(BaseCommand):
         names = {webhook.pk for webhook in chosen}
         drifts = [drift for drift in remote.compare(client) if drift.webhook.pk in names]
         if options["as_json"]:
-            self._write_json([_as_json(drift) for drift in drifts])
+            self._write_json([as_json(drift) for drift in drifts])
         else:
             for drift in drifts:
                 self._write_drift(drift)
@@ -197,24 +200,29 @@ class Command(BaseCommand):
     def _add_events(self, parser: CommandParser, text: str) -> None:
         parser.add_argument("--events", "--event", nargs="*", action="extend", metavar="EVENT", help=text)
 
-    def _is_wanted(self, what: str, options: dict[str, Any]) -> bool:
-        """Ask, unless told not to; with `--dry-run` say what it would be."""
+    def _is_wanted(self, webhook: Webhook, what: str, options: dict[str, Any]) -> bool:
+        """Ask whoever sits at the terminal, unless told not to; with `--dry-run` say what it would be."""
         if options["dry_run"]:
-            self.stdout.write(_("Would do: %(what)s.") % {"what": what})
+            self._tell(webhook, _("Would do: %(would_do)s."), options, would_do=what)
             return False
-        if not options["no_input"] and input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
+        if options["no_input"] or not sys.stdin.isatty():  # a script that runs this means it
+            return True
+        try:
+            answer = input(f"{what}? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
         return True
 
     def _tell(self, webhook: Webhook, text: str, options: dict[str, Any], **more: str) -> None:
         if options["as_json"]:
-            self._write_json(_row(webhook) | more)
+            self._write_json(row(webhook) | more)
         else:
-            self.stdout.write(self.style.SUCCESS(text % _words(webhook)))
+            self.stdout.write(self.style.SUCCESS(text % (_words(webhook) | more)))
 
     def _write_drift(self, drift: "remote.Drift") -> None:
-        state = _state(drift.state)
-        self.stdout.write(f"{drift.webhook.name}  {drift.webhook.nateq_id or '-'}  {state}")
+        self.stdout.write(f"{drift.webhook.name}  {drift.webhook.nateq_id or '-'}  {in_words(drift.state)}")
         for difference in drift.differences:
             told = _("%(what)s: here %(here)s, at Nateq %(there)s")
             self.stdout.write(
@@ -255,47 +263,3 @@ def _names(events: Iterable[str]) -> list[str]:
 
 def _words(webhook: Webhook) -> dict[str, str]:
     return {"name": webhook.name, "id": webhook.nateq_id or "-"}
-
-
-def _state(state: "remote.State") -> str:
-    return {
-        remote.State.IN_STEP: _("the same on both sides"),
-        remote.State.DIFFERENT: _("different"),
-        remote.State.GONE: _("gone at Nateq"),
-        remote.State.UNREGISTERED: _("set up by hand"),
-        remote.State.UNFINISHED: _("not finished: run manage.py nateq_webhook sync"),
-    }[state]
-
-
-def _row(webhook: Webhook) -> dict[str, Any]:
-    return {
-        "name": webhook.name,
-        "id": str(webhook.pk),
-        "nateq_id": webhook.nateq_id,
-        "url": remote.public_url(webhook),
-        "events": webhook.events,
-        "is_active": webhook.is_active,
-        "registration": webhook.registration,
-    }
-
-
-def _as_json(drift: "remote.Drift") -> dict[str, Any]:
-    return _row(drift.webhook) | {
-        "state": drift.state.value,
-        "differences": [{"name": each.name, "here": each.here, "there": each.there} for each in drift.differences],
-        "extra": list(drift.extra),
-    }
-
-
-def _secrets(webhook: Webhook) -> list[dict[str, Any]]:
-    """Return the ids of the secrets, never the secrets."""
-    current = {"id": str(Secret(secret=webhook.secret)), "expires_at": None, "is_retiring": False}
-    older = [
-        {
-            "id": str(secret),
-            "expires_at": secret.expires_at and secret.expires_at.isoformat(timespec="seconds"),
-            "is_retiring": secret.is_retiring,
-        }
-        for secret in webhook.older_secrets.all()
-    ]
-    return [current, *older]
