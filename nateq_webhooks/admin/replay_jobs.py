@@ -64,10 +64,10 @@ class ReplayActions(_Base):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms."""
-        view = self.admin_site.admin_view(self.replay_view)
+        view = self.admin_site.admin_view(self.replay_many_view)
         return [path("replay-many/", view, name="nateq_webhooks_delivery_replay_many"), *super().get_urls()]
 
-    def replay_view(self, request: HttpRequest) -> HttpResponse:
+    def replay_many_view(self, request: HttpRequest) -> HttpResponse:
         """Show the confirmation page of what the address names (GET), or replay what was confirmed (POST)."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
@@ -77,7 +77,7 @@ class ReplayActions(_Base):
             return HttpResponseBadRequest(_("These are no deliveries."))
         if request.method != "POST":
             return self._confirm_replay(request, which)
-        return self._replay(request, which)
+        return self._replay_many(request, which)
 
     def _confirm_replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
         request.current_app = self.admin_site.name
@@ -94,7 +94,7 @@ class ReplayActions(_Base):
         }
         return TemplateResponse(request, "admin/nateq_webhooks/delivery/replay_many.html", context)
 
-    def _replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
+    def _replay_many(self, request: HttpRequest, which: Chosen) -> HttpResponse:
         names = request.POST.getlist("receivers") or None
         words = {"reason": request.POST.get("reason", ""), "by": request.user.get_username()}
         try:
