@@ -12,13 +12,11 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import cells, genuine
 from nateq_webhooks.admin.cells import SIGNS, Sign
 from nateq_webhooks.admin.genuine import Genuine
-from nateq_webhooks.admin.timeline import Material
+from nateq_webhooks.admin.timeline import FAILING, Material
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
 """Receivers named in an answer; the timeline has them all."""
-
-FAILING: Final = (Run.Status.FAILED, Run.Status.DEAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
 from nateq_webhooks.admin.sight import may_replay
+from nateq_webhooks.admin.timeline import FAILING
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
@@ -24,8 +25,6 @@ from nateq_webhooks.receivers import registry
 ALL = "all"
 FAILED = "failed"
 ONE = "one"
-
-FAILING = frozenset({Run.Status.FAILED, Run.Status.DEAD})
 
 MAX_REASON = 500
 """Characters that the column holds."""

@@ -27,6 +27,7 @@ HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
 HELD: Final = Sign("…", "busy")
 
+FAILING: Final = (Run.Status.FAILED, Run.Status.DEAD)
 FINISHED: Final = frozenset({Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED})
 
 
@@ -82,7 +83,7 @@ def read(delivery: Delivery, *, errors: bool) -> Material:
     found = list(rows[: MAX_RUNS_SHOWN + 1])
     runs = found[:MAX_RUNS_SHOWN]
     rounds = {run.round for run in runs if run.is_replay}
-    failing = [run.pk for run in runs if run.status in (Run.Status.FAILED, Run.Status.DEAD)] if errors else []
+    failing = [run.pk for run in runs if run.status in FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
     return Material(
         delivery=delivery,
