@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 
 from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
@@ -60,6 +61,15 @@ def sender(webhook: Webhook) -> Sender:
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
     cache.forget()
+
+
+@pytest.fixture(autouse=True)
+def _empty_diary() -> Iterator[None]:
+    """What one test refused is not written during the next one, and no thread of it is left."""
+    yield
+    book._take()
+    book.finish()
+    book.forget()
 
 
 @pytest.fixture

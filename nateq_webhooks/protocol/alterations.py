@@ -1,6 +1,6 @@
 """What something on the way may have done to a body, undone: each candidate may be what the sender signed.
 
-`originals` is total over all bytes and bounded in time and memory: about a thousand candidates at most, made one at a
+`originals` is total over all bytes and bounded in time and memory: at most some two thousand candidates, made one at a
 time. What was lost for good (1.50 written as 1.5) can't be undone.
 """
 
@@ -56,12 +56,10 @@ def originals(body: bytes, *, seconds: int) -> Iterator[Original]:
     `seconds` is when it came (Unix time): a sender that compressed it may have written the time into it.
     """
     seen = {hash(body)}
-    for make in (_framed, _inflated, _rewritten):
-        for original in make(body):
-            if hash(original.body) not in seen:
-                seen.add(hash(original.body))
-                yield original
-    yield from (Original(packed, (Alteration.DECOMPRESSED,)) for packed in deflated(body, seconds))
+    for original in itertools.chain(_framed(body), _inflated(body), _rewritten(body), _deflated(body, seconds)):
+        if hash(original.body) not in seen:
+            seen.add(hash(original.body))
+            yield original
 
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -97,6 +95,10 @@ def _with_another_end(body: bytes) -> Iterator[tuple[bytes, tuple[Alteration, ..
 
 def _inflated(body: bytes) -> Iterator[Original]:
     return (Original(plain, (Alteration.COMPRESSED,)) for plain in inflated(body))
+
+
+def _deflated(body: bytes, seconds: int) -> Iterator[Original]:
+    return (Original(packed, (Alteration.DECOMPRESSED,)) for packed in deflated(body, seconds))
 
 
 def _rewritten(body: bytes) -> Iterator[Original]:
