@@ -1,6 +1,7 @@
 """What a request brought beside its body: bounded headers without secrets, and the sender's address."""
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,9 @@ MAX_TOTAL_CHARS: Final = 8_192
 """What servers commonly accept for all headers together."""
 
 MAX_ADDRESS_CHARS: Final = 64
+
+MAX_SIZE_DIGITS: Final = 18
+"""Digits of a length that is believed: any number of so many fits into a column of every database."""
 
 REDACTED: Final = "[redacted]"
 
@@ -54,6 +58,20 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
             break
         kept[name] = value
     return kept
+
+
+def header_names(meta: Mapping[str, Any]) -> list[str]:
+    """Return the names of the request's headers, bounded in count and characters, without a value."""
+    names = (header_name(key) for key in meta)
+    return list(itertools.islice(filter(None, names), MAX_HEADERS))
+
+
+def declared_size(meta: Mapping[str, Any]) -> int | None:
+    """Return how many bytes the request says that its body has; None when it says nothing that can be true."""
+    declared = meta.get("CONTENT_LENGTH")
+    if not isinstance(declared, str) or not declared.isdecimal() or len(declared) > MAX_SIZE_DIGITS:
+        return None
+    return int(declared)
 
 
 @functools.lru_cache(maxsize=256)

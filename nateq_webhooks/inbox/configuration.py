@@ -92,6 +92,10 @@ class ConfigurationCache:
                 self._lock.release()
         return self._by_id.get(webhook_id)
 
+    def known(self) -> tuple[Configuration, ...]:
+        """Return every webhook as it was last read. Never asks the database."""
+        return tuple(self._by_id.values())
+
     def forget(self) -> None:
         """Read everything anew at the next look-up."""
         self._generation += 1
