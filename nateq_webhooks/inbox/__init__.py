@@ -19,7 +19,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
-from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
 from nateq_webhooks.inbox.rotation import end_former_secrets
@@ -136,6 +136,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     try:
         stored = upsert(alias, new)
     except Error as error:
+        close_if_lost(alias)
         raise StoreError(
             f'A delivery to webhook "{verified.webhook.name}" could not be stored: {type(error).__name__}.'
         ) from error

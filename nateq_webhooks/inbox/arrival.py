@@ -15,7 +15,7 @@ MAX_HEADERS: Final = 60
 MAX_NAME_CHARS: Final = 100
 MAX_VALUE_CHARS: Final = MAX_HEADER_CHARS
 """The longest signature that is looked at, so that it is kept whole: the stored bytes can be verified again."""
-MAX_TOTAL_CHARS: Final = 8_192
+MAX_TOTAL_BYTES: Final = 8_192
 """What servers commonly accept for all headers together."""
 
 MAX_ADDRESS_CHARS: Final = 64
@@ -38,13 +38,13 @@ class Arrival:
 
 
 def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
-    """Return the headers to store, by their usual names, bounded in count and characters.
+    """Return the headers to store, by their usual names, bounded in count and bytes (as UTF-8).
 
     The signature comes first, so that no flood of others drops it: the stored bytes can be verified again. The values
     of headers that may carry a secret are replaced.
     """
     kept: dict[str, str] = {}
-    left = MAX_TOTAL_CHARS
+    left = MAX_TOTAL_BYTES
     for key in (signature_key, *meta):
         name = header_name(key)
         if name is None or name in kept:
@@ -53,7 +53,7 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
         if key != signature_key and may_be_secret(key):
             value = REDACTED
         value = column_text(str(value), MAX_VALUE_CHARS)
-        left -= len(name) + len(value)
+        left -= len(name) + (len(value) if value.isascii() else len(value.encode()))
         if left < 0 or len(kept) == MAX_HEADERS:
             break
         kept[name] = value
