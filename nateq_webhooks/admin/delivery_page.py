@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells, copying, genuine, glance, payload, sight, timeline, tree
 from nateq_webhooks.admin.glance import Answer
-from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours
+from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours, superseding
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.admin.payload_page import title_of
 from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
@@ -105,12 +105,13 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         material = timeline.read(delivery, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
         names = connected(delivery) if sight.may_replay(request) else []
+        newest = superseding(delivery)
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
             badge=cells.badge(delivery),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(glance.answers(material, genuine.check(delivery))),
-            summary=list(self._summary(request, delivery)),
+            summary=list(self._summary(request, delivery, newest)),
             facts=list(_facts(delivery)),
             story=timeline.story(
                 material,
@@ -121,7 +122,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             has_more_runs=material.has_more_runs and may_open,
             headers=list(sight.headers(delivery.headers, signature, values=sees)),
             content=self._content(request, delivery, document, material.runs) if sees else None,
-            neighbours=neighbours(delivery, document, self.page_of),
+            neighbours=neighbours(delivery, document, newest, self.page_of),
         )
 
     def _actions(self, delivery: Delivery, material: timeline.Material, names: Sequence[str]) -> Iterator[Action]:
@@ -159,8 +160,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             return ""
         return self.url_of("replay", run.delivery_id, which=ONE, receiver=run.receiver)
 
-    def _summary(self, request: HttpRequest, delivery: Delivery) -> Iterator[Fact]:
-        """Yield what it is and whose."""
+    def _summary(self, request: HttpRequest, delivery: Delivery, newest: Delivery | None) -> Iterator[Fact]:
+        """Yield what it is and whose, and that it carries an old state when it does."""
         may_open = request.user.has_perm("nateq_webhooks.view_webhook")
         webhook = delivery.webhook
         yield Fact(_("Event"), cells.text(delivery.event))
@@ -168,6 +169,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         yield Fact(_("Delivery id"), cells.text(delivery.delivery_id))
         yield Fact(_("Organization"), cells.text(delivery.organization_id))
         yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
+        if newest is not None:
+            yield Fact(_("Superseded by"), cells.link(self.page_of(newest), title_of(newest)))
 
 
 def _facts(delivery: Delivery) -> Iterator[Fact]:

@@ -52,10 +52,15 @@ class Neighbour:
     url: str
 
 
-def neighbours(delivery: Delivery, document: Any, url_of: Callable[[Delivery], str]) -> list[Neighbour]:
-    """Return what belongs to a delivery. `document` is its payload, None where it is not for the reader's eyes."""
+def neighbours(
+    delivery: Delivery, document: Any, newest: Delivery | None, url_of: Callable[[Delivery], str]
+) -> list[Neighbour]:
+    """Return what belongs to a delivery: `newest` is what superseded it.
+
+    `document` is its payload, None where it is not for the reader's eyes.
+    """
     seen, found = {delivery.pk}, []
-    for relation, other in _related(delivery, document):
+    for relation, other in _related(delivery, document, newest):
         if other.pk not in seen:
             seen.add(other.pk)
             found.append(_neighbour(relation, other, url_of(other)))
@@ -77,14 +82,13 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
     return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
 
 
-def _related(delivery: Delivery, document: Any) -> Iterator[tuple[str, Delivery]]:
+def _related(delivery: Delivery, document: Any, newest: Delivery | None) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
     rows = Delivery.objects.only(*_COLUMNS)
     for other in rows.filter(twins__delivery=delivery.pk):
         yield _("The same content, first under this id"), other
     for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:
         yield _("The same content, again under this id"), other
-    newest = superseding(delivery)
     if newest is not None:
         yield _("Superseded by this newer event"), newest
     for other in _same_resource(rows, delivery):

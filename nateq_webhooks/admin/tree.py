@@ -60,6 +60,8 @@ class Line:
     text: str = ""
     tone: str = ""
     is_open: bool = False
+    is_overridden: bool = False
+    """The same key comes again in its object: receivers see the last one only."""
     url: str = ""
 
 
@@ -70,6 +72,7 @@ class _Node:
     value: Any
     path: Path
     key: str
+    is_overridden: bool = False
     first: int = 0
     children: list["_Node"] = field(default_factory=list)
 
@@ -151,8 +154,10 @@ def _grow(root: _Node) -> None:
         node = queue.popleft()
         if len(node.path) - len(root.path) >= MAX_LEVELS:
             continue
+        last = {key: place for place, (key, _value) in enumerate(node.value)} if isinstance(node.value, Members) else {}
         for place in range(node.first, min(len(node.value), node.first + min(MAX_CHILDREN, left))):
             child = _Node(value=at(node.value, (place,)), path=(*node.path, place), key=_key(node.value, place))
+            child.is_overridden = bool(last) and last[node.value[place][0]] != place
             node.children.append(child)
             if is_container(child.value) and child.value:
                 queue.append(child)
@@ -178,10 +183,12 @@ def _inside(node: _Node, address: Address, allowance: _Allowance, *, level: int)
         if not is_container(child.value):
             yield _value_line(child, address, allowance)
         elif not child.value:
-            yield Line(kind="value", key=child.key, text=_brackets(child.value), tone="empty")
+            text = _brackets(child.value)
+            yield Line(kind="value", key=child.key, text=text, tone="empty", is_overridden=child.is_overridden)
         else:
             is_open = level < MAX_OPEN_LEVELS and len(child.children) == len(child.value) <= MAX_OPEN_CHILDREN
-            yield Line(kind="open", key=child.key, text=_count(child.value), is_open=is_open)
+            text, is_overridden = _count(child.value), child.is_overridden
+            yield Line(kind="open", key=child.key, text=text, is_open=is_open, is_overridden=is_overridden)
             yield from _inside(child, address, allowance, level=level + 1)
             yield Line(kind="close")
     next_place = node.first + len(node.children)
@@ -199,6 +206,7 @@ def _value_line(node: _Node, address: Address, allowance: _Allowance) -> Line:
         key=node.key,
         text=written(node.value, 0, given),
         tone=_tone(node.value),
+        is_overridden=node.is_overridden,
         url=address(node.path, 0) if given < wanted else "",
     )
 

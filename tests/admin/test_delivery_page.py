@@ -320,8 +320,10 @@ def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Cl
     sender.post(envelope("user.created", delivery_id="another kind", timestamp="2026-06-30T19:00:00Z"))
     sender.post(envelope("ticket.updated", delivery_id="another organization", organization_id="org_2"))
 
-    found = neighbours(boss, Delivery.objects.get(event="ticket.updated", organization_id="org_1"))
+    updated = Delivery.objects.get(event="ticket.updated", organization_id="org_1")
+    found = neighbours(boss, updated)
 
+    assert text_of(shown(boss, detail_url(updated)), "<dt>Superseded by</dt>", "</dd>") == "ticket.closed ticket.closed"
     assert found == [
         "Superseded by this newer event ticket.closed ticket.closed ✓ Processed 2026-06-30 07:00:00",
         "Same resource ticket.created ticket.created ✓ Processed 2026-06-30 05:00:00",

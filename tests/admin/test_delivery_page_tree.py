@@ -43,7 +43,7 @@ def test_the_tree_shows_numbers_doubled_keys_and_their_order_as_they_came(boss: 
     assert shown_lines == [
         "z 1.0",
         'event "ticket.created"',
-        "a 1e22",
+        "a 1e22 comes again: receivers see the last one",
         "a -0",
         "n [] 4 values",
         "[0] NaN",
