@@ -30,6 +30,17 @@ REASONS: Final[dict[str, Any]] = {
 }
 """The reason of each refusal, short enough for a list."""
 
+BRIEF: Final[dict[str, Any]] = {
+    Cause.OTHER_WEBHOOK: gettext_lazy("another webhook's secret"),
+    Cause.EXPIRED_SECRET: gettext_lazy("expired secret"),
+    Cause.SECRET_FORM: gettext_lazy("secret read another way"),
+    Cause.RENAMED_HEADER: gettext_lazy("signature in another header"),
+    Cause.ALTERED_BODY: gettext_lazy("body changed on the way"),
+    Cause.EMPTY_BODY: gettext_lazy("body lost on the way"),
+    Cause.UNKNOWN_SECRET: gettext_lazy("unknown secret"),
+}
+"""What may be the matter, for a list, where the reason does not say it already."""
+
 CAUSES: Final[dict[str, Any]] = {
     Cause.OTHER_WEBHOOK: gettext_lazy(
         "It is signed with the secret of the webhook “%(webhook)s”. Its URL and this one were probably mixed up at "
@@ -144,6 +155,12 @@ class Hint:
 def reason(code: str) -> str:
     """Return a reason in words; the code itself for one that a newer version wrote."""
     return str(REASONS.get(code, code))
+
+
+def brief(hint: Hint) -> str:
+    """Return what may be the matter and how many more requests were refused, in a few words for a list."""
+    more = _("and %(count)s more") % {"count": hint.dropped} if hint.dropped else ""
+    return ", ".join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
 
 
 def sentences(code: str, hint: Hint) -> list[str]:

@@ -7,9 +7,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import causes, cells
@@ -64,13 +63,9 @@ class RejectionAdmin(RecordAdmin[Rejection]):
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:
-        """Return why it was refused, and how many more were at that time."""
-        dropped = causes.Hint.read(rejection.hint).dropped
-        words = causes.reason(rejection.reason)
-        if not dropped:
-            return format_html("{}", words)
-        more = _("and %(count)s more") % {"count": dropped}
-        return format_html('{} <span class="nateq-quiet-text">{}</span>', words, more)
+        """Return why it was refused, what may be the matter, and how many more were at that time."""
+        words, brief = causes.reason(rejection.reason), causes.brief(causes.Hint.read(rejection.hint))
+        return format_html('{} <span class="nateq-quiet-text">{}</span>', words, brief) if brief else escape(words)
 
     @admin.display(description=gettext_lazy("what may be the matter"))
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
@@ -97,6 +92,13 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         if not lines:
             return self.get_empty_value_display()
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', lines)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Say in words under the title what the page is about."""
+        rejection = context.get("original")
+        if rejection is not None:
+            context["subtitle"] = causes.reason(rejection.reason)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:
         """Allow it to those who have Django's permission: nothing hangs on a rejection."""

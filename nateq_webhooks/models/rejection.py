@@ -87,4 +87,4 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.reason
+        return f"{self.reason}, {self.received_at:%Y-%m-%d %H:%M:%S %Z}"

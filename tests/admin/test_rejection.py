@@ -88,9 +88,9 @@ def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make)
 
 
 def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> None:
-    make(hint=hint(None, dropped=873))
+    make(hint=hint(Finding(Cause.EMPTY_BODY), dropped=873))
 
-    assert "and 873 more" in page(boss, LIST)
+    assert "body lost on the way, and 873 more" in page(boss, LIST)
     assert "873 more requests were refused about that time and are not listed." in page(
         boss, url_of(Rejection.objects.get())
     )
@@ -120,6 +120,13 @@ def test_an_altered_body_is_told_with_all_that_was_done_to_it(boss: Client, send
 
     assert "it changed the order of its JSON&#x27;s keys, changed the white space of its JSON." in shown
     assert "The signature comes in the header X-Signature." in shown
+
+
+def test_the_pages_title_and_what_is_about_to_be_deleted_say_what_they_are_about(boss: Client, make: Make) -> None:
+    rejection = make()
+
+    assert "<h2>Signature matches no secret</h2>" in page(boss, url_of(rejection))
+    assert f"no_match, {rejection.received_at:%Y-%m-%d %H:%M:%S} UTC" in page(boss, url_of(rejection, "delete"))
 
 
 def test_what_was_not_looked_into_says_so(boss: Client, make: Make) -> None:
