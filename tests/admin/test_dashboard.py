@@ -37,6 +37,7 @@ def lines() -> list[tuple[str, str, int]]:
     return [(group.receiver, group.exception, group.number) for group in failures(with_text=True).groups]
 
 
+@pytest.mark.urls("tests.admin.replaying_site")
 def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_replay_them(
     boss: Client, webhook: Webhook
 ) -> None:
@@ -48,16 +49,13 @@ def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_
     assert lines() == [("shop.open_ticket", "IntegrityError", 400)]
     assert shown.count("IntegrityError") == 1
     assert ">400<" in shown
-    links = [
-        urlsplit(link.replace("&amp;", "&")) for link in re.findall(r'href="([^"]*shop\.open_ticket[^"]*)"', shown)
-    ]
-    asked = {link.path: parse_qs(link.query) for link in links}
+    links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*shop\.open_ticket[^"]*)"', shown)]
+    asked = {urlsplit(link).path: parse_qs(urlsplit(link).query) for link in links}
     assert asked == {
         "/admin/nateq_webhooks/run/": {"status__exact": ["dead"], "receiver": ["shop.open_ticket"]},
         "/admin/nateq_webhooks/delivery/replay/": {"status": ["dead"], "receiver": ["shop.open_ticket"]},
     }
-    for link in links:
-        assert boss.get(link.geturl()).status_code == 200
+    assert [boss.get(link).status_code for link in links] == [200, 200]
 
 
 def test_receivers_and_exceptions_are_lines_of_their_own_the_most_frequent_first(webhook: Webhook) -> None:
@@ -363,4 +361,4 @@ def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(b
     assert "ValueError" in shown
     assert "/nateq_webhooks/run/" not in shown
     assert "/nateq_webhooks/webhook/" not in shown
-    assert "/deliveries/nateq_webhooks/delivery/replay/" in shown
+    assert "/admin/nateq_webhooks/" not in shown
