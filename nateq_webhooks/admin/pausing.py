@@ -38,7 +38,7 @@ class PauseAdmin(PageAdmin):
         if not reason:
             return self._pause_page(request, webhook, {"error": _("Write why: whoever finds it paused wants to know.")})
         dispatch.pause(webhook=webhook, reason=reason, by=request.user.get_username())
-        self.log_change(request, webhook, [{"changed": {"name": _("pause"), "object": reason}}])
+        self.log_change(request, webhook, [{"added": {"name": _("pause"), "object": reason}}])
         self.message_user(request, _("Paused. Deliveries are stored; their receivers wait."), messages.SUCCESS)
         return HttpResponseRedirect(self.page_url(webhook, "change"))
 

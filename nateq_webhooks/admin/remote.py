@@ -157,7 +157,8 @@ class RemoteAdmin(PageAdmin):
         except (ApiError, remote.RemoteError) as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.path)
-        self.log_change(request, webhook, [{"changed": {"name": _("webhook at Nateq"), "object": action.name}}])
+        told = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
+        self.log_change(request, webhook, [{"changed": told}])
         if is_whole:
             self.message_user(request, str(action.done), messages.SUCCESS)
         else:

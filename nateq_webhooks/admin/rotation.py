@@ -91,7 +91,7 @@ class RotationAdmin(PageAdmin):
         rotated = rotate(webhook, known_id=request.POST.get("current", ""))
         if rotated is None:
             return self._secret_page(request, webhook, {"was_faster": True, "hours": _hours()})
-        self.log_change(request, webhook, [{"changed": {"name": _("webhook"), "object": _("signing secret")}}])
+        self.log_change(request, webhook, [{"changed": {"fields": ["signing secret"]}}])
         return self.secret_page(request, webhook, rotated)
 
     @sensitive_variables()

@@ -75,7 +75,7 @@ def span(value: timedelta) -> str:
     if value < timedelta(minutes=1):
         return cells.duration(value) or EMPTY
     now = timezone.now()
-    return timesince(now - value, now)
+    return timesince(now - timedelta(seconds=round(value.total_seconds())), now)
 
 
 def about(number: int, step: int) -> str:

@@ -157,6 +157,13 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
         ]
 
+    def get_form(self, request: HttpRequest, obj: Webhook | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        """Return the form; without its secret for who may not replace one: what a page does not show can be posted."""
+        form = super().get_form(request, obj, change, **kwargs)
+        if obj is not None and not may_reveal(request):
+            form.base_fields.pop("new_secret", None)
+        return form
+
     def get_inlines(self, request: HttpRequest, obj: Webhook | None) -> Any:
         """Return the other secrets, once the webhook is there."""
         return super().get_inlines(request, obj) if obj else []
