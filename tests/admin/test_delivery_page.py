@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks import signals
+from nateq_webhooks.admin.neighbours import superseding
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.models import Attempt, Delivery, Replay, Run, Secret, Twin, Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -323,6 +324,7 @@ def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Cl
     updated = Delivery.objects.get(event="ticket.updated", organization_id="org_1")
     found = neighbours(boss, updated)
 
+    assert superseding(updated) in updated.superseding()
     assert text_of(shown(boss, detail_url(updated)), "<dt>Superseded by</dt>", "</dd>") == "ticket.closed ticket.closed"
     assert found == [
         "Superseded by this newer event ticket.closed ticket.closed ✓ Processed 2026-06-30 07:00:00",
