@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.delivery_page import DeliveryPageAdmin
+from nateq_webhooks.admin.exporting import ExportActions
+from nateq_webhooks.admin.replay_jobs import ReplayActions
 from nateq_webhooks.admin.search import with_delivery_id
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.event_type import known_events
@@ -34,9 +36,10 @@ class EventFilter(admin.SimpleListFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(DeliveryPageAdmin):
+class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     """Deliveries, to read: a list with an exact search, and a page that tells what came and what ran."""
 
+    actions = ("replay_selected", "export_selected")
     list_display = (
         "shown_status",
         "shown_event",

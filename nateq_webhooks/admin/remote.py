@@ -9,28 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import messages
-from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
+from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
 
 if TYPE_CHECKING:
-    from django.contrib import admin
-
     from nateq_webhooks.client import NateqClient
-
-    _Base = admin.ModelAdmin[Webhook]
-else:  # mixed into Django's class
-    _Base = object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +95,7 @@ _WORDS: Final = {
 }
 
 
-class RemoteAdmin(_Base):
+class RemoteAdmin(PageAdmin):
     """Adds the page "At Nateq" to the admin of webhooks."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -117,11 +109,7 @@ class RemoteAdmin(_Base):
         """Show the webhook beside Nateq's; do what a POST asks for, once it was confirmed."""
         if request.method not in ("GET", "POST"):
             return HttpResponseNotAllowed(["GET", "POST"])
-        webhook = self.get_object(request, unquote(object_id))
-        if not self.has_change_permission(request, webhook):
-            raise PermissionDenied
-        if webhook is None:
-            raise Http404(_("There is no such webhook."))
+        webhook = self.changeable(request, object_id)
         if request.method == "GET":
             return self._page(request, webhook)
         action = ACTIONS.get(request.POST.get("action", ""))
@@ -169,24 +157,13 @@ class RemoteAdmin(_Base):
         except (ApiError, remote.RemoteError) as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.path)
-        self.log_change(request, webhook, [{"changed": {"name": _("webhook at Nateq"), "object": action.name}}])
+        told = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
+        self.log_change(request, webhook, [{"changed": told}])
         if is_whole:
             self.message_user(request, str(action.done), messages.SUCCESS)
         else:
             self.message_user(request, str(action.left), messages.WARNING)
-        where = reverse(
-            "admin:nateq_webhooks_webhook_change", args=[quote(webhook.pk)], current_app=self.admin_site.name
-        )
-        return HttpResponseRedirect(where)
+        return HttpResponseRedirect(self.page_url(webhook, "change"))
 
     def _respond(self, request: HttpRequest, webhook: Webhook, context: dict[str, Any]) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        whole = {
-            **self.admin_site.each_context(request),
-            "title": _("At Nateq"),
-            "subtitle": webhook.name,
-            "opts": self.opts,
-            "original": webhook,
-            **context,
-        }
-        return TemplateResponse(request, "admin/nateq_webhooks/webhook/remote.html", whole)
+        return self.page(request, webhook, "remote", _("At Nateq"), context)

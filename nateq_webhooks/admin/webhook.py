@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -20,10 +18,13 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
+from nateq_webhooks.admin.health import survey
+from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
 from nateq_webhooks.admin.remote import RemoteAdmin
-from nateq_webhooks.conf import settings
+from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former, may_reveal
+from nateq_webhooks.admin.summary import summary
+from nateq_webhooks.admin.test_event import EventTestAdmin
 from nateq_webhooks.models import Secret, Webhook
-from nateq_webhooks.models.webhook import check_secret
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Webhook]
@@ -57,13 +58,17 @@ class SecretInline(_TabularInline):
         moment = cells.moment(secret.created_at) if secret.pk else None
         return moment or self.get_empty_value_display()
 
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow who may replace secrets: whoever adds one can sign deliveries."""
+        return super().has_add_permission(request, obj) and may_reveal(request)
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a secret is added or deleted."""
         return False
 
 
 @admin.register(Webhook)
-class WebhookAdmin(RemoteAdmin, _ModelAdmin):
+class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _ModelAdmin):
     """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
 
     form = WebhookForm
@@ -75,7 +80,8 @@ class WebhookAdmin(RemoteAdmin, _ModelAdmin):
     view_on_site = False  # the URL is for POST only
 
     class Media:
-        css = {"all": ["nateq_webhooks/admin.css"]}
+        css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/health.css"]}
+        js = ["nateq_webhooks/copy.js"]
 
     @admin.display(description=gettext_lazy("events"))
     def shown_events(self, webhook: Webhook) -> str:
@@ -118,7 +124,12 @@ class WebhookAdmin(RemoteAdmin, _ModelAdmin):
                 '<p class="nateq-hint">{}</p>',
                 _('No URL leads here. Add path("nateq/", include("nateq_webhooks.urls")) to your urlpatterns.'),
             )
-        shown = format_html('<code class="nateq-url" dir="ltr">{}</code>', url or path)
+        shown = format_html(
+            '<code class="nateq-url" dir="ltr" data-nateq-copy="{}" data-nateq-copied="{}">{}</code>',
+            _("Copy"),
+            _("Copied"),
+            url or path,
+        )
         if url:
             return shown
         hint = _(
@@ -136,14 +147,22 @@ class WebhookAdmin(RemoteAdmin, _ModelAdmin):
         """Return what fits: an unsaved webhook has no URL yet, and who may only view has nothing to enter."""
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         saved = obj is not None
+        may_enter = may_change and (not saved or may_reveal(request))
         receives = ["events", "other_events", "organization_id"] if may_change else ["events", "organization_id"]
-        secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_change else [])]
+        secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_enter else [])]
         return [
             (None, {"fields": ["name", "is_active", *(["receiving_url", "its_deliveries"] if saved else [])]}),
             (_("What it receives"), {"fields": receives}),
             (_("Secret"), {"fields": secret}),
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
         ]
+
+    def get_form(self, request: HttpRequest, obj: Webhook | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        """Return the form; without its secret for who may not replace one: what a page does not show can be posted."""
+        form = super().get_form(request, obj, change, **kwargs)
+        if obj is not None and not may_reveal(request):
+            form.base_fields.pop("new_secret", None)
+        return form
 
     def get_inlines(self, request: HttpRequest, obj: Webhook | None) -> Any:
         """Return the other secrets, once the webhook is there."""
@@ -164,10 +183,8 @@ class WebhookAdmin(RemoteAdmin, _ModelAdmin):
             # The secret that the registration waits for was read in the dashboard by a person.
             obj.registration = Webhook.Registration.REGISTERED if obj.nateq_id else Webhook.Registration.MANUAL
         super().save_model(request, obj, form, change)
-        if not change and not form.cleaned_data.get("new_secret"):
-            self._show_once(request, obj)
-        elif change and obj.secret != form.former_secret:
-            self._keep_former(request, obj, form.former_secret)
+        if change and obj.secret != form.former_secret:
+            self._tell_former(request, keep_former(obj, form.former_secret))
 
     def has_delete_permission(self, request: HttpRequest, obj: Webhook | None = None) -> bool:
         """Refuse when there are deliveries: they are kept, and belong to it."""
@@ -194,23 +211,49 @@ class WebhookAdmin(RemoteAdmin, _ModelAdmin):
         protected = [f"{webhook.name}: {_why_not_deleted()}" for webhook in kept]
         return [str(webhook) for webhook in objs], {}, set(), protected
 
-    def _show_once(self, request: HttpRequest, webhook: Webhook) -> None:
-        """Show the generated secret on the next page, and nowhere ever again."""
-        told = _("The signing secret of “%(name)s”, shown only this once. Copy it now:") % {"name": webhook.name}
-        shown = format_html('{} <code class="nateq-url" dir="ltr">{}</code>', told, webhook.secret)
-        self.message_user(request, shown, messages.WARNING)
+    def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:
+        """Show a generated secret in the answer; with a redirect it would wait in a cookie or a session."""
+        response = super().response_add(request, obj, post_url_continue)
+        if request.POST.get("new_secret", "").strip():
+            return response
+        if not may_reveal(request):
+            self.message_user(request, _("A signing secret was generated, which you may not see."), messages.WARNING)
+            return response
+        return self.secret_page(request, obj, Rotated(secret=obj.secret, former=None))
 
-    def _keep_former(self, request: HttpRequest, webhook: Webhook, former: str) -> None:
-        """Accept the former secret for a while; one that verifies nothing is not worth keeping."""
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,  # noqa: FBT001, FBT002
+        change: bool = False,  # noqa: FBT001, FBT002
+        form_url: str = "",
+        obj: Webhook | None = None,
+    ) -> HttpResponse:
+        """Show how the webhook is above its form."""
+        if obj is not None:
+            context["may_reveal_secret"] = may_reveal(request)
+            context |= pause_context(obj)
+            if request.user.has_perm("nateq_webhooks.view_delivery"):
+                context["summary"] = summary(survey(obj.pk).health(obj.pk))
+            context["refused_url"] = self._refused_url(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _refused_url(self, request: HttpRequest, webhook: Webhook) -> str:
+        """Return where the webhook's refused requests are listed; empty for who may not see them."""
+        if not request.user.has_perm("nateq_webhooks.view_rejection"):
+            return ""
         try:
-            check_secret(former)
-        except ValidationError:
-            return
-        kept = Secret.objects.create(
-            webhook=webhook, secret=former, expires_at=timezone.now() + settings().rotation_overlap
-        )
-        told = _("The former secret (%(id)s) is accepted until {}, so that late retries verify.") % {"id": kept}
-        self.message_user(request, format_html(told, cells.moment(kept.expires_at)), messages.INFO)
+            url = reverse("admin:nateq_webhooks_rejection_changelist", current_app=self.admin_site.name)
+        except NoReverseMatch:
+            return ""
+        return f"{url}?webhook__id__exact={webhook.pk}"
+
+    def _tell_former(self, request: HttpRequest, kept: Secret | None) -> None:
+        """Say until when the former secret is accepted."""
+        if kept is not None:
+            told = _("The former secret (%(id)s) is accepted until {}, so that late retries verify.") % {"id": kept}
+            self.message_user(request, format_html(told, cells.moment(kept.expires_at)), messages.INFO)
 
 
 def _why_not_deleted() -> str:

@@ -38,7 +38,7 @@ def replay_url(delivery: Delivery) -> str:
 def links(client: Client, delivery: Delivery) -> dict[str, str]:
     """The ways to have it run again that the page offers, by their labels; the last one of each label."""
     page = shown(client, detail_url(delivery))
-    found = re.findall(r'<a[^>]* href="([^"]*/replay/[^"]*)">([^<]*)</a>', page)
+    found = re.findall(r'<a[^>]* href="([^"]*/delivery/\d+/replay/[^"]*)">([^<]*)</a>', page)
     return {label: unescape(url) for url, label in found}
 
 

@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from example_project.board.server import serving
+from nateq_webhooks import signals
 from nateq_webhooks.client import LogEntry, NateqClient
-from nateq_webhooks.models import Attempt, Delivery, Webhook
+from nateq_webhooks.models import Attempt, Delivery, EventType, Run, Webhook
+from nateq_webhooks.protocol.events import Event
 from nateq_webhooks.sandbox import Fault, Sandbox
 from tests.conftest import wait_until
 from tests.contract.conftest import EVENTS, KEY, Connect
@@ -49,6 +51,20 @@ def one_at_a_time(site: str, register: Register) -> Iterator[Sandbox]:
     with Sandbox(key=KEY, senders=1) as sandbox:
         register(sandbox, site)
         yield sandbox
+
+
+@pytest.fixture
+def effects() -> Iterator[list[str]]:
+    """A receiver of ticket.created, whose effect is a row and an entry here: the ids of the deliveries."""
+    seen: list[str] = []
+
+    def receiver(*, event: Event, **_: object) -> None:
+        EventType.objects.create(name=event.delivery_id)
+        seen.append(event.delivery_id)
+
+    signals.ticket_created.connect(receiver, dispatch_uid="tests.contract.effects", weak=False)
+    yield seen
+    signals.ticket_created.disconnect(dispatch_uid="tests.contract.effects")
 
 
 def stored() -> list[str]:
@@ -162,7 +178,10 @@ def test_a_stored_delivery_that_comes_again_under_a_new_id_has_the_same_content(
     assert first in stored()
 
 
-def test_a_receiver_that_is_down_while_five_hundred_events_happen_has_each_once_in_the_end(register: Register) -> None:
+def test_a_site_that_is_down_while_five_hundred_events_happen_has_each_once_in_the_end(
+    register: Register, effects: list[str]
+) -> None:
+    """Registered through the client. The effect of each event is a row, committed with its run."""
     with serving(0) as port:
         pass  # the port is free again, and ours to come back to
     with Sandbox(key=KEY, retry_base=0.05, retry_longest=1, attempts=100) as sandbox:
@@ -176,3 +195,6 @@ def test_a_receiver_that_is_down_while_five_hundred_events_happen_has_each_once_
 
         assert any(attempt.response_status is None for attempt in sandbox.log)
     assert sorted(stored()) == sorted(sent)
+    wait_until(lambda: Run.objects.filter(status=Run.Status.SUCCEEDED).count() == 500, seconds=30)
+    assert sorted(EventType.objects.values_list("name", flat=True)) == sorted(sent)
+    assert sorted(effects) == sorted(sent)

@@ -47,7 +47,7 @@ def act(client: Client, webhook: Webhook, action: str) -> str:
     assert asked.status_code == 200
     assert 'name="confirmed"' in asked.text
     done = client.post(page(webhook), {"action": action, "confirmed": "yes"}, follow=True)
-    told = " ".join(str(entry.change_message) for entry in LogEntry.objects.all())
+    told = " ".join(entry.get_change_message() for entry in LogEntry.objects.all())
     for shown in (asked.text, done.text, told):
         assert KEY not in shown
         for secret in Webhook.objects.values_list("secret", flat=True):

@@ -1,0 +1,56 @@
+"""The few commands of this project, the same for a person and for CI: `nox -f .noxfile.py -l` lists them.
+
+They run in the virtual environment that nox is in, so that there is one list of versions and all works offline.
+"""
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "imports", "types", "migrations", "tests"]
+
+HERE = Path(sys.executable).parent
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of this environment."""
+    session.run(str(HERE / program), *arguments, *session.posargs, external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the suite; DATABASE_URL picks another database than SQLite."""
+    run(session, "python", "-m", "pytest")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes and for code that is formatted differently."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Hold the rooms to what they may import."""
+    run(session, "lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types."""
+    run(session, "mypy")
+
+
+@nox.session
+def migrations(session: nox.Session) -> None:
+    """Look for a change of the models without its migration."""
+    run(session, "python", "manage.py", "makemigrations", "--check", "--dry-run")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the package into `dist`."""
+    run(session, "python", "-m", "build", "-q", "--outdir", "dist", ".")

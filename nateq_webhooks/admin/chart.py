@@ -1,0 +1,178 @@
+"""The chart of a webhook's hours: stacked bars by status, as a template draws them in SVG, and the same as a table.
+
+Everything is text that stands in an attribute as it is: a template would write numbers as the language does, and
+SVG knows no decimal comma.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin.cells import SIGNS
+from nateq_webhooks.admin.health import Health, Hour
+from nateq_webhooks.models import Delivery
+
+STATUSES: Final = (
+    Delivery.Status.PROCESSED,
+    Delivery.Status.RECEIVED,
+    Delivery.Status.IGNORED,
+    Delivery.Status.INVALID,
+    Delivery.Status.FAILED,
+    Delivery.Status.DEAD,
+)
+"""The statuses from the bottom of a bar to its top: what failed ends it, where it is seen."""
+
+BAR_WIDTH: Final = 10
+"""Units that an hour is wide, the gap to the next one included."""
+
+GAP: Final = 2
+HEIGHT: Final = 100
+LEAST: Final = 3
+"""Units that a status is high at least: one failure among ten thousand deliveries must be seen."""
+
+DAY_FORMAT: Final = "Y-m-d"
+HOUR_FORMAT: Final = "H:i"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A status in a bar: a rectangle."""
+
+    status: str
+    x: str
+    y: str
+    width: str
+    height: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """An hour: where its column begins, what it says, and its blocks."""
+
+    x: str
+    text: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A line of the legend: a status, its sign, and how many there are of it."""
+
+    status: str
+    symbol: str
+    label: str
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """An hour of the table: its time, a number for each entry of the legend, and their sum."""
+
+    hour: str
+    numbers: Sequence[str]
+    total: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """A chart with its description, its legend, and its table, whose hours without a delivery are left out."""
+
+    view_box: str
+    hour_width: str
+    height: str
+    description: str
+    first: str
+    last: str
+    highest: str
+    bars: Sequence[Bar]
+    legend: Sequence[Entry]
+    rows: Sequence[Row]
+
+
+def chart(health: Health) -> Chart:
+    """Draw the hours of a webhook, or of all of them."""
+    highest = max((hour.total for hour in health.hours), default=0)
+    entries = [_entry(status, health.numbers[status]) for status in STATUSES if health.numbers.get(status)]
+    return Chart(
+        view_box=f"0 0 {BAR_WIDTH * len(health.hours)} {HEIGHT}",
+        hour_width=str(BAR_WIDTH),
+        height=str(HEIGHT),
+        description=_description(health, highest),
+        first=moment(health.hours[0].start),
+        last=moment(health.hours[-1].start),
+        highest=number_format(highest),
+        bars=[_bar(place * BAR_WIDTH, hour, highest) for place, hour in enumerate(health.hours) if hour.total],
+        legend=entries,
+        rows=[_row(hour, entries) for hour in reversed(health.hours) if hour.total],
+    )
+
+
+def moment(start: datetime) -> str:
+    """Return the beginning of an hour, in the user's time zone."""
+    local = timezone.localtime(start)
+    return f"{date_format(local, DAY_FORMAT)} {date_format(local, HOUR_FORMAT)}"
+
+
+def _entry(status: Delivery.Status, number: int) -> Entry:
+    return Entry(status=status, symbol=SIGNS[status].symbol, label=str(status.label), number=number_format(number))
+
+
+def _row(hour: Hour, entries: Sequence[Entry]) -> Row:
+    return Row(
+        hour=moment(hour.start),
+        numbers=[number_format(hour.numbers.get(entry.status, 0)) for entry in entries],
+        total=number_format(hour.total),
+    )
+
+
+def _bar(x: int, hour: Hour, highest: int) -> Bar:
+    heights = _heights(hour.numbers, highest)
+    blocks, top = [], HEIGHT
+    for status, height in heights.items():
+        top -= height
+        blocks.append(
+            Block(status=status, x=str(x + GAP // 2), y=str(top), width=str(BAR_WIDTH - GAP), height=str(height))
+        )
+    return Bar(x=str(x), text=_told(hour), blocks=blocks)
+
+
+def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:
+    """Return how high each status stands, at most `HEIGHT` together: the largest gives what others are raised by."""
+    heights = {
+        status: max(LEAST, round(HEIGHT * numbers[status] / highest)) for status in STATUSES if numbers.get(status)
+    }
+    excess = sum(heights.values()) - HEIGHT
+    if excess > 0:
+        largest = max(heights, key=heights.__getitem__)
+        heights[largest] -= excess
+    return {str(status): height for status, height in heights.items()}
+
+
+def _told(hour: Hour) -> str:
+    """Return an hour in words: what the bar shows when pointed at."""
+    parts = [
+        _("%(number)s %(status)s") % {"number": number_format(hour.numbers[status]), "status": status.label}
+        for status in STATUSES
+        if hour.numbers.get(status)
+    ]
+    return f"{moment(hour.start)}: {', '.join(parts)}"
+
+
+def _description(health: Health, highest: int) -> str:
+    """Return the chart in a sentence, for those who do not see it."""
+    if not health.total:
+        return _("No delivery came.")
+    total = ngettext("%(number)s delivery", "%(number)s deliveries", health.total) % {
+        "number": number_format(health.total)
+    }
+    return _("%(total)s, of which %(failed)s failed; at most %(highest)s in an hour.") % {
+        "total": total,
+        "failed": number_format(health.failed),
+        "highest": number_format(highest),
+    }

@@ -1,0 +1,276 @@
+"""The dashboard of the app's index: how all webhooks are, what needs somebody; each part for those who may see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin import attention, cells
+from nateq_webhooks.admin.chart import Chart, chart
+from nateq_webhooks.admin.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
+from nateq_webhooks.admin.failures import Failure, Failures, failures
+from nateq_webhooks.admin.health import Health, Survey, survey
+from nateq_webhooks.admin.silence import Silence, silences
+from nateq_webhooks.admin.summary import Summary, about, percent, processing, span, summary
+from nateq_webhooks.models import Run, Webhook
+
+MAX_WEBHOOKS: Final = 50
+"""Webhooks that are shown and watched, by name; a site has a few."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookLine:
+    """A webhook in the dashboard's table."""
+
+    name: str
+    url: str
+    is_active: bool
+    last: str
+    total: str
+    failed: str
+    has_failed: bool
+    median: str
+    p95: str
+    chart: Chart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailureLine:
+    """A group of failures, with the list of its runs."""
+
+    failure: Failure
+    tone: str
+    symbol: str
+    status: str
+    error: str
+    number: str
+    newest: str
+    url: str
+    replay_url: str
+    "Empty for who may not replay, and for what is tried again by itself."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One thing that needs somebody: how bad, what, more about it, and where to look."""
+
+    tone: str
+    symbol: str
+    title: str
+    text: str
+    url: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dashboard:
+    """All of it; a part that the user may not see, or that the site does not know, is empty."""
+
+    summary: Summary | None
+    webhooks: Sequence[WebhookLine]
+    failures: Failures | None
+    failure_lines: Sequence[FailureLine]
+    items: Sequence[Item]
+    is_watching: bool
+    "Whether the user may see anything of what could need somebody."
+    failure_limit: str
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing needs anybody, as far as the user may see."""
+        return not self.failure_lines and all(item.tone == "good" for item in self.items)
+
+
+class Board:
+    """Builds the dashboard for one request."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._user: Any = request.user
+        self._site: str = getattr(request, "current_app", "admin")
+        self._now = timezone.now()
+
+    def build(self) -> Dashboard:
+        """Ask what the user may see, in a bounded number of statements."""
+        sees_deliveries = self._may("view_delivery")
+        webhooks = list(Webhook.objects.defer("secret", "events")[:MAX_WEBHOOKS]) if self._may("view_webhook") else []
+        found = survey() if sees_deliveries else None
+        groups = failures(with_text=self._may("view_payload")) if self._may("view_run") else None
+        return Dashboard(
+            summary=summary(found.health()) if found else None,
+            webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
+            failures=groups,
+            failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
+            items=[*self._waiting(), *self._paused(webhooks), *self._refused(webhooks), *self._silent(found, webhooks)],
+            is_watching=any(self._may(f"view_{name}") for name in ("delivery", "run", "rejection")),
+            failure_limit=number_format(FAILURES_LOOKED_AT),
+        )
+
+    def _may(self, permission: str) -> bool:
+        return bool(self._user.has_perm(f"nateq_webhooks.{permission}"))
+
+    def _url(self, name: str, *args: Any, **query: str) -> str:
+        """Return an address on this admin site; empty when the site does not know the model."""
+        try:
+            url = reverse(f"admin:nateq_webhooks_{name}", args=args, current_app=self._site)
+        except NoReverseMatch:
+            return ""
+        return f"{url}?{urlencode(query)}" if query else url
+
+    def _webhook_line(self, webhook: Webhook, found: Survey) -> WebhookLine:
+        health: Health = found.health(webhook.pk)
+        times = health.times
+        return WebhookLine(
+            name=webhook.name,
+            url=self._url("webhook_change", quote(webhook.pk)),
+            is_active=webhook.is_active,
+            last=cells.moment(health.last) or _("none lately"),
+            total=about(health.total, health.step),
+            failed=percent(health.share_failed),
+            has_failed=bool(health.failed),
+            median=processing(times, "median"),
+            p95=processing(times, "p95"),
+            chart=chart(health),
+        )
+
+    def _failure_line(self, failure: Failure) -> FailureLine:
+        return FailureLine(
+            failure=failure,
+            tone=cells.SIGNS[failure.status].tone,
+            symbol=cells.SIGNS[failure.status].symbol,
+            status=str(Run.Status(failure.status).label),
+            error=cells.visible(failure.error),
+            number=number_format(failure.number),
+            newest=cells.moment(failure.newest) or "",
+            url=self._url("run_changelist", status__exact=failure.status, receiver=failure.receiver),
+            replay_url=self._replay_url(failure),
+        )
+
+    def _replay_url(self, failure: Failure) -> str:
+        """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
+        if failure.status != Run.Status.DEAD or not self._may("replay_delivery"):
+            return ""
+        return self._url("delivery_replay", status=failure.status, receiver=failure.receiver)
+
+    def _waiting(self) -> list[Item]:
+        """What nobody has started, and whether anybody is there who could."""
+        items: list[Item] = []
+        if self._may("view_delivery") and (backlog := attention.deliveries_due(self._now)):
+            title = ngettext(
+                "%(number)s delivery waits to be dispatched",
+                "%(number)s deliveries wait to be dispatched",
+                backlog.number,
+            )
+            items.append(self._late(title, backlog, self._url("delivery_changelist", status__exact="received")))
+        if not self._may("view_run"):
+            return items
+        if backlog := attention.runs_due(self._now):
+            title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
+            items.append(self._late(title, backlog, self._url("run_changelist")))
+        return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
+
+    def _orphaned(self) -> list[Item]:
+        number, is_capped = attention.orphaned()
+        if not number:
+            return []
+        title = ngettext(
+            "%(number)s run waits for an unknown receiver", "%(number)s runs wait for unknown receivers", number
+        )
+        return [
+            Item(
+                tone="bad",
+                symbol="?",
+                title=title % _counted(number, is_capped=is_capped),
+                text=_("No process knows them any more: see manage.py nateq_orphans."),
+            )
+        ]
+
+    def _late(self, title: str, backlog: attention.Backlog, url: str) -> Item:
+        text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
+        return Item(
+            tone="bad",
+            symbol="…",
+            title=title % _counted(backlog.number, is_capped=backlog.is_capped),
+            text=text,
+            url=url,
+            link=_("Show"),
+        )
+
+    def _workers(self, *, is_late: bool) -> list[Item]:
+        """Say who is at work; that nobody is, only where a worker was seen before or something waits for one."""
+        seen = attention.workers(self._now)
+        if seen.number:
+            title = ngettext("%(number)s worker is at work", "%(number)s workers are at work", seen.number)
+            return [Item(tone="good", symbol="✓", title=title % {"number": seen.number}, text=_("Seen just now."))]
+        if seen.last is not None:
+            text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - seen.last)}
+            return [Item(tone="bad" if is_late else "warn", symbol="!", title=_("No worker is at work"), text=text)]
+        if not is_late:
+            return []
+        text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
+        return [Item(tone="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
+
+    def _paused(self, webhooks: Sequence[Webhook]) -> list[Item]:
+        if not self._may("view_run"):
+            return []
+        return [self._pause(pause) for pause in attention.pauses(webhooks)]
+
+    def _pause(self, pause: attention.Pause) -> Item:
+        how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
+        by = f"{pause.by}:" if pause.by else ""
+        text = " ".join(part for part in (pause.held, by, pause.reason) if part)
+        return Item(tone="warn", symbol="‖", title=how % {"what": pause.what}, text=text)
+
+    def _refused(self, webhooks: Sequence[Webhook]) -> list[Item]:
+        if not self._may("view_rejection"):
+            return []
+        return [self._refusal(each) for each in attention.refusals(self._now, webhooks)]
+
+    def _refusal(self, refusal: attention.Refusals) -> Item:
+        title = ngettext(
+            "%(number)s request to %(webhook)s refused: %(reason)s",
+            "%(number)s requests to %(webhook)s refused: %(reason)s",
+            refusal.number,
+        )
+        return Item(
+            tone="warn",
+            symbol="⊘",
+            title=title
+            % {"number": refusal.number, "webhook": refusal.webhook.name, "reason": refusal.reason.replace("_", " ")},
+            text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
+            url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk)),
+            link=_("Show"),
+        )
+
+    def _silent(self, found: Survey | None, webhooks: Sequence[Webhook]) -> list[Item]:
+        if found is None:
+            return []
+        return [self._silence(each) for each in silences(found, webhooks)]
+
+    def _silence(self, silence: Silence) -> Item:
+        ago = span(self._now - silence.last)
+        if silence.pace is None:
+            text = _("None came for %(time)s. Is it still wanted? Deactivate it otherwise.") % {"time": ago}
+        else:
+            pace = span(silence.pace)
+            text = _("The last one came %(time)s ago; it used to be one every %(pace)s.") % {"time": ago, "pace": pace}
+        return Item(
+            tone="warn",
+            symbol="○",
+            title=_("No delivery to %(webhook)s") % {"webhook": silence.name},
+            text=text,
+            url=self._url("webhook_change", quote(silence.webhook_id)),
+            link=_("Show"),
+        )
+
+
+def _counted(number: int, *, is_capped: bool) -> dict[str, str]:
+    shown = number_format(number)
+    return {"number": _("more than %(number)s") % {"number": shown} if is_capped else shown}

@@ -1,0 +1,364 @@
+"""The dashboard on the app's index: how all webhooks are, what needs somebody, and who may see which part of it."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.admin import failures as module
+from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.health import survey
+from nateq_webhooks.admin.silence import silences
+from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
+from nateq_webhooks.models.gate import receiver_scope
+from tests.admin.rows import ago, dead_runs, delivery, run, store
+
+pytestmark = pytest.mark.django_db
+
+INDEX = "/admin/nateq_webhooks/"
+SECRETIVE = "sara@example.com"
+
+
+def board(client: Client, url: str = INDEX) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def lines() -> list[tuple[str, str, int]]:
+    return [(group.receiver, group.exception, group.number) for group in failures(with_text=True).groups]
+
+
+@pytest.mark.urls("tests.admin.replaying_site")
+def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_replay_them(
+    boss: Client, webhook: Webhook
+) -> None:
+    for made in dead_runs(webhook, 400):
+        Run.objects.filter(pk=made.pk).update(error=f"IntegrityError: order {made.pk} of 'cus_{made.pk}' is missing")
+
+    shown = board(boss)
+
+    assert lines() == [("shop.open_ticket", "IntegrityError", 400)]
+    assert shown.count("IntegrityError") == 1
+    assert ">400<" in shown
+    links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*shop\.open_ticket[^"]*)"', shown)]
+    asked = {urlsplit(link).path: parse_qs(urlsplit(link).query) for link in links}
+    assert asked == {
+        "/admin/nateq_webhooks/run/": {"status__exact": ["dead"], "receiver": ["shop.open_ticket"]},
+        "/admin/nateq_webhooks/delivery/replay/": {"status": ["dead"], "receiver": ["shop.open_ticket"]},
+    }
+    assert [boss.get(link).status_code for link in links] == [200, 200]
+
+
+def test_receivers_and_exceptions_are_lines_of_their_own_the_most_frequent_first(webhook: Webhook) -> None:
+    dead_runs(webhook, 2)
+    dead_runs(webhook, 3, error="KeyError: 'id'")
+    dead_runs(webhook, 1, receiver="shop.audit")
+    dead_runs(webhook, 4, error="ValueError: not a number")
+
+    assert lines() == [
+        ("shop.open_ticket", "ValueError", 4),
+        ("shop.open_ticket", "KeyError", 3),
+        ("shop.open_ticket", "ValueError", 2),
+        ("shop.audit", "ValueError", 1),
+    ]
+
+
+def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -> None:
+    mended, again, untouched = dead_runs(webhook, 3)
+    Run.objects.bulk_create(
+        [
+            run(mended.delivery, "succeeded", round=3),
+            run(again.delivery, "dead", round=3, error="KeyError: 'id'"),
+            run(untouched.delivery, "succeeded", round=3, receiver="shop.audit"),
+        ]
+    )
+
+    assert sorted(lines()) == [("shop.open_ticket", "KeyError", 1), ("shop.open_ticket", "ValueError", 1)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_replay_that_succeeds_takes_its_run_off_the_board(
+    boss: Client, webhook: Webhook, connect: Callable[..., None]
+) -> None:
+    from nateq_webhooks import signals
+
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
+    [made] = dead_runs(webhook, 1)
+    Delivery.objects.update(body=b'{"event": "ticket.created", "data": {}}')
+    assert "ValueError" in board(boss)
+
+    dispatch.replay([made.delivery_id], by="boss")
+    dispatch.run_due()
+
+    assert "ValueError" not in board(boss)
+
+
+def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -> None:
+    [failing, waiting, parked] = store([delivery(webhook, ago(minutes=9), "failed") for _ in range(3)])
+    Run.objects.bulk_create(
+        [
+            run(failing, "failed", error="ConnectionError: timed out"),
+            run(failing, "failed", receiver="shop.late", error="KeyError: 1", next_try_at=ago(minutes=9)),
+            run(waiting, "waiting"),
+            run(parked, "failed", next_try_at=dispatch.PARKED),
+        ]
+    )
+
+    found = failures(with_text=False).groups
+
+    assert {(group.receiver, group.status, group.exception) for group in found} == {
+        ("shop.open_ticket", "failed", "ConnectionError"),
+        ("shop.late", "failed", "KeyError"),
+    }
+
+
+def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
+    dead_runs(webhook, 12)
+    dead_runs(webhook, 2, receiver="shop.audit")
+
+    found = failures(with_text=True)
+
+    assert {group.receiver: group.number for group in found.groups} == {"shop.open_ticket": 5, "shop.audit": 2}
+    assert found.is_capped
+    assert "More have failed than are looked at" in board(boss)
+
+
+def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[..., Client], webhook: Webhook) -> None:
+    dead_runs(webhook, 1, error=f"ValueError: {SECRETIVE}")
+    dead_runs(webhook, 1, error="ValueError: something else")
+    dead_runs(webhook, 1, error="The worker died, or the receiver hung, on the last try.")
+    may = ("view_run", "view_delivery", "view_webhook")
+
+    without, with_it = board(staff(*may)), board(staff(*may, "view_payload"))
+
+    assert SECRETIVE in with_it
+    assert "something else" in with_it
+    assert SECRETIVE not in without
+    assert "something else" not in without
+    assert "ValueError" in without
+    assert "none: its worker died" in without
+    assert all(not group.error for group in failures(with_text=False).groups)
+    assert "Replay these" not in without
+
+
+def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
+    dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>")
+    Gate.objects.create(scope=receiver_scope("<i>y</i>"), paused_at=timezone.now(), reason="<u>z</u>")
+
+    shown = board(boss)
+
+    assert "<script>alert(1)" not in shown
+    assert "\u202e" not in shown
+    assert "<b>x</b>" not in shown
+    assert "<i>y</i>" not in shown
+    assert "<u>z</u>" not in shown
+
+
+def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> None:
+    first, second = store(
+        [
+            delivery(webhook, ago(hours=3), "received", dispatch_at=ago(hours=3)),
+            delivery(webhook, ago(minutes=2), "received", dispatch_at=ago(minutes=2)),
+        ]
+    )
+    Run.objects.bulk_create([run(first, "waiting", next_try_at=ago(hours=5)), run(second, "waiting")])
+
+    shown = board(boss).replace("\xa0", " ")
+
+    assert "2 deliveries wait to be dispatched" in shown
+    assert "due for 3 hours" in shown
+    assert "1 run waits to be started" in shown
+    assert "due for 5 hours" in shown
+    assert "No worker was ever seen" in shown
+
+
+def test_what_is_due_this_moment_is_no_backlog(boss: Client, webhook: Webhook) -> None:
+    [made] = store([delivery(webhook, ago(seconds=5), "received", dispatch_at=ago(seconds=5))])
+    Run.objects.bulk_create([run(made, "waiting", next_try_at=ago(seconds=5))])
+
+    assert "Nothing: no failure" in board(boss)
+
+
+def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook: Webhook) -> None:
+    Heartbeat.objects.create(name="one:1", seen_at=timezone.now())
+    Heartbeat.objects.create(name="two:2", seen_at=timezone.now() - timedelta(hours=2))
+    assert "1 worker is at work" in board(boss)
+
+    Heartbeat.objects.filter(name="one:1").delete()
+    shown = board(boss).replace("\xa0", " ")
+    assert "No worker is at work" in shown
+    assert "seen 2 hours ago" in shown
+
+
+def test_runs_of_receivers_that_nobody_knows_are_told(boss: Client, webhook: Webhook) -> None:
+    [made] = store([delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([run(made, "waiting", next_try_at=dispatch.PARKED)])
+
+    assert "1 run waits for an unknown receiver" in board(boss)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, webhook: Webhook) -> None:
+    [made] = store([delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([run(made, "waiting"), run(made, "waiting", receiver="crm.sync")])
+    dispatch.pause(receiver="crm.sync", reason="moving", by="layla")
+    dispatch.pause(webhook=webhook, reason="inventory", by="omar")
+
+    shown = board(boss)
+
+    assert "Paused: crm.sync" in shown
+    assert "1 run is held back. layla: moving" in shown
+    assert "Paused: shop" in shown
+    assert "1 run is held back. omar: inventory" in shown
+
+    dispatch.resume(webhook=webhook)
+    assert "Paused: shop" not in board(boss)
+
+
+def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss: Client, webhook: Webhook) -> None:
+    for hours in (1, 2, 30):
+        Rejection.objects.create(webhook=webhook, reason="no_match", received_at=ago(hours=hours))
+    Rejection.objects.create(webhook=webhook, reason="missing", received_at=ago(minutes=3))
+
+    shown = board(boss)
+
+    assert "2 requests to shop refused: no match" in shown
+    assert "1 request to shop refused: missing" in shown
+
+
+def silent() -> list[str]:
+    return [each.name for each in silences(survey(), Webhook.objects.all())]
+
+
+def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Client, webhook: Webhook) -> None:
+    store([delivery(webhook, ago(minutes=600 + number * 10)) for number in range(100)])
+
+    assert silent() == ["shop"]
+    shown = board(boss).replace("\xa0", " ")
+    assert "No delivery to shop" in shown
+    assert "came 10 hours ago; it used to be one every 10 minutes" in shown
+
+
+def test_the_usual_pause_and_a_short_one_are_no_silence(webhook: Webhook) -> None:
+    store([delivery(webhook, ago(hours=hours, minutes=-number)) for hours in (7, 8, 20, 21) for number in range(30)])
+    assert silent() == []  # it has been as quiet as this before: every night
+
+    store([delivery(webhook, ago(minutes=50))])
+    assert silent() == []
+
+
+def test_a_burst_an_inactive_webhook_and_an_unused_one_are_not_silent(webhook: Webhook) -> None:
+    off = Webhook.objects.create(name="off", is_active=False)
+    Webhook.objects.create(name="unused")
+    store(
+        [delivery(webhook, ago(hours=30, seconds=-number)) for number in range(200)]
+        + [delivery(off, ago(minutes=600 + number * 10)) for number in range(100)]
+    )
+
+    assert silent() == []
+
+
+def test_a_webhook_whose_last_delivery_is_too_old_to_be_looked_at_is_silent(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nateq_webhooks.admin import health
+
+    busy = Webhook.objects.create(name="busy")
+    monkeypatch.setattr(health, "MAX_COUNTED", 50)
+    store([delivery(webhook, ago(days=90))] + [delivery(busy, ago(minutes=number * 300)) for number in range(80)])
+
+    assert silent() == ["shop"]
+
+
+def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: Webhook) -> None:
+    off = Webhook.objects.create(name="off", is_active=False)
+    store([delivery(webhook, ago(hours=1)), delivery(off, ago(hours=2), "dead")])
+
+    shown = board(boss)
+
+    assert shown.count('<svg class="nateq-chart') == 3
+    assert f'href="/admin/nateq_webhooks/webhook/{webhook.pk}/change/"' in shown
+    assert "100 %" in shown
+    assert 'aria-labelledby="nateq-all-title nateq-all-desc"' in shown
+    identities = re.findall(r' id="([^"]+)"', shown)
+    assert len(identities) == len(set(identities))
+
+
+def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client, webhook: Webhook) -> None:
+    dead_runs(webhook, 1)
+    shown = board(boss)
+    part = shown[shown.index('class="nateq-dashboard"') : shown.index("app-nateq_webhooks module")]
+
+    assert "style=" not in part
+    assert "<script" not in part
+    assert "<style" not in part
+
+
+@pytest.mark.parametrize(
+    ("may", "sees", "sees_not"),
+    [
+        (["view_webhook"], [], ["What needs attention", "nateq-chart", "ValueError", "refused"]),
+        (["view_delivery"], ["What needs attention", "nateq-chart"], ["ValueError", "refused", "Paused", "worker"]),
+        (["view_run"], ["ValueError", "Paused", "worker"], ["nateq-chart", "refused"]),
+        (["view_rejection", "view_webhook"], ["refused"], ["ValueError", "nateq-chart", "Paused"]),
+    ],
+)
+def test_each_part_is_for_those_who_may_see_it(
+    staff: Callable[..., Client], webhook: Webhook, may: list[str], sees: list[str], sees_not: list[str]
+) -> None:
+    dead_runs(webhook, 1)
+    Rejection.objects.create(webhook=webhook, reason="no_match", received_at=ago(minutes=3))
+    Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
+    Heartbeat.objects.create(name="one:1")
+
+    shown = board(staff(*may))
+
+    assert [part for part in sees if part not in shown] == []
+    assert [part for part in sees_not if part in shown] == []
+
+
+def test_staff_without_any_permission_have_no_board() -> None:
+    user = User.objects.create_user("nobody", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_user"))
+    client = Client()
+    client.force_login(user)
+
+    assert client.get(INDEX).status_code == 404
+
+
+def test_the_number_of_statements_does_not_grow_with_what_there_is(boss: Client, webhook: Webhook) -> None:
+    dead_runs(webhook, 1)
+    board(boss)
+    with CaptureQueriesContext(connection) as few:
+        board(boss)
+    for number in range(10):
+        Webhook.objects.create(name=f"more {number}")
+    dead_runs(webhook, 100)
+    with CaptureQueriesContext(connection) as many:
+        board(boss)
+
+    assert len(few) == len(many) <= 30
+
+
+@pytest.mark.urls("tests.admin.two_sites")
+def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(boss: Client, webhook: Webhook) -> None:
+    dead_runs(webhook, 1)
+
+    shown = board(boss, "/deliveries/nateq_webhooks/")
+
+    assert "ValueError" in shown
+    assert "/nateq_webhooks/run/" not in shown
+    assert "/nateq_webhooks/webhook/" not in shown
+    assert "/admin/nateq_webhooks/" not in shown

@@ -1,0 +1,248 @@
+"""A webhook's health: counted from the newest deliveries, estimated where there are too many, drawn without style."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils import timezone, translation
+from pytest_django import DjangoAssertNumQueries
+
+from nateq_webhooks.admin import health as module
+from nateq_webhooks.admin.chart import HEIGHT, chart
+from nateq_webhooks.admin.health import Health, Hour, survey
+from nateq_webhooks.admin.summary import about, percent, span
+from nateq_webhooks.models import Run, Webhook
+from tests.admin.rows import ago, delivery, run, store
+
+pytestmark = pytest.mark.django_db
+
+CHART = '<svg class="nateq-chart'
+
+
+def change_page(client: Client, webhook: Webhook) -> str:
+    response = client.get(reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
+    other = Webhook.objects.create(name="other")
+    hour = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    moments = [hour, hour + timedelta(minutes=59, seconds=59)]
+    store(
+        [delivery(webhook, moment, status) for moment in moments for status in ("processed", "dead")]
+        + [delivery(other, moments[0], "failed"), delivery(webhook, ago(hours=80))]
+    )
+
+    of_all, of_one = survey().health(), survey(webhook.pk).health(webhook.pk)
+
+    assert len(of_one.hours) == 48
+    assert [dict(each.numbers) for each in of_one.hours if each.total] == [{"processed": 2, "dead": 2}]
+    assert [each.start for each in of_one.hours if each.total] == [hour]
+    assert (of_one.total, of_one.failed, of_one.share_failed) == (4, 2, 0.5)
+    assert (of_all.total, of_all.failed) == (5, 3)
+    assert survey().health(webhook.pk).numbers == of_one.numbers
+
+
+def test_the_first_of_the_hours_is_whole_and_what_is_older_is_only_the_last_delivery(webhook: Webhook) -> None:
+    first = survey().hours[0]
+    old = first - timedelta(seconds=1)
+    store([delivery(webhook, old)])
+    assert (survey(webhook.pk).health(webhook.pk).total, survey().health(webhook.pk).last) == (0, old)
+
+    store([delivery(webhook, first)])
+    found = survey(webhook.pk).health(webhook.pk)
+    assert (found.total, found.hours[0].total, found.last) == (1, 1, first)
+
+
+def test_without_deliveries_there_is_no_share_and_no_time(webhook: Webhook) -> None:
+    found = survey(webhook.pk).health(webhook.pk)
+
+    assert (found.total, found.share_failed, found.last, found.times) == (0, None, None, None)
+
+
+def test_processing_times_are_those_until_the_last_first_run_ended(webhook: Webhook) -> None:
+    stored = store([delivery(webhook, ago(minutes=200 - number)) for number in range(100)])
+    runs = []
+    for number, each in enumerate(stored, start=1):
+        took = timedelta(milliseconds=number * 10)
+        runs.append(run(each, "succeeded", receiver="fast", finished_at=each.received_at))
+        runs.append(run(each, "succeeded", receiver="slow", finished_at=each.received_at + took))
+        runs.append(run(each, "succeeded", receiver="slow", round=7, finished_at=timezone.now()))
+    Run.objects.bulk_create(runs)
+
+    times = survey(webhook.pk).health(webhook.pk).times
+
+    assert times is not None
+    assert (times.median, times.p95) == (timedelta(milliseconds=500), timedelta(milliseconds=950))
+    assert times.number == 100
+
+
+def test_processing_times_of_two_webhooks_are_kept_apart(webhook: Webhook) -> None:
+    other = Webhook.objects.create(name="other")
+    stored = store([delivery(webhook, ago(minutes=2)), delivery(other, ago(minutes=1))])
+    Run.objects.bulk_create(
+        run(each, "succeeded", finished_at=each.received_at + timedelta(seconds=took))
+        for each, took in zip(stored, (1, 9), strict=True)
+    )
+
+    found = survey()
+
+    medians = [found.health(whose).times for whose in (webhook.pk, other.pk, None)]
+    assert [times and times.median.total_seconds() for times in medians] == [1, 9, 1]
+
+
+@pytest.fixture
+def few_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_COUNTED", 100)
+    monkeypatch.setattr(module, "SAMPLE", 200)
+
+
+@pytest.fixture
+def many(webhook: Webhook) -> None:
+    """Two thousand deliveries, one in ten dead, of which the newer half came in the charts' hours."""
+    hours = 94
+    store(
+        delivery(webhook, ago(hours=hours - hours * number / 2000), "dead" if number % 10 == 3 else "processed")
+        for number in range(2000)
+    )
+
+
+@pytest.mark.usefixtures("few_are_counted", "many")
+def test_too_many_are_estimated_from_deliveries_spread_over_all_hours(webhook: Webhook) -> None:
+    found = survey(webhook.pk)
+    health = found.health(webhook.pk)
+
+    assert 4 <= found.step <= 6
+    assert 950 <= health.total <= 1050
+    assert all(10 <= hour.total <= 35 for hour in health.hours[1:-1])
+    assert health.share_failed == pytest.approx(0.1, abs=0.06)
+
+
+@pytest.mark.usefixtures("few_are_counted", "many")
+def test_an_estimate_says_so(boss: Client, webhook: Webhook) -> None:
+    shown = change_page(boss, webhook)
+
+    assert "estimated from every" in shown
+    assert "≈ " in shown
+
+
+@pytest.mark.usefixtures("many")
+def test_the_number_of_statements_is_small_and_fixed(
+    webhook: Webhook,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with django_assert_num_queries(5):
+        survey(webhook.pk)
+    with django_assert_num_queries(5):
+        survey()
+
+    monkeypatch.setattr(module, "MAX_COUNTED", 100)
+    with django_assert_max_num_queries(6 + 11):  # one more for each doubling: 2 ** 11 > 2,000
+        survey()
+
+
+def test_keys_that_come_in_tens_are_estimated_as_well(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_COUNTED", 100)
+    store(delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
+
+    found = survey(webhook.pk)
+
+    assert found.step > 1
+    assert found.health(webhook.pk).total == pytest.approx(1000, rel=0.25)
+
+
+def hours_of(*numbers: dict[str, int]) -> Health:
+    start = datetime(2026, 6, 30, 12, tzinfo=UTC)
+    hours = [Hour(start=start + timedelta(hours=place), numbers=each) for place, each in enumerate(numbers)]
+    return Health(hours=hours, last=None, times=None, step=1)
+
+
+def test_one_failure_among_ten_thousand_is_seen_and_no_bar_is_higher_than_the_chart() -> None:
+    drawn = chart(hours_of({"processed": 9_999, "dead": 1, "failed": 1, "invalid": 1}, {}, {"processed": 5_000}))
+
+    full, half = drawn.bars
+    heights = {block.status: int(block.height) for block in full.blocks}
+    assert heights["dead"] >= 3
+    assert sum(heights.values()) == HEIGHT
+    assert min(int(block.y) for block in full.blocks) == 0
+    assert [block.height for block in half.blocks] == ["50"]
+
+
+def test_the_table_tells_the_same_as_the_bars_the_newest_hour_first() -> None:
+    with timezone.override(UTC):
+        drawn = chart(hours_of({"processed": 3}, {}, {"processed": 1, "dead": 2}))
+
+    assert [entry.status for entry in drawn.legend] == ["processed", "dead"]
+    assert [(row.hour, list(row.numbers), row.total) for row in drawn.rows] == [
+        ("2026-06-30 14:00", ["1", "2"], "3"),
+        ("2026-06-30 12:00", ["3", "0"], "3"),
+    ]
+    assert drawn.bars[1].text == "2026-06-30 14:00: 1 Processed, 2 Given up"
+    assert drawn.description == "6 deliveries, of which 2 failed; at most 3 in an hour."
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(None, "-"), (0, "0 %"), (0.00001, "< 0.1 %"), (0.123, "12.3 %"), (0.9999, "> 99.9 %"), (1, "100 %")],
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float | None, shown: str) -> None:
+    assert percent(share) == shown
+
+
+def test_an_estimated_number_is_marked_and_a_long_time_is_in_words() -> None:
+    assert (about(12, 1), about(12, 3)) == ("12", "≈ 12")
+    assert span(timedelta(seconds=3)) == "3.0 s"
+    assert span(timedelta(hours=26)).replace("\xa0", " ") == "1 day, 2 hours"
+
+
+def test_the_page_shows_figures_and_a_chart_that_a_strict_policy_allows(boss: Client, webhook: Webhook) -> None:
+    store([delivery(webhook, ago(minutes=1)), delivery(webhook, ago(minutes=2), "dead")])
+
+    shown = change_page(boss, webhook)
+
+    svg = shown[shown.index(CHART) : shown.index("</figure>")]
+    assert 'role="img"' in svg
+    assert re.search(r'aria-labelledby="(\S+) (\S+)"', svg)
+    assert "<title id=" in svg
+    assert "2 deliveries, of which 1 failed" in svg
+    assert 'class="nateq-fill-dead"' in svg
+    assert "50.0 %" in shown
+    assert "<caption>" in shown
+    section = shown[shown.index('aria-labelledby="nateq-health"') : shown.index("</figure>")]
+    assert "style=" not in section
+    assert "<script" not in section
+    assert " on" not in re.sub(r">[^<]*<", "><", section).replace(" one", "")
+
+
+@override_settings(USE_THOUSAND_SEPARATOR=True)
+def test_a_language_with_a_decimal_comma_does_not_reach_the_drawing(webhook: Webhook) -> None:
+    with translation.override("de"):
+        drawn = chart(hours_of({"processed": 2000}, {"processed": 1234}))
+
+    numbers = [value for bar in drawn.bars for block in bar.blocks for value in (block.x, block.y, block.height)]
+    assert all(re.fullmatch(r"\d+", number) for number in [*numbers, drawn.hour_width, drawn.height])
+    assert drawn.highest == "2.000"
+
+
+def test_who_may_not_see_deliveries_sees_no_health(staff: Callable[..., Client], webhook: Webhook) -> None:
+    store([delivery(webhook, ago(minutes=1))])
+
+    assert CHART not in change_page(staff("view_webhook"), webhook)
+    assert CHART in change_page(staff("view_webhook", "view_delivery"), webhook)
+
+
+def test_the_add_page_has_no_health(boss: Client) -> None:
+    assert CHART not in boss.get(reverse("admin:nateq_webhooks_webhook_add")).content.decode()
+
+
+def test_the_url_has_what_the_copy_button_needs_and_is_text_without_it(boss: Client, webhook: Webhook) -> None:
+    shown = change_page(boss, webhook)
+
+    assert f'data-nateq-copy="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>' in shown
+    assert "nateq_webhooks/copy.js" in shown

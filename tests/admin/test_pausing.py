@@ -1,0 +1,97 @@
+"""Pausing a webhook from its page, with a reason, and letting it go on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.models import Delivery, Gate, Webhook
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+
+def page_of(webhook: Webhook, page: str = "pause") -> str:
+    return reverse(f"admin:nateq_webhooks_webhook_{page}", args=[webhook.pk])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_paused_webhook_stores_and_runs_what_waited_when_it_goes_on(
+    boss: Client, webhook: Webhook, sender: Sender, connect: Callable[..., None]
+) -> None:
+    seen: list[str] = []
+    connect(signals.ticket_created, lambda *, event, **kwargs: seen.append(event.delivery_id))
+
+    answer = boss.post(page_of(webhook), {"action": "pause", "reason": "inventory"}, follow=True).content.decode()
+    assert sender.post(envelope()).status_code == 200
+    dispatch.run_due()
+
+    assert seen == []
+    gate = Gate.objects.get()
+    assert (gate.paused_by, gate.reason) == ("boss", "inventory")
+    assert "Paused" in answer
+    assert "inventory" in answer
+    held = boss.get(page_of(webhook, "change")).content.decode()
+    assert "held back" in held
+    assert "Let it go on" in held
+
+    answer = boss.post(page_of(webhook), {"action": "resume"}, follow=True).content.decode()
+    dispatch.run_due()
+
+    assert seen == ["dlv_1"]
+    assert Delivery.objects.get().status == "processed"
+    assert "inventory" not in answer.replace("pause “inventory”", "")
+    messages = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+    assert messages == ["Added pause “inventory”.", "Deleted pause “shop”."]
+
+
+@pytest.mark.parametrize("form", [{}, {"action": "pause"}, {"action": "pause", "reason": "  "}, {"action": "nonsense"}])
+def test_without_a_reason_nothing_is_paused(boss: Client, webhook: Webhook, form: dict[str, str]) -> None:
+    response = boss.post(page_of(webhook), form)
+
+    assert response.status_code == 200
+    assert not dispatch.paused()
+    assert ("Write why" in response.content.decode()) is ("action" in form and form["action"] == "pause")
+
+
+def test_getting_the_page_changes_nothing(boss: Client, webhook: Webhook) -> None:
+    shown = boss.get(page_of(webhook), {"action": "pause", "reason": "x"}).content.decode()
+
+    assert 'name="reason"' in shown
+    assert not dispatch.paused()
+
+
+def test_a_pause_of_everything_is_shown_and_not_lifted_here(boss: Client, webhook: Webhook) -> None:
+    dispatch.pause(reason="flood", by="layla")
+
+    shown = boss.get(page_of(webhook)).content.decode()
+
+    assert "Everything is paused" in shown
+    assert "flood" in shown
+    assert 'value="resume"' not in shown
+
+
+def test_who_may_not_change_webhooks_can_not_pause_them(staff: Callable[..., Client], webhook: Webhook) -> None:
+    viewer = staff("view_webhook")
+
+    assert viewer.get(page_of(webhook)).status_code == 403
+    assert viewer.post(page_of(webhook), {"action": "pause", "reason": "x"}).status_code == 403
+    assert not dispatch.paused()
+
+
+def test_hostile_reasons_are_text(boss: Client, webhook: Webhook) -> None:
+    dispatch.pause(webhook=webhook, reason="<script>alert(1)</script>", by="<b>")
+
+    shown = boss.get(page_of(webhook, "change")).content.decode()
+
+    assert "<script>alert(1)" not in shown
+    assert "&lt;script&gt;alert(1)" in shown
+
+
+def test_other_methods_are_refused(boss: Client, webhook: Webhook, client: Any) -> None:
+    assert boss.put(page_of(webhook)).status_code == 405
+    assert client.post(page_of(webhook), {"action": "pause", "reason": "x"}).status_code == 302

@@ -1,0 +1,163 @@
+"""A new signing secret of our own making: asked for twice, in one answer only, the former one accepted for a while."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from nateq_webhooks.admin.rotation import Rotated, id_of, rotate
+from nateq_webhooks.models import Secret, Webhook
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+
+def page_of(webhook: Webhook, page: str = "secret") -> str:
+    return reverse(f"admin:nateq_webhooks_webhook_{page}", args=[webhook.pk])
+
+
+def confirmed(webhook: Webhook) -> dict[str, str]:
+    return {"confirmed": "yes", "current": id_of(webhook)}
+
+
+def everywhere(client: Client, webhook: Webhook) -> str:
+    """Every page, cookie and row that could have kept a secret."""
+    urls = [page_of(webhook, page) for page in ("change", "secret", "history", "test", "pause")]
+    shown = "".join(client.get(url).content.decode() for url in urls)
+    history = "".join(f"{entry.object_repr} {entry.change_message}" for entry in LogEntry.objects.all())
+    sessions = "".join(str(session.get_decoded()) for session in Session.objects.all())
+    return shown + history + sessions + str(client.cookies)
+
+
+def test_asking_changes_nothing(boss: Client, webhook: Webhook) -> None:
+    asked = boss.get(page_of(webhook)).content.decode()
+    boss.post(page_of(webhook), {"current": id_of(webhook)})
+
+    assert 'name="confirmed"' in asked
+    assert id_of(webhook) in asked
+    assert SECRET not in asked
+    webhook.refresh_from_db()
+    assert webhook.secret == SECRET
+
+
+def test_the_new_secret_is_in_the_answer_and_nowhere_else(boss: Client, webhook: Webhook) -> None:
+    answer = boss.post(page_of(webhook), confirmed(webhook))
+
+    webhook.refresh_from_db()
+    assert webhook.secret != SECRET
+    assert answer.content.decode().count(webhook.secret) == 1
+    assert "no-store" in answer["Cache-Control"]
+    assert webhook.secret not in everywhere(boss, webhook)
+    assert SECRET not in everywhere(boss, webhook)
+    assert "whsec_" not in str(answer.cookies)
+
+
+def test_the_former_one_is_accepted_for_the_overlap(boss: Client, webhook: Webhook, sender: Sender) -> None:
+    answer = boss.post(page_of(webhook), confirmed(webhook)).content.decode()
+
+    webhook.refresh_from_db()
+    former = Secret.objects.get()
+    assert former.secret == SECRET
+    assert former.expires_at is not None
+    assert timedelta(hours=47) < former.expires_at - timezone.now() <= timedelta(hours=48)
+    assert str(former) in answer
+    assert sender.post(envelope(delivery_id="late"), secret=SECRET).status_code == 200
+    assert sender.post(envelope(delivery_id="new"), secret=webhook.secret).status_code == 200
+
+
+def test_the_history_says_that_it_was_replaced(boss: Client, webhook: Webhook) -> None:
+    boss.post(page_of(webhook), confirmed(webhook))
+
+    assert "signing secret" in LogEntry.objects.get().get_change_message()
+
+
+def test_pressing_reload_does_not_replace_it_once_more(boss: Client, webhook: Webhook) -> None:
+    form = confirmed(webhook)
+    boss.post(page_of(webhook), form)
+    webhook.refresh_from_db()
+
+    again = boss.post(page_of(webhook), form).content.decode()
+
+    assert "has been replaced meanwhile" in again
+    assert webhook.secret not in again
+    assert Webhook.objects.get().secret == webhook.secret
+    assert Secret.objects.count() == 1
+
+
+def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(secret="")
+    webhook.refresh_from_db()
+
+    rotated = rotate(webhook, known_id=id_of(webhook))
+
+    assert rotated is not None
+    assert rotated.former is None
+    assert not Secret.objects.exists()
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    assert "whsec_x" not in repr(Rotated(secret="whsec_x", former=None))
+
+
+def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(registration=Webhook.Registration.REGISTERED)
+
+    for response in (boss.get(page_of(webhook)), boss.post(page_of(webhook), confirmed(webhook))):
+        assert page_of(webhook, "remote") in response.content.decode()
+    webhook.refresh_from_db()
+    assert webhook.secret == SECRET
+
+
+def test_only_who_may_reveal_secrets_can_see_or_replace_one(staff: Callable[..., Client], webhook: Webhook) -> None:
+    changer = staff("view_webhook", "change_webhook", "add_secret", "view_secret")
+    form = {"name": "shop", "is_active": "on", "new_secret": "whsec_mine", "older_secrets-INITIAL_FORMS": "0"}
+    row = {"older_secrets-0-new_secret": "whsec_mine", "older_secrets-0-webhook": str(webhook.pk)}
+
+    assert changer.get(page_of(webhook)).status_code == 403
+    assert changer.post(page_of(webhook), confirmed(webhook)).status_code == 403
+    shown = changer.get(page_of(webhook, "change")).content.decode()
+    assert page_of(webhook) not in shown
+    assert "new_secret" not in shown.replace("field-new_secret", "").replace("column-new_secret", "")
+    changer.post(page_of(webhook, "change"), form | row | {"older_secrets-TOTAL_FORMS": "1"})
+    webhook.refresh_from_db()
+    assert webhook.secret == SECRET
+    assert not Secret.objects.exists()
+
+
+def test_who_may_reveal_but_not_change_is_refused(staff: Callable[..., Client], webhook: Webhook) -> None:
+    assert staff("view_webhook", "reveal_secret").post(page_of(webhook), confirmed(webhook)).status_code == 403
+    webhook.refresh_from_db()
+    assert webhook.secret == SECRET
+
+
+def test_a_secret_generated_for_who_may_not_see_it_is_not_shown(staff: Callable[..., Client], db: None) -> None:
+    adder = staff("view_webhook", "add_webhook", "change_webhook")
+
+    answer = adder.post(reverse("admin:nateq_webhooks_webhook_add"), {"name": "new", "is_active": "on"}, follow=True)
+
+    assert Webhook.objects.get().secret not in answer.content.decode()
+    assert "which you may not see" in answer.content.decode()
+
+
+def test_a_secret_generated_for_a_new_webhook_waits_in_no_cookie_and_no_session(boss: Client, db: None) -> None:
+    answer = boss.post(reverse("admin:nateq_webhooks_webhook_add"), {"name": "new", "is_active": "on"})
+
+    secret = Webhook.objects.get().secret
+    assert answer.content.decode().count(secret) == 1
+    assert "no-store" in answer["Cache-Control"]
+    assert secret not in everywhere(boss, Webhook.objects.get())
+
+
+def test_other_methods_and_forged_posts_are_refused(boss: Client, webhook: Webhook, client: Any) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = boss.cookies
+
+    assert boss.put(page_of(webhook)).status_code == 405
+    assert strict.post(page_of(webhook), confirmed(webhook)).status_code == 403
+    assert client.post(page_of(webhook), confirmed(webhook)).status_code == 302
