@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.urls import include, path
 
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, WebhookAdmin
-from nateq_webhooks.admin.replaying import ReplayActions, ReplayAdmin
+from nateq_webhooks.admin.replay_jobs import ReplayActions, ReplayAdmin
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 
 _bases: tuple[Any, ...] = (
