@@ -157,7 +157,7 @@ class Board:
         """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
         if failure.status != Run.Status.DEAD or not self._may("replay_delivery"):
             return ""
-        return self._url("delivery_replay", status=failure.status, receiver=failure.receiver)
+        return self._url("delivery_replay_many", status=failure.status, receiver=failure.receiver)
 
     def _waiting(self) -> list[Item]:
         """What nobody has started, and whether anybody is there who could."""

@@ -53,7 +53,7 @@ def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_
     asked = {urlsplit(link).path: parse_qs(urlsplit(link).query) for link in links}
     assert asked == {
         "/admin/nateq_webhooks/run/": {"status__exact": ["dead"], "receiver": ["shop.open_ticket"]},
-        "/admin/nateq_webhooks/delivery/replay/": {"status": ["dead"], "receiver": ["shop.open_ticket"]},
+        "/admin/nateq_webhooks/delivery/replay-many/": {"status": ["dead"], "receiver": ["shop.open_ticket"]},
     }
     assert [boss.get(link).status_code for link in links] == [200, 200]
 
