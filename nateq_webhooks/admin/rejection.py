@@ -35,7 +35,7 @@ class ReasonFilter(admin.SimpleListFilter):
 class RejectionAdmin(RecordAdmin[Rejection]):
     """Refused requests, to read and to delete: when, why, from where, and what may be the matter."""
 
-    actions = () # Django's own, to delete
+    actions = ()  # Django's own, to delete
     list_display = ("shown_received_at", "shown_webhook", "shown_reason", "shown_address", "shown_size")
     list_filter = ("webhook", ReasonFilter)
     list_select_related = ("webhook",)
