@@ -13,6 +13,7 @@ from django.test import Client
 
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
@@ -62,6 +63,15 @@ def sender(webhook: Webhook) -> Sender:
 def _fresh_configuration() -> None:
     cache.forget()
     controls.forget()
+
+
+@pytest.fixture(autouse=True)
+def _empty_diary() -> Iterator[None]:
+    """What one test refused is not written during the next one, and no thread of it is left."""
+    yield
+    book._take()
+    book.finish()
+    book.forget()
 
 
 @pytest.fixture

@@ -207,6 +207,40 @@ class TestRefused:
         assert SECRET not in caplog.text
         assert "old one" not in caplog.text
 
+    @pytest.mark.parametrize(
+        ("changes", "how", "expected", "said"),
+        [
+            ({}, {"signature": "0" * 63}, 401, "X-Nateq-Signature (63 characters) holds no signature: not_hex."),
+            ({}, {"signature": ""}, 401, "X-Nateq-Signature (0 characters) holds no signature: empty."),
+            (
+                {"signature_header": "X-Other"},
+                {},
+                401,
+                "no header X-Other. If the signature comes in another",
+            ),
+            ({"secret": ""}, {}, 401, "has no usable signing secret. Enter Nateq's under Webhooks > shop."),
+            ({"organization_id": "org_2"}, {}, 403, "of another organization than 'org_2'. Change or clear"),
+            ({}, {"CONTENT_LENGTH": "9999999"}, 413, 'larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'),
+        ],
+        ids=["no digest", "empty", "absent", "no secret", "organization", "too large"],
+    )
+    def test_the_log_has_a_line_of_its_own_for_each_reason(
+        self,
+        sender: Sender,
+        caplog: pytest.LogCaptureFixture,
+        changes: dict[str, Any],
+        how: dict[str, Any],
+        expected: int,
+        said: str,
+    ) -> None:
+        Webhook.objects.filter(pk=sender.webhook.pk).update(**changes)
+
+        assert sender.post(envelope(), **how).status_code == expected
+
+        assert len([message for message in caplog.messages if message.startswith('Delivery to webhook "shop"')]) == 1
+        assert 'Delivery to webhook "shop" refused: ' in caplog.text
+        assert said in caplog.text
+
     def test_an_unknown_and_an_inactive_webhook_are_not_found(self, sender: Sender) -> None:
         assert sender.client.post(f"/nateq/{uuid.uuid4()}/", b"{}", content_type="application/json").status_code == 404
         sender.webhook.is_active = False
@@ -666,8 +700,13 @@ class TestBody:
         assert "closed the connection" in caplog.text
         assert not Delivery.objects.exists()
 
-    def test_a_chunked_body_without_a_known_end_is_411(self, webhook: Webhook) -> None:
-        assert receive(signed_request(webhook, chunked=True), webhook.pk).status_code == 411
+    def test_a_chunked_body_without_a_known_end_is_411(
+        self, webhook: Webhook, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = receive(signed_request(webhook, chunked=True), webhook.pk)
+
+        assert (answer.status_code, json.loads(answer.content)) == (411, {"error": "Content-Length needed"})
+        assert "its body is chunked, and this server does not say where such a body ends." in caplog.text
 
 
 def signed_request(

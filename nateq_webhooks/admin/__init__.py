@@ -1,7 +1,9 @@
-"""The admin: what came, was it genuine, what ran. Deliveries and runs are to look at; webhooks are set up here."""
+"""The admin: what came, what ran, what went wrong. Deliveries and runs are to look at; webhooks are set up here."""
 
 from nateq_webhooks.admin.delivery import DeliveryAdmin
+from nateq_webhooks.admin.rejection import RejectionAdmin
+from nateq_webhooks.admin.replay_jobs import ReplayAdmin
 from nateq_webhooks.admin.run import RunAdmin
 from nateq_webhooks.admin.webhook import WebhookAdmin
 
-__all__ = ["DeliveryAdmin", "RunAdmin", "WebhookAdmin"]
+__all__ = ["DeliveryAdmin", "RejectionAdmin", "ReplayAdmin", "RunAdmin", "WebhookAdmin"]

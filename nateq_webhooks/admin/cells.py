@@ -1,6 +1,5 @@
 """What stands in a cell of a list or a page: a status, a moment, a duration, text from outside. All is escaped."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,13 +11,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.protocol.unseen import visible as visible
 
 DATE_FORMAT: Final = "Y-m-d"
 TIME_FORMAT: Final = "H:i:s"
 """To the second, and read alike in every language: Django's own formats leave the seconds out."""
-
-
-_DIRECTION_CONTROLS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +79,6 @@ def duration(value: timedelta | None) -> str | None:
     if seconds < 1:
         return _("%(number)s ms") % {"number": number_format(round(seconds * 1000))}
     return _("%(number)s s") % {"number": number_format(round(seconds, 1))}
-
-
-def visible(value: str) -> str:
-    """Write the characters that turn the direction of text as JSON's escapes: a line could read as another."""
-    return _DIRECTION_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def text(value: str) -> SafeString | None:

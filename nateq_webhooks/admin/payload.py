@@ -1,42 +1,58 @@
-"""A delivery's content as a person reads it: pretty JSON, or the body's text when there is none, up to a limit."""
+"""A delivery's content for the eye: its JSON as a tree that unfolds, and its bytes as they came, page by page."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from nateq_webhooks.admin import cells
-from nateq_webhooks.models import Delivery
+from nateq_webhooks.admin import cells, tree
+from nateq_webhooks.protocol.verbatim import load_verbatim
 
-MAX_SHOWN_CHARS: Final = 100 * 1024
-"""Characters shown of a payload; the rest is in the download. More makes a phone's browser stutter."""
+MAX_TREE_BYTES: Final = 4 * 1024 * 1024
+"""A larger body is shown as bytes only: reading it whole takes half a second and a hundred times the memory."""
 
-_ENCODER: Final = json.JSONEncoder(indent=2, ensure_ascii=False)
+RAW_BYTES: Final = 20_000
+"""Bytes of the body on a page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """Text to show, and whether it was cut."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raw:
+    """A page of the body's bytes as text. `next_start` and `previous_start` are None where there is no further page."""
 
     text: str
-    is_cut: bool
+    start: int
+    end: int
+    size: int
+    next_start: int | None
+    previous_start: int | None
 
 
-def readable(delivery: Delivery) -> Payload:
-    """Return what the delivery brought, for the eye. Never more work than the limit asks for, however large it is."""
-    shown, size = [], 0
-    for part in _parts(delivery):
-        shown.append(part)
-        size += len(part)
-        if size > MAX_SHOWN_CHARS:
-            break
-    return Payload(text=cells.visible("".join(shown)[:MAX_SHOWN_CHARS]), is_cut=size > MAX_SHOWN_CHARS)
+def raw(body: bytes, start: int = 0) -> Raw:
+    """Return the bytes from `start` on as UTF-8; what is none, or can't be seen, stands there as escapes."""
+    start = _whole_character(body, min(start, len(body)))
+    end = _whole_character(body, start + RAW_BYTES)
+    return Raw(
+        text=cells.visible(body[start:end].decode(errors="backslashreplace")),
+        start=start,
+        end=end,
+        size=len(body),
+        next_start=end if end < len(body) else None,
+        previous_start=max(0, start - RAW_BYTES) if start else None,
+    )
 
 
-def _parts(delivery: Delivery) -> Iterator[str]:
-    """Yield the payload's JSON bit by bit; the body's own text when no JSON column could hold it, or it is none."""
-    if delivery.payload is not None:
-        yield from _ENCODER.iterencode(delivery.payload)
-        return
-    # One character takes at most four bytes; one more byte says whether something is left.
-    yield delivery.body[: 4 * MAX_SHOWN_CHARS + 1].decode(errors="replace")
+def _whole_character(body: bytes, place: int) -> int:
+    """Return `place` or the next one at which no UTF-8 character is cut; it has four bytes at most."""
+    for cut in range(place, min(place + 4, len(body))):
+        if body[cut] & 0b1100_0000 != 0b1000_0000:
+            return cut
+    return len(body) if place + 4 >= len(body) else place
+
+
+def document(body: bytes) -> Any:
+    """Return the body's JSON as it was written, when it is a list or an object that a page can hold; else None."""
+    if len(body) > MAX_TREE_BYTES:
+        return None
+    try:
+        loaded = load_verbatim(body)
+    except ValueError:
+        return None
+    return loaded if tree.is_container(loaded) else None

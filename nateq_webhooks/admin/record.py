@@ -43,7 +43,7 @@ class RecordList(ChangeList):
 class RecordAdmin(_ModelAdmin[Record]):
     """Rows to look at: no adding, changing or deleting, and no list that makes the database read a whole table."""
 
-    actions = None
+    actions: Any = None
     list_per_page = 50
     paginator = CappedPaginator
     show_full_result_count = False

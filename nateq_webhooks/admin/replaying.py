@@ -1,219 +1,128 @@
-"""Having deliveries run once more from the admin: an action, the page that confirms it, one that shows the progress.
+"""Having one delivery run again: by every receiver, by those that failed, or by one of them."""
 
-Few are replayed at once; many become a job that workers carry on, or whoever presses "Go on" where there is no worker.
-"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
-
-from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selecting import Chosen, from_action, from_form
-from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.dispatch.status import SEEN_LATELY
-from nateq_webhooks.models import Delivery, Heartbeat, Replay
-from nateq_webhooks.models.repetition import repeated
+from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
+from nateq_webhooks.admin.sight import may_replay
+from nateq_webhooks.admin.timeline import FAILING
+from nateq_webhooks.dispatch.deliveries import event_name
+from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
 
-MOST_AT_ONCE: Final = 500
-"""Deliveries that are replayed within the request; more become a job."""
+ALL = "all"
+FAILED = "failed"
+ONE = "one"
 
-MOST_LOGGED: Final = 100
-"""Deliveries whose own history says that they were replayed."""
+MAX_REASON = 500
+"""Characters that the column holds."""
 
-SECONDS_AT_ONCE: Final = 2.0
-"""How long "Go on" works in one request."""
-
-PERMISSION: Final = "nateq_webhooks.replay_delivery"
-
-if TYPE_CHECKING:
-    _Base = admin.ModelAdmin[Delivery]
-else:  # mixed into Django's class
-    _Base = object
+MAX_RUNS_READ = 1_000
+"""Newest runs of a delivery that are looked at to tell which receivers failed."""
 
 
-class ReplayActions(_Base):
-    """Adds the action "Replay" to the list of deliveries, and the page that confirms it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which receivers are to run again."""
 
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may have deliveries run again."""
-        return request.user.has_perm(PERMISSION)
+    which: str
+    names: Sequence[str]
+    "Those that are connected to the event."
+    gone: Sequence[str] = ()
+    "Those that failed, and are connected no more."
 
-    @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
-    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
-        """Ask which receivers, and why."""
-        try:
-            return self._confirm_replay(request, from_action(request, queryset))
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
+
+class ReplayPageAdmin(PayloadPageAdmin):
+    """The page that asks before a delivery runs again. It needs `replay_delivery`."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page that confirms."""
-        view = self.admin_site.admin_view(self.replay_view)
-        return [path("replay/", view, name="nateq_webhooks_delivery_replay"), *super().get_urls()]
+        """Add the page that asks."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_replay"
+        return [path("<int:pk>/replay/", self.admin_site.admin_view(self.replay_view), name=name), *super().get_urls()]
 
-    def replay_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the confirmation page of what the address names (GET), or replay what was confirmed (POST)."""
-        if not self.has_replay_permission(request):
+    def replay_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask (GET), or have it run again (POST): `which` is `all`, `failed` or `one`, whose name is `receiver`."""
+        if not self.has_view_permission(request) or not may_replay(request):
             raise PermissionDenied
-        try:
-            which = from_form(request.POST if request.method == "POST" else request.GET)
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
-        if request.method != "POST":
-            return self._confirm_replay(request, which)
-        return self._replay(request, which)
-
-    def _confirm_replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        request.current_app = self.admin_site.name
+        delivery = get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+        asked = request.POST if request.method == "POST" else request.GET
+        choice = _choice(delivery, asked.get("which", ALL), asked.get("receiver", ""))
+        if request.method == "POST" and choice.names:
+            self._replay(request, delivery, choice, asked.get("reason", "").replace("\0", "").strip()[:MAX_REASON])
+            return HttpResponseRedirect(self.url_of("change", pk))
         context = {
             **self.admin_site.each_context(request),
-            "title": _("Replay deliveries"),
+            "title": _("Run it again"),
+            "name": title_of(delivery),
+            "original": delivery,
             "opts": self.opts,
-            "chosen": which,
-            "hidden": which.hidden,
-            "receivers": sorted({receiver.name for receiver in registry}),
-            "picked": which.selection.receiver,
-            "is_job": which.count > MOST_AT_ONCE,
-            "media": self.media,
+            "choice": choice,
+            "receivers": [cells.visible(name) for name in choice.names],
+            "gone": [cells.visible(name) for name in choice.gone],
+            "max_reason": MAX_REASON,
         }
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/nateq_webhooks/delivery/replay.html", context)
 
-    def _replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        names = request.POST.getlist("receivers") or None
-        words = {"reason": request.POST.get("reason", ""), "by": request.user.get_username()}
-        try:
-            if which.count > MOST_AT_ONCE:
-                replay = dispatch.request_replay(which.selection, names, **words)
-            else:
-                with transaction.atomic(using=router.db_for_write(Delivery)):
-                    rows = list(which.selection.of(Delivery.objects.defer("payload", "headers", "body")))
-                    replay = dispatch.replay(rows, names, **words)
-                    self._note(request, rows, replay)
-        except LookupError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(self._address("changelist"))
-        self.log_change(request, replay, _("Asked to replay %(words)s.") % {"words": which.words})  # type: ignore[arg-type]
-        return HttpResponseRedirect(
-            reverse("admin:nateq_webhooks_replay_change", args=[quote(replay.pk)], current_app=self.admin_site.name)
+    def _replay(self, request: HttpRequest, delivery: Delivery, choice: Choice, reason: str) -> None:
+        """Make the runs and the entry in the history, both or neither, and tell."""
+        by = request.user.get_username()
+        with transaction.atomic(using=router.db_for_write(Delivery)):
+            # Named, not "all": what runs is what the page that asked has listed.
+            replay = dispatch.replay([delivery.pk], choice.names, by=by, reason=reason)
+            told = _("Had it run again by %(receivers)s (replay %(number)s). %(reason)s") % {
+                "receivers": ", ".join(map(cells.visible, choice.names)),
+                "number": replay.pk,
+                "reason": cells.visible(reason),
+            }
+            self.log_change(request, delivery, told.strip())
+        text = ngettext(
+            "%(runs)s receiver runs again: replay %(number)s.",
+            "%(runs)s receivers run again: replay %(number)s.",
+            replay.runs,
         )
-
-    def _note(self, request: HttpRequest, rows: Sequence[Delivery], replay: Replay) -> None:
-        """Write into the history of each delivery that it was replayed."""
-        for delivery in rows[:MOST_LOGGED]:
-            self.log_change(request, delivery, _("Replayed (replay %(number)d).") % {"number": replay.pk})
-
-    def _address(self, what: str) -> str:
-        return reverse(f"admin:nateq_webhooks_delivery_{what}", current_app=self.admin_site.name)
+        self.message_user(request, text % {"runs": replay.runs, "number": replay.pk}, messages.SUCCESS)
 
 
-@admin.register(Replay)
-class ReplayAdmin(RecordAdmin[Replay]):
-    """Replays, to read: who wanted what run again, when and why, and how far that got."""
+def connected(delivery: Delivery) -> list[str]:
+    """Return the names of the receivers that can run for a delivery; none for one that can't be read."""
+    if delivery.status == Delivery.Status.INVALID:
+        return []
+    return [receiver.name for receiver in registry.for_event(event_name(delivery))]
 
-    list_display = ("__str__", "shown_created_at", "by", "shown_reason", "deliveries", "runs", "shown_progress")
-    fields = readonly_fields = (
-        "shown_created_at",
-        "by",
-        "shown_reason",
-        "shown_receivers",
-        "shown_filters",
-        "deliveries",
-        "runs",
-        "shown_progress",
-        "shown_finished_at",
+
+def failing(newest_runs: Mapping[str, Run]) -> list[str]:
+    """Return the receivers whose newest run has failed."""
+    return [name for name, run in newest_runs.items() if run.status in FAILING]
+
+
+def _choice(delivery: Delivery, which: str, receiver: str) -> Choice:
+    """Return who is to run. Raises `Http404` for a choice that there is not."""
+    names = connected(delivery)
+    if which == ALL:
+        return Choice(which=which, names=names)
+    if which == ONE and receiver in names:
+        return Choice(which=which, names=[receiver])
+    if which != FAILED:
+        raise Http404
+    newest: dict[str, Run] = {}
+    for run in delivery.runs.order_by("-round", "pk").only("receiver", "status")[:MAX_RUNS_READ]:
+        newest.setdefault(run.receiver, run)
+    failed = failing(newest)
+    return Choice(
+        which=which,
+        names=[name for name in names if name in failed],
+        gone=[name for name in failed if name not in names],
     )
-    change_form_template = "admin/nateq_webhooks/replay/change_form.html"
-
-    @admin.display(description=gettext_lazy("asked for"))
-    def shown_created_at(self, replay: Replay) -> str | None:
-        """Return when it was asked for."""
-        return cells.moment(replay.created_at)
-
-    @admin.display(description=gettext_lazy("reason"))
-    def shown_reason(self, replay: Replay) -> str | None:
-        """Return why."""
-        return cells.text(replay.reason)
-
-    @admin.display(description=gettext_lazy("receivers"))
-    def shown_receivers(self, replay: Replay) -> str:
-        """Return who runs again."""
-        return ", ".join(replay.receivers) if replay.receivers else _("all that are connected to the event")
-
-    @admin.display(description=gettext_lazy("deliveries that"))
-    def shown_filters(self, replay: Replay) -> str:
-        """Return what the deliveries have in common."""
-        kept = {name: value for name, value in replay.filters.items() if name != "deliveries"}
-        shown = ", ".join(f"{name}={value}" for name, value in kept.items())
-        return cells.visible(shown) or _("were chosen one by one")
-
-    @admin.display(description=gettext_lazy("progress"))
-    def shown_progress(self, replay: Replay) -> str:
-        """Return how much of the way is done."""
-        if replay.is_cancelled:
-            return _("cancelled")
-        return _("%(share)d %%") % {"share": replay.share_done * 100}
-
-    @admin.display(description=gettext_lazy("all runs made"))
-    def shown_finished_at(self, replay: Replay) -> str | None:
-        """Return when the last run was made."""
-        return cells.moment(replay.finished_at)
-
-    def get_urls(self) -> list[URLPattern]:
-        """Add the buttons' address."""
-        view = self.admin_site.admin_view(self.steer_view)
-        return [path("<int:pk>/steer/", view, name="nateq_webhooks_replay_steer"), *super().get_urls()]
-
-    def steer_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Cancel a replay, or make some of its runs here."""
-        if request.method != "POST" or not request.user.has_perm(PERMISSION):
-            raise PermissionDenied
-        replay = get_object_or_404(Replay, pk=pk)
-        if request.POST.get("do") == "cancel":
-            Replay.objects.filter(pk=pk, finished_at__isnull=True).update(is_cancelled=True)
-            self.log_change(request, replay, _("Cancelled."))
-        else:
-            _go_on(replay)
-        return HttpResponseRedirect(
-            reverse("admin:nateq_webhooks_replay_change", args=[quote(pk)], current_app=self.admin_site.name)
-        )
-
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,  # noqa: FBT001, FBT002
-        change: bool = False,  # noqa: FBT001, FBT002
-        form_url: str = "",
-        obj: Replay | None = None,
-    ) -> HttpResponse:
-        """Show the progress above the fields."""
-        if obj is not None:
-            context["is_under_way"] = obj.finished_at is None and not obj.is_cancelled
-            context["may_steer"] = request.user.has_perm(PERMISSION)
-            context["has_workers"] = Heartbeat.objects.filter(seen_at__gte=timezone.now() - SEEN_LATELY).exists()
-            context["percent"] = int(obj.share_done * 100)
-        return super().render_change_form(request, context, add, change, form_url, obj)
-
-
-def _go_on(replay: Replay) -> None:
-    """Make runs for a moment, so that a site without a worker gets on, too."""
-    alias = router.db_for_write(Delivery)
-    deadline = time.monotonic() + SECONDS_AT_ONCE
-    while time.monotonic() < deadline and repeated(lambda: advance(alias, replay)):
-        pass

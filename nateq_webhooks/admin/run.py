@@ -1,7 +1,7 @@
 """Runs: each receiver's work on each delivery."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -13,8 +13,11 @@ from django.utils.translation import gettext_lazy as _
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.search import with_delivery_id
+from nateq_webhooks.admin.sight import may_see_payload
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
+
+_FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback"})
 
 
 class ReceiverFilter(admin.SimpleListFilter):
@@ -115,7 +118,18 @@ class RunAdmin(RecordAdmin[Run]):
         """Return where the exception came from."""
         if not run.traceback:
             return self.get_empty_value_display()
-        return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', run.traceback)
+        return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', cells.visible(run.traceback))
+
+    def get_fields(self, request: HttpRequest, obj: Run | None = None) -> Any:
+        """Return what is shown; an error's text and where it came from may hold what customers wrote."""
+        if may_see_payload(request):
+            return self.fields
+        return [*(name for name in self.fields if name not in _FOR_PAYLOAD_READERS), "hidden_failure"]
+
+    @admin.display(description=_("error and traceback"))
+    def hidden_failure(self, run: Run) -> str:
+        """Say that there is more to see for others."""
+        return str(_("Hidden, as what customers wrote may be in them. Seeing them is a permission of its own."))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Return runs with what names their delivery, without its body."""

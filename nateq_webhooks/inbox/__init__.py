@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
 from django.db import Error, router
@@ -20,7 +19,9 @@ from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
-from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
+from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
 from nateq_webhooks.inbox.rotation import end_former_secrets
 from nateq_webhooks.inbox.statement import NewDelivery, upsert
 from nateq_webhooks.inbox.twins import note_twin
@@ -31,6 +32,7 @@ from nateq_webhooks.protocol.envelope import Envelope, Note, column_text, read
 from nateq_webhooks.receivers import registry
 
 __all__ = [
+    "NO_MATCH",
     "Arrival",
     "Configuration",
     "Reason",
@@ -39,30 +41,13 @@ __all__ = [
     "Verified",
     "find",
     "refuse",
+    "refuse_method",
     "remote_address",
     "store",
     "verify",
 ]
 
 logger: Final = logging.getLogger("nateq_webhooks")
-
-
-class Refusal(StrEnum):
-    """Why a request is refused before anything is stored, beside the reasons of a bad signature."""
-
-    OTHER_ORGANIZATION = "other_organization"
-    """Signed, but of another organization than the webhook's."""
-    TOO_LARGE = "too_large"
-    """The body is larger than `MAX_BODY_BYTES`."""
-    NO_LENGTH = "no_length"
-    """The body is chunked, and this server can't say where it ends."""
-
-
-NO_MATCH: Final = signatures.Reason.NO_MATCH
-"""The reason for a well-formed signature that none of the secrets made."""
-
-Reason = signatures.Reason | Refusal
-"""Why a request is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,12 +96,33 @@ def verify(webhook: Configuration, arrival: Arrival) -> Verified | Reason:
     return Verified(webhook=webhook, arrival=arrival, content=content, key_id=match.key_id)
 
 
-def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], remote_addr: str | None) -> None:
-    """Tell the log and the monitoring that a request was refused. Nothing is stored."""
+def refuse(
+    webhook: Configuration,
+    reason: Reason,
+    *,
+    meta: Mapping[str, Any],
+    remote_addr: str | None,
+    body: bytes | None = None,
+) -> None:
+    """Tell the log, the monitoring and the diary that a request was refused. Nothing is written to the database yet.
+
+    `body` is what was read of it, None when it was not read. It is held in memory for a second at most.
+    """
     logger.warning("%s", _explanation(webhook, reason, meta.get(webhook.signature_meta_key)))
     signals.delivery_rejected.send_robust(
         sender=Delivery, webhook_id=webhook.id, reason=reason.value, remote_addr=remote_addr
     )
+    book.note(webhook, reason, meta=meta, remote_addr=remote_addr, body=body)
+
+
+def refuse_method(webhook_id: uuid.UUID, *, meta: Mapping[str, Any], remote_addr: str | None) -> None:
+    """Tell the diary that a webhook was asked with GET: what a redirect on the way makes of a POST."""
+    try:
+        webhook = find(webhook_id)
+    except StoreError:
+        return
+    if webhook is not None:
+        book.note(webhook, Refusal.NOT_POST, meta=meta, remote_addr=remote_addr, body=None)
 
 
 def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
@@ -130,6 +136,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     try:
         stored = upsert(alias, new)
     except Error as error:
+        close_if_lost(alias)
         raise StoreError(
             f'A delivery to webhook "{verified.webhook.name}" could not be stored: {type(error).__name__}.'
         ) from error

@@ -1,6 +1,7 @@
 """What a request brought beside its body: bounded headers without secrets, and the sender's address."""
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,10 +15,13 @@ MAX_HEADERS: Final = 60
 MAX_NAME_CHARS: Final = 100
 MAX_VALUE_CHARS: Final = MAX_HEADER_CHARS
 """The longest signature that is looked at, so that it is kept whole: the stored bytes can be verified again."""
-MAX_TOTAL_CHARS: Final = 8_192
+MAX_TOTAL_BYTES: Final = 8_192
 """What servers commonly accept for all headers together."""
 
 MAX_ADDRESS_CHARS: Final = 64
+
+MAX_SIZE_DIGITS: Final = 18
+"""Digits of a length that is believed: any number of so many fits into a column of every database."""
 
 REDACTED: Final = "[redacted]"
 
@@ -34,30 +38,44 @@ class Arrival:
 
 
 def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
-    """Return the headers to store, by their usual names, bounded in count and characters.
+    """Return the headers to store, by their usual names, bounded in count and bytes (as UTF-8).
 
     The signature comes first, so that no flood of others drops it: the stored bytes can be verified again. The values
     of headers that may carry a secret are replaced.
     """
     kept: dict[str, str] = {}
-    left = MAX_TOTAL_CHARS
+    left = MAX_TOTAL_BYTES
     for key in (signature_key, *meta):
-        name = _header_name(key)
+        name = header_name(key)
         if name is None or name in kept:
             continue
         value = meta[key]
-        if key != signature_key and _may_be_secret(key):
+        if key != signature_key and may_be_secret(key):
             value = REDACTED
         value = column_text(str(value), MAX_VALUE_CHARS)
-        left -= len(name) + len(value)
+        left -= len(name) + (len(value) if value.isascii() else len(value.encode()))
         if left < 0 or len(kept) == MAX_HEADERS:
             break
         kept[name] = value
     return kept
 
 
+def header_names(meta: Mapping[str, Any]) -> list[str]:
+    """Return the names of the request's headers, bounded in count and characters, without a value."""
+    names = (header_name(key) for key in meta)
+    return list(itertools.islice(filter(None, names), MAX_HEADERS))
+
+
+def declared_size(meta: Mapping[str, Any]) -> int | None:
+    """Return how many bytes the request says that its body has; None when it says nothing that can be true."""
+    declared = meta.get("CONTENT_LENGTH")
+    if not isinstance(declared, str) or not declared.isdecimal() or len(declared) > MAX_SIZE_DIGITS:
+        return None
+    return int(declared)
+
+
 @functools.lru_cache(maxsize=256)
-def _header_name(key: str) -> str | None:
+def header_name(key: str) -> str | None:
     """Return `X-Nateq-Signature` for `HTTP_X_NATEQ_SIGNATURE`; None for what is no header."""
     if key.startswith("HTTP_"):
         key = key[5:]
@@ -67,7 +85,8 @@ def _header_name(key: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _may_be_secret(key: str) -> bool:
+def may_be_secret(key: str) -> bool:
+    """Say whether a header of this name may carry a secret: such a value is neither stored nor shown."""
     lower = key.lower()
     return any(part in lower for part in _SECRET_PARTS)
 

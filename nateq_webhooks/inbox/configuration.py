@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.core.signals import setting_changed
-from django.db import Error, router, transaction
+from django.db import Error, connections, router, transaction
 
 from nateq_webhooks.conf import SETTING, meta_key, settings
 from nateq_webhooks.errors import SecretError
@@ -92,6 +92,10 @@ class ConfigurationCache:
                 self._lock.release()
         return self._by_id.get(webhook_id)
 
+    def known(self) -> tuple[Configuration, ...]:
+        """Return every webhook as it was last read. Never asks the database."""
+        return tuple(self._by_id.values())
+
     def forget(self) -> None:
         """Read everything anew at the next look-up."""
         self._generation += 1
@@ -119,14 +123,25 @@ class ConfigurationCache:
     def _read(self, *, everything: bool) -> None:
         generation = self._generation
         since = None if everything or self._newest is None else self._newest - OVERLAP
-        rows = Webhook.objects.using(router.db_for_write(Webhook)).configuration(since)
-        fresh = _configurations(rows)
+        alias = router.db_for_write(Webhook)
+        try:
+            fresh = _configurations(Webhook.objects.using(alias).configuration(since))
+        except Error:
+            close_if_lost(alias)
+            raise
         self._by_id = fresh if since is None else self._by_id | fresh
         self._newest = max((each.modified_at for each in self._by_id.values()), default=None)
         self._checked_at = time.monotonic()
         if since is None:
             self._reloaded_at = self._checked_at
         self._loaded_generation = generation
+
+
+def close_if_lost(alias: str) -> None:
+    """Close a connection that an error has shown to be lost: outside a request nobody else would, and it stays lost."""
+    connection = connections[alias]
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
 
 
 def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configuration]:

@@ -4,6 +4,8 @@ Only `nateq_webhooks.inbox` inserts a delivery, in one statement, so every colum
 request. What each index is for stands beside it.
 """
 
+from typing import Any
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +14,7 @@ from nateq_webhooks.models.fields import BytesField, ExactCharField
 from nateq_webhooks.models.webhook import Webhook
 from nateq_webhooks.protocol.envelope import identity_of_id, load_event
 from nateq_webhooks.protocol.events import Event
+from nateq_webhooks.protocol.unseen import visible
 
 MAX_ATTEMPTS_KEPT = 50
 """Repeated attempts kept per delivery; the count goes on (ours: a sender gives up long before)."""
@@ -86,7 +89,8 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.event, self.delivery_id) if part) or f"{_('Delivery')} {self.pk}"
+        named = " ".join(part for part in (self.event, self.delivery_id) if part)
+        return visible(named) or f"{_('Delivery')} {self.pk}"
 
     def is_superseded(self) -> bool:
         """Say whether a newer event about the same resource has been stored: this one may carry an old state.
@@ -154,12 +158,14 @@ MAX_DIGITS = 200
 
 
 def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "models.QuerySet[Delivery]":
-    """Return those of `deliveries` whose delivery id is `term`, of whichever webhook.
+    """Return those of `deliveries` whose delivery id is `term`, of whichever webhook."""
+    return deliveries.filter(has_delivery_id(term))
 
-    The webhooks are named, because the index begins with them: without that the database would read every row.
-    """
-    webhooks = list(Webhook.objects.values_list("pk", flat=True))
-    return deliveries.filter(webhook__in=webhooks, identity__in=_identities(term))
+
+def has_delivery_id(term: str) -> models.Q:
+    """Name the webhooks, because the index begins with them: else the database would read every row."""
+    webhooks: list[Any] = list(Webhook.objects.values_list("pk", flat=True))
+    return models.Q(webhook__in=webhooks, identity__in=_identities(term))
 
 
 def _identities(term: str) -> list[str]:

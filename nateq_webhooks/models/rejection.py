@@ -1,15 +1,62 @@
 """The rejection: a request that was refused at the door. A bounded diary, never the body."""
 
+import uuid
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from django.db import models
+from django.db import connections, models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.models.webhook import Webhook
 
 MAX_REJECTIONS_KEPT: Final = 200
 """Rejections kept per webhook, the newest (ours: docs/rejections.md)."""
+
+_TURNS: Final = 100
+"""How often a writer that lost its turn to another one asks again for the next one."""
+
+
+class RejectionQuerySet(models.QuerySet["Rejection"]):
+    """Rejections, and the only way to add some."""
+
+    def record(self, rejections: Sequence["Rejection"]) -> None:
+        """Store rejections and drop all but the newest of their webhooks, in one short transaction.
+
+        Raises `django.db.Error` when that can't be committed; then nothing is stored.
+        """
+        webhooks = sorted({rejection.webhook_id for rejection in rejections})
+        repeated(lambda: self._record(rejections, webhooks))
+
+    record.alters_data = True  # type: ignore[attr-defined]
+
+    def _record(self, rejections: Sequence["Rejection"], webhooks: Iterable[uuid.UUID]) -> None:
+        with transaction.atomic(using=self.db):
+            for webhook in webhooks:
+                self._take_turn(webhook)
+            self.bulk_create(rejections)
+            for webhook in webhooks:
+                self._prune(webhook)
+
+    def _take_turn(self, webhook: uuid.UUID) -> None:
+        """Wait until no other process writes the webhook's: each would prune without seeing what the others add.
+
+        The webhook's oldest row is the lock, and often what the one before dropped: then the next oldest is. To lock
+        the webhook itself would hold deliveries up, whose foreign key needs it. SQLite has one writer anyway.
+        """
+        if not connections[self.db].features.has_select_for_update:
+            return
+        oldest = self.filter(webhook=webhook).order_by("pk").values_list("pk")
+        for _turn in range(_TURNS):
+            if list(oldest.select_for_update()[:1]) or not list(oldest[:1]):
+                return
+
+    def _prune(self, webhook: uuid.UUID) -> None:
+        rows = self.filter(webhook=webhook)
+        surplus = rows.order_by("-pk").values_list("pk", flat=True)[MAX_REJECTIONS_KEPT : MAX_REJECTIONS_KEPT + 1]
+        for newest_surplus in surplus:
+            rows.filter(pk__lte=newest_surplus).delete()
 
 
 class Rejection(models.Model):
@@ -27,6 +74,8 @@ class Rejection(models.Model):
     hint = models.TextField(_("hint"), default="")
     "What the diagnosis found: a code and its details as JSON text, shown in words by the admin."
 
+    objects = RejectionQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("rejection")
         verbose_name_plural = _("rejections")
@@ -38,4 +87,4 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.reason
+        return f"{self.reason}, {self.received_at:%Y-%m-%d %H:%M:%S %Z}"

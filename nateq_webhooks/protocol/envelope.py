@@ -1,7 +1,8 @@
 """The body of a delivery (Nateq: Payload): bytes in, an event and what is to be known about it out.
 
 `read` is total: whatever bytes a correctly signed request carries, it returns an `Envelope`.
-This module is the only place that reads the envelope's keys (`examples` writes them) and that parses Nateq's JSON.
+This module is the only place that reads the envelope's keys (`examples` writes them) and that parses Nateq's JSON;
+`verbatim` parses it for the eye.
 """
 
 import hashlib

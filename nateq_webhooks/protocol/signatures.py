@@ -127,6 +127,12 @@ def verify(
     return Match(matched) if matched else Mismatch(Reason.NO_MATCH)
 
 
+def digests(header: str | None) -> list[bytes]:
+    """Return the digests that a header holds; none when it holds no signature."""
+    candidates = _candidates(header)
+    return [] if isinstance(candidates, Reason) else candidates
+
+
 def _candidates(header: str | None) -> list[bytes] | Reason:
     """Return the digests that a header holds, or the reason why it holds none."""
     if header is None:

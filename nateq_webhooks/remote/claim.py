@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.remote.errors import BusyError, ClaimLostError, RemoteError
+from nateq_webhooks.remote.errors import BusyError, ClaimLostError, NotSavedError, RemoteError
 
 LEASE: Final = timedelta(minutes=5)
 """Longer than any one call of the client takes with its retries; renewed at each step."""
@@ -45,11 +45,25 @@ class Claim:
 
     def change(self, **fields: Any) -> None:
         """Commit changes of the webhook, if it is still this run's. Raises `ClaimLostError` when it is not."""
-        with transaction.atomic(using=alias(), durable=True):
+        fields = _Unshown(fields)
+        with self.step():
             self.change_within(**fields)
 
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Commit what is done inside as one step. Raises `NotSavedError` when the database does not take it."""
+        try:
+            with transaction.atomic(using=alias(), durable=True):
+                yield
+        except Error as error:
+            raise NotSavedError(
+                _('The database did not save webhook "%(name)s": %(error)s. Run this again: it goes on from there.')
+                % {"name": self.webhook.name, "error": type(error).__name__}
+            ) from None
+
     def change_within(self, **fields: Any) -> None:
-        """Change the webhook as part of a transaction of the caller's."""
+        """Change the webhook as part of a `step`."""
+        fields = _Unshown(fields)
         mine = Webhook.objects.using(alias()).filter(pk=self.webhook.pk, claim=self.token)
         if not mine.update(claimed_until=timezone.now() + LEASE, **fields):
             raise ClaimLostError(
@@ -61,6 +75,13 @@ class Claim:
             )
         for name, value in fields.items():
             setattr(self.webhook, name, value)
+
+
+class _Unshown(dict[str, Any]):
+    """Values to be saved, a secret perhaps among them: an error page that prints a function's variables shows names."""
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self)}>"
 
 
 def alias() -> str:

@@ -11,5 +11,9 @@ class BusyError(RemoteError):
     """Another run is at work on this webhook: nothing was done."""
 
 
+class NotSavedError(RemoteError):
+    """The database did not take a step. Its own error is kept back: a secret is among the values in its frames."""
+
+
 class ClaimLostError(RemoteError):
     """The run was taken for dead, and another one has gone on with its webhook."""

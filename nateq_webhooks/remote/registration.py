@@ -12,7 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -219,7 +218,7 @@ class _Registration:
             self._save_rotated(self._client.webhooks.rotate_secret(created.id))
             return
         try:
-            self._save(created.id, created.secret)
+            self._save(created.id, created)
         except ClaimLostError:
             self._delete_stray(created.id)
             raise
@@ -232,14 +231,14 @@ class _Registration:
             self._client.webhooks.delete(nateq_id)
 
     def _save_rotated(self, rotated: "NewSecret") -> None:
-        self._save(rotated.webhook_id, rotated.secret)
+        self._save(rotated.webhook_id, rotated)
 
-    def _save(self, nateq_id: str, secret: str) -> None:
+    def _save(self, nateq_id: str, answer: "CreatedWebhook | NewSecret") -> None:
         """End the registration; a former secret that is kept waits from now on for the new one to be used."""
         retiring = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
         self._claim.change(
             nateq_id=nateq_id,
-            secret=secret,
+            secret=answer.secret,
             registration=Webhook.Registration.REGISTERED,
             looked_through=newest_delivery() if retiring.exists() else None,
         )
@@ -272,7 +271,7 @@ class _Former:
 
     def restore(self) -> None:
         """Put everything back: Nateq has created nothing."""
-        with transaction.atomic(using=alias(), durable=True):
+        with self.claim.step():
             if self.retired.pk is not None:
                 self.retired.delete(using=alias())
             self.claim.change_within(registration=self.registration, nateq_id=self.nateq_id, is_active=self.is_active)
@@ -283,7 +282,7 @@ def _begin(claim: Claim) -> _Former:
     webhook = claim.webhook
     retired = Secret(webhook=webhook, secret=webhook.secret, is_retiring=True)
     former = _Former(claim, webhook.registration, webhook.nateq_id, webhook.is_active, retired)
-    with transaction.atomic(using=alias(), durable=True):
+    with claim.step():
         if webhook.secret:  # an empty one verifies nothing
             retired.save(using=alias())
         claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)

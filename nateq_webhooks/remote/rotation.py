@@ -84,9 +84,9 @@ def _rotate(client: "NateqClient", claim: Claim) -> None:
 
 def _save(claim: Claim, rotated: "NewSecret") -> None:
     """Save the new secret in one transaction with the former one's new place."""
-    former = claim.webhook.secret
-    with transaction.atomic(using=alias(), durable=True):
-        Secret.objects.using(alias()).create(webhook=claim.webhook, secret=former, is_retiring=True)
+    former = Secret(webhook=claim.webhook, secret=claim.webhook.secret, is_retiring=True)
+    with claim.step():
+        former.save(using=alias())
         claim.change_within(
             secret=rotated.secret,
             registration=Webhook.Registration.REGISTERED,

@@ -61,7 +61,7 @@ def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Receive one delivery. See docs/receiving.md for every answer and what it means."""
     if request.method != "POST":
-        return _not_allowed()
+        return _not_allowed(request, webhook_id)
     try:
         webhook = inbox.find(webhook_id)
         if webhook is None:
@@ -81,7 +81,7 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse
     if verified is inbox.NO_MATCH and webhook.is_rotating:
         return _come_back(f'The secret of webhook "{webhook.name}" is being rotated; the new one may not be known yet.')
     if not isinstance(verified, inbox.Verified):
-        return _refuse(request, webhook, verified)
+        return _refuse(request, webhook, verified, arrival.body)
     receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError
     if settings().ack == "processed" and receipt.is_readable:
         return _answer(receipt) if dispatch.process(receipt) else _not_processed()
@@ -104,8 +104,10 @@ def _remote_addr(request: HttpRequest) -> str | None:
     return inbox.remote_address(request.META, settings().trusted_proxies)
 
 
-def _refuse(request: HttpRequest, webhook: inbox.Configuration, reason: inbox.Reason) -> HttpResponse:
-    inbox.refuse(webhook, reason, meta=request.META, remote_addr=_remote_addr(request))
+def _refuse(
+    request: HttpRequest, webhook: inbox.Configuration, reason: inbox.Reason, body: bytes | None = None
+) -> HttpResponse:
+    inbox.refuse(webhook, reason, meta=request.META, remote_addr=_remote_addr(request), body=body)
     return _error(_STATUS_OF.get(reason, 401))
 
 
@@ -130,7 +132,9 @@ def _come_back(reason: str) -> HttpResponse:
     return response
 
 
-def _not_allowed() -> HttpResponse:
+def _not_allowed(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
+    if request.method == "GET":
+        inbox.refuse_method(webhook_id, meta=request.META, remote_addr=_remote_addr(request))
     return HttpResponseNotAllowed(["POST"], _TEXT_OF[405], content_type="application/json")
 
 

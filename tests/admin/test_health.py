@@ -256,5 +256,19 @@ def test_the_add_page_has_no_health(boss: Client) -> None:
 def test_the_url_has_what_the_copy_button_needs_and_is_text_without_it(boss: Client, webhook: Webhook) -> None:
     shown = change_page(boss, webhook)
 
-    assert f'data-nateq-copy="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>' in shown
+    assert (
+        f'data-nateq-copy-label="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>'
+        in shown
+    )
     assert "nateq_webhooks/copy.js" in shown
+
+
+def test_the_page_leads_to_the_refused_requests_for_those_who_may_see_them(
+    boss: Client, staff: Callable[..., Client], webhook: Webhook
+) -> None:
+    link = f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}"
+
+    assert f'href="{link}"' in change_page(boss, webhook)
+    assert boss.get(link).status_code == 200
+    assert link not in change_page(staff("view_webhook", "view_delivery"), webhook)
+    assert link in change_page(staff("view_webhook", "view_rejection"), webhook)

@@ -10,7 +10,7 @@ from nateq_webhooks.inbox.arrival import (
     MAX_ADDRESS_CHARS,
     MAX_HEADERS,
     MAX_NAME_CHARS,
-    MAX_TOTAL_CHARS,
+    MAX_TOTAL_BYTES,
     MAX_VALUE_CHARS,
     REDACTED,
     kept_headers,
@@ -29,7 +29,7 @@ def kept(**meta: Any) -> dict[str, str]:
 
 
 def size(headers: dict[str, str]) -> int:
-    return sum(len(name) + len(value) for name, value in headers.items())
+    return sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
 
 
 # Headers
@@ -124,10 +124,11 @@ def test_headers_are_bounded_in_count() -> None:
     assert len(headers) == MAX_HEADERS
 
 
-def test_headers_are_bounded_in_characters_all_together() -> None:
-    headers = kept(**{f"HTTP_X_{number}": "x" * 900 for number in range(50)})
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_headers_are_bounded_in_bytes_all_together(character: str) -> None:
+    headers = kept(**{f"HTTP_X_{number}": character * 450 for number in range(50)})
 
-    assert MAX_TOTAL_CHARS - 1_000 < size(headers) <= MAX_TOTAL_CHARS
+    assert MAX_TOTAL_BYTES - 1_000 < size(headers) <= MAX_TOTAL_BYTES
 
 
 def test_a_long_value_is_cut() -> None:

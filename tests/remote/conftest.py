@@ -59,3 +59,13 @@ def both_sides_agree(sandbox: Sandbox, name: str = "shop") -> None:
     assert here.is_active
     assert there[0].url.endswith(here.get_absolute_url())
     assert here.claim == ""
+
+
+def text(*arguments: str, command: str = "nateq_webhook") -> str:
+    """Run a command and return what it writes for a person, which has no secret in it."""
+    out = StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out)
+    for secret in Webhook.objects.values_list("secret", flat=True):
+        assert secret not in out.getvalue()
+    assert KEY not in out.getvalue()
+    return out.getvalue()

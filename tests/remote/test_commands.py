@@ -5,10 +5,10 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.test import override_settings
 
-from nateq_webhooks import errors, remote, signals
+from nateq_webhooks import errors, remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.client.webhooks import Webhooks
 from nateq_webhooks.errors import ApiError
@@ -16,21 +16,12 @@ from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Sender, envelope
-from tests.remote.conftest import KEY, both_sides_agree
+from tests.remote.conftest import KEY, both_sides_agree, text
 
 pytestmark = pytest.mark.django_db
 
 Run = Callable[..., Any]
 LIVE_KEY = "tg_live_0123456789abcdef"
-
-
-def text(*arguments: str, command: str = "nateq_webhook") -> str:
-    out = StringIO()
-    call_command(command, *arguments, stdout=out, stderr=out)
-    for secret in Webhook.objects.values_list("secret", flat=True):
-        assert secret not in out.getvalue()
-    assert KEY not in out.getvalue()
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -167,83 +158,6 @@ def test_a_webhook_that_nateq_has_deleted_already_is_deleted_here(
     assert not Webhook.objects.exists()
 
 
-# Drift
-
-
-def drifted(sandbox: Sandbox, webhook: Webhook) -> None:
-    sandbox.webhooks.update(webhook.nateq_id, {"events": ["ticket.closed"], "is_active": False})
-
-
-def test_sync_shows_drift_and_ends_with_3(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    drifted(sandbox, registered)
-    out = StringIO()
-    with pytest.raises(CommandError, match="--push") as told:
-        call_command("nateq_webhook", "sync", stdout=out)
-
-    assert told.value.returncode == 3
-    assert "events: here ticket.created, at Nateq ticket.closed" in out.getvalue()
-    assert "is_active: here true, at Nateq false" in out.getvalue()
-
-
-def test_sync_settles_drift_either_way(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    drifted(sandbox, registered)
-    assert [each["state"] for each in run("sync", "--push")] == ["in step"]
-    both_sides_agree(sandbox)
-    assert sandbox.webhooks.all()[0].events == ("ticket.created",)
-
-    drifted(sandbox, registered)
-    run("sync", "--pull")
-    here = Webhook.objects.get()
-    assert (here.events, here.is_active) == (["ticket.closed"], False)
-
-
-def test_another_url_is_drift_that_only_this_side_settles(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    sandbox.webhooks.update(registered.nateq_id, {"url": "http://127.0.0.1:1/old/"})
-    with pytest.raises(CommandError):
-        run("sync", "--pull")
-
-    run("sync", "--push")
-    both_sides_agree(sandbox)
-
-
-def test_a_dry_run_of_sync_settles_nothing(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    drifted(sandbox, registered)
-    with pytest.raises(CommandError):
-        run("sync", "--push", "--dry-run")
-    assert sandbox.webhooks.all()[0].events == ("ticket.closed",)
-
-
-def test_a_webhook_gone_at_nateq_is_registered_anew_or_switched_off(
-    run: Run, registered: Webhook, sandbox: Sandbox
-) -> None:
-    sandbox.webhooks.delete(registered.nateq_id)
-    with pytest.raises(CommandError, match="shop"):
-        run("sync")
-    run("sync", "--push")
-    both_sides_agree(sandbox)
-
-    sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
-    run("sync", "--pull")
-    assert (Webhook.objects.get().is_active, Webhook.objects.get().registration) == (False, "manual")
-
-
-def test_a_second_webhook_at_the_same_url_is_drift_and_push_deletes_it(
-    run: Run, registered: Webhook, sandbox: Sandbox
-) -> None:
-    sandbox.webhooks.create(registered.public_url, ["ticket.created"])
-    with pytest.raises(CommandError):
-        run("sync")
-
-    run("sync", "--push")
-    both_sides_agree(sandbox)
-
-
-def test_sync_finishes_a_registration_that_died(run: Run, sandbox: Sandbox) -> None:
-    Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=["ticket.created"])
-    run("sync")
-    both_sides_agree(sandbox)
-
-
 # What goes wrong
 
 
@@ -319,40 +233,3 @@ def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debu
 
     assert (warned in told) if warned else told == ""
     assert key not in told
-
-
-# Events
-
-
-def test_events_compares_the_live_list_and_the_receivers(connect: Callable[..., None]) -> None:
-    with (
-        Sandbox(key=KEY, events={"ticket.merged": "Two tickets became one"}) as sandbox,
-        override_settings(
-            NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}
-        ),
-    ):
-        Webhook.objects.create(name="shop", events=["ticket.created", "ticket.merged"])
-        Webhook.objects.create(name="off", events=["lead.created"], is_active=False)
-        connect(signals.ticket_created, lambda **_: None)
-        for name in ("ticket.closd", "ticket.craeted"):
-            connect(signals.signal_for(name), lambda **_: None)
-        out = StringIO()
-        call_command("nateq_events", "--json", stdout=out, stderr=StringIO())
-        shown = text(command="nateq_events")
-
-    import json
-
-    told = json.loads(out.getvalue())
-    assert {"name": "ticket.merged", "description": "Two tickets became one"} in told["live"]
-    assert (told["new"], told["gone"]) == (["ticket.merged"], [])
-    assert told["subscribed_without_receiver"] == ["ticket.merged"]
-    assert told["receiver_without_subscription"] == ["ticket.closd", "ticket.craeted"]
-    assert "no active webhook subscribes:\n  ticket.closd\n  ticket.craeted\n" in shown
-
-
-def test_a_receiver_of_every_event_leaves_nothing_unheard(run: Run, connect: Callable[..., None]) -> None:
-    Webhook.objects.create(name="all")
-    assert run(command="nateq_events")["subscribed_without_receiver"] == list(EVENTS)
-
-    connect(signals.event_received, lambda **_: None)
-    assert run(command="nateq_events")["subscribed_without_receiver"] == []

@@ -1,14 +1,9 @@
 """Registering: one webhook on each side, whatever was there before and whatever went wrong."""
 
-import os
-import socket
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import override_settings
-from django.utils import timezone
 
 from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
@@ -16,8 +11,6 @@ from nateq_webhooks.errors import ApiError, NateqConnectionError, NateqPermissio
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.remote import How
-from nateq_webhooks.remote.claim import claimed
-from nateq_webhooks.remote.errors import ClaimLostError
 from nateq_webhooks.sandbox import Sandbox
 from tests.remote.conftest import KEY, SITE, both_sides_agree
 
@@ -183,55 +176,6 @@ def test_an_active_row_set_up_by_hand_is_linked_with_the_secret_it_has(nateq: Na
     both_sides_agree(sandbox)
 
 
-def test_a_row_that_nateq_does_not_have_is_created_and_its_former_secret_stays(
-    nateq: NateqClient, sandbox: Sandbox
-) -> None:
-    Webhook.objects.create(name="shop", secret="whsec_by_hand", events=EVENT)
-
-    assert remote.register(nateq, "shop").how is How.CREATED
-    both_sides_agree(sandbox)
-    assert Secret.objects.get().secret == "whsec_by_hand"
-    assert Secret.objects.get().is_retiring
-    assert Webhook.objects.get().looked_through is not None
-
-
-def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
-    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after the call: the next run adopts, and a late retry may still carry the signature made by hand."""
-
-    class Killed(BaseException):
-        pass
-
-    def killed(**options: Any) -> Any:
-        create(**options)
-        raise Killed
-
-    Webhook.objects.create(name="shop", secret="whsec_by_hand", events=EVENT)
-    create: Callable[..., Any] = nateq.webhooks.create
-    monkeypatch.setattr(nateq.webhooks, "create", killed)
-    with pytest.raises(Killed):
-        remote.register(nateq, "shop")
-    monkeypatch.undo()
-
-    assert remote.register(nateq, "shop").how is How.ADOPTED
-    both_sides_agree(sandbox)
-    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [("whsec_by_hand", True)]
-    assert Webhook.objects.get().looked_through is not None
-
-
-def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
-    nateq: NateqClient, sandbox: Sandbox
-) -> None:
-    former = remote.register(nateq, "shop", EVENT).webhook.secret
-    sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
-
-    remote.settle(nateq, Webhook.objects.get(), remote.Side.HERE)
-
-    both_sides_agree(sandbox)
-    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]
-
-
 def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
     Webhook.objects.create(name="shop", secret="whsec_by_hand", events=["ticket.nope"])
 
@@ -255,58 +199,3 @@ def test_a_name_that_is_too_long_is_refused(nateq: NateqClient) -> None:
 
 
 # Claims
-
-
-def test_a_webhook_that_another_run_works_on_is_busy(nateq: NateqClient) -> None:
-    webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING)
-    with claimed(webhook), pytest.raises(remote.BusyError, match="Another run"):
-        remote.register(nateq, "shop")
-
-
-@pytest.mark.parametrize(
-    "over", [{"claimed_until": timezone.now() - timedelta(hours=1)}, {"claim": ""}], ids=["lease", "released"]
-)
-def test_a_claim_that_has_ended_is_no_claim(nateq: NateqClient, over: dict[str, Any]) -> None:
-    held = {"claim": "elsewhere/1/x", "claimed_until": timezone.now() + timedelta(hours=1)} | over
-    Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, **held)
-
-    assert remote.register(nateq, "shop").how is How.CREATED
-
-
-def test_the_claim_of_another_machine_is_believed(nateq: NateqClient) -> None:
-    until = timezone.now() + timedelta(minutes=1)
-    pending = Webhook.Registration.PENDING
-    Webhook.objects.create(name="shop", registration=pending, claim="elsewhere/1/x", claimed_until=until)
-
-    with pytest.raises(remote.BusyError, match="elsewhere 1"):
-        remote.register(nateq, "shop")
-
-
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["this one's number", "gone"])
-def test_the_claim_of_a_dead_process_of_this_machine_is_no_claim(nateq: NateqClient, pid: int) -> None:
-    until = timezone.now() + timedelta(minutes=1)
-    pending = Webhook.Registration.PENDING
-    claim = f"{socket.gethostname()[:100]}/{pid}/x"
-    Webhook.objects.create(name="shop", registration=pending, claim=claim, claimed_until=until)
-
-    assert remote.register(nateq, "shop").how is How.CREATED
-
-
-@pytest.mark.parametrize("adopted", [True, False])
-def test_a_run_that_was_taken_for_dead_deletes_what_it_created_unless_it_was_adopted(
-    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, adopted: bool
-) -> None:
-    create: Callable[..., Any] = nateq.webhooks.create
-
-    def overtaken(**options: Any) -> Any:
-        created = create(**options)
-        Webhook.objects.update(claim="")
-        remote.register_row(nateq, Webhook.objects.get())  # adopts it, so that it must not be deleted
-        assert created.id == Webhook.objects.get().nateq_id
-        return created if adopted else create(**options)
-
-    monkeypatch.setattr(nateq.webhooks, "create", overtaken)
-    with pytest.raises(ClaimLostError):
-        remote.register(nateq, "shop", EVENT)
-
-    both_sides_agree(sandbox)

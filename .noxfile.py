@@ -1,4 +1,4 @@
-"""The few commands of this project, the same for a person and for CI: `nox -l` lists them.
+"""The few commands of this project, the same for a person and for CI: `nox -f .noxfile.py -l` lists them.
 
 They run in the virtual environment that nox is in, so that there is one list of versions and all works offline.
 """

@@ -1,0 +1,257 @@
+"""Genuine traffic beside a flood of bad signatures: its latency, and how large the diary of refused requests gets.
+
+    DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/flood.py [--seconds 20] [--rate 50] [--flood 4]
+
+A real gunicorn of several processes on this machine, over loopback. Genuine deliveries come at a steady rate, each
+measured from the moment it was due, so that waiting counts. Three times: alone; with a flood, from a process of its own
+that sends as fast as it is answered; and with the same flood at a door that keeps no diary, which tells what the diary
+costs.
+"""
+
+import argparse
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+SECRET = b"whsec_bench"
+WATCH_SECONDS = 0.1
+
+
+@dataclass
+class Outcome:
+    """What one run measured."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    rows: list[int] = field(default_factory=list)
+
+    def row(self, name: str) -> str:
+        """Return its line of the table."""
+        ordered = sorted(self.seconds)
+        shares = [ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 for share in (0.5, 0.95, 0.99)]
+        times = "  ".join(f"{value:8.1f}" for value in shares)
+        most = max(self.rows, default=0)
+        return (
+            f"{name:26} {len(ordered):7}  {times}  {self.refused:10}  {most:8}  {self.rows[-1] if self.rows else 0:8}"
+        )
+
+
+class Sender:
+    """One connection that is kept, as Nateq's and a flood's are."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._port, self._path = port, path
+        self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def post(self, body: bytes, signature: str) -> int:
+        """Post once, on a new connection if the server has closed the last one."""
+        headers = {"Content-Type": "application/json", "X-Nateq-Signature": signature}
+        try:
+            self._client.request("POST", self._path, body, headers)
+            answer = self._client.getresponse()
+        except (http.client.HTTPException, OSError):
+            self._client.close()
+            self._client.request("POST", self._path, body, headers)
+            answer = self._client.getresponse()
+        answer.read()
+        return answer.status
+
+
+def document(size: int) -> bytes:
+    """Return a delivery of about `size` bytes, as any other as far as anybody can see."""
+    return json.dumps(
+        {
+            "event": "ticket.created",
+            "timestamp": "2026-06-30T12:00:00Z",
+            "organization_id": "org_1",
+            "data": {"id": "tkt_1", "text": "x" * max(size - 250, 0)},
+            "metadata": {"delivery_id": str(uuid.uuid4()), "attempt": 1, "version": "1.0"},
+        }
+    ).encode()
+
+
+def flood(port: int, path: str, senders: int, size: int, over: Event, refused: Any) -> None:
+    """Send bad signatures until it is over; runs in a process of its own."""
+    counts = [0] * senders
+
+    def send(number: int) -> None:
+        sender = Sender(port, path)
+        while not over.is_set():
+            with suppress(OSError, http.client.HTTPException):
+                counts[number] += sender.post(document(size), f"{random.getrandbits(256):064x}") == 401
+
+    with ThreadPoolExecutor(senders) as pool:
+        list(pool.map(send, range(senders)))
+    refused.value = sum(counts)
+
+
+@contextmanager
+def flooding(port: int, path: str, senders: int, size: int, outcome: Outcome) -> Iterator[None]:
+    """Flood the door for the length of the block."""
+    context = get_context("spawn")
+    over, refused = context.Event(), context.Value("q", 0)
+    process = context.Process(target=flood, args=(port, path, senders, size, over, refused))
+    process.start()
+    time.sleep(1)
+    try:
+        yield
+    finally:
+        over.set()
+        process.join(30)
+        outcome.refused = refused.value
+
+
+def send_genuine(port: int, path: str, rate: float, seconds: float, outcome: Outcome) -> None:
+    """Send genuine deliveries at a steady rate from a few connections; note how long each took since it was due."""
+    local = threading.local()
+
+    def send(due: float) -> float:
+        time.sleep(max(due - time.monotonic(), 0))
+        if not hasattr(local, "sender"):
+            local.sender = Sender(port, path)
+        body = document(600)
+        status = local.sender.post(body, hmac.new(SECRET, body, hashlib.sha256).hexdigest())
+        assert status == 200, status
+        return time.monotonic() - due
+
+    began = time.monotonic() + 0.1
+    moments = [began + number / rate for number in range(int(rate * seconds))]
+    with ThreadPoolExecutor(8) as senders:
+        outcome.seconds += senders.map(send, moments)
+
+
+@contextmanager
+def watching(outcome: Outcome) -> Iterator[None]:
+    """Count the diary's rows again and again for the length of the block, and once after it."""
+    from django.db import connections
+
+    from nateq_webhooks.models import Rejection
+
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            outcome.rows.append(Rejection.objects.count())
+        connections.close_all()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    time.sleep(1.5)
+    outcome.rows.append(Rejection.objects.count())
+
+
+@contextmanager
+def server(url: str, processes: int, **environment: str) -> Iterator[int]:
+    """Run gunicorn on the benchmark's database; yield its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    options = ["--workers", str(processes), "--threads", "8", "--keep-alive", "30", "--bind", f"127.0.0.1:{port}"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, "benchmarks.wsgi"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url} | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.1)
+        yield port
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def measure(options: argparse.Namespace, url: str, path: str, *, flooded: bool, diary: bool) -> Outcome:
+    """Run one of the three, on a server of its own."""
+    outcome = Outcome()
+    environment = {} if diary else {"WITHOUT_DIARY": "1"}
+    with server(url, options.processes, **environment) as port:
+        send_genuine(port, path, options.rate, 1, Outcome())
+        with watching(outcome):
+            if not flooded:
+                send_genuine(port, path, options.rate, options.seconds, outcome)
+                return outcome
+            with flooding(port, path, options.flood, options.body, outcome):
+                send_genuine(port, path, options.rate, options.seconds, outcome)
+    return outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20, help="how long each of the three lasts")
+    parser.add_argument("--rate", type=float, default=50, help="genuine deliveries a second")
+    parser.add_argument("--flood", type=int, default=4, help="connections that send bad signatures")
+    parser.add_argument("--body", type=int, default=2_000, help="bytes of a body of the flood")
+    parser.add_argument("--processes", type=int, default=2, help="processes of gunicorn")
+    options = parser.parse_args()
+
+    import django
+
+    django.setup()
+    from django.db import connection
+    from django.test.utils import setup_databases, teardown_databases
+
+    from nateq_webhooks.models import Delivery, Rejection, Webhook
+
+    databases = setup_databases(verbosity=0, interactive=False)
+    try:
+        parts = connection.settings_dict
+        if connection.vendor == "sqlite":
+            url = f"sqlite:///{parts['NAME']}"
+        else:
+            scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
+            url = f"{scheme}://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
+        webhook = Webhook.objects.create(name="bench", secret=SECRET.decode())
+        path = webhook.get_absolute_url()
+        print(f"{connection.vendor}, {options.processes} processes, {options.rate:g} genuine a second, milliseconds")
+        print(f"{'':26} genuine  {'p50':>8}  {'p95':>8}  {'p99':>8}  {'refused':>10}  rows max  rows end")
+        runs = {
+            "alone": {"flooded": False, "diary": True},
+            "with a flood": {"flooded": True, "diary": True},
+            "with a flood, no diary": {"flooded": True, "diary": False},
+        }
+        for name, kind in runs.items():
+            Rejection.objects.all().delete()
+            print(measure(options, url, path, **kind).row(name), flush=True)
+        print(f"{Delivery.objects.count()} genuine deliveries are stored, those before the clock started among them")
+    finally:
+        connection.close()
+        teardown_databases(databases, verbosity=0)
+
+
+if __name__ == "__main__":
+    main()

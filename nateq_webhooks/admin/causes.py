@@ -1,0 +1,224 @@
+"""Why a request was refused and what may be the matter, in plain sentences: one for each code of the inbox."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from nateq_webhooks.inbox import Refusal
+from nateq_webhooks.inbox.findings import Cause
+from nateq_webhooks.protocol.alterations import Alteration
+from nateq_webhooks.protocol.documents import load_object
+from nateq_webhooks.protocol.secret_forms import Form
+from nateq_webhooks.protocol.signatures import Reason
+
+REASONS: Final[dict[str, Any]] = {
+    Reason.NO_MATCH: gettext_lazy("Signature matches no secret"),
+    Reason.MISSING: gettext_lazy("No signature"),
+    Reason.EMPTY: gettext_lazy("Signature empty"),
+    Reason.TOO_LONG: gettext_lazy("Signature too long"),
+    Reason.TOO_MANY: gettext_lazy("Too many signatures"),
+    Reason.NOT_ASCII: gettext_lazy("Signature with odd characters"),
+    Reason.NOT_HEX: gettext_lazy("Signature unreadable"),
+    Reason.NO_SECRET: gettext_lazy("No usable secret here"),
+    Refusal.OTHER_ORGANIZATION: gettext_lazy("Another organization"),
+    Refusal.TOO_LARGE: gettext_lazy("Body too large"),
+    Refusal.NO_LENGTH: gettext_lazy("Body without a length"),
+    Refusal.NOT_POST: gettext_lazy("Not a POST"),
+}
+"""The reason of each refusal, short enough for a list."""
+
+BRIEF: Final[dict[str, Any]] = {
+    Cause.OTHER_WEBHOOK: gettext_lazy("another webhook's secret"),
+    Cause.EXPIRED_SECRET: gettext_lazy("expired secret"),
+    Cause.SECRET_FORM: gettext_lazy("secret read another way"),
+    Cause.RENAMED_HEADER: gettext_lazy("signature in another header"),
+    Cause.ALTERED_BODY: gettext_lazy("body changed on the way"),
+    Cause.EMPTY_BODY: gettext_lazy("body lost on the way"),
+    Cause.UNKNOWN_SECRET: gettext_lazy("unknown secret"),
+}
+"""What may be the matter, for a list, where the reason does not say it already."""
+
+CAUSES: Final[dict[str, Any]] = {
+    Cause.OTHER_WEBHOOK: gettext_lazy(
+        "It is signed with the secret of the webhook “%(webhook)s”. Its URL and this one were probably mixed up at "
+        "Nateq: give each webhook there the URL shown on its page here."
+    ),
+    Cause.EXPIRED_SECRET: gettext_lazy(
+        "It is signed with a secret (%(secret)s) that this webhook no longer accepts. If Nateq still uses it, add it "
+        "again under this webhook's other signing secrets; if it was replaced there, this was a late retry."
+    ),
+    Cause.RENAMED_HEADER: gettext_lazy("It is genuine, but its signature does not come in the header expected."),
+    Cause.MISSING_HEADER: gettext_lazy(
+        "The header with the signature is not there. Something on the way drops it: let your proxy pass all headers "
+        "on. If the request is not from Nateq, there is nothing to do."
+    ),
+    Cause.EMPTY_BODY: gettext_lazy(
+        "It is signed, but its body arrived empty. Something on the way drops it: a redirect, a proxy that does not "
+        "pass on chunked bodies, or a middleware that reads the request's stream first."
+    ),
+    Cause.UNKNOWN_SECRET: gettext_lazy(
+        "None of the secrets known here made this signature, of the body as it came or as it may have been before a "
+        "proxy changed it. Compare the secret with the one at Nateq: if it was rotated there, enter the new one on "
+        "this webhook's page. If the request is not from Nateq, there is nothing to do."
+    ),
+    Cause.NO_SECRET: gettext_lazy(
+        "This webhook has no secret that could verify anything. Enter Nateq's on its page, and look at "
+        'NATEQ_WEBHOOKS["SECRET_ENCODING"].'
+    ),
+    Cause.UNREADABLE_SIGNATURE: gettext_lazy(
+        "The header holds no signature that can be read: 64 hex digits or base64 of 32 bytes, up to eight of them "
+        "with commas between. If another service uses this header, name the right one on the webhook's page."
+    ),
+    Cause.OTHER_ORGANIZATION: gettext_lazy(
+        "It is genuine, but of another organization than the one entered for this webhook. Correct or clear the "
+        "organization on the webhook's page, or remove the webhook at that organization."
+    ),
+    Cause.TOO_LARGE: gettext_lazy(
+        'Its body is larger than %(limit)s bytes. Raise NATEQ_WEBHOOKS["MAX_BODY_BYTES"] if Nateq really sends this '
+        "much."
+    ),
+    Cause.NO_LENGTH: gettext_lazy(
+        "Its body is chunked, and this server does not say where such a body ends. Serve the site with gunicorn or "
+        "uvicorn, or let the proxy buffer requests, so that they come with a Content-Length."
+    ),
+    Cause.NOT_POST: gettext_lazy(
+        "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) makes a "
+        "GET of a POST: give Nateq the URL shown on the webhook's page, letter by letter. If somebody opened the URL "
+        "in a browser, there is nothing to do."
+    ),
+}
+"""What may be the matter, and what to do."""
+
+FORMS: Final[dict[str, Any]] = {
+    Form.TRIMMED: gettext_lazy(
+        "It is signed with this webhook's secret without the white space around it. Enter the secret again without it."
+    ),
+    Form.WITHOUT_PREFIX: gettext_lazy(
+        "It is signed with this webhook's secret without its prefix. Enter the secret again without “whsec_”."
+    ),
+    Form.WITH_PREFIX: gettext_lazy(
+        "It is signed with this webhook's secret with a prefix. Enter the secret again with “whsec_” before it."
+    ),
+    Form.DECODED: gettext_lazy(
+        "It is signed with this webhook's secret, decoded from base64. "
+        'Set NATEQ_WEBHOOKS["SECRET_ENCODING"] to "base64".'
+    ),
+    Form.AS_SHOWN: gettext_lazy(
+        "It is signed with this webhook's secret as it is shown, not decoded from base64. "
+        'Set NATEQ_WEBHOOKS["SECRET_ENCODING"] to "utf-8".'
+    ),
+}
+"""How the sender reads the secret, and what to do."""
+
+ALTERATIONS: Final[dict[str, Any]] = {
+    Alteration.NEWLINE_ADDED: gettext_lazy("added a line end after it"),
+    Alteration.NEWLINE_STRIPPED: gettext_lazy("removed the line end after it"),
+    Alteration.BOM_ADDED: gettext_lazy("added a byte order mark"),
+    Alteration.BOM_STRIPPED: gettext_lazy("removed its byte order mark"),
+    Alteration.LINE_ENDS: gettext_lazy("changed its line ends"),
+    Alteration.COMPRESSED: gettext_lazy("compressed it"),
+    Alteration.DECOMPRESSED: gettext_lazy("decompressed it"),
+    Alteration.WHITE_SPACE: gettext_lazy("changed the white space of its JSON"),
+    Alteration.KEY_ORDER: gettext_lazy("changed the order of its JSON's keys"),
+    Alteration.ESCAPES: gettext_lazy("wrote characters of its JSON in another way"),
+    Alteration.NUMBERS: gettext_lazy("wrote its JSON anew"),
+}
+"""What was done to a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A hint of the diary, read: its code, its details, and how many more refusals there were at the time."""
+
+    code: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    dropped: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> "Hint":
+        """Read what the diary kept; an empty hint when there is none, or a newer version wrote it otherwise."""
+        try:
+            parts = load_object(text.encode()) if text else {}
+        except ValueError:
+            return cls()
+        details, dropped = parts.get("details"), parts.get("dropped")
+        return cls(
+            str(parts.get("code", "")),
+            details if isinstance(details, dict) else {},
+            dropped if isinstance(dropped, int) else 0,
+        )
+
+
+def reason(code: str) -> str:
+    """Return a reason in words; the code itself for one that a newer version wrote."""
+    return str(REASONS.get(code, code))
+
+
+def brief(hint: Hint) -> str:
+    """Return what may be the matter and how many more requests were refused, in a few words for a list."""
+    more = _("and %(count)s more") % {"count": hint.dropped} if hint.dropped else ""
+    return ", ".join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
+
+
+def sentences(code: str, hint: Hint) -> list[str]:
+    """Return what may be the matter with a request refused for the reason `code`, and what to do."""
+    told = [_main(hint, code), _other_details(hint), _more(hint)]
+    return [sentence for sentence in told if sentence]
+
+
+def _main(hint: Hint, code: str) -> str:
+    if hint.code == Cause.SECRET_FORM:
+        return str(FORMS.get(str(hint.details.get("form")), ""))
+    if hint.code == Cause.ALTERED_BODY:
+        how = hint.details.get("how")
+        done = ", ".join(str(ALTERATIONS.get(name, name)) for name in (how if isinstance(how, list) else []))
+        return _(
+            "It is from Nateq, but something on the way (a proxy, a firewall, a middleware) changed its body: it "
+            "%(done)s. Let it pass the body on byte by byte."
+        ) % {"done": done}
+    if sentence := CAUSES.get(hint.code):
+        return str(sentence) % _Details(hint.details)
+    return _not_looked_into() if code in set(Reason) else ""
+
+
+class _Details(dict[str, Any]):
+    """What a sentence may name; a question mark for what is not there."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _other_details(hint: Hint) -> str:
+    header, similar, webhook = (hint.details.get(key) for key in ("header", "similar", "webhook"))
+    if header:
+        return _(
+            "The signature comes in the header %(header)s. Enter that as the signature header on the webhook's page, "
+            'or in NATEQ_WEBHOOKS["SIGNATURE_HEADER"] for all.'
+        ) % {"header": header}
+    if isinstance(similar, list):
+        return _("These headers hold something like a signature, but none of ours: %(names)s.") % {
+            "names": ", ".join(map(str, similar))
+        }
+    if webhook and hint.code == Cause.OTHER_ORGANIZATION:
+        return _("The organization is that of the webhook “%(webhook)s”.") % {"webhook": webhook}
+    return ""
+
+
+def _more(hint: Hint) -> str:
+    if not hint.dropped:
+        return ""
+    return ngettext(
+        "%(count)s more request was refused about that time and is not listed.",
+        "%(count)s more requests were refused about that time and are not listed.",
+        hint.dropped,
+    ) % {"count": hint.dropped}
+
+
+def _not_looked_into() -> str:
+    return _(
+        "This one was not looked into: of each webhook one refused request a second is, if its body has at most "
+        "64 KiB. Look at others of the same time."
+    )

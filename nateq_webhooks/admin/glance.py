@@ -1,0 +1,90 @@
+"""The questions of a person on call, in a line each: did it come, was it genuine, what ran, what failed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin import cells, genuine
+from nateq_webhooks.admin.cells import SIGNS, Sign
+from nateq_webhooks.admin.genuine import Genuine
+from nateq_webhooks.admin.timeline import FAILING, Material
+from nateq_webhooks.models import Delivery, Run
+
+MAX_NAMED: Final = 5
+"""Receivers named in an answer; the timeline has them all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A question, its answer, and a sign for the eye."""
+
+    question: str
+    sign: Sign
+    text: str | SafeString
+
+
+def answers(material: Material, is_genuine: Genuine) -> Iterator[Answer]:
+    """Yield the four answers. Of a receiver that ran again only the newest run counts."""
+    latest = material.newest()
+    yield _came(material.delivery)
+    yield Answer(question=_("Was it genuine?"), sign=genuine.SIGNS[is_genuine], text=genuine.sentence(is_genuine))
+    yield _ran(material.delivery, latest)
+    yield _failed(material.delivery, latest)
+
+
+def _came(delivery: Delivery) -> Answer:
+    seen = delivery.attempts_seen
+    times = ngettext("%(number)s attempt", "%(number)s attempts", seen) % {"number": seen}
+    text = format_html("{} {} · {}", _("Yes:"), cells.moment(delivery.received_at), times)
+    return Answer(question=_("Did it come?"), sign=Sign("✓", "good"), text=text)
+
+
+def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
+    """Say how many receivers stand how; why, when there are none."""
+    question = _("What ran?")
+    if not latest:
+        return Answer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
+    counts = dict.fromkeys(Run.Status, 0)
+    for run in latest.values():
+        counts[Run.Status(run.status)] += 1
+    text = " · ".join(f"{status.label}: {number}" for status, number in counts.items() if number)
+    all_well = counts[Run.Status.SUCCEEDED] == len(latest)
+    return Answer(question=question, sign=SIGNS[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text)
+
+
+def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
+    """Name the receivers whose newest run has failed, and whether they are tried again."""
+    question = _("What failed?")
+    failing = [run for run in latest.values() if run.status in FAILING]
+    if delivery.status == Delivery.Status.INVALID:
+        return Answer(question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("Reading it; the notes say why."))
+    if not failing:
+        return Answer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
+    named = format_html_join(
+        ", ",
+        "<bdi>{}</bdi> ({})",
+        ((cells.visible(run.receiver), run.get_status_display()) for run in failing[:MAX_NAMED]),
+    )
+    more = len(failing) - MAX_NAMED
+    if more > 0:
+        named = format_html(
+            "{} {}", named, ngettext("and %(number)s more", "and %(number)s more", more) % {"number": more}
+        )
+    is_dead = any(run.status == Run.Status.DEAD for run in failing)
+    return Answer(question=question, sign=SIGNS[Run.Status.DEAD if is_dead else Run.Status.FAILED], text=named)
+
+
+def _why_nothing_ran(delivery: Delivery) -> str:
+    """Say why a delivery has no runs."""
+    if delivery.status == Delivery.Status.INVALID:
+        return _("It could not be read, so no receiver ran.")
+    if delivery.status == Delivery.Status.IGNORED:
+        return _("The webhook does not list this event, so no receiver ran.")
+    if delivery.dispatch_at is not None:
+        return _("Its receivers have not been started yet.")
+    return _("No receiver was connected to this event.")

@@ -1,0 +1,140 @@
+"""What belongs to a delivery: the same resource before and after, its conversation, what came under another id.
+
+Each is found through an index and bounded, however many rows there are: the resource id and the time of the event,
+and the keys of twins. What is only in the payloads is left to the list's search.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.admin import cells
+from nateq_webhooks.models import Delivery
+from nateq_webhooks.protocol.envelope import column_text
+from nateq_webhooks.protocol.verbatim import Members
+
+MAX_LOOKED_AT: Final = 30
+"""Rows read of a resource id, on either side: other kinds of resources may have the same id."""
+
+MAX_SHOWN: Final = 5
+"""Neighbours shown of each kind."""
+
+MAX_ID: Final = 200
+"""Characters of an id that the column of a resource id holds."""
+
+CONVERSATION: Final = "conversation"
+"""The family of the events that are about a conversation itself."""
+
+_COLUMNS: Final = (
+    "event",
+    "delivery_id",
+    "resource",
+    "resource_id",
+    "organization_id",
+    "timestamp",
+    "received_at",
+    "status",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """Another delivery, and what it is to this one."""
+
+    relation: str
+    badge: str
+    event: str
+    name: str
+    moment: str | None
+    url: str
+
+
+def neighbours(
+    delivery: Delivery, document: Any, newest: Delivery | None, url_of: Callable[[Delivery], str]
+) -> list[Neighbour]:
+    """Return what belongs to a delivery: `newest` is what superseded it.
+
+    `document` is its payload, None where it is not for the reader's eyes.
+    """
+    seen, found = {delivery.pk}, []
+    for relation, other in _related(delivery, document, newest):
+        if other.pk not in seen:
+            seen.add(other.pk)
+            found.append(_neighbour(relation, other, url_of(other)))
+    return found
+
+
+def superseding(delivery: Delivery) -> Delivery | None:
+    """Return the newest delivery that carries a later state of the same resource."""
+    return delivery.superseding().only(*_COLUMNS).order_by("-timestamp").first()
+
+
+def conversation_of(delivery: Delivery, document: Any) -> str:
+    """Return the id of the conversation that a delivery is about, or that its payload names; empty without one."""
+    if delivery.resource == CONVERSATION:
+        return delivery.resource_id
+    data = _member(document, "data")
+    named = _member(data, "conversation_id") or _member(_member(data, CONVERSATION), "id")
+    # A text that no column holds is nobody's resource id, and asking for a NUL is an error on PostgreSQL.
+    return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
+
+
+def _related(delivery: Delivery, document: Any, newest: Delivery | None) -> Iterator[tuple[str, Delivery]]:
+    """Yield the relations and the deliveries, the closest relation first."""
+    rows = Delivery.objects.only(*_COLUMNS)
+    for other in rows.filter(twins__delivery=delivery.pk):
+        yield _("The same content, first under this id"), other
+    for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:
+        yield _("The same content, again under this id"), other
+    if newest is not None:
+        yield _("Superseded by this newer event"), newest
+    for other in _same_resource(rows, delivery):
+        yield _("Same resource"), other
+    conversation = conversation_of(delivery, document)
+    if conversation and conversation != delivery.resource_id:
+        same = rows.filter(resource_id=conversation).order_by("-timestamp")[:MAX_LOOKED_AT]
+        for other in _alike(same, delivery, CONVERSATION)[:MAX_SHOWN]:
+            yield _("Same conversation"), other
+
+
+def _same_resource(rows: QuerySet[Delivery], delivery: Delivery) -> list[Delivery]:
+    """Return the nearest deliveries of the same resource, in the order of their events."""
+    if not delivery.resource_id:
+        return []
+    same = rows.filter(resource_id=delivery.resource_id)
+    if delivery.timestamp is None:
+        return _alike(same.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)[:MAX_SHOWN]
+    before = same.filter(timestamp__lte=delivery.timestamp).order_by("-timestamp")[:MAX_LOOKED_AT]
+    after = same.filter(timestamp__gt=delivery.timestamp).order_by("timestamp")[:MAX_LOOKED_AT]
+    nearest = _alike(before, delivery, delivery.resource)[:MAX_SHOWN]
+    return [*reversed(nearest), *_alike(after, delivery, delivery.resource)[:MAX_SHOWN]]
+
+
+def _alike(rows: QuerySet[Delivery], delivery: Delivery, resource: str) -> list[Delivery]:
+    """Return those of one family and organization; told apart here, as the database would read on to find enough."""
+    return [
+        other
+        for other in rows
+        if other.resource == resource and other.organization_id == delivery.organization_id and other.pk != delivery.pk
+    ]
+
+
+def _member(value: Any, key: str) -> Any:
+    """Return what an object has under a key, of doubled keys the last as receivers see it; None when there is none."""
+    if not isinstance(value, Members):
+        return None
+    return next((child for name, child in reversed(value) if name == key), None)
+
+
+def _neighbour(relation: str, other: Delivery, url: str) -> Neighbour:
+    return Neighbour(
+        relation=relation,
+        badge=cells.badge(other),
+        event=cells.visible(other.event),
+        name=cells.visible(str(other).strip()),
+        moment=cells.moment(other.timestamp or other.received_at),
+        url=url,
+    )

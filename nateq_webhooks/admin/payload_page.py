@@ -1,0 +1,192 @@
+"""The pages of a delivery's payload: a part of its tree, a long value, a search, its bytes, and the download."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.admin import cells, copying, payload, tree, tree_search
+from nateq_webhooks.admin.record import RecordAdmin
+from nateq_webhooks.admin.sight import may_see_payload
+from nateq_webhooks.models import Delivery
+
+MAX_WANTED: int = 200
+"""Characters of a text to search for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crumb:
+    """A step on the way from the whole payload to what is shown."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What a payload page shows of the document: lines of a container, or a piece of a long value."""
+
+    crumbs: Sequence[Crumb]
+    lines: Sequence[tree.Line] = ()
+    text: str | None = None
+    previous_url: str = ""
+    next_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a search found something."""
+
+    label: str
+    text: str
+    url: str
+
+
+class PayloadPageAdmin(RecordAdmin[Delivery]):
+    """What is to be seen of a payload beside the delivery's own page. All of it needs `view_payload`."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the payload's pages and the download of the stored bytes."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            path("<int:pk>/body/", self.admin_site.admin_view(self.body_view), name=f"{name}_body"),
+            path("<int:pk>/payload/", self.admin_site.admin_view(self.payload_view), name=f"{name}_payload"),
+            *super().get_urls(),
+        ]
+
+    def body_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Answer with the body as it came, for the disk and never for the browser to interpret."""
+        delivery = self.seen_delivery(request, pk)
+        response = HttpResponse(delivery.body, content_type="text/plain; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="{copying.file_name(delivery)}"'
+        response["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    def payload_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show what the query asks for: `at` and `from` a part of the tree, `find` a search, `bytes` the bytes.
+
+        With `part` the lines of the tree come alone, for the script that puts them into the page.
+        """
+        delivery = self.seen_delivery(request, pk)
+        context: dict[str, Any] = {
+            "original": delivery,
+            "name": title_of(delivery),
+            "opts": self.opts,
+            "download_url": self.url_of("body", pk),
+            "search_url": self.url_of("payload", pk),
+        }
+        query = request.GET
+        if "bytes" in query:
+            context |= {"title": _("The bytes as they came"), **self._raw(delivery, _number(query["bytes"]))}
+        elif wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
+            context |= {"title": _("Search in the payload"), **self._found(delivery, wanted)}
+        else:
+            part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
+            if "part" in query:
+                return TemplateResponse(request, "admin/nateq_webhooks/delivery/tree.html", {"lines": part.lines})
+            context |= {"title": _("A part of the payload"), "part": part}
+        request.current_app = self.admin_site.name
+        context = {**self.admin_site.each_context(request), **context}
+        return TemplateResponse(request, "admin/nateq_webhooks/delivery/payload.html", context)
+
+    def seen_delivery(self, request: HttpRequest, pk: int) -> Delivery:
+        """Return a delivery for eyes that may see its payload. Raises `PermissionDenied` for others."""
+        if not self.has_view_permission(request) or not may_see_payload(request):
+            raise PermissionDenied
+        return get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+
+    def url_of(self, page: str, pk: int, **query: int | str) -> str:
+        """Return the address of one of a delivery's pages on this admin site."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        url = reverse(name, args=[pk], current_app=self.admin_site.name)
+        return f"{url}?{urlencode(query)}" if query else url
+
+    def address_in(self, delivery: Delivery) -> tree.Address:
+        """Return what gives the address of a part of the delivery's payload."""
+        url = self.url_of("payload", delivery.pk)
+        return lambda where, first: f"{url}?at={tree.written_path(where)}&from={first}"
+
+    def _raw(self, delivery: Delivery, start: int) -> dict[str, Any]:
+        raw = payload.raw(delivery.body, start)
+        return {
+            "raw": raw,
+            "next_url": "" if raw.next_start is None else self.url_of("payload", delivery.pk, bytes=raw.next_start),
+            "previous_url": ""
+            if raw.previous_start is None
+            else self.url_of("payload", delivery.pk, bytes=raw.previous_start),
+        }
+
+    def _found(self, delivery: Delivery, wanted: str) -> dict[str, Any]:
+        document, address = _document(delivery), self.address_in(delivery)
+        findings = tree_search.find(document, wanted)
+        places = [
+            Place(label=_way(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1]))
+            for found in findings.places
+        ]
+        return {"wanted": wanted, "places": places, "is_cut": findings.is_cut}
+
+    def _part(self, delivery: Delivery, where: str, first: int) -> Part:
+        """Return the part of the tree that an address names. Raises `Http404` when there is no such part."""
+        address = self.address_in(delivery)
+        try:
+            found = tree.parsed_path(where)
+            document = _document(delivery)
+            value = tree.at(document, found)
+            crumbs = _crumbs(document, found, address)
+            if tree.is_container(value):
+                shown, step = tree.lines(document, found, first, address), tree.MAX_CHILDREN
+                return Part(crumbs=crumbs, lines=shown, previous_url=_previous(address, found, first, step))
+        except (ValueError, LookupError):
+            raise Http404 from None
+        step, following = tree.MAX_TEXT_ALONE, first + tree.MAX_TEXT_ALONE
+        return Part(
+            crumbs=crumbs,
+            text=tree.written(value, first, step),
+            previous_url=_previous(address, found, first, step),
+            next_url=address(found, following) if following < tree.length_of(value) else "",
+        )
+
+
+def _document(delivery: Delivery) -> Any:
+    """Return the payload's document. Raises `Http404` where the body is none that a tree shows."""
+    document = payload.document(delivery.body)
+    if document is None:
+        raise Http404
+    return document
+
+
+def title_of(delivery: Delivery) -> str:
+    """Return what a delivery is called on its pages."""
+    return cells.visible(str(delivery).strip()) or _("Delivery %(number)s") % {"number": delivery.pk}
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise Http404
+    return int(text)
+
+
+def _previous(address: tree.Address, where: tree.Path, first: int, step: int) -> str:
+    return address(where, max(0, first - step)) if first else ""
+
+
+def _crumbs(document: Any, where: tree.Path, address: tree.Address) -> list[Crumb]:
+    """Return the steps to a place; of a long way only the last ones."""
+    labels = tree.keys_to(document, where)
+    steps = [Crumb(label=labels[n], url=address(where[: n + 1], 0)) for n in range(len(where))]
+    return [Crumb(label=_("Payload"), url=address((), 0)), *steps[-tree.MAX_LEVELS :]]
+
+
+def _way(document: Any, where: tree.Path) -> str:
+    """Return a place as a person calls it, `data.lines[3]`, and of a long way the end."""
+    labels = tree.keys_to(document, where)
+    way = "".join(label if label.startswith("[") else f".{label}" for label in labels).removeprefix(".")
+    return cells.visible(way[-tree.MAX_KEY :])

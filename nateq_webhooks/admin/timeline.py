@@ -1,0 +1,205 @@
+"""A delivery's story in the order it happened: each attempt of the sender, each run of a receiver, each replay."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.cells import SIGNS, Sign
+from nateq_webhooks.models import Attempt, Delivery, Replay, Run
+from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+
+MAX_RUNS_SHOWN: Final = 100
+"""Runs on a delivery's page, the newest first; the list of runs has them all."""
+
+MAX_TRACEBACKS_SHOWN: Final = 10
+"""Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
+
+ARRIVED: Final = Sign("↓", "good")
+REPEATED: Final = Sign("↓", "quiet")
+HAPPENED: Final = Sign("•", "quiet")
+REPLAYED: Final = Sign("↺", "busy")
+HELD: Final = Sign("…", "busy")
+
+FAILING: Final = (Run.Status.FAILED, Run.Status.DEAD)
+FINISHED: Final = frozenset({Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One thing that happened: when, what, and what is to be told of it."""
+
+    at: datetime
+    rank: int
+    """What comes first of things of the same moment."""
+    sign: Sign
+    title: str | SafeString
+    facts: Sequence[str | SafeString] = ()
+    error: str = ""
+    traceback: str = ""
+    url: str = ""
+    "A page of its own, such as a run's."
+    replay_url: str = ""
+    "Where the receiver can be had to run again."
+
+    @property
+    def moment(self) -> SafeString | None:
+        """The time, in the reader's time zone."""
+        return cells.moment(self.at)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What a story is made of, as it was read from the database."""
+
+    delivery: Delivery
+    attempts: Sequence[Attempt]
+    runs: Sequence[Run]
+    replays: Mapping[int, Replay]
+    tracebacks: Mapping[int, str]
+    has_more_runs: bool
+    shows_errors: bool
+
+    def newest(self) -> dict[str, Run]:
+        """Return the newest run of each receiver, by its name: it says how the receiver stands."""
+        newest: dict[str, Run] = {}
+        for run in self.runs:  # the newest round first
+            newest.setdefault(run.receiver, run)
+        return newest
+
+
+def read(delivery: Delivery, *, errors: bool) -> Material:
+    """Read the material: two statements, one more for replays and one for tracebacks.
+
+    Without `errors` neither error texts nor tracebacks are read at all.
+    """
+    rows = delivery.runs.order_by("-round", "pk").defer("traceback", *(() if errors else ("error",)))
+    found = list(rows[: MAX_RUNS_SHOWN + 1])
+    runs = found[:MAX_RUNS_SHOWN]
+    rounds = {run.round for run in runs if run.is_replay}
+    failing = [run.pk for run in runs if run.status in FAILING] if errors else []
+    tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
+    return Material(
+        delivery=delivery,
+        attempts=list(delivery.attempts.all()),
+        runs=runs,
+        replays=Replay.objects.in_bulk(rounds) if rounds else {},
+        tracebacks=dict(tracebacks) if failing else {},
+        has_more_runs=len(found) > MAX_RUNS_SHOWN,
+        shows_errors=errors,
+    )
+
+
+def story(
+    material: Material, url_of: Callable[[Run], str] | None, replay_url_of: Callable[[Run], str] | None
+) -> list[Entry]:
+    """Return what happened, oldest first.
+
+    `url_of` gives the page of a run, `replay_url_of` where it can be had again, for each receiver's newest run; None
+    where the reader may not.
+    """
+    newest = {run.pk for run in material.newest().values()} if replay_url_of else set()
+    runs = (
+        _run(
+            run,
+            material,
+            url=url_of(run) if url_of else "",
+            replay_url=replay_url_of(run) if replay_url_of and run.pk in newest else "",
+        )
+        for run in material.runs
+    )
+    entries = [*_arrivals(material), *_replays(material), *runs]
+    return sorted(entries, key=lambda entry: (entry.at, entry.rank))
+
+
+def _arrivals(material: Material) -> Iterator[Entry]:
+    delivery = material.delivery
+    if delivery.timestamp is not None:
+        yield Entry(at=delivery.timestamp, rank=0, sign=HAPPENED, title=_("It happened, says the sender"))
+    yield Entry(
+        at=delivery.received_at,
+        rank=1,
+        sign=ARRIVED,
+        title=_("It came, its signature held, and it was stored"),
+        facts=[*_attempt_facts(delivery.attempt, delivery.remote_addr), _signed_with(delivery)],
+    )
+    for attempt in material.attempts:
+        yield Entry(
+            at=attempt.received_at,
+            rank=1,
+            sign=REPEATED,
+            title=_("It came again; nothing ran anew"),
+            facts=_attempt_facts(attempt.number, attempt.remote_addr),
+        )
+    further = delivery.attempts_seen - 1 - len(material.attempts)
+    if further > 0:
+        text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
+        yield Entry(at=delivery.last_received_at, rank=2, sign=REPEATED, title=text % {"number": further})
+
+
+def _attempt_facts(number: int | None, address: str | None) -> list[str | SafeString]:
+    facts: list[str | SafeString] = [_("attempt %(number)s") % {"number": number or _("of unknown number")}]
+    if address:
+        facts.append(format_html(_("from {}"), cells.text(address)))
+    return facts
+
+
+def _signed_with(delivery: Delivery) -> SafeString:
+    return format_html(_("signed with {}"), cells.text(delivery.secret_id) or "?")
+
+
+def _replays(material: Material) -> Iterator[Entry]:
+    """Yield who had it run again, and why; a replay whose record is gone is as old as its first run."""
+    made: dict[int, list[datetime]] = {}
+    for run in material.runs:
+        if run.is_replay:
+            made.setdefault(run.round, []).append(run.created_at)
+    for number, moments in made.items():
+        replay = material.replays.get(number)
+        facts: list[str | SafeString] = [_("replay %(number)s") % {"number": number}]
+        if replay is not None and replay.reason:
+            facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
+        name = replay.by if replay is not None else ""
+        by = format_html("<bdi>{}</bdi>", cells.visible(name) if name else _("Somebody"))
+        yield Entry(
+            at=min(moments),
+            rank=3,
+            sign=REPLAYED,
+            title=format_html(_("{} had it run again"), by),
+            facts=facts,
+        )
+
+
+def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
+    error = run.error if material.shows_errors else ""
+    return Entry(
+        at=run.started_at or run.created_at,
+        rank=4,
+        sign=SIGNS.get(run.status, HELD),
+        title=format_html("<bdi>{}</bdi>: {}", cells.visible(run.receiver), run.get_status_display()),
+        facts=list(_run_facts(run)),
+        error=cells.visible(error),
+        traceback=cells.visible(material.tracebacks.get(run.pk, "")),
+        url=url,
+        replay_url=replay_url,
+    )
+
+
+def _run_facts(run: Run) -> Iterator[str | SafeString]:
+    if run.tries:
+        yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
+    if (took := cells.duration(run.duration)) is not None:
+        yield took
+    if run.is_replay:
+        yield _("replay %(number)s") % {"number": run.round}
+    if run.status == Run.Status.FAILED and run.next_try_at is not None:
+        yield format_html(_("next try {}"), cells.moment(run.next_try_at) or "")
+    if run.status in FINISHED or run.lane == OPEN_LANE:
+        return
+    yield _("waits for its turn") if run.lane == TURN_LANE else _("held back by a pause or a limit")

@@ -1,0 +1,256 @@
+"""The diary of refused requests: noted in memory by the request, looked into and written by a thread.
+
+The request that refuses costs an entry in a small buffer and no SQL. One daemon thread per process, started with the
+first refusal after a quiet time, writes once a second and ends when there is nothing to write; what does not fit into
+the buffer is only counted. Whatever happens to the thread or the database, the door does not notice.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.db import connections, router
+
+from nateq_webhooks.inbox import diagnosis
+from nateq_webhooks.inbox.arrival import declared_size, header_names
+from nateq_webhooks.inbox.configuration import Configuration, cache
+from nateq_webhooks.inbox.diagnosis import Specimen
+from nateq_webhooks.inbox.findings import Finding, hint
+from nateq_webhooks.inbox.reasons import Reason, Refusal
+from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.protocol.signatures import Reason as Bad
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+WRITE_SECONDS: Final = 1.0
+"""How long the thread waits before it writes, each time."""
+
+MAX_NOTED: Final = 20
+"""Refusals of one webhook kept from one write to the next; a flood is the same row many times over."""
+
+MAX_NOTED_IN_ALL: Final = 200
+
+MAX_SPECIMENS: Final = 16
+"""Bodies held from one write to the next, one per webhook: with 64 KiB each 1 MiB at most."""
+
+DIAGNOSIS_SECONDS: Final = 0.5
+"""How long bodies are looked into before a write; the rest get the plain reason."""
+
+EXIT_SECONDS: Final = 1.0
+"""How long the end of the process waits for the last write."""
+
+_LOOKED_INTO: Final = frozenset(Bad) | {Refusal.OTHER_ORGANIZATION}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One refusal. Its repr shows nothing that came with the request but sizes and names."""
+
+    reason: Reason
+    received_at: datetime
+    remote_addr: str | None
+    size: int | None
+    header_names: list[str]
+    specimen: Specimen | None = field(repr=False)
+
+
+@dataclass(slots=True)
+class Page:
+    """What is noted of one webhook until the next write, and how many refusals are not."""
+
+    entries: list[Entry] = field(default_factory=list)
+    dropped: int = 0
+
+
+Pages = dict[uuid.UUID, Page]
+
+
+class Diary:
+    """The process's buffer and the thread that writes it. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with nothing noted: after a fork, what was noted and the thread are the parent's."""
+        self._lock = threading.Lock()
+        self._pages: Pages = {}
+        self._noted = self._specimens = 0
+        self._thread: threading.Thread | None = None
+        self._end = threading.Event()
+
+    def note(
+        self,
+        webhook: Configuration,
+        reason: Reason,
+        *,
+        meta: Mapping[str, Any],
+        remote_addr: str | None,
+        body: bytes | None,
+    ) -> None:
+        """Note a refusal to be written soon; count it only when the buffer is full. No SQL, no waiting, no error."""
+        with self._lock:
+            page = self._pages.setdefault(webhook.id, Page())
+            if len(page.entries) >= MAX_NOTED or self._noted >= MAX_NOTED_IN_ALL:
+                page.dropped += 1
+                return
+            now = datetime.now(UTC)
+            page.entries.append(
+                Entry(
+                    reason=reason,
+                    received_at=now,
+                    remote_addr=remote_addr,
+                    size=declared_size(meta) if body is None else len(body),
+                    header_names=header_names(meta),
+                    specimen=self._specimen(page, webhook, reason, now, meta, body),
+                )
+            )
+            self._noted += 1
+            self._start()
+
+    def flush(self) -> None:
+        """Write what is noted now, on this thread's connection: for tests, whose transaction no thread can see."""
+        _write(self._take())
+
+    def finish(self) -> None:
+        """Have the thread write at once, and wait for it a moment: the process is about to end."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._end.set()
+            thread.join(EXIT_SECONDS)
+
+    def _specimen(
+        self,
+        page: Page,
+        webhook: Configuration,
+        reason: Reason,
+        now: datetime,
+        meta: Mapping[str, Any],
+        body: bytes | None,
+    ) -> Specimen | None:
+        """Hold the request to be looked into, if it is the webhook's first since the last write and not too large."""
+        if body is None or len(body) > diagnosis.MAX_BODY_BYTES or reason not in _LOOKED_INTO:
+            return None
+        if self._specimens >= MAX_SPECIMENS or any(entry.specimen for entry in page.entries):
+            return None
+        self._specimens += 1
+        headers = diagnosis.specimen_headers(meta)
+        return Specimen(webhook=webhook, reason=reason, received_at=now, body=body, headers=headers)
+
+    def _start(self) -> None:
+        """Start the thread unless it runs, or could not see what this one sees."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if _is_private(router.db_for_write(Rejection)):
+            return
+        thread = threading.Thread(target=self._write_while_noted, name="nateq_webhooks diary", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            logger.warning("The diary of refused requests can't be written: %s", error)
+        else:
+            self._thread = thread
+
+    def _write_while_noted(self) -> None:
+        while True:
+            self._end.wait(WRITE_SECONDS)
+            with self._lock:
+                if not any(page.entries for page in self._pages.values()):
+                    self._thread = None
+                    return
+            self._write_once()
+
+    def _write_once(self) -> None:
+        pages = self._take()
+        try:
+            try:
+                _write(pages)
+            finally:
+                connections.close_all()  # this thread's own
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on and the door not notice
+            lost = sum(len(page.entries) + page.dropped for page in pages.values())
+            logger.warning("%s refused requests could not be written to the diary: %s", lost, type(error).__name__)
+            self._count(pages)
+
+    def _take(self) -> Pages:
+        """Take what is to be written; what could only be counted of a webhook waits for its next entry."""
+        with self._lock:
+            taken = {webhook: page for webhook, page in self._pages.items() if page.entries}
+            self._pages = {webhook: page for webhook, page in self._pages.items() if not page.entries}
+            self._noted = self._specimens = 0
+        return taken
+
+    def _count(self, pages: Pages) -> None:
+        """Count what could not be written: the next row that can says how many."""
+        with self._lock:
+            for webhook, lost in pages.items():
+                self._pages.setdefault(webhook, Page()).dropped += len(lost.entries) + lost.dropped
+
+
+def _is_private(alias: str) -> bool:
+    """Say whether a thread sees another database than this one: in SQLite's memory, or in a test's transaction."""
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return True
+    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
+
+
+def _write(pages: Pages) -> None:
+    """Look into the bodies held and write everything. Raises `django.db.Error` when the database can't take it."""
+    if not pages:
+        return
+    findings = _diagnosed(pages)
+    alias = router.db_for_write(Rejection)
+    known = set(Webhook.objects.using(alias).filter(pk__in=pages).values_list("pk", flat=True))
+    rows = [row for webhook, page in pages.items() if webhook in known for row in _rows(webhook, page, findings)]
+    if rows:
+        Rejection.objects.using(alias).record(rows)
+    if dropped := sum(page.dropped for page in pages.values()):
+        logger.warning("%s more refused requests are only counted: the diary keeps %s a second.", dropped, MAX_NOTED)
+
+
+def _diagnosed(pages: Pages) -> dict[uuid.UUID, Finding]:
+    """Return what was found in the one body that is held of each webhook, of as many as there is time for."""
+    found: dict[uuid.UUID, Finding] = {}
+    webhooks = cache.known()
+    deadline = time.monotonic() + DIAGNOSIS_SECONDS
+    for webhook, page in pages.items():
+        for specimen in filter(None, (entry.specimen for entry in page.entries)):
+            if time.monotonic() < deadline:
+                found[webhook] = diagnosis.diagnose(specimen, webhooks, deadline=deadline)
+    return found
+
+
+def _rows(webhook: uuid.UUID, page: Page, findings: Mapping[uuid.UUID, Finding]) -> list[Rejection]:
+    """Return the rows of one webhook; the newest says how many more there were."""
+    newest = page.entries[-1]
+    return [
+        Rejection(
+            webhook_id=webhook,
+            reason=entry.reason.value,
+            received_at=entry.received_at,
+            remote_addr=entry.remote_addr,
+            size=entry.size,
+            header_names=entry.header_names,
+            hint=hint(
+                (findings.get(webhook) if entry.specimen else None) or diagnosis.plain_finding(entry.reason),
+                page.dropped if entry is newest else 0,
+            ),
+        )
+        for entry in page.entries
+    ]
+
+
+book: Final = Diary()
+"""The process's diary."""
+
+atexit.register(book.finish)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=book.forget)

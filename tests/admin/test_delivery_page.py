@@ -1,0 +1,376 @@
+"""A delivery's page: did it come, was it genuine, what ran, what failed; and what belongs to it."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.test.utils import override_settings
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from nateq_webhooks import signals
+from nateq_webhooks.admin.notes import sentence
+from nateq_webhooks.models import Attempt, Delivery, Replay, Run, Secret, Twin, Webhook
+from nateq_webhooks.protocol.signatures import sign
+from tests.admin.pages import body_url, detail_url, shown
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/nateq_webhooks/delivery/"
+
+STATEMENTS = 15
+"""Of a page with everything on it: two for the user, one for the delivery, the others for what is beside it."""
+
+
+def fail(**kwargs: Any) -> None:
+    raise LookupError("no such <customer>")
+
+
+def text_of(page: str, start: str, end: str) -> str:
+    """The words between two marks of a page, without tags."""
+    part = page.partition(start)[2].partition(end)[0]
+    assert part, f"{start!r} is not there"
+    return " ".join(re.sub(r"<[^>]*>", " ", part).split())
+
+
+def answers(page: str) -> str:
+    return text_of(page, '<dl class="nateq-answers">', "</dl>")
+
+
+def story(page: str) -> str:
+    return text_of(page, '<ol class="nateq-timeline">', "</ol>")
+
+
+def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
+    sender.post(envelope())
+    sender.post(envelope(attempt=2))
+
+    told = answers(shown(boss, detail_url(Delivery.objects.get())))
+
+    assert re.search(r"Did it come\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", told)
+    assert "Was it genuine? ✓ Yes: the stored bytes verify again." in told
+    assert "What ran? … Succeeded: 1 · Failed: 1" in told
+    assert "What failed? ↻ shop.fail (Failed)" in told
+
+
+def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
+    sender.post(envelope())
+
+    told = answers(shown(boss, detail_url(Delivery.objects.get())))
+
+    assert "What ran? ✓ Succeeded: 1 What failed? ✓ Nothing." in told
+
+
+def test_a_receiver_that_succeeded_in_a_replay_has_failed_no_more(
+    boss: Client, sender: Sender, connect: Callable[..., None]
+) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    replay = Replay.objects.create(by="sara", reason="mended")
+    Run.objects.create(delivery=delivery, receiver="shop.fail", round=replay.pk, status=Run.Status.SUCCEEDED, tries=1)
+
+    assert "What ran? ✓ Succeeded: 1 What failed? ✓ Nothing." in answers(shown(boss, detail_url(delivery)))
+
+
+def test_the_timeline_tells_everything_in_the_order_it_happened(
+    boss: Client, sender: Sender, connect: Callable[..., None], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    data = {"id": "tkt_1", "conversation_id": "cnv_1"}
+    sender.post(envelope(data=data))
+    sender.post(envelope(data=data, attempt=2))
+    delivery, now = Delivery.objects.get(), timezone.now()
+    replay = Replay.objects.create(by="sara", reason="the bug is mended")
+    for moment, receiver in ((1, "shop.fail"), (2, "shop.other")):
+        Run.objects.create(
+            delivery=delivery,
+            receiver=receiver,
+            round=replay.pk,
+            status=Run.Status.SUCCEEDED,
+            tries=3,
+            duration=timedelta(milliseconds=12),
+            created_at=now,
+            started_at=now + timedelta(seconds=moment),
+        )
+    shown(boss, detail_url(delivery))
+
+    with django_assert_num_queries(STATEMENTS):
+        page = shown(boss, detail_url(delivery))
+
+    told = story(page)
+    expected = [
+        "It happened, says the sender 2026-06-30 07:00:00",
+        "It came, its signature held, and it was stored",
+        "attempt 1 · from 127.0.0.1 · signed with " + delivery.secret_id,
+        "shop.fail : Failed",
+        "1 try",
+        "next try",
+        "LookupError: no such &lt;customer&gt;",
+        "Traceback (most recent call last)",
+        "It came again; nothing ran anew",
+        "attempt 2",
+        "sara had it run again",
+        "reason: the bug is mended",
+        "shop.fail : Succeeded",
+        f"3 tries · 12 ms · replay {replay.pk}",
+        "shop.other : Succeeded",
+    ]
+    places = [told.find(text) for text in expected]
+    assert -1 not in places, dict(zip(expected, places, strict=True))
+    assert places == sorted(places)
+    assert "<details>" in page
+    assert all(reverse("admin:nateq_webhooks_run_change", args=[run.pk]) in page for run in Run.objects.all())
+    assert reverse("admin:nateq_webhooks_webhook_change", args=[sender.webhook.pk]) in page
+    assert SECRET not in page
+
+
+def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    Delivery.objects.update(attempts_seen=61)
+    Attempt.objects.bulk_create(Attempt(delivery=delivery, number=n) for n in range(2, 52))
+
+    assert "It came 10 further times" in story(shown(boss, detail_url(delivery)))
+
+
+def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, lane=-1)
+    Run.objects.create(delivery=delivery, receiver="shop.held", round=7, lane=3)
+
+    told = story(shown(boss, detail_url(delivery)))
+
+    assert "Somebody had it run again" in told
+    assert "replay 7 · waits for its turn" in told
+    assert "replay 7 · held back by a pause or a limit" in told
+
+
+def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    assert "No receiver was connected to this event." in answers(shown(boss, detail_url(delivery)))
+
+    Delivery.objects.update(dispatch_at=delivery.received_at)
+    assert "Its receivers have not been started yet." in answers(shown(boss, detail_url(delivery)))
+
+    Delivery.objects.update(status=Delivery.Status.IGNORED)
+    assert "The webhook does not list this event" in answers(shown(boss, detail_url(delivery)))
+
+
+def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
+    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.admin.timeline.MAX_RUNS_SHOWN", 1)
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+
+    page = shown(boss, detail_url(delivery))
+
+    assert "shop.second" not in story(page)
+    assert f"/admin/nateq_webhooks/run/?delivery__id__exact={delivery.pk}" in page
+
+
+def test_only_so_many_tracebacks_are_read(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    Run.objects.bulk_create(
+        Run(
+            delivery=delivery, receiver=f"shop.r{n:03}", status=Run.Status.DEAD, error="Oops", traceback="line\n" * 4000
+        )
+        for n in range(100)
+    )
+
+    page = shown(boss, detail_url(delivery))
+
+    assert page.count("<summary>Traceback</summary>") == 10
+    assert len(page) < 400_000
+    assert "and 95 more" in answers(page)
+
+
+def test_the_signature_verifies_again_with_the_current_an_older_and_an_expired_secret(
+    boss: Client, sender: Sender, webhook: Webhook
+) -> None:
+    def genuine() -> str:
+        return (
+            answers(shown(boss, detail_url(Delivery.objects.get()))).partition("genuine? ")[2].partition(" What ran")[0]
+        )
+
+    sender.post(envelope())
+    assert genuine() == "✓ Yes: the stored bytes verify again."
+
+    webhook.secret = "whsec_next"
+    webhook.save()
+    older = Secret.objects.create(webhook=webhook, secret=SECRET)
+    assert genuine() == "✓ Yes: the stored bytes verify again."
+
+    older.expires_at = timezone.now() - timedelta(days=1)
+    older.save()
+    assert genuine() == "✓ Yes: the stored bytes verify again, with a secret that has expired since."
+
+    older.delete()
+    assert "it can&#x27;t be checked any more, as its secret was retired" in genuine()
+
+
+def test_a_body_that_was_changed_afterwards_does_not_verify_again(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    Delivery.objects.update(body=b"{}")
+
+    assert "Was it genuine? ✕ No: what is stored is not what was signed." in answers(
+        shown(boss, detail_url(Delivery.objects.get()))
+    )
+
+
+def test_the_signature_is_found_in_the_webhooks_own_header_and_after_that_was_renamed(
+    boss: Client, webhook: Webhook
+) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(signature_header="X-Shop-Signature")
+    raw = b'{"event": "ticket.created"}'
+    Client().post(
+        webhook.get_absolute_url(),
+        raw,
+        content_type="application/json",
+        headers={"X-Shop-Signature": sign(raw, SECRET)},
+    )
+    delivery = Delivery.objects.get()
+    assert "genuine? ✓ Yes" in answers(shown(boss, detail_url(delivery)))
+
+    Webhook.objects.filter(pk=webhook.pk).update(signature_header="X-Renamed")
+    assert "genuine? ✓ Yes" in answers(shown(boss, detail_url(delivery)))
+
+    Delivery.objects.update(headers={"Host": "shop.example"})
+    assert "no header of today&#x27;s name was stored" in answers(shown(boss, detail_url(delivery)))
+
+
+def test_the_signature_verifies_after_the_site_has_changed_the_encoding_of_its_secrets(
+    boss: Client, sender: Sender, webhook: Webhook
+) -> None:
+    webhook.secret = "whsec_" + "ab" * 32
+    webhook.save()
+    sender.post(envelope(), secret=webhook.secret)
+
+    with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+        assert "genuine? ✓ Yes" in answers(shown(boss, detail_url(Delivery.objects.get())))
+
+
+def test_headers_that_may_hold_a_secret_are_masked_by_name_and_by_value(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(), headers={"X-Forwarded-Auth": "Bearer s3cr3t", "X-Note": "whsec_leaked", "X-Plain": "hello"})
+    delivery = Delivery.objects.get()
+    delivery.headers["X-Old-Token"] = "stored before names were masked"
+    delivery.save()
+
+    page = shown(boss, detail_url(delivery))
+
+    for secret in ("s3cr3t", "whsec_leaked", "stored before names"):
+        assert secret not in page
+    for name, value in {"Old-Token": "masked", "Forwarded-Auth": "masked", "Note": "masked", "Plain": "hello"}.items():
+        assert text_of(page, f"<bdi>X-{name}</bdi>", "</tr>").startswith(value)
+    assert delivery.headers["X-Nateq-Signature"] in page
+
+
+@pytest.mark.parametrize("body", [b"no json \xff", b"[1]", b"", b"{" * 2000, b'{"data": "\x00"}'])
+def test_an_invalid_delivery_has_a_page_that_says_why(boss: Client, sender: Sender, body: bytes) -> None:
+    assert sender.post(body).status_code == 400
+    delivery = Delivery.objects.get()
+
+    assert "Invalid" in shown(boss, LIST)
+    page = shown(boss, detail_url(delivery))
+
+    assert sentence(delivery.notes[0]) in page
+    assert "It could not be read, so no receiver ran." in answers(page)
+    assert "What failed? ! Reading it; the notes say why." in answers(page)
+    assert f"Delivery {delivery.pk}" in page
+
+
+@override_settings(SECURE_CONTENT_TYPE_NOSNIFF=False)
+def test_the_stored_bytes_are_downloaded_and_never_interpreted(boss: Client, sender: Sender) -> None:
+    body = b"<html><script>alert(1)</script>\xff"
+    sender.post(body)
+    delivery = Delivery.objects.get()
+
+    response = boss.get(body_url(delivery))
+
+    assert response.content == body
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Disposition"] == f'attachment; filename="delivery-{delivery.pk}.txt"'
+    assert boss.get(f"{LIST}0/body/").status_code == 404
+
+
+def neighbours(client: Client, delivery: Delivery) -> list[str]:
+    page = shown(client, detail_url(delivery))
+    rows = page.partition('id="nateq-neighbours"')[2].partition("</table>")[0].split("<tr>")[2:]
+    return [" ".join(re.sub(r"<[^>]*>", " ", row).split()) for row in rows]
+
+
+def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Client, sender: Sender) -> None:
+    for hour, event in enumerate(("ticket.created", "ticket.updated", "ticket.closed")):
+        sender.post(envelope(event, delivery_id=event, timestamp=f"2026-06-30T1{hour}:00:00Z"))
+    sender.post(envelope("user.created", delivery_id="another kind", timestamp="2026-06-30T19:00:00Z"))
+    sender.post(envelope("ticket.updated", delivery_id="another organization", organization_id="org_2"))
+
+    updated = Delivery.objects.get(event="ticket.updated", organization_id="org_1")
+    found = neighbours(boss, updated)
+
+    assert text_of(shown(boss, detail_url(updated)), "<dt>Superseded by</dt>", "</dd>") == "ticket.closed ticket.closed"
+    assert found == [
+        "Superseded by this newer event ticket.closed ticket.closed ✓ Processed 2026-06-30 07:00:00",
+        "Same resource ticket.created ticket.created ✓ Processed 2026-06-30 05:00:00",
+    ]
+
+
+@pytest.mark.parametrize("data", [{"conversation_id": "cnv_1"}, {"conversation": {"id": "cnv_1"}}])
+def test_neighbours_are_of_the_same_conversation(boss: Client, sender: Sender, data: dict[str, Any]) -> None:
+    sender.post(envelope("conversation.started", delivery_id="started", data={"id": "cnv_1"}))
+    sender.post(envelope("conversation.started", delivery_id="foreign", data={"id": "cnv_1"}, organization_id="org_2"))
+    sender.post(envelope("message.received", delivery_id="message", data={"id": "msg_1", **data}))
+    message = Delivery.objects.get(event="message.received")
+
+    assert [line.split(" 2026")[0] for line in neighbours(boss, message)] == [
+        "Same conversation conversation.started started ✓ Processed"
+    ]
+    assert f"{LIST}?q=data.conversation_id%3Dcnv_1" in shown(boss, detail_url(message))
+
+
+def test_neighbours_are_those_of_the_same_content_under_another_id(boss: Client, sender: Sender) -> None:
+    first, second = (
+        sender.post(envelope(delivery_id=name, data={"id": 1})) and Delivery.objects.get(delivery_id=name)
+        for name in ("dlv_1", "dlv_2")
+    )
+    Twin.objects.create(delivery=second, first=first)
+
+    assert neighbours(boss, first)[0].startswith("The same content, again under this id ticket.created dlv_2")
+    assert neighbours(boss, second)[0].startswith("The same content, first under this id ticket.created dlv_1")
+
+
+def test_neighbours_without_a_time_are_of_the_same_resource(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(delivery_id="timeless", timestamp=None))
+    sender.post(envelope(delivery_id="timely"))
+
+    found = neighbours(boss, Delivery.objects.get(delivery_id="timeless"))
+
+    assert [line.split(" ✓")[0] for line in found] == ["Same resource ticket.created timely"]
+
+
+@pytest.mark.parametrize("name", ["0", "x", "9" * 30, "1/2"])
+def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client, name: str) -> None:
+    assert boss.get(f"{LIST}{name}/change/").status_code in (302, 404)
+
+
+def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+
+    response = boss.get(detail_url(Delivery.objects.get()))
+
+    assert response.templates[0].name == "admin/nateq_webhooks/delivery/change_form.html"

@@ -1,0 +1,144 @@
+"""What a sender may put into a delivery to hurt who looks at it: all is text, and the page stays small and quick."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery, Run
+from tests.admin.pages import HOSTILE, body_url, detail_url, payload_url, shown
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+MEBIBYTE = 1024 * 1024
+
+STATEMENTS = 15
+SIZE = 400_000
+"""Characters of a page, whatever the delivery."""
+
+SECONDS = 3.0
+"""Far above what a page takes, and far below what one takes that grows with the payload."""
+
+
+def at_most(body: bytes) -> bytes:
+    """The body, which must be as large as the door lets in."""
+    assert MEBIBYTE // 2 < len(body) <= MEBIBYTE
+    return body
+
+
+def dumped(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def in_envelope(data: bytes) -> bytes:
+    start, _, end = dumped(envelope(data="HERE")).partition(b'"HERE"')
+    return start + data + end
+
+
+LARGE: dict[str, bytes] = {
+    "nesting that can be read": in_envelope(b"[" * 400 + b"1" * 600_000 + b"]" * 400),
+    "nesting beyond reading": in_envelope(b"[" * 520_000 + b"]" * 520_000),
+    "nesting of objects": b'{"a":' * 200_000,
+    "nesting that never ends": b"[" * (MEBIBYTE - 1),
+    "an array": in_envelope(b"[" + b"1," * 520_000 + b"1]"),
+    "empty objects": in_envelope(b"[" + b"{}," * 340_000 + b"{}]"),
+    "70,000 keys": dumped(envelope(data={f"{n:x}": n for n in range(70_000)})),
+    "one key doubled 70,000 times": in_envelope(b"{" + b'"key":[[1]],' * 70_000 + b'"key":1}'),
+    "names of 300 characters": dumped(envelope(data={f"{n}{'n' * 300}": "v" * 300 for n in range(1_600)})),
+    "names in names": in_envelope(b'{"%s":' % (b"n" * 3000) * 300 + b"1" + b"}" * 300),
+    "one name": dumped(envelope(data={"<n>" * 300_000: 1})),
+    "one text of quotes and tags": dumped(envelope(data={"id": "tkt_1", "text": '"<&' * 250_000})),
+    "one number": in_envelope(b"9" * (MEBIBYTE - 1000)),
+    "texts of controls": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
+    "markup": dumped(envelope(data=[HOSTILE] * 11_000)),
+    "no JSON": b"<b>" * 340_000,
+    "no UTF-8": b"\xff" * MEBIBYTE,
+    "controls": "\u202e".encode() * 340_000,
+}
+
+
+@pytest.mark.parametrize("body", LARGE.values(), ids=LARGE)
+def test_the_page_of_a_mebibyte_is_small_and_quick(boss: Client, sender: Sender, body: bytes) -> None:
+    sender.post(at_most(body))
+    delivery = Delivery.objects.get()
+    shown(boss, detail_url(delivery))
+
+    started = time.perf_counter()
+    with CaptureQueriesContext(connection) as queries:
+        page = shown(boss, detail_url(delivery))
+    took = time.perf_counter() - started
+
+    assert len(queries) <= STATEMENTS
+    assert len(page) < SIZE
+    assert took < SECONDS
+    assert "<b>" not in page
+    assert "\u202e" not in page
+    assert "<script>alert" not in page
+    assert boss.get(body_url(delivery)).content == body
+
+
+@pytest.mark.parametrize("name", ["an array", "70,000 keys", "empty objects", "names in names", "markup"])
+def test_each_further_page_of_a_mebibyte_is_small_and_quick(boss: Client, sender: Sender, name: str) -> None:
+    sender.post(LARGE[name])
+    url = payload_url(Delivery.objects.get())
+
+    for query in ({"at": "3", "from": "0"}, {"find": "e"}, {"find": "not there"}, {"bytes": "500000"}):
+        started = time.perf_counter()
+        page = shown(boss, url, query)
+        assert len(page) < SIZE, query
+        assert time.perf_counter() - started < SECONDS, query
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "javascript:alert(1)", '" onmouseover="alert(1)', "\ud800\x00\u2028", "'\"&<>"]
+)
+def test_hostile_words_are_text_wherever_they_stand(
+    boss: Client, sender: Sender, connect: Callable[..., None], text: str
+) -> None:
+    def fail_with_its_words(event: Any, **kwargs: Any) -> None:
+        raise LookupError(event.data["id"])
+
+    connect(signals.event_received, fail_with_its_words, "shop.hostile")
+    data = {"id": text, text: [text, {text: text}], "conversation_id": text, "url": text}
+    sender.post(envelope(text, delivery_id=text, organization_id=text, data=data))
+    sender.post(
+        envelope(text, delivery_id=f"{text}2", organization_id=text, data=data, timestamp="2027-01-01T00:00:00Z")
+    )
+    delivery = Delivery.objects.order_by("pk")[0]
+    Run.objects.update(error=delivery.event, traceback=f"{delivery.event}\u202e")
+
+    pages = [
+        shown(boss, detail_url(delivery)),
+        shown(boss, payload_url(delivery)),
+        shown(boss, payload_url(delivery), {"at": "3.1"}),
+        shown(boss, payload_url(delivery), {"find": text[:12].encode(errors="ignore")}),
+        shown(boss, f"/admin/nateq_webhooks/run/{Run.objects.order_by('pk')[0].pk}/change/"),
+    ]
+
+    for page in pages:
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert ' onmouseover="alert' not in page
+        assert 'href="javascript:' not in page
+        assert not any(character in page for character in "\u202e\x00")
+
+
+def test_the_pages_bring_no_inline_script_or_style_of_their_own(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(data={"lines": list(range(200))}))
+    delivery = Delivery.objects.get()
+
+    for query in ({"at": "3"}, {"find": "1"}, {"bytes": "0"}, None):
+        page = shown(boss, payload_url(delivery) if query else detail_url(delivery), query)
+        assert " style=" not in page
+        assert "<style" not in page
+        assert " onclick=" not in page
+        assert all(" src=" in tag for tag in page.split("<script")[1:])
+        assert "nateq_webhooks/delivery.css" in page
+        assert "nateq_webhooks/delivery.js" in page

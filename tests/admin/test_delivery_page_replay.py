@@ -1,0 +1,163 @@
+"""Having a delivery run again from its page: asked first, permitted, recorded."""
+
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.models import Delivery, Replay, Run
+from tests.admin.pages import detail_url, shown
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+
+def fail(**kwargs: Any) -> None:
+    raise LookupError("no such customer")
+
+
+@pytest.fixture
+def delivery(sender: Sender, connect: Callable[..., None]) -> Delivery:
+    """A delivery of two receivers, one of which has failed."""
+    connect(signals.ticket_created, fail, "shop.fail")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
+    sender.post(envelope())
+    return Delivery.objects.get()
+
+
+def replay_url(delivery: Delivery) -> str:
+    return reverse("admin:nateq_webhooks_delivery_replay", args=[delivery.pk])
+
+
+def links(client: Client, delivery: Delivery) -> dict[str, str]:
+    """The ways to have it run again that the page offers, by their labels; the last one of each label."""
+    page = shown(client, detail_url(delivery))
+    found = re.findall(r'<a[^>]* href="([^"]*/delivery/\d+/replay/[^"]*)">([^<]*)</a>', page)
+    return {label: unescape(url) for url, label in found}
+
+
+def replayed() -> list[str]:
+    return sorted(Run.objects.exclude(round=0).values_list("receiver", flat=True))
+
+
+def confirm(client: Client, url: str, **more: str) -> None:
+    """Press the button of the page that asks, with what its form holds."""
+    page = shown(client, url)
+    fields = dict(re.findall(r'<input type="hidden" name="(which|receiver)" value="([^"]*)"', page))
+    response = client.post(url.partition("?")[0], fields | more)
+    assert response.status_code == 302
+
+
+def test_all_receivers_run_again_once_it_is_confirmed(boss: Client, delivery: Delivery) -> None:
+    url = links(boss, delivery)["Run all again"]
+    asked = shown(boss, url)
+    assert "shop.fail" in asked
+    assert "shop.succeed" in asked
+    assert replayed() == []
+
+    confirm(boss, url, reason="the bug is <mended>")
+
+    assert replayed() == ["shop.fail", "shop.succeed"]
+    replay = Replay.objects.get()
+    assert (replay.by, replay.reason) == ("boss", "the bug is <mended>")
+    page = shown(boss, detail_url(delivery))
+    assert f"2 receivers run again: replay {replay.pk}." in page
+    assert "reason: " in page
+    assert "the bug is &lt;mended&gt;" in page
+
+
+def test_only_those_that_failed_run_again(boss: Client, delivery: Delivery) -> None:
+    url = links(boss, delivery)["Run the failed ones again"]
+    assert "shop.succeed" not in shown(boss, url)
+
+    confirm(boss, url)
+
+    assert replayed() == ["shop.fail"]
+
+
+def test_one_receiver_runs_again(boss: Client, delivery: Delivery) -> None:
+    url = f"{replay_url(delivery)}?which=one&receiver=shop.succeed"
+    assert url in unescape(shown(boss, detail_url(delivery)))
+
+    confirm(boss, url)
+
+    assert replayed() == ["shop.succeed"]
+
+
+def test_what_was_replayed_runs_and_is_told(boss: Client, delivery: Delivery) -> None:
+    confirm(boss, f"{replay_url(delivery)}?which=one&receiver=shop.succeed")
+
+    while dispatch.run_due():
+        pass
+
+    assert Run.objects.get(receiver="shop.succeed", round=Replay.objects.get().pk).status == Run.Status.SUCCEEDED
+
+
+def test_a_replay_is_in_the_admins_history(boss: Client, delivery: Delivery) -> None:
+    confirm(boss, f"{replay_url(delivery)}?which=failed", reason="mended")
+
+    entry = LogEntry.objects.get()
+    assert entry.object_id == str(delivery.pk)
+    message = f"Had it run again by shop.fail (replay {Replay.objects.get().pk}). mended"
+    assert entry.get_change_message() == message
+    assert message in shown(boss, reverse("admin:nateq_webhooks_delivery_history", args=[delivery.pk]))
+
+
+def test_a_receiver_that_failed_and_is_gone_is_named_and_left_out(boss: Client, delivery: Delivery) -> None:
+    Run.objects.create(delivery=delivery, receiver="shop.gone", status=Run.Status.DEAD)
+
+    page = shown(boss, f"{replay_url(delivery)}?which=failed")
+
+    assert "not connected any more" in page
+    assert "shop.gone" in page
+    assert "shop.gone" not in "".join(links(boss, delivery).values())
+
+
+def test_a_delivery_that_can_not_be_read_offers_nothing_to_run(
+    boss: Client, sender: Sender, connect: Callable[..., None]
+) -> None:
+    connect(signals.event_received, lambda **kwargs: None, "shop.all")
+    sender.post(b"no json")
+    invalid = Delivery.objects.get()
+
+    assert links(boss, invalid) == {}
+    assert "There is no receiver to run." in shown(boss, replay_url(invalid))
+    assert boss.post(replay_url(invalid), {"which": "all"}).status_code == 200
+    assert Replay.objects.count() == 0
+
+
+@pytest.mark.parametrize("query", [{"which": "other"}, {"which": "one", "receiver": "shop.unknown"}, {"which": "one"}])
+def test_a_choice_that_there_is_not_is_not_found(boss: Client, delivery: Delivery, query: dict[str, str]) -> None:
+    assert boss.get(replay_url(delivery), query).status_code == 404
+    assert boss.post(replay_url(delivery), query).status_code == 404
+
+
+def test_who_may_not_replay_is_offered_nothing_and_refused(staff: Callable[..., Client], delivery: Delivery) -> None:
+    viewer = staff("view_delivery", "view_payload", "view_run")
+
+    assert links(viewer, delivery) == {}
+    assert viewer.get(replay_url(delivery)).status_code == 403
+    assert viewer.post(replay_url(delivery), {"which": "all"}).status_code == 403
+    assert staff("replay_delivery").post(replay_url(delivery), {"which": "all"}).status_code == 403
+    assert Replay.objects.count() == 0
+
+
+def test_who_may_replay_needs_to_see_no_payload(staff: Callable[..., Client], delivery: Delivery) -> None:
+    confirm(staff("view_delivery", "replay_delivery"), f"{replay_url(delivery)}?which=all", reason="x" * 900 + "\0")
+
+    assert len(replayed()) == 2
+    assert Replay.objects.get().reason == "x" * 500
+
+
+def test_a_replay_is_refused_without_its_token(delivery: Delivery, boss: Client) -> None:
+    checked = Client(enforce_csrf_checks=True)
+    checked.cookies = boss.cookies
+
+    assert checked.post(replay_url(delivery), {"which": "all"}).status_code == 403
+    assert Replay.objects.count() == 0

@@ -1,0 +1,130 @@
+"""Taking deliveries away: JSON lines and CSV, streamed, kept in the history, without payloads for whom they are not."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import AsyncClient, Client
+from django.urls import reverse
+
+from nateq_webhooks.admin import exporting
+from nateq_webhooks.models import Delivery
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = reverse("admin:nateq_webhooks_delivery_changelist")
+EXPORT = reverse("admin:nateq_webhooks_delivery_export")
+
+
+@pytest.fixture
+def stored(sender: Sender) -> list[Delivery]:
+    for number in range(3):
+        sender.post(envelope(delivery_id=f"dlv_{number}", data={"id": f"tkt_{number}", "note": "=1+1 سارة"}))
+    return list(Delivery.objects.order_by("pk"))
+
+
+def taken(client: Client, **data: Any) -> str:
+    """The export's content."""
+    answer = client.post(EXPORT, {"format": "jsonl", **data})
+    assert answer.status_code == 200
+    assert answer.streaming
+    return b"".join(cast(Any, answer).streaming_content).decode()
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_lines_hold_each_delivery_with_its_exact_body(boss: Client, stored: list[Delivery]) -> None:
+    rows = lines(taken(boss))
+
+    assert [row["delivery_id"] for row in rows] == ["dlv_0", "dlv_1", "dlv_2"]
+    assert [row["body"].encode() for row in rows] == [one.body for one in stored]
+    assert {(row["webhook"], row["event"], row["status"]) for row in rows} == {("shop", "ticket.created", "processed")}
+    assert rows[0]["received_at"] == stored[0].received_at.isoformat()
+
+
+def test_csv_has_a_head_and_no_cell_that_is_a_formula(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(delivery_id="=cmd|' /C calc'!A0"))
+
+    rows = list(csv.DictReader(io.StringIO(taken(boss, format="csv"))))
+
+    assert [row["delivery_id"] for row in rows] == ["'=cmd|' /C calc'!A0"]
+
+
+def test_only_what_was_ticked_is_taken(boss: Client, stored: list[Delivery]) -> None:
+    page = boss.post(LIST, {"action": "export_selected", "_selected_action": [stored[1].pk], "index": "0"})
+    assert "1 delivery" in page.content.decode()
+
+    assert [row["delivery_id"] for row in lines(taken(boss, deliveries=str(stored[1].pk)))] == ["dlv_1"]
+
+
+def test_portions_neither_repeat_nor_leave_out(boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "PORTION", 2)
+    monkeypatch.setattr(exporting, "SPAN", 3)
+    for number in range(11):
+        sender.post(envelope("message.sent" if number % 3 else "ticket.created", delivery_id=f"dlv_{number}"))
+
+    found = [row["delivery_id"] for row in lines(taken(boss, event="message.sent"))]
+
+    assert found == [f"dlv_{number}" for number in range(11) if number % 3]
+
+
+def test_without_view_payload_nothing_of_a_customer_leaves(
+    staff: Callable[..., Client], stored: list[Delivery]
+) -> None:
+    client = staff("view_delivery", "export_delivery")
+
+    for kind in ("jsonl", "csv"):
+        text = taken(client, format=kind)
+        assert "dlv_1" in text
+        assert "body" not in text
+        assert "سارة" not in text
+
+
+def test_without_the_permission_there_is_no_export(staff: Callable[..., Client], stored: list[Delivery]) -> None:
+    client = staff("view_delivery", "view_payload")
+
+    assert "export_selected" not in client.get(LIST).content.decode()
+    assert client.post(EXPORT, {"format": "jsonl"}).status_code == 403
+
+
+def test_the_history_says_who_took_what(boss: Client, stored: list[Delivery]) -> None:
+    taken(boss, event="ticket.created")
+
+    entry = LogEntry.objects.get()
+    assert (entry.user.get_username(), entry.change_message) == ("boss", "Exported 3 deliveries as jsonl.")
+
+
+def test_a_body_that_is_no_text_is_written_with_escapes(boss: Client, sender: Sender) -> None:
+    sender.post(b"\xff\xfe not JSON")
+
+    assert lines(taken(boss))[0]["body"] == "\\xff\\xfe not JSON"
+
+
+def test_an_unknown_format_is_a_clear_answer(boss: Client, stored: list[Delivery]) -> None:
+    answer = boss.post(EXPORT, {"format": "xlsx"})
+
+    assert answer.status_code == 400
+    assert b"jsonl or csv" in answer.content
+
+
+def test_under_asgi_it_streams_too(stored: list[Delivery]) -> None:
+    user = User.objects.create_superuser("async boss")
+
+    async def take() -> str:
+        client = AsyncClient()
+        await client.aforce_login(user)
+        answer = cast(Any, await client.post(EXPORT, {"format": "jsonl"}))
+        assert answer.is_async
+        parts = cast(AsyncIterator[bytes], answer.streaming_content)
+        return b"".join([part async for part in parts]).decode()
+
+    assert len(lines(asyncio.run(take()))) == 3

@@ -1,0 +1,252 @@
+"""Refused requests in the admin: listed, filtered, explained in words, deleted, and never changed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone, translation
+
+from nateq_webhooks.admin import causes
+from nateq_webhooks.admin.causes import Hint
+from nateq_webhooks.inbox import Refusal
+from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.findings import Cause, Finding, hint
+from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.protocol.alterations import Alteration
+from nateq_webhooks.protocol.secret_forms import Form
+from nateq_webhooks.protocol.signatures import Reason, sign
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/nateq_webhooks/rejection/"
+
+Make = Callable[..., Rejection]
+
+
+@pytest.fixture
+def make(webhook: Webhook) -> Make:
+    def rejection(reason: str = "no_match", **fields: Any) -> Rejection:
+        values = {"webhook": webhook, "received_at": timezone.now(), "size": 2048, "remote_addr": "192.0.2.7"}
+        return Rejection.objects.create(reason=reason, **(values | fields))
+
+    return rejection
+
+
+def page(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def url_of(rejection: Rejection, what: str = "change") -> str:
+    return reverse(f"admin:nateq_webhooks_rejection_{what}", args=[rejection.pk])
+
+
+def test_the_list_shows_when_from_where_how_large_and_why_in_words(boss: Client, make: Make) -> None:
+    rejection = make()
+
+    shown = page(boss, LIST)
+
+    for text in (rejection.received_at.isoformat(), "shop", "Signature matches no secret", "192.0.2.7", "2.0\xa0KB"):
+        assert text in shown
+
+
+def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, make: Make) -> None:
+    make()
+    page(boss, LIST)
+    with CaptureQueriesContext(connection) as for_one:
+        page(boss, LIST)
+    for _ in range(20):
+        make()
+
+    with CaptureQueriesContext(connection) as for_many:
+        page(boss, LIST)
+
+    assert len(for_many) == len(for_one) <= 6
+
+
+def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make) -> None:
+    other = Webhook.objects.create(name="support")
+    mine = make("missing")
+    theirs = make("too_large", webhook=other)
+
+    def listed(query: str) -> list[int]:
+        return [rejection.pk for rejection in boss.get(f"{LIST}?{query}").context["cl"].result_list]
+
+    assert listed("") == [theirs.pk, mine.pk]
+    assert listed(f"webhook__id__exact={other.pk}") == [theirs.pk]
+    assert listed("reason=missing") == [mine.pk]
+    choices = page(boss, LIST)
+    for words in causes.REASONS.values():
+        assert str(words) in choices
+
+
+def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> None:
+    make(hint=hint(Finding(Cause.EMPTY_BODY), dropped=873))
+
+    assert "body lost on the way, and 873 more" in page(boss, LIST)
+    assert "873 more requests were refused about that time and are not listed." in page(
+        boss, url_of(Rejection.objects.get())
+    )
+
+
+def test_a_refused_request_is_explained_from_the_door_to_the_page(boss: Client, sender: Sender) -> None:
+    Webhook.objects.create(name="support", secret="whsec_support")
+    sender.post(envelope(), secret="whsec_support", headers={"X-Odd": "value of it"})
+    book.flush()
+
+    shown = page(boss, url_of(Rejection.objects.get()))
+
+    assert "It is signed with the secret of the webhook “support”." in shown
+    assert "give each webhook there the URL shown on its page here" in shown
+    assert "X-Nateq-Signature" in shown
+    assert "X-Odd" in shown
+    assert "value of it" not in shown
+
+
+def test_an_altered_body_is_told_with_all_that_was_done_to_it(boss: Client, sender: Sender) -> None:
+    body = json.dumps(envelope()).encode()
+    altered = json.dumps(envelope(), sort_keys=True, separators=(",", ":")).encode()
+    sender.post(altered, signature="", headers={"X-Signature": sign(body, SECRET)})
+    book.flush()
+
+    shown = page(boss, url_of(Rejection.objects.get()))
+
+    assert "it changed the order of its JSON&#x27;s keys, changed the white space of its JSON." in shown
+    assert "The signature comes in the header X-Signature." in shown
+
+
+def test_the_pages_title_and_what_is_about_to_be_deleted_say_what_they_are_about(boss: Client, make: Make) -> None:
+    rejection = make()
+
+    assert "<h2>Signature matches no secret</h2>" in page(boss, url_of(rejection))
+    assert f"no_match, {rejection.received_at:%Y-%m-%d %H:%M:%S} UTC" in page(boss, url_of(rejection, "delete"))
+
+
+def test_what_was_not_looked_into_says_so(boss: Client, make: Make) -> None:
+    assert "This one was not looked into" in page(boss, url_of(make()))
+
+
+@pytest.mark.parametrize("code", [*Reason, *Refusal])
+def test_every_reason_has_its_words(code: str) -> None:
+    assert causes.reason(code) != code
+
+
+@pytest.mark.parametrize("code", Cause)
+def test_every_cause_has_a_hint_that_says_what_it_is(code: Cause) -> None:
+    details: dict[str, Any] = {"webhook": "support", "secret": "sec_1", "limit": 1024, "form": Form.DECODED.value}
+    told = causes.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
+
+    assert told
+    assert told != causes.sentences("no_match", Hint())
+    assert not any("?" in sentence or "%" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("form", Form)
+def test_every_form_of_a_secret_has_its_hint(form: Form) -> None:
+    assert causes.sentences("no_match", Hint.read(hint(Finding(Cause.SECRET_FORM, {"form": form.value}))))
+
+
+@pytest.mark.parametrize("alteration", Alteration)
+def test_every_alteration_has_its_words(alteration: Alteration) -> None:
+    assert alteration in causes.ALTERATIONS
+
+
+@pytest.mark.parametrize("code", ["too_large", "no_length", "not_post", "other_organization"])
+def test_what_the_reason_alone_tells_is_told_without_a_body(code: str) -> None:
+    from nateq_webhooks.inbox.diagnosis import plain_finding
+
+    told = causes.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
+
+    assert len(told) == 1
+    assert "not looked into" not in told[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"code": ["x"], "details": 7, "dropped": "x"}', '{"code": "later"}', "[" * 100_000]
+)
+def test_a_hint_that_another_version_wrote_breaks_no_page(boss: Client, make: Make, text: str) -> None:
+    rejection = make("a_later_reason", hint=text, header_names={"not": "a list"}, size=None, remote_addr=None)
+
+    assert "a_later_reason" in page(boss, LIST)
+    assert "a_later_reason" in page(boss, url_of(rejection))
+
+
+def test_names_from_outside_are_shown_as_text(boss: Client, make: Make) -> None:
+    evil = "</script><b>\u202e"
+    finding = Finding(Cause.OTHER_WEBHOOK, {"webhook": evil, "header": evil})
+    rejection = make(hint=hint(finding), header_names=[evil], remote_addr=evil)
+
+    for shown in (page(boss, LIST), page(boss, url_of(rejection))):
+        assert "<b>" not in shown
+        assert "\u202e" not in shown
+
+
+def test_no_page_has_an_inline_style_or_script_of_ours(boss: Client, make: Make) -> None:
+    finding = Finding(Cause.ALTERED_BODY, {"how": ["bom_added"], "header": "X-Signature"})
+    shown = page(boss, url_of(make(hint=hint(finding, dropped=2), header_names=["Host"])))
+
+    assert "style=" not in shown
+    assert "onclick" not in shown
+
+
+def test_nobody_adds_or_changes_one(boss: Client, make: Make) -> None:
+    rejection = make()
+
+    assert boss.get(f"{LIST}add/").status_code == 403
+    assert boss.post(url_of(rejection), {"reason": "none"}).status_code == 403
+    rejection.refresh_from_db()
+    assert rejection.reason == "no_match"
+    assert 'name="_save"' not in page(boss, url_of(rejection))
+
+
+def test_who_may_delete_deletes_one_or_those_chosen(staff: Callable[..., Client], make: Make) -> None:
+    client = staff("view_rejection", "delete_rejection")
+    one, two, three = make(), make(), make()
+
+    assert client.post(url_of(one, "delete"), {"post": "yes"}).status_code == 302
+    chosen = {"action": "delete_selected", "_selected_action": [two.pk], "post": "yes"}
+    assert client.post(LIST, chosen).status_code == 302
+
+    assert list(Rejection.objects.all()) == [three]
+
+
+def test_who_may_only_view_deletes_nothing(staff: Callable[..., Client], make: Make) -> None:
+    client = staff("view_rejection")
+    rejection = make()
+
+    assert "Signature matches no secret" in page(client, LIST)
+    assert client.post(url_of(rejection, "delete"), {"post": "yes"}).status_code == 403
+    client.post(LIST, {"action": "delete_selected", "_selected_action": [rejection.pk], "post": "yes"})
+    assert Rejection.objects.exists()
+
+
+def test_who_may_not_view_sees_nothing(staff: Callable[..., Client], make: Make) -> None:
+    rejection = make()
+    client = staff("view_delivery")
+
+    assert client.get(LIST).status_code == 403
+    assert client.get(url_of(rejection)).status_code == 403
+
+
+@pytest.mark.urls("tests.admin.rejections_site")
+def test_it_is_registered_on_any_admin_site(boss: Client, make: Make) -> None:
+    rejection = make()
+
+    shown = page(boss, f"/refused/nateq_webhooks/rejection/{rejection.pk}/change/")
+
+    assert '<bdi class="nateq-text">shop</bdi>' in shown
+    assert "/nateq_webhooks/webhook/" not in shown
+    assert page(boss, "/refused/nateq_webhooks/rejection/")
+
+
+def test_the_hints_words_are_translated_when_they_are_shown() -> None:
+    with translation.override("ar"):
+        assert causes.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
+    assert not any(isinstance(words, str) for words in (*causes.CAUSES.values(), *causes.REASONS.values()))

@@ -1,0 +1,171 @@
+"""Replaying many from the list: an action, a page that asks, a page that shows how far it got."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin import replay_jobs
+from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = reverse("admin:nateq_webhooks_delivery_changelist")
+CONFIRM = "/admin/nateq_webhooks/delivery/replay-many/"
+
+Connect = Callable[..., None]
+
+
+@pytest.fixture
+def stored(sender: Sender, connect: Connect) -> list[Delivery]:
+    """Three deliveries that two receivers have run."""
+    connect(signals.event_received, lambda **kwargs: None, "shop.crm")
+    connect(signals.event_received, lambda **kwargs: None, "shop.mail")
+    for number, event in enumerate(["ticket.created", "ticket.created", "message.sent"]):
+        sender.post(envelope(event, delivery_id=f"dlv_{number}"))
+    return list(Delivery.objects.order_by("pk"))
+
+
+def tick(client: Client, deliveries: list[Delivery], action: str = "replay_selected", **extra: Any) -> Any:
+    """Press the list's "Go" with some rows ticked."""
+    return client.post(
+        LIST + extra.pop("query", ""),
+        {"action": action, "_selected_action": [str(one.pk) for one in deliveries], "index": "0", **extra},
+    )
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of the page that asks, without Django's token."""
+    fields = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
+    fields.pop("csrfmiddlewaretoken", None)
+    return fields
+
+
+def test_the_ticked_ones_are_replayed_after_a_question(boss: Client, stored: list[Delivery]) -> None:
+    page = tick(boss, stored[:2]).content.decode()
+    assert "2 deliveries" in page
+    assert Run.objects.exclude(round=0).count() == 0
+
+    answer = boss.post(CONFIRM, {**hidden(page), "receivers": ["shop.crm"], "reason": "CRM was down"})
+
+    replay = Replay.objects.get()
+    assert answer["Location"] == reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])
+    assert (replay.by, replay.reason, replay.receivers) == ("boss", "CRM was down", ["shop.crm"])
+    made = Run.objects.filter(round=replay.pk).order_by("delivery_id")
+    assert [(run.delivery_id, run.receiver, run.status) for run in made] == [
+        (one.pk, "shop.crm", "waiting") for one in stored[:2]
+    ]
+    assert "CRM was down" in boss.get(answer["Location"]).content.decode()
+
+
+def test_none_ticked_means_every_receiver_of_the_event(boss: Client, stored: list[Delivery]) -> None:
+    boss.post(CONFIRM, hidden(tick(boss, stored[:1]).content.decode()))
+
+    assert set(Run.objects.exclude(round=0).values_list("receiver", flat=True)) == {"shop.crm", "shop.mail"}
+
+
+def test_all_that_a_filter_finds_are_meant_when_all_are_selected(boss: Client, stored: list[Delivery]) -> None:
+    page = tick(boss, stored[:1], query="?event=ticket.created", select_across="1").content.decode()
+    assert "2 deliveries" in page
+    assert hidden(page) == {"event": "ticket.created"}
+
+    boss.post(CONFIRM, hidden(page))
+
+    assert set(Run.objects.exclude(round=0).values_list("delivery_id", flat=True)) == {one.pk for one in stored[:2]}
+
+
+def test_many_become_a_job_that_goes_on_where_it_stopped(
+    boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+
+    answer = boss.post(CONFIRM, {"event": "ticket.created"})
+
+    replay = Replay.objects.get()
+    assert replay.finished_at is None
+    assert Run.objects.exclude(round=0).count() == 0
+    page = boss.get(answer["Location"]).content.decode()
+    assert "nobody carries this on by itself" in page
+    assert 'http-equiv="refresh"' not in page
+
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "go on"})
+
+    replay.refresh_from_db()
+    assert (replay.deliveries, replay.runs) == (2, 4)
+    assert replay.finished_at is not None
+    assert Run.objects.filter(round=replay.pk).count() == 4
+
+
+def test_with_a_worker_there_the_page_looks_again_by_itself(
+    boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+    Heartbeat.objects.create(name="here:1", seen_at=timezone.now())
+
+    page = boss.get(boss.post(CONFIRM, {"event": "ticket.created"})["Location"]).content.decode()
+
+    assert 'http-equiv="refresh"' in page
+
+
+def test_a_cancelled_job_makes_no_more_runs(
+    boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+    boss.post(CONFIRM, {"event": "ticket.created"})
+    replay = Replay.objects.get()
+
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "cancel"})
+    dispatch.keep_up("default")
+
+    replay.refresh_from_db()
+    assert replay.is_cancelled
+    assert Run.objects.exclude(round=0).count() == 0
+
+
+def test_it_is_in_the_history_of_each_delivery_and_of_the_replay(boss: Client, stored: list[Delivery]) -> None:
+    boss.post(CONFIRM, hidden(tick(boss, stored[:2]).content.decode()))
+
+    entries = LogEntry.objects.values_list("content_type__model", "object_id")
+    expected = [("delivery", str(one.pk)) for one in stored[:2]] + [("replay", str(Replay.objects.get().pk))]
+    assert sorted(entries) == sorted(expected)
+
+
+def test_without_the_permission_there_is_neither_action_nor_page(
+    staff: Callable[..., Client], stored: list[Delivery]
+) -> None:
+    client = staff("view_delivery", "view_payload")
+
+    assert "replay_selected" not in client.get(LIST).content.decode()
+    assert client.get(CONFIRM).status_code == 403
+    assert client.post(CONFIRM, {"event": "ticket.created"}).status_code == 403
+    assert Replay.objects.count() == 0
+
+
+def test_looking_at_a_replay_does_not_allow_steering_it(staff: Callable[..., Client], stored: list[Delivery]) -> None:
+    replay = dispatch.request_replay(dispatch.Selection(event="ticket.created"))
+    client = staff("view_replay")
+
+    assert client.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).status_code == 200
+    steer = reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk])
+    assert client.post(steer, {"do": "go on"}).status_code == 403
+    assert Run.objects.exclude(round=0).count() == 0
+
+
+@pytest.mark.parametrize(
+    "data", [{"deliveries": "x"}, {"deliveries": "1,,2"}, {"webhook": "x"}, {"since": "2026-99-99T00:00"}]
+)
+def test_what_no_page_has_sent_is_a_clear_answer(boss: Client, webhook: Webhook, data: dict[str, str]) -> None:
+    assert boss.post(CONFIRM, data).status_code == 400
+
+
+def test_a_receiver_that_is_not_connected_is_named(boss: Client, stored: list[Delivery]) -> None:
+    answer = boss.post(CONFIRM, {"event": "ticket.created", "receivers": ["shop.gone"]}, follow=True)
+
+    assert "No receiver called &quot;shop.gone&quot; is connected" in answer.content.decode()

@@ -1,0 +1,374 @@
+"""What was the matter with a refused request: each cause with a real request that something happened to."""
+
+import base64
+import gzip
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from nateq_webhooks.inbox import diagnosis
+from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.diagnosis import MAX_BODY_BYTES, MAX_WEBHOOKS, Specimen
+from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.findings import Cause
+from nateq_webhooks.inbox.reasons import NO_MATCH
+from nateq_webhooks.models import Rejection, Secret, Webhook
+from nateq_webhooks.protocol.secret_forms import Form
+from nateq_webhooks.protocol.signatures import sign
+from tests.conftest import SECRET, Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+DOCUMENT = envelope(data={"id": "tkt_1", "name": "سارة", "url": "https://x.example/"})
+BODY = json.dumps(DOCUMENT, ensure_ascii=False).encode()
+
+Refused = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def refused(sender: Sender) -> Refused:
+    """Send what the door refuses; return what the diary then says of it."""
+
+    def send(body: bytes = BODY, *, status: int = 401, **options: Any) -> dict[str, Any]:
+        assert sender.post(body, **options).status_code == status
+        book.flush()
+        hint = Rejection.objects.latest("pk").hint
+        found: dict[str, Any] = json.loads(hint) if hint else {}
+        return found
+
+    return send
+
+
+def cause(code: Cause, **details: Any) -> dict[str, Any]:
+    return {"code": code.value, "details": details}
+
+
+def test_a_secret_that_nobody_here_knows(refused: Refused) -> None:
+    assert refused(secret="whsec_wrong") == cause(Cause.UNKNOWN_SECRET)
+
+
+def test_the_secret_of_another_webhook_names_that_webhook(refused: Refused) -> None:
+    Webhook.objects.create(name="support", secret="whsec_support")
+
+    assert refused(secret="whsec_support") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+
+
+def test_an_older_secret_of_another_webhook_names_it_too(refused: Refused) -> None:
+    other = Webhook.objects.create(name="support", secret="whsec_support")
+    Secret.objects.create(webhook=other, secret="whsec_older")
+
+    assert refused(secret="whsec_older") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+
+
+def test_a_secret_that_has_expired_is_named_by_its_id(refused: Refused, webhook: Webhook) -> None:
+    ended = datetime.now(UTC) - timedelta(days=1)
+    old = Secret.objects.create(webhook=webhook, secret="whsec_old", expires_at=ended)
+
+    assert refused(secret="whsec_old") == cause(Cause.EXPIRED_SECRET, secret=str(old))
+
+
+@pytest.mark.parametrize(
+    ("entered", "signed_with", "form"),
+    [
+        ("whsec_abc", b"abc", Form.WITHOUT_PREFIX),
+        ("abc", b"whsec_abc", Form.WITH_PREFIX),
+        ("whsec_abc ", b"whsec_abc", Form.TRIMMED),
+        ("whsec_" + base64.b64encode(b"0123456789").decode(), b"0123456789", Form.DECODED),
+    ],
+)
+def test_the_secret_read_another_way(
+    refused: Refused, webhook: Webhook, entered: str, signed_with: bytes, form: Form
+) -> None:
+    webhook.secret = entered
+    webhook.save()
+
+    assert refused(secret=signed_with.decode()) == cause(Cause.SECRET_FORM, form=form.value)
+
+
+def test_the_secret_as_shown_where_it_should_be_decoded(refused: Refused, webhook: Webhook) -> None:
+    webhook.secret = "whsec_" + base64.b64encode(b"0123456789").decode()
+    webhook.save()
+
+    with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
+        assert refused(secret=webhook.secret) == cause(Cause.SECRET_FORM, form=Form.AS_SHOWN.value)
+
+
+def test_no_header_with_a_signature(refused: Refused, sender: Sender) -> None:
+    sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json")
+    book.flush()
+
+    rejection = Rejection.objects.get()
+    assert rejection.reason == "missing"
+    assert json.loads(rejection.hint) == cause(Cause.MISSING_HEADER)
+
+
+def test_a_renamed_header_is_named(sender: Sender) -> None:
+    headers = {"X-Hub-Signature-256": "sha256=" + sign(BODY, SECRET), "X-Other": "0" * 64}
+
+    sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
+    book.flush()
+
+    rejection = Rejection.objects.get()
+    assert rejection.reason == "missing"
+    assert json.loads(rejection.hint) == cause(Cause.RENAMED_HEADER, header="X-Hub-Signature-256")
+
+
+def test_a_renamed_header_is_found_beside_a_right_one_that_holds_something_else(refused: Refused) -> None:
+    found = refused(signature="none", headers={"X-Signature": sign(BODY, SECRET)})
+
+    assert found == cause(Cause.RENAMED_HEADER, header="X-Signature")
+
+
+def test_a_renamed_header_with_another_webhooks_secret_tells_both(sender: Sender) -> None:
+    Webhook.objects.create(name="support", secret="whsec_support")
+    headers = {"X-Signature": sign(BODY, "whsec_support")}
+
+    sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
+    book.flush()
+
+    found = json.loads(Rejection.objects.get().hint)
+    assert found == cause(Cause.OTHER_WEBHOOK, webhook="support", header="X-Signature")
+
+
+def test_headers_that_look_like_a_signature_are_named_when_none_is_one(sender: Sender) -> None:
+    headers = {"X-Signature": sign(BODY, "whsec_unknown"), "X-Trace": "abc"}
+
+    sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
+    book.flush()
+
+    assert json.loads(Rejection.objects.get().hint) == cause(Cause.MISSING_HEADER, similar=["X-Signature"])
+
+
+@pytest.mark.parametrize(
+    ("altered", "how"),
+    [
+        (json.dumps(DOCUMENT, ensure_ascii=False, separators=(",", ":")).encode(), "white_space"),
+        (json.dumps(DOCUMENT, ensure_ascii=False, indent=2).encode(), "white_space"),
+        (json.dumps(DOCUMENT).encode(), "escapes"),
+        (json.dumps(DOCUMENT, ensure_ascii=False, sort_keys=True).encode(), "key_order"),
+        (json.dumps(DOCUMENT, sort_keys=True, separators=(",", ":")).encode(), "key_order escapes white_space"),
+        (BODY + b"\n", "newline_added"),
+        (b"\xef\xbb\xbf" + BODY, "bom_added"),
+        (gzip.compress(BODY), "compressed"),
+    ],
+)
+def test_a_body_that_something_on_the_way_changed(refused: Refused, altered: bytes, how: str) -> None:
+    found = refused(altered, signature=sign(BODY, SECRET))
+
+    assert found == cause(Cause.ALTERED_BODY, how=how.split())
+
+
+@pytest.mark.parametrize(
+    ("sent", "altered", "how"),
+    [
+        (BODY + b"\n", BODY, "newline_stripped"),
+        (b"\xef\xbb\xbf" + BODY, BODY, "bom_stripped"),
+        (
+            json.dumps(DOCUMENT, indent=2).replace("\n", "\r\n").encode(),
+            json.dumps(DOCUMENT, indent=2).encode(),
+            "line_ends",
+        ),
+        (
+            json.dumps(DOCUMENT, indent=2).encode(),
+            json.dumps(DOCUMENT, indent=2).replace("\n", "\r\n").encode(),
+            "line_ends",
+        ),
+    ],
+)
+def test_a_body_from_which_something_was_taken(refused: Refused, sent: bytes, altered: bytes, how: str) -> None:
+    assert refused(altered, signature=sign(sent, SECRET)) == cause(Cause.ALTERED_BODY, how=[how])
+
+
+def test_a_body_that_was_decompressed_on_the_way(refused: Refused) -> None:
+    found = refused(BODY, signature=sign(gzip.compress(BODY), SECRET))
+
+    assert found == cause(Cause.ALTERED_BODY, how=["decompressed"])
+
+
+def test_a_body_that_claims_to_be_compressed_and_is_not(refused: Refused) -> None:
+    found = refused(BODY, signature=sign(b"what only brotli makes", SECRET), headers={"Content-Encoding": "br"})
+
+    assert found == cause(Cause.ALTERED_BODY, how=["decompressed"])
+
+
+def test_an_altered_body_and_a_renamed_header_are_both_told(sender: Sender) -> None:
+    headers = {"X-Signature": sign(BODY, SECRET)}
+
+    sender.client.post(sender.webhook.get_absolute_url(), BODY + b"\n", content_type="text/plain", headers=headers)
+    book.flush()
+
+    found = json.loads(Rejection.objects.get().hint)
+    assert found == cause(Cause.ALTERED_BODY, how=["newline_added"], header="X-Signature")
+
+
+def test_a_body_that_arrived_empty(refused: Refused) -> None:
+    assert refused(b"", signature=sign(BODY, SECRET)) == cause(Cause.EMPTY_BODY)
+
+
+@pytest.mark.parametrize(
+    ("signature", "why"),
+    [
+        ("abc", "not_hex"),
+        ("", "empty"),
+        ("ab" * 600, "too_long"),
+        (",".join(["ab"] * 9), "too_many"),
+        ("é", "not_ascii"),
+    ],
+)
+def test_a_header_that_holds_no_signature(refused: Refused, signature: str, why: str) -> None:
+    assert refused(signature=signature) == cause(Cause.UNREADABLE_SIGNATURE, why=why)
+
+
+def test_a_webhook_without_a_usable_secret(refused: Refused) -> None:
+    Webhook.objects.update(secret="")
+
+    assert refused() == cause(Cause.NO_SECRET)
+
+
+def test_another_organization(refused: Refused) -> None:
+    Webhook.objects.update(organization_id="org_2")
+
+    assert refused(status=403) == cause(Cause.OTHER_ORGANIZATION)
+
+
+def test_another_organization_that_a_webhook_of_ours_is_set_up_for(refused: Refused, webhook: Webhook) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(organization_id="org_2")
+    Webhook.objects.create(name="the right one", organization_id="org_1")
+
+    assert refused(status=403) == cause(Cause.OTHER_ORGANIZATION, webhook="the right one")
+
+
+def test_too_large_a_body(refused: Refused) -> None:
+    with override_settings(NATEQ_WEBHOOKS={"MAX_BODY_BYTES": 1024}):
+        assert refused(b"x" * 1025, status=413) == cause(Cause.TOO_LARGE, limit=1024)
+
+    assert Rejection.objects.get().size == 1025
+
+
+def test_a_chunked_body_whose_end_is_not_told(sender: Sender) -> None:
+    options = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    assert sender.post(BODY, **options).status_code == 411
+    book.flush()
+
+    rejection = Rejection.objects.get()
+    assert json.loads(rejection.hint) == cause(Cause.NO_LENGTH)
+    assert rejection.size is None
+
+
+def test_a_get_that_a_redirect_made_of_a_post(sender: Sender) -> None:
+    assert sender.client.get(sender.webhook.get_absolute_url()).status_code == 405
+    book.flush()
+
+    rejection = Rejection.objects.get()
+    assert (rejection.reason, json.loads(rejection.hint)) == ("not_post", cause(Cause.NOT_POST))
+
+
+class TestBounds:
+    def test_a_body_of_64_kib_is_looked_into_and_a_larger_one_gets_the_plain_reason(self, refused: Refused) -> None:
+        Webhook.objects.create(name="support", secret="whsec_support")
+        just, over = b"x" * MAX_BODY_BYTES, b"x" * (MAX_BODY_BYTES + 1)
+
+        assert refused(just, secret="whsec_support") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+        assert refused(over, secret="whsec_support") == {}
+        assert Rejection.objects.latest("pk").reason == NO_MATCH
+
+    def test_of_each_webhook_only_one_body_is_held_between_two_writes(self, sender: Sender) -> None:
+        other = Sender(Webhook.objects.create(name="support", secret="whsec_support"))
+        for each in (sender, sender, other, sender, other):
+            each.post(BODY, secret="whsec_unknown")
+        book.flush()
+
+        told = list(Rejection.objects.order_by("received_at").values_list("webhook__name", "hint"))
+        assert [name for name, _hint in told] == ["shop", "shop", "support", "shop", "support"]
+        unknown = json.dumps(cause(Cause.UNKNOWN_SECRET))
+        assert [hint for _name, hint in told] == [unknown, "", unknown, "", ""]
+
+    def test_after_the_deadline_nothing_more_is_tried(self, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[bytes] = []
+
+        def match(key: bytes, body: bytes, signatures: object) -> None:
+            tried.append(body)
+
+        monkeypatch.setattr(diagnosis, "_match", match)
+
+        found = diagnosis.diagnose(specimen(webhook), (), deadline=time.monotonic() - 1)
+
+        assert found.code == Cause.UNKNOWN_SECRET
+        assert {len(body) - len(BODY) for body in tried} <= {0, 3}  # as it came, and the first candidate only
+
+    def test_the_secrets_of_many_webhooks_are_not_all_tried(self, webhook: Webhook) -> None:
+        Webhook.objects.bulk_create(Webhook(name=f"{n:04}", secret=f"whsec_{n}") for n in range(MAX_WEBHOOKS + 50))
+        cache.forget()
+        cache.get(webhook.pk)
+        names = [each.name for each in cache.known() if each.name != webhook.name]
+
+        first = diagnosis.diagnose(specimen(webhook, f"whsec_{int(names[0])}"), cache.known(), deadline=later())
+        last = diagnosis.diagnose(specimen(webhook, f"whsec_{int(names[-1])}"), cache.known(), deadline=later())
+
+        assert (first.code, last.code) == (Cause.OTHER_WEBHOOK, Cause.UNKNOWN_SECRET)
+
+
+def later() -> float:
+    return time.monotonic() + 60
+
+
+def specimen(webhook: Webhook, secret: str = "whsec_unknown", body: bytes = BODY) -> Specimen:
+    known = cache.get(webhook.pk)
+    assert known is not None
+    headers = {"HTTP_X_NATEQ_SIGNATURE": sign(body, secret)}
+    return Specimen(webhook=known, reason=NO_MATCH, received_at=datetime.now(UTC), body=body, headers=headers)
+
+
+class TestSecrecy:
+    def test_no_hint_holds_a_secret_a_digest_or_a_part_of_the_body(self, sender: Sender) -> None:
+        Webhook.objects.create(name="support", secret="whsec_support")
+        signatures = [sign(BODY, secret) for secret in ("whsec_unknown", "whsec_support", "test", SECRET)]
+        for signature in signatures:
+            sender.post(BODY + b"\n" if signature == signatures[-1] else BODY, signature=signature)
+            book.flush()
+
+        kept = " ".join(map(str, Rejection.objects.values()))
+        assert Rejection.objects.count() == 4
+        for private in (SECRET, "whsec_support", "tkt_1", "سارة", "org_1", "dlv_1", *signatures):
+            assert private not in kept
+
+    def test_the_names_of_headers_are_kept_and_no_value(self, sender: Sender) -> None:
+        sender.post(BODY, secret="whsec_wrong", headers={"Authorization": "Bearer abc", "Cookie": "session=abc"})
+        book.flush()
+
+        names = Rejection.objects.get().header_names
+        assert {"Authorization", "Cookie", "X-Nateq-Signature", "Content-Type", "Content-Length"} <= set(names)
+        assert "abc" not in " ".join(names)
+
+    def test_no_repr_shows_what_came_or_a_secret(self, webhook: Webhook) -> None:
+        shown = repr(specimen(webhook)) + "".join(map(repr, diagnosis._keys(specimen(webhook), cache.known())))
+
+        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown")):
+            assert private not in shown
+
+    def test_no_log_line_tells_more_than_the_reason(self, sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
+        sender.post(BODY + b"\n", signature=sign(BODY, SECRET))
+        book.flush()
+
+        for private in (SECRET, "tkt_1", sign(BODY, SECRET), "newline"):
+            assert private not in caplog.text
+
+    def test_the_answer_is_the_same_for_every_reason_behind_a_401(self, sender: Sender) -> None:
+        Webhook.objects.create(name="support", secret="whsec_support")
+        cases: list[dict[str, Any]] = [
+            {"signature": sign(BODY, "whsec_support")},
+            {"signature": sign(BODY, "whsec_unknown")},
+            {"signature": sign(BODY + b"\n", SECRET)},
+            {"signature": "", "headers": {"X-Signature": sign(BODY, SECRET)}},
+            {"signature": "abc"},
+        ]
+        answers = [sender.post(BODY, **case) for case in cases]
+
+        told = {(answer.status_code, answer.content, str(sorted(answer.headers.items()))) for answer in answers}
+        assert len(told) == 1
+        assert answers[0].status_code == 401
