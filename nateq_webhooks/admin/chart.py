@@ -41,23 +41,19 @@ HOUR_FORMAT: Final = "H:i"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """A status in a bar: a rectangle."""
+class Shape:
+    """What a status takes of all bars: one outline, as a hundred elements take a template a hundred times as long."""
 
     status: str
-    x: str
-    y: str
-    width: str
-    height: str
+    outline: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """An hour: where its column begins, what it says, and its blocks."""
+class Column:
+    """An hour: where its column begins, and what it says when pointed at."""
 
     x: str
     text: str
-    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +86,8 @@ class Chart:
     first: str
     last: str
     highest: str
-    bars: Sequence[Bar]
+    shapes: Sequence[Shape]
+    columns: Sequence[Column]
     legend: Sequence[Entry]
     rows: Sequence[Row]
 
@@ -107,7 +104,10 @@ def chart(health: Health) -> Chart:
         first=moment(health.hours[0].start),
         last=moment(health.hours[-1].start),
         highest=number_format(highest),
-        bars=[_bar(place * BAR_WIDTH, hour, highest) for place, hour in enumerate(health.hours) if hour.total],
+        shapes=_shapes(health.hours, highest),
+        columns=[
+            Column(x=str(place * BAR_WIDTH), text=_told(hour)) for place, hour in enumerate(health.hours) if hour.total
+        ],
         legend=entries,
         rows=[_row(hour, entries) for hour in reversed(health.hours) if hour.total],
     )
@@ -131,15 +131,16 @@ def _row(hour: Hour, entries: Sequence[Entry]) -> Row:
     )
 
 
-def _bar(x: int, hour: Hour, highest: int) -> Bar:
-    heights = _heights(hour.numbers, highest)
-    blocks, top = [], HEIGHT
-    for status, height in heights.items():
-        top -= height
-        blocks.append(
-            Block(status=status, x=str(x + GAP // 2), y=str(top), width=str(BAR_WIDTH - GAP), height=str(height))
-        )
-    return Bar(x=str(x), text=_told(hour), blocks=blocks)
+def _shapes(hours: Sequence[Hour], highest: int) -> list[Shape]:
+    """Stack the statuses of each hour, and return the rectangles of each status as one outline."""
+    outlines: dict[str, list[str]] = {}
+    width = BAR_WIDTH - GAP
+    for place, hour in enumerate(hours):
+        top, x = HEIGHT, place * BAR_WIDTH + GAP // 2
+        for status, height in _heights(hour.numbers, highest).items():
+            top -= height
+            outlines.setdefault(status, []).append(f"M{x} {top}h{width}v{height}h-{width}z")
+    return [Shape(status=status, outline="".join(parts)) for status, parts in outlines.items()]
 
 
 def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:

@@ -13,7 +13,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import attention, cells
+from nateq_webhooks.admin import attention, causes, cells
 from nateq_webhooks.admin.chart import Chart, chart
 from nateq_webhooks.admin.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
 from nateq_webhooks.admin.failures import Failure, Failures, failures
@@ -243,9 +243,9 @@ class Board:
             tone="warn",
             symbol="⊘",
             title=title
-            % {"number": refusal.number, "webhook": refusal.webhook.name, "reason": refusal.reason.replace("_", " ")},
+            % {"number": refusal.number, "webhook": refusal.webhook.name, "reason": causes.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
-            url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk)),
+            url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
             link=_("Show"),
         )
 

@@ -26,10 +26,13 @@ HOURS: Final = 48
 MAX_COUNTED: Final = 20_000
 """The newest keys that are counted one by one; PostgreSQL reads so many rows in about 20 ms."""
 
-SAMPLE: Final = 4_000
+SAMPLE: Final = 3_000
 """Keys that are looked up where there are more than `MAX_COUNTED` in the charts' hours."""
 
-MAX_TIMED: Final = 1_000
+PRECISION: Final = 64
+"""How exactly the beginning of the charts' hours is searched for: one key in so many may be older."""
+
+MAX_TIMED: Final = 500
 """Processed deliveries, the newest, whose processing times are looked at."""
 
 FAILED: Final = (Delivery.Status.FAILED, Delivery.Status.DEAD)
@@ -175,19 +178,20 @@ def _received_at(pk: int) -> datetime | None:
 
 
 def _first_key_since(moment: datetime, high: int) -> int:
-    """Return about the first key, at most `high`, of what came since `moment`.
+    """Return a key, at most `high`, shortly before the first one of what came since `moment`.
 
-    Halves the keys, each time by one look-up in the primary key, until the mistake is one in `SAMPLE`.
+    Halves the keys, each time by one look-up in the primary key, until all but one in `PRECISION` are of those wanted:
+    what is older is told apart by its time anyway.
     """
     low: int = Delivery.objects.aggregate(oldest=Min("pk"))["oldest"] or 0
-    while high - low > max(0, high + MAX_COUNTED - low) // SAMPLE:
+    while (high - low) * PRECISION > high + MAX_COUNTED - low:
         middle = (low + high) // 2
         received_at = _received_at(middle)
         if received_at is None or received_at < moment:
             low = middle + 1
         else:
             high = middle
-    return high
+    return low
 
 
 def _spread(first: int, last: int, step: int) -> list[int]:

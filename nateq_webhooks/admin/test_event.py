@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db import connections, transaction
+from django.db import connections, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
@@ -188,7 +188,9 @@ class EventTestAdmin(PageAdmin):
         may_look = request.user.has_perm("nateq_webhooks.view_delivery")
         if not (may_look and sent.isascii() and sent.isdecimal() and len(sent) < 19):
             return {}
-        ours = Delivery.objects.filter(webhook=webhook, delivery_id__startswith=ID_PREFIX)
+        # Where it was just written: a replica may not have it yet.
+        written = Delivery.objects.using(router.db_for_write(Delivery))
+        ours = written.filter(webhook=webhook, delivery_id__startswith=ID_PREFIX)
         delivery = ours.only("pk", "status", "delivery_id", "event").filter(pk=int(sent)).first()
         if delivery is None:
             return {}

@@ -125,7 +125,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
                 _('No URL leads here. Add path("nateq/", include("nateq_webhooks.urls")) to your urlpatterns.'),
             )
         shown = format_html(
-            '<code class="nateq-url" dir="ltr" data-nateq-copy="{}" data-nateq-copied="{}">{}</code>',
+            '<code class="nateq-url" dir="ltr" data-nateq-copy-label="{}" data-nateq-copied="{}">{}</code>',
             _("Copy"),
             _("Copied"),
             url or path,

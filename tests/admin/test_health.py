@@ -11,7 +11,7 @@ from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks.admin import health as module
-from nateq_webhooks.admin.chart import HEIGHT, chart
+from nateq_webhooks.admin.chart import BAR_WIDTH, HEIGHT, Chart, chart
 from nateq_webhooks.admin.health import Health, Hour, survey
 from nateq_webhooks.admin.summary import about, percent, span
 from nateq_webhooks.models import Run, Webhook
@@ -163,15 +163,27 @@ def hours_of(*numbers: dict[str, int]) -> Health:
     return Health(hours=hours, last=None, times=None, step=1)
 
 
-def test_one_failure_among_ten_thousand_is_seen_and_no_bar_is_higher_than_the_chart() -> None:
-    drawn = chart(hours_of({"processed": 9_999, "dead": 1, "failed": 1, "invalid": 1}, {}, {"processed": 5_000}))
+def rectangles(drawn: Chart) -> dict[tuple[str, int], tuple[int, int]]:
+    """Each status in each hour that has one: its top and its height."""
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for shape in drawn.shapes:
+        parts = re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)h-(\d+)z", shape.outline)
+        assert "".join(f"M{x} {y}h{w}v{h}h-{w}z" for x, y, w, h, _ in parts) == shape.outline
+        found |= {(shape.status, int(x) // BAR_WIDTH): (int(y), int(h)) for x, y, _, h, _ in parts}
+    return found
 
-    full, half = drawn.bars
-    heights = {block.status: int(block.height) for block in full.blocks}
-    assert heights["dead"] >= 3
-    assert sum(heights.values()) == HEIGHT
-    assert min(int(block.y) for block in full.blocks) == 0
-    assert [block.height for block in half.blocks] == ["50"]
+
+def test_one_failure_among_ten_thousand_is_seen_and_no_bar_is_higher_than_the_chart() -> None:
+    drawn = rectangles(
+        chart(hours_of({"processed": 9_999, "dead": 1, "failed": 1, "invalid": 1}, {}, {"processed": 5_000}))
+    )
+
+    first = [height for (_, hour), (_, height) in drawn.items() if hour == 0]
+    assert drawn["dead", 0][1] >= 3
+    assert drawn["dead", 0][0] == 0
+    assert sum(first) == HEIGHT
+    assert drawn["processed", 2] == (HEIGHT // 2, HEIGHT // 2)
+    assert len(drawn) == 5
 
 
 def test_the_table_tells_the_same_as_the_bars_the_newest_hour_first() -> None:
@@ -183,7 +195,7 @@ def test_the_table_tells_the_same_as_the_bars_the_newest_hour_first() -> None:
         ("2026-06-30 14:00", ["1", "2"], "3"),
         ("2026-06-30 12:00", ["3", "0"], "3"),
     ]
-    assert drawn.bars[1].text == "2026-06-30 14:00: 1 Processed, 2 Given up"
+    assert drawn.columns[1].text == "2026-06-30 14:00: 1 Processed, 2 Given up"
     assert drawn.description == "6 deliveries, of which 2 failed; at most 3 in an hour."
 
 
@@ -225,8 +237,8 @@ def test_a_language_with_a_decimal_comma_does_not_reach_the_drawing(webhook: Web
     with translation.override("de"):
         drawn = chart(hours_of({"processed": 2000}, {"processed": 1234}))
 
-    numbers = [value for bar in drawn.bars for block in bar.blocks for value in (block.x, block.y, block.height)]
-    assert all(re.fullmatch(r"\d+", number) for number in [*numbers, drawn.hour_width, drawn.height])
+    assert len(rectangles(drawn)) == 2
+    assert all(re.fullmatch(r"\d+", number) for number in (drawn.hour_width, drawn.height, drawn.columns[1].x))
     assert drawn.highest == "2.000"
 
 
@@ -244,5 +256,19 @@ def test_the_add_page_has_no_health(boss: Client) -> None:
 def test_the_url_has_what_the_copy_button_needs_and_is_text_without_it(boss: Client, webhook: Webhook) -> None:
     shown = change_page(boss, webhook)
 
-    assert f'data-nateq-copy="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>' in shown
+    assert (
+        f'data-nateq-copy-label="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>'
+        in shown
+    )
     assert "nateq_webhooks/copy.js" in shown
+
+
+def test_the_page_leads_to_the_refused_requests_for_those_who_may_see_them(
+    boss: Client, staff: Callable[..., Client], webhook: Webhook
+) -> None:
+    link = f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}"
+
+    assert f'href="{link}"' in change_page(boss, webhook)
+    assert boss.get(link).status_code == 200
+    assert link not in change_page(staff("view_webhook", "view_delivery"), webhook)
+    assert link in change_page(staff("view_webhook", "view_rejection"), webhook)

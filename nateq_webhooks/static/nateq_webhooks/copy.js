@@ -24,7 +24,7 @@
         const told = document.createElement("span");
         button.type = "button";
         button.className = "nateq-copy";
-        button.textContent = element.dataset.nateqCopy;
+        button.textContent = element.dataset.nateqCopyLabel;
         told.setAttribute("role", "status");
         button.addEventListener("click", async () => {
             select(element);
@@ -35,6 +35,6 @@
     }
 
     document.addEventListener("DOMContentLoaded", () => {
-        document.querySelectorAll("[data-nateq-copy]").forEach(addButton);
+        document.querySelectorAll("[data-nateq-copy-label]").forEach(addButton);
     });
 })();
