@@ -1,11 +1,11 @@
 """Genuine traffic beside a flood of bad signatures: its latency, and how large the diary of refused requests gets.
 
-    DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/flood.py [--seconds 20] [--rate 50] [--flood 4]
+    DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/flood.py [--seconds 10] [--rounds 2]
 
 A real gunicorn of several processes on this machine, over loopback. Genuine deliveries come at a steady rate, each
-measured from the moment it was due, so that waiting counts. Three times: alone; with a flood, from a process of its own
-that sends as fast as it is answered; and with the same flood at a door that keeps no diary, which tells what the diary
-costs.
+measured from the moment it was due, so that waiting counts. Three ways, in turns: alone; with a flood from a process of
+its own; and with the same flood at a door that keeps no diary, which tells what the diary costs. `--flood 0` sends as
+fast as it is answered, which measures the processors more than the door.
 """
 
 import argparse
@@ -36,6 +36,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
 SECRET = b"whsec_bench"
 WATCH_SECONDS = 0.1
+FLOOD_CONNECTIONS = 4
 
 
 @dataclass
@@ -91,27 +92,31 @@ def document(size: int) -> bytes:
     ).encode()
 
 
-def flood(port: int, path: str, senders: int, size: int, over: Event, refused: Any) -> None:
+def flood(port: int, path: str, rate: float, size: int, over: Event, refused: Any) -> None:
     """Send bad signatures until it is over; runs in a process of its own."""
-    counts = [0] * senders
+    counts = [0] * FLOOD_CONNECTIONS
 
     def send(number: int) -> None:
         sender = Sender(port, path)
+        began = time.monotonic()
         while not over.is_set():
+            if rate:
+                due = began + (counts[number] * FLOOD_CONNECTIONS + number) / rate
+                time.sleep(max(due - time.monotonic(), 0))
             with suppress(OSError, http.client.HTTPException):
                 counts[number] += sender.post(document(size), f"{random.getrandbits(256):064x}") == 401
 
-    with ThreadPoolExecutor(senders) as pool:
-        list(pool.map(send, range(senders)))
+    with ThreadPoolExecutor(FLOOD_CONNECTIONS) as pool:
+        list(pool.map(send, range(FLOOD_CONNECTIONS)))
     refused.value = sum(counts)
 
 
 @contextmanager
-def flooding(port: int, path: str, senders: int, size: int, outcome: Outcome) -> Iterator[None]:
+def flooding(port: int, path: str, rate: float, size: int, outcome: Outcome) -> Iterator[None]:
     """Flood the door for the length of the block."""
     context = get_context("spawn")
     over, refused = context.Event(), context.Value("q", 0)
-    process = context.Process(target=flood, args=(port, path, senders, size, over, refused))
+    process = context.Process(target=flood, args=(port, path, rate, size, over, refused))
     process.start()
     time.sleep(1)
     try:
@@ -119,7 +124,7 @@ def flooding(port: int, path: str, senders: int, size: int, outcome: Outcome) ->
     finally:
         over.set()
         process.join(30)
-        outcome.refused = refused.value
+        outcome.refused += refused.value
 
 
 def send_genuine(port: int, path: str, rate: float, seconds: float, outcome: Outcome) -> None:
@@ -195,26 +200,25 @@ def server(url: str, processes: int, **environment: str) -> Iterator[int]:
         running.wait(30)
 
 
-def measure(options: argparse.Namespace, url: str, path: str, *, flooded: bool, diary: bool) -> Outcome:
-    """Run one of the three, on a server of its own."""
-    outcome = Outcome()
+def measure(options: argparse.Namespace, url: str, path: str, outcome: Outcome, *, flooded: bool, diary: bool) -> None:
+    """Measure one of the three ways, on a server of its own."""
     environment = {} if diary else {"WITHOUT_DIARY": "1"}
     with server(url, options.processes, **environment) as port:
         send_genuine(port, path, options.rate, 1, Outcome())
         with watching(outcome):
             if not flooded:
                 send_genuine(port, path, options.rate, options.seconds, outcome)
-                return outcome
+                return
             with flooding(port, path, options.flood, options.body, outcome):
                 send_genuine(port, path, options.rate, options.seconds, outcome)
-    return outcome
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20, help="how long each of the three lasts")
+    parser.add_argument("--seconds", type=float, default=10, help="how long each way lasts in each round")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of turns")
     parser.add_argument("--rate", type=float, default=50, help="genuine deliveries a second")
-    parser.add_argument("--flood", type=int, default=4, help="connections that send bad signatures")
+    parser.add_argument("--flood", type=float, default=500, help="bad signatures a second; 0: as fast as they go")
     parser.add_argument("--body", type=int, default=2_000, help="bytes of a body of the flood")
     parser.add_argument("--processes", type=int, default=2, help="processes of gunicorn")
     options = parser.parse_args()
@@ -244,9 +248,13 @@ def main() -> None:
             "with a flood": {"flooded": True, "diary": True},
             "with a flood, no diary": {"flooded": True, "diary": False},
         }
-        for name, kind in runs.items():
-            Rejection.objects.all().delete()
-            print(measure(options, url, path, **kind).row(name), flush=True)
+        outcomes = {name: Outcome() for name in runs}
+        for number in range(options.rounds):
+            for name in runs if number % 2 == 0 else reversed(runs):
+                Rejection.objects.all().delete()
+                measure(options, url, path, outcomes[name], **runs[name])
+        for name, outcome in outcomes.items():
+            print(outcome.row(name))
         print(f"{Delivery.objects.count()} genuine deliveries are stored, those before the clock started among them")
     finally:
         connection.close()

@@ -242,10 +242,14 @@ class TestRefused:
         assert said in caplog.text
 
     def test_an_unknown_and_an_inactive_webhook_are_not_found(self, sender: Sender) -> None:
-        assert sender.client.post(f"/nateq/{uuid.uuid4()}/", b"{}", content_type="application/json").status_code == 404
+        unknown = sender.client.post(f"/nateq/{uuid.uuid4()}/", b"{}", content_type="application/json")
         sender.webhook.is_active = False
         sender.webhook.save()
-        assert sender.post(envelope()).status_code == 404
+        inactive = sender.post(envelope())
+
+        for response in (unknown, inactive):  # the same: who has no secret learns nothing of what there is
+            assert (response.status_code, response.json()) == (404, {"error": "no such webhook"})
+        assert not Delivery.objects.exists()
 
     def test_another_organization_is_refused_and_a_missing_one_is_not(self, sender: Sender) -> None:
         sender.webhook.organization_id = "org_2"

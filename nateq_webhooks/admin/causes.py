@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from nateq_webhooks.admin import cells
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.findings import Cause
 from nateq_webhooks.protocol.alterations import Alteration
@@ -43,11 +46,11 @@ BRIEF: Final[dict[str, Any]] = {
 
 CAUSES: Final[dict[str, Any]] = {
     Cause.OTHER_WEBHOOK: gettext_lazy(
-        "It is signed with the secret of the webhook “%(webhook)s”. Its URL and this one were probably mixed up at "
+        "It is signed with the secret of the webhook “{webhook}”. Its URL and this one were probably mixed up at "
         "Nateq: give each webhook there the URL shown on its page here."
     ),
     Cause.EXPIRED_SECRET: gettext_lazy(
-        "It is signed with a secret (%(secret)s) that this webhook no longer accepts. If Nateq still uses it, add it "
+        "It is signed with a secret ({secret}) that this webhook no longer accepts. If Nateq still uses it, add it "
         "again under this webhook's other signing secrets; if it was replaced there, this was a late retry."
     ),
     Cause.RENAMED_HEADER: gettext_lazy("It is genuine, but its signature does not come in the header expected."),
@@ -77,8 +80,7 @@ CAUSES: Final[dict[str, Any]] = {
         "organization on the webhook's page, or remove the webhook at that organization."
     ),
     Cause.TOO_LARGE: gettext_lazy(
-        'Its body is larger than %(limit)s bytes. Raise NATEQ_WEBHOOKS["MAX_BODY_BYTES"] if Nateq really sends this '
-        "much."
+        'Its body is larger than {limit} bytes. Raise NATEQ_WEBHOOKS["MAX_BODY_BYTES"] if Nateq really sends this much.'
     ),
     Cause.NO_LENGTH: gettext_lazy(
         "Its body is chunked, and this server does not say where such a body ends. Serve the site with gunicorn or "
@@ -163,58 +165,63 @@ def brief(hint: Hint) -> str:
     return ", ".join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
 
 
-def sentences(code: str, hint: Hint) -> list[str]:
-    """Return what may be the matter with a request refused for the reason `code`, and what to do."""
+def sentences(code: str, hint: Hint) -> list[SafeString]:
+    """Return what may be the matter with a request refused for the reason `code`, and what to do, as HTML."""
     told = [_main(hint, code), _other_details(hint), _more(hint)]
     return [sentence for sentence in told if sentence]
 
 
-def _main(hint: Hint, code: str) -> str:
+def _main(hint: Hint, code: str) -> SafeString:
     if hint.code == Cause.SECRET_FORM:
-        return str(FORMS.get(str(hint.details.get("form")), ""))
+        return format_html("{}", FORMS.get(str(hint.details.get("form")), ""))
     if hint.code == Cause.ALTERED_BODY:
         how = hint.details.get("how")
         done = ", ".join(str(ALTERATIONS.get(name, name)) for name in (how if isinstance(how, list) else []))
-        return _(
-            "It is from Nateq, but something on the way (a proxy, a firewall, a middleware) changed its body: it "
-            "%(done)s. Let it pass the body on byte by byte."
-        ) % {"done": done}
+        return format_html(
+            _(
+                "It is from Nateq, but something on the way (a proxy, a firewall, a middleware) changed its body: it "
+                "{done}. Let it pass the body on byte by byte."
+            ),
+            done=done,
+        )
     if sentence := CAUSES.get(hint.code):
-        return str(sentence) % _Details(hint.details)
-    return _not_looked_into() if code in set(Reason) else ""
+        return format_html(sentence, **{key: _name(hint, key) for key in ("webhook", "secret", "limit")})
+    return format_html("{}", _not_looked_into() if code in set(Reason) else "")
 
 
-class _Details(dict[str, Any]):
-    """What a sentence may name; a question mark for what is not there."""
-
-    def __missing__(self, key: str) -> str:
-        return "?"
+def _name(hint: Hint, key: str) -> SafeString:
+    """Return a detail, its direction ending where it ends; a question mark for one that is not there."""
+    return cells.text(str(hint.details.get(key, ""))) or SafeString("?")
 
 
-def _other_details(hint: Hint) -> str:
-    header, similar, webhook = (hint.details.get(key) for key in ("header", "similar", "webhook"))
-    if header:
-        return _(
-            "The signature comes in the header %(header)s. Enter that as the signature header on the webhook's page, "
-            'or in NATEQ_WEBHOOKS["SIGNATURE_HEADER"] for all.'
-        ) % {"header": header}
+def _other_details(hint: Hint) -> SafeString:
+    similar = hint.details.get("similar")
+    if "header" in hint.details:
+        return format_html(
+            _(
+                "The signature comes in the header {header}. Enter that as the signature header on the webhook's page, "
+                'or in NATEQ_WEBHOOKS["SIGNATURE_HEADER"] for all.'
+            ),
+            header=_name(hint, "header"),
+        )
     if isinstance(similar, list):
-        return _("These headers hold something like a signature, but none of ours: %(names)s.") % {
-            "names": ", ".join(map(str, similar))
-        }
-    if webhook and hint.code == Cause.OTHER_ORGANIZATION:
-        return _("The organization is that of the webhook “%(webhook)s”.") % {"webhook": webhook}
-    return ""
+        names = format_html_join(", ", "{}", ((cells.text(str(name)),) for name in similar))
+        return format_html(_("These headers hold something like a signature, but none of ours: {names}."), names=names)
+    if "webhook" in hint.details and hint.code == Cause.OTHER_ORGANIZATION:
+        told = _("The organization is that of the webhook “{webhook}”.")
+        return format_html(told, webhook=_name(hint, "webhook"))
+    return SafeString("")
 
 
-def _more(hint: Hint) -> str:
+def _more(hint: Hint) -> SafeString:
     if not hint.dropped:
-        return ""
-    return ngettext(
-        "%(count)s more request was refused about that time and is not listed.",
-        "%(count)s more requests were refused about that time and are not listed.",
+        return SafeString("")
+    told = ngettext(
+        "{count} more request was refused about that time and is not listed.",
+        "{count} more requests were refused about that time and are not listed.",
         hint.dropped,
-    ) % {"count": hint.dropped}
+    )
+    return format_html(told, count=hint.dropped)
 
 
 def _not_looked_into() -> str:

@@ -1,5 +1,6 @@
 """The questions of a person on call, in a line each: did it come, was it genuine, what ran, what failed."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -49,11 +50,9 @@ def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
     question = _("What ran?")
     if not latest:
         return Answer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
-    counts = dict.fromkeys(Run.Status, 0)
-    for run in latest.values():
-        counts[Run.Status(run.status)] += 1
-    text = " · ".join(f"{status.label}: {number}" for status, number in counts.items() if number)
-    all_well = counts[Run.Status.SUCCEEDED] == len(latest)
+    counts = Counter(run.get_status_display() for run in latest.values())
+    text = " · ".join(f"{status}: {number}" for status, number in counts.most_common())
+    all_well = all(run.status == Run.Status.SUCCEEDED for run in latest.values())
     return Answer(question=question, sign=SIGNS[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text)
 
 

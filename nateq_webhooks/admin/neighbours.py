@@ -16,8 +16,8 @@ from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.envelope import column_text
 from nateq_webhooks.protocol.verbatim import Members
 
-MAX_LOOKED_AT: Final = 30
-"""Rows read of a resource id, on either side: other kinds of resources may have the same id."""
+MAX_LOOKED_AT: Final = 500
+"""Rows read of a resource id, on either side: other organizations and kinds of resources may have the same id."""
 
 MAX_SHOWN: Final = 5
 """Neighbours shown of each kind."""
@@ -68,8 +68,14 @@ def neighbours(
 
 
 def superseding(delivery: Delivery) -> Delivery | None:
-    """Return the newest delivery that carries a later state of the same resource."""
-    return delivery.superseding().only(*_COLUMNS).order_by("-timestamp").first()
+    """Return the newest delivery that carries a later state of the same resource: one of `Delivery.superseding`.
+
+    Looked for among the newest of its resource id only, as thousands may share it and the database would read them all.
+    """
+    if not delivery.resource_id or delivery.timestamp is None:
+        return None
+    later = Delivery.objects.only(*_COLUMNS).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
+    return next(iter(_alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)), None)
 
 
 def conversation_of(delivery: Delivery, document: Any) -> str:

@@ -71,7 +71,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
         """Return what was found, and what to do."""
         told = causes.sentences(rejection.reason, causes.Hint.read(rejection.hint))
-        lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((cells.visible(line),) for line in told))
+        lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in told))
         return lines or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("address"))

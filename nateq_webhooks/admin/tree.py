@@ -31,10 +31,10 @@ MAX_TEXT: Final = 1_000
 MAX_TEXT_ALONE: Final = 20_000
 """Characters of a value that has a page of its own."""
 
-MAX_CHARS: Final = 40_000
-"""Characters of all values together; once they are used up, `SCANT_TEXT` of each."""
+MAX_CHARS: Final = 20_000
+"""Characters of all keys and values together; once they are used up, `SCANT_TEXT` of each."""
 
-SCANT_TEXT: Final = 60
+SCANT_TEXT: Final = 20
 
 MAX_KEY: Final = 400
 """Characters of a key."""
@@ -71,7 +71,6 @@ class _Node:
 
     value: Any
     path: Path
-    key: str
     is_overridden: bool = False
     first: int = 0
     children: list["_Node"] = field(default_factory=list)
@@ -85,7 +84,7 @@ def lines(document: Any, path: Path, first: int, address: Address) -> list[Line]
     value = at(document, path)
     if not is_container(value):
         raise LookupError(f"There is no list or object at {path}.")
-    root = _Node(value=value, path=path, key="", first=first)
+    root = _Node(value=value, path=path, first=first)
     _grow(root)
     return list(_inside(root, address, _Allowance(MAX_CHARS), level=0))
 
@@ -156,7 +155,7 @@ def _grow(root: _Node) -> None:
             continue
         last = {key: place for place, (key, _value) in enumerate(node.value)} if isinstance(node.value, Members) else {}
         for place in range(node.first, min(len(node.value), node.first + min(MAX_CHILDREN, left))):
-            child = _Node(value=at(node.value, (place,)), path=(*node.path, place), key=_key(node.value, place))
+            child = _Node(value=at(node.value, (place,)), path=(*node.path, place))
             child.is_overridden = bool(last) and last[node.value[place][0]] != place
             node.children.append(child)
             if is_container(child.value) and child.value:
@@ -170,9 +169,9 @@ class _Allowance:
 
     left: int
 
-    def take(self, wanted: int) -> int:
-        """Return how many of the characters wanted may be shown."""
-        given = min(wanted, MAX_TEXT, max(self.left, SCANT_TEXT))
+    def take(self, wanted: int, most: int) -> int:
+        """Return how many of the characters wanted may be shown: `most`, while there are any left."""
+        given = min(wanted, most, max(self.left, SCANT_TEXT))
         self.left -= given
         return given
 
@@ -180,15 +179,17 @@ class _Allowance:
 def _inside(node: _Node, address: Address, allowance: _Allowance, *, level: int) -> Iterator[Line]:
     """Yield the lines of a container's children, and the link to those that are not here."""
     for child in node.children:
+        place = child.path[-1]
+        key = _key(node.value, place, allowance.take(_key_length(node.value, place), MAX_KEY))
         if not is_container(child.value):
-            yield _value_line(child, address, allowance)
+            yield _value_line(child, key, address, allowance)
         elif not child.value:
             text = _brackets(child.value)
-            yield Line(kind="value", key=child.key, text=text, tone="empty", is_overridden=child.is_overridden)
+            yield Line(kind="value", key=key, text=text, tone="empty", is_overridden=child.is_overridden)
         else:
             is_open = level < MAX_OPEN_LEVELS and len(child.children) == len(child.value) <= MAX_OPEN_CHILDREN
             text, is_overridden = _count(child.value), child.is_overridden
-            yield Line(kind="open", key=child.key, text=text, is_open=is_open, is_overridden=is_overridden)
+            yield Line(kind="open", key=key, text=text, is_open=is_open, is_overridden=is_overridden)
             yield from _inside(child, address, allowance, level=level + 1)
             yield Line(kind="close")
     next_place = node.first + len(node.children)
@@ -198,12 +199,12 @@ def _inside(node: _Node, address: Address, allowance: _Allowance, *, level: int)
         yield Line(kind="rest", text=text % {"number": rest}, url=address(node.path, next_place))
 
 
-def _value_line(node: _Node, address: Address, allowance: _Allowance) -> Line:
+def _value_line(node: _Node, key: str, address: Address, allowance: _Allowance) -> Line:
     wanted = length_of(node.value)
-    given = allowance.take(wanted)
+    given = allowance.take(wanted, MAX_TEXT)
     return Line(
         kind="value",
-        key=node.key,
+        key=key,
         text=written(node.value, 0, given),
         tone=_tone(node.value),
         is_overridden=node.is_overridden,
@@ -217,14 +218,18 @@ def _tone(value: Any) -> str:
     return "text" if isinstance(value, str) else "word"
 
 
-def _key(container: Any, place: int) -> str:
-    """Return what stands before a child: an object's key, or the place in a list."""
+def _key(container: Any, place: int, length: int = MAX_KEY) -> str:
+    """Return what stands before a child: an object's key, or its beginning, or the place in a list."""
     if not isinstance(container, Members):
         return f"[{place}]"
     key = container[place][0]
-    if _PLAIN_KEY.fullmatch(key) and len(key) <= MAX_KEY:
+    if len(key) <= length and _PLAIN_KEY.fullmatch(key):
         return cells.visible(key)
-    return written(key, 0, MAX_KEY)
+    return written(key, 0, length)
+
+
+def _key_length(container: Any, place: int) -> int:
+    return len(container[place][0]) if isinstance(container, Members) else 0
 
 
 def _brackets(value: Any) -> str:

@@ -170,7 +170,7 @@ def _event_types(data: Any, *, group: str, depth: int) -> Iterator[EventType]:
         for item in data:
             yield from _event_types(item, group=group, depth=depth + 1)
     elif isinstance(data, Mapping):
-        name = _text(data, "name", "event")
+        name = _text(data, "name", "event", "type", "key", "id")
         if "events" in data:
             group = _text(data, "resource", "group") or name or group
             yield from _event_types(data["events"], group=group, depth=depth + 1)
@@ -184,7 +184,8 @@ def _named_event_types(data: Mapping[str, Any], *, group: str, depth: int) -> It
     """Walk an object whose keys are names: of events, with their description, or of resources."""
     for key, value in data.items():
         if isinstance(value, str):
-            yield _event_type(key, group, value)
+            if group or "." in key:  # another key names no event: it says something about the list
+                yield _event_type(key, group, value)
         elif isinstance(value, Mapping) and ("." in key or "description" in value):
             yield _event_type(key, group, _text(value, "description"))
         else:

@@ -169,7 +169,7 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
                 id=pk,
                 name=name,
                 keys=keys,
-                events=frozenset(event for event in events if isinstance(event, str)),
+                events=_event_names(events),
                 organization_id=organization,
                 is_active=active,
                 is_pending=registration == Webhook.Registration.PENDING,
@@ -182,6 +182,15 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
             known = replace(known, keys=known.keys + _keys(name, older, expires))
         found[pk] = known
     return found
+
+
+def _event_names(events: object) -> frozenset[str]:
+    """Return the names in a webhook's column; whatever else stands there must not shut the door of all the others."""
+    if isinstance(events, str) and events:
+        return frozenset((events,))
+    if isinstance(events, (list, dict)):
+        return frozenset(event for event in events if isinstance(event, str))
+    return frozenset()
 
 
 def _keys(name: str, secret: str, expires_at: datetime | None) -> tuple[LiveKey, ...]:

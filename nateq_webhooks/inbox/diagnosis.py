@@ -53,10 +53,14 @@ class _Key:
     finding: Finding | None
 
 
-def specimen_headers(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers that may hold a signature, as they came, bounded in count and characters."""
+def specimen_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
+    """Return the headers that may hold a signature, as they came, bounded in count and characters.
+
+    The one that should hold it comes first, so that no flood of others drops it.
+    """
     kept: dict[str, str] = {}
-    for key, value in meta.items():
+    for key in (signature_key, *meta):
+        value = meta.get(key)
         if key.startswith("HTTP_") and isinstance(value, str) and len(value) <= MAX_VALUE_CHARS:
             kept[key] = value
             if len(kept) == MAX_HEADERS:

@@ -141,7 +141,7 @@ class Diary:
         if self._specimens >= MAX_SPECIMENS or any(entry.specimen for entry in page.entries):
             return None
         self._specimens += 1
-        headers = diagnosis.specimen_headers(meta)
+        headers = diagnosis.specimen_headers(meta, webhook.signature_meta_key)
         return Specimen(webhook=webhook, reason=reason, received_at=now, body=body, headers=headers)
 
     def _start(self) -> None:

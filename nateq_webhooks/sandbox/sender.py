@@ -3,6 +3,7 @@
 import functools
 import logging
 import random
+import sqlite3
 import ssl
 import threading
 import time
@@ -100,7 +101,11 @@ class Sender:
 
     def _run(self) -> None:
         while not self._stopping:
-            nap = self._send_due()
+            try:
+                nap = self._send_due()
+            except sqlite3.Error as error:  # a full disk, perhaps: it may be emptied
+                logger.error("Nothing can be sent now: %s", error)
+                nap = _LONGEST_NAP
             with self.changed:
                 self.changed.wait_for(lambda: self._news or self._stopping, nap)
                 self._news = False
@@ -131,7 +136,7 @@ class Sender:
     def _attempt(self, webhook: Webhook, delivery: Delivery) -> None:
         try:
             outcome = self._post(webhook, delivery)
-            self._log.record(delivery, outcome)
+            self._record(delivery, outcome)
             logger.info(
                 "%s %s attempt %d to %s: %s %s",
                 delivery.event,
@@ -150,6 +155,19 @@ class Sender:
                 self.changed.notify_all()
                 if self._stopping and not self._under_way.total():
                     self._client.close()  # the last one out; closed under another thread, a client breaks
+
+    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Log what came of an attempt. What can't be written now is written later, or by the next process."""
+        while True:
+            try:
+                self._log.record(delivery, outcome)
+            except sqlite3.Error as error:
+                logger.error("The attempt at %s can't be logged now: %s", delivery.delivery_id, error)
+            else:
+                return
+            with self.changed:
+                if self.changed.wait_for(lambda: self._stopping, _LONGEST_NAP):
+                    return
 
     def _post(self, webhook: Webhook, delivery: Delivery) -> Outcome:
         body = delivery.body()

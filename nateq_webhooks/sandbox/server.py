@@ -110,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         except StoreClosedError:
             self.close_connection = True
             return
+        except Exception:
+            self._refuse(500, "The sandbox failed; its log says why.")
+            raise
         if answer.is_lost:
             self.close_connection = True
             return

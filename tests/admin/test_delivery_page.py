@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks import signals
+from nateq_webhooks.admin.neighbours import superseding
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.models import Attempt, Delivery, Replay, Run, Secret, Twin, Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -56,7 +57,7 @@ def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender
 
     assert re.search(r"Did it come\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", told)
     assert "Was it genuine? ✓ Yes: the stored bytes verify again." in told
-    assert "What ran? … Succeeded: 1 · Failed: 1" in told
+    assert "What ran? … Failed: 1 · Succeeded: 1" in told
     assert "What failed? ↻ shop.fail (Failed)" in told
 
 
@@ -323,6 +324,7 @@ def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Cl
     updated = Delivery.objects.get(event="ticket.updated", organization_id="org_1")
     found = neighbours(boss, updated)
 
+    assert superseding(updated) in updated.superseding()
     assert text_of(shown(boss, detail_url(updated)), "<dt>Superseded by</dt>", "</dd>") == "ticket.closed ticket.closed"
     assert found == [
         "Superseded by this newer event ticket.closed ticket.closed ✓ Processed 2026-06-30 07:00:00",
@@ -368,9 +370,39 @@ def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client, name
     assert boss.get(f"{LIST}{name}/change/").status_code in (302, 404)
 
 
+@pytest.mark.urls("tests.admin.two_sites")
+def test_all_of_its_pages_stay_on_their_admin_site(
+    boss: Client, sender: Sender, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.admin.timeline.MAX_RUNS_SHOWN", 1)
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
+    sender.post(envelope(data={"id": "tkt_1", "conversation_id": "cnv_1"}))
+    base = f"/deliveries/nateq_webhooks/delivery/{Delivery.objects.get().pk}"
+
+    for url in (f"{base}/change/", f"{base}/payload/", f"{base}/payload/?find=tkt", f"{base}/replay/"):
+        page = shown(boss, url)
+        links = re.findall(r' (?:href|action|data-nateq-copy-url)="([^"]*)"', page)
+        assert f"{base}/payload/" in links or url.endswith("/replay/")
+        assert [link for link in links if link and not re.match(r"/deliveries/|/static/|/$|\?|#", link)] == []
+    assert boss.post(f"{base}/replay/", {"which": "all"})["Location"] == f"{base}/change/"
+
+
 def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
 
     response = boss.get(detail_url(Delivery.objects.get()))
 
     assert response.templates[0].name == "admin/nateq_webhooks/delivery/change_form.html"
+
+
+def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    Attempt.objects.create(
+        delivery=delivery, number=1, received_at=delivery.received_at - timedelta(milliseconds=3), remote_addr=None
+    )
+
+    page = shown(boss, detail_url(delivery))
+
+    assert page.index("It came, its signature held") < page.index("It came again; nothing ran anew")

@@ -193,6 +193,8 @@ def test_an_empty_list_is_empty_in_every_shape(client: NateqClient, server: Scri
         {"ticket.created": "Made", "lead.created": ""},
         {"ticket.created": {"description": "Made"}, "lead.created": {}},
         {"ticket": {"created": "Made"}, "lead": {"created": {"description": "x"}}},
+        [{"id": "evt_1", "type": "ticket.created"}, {"key": "lead.created", "version": "1.0"}],
+        {"version": "1.0", "ticket": ["created"], "lead": ["created"]},
     ],
 )
 @pytest.mark.parametrize("shape", [wrapped, lambda data: data])

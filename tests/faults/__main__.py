@@ -1,9 +1,7 @@
 """`python -m tests.faults`: torture the site, then count. Exits with 1 and says what, when the promise was broken."""
 
 import argparse
-import http.client
 import itertools
-import json
 import os
 import random
 import subprocess
@@ -17,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import services
-from tests.faults.actors import ROOT, Actors
+from tests.faults.actors import ROOT, Actors, runners_of
+from tests.faults.sending import Sender
 
 RECEIVERS = ("stock", "ledger", "journal")
 SECRET = "whsec_faults"
@@ -27,42 +26,21 @@ DATABASES = {"postgresql": services.postgresql, "mariadb": services.mariadb}
 
 @dataclass
 class Traffic:
-    """The sender: posts each delivery until it is acknowledged, and a third of them again afterwards."""
+    """What the sender has done: it posts each delivery until it is acknowledged, and a third of them again."""
 
-    port: int
-    path: str
+    sender: Sender
     acknowledged: list[str] = field(default_factory=list)
     attempts: int = 0
 
     def send(self, number: int) -> None:
-        """Send one delivery like Nateq: the same id, `attempt` counting up, until a 2xx."""
+        """Send one delivery until it is acknowledged."""
         delivery_id = f"dlv_{number}"
-        repeat = number % 3 == 0
-        for attempt in itertools.count(1):
-            if self._post(delivery_id, attempt):
-                break
-            if attempt > 600:
-                sys.exit(f"faults: {delivery_id} was never acknowledged")
-            time.sleep(random.uniform(0.05, 0.3))
+        attempt = self.sender.deliver(delivery_id)
         self.acknowledged.append(delivery_id)
+        repeat = number % 3 == 0
         if repeat:
-            self._post(delivery_id, attempt + 1)
-
-    def _post(self, delivery_id: str, attempt: int) -> bool:
-        from nateq_webhooks.protocol.examples import example_envelope
-        from nateq_webhooks.protocol.signatures import sign
-
-        body = json.dumps(example_envelope("ticket.created", delivery_id=delivery_id, attempt=attempt)).encode()
-        self.attempts += 1
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            headers = {"Content-Type": "application/json", "X-Nateq-Signature": sign(body, SECRET)}
-            client.request("POST", self.path, body, headers)
-            return client.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            client.close()
+            self.sender.post(delivery_id, attempt + 1)
+        self.attempts += attempt + repeat
 
 
 def main() -> None:
@@ -110,8 +88,8 @@ def torture(
     from nateq_webhooks.models import Webhook
 
     webhook = Webhook.objects.create(name="faults", secret=SECRET)
-    actors = Actors(options.dispatch, environment)
-    traffic = Traffic(actors.port, webhook.get_absolute_url())
+    actors = Actors(environment, runners_of(options.dispatch))
+    traffic = Traffic(Sender(actors.port, webhook.get_absolute_url(), SECRET))
     over = threading.Event()
     try:
         actors.start()

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,18 @@ COMMANDS = {
 }
 
 
+def runners_of(dispatch: str) -> Sequence[list[str]]:
+    """Return the commands that run receivers with this setting of `DISPATCH`."""
+    return COMMANDS.get(dispatch, COMMANDS["worker"])
+
+
 @dataclass
 class Actors:
     """The site's processes; `kill_one` takes a random one of them, and `revive` starts what is dead."""
 
-    dispatch: str
     environment: dict[str, str]
+    runners: Sequence[list[str]]
+    site: str = "tests.faults.wsgi"
     port: int = field(default_factory=free_port)
     kills: int = 0
     _site: "subprocess.Popen[bytes] | None" = None
@@ -38,9 +45,8 @@ class Actors:
     def start(self) -> None:
         """Start everything and wait until the site answers."""
         options = ["--workers", "2", "--threads", "4", "--timeout", "60", "--backlog", "512", "--log-level", "critical"]
-        self._site = self._popen(["-m", "gunicorn", *options, "--bind", f"127.0.0.1:{self.port}", "tests.faults.wsgi"])
-        kind = self.dispatch if self.dispatch in COMMANDS else "worker"
-        for command in COMMANDS[kind]:
+        self._site = self._popen(["-m", "gunicorn", *options, "--bind", f"127.0.0.1:{self.port}", self.site])
+        for command in self.runners:
             self._runners.append((command, self._popen(command)))
         wait_for(lambda: listening(self.port), "the site's answer", 30)
 

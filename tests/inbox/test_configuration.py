@@ -194,6 +194,17 @@ def test_events_that_are_no_names_are_passed_over(events: list[Any]) -> None:
     assert known(webhook).events == {"ticket.created"}
 
 
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [("ticket.created", {"ticket.created"}), ({"ticket.created": True}, {"ticket.created"}), (7, set()), ("", set())],
+)
+def test_events_that_are_no_list_shut_no_webhooks_door(webhook: Webhook, events: Any, expected: set[str]) -> None:
+    odd = Webhook.objects.create(name="odd", events=events)
+
+    assert known(odd).events == expected
+    assert known(webhook).is_active
+
+
 def test_no_secret_is_in_any_repr(webhook: Webhook) -> None:
     Secret.objects.create(webhook=webhook, secret="whsec_old")
     found = known(webhook)

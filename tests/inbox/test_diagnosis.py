@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from nateq_webhooks.inbox import diagnosis
+from nateq_webhooks.inbox import diagnosis, diary
+from nateq_webhooks.inbox.arrival import MAX_HEADERS
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.diagnosis import MAX_BODY_BYTES, MAX_WEBHOOKS, Specimen
+from nateq_webhooks.inbox.diagnosis import MAX_BODY_BYTES, MAX_SIGNATURES, MAX_WEBHOOKS, Specimen
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.findings import Cause
 from nateq_webhooks.inbox.reasons import NO_MATCH
@@ -301,6 +302,28 @@ class TestBounds:
         assert found.code == Cause.UNKNOWN_SECRET
         assert {len(body) - len(BODY) for body in tried} <= {0, 3}  # as it came, and the first candidate only
 
+    def test_no_flood_of_headers_hides_the_signature(self, sender: Sender) -> None:
+        Webhook.objects.create(name="support", secret="whsec_support")
+        noise = {f"X-Noise-{number}": ",".join(["0" * 64] * 8) for number in range(100)}
+        headers = noise | {"X-Nateq-Signature": sign(BODY, "whsec_support")}
+
+        sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="text/plain", headers=headers)
+        (page,) = book._pages.values()
+        (entry,) = page.entries
+        assert entry.specimen is not None
+        assert len(entry.specimen.headers) <= MAX_HEADERS
+        assert len(diagnosis._signatures(entry.specimen)) <= MAX_SIGNATURES
+        book.flush()
+
+        assert json.loads(Rejection.objects.get().hint) == cause(Cause.OTHER_WEBHOOK, webhook="support")
+
+    def test_all_bodies_together_are_looked_into_for_a_limited_time(
+        self, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(diary, "DIAGNOSIS_SECONDS", -1)
+
+        assert refused(secret="whsec_wrong") == {}
+
     def test_the_secrets_of_many_webhooks_are_not_all_tried(self, webhook: Webhook) -> None:
         Webhook.objects.bulk_create(Webhook(name=f"{n:04}", secret=f"whsec_{n}") for n in range(MAX_WEBHOOKS + 50))
         cache.forget()
@@ -349,6 +372,14 @@ class TestSecrecy:
         shown = repr(specimen(webhook)) + "".join(map(repr, diagnosis._keys(specimen(webhook), cache.known())))
 
         for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown")):
+            assert private not in shown
+
+    def test_no_repr_of_what_is_noted_shows_what_came(self, sender: Sender) -> None:
+        sender.post(BODY, secret="whsec_unknown", headers={"X-Odd": "value of it"})
+
+        shown = repr(book._pages)
+        assert "X-Odd" in shown
+        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown"), "value of it"):
             assert private not in shown
 
     def test_no_log_line_tells_more_than_the_reason(self, sender: Sender, caplog: pytest.LogCaptureFixture) -> None:

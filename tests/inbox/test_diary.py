@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import inbox, signals
-from nateq_webhooks.inbox import configuration
+from nateq_webhooks.inbox import configuration, diagnosis
 from nateq_webhooks.inbox import diary as module
 from nateq_webhooks.inbox.arrival import MAX_HEADERS, MAX_NAME_CHARS
 from nateq_webhooks.inbox.configuration import cache
@@ -319,6 +319,24 @@ class TestTheThread:
         ticks.pass_one()
         wait_until(lambda: Rejection.objects.exists())
         assert json.loads(Rejection.objects.get().hint)["dropped"] == 3
+
+    def test_whatever_goes_wrong_in_the_thread_it_says_so_and_lives_on(
+        self, webhook: Webhook, ticks: Ticks, diary: Diary, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*arguments: Any, **named: Any) -> None:
+            raise ZeroDivisionError("not to be shown")
+
+        note(diary, webhook)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(diagnosis, "diagnose", fail)
+            ticks.pass_one()
+            wait_until(lambda: "could not be written" in caplog.text)
+        note(diary, webhook)
+        ticks.pass_one()
+
+        wait_until(lambda: Rejection.objects.exists())
+        assert "1 refused requests could not be written to the diary: ZeroDivisionError" in caplog.text
+        assert "not to be shown" not in caplog.text
 
     def test_what_was_refused_by_a_webhook_that_is_gone_is_left_out(
         self, webhook: Webhook, ticks: Ticks, diary: Diary, caplog: pytest.LogCaptureFixture

@@ -18,7 +18,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
-from tests.conftest import wait_until
+from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.proxy import Wire, address
 from tests.dispatch.scene import (
     BOUND_SECONDS,
@@ -101,6 +101,14 @@ class TestOnce:
         deliver()
         assert once(verbosity=0) == ""
         assert Run.objects.filter(receiver="test.works").count() == 2
+
+    def test_what_a_sender_wrote_does_not_steer_the_terminal(self, sender: Sender, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "test.works")
+        sender.post(envelope(delivery_id="\x1b[2J\né"))
+
+        line, _total = once(verbosity=2).splitlines()
+
+        assert line.endswith(r"ticket.created \x1b[2J\n\xe9")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "65"])

@@ -3,12 +3,15 @@
 import json
 import random
 import re
+import sqlite3
 import time
 
 import pytest
 
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, sign
 from nateq_webhooks.sandbox import NotDeliveredError, Sandbox, SandboxError
+from nateq_webhooks.sandbox.deliveries import Deliveries, State
+from nateq_webhooks.sandbox.log import Log
 from nateq_webhooks.sandbox.schedule import Schedule
 from nateq_webhooks.sandbox.sender import MAX_RESPONSE_BYTES
 from nateq_webhooks.sandbox.webhooks import Webhook
@@ -63,6 +66,30 @@ def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandb
 
     assert {(attempt.status.value, attempt.response_status) for attempt in sandbox.log} == {("failed", None)}
     assert sandbox.log[0].response_body.startswith("Unicode")
+
+
+def test_what_a_full_disk_kept_from_being_sent_and_logged_is_made_good(
+    sandbox: Sandbox, webhook: Webhook, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.sandbox.sender._LONGEST_NAP", 0.05)
+
+    tries: list[str] = []
+
+    def full(*args: object) -> None:
+        tries.append("")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    for place, name in ((Deliveries, "claim"), (Log, "record")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            tries.clear()
+            sandbox.send("ticket.created")
+            wait_until(lambda: len(tries) > 2)
+            assert sandbox._deliveries.counts()[State.DELIVERED] == (0 if name == "claim" else 1)
+        sandbox.wait_until_delivered()
+
+    assert len(receiver.ids) == len(set(receiver.ids)) == 2
+    assert len(sandbox.log) == 2
 
 
 def test_an_event_goes_to_the_active_webhooks_that_subscribe_to_it(

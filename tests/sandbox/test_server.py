@@ -2,12 +2,14 @@
 
 import http.client
 import socket
+import sqlite3
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from nateq_webhooks.sandbox import Sandbox
+from nateq_webhooks.sandbox.webhooks import Webhooks
 from tests.sandbox.conftest import KEY, client_of
 
 
@@ -61,3 +63,18 @@ def test_it_listens_on_ipv6_and_on_a_name_too() -> None:
 
 def test_a_server_says_what_it_is_and_not_what_it_runs_on(sandbox: Sandbox) -> None:
     assert httpx.get(sandbox.url, trust_env=False).headers["Server"].strip() == "nateq-sandbox"
+
+
+def test_what_fails_in_the_sandbox_is_answered_500(
+    connection: http.client.HTTPConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Webhooks, "page", full)
+    connection.request("GET", "/api/v1/webhooks", headers={"Authorization": f"Bearer {KEY}"})
+
+    answer = connection.getresponse()
+
+    assert answer.status == 500
+    assert b"disk" not in answer.read()

@@ -50,6 +50,11 @@ class Command(BaseCommand):
         """Write a line about a run."""
         style = self.style.SUCCESS if outcome is Outcome.SUCCEEDED else self.style.ERROR
         self.stdout.write(
-            f"{timezone.now():%H:%M:%S}  {style(outcome.name.lower()):10}  {run.receiver}  "
-            f"{run.delivery.event} {run.delivery.delivery_id}"
+            f"{timezone.now():%H:%M:%S}  {style(f'{outcome.name.lower():9}')}  {run.receiver}  "
+            f"{_printable(run.delivery.event)} {_printable(run.delivery.delivery_id)}"
         )
+
+
+def _printable(text: str) -> str:
+    """Return text from outside with what would steer the terminal written out."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

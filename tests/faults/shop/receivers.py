@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 from nateq_webhooks import signals
+from tests.faults.accidents import maybe_fail
 from tests.faults.shop.models import Effect
 
-FAILING = float(os.environ.get("FAULTS_FAILING", "0.1"))
 PAUSE = threading.Event()
 
 
@@ -25,9 +25,9 @@ def stock(**kwargs: Any) -> None:
 
 
 async def ledger(**kwargs: Any) -> None:
-    _maybe_fail("ledger, before")
+    maybe_fail("ledger, before")
     await Effect.objects.acreate(delivery_id=kwargs["event"].delivery_id, receiver="ledger")
-    _maybe_fail("ledger, after")
+    maybe_fail("ledger, after")
 
 
 def journal(**kwargs: Any) -> None:
@@ -35,12 +35,7 @@ def journal(**kwargs: Any) -> None:
 
 
 def _work(name: str, *, event: Any, **_kwargs: Any) -> None:
-    _maybe_fail(f"{name}, before")
+    maybe_fail(f"{name}, before")
     Effect.objects.create(delivery_id=event.delivery_id, receiver=name)
     PAUSE.wait(random.random() / 100)  # a moment in which the process may be killed with the row written
-    _maybe_fail(f"{name}, after")
-
-
-def _maybe_fail(where: str) -> None:
-    if random.random() < FAILING / 2:
-        raise RuntimeError(f"an accident ({where})")
+    maybe_fail(f"{name}, after")

@@ -1,0 +1,63 @@
+"""A site without any worker: the answer waits for the receivers, and the sender's retries are the retry policy."""
+
+import random
+import threading
+from collections import Counter
+from itertools import product
+
+from tests.control.sending import SENDERS, Parcel, Sent, sending
+from tests.control.shop import receivers
+from tests.control.stage import Stage, count, shares
+from tests.faults.actors import Actors
+
+TWICE_EVERY = 5
+"""One delivery in five is brought by two requests at the same time."""
+
+
+def play(stage: Stage) -> list[str]:
+    """Send until everything is acknowledged; receivers fail half the time. The long form kills web workers."""
+    from nateq_webhooks.models import Heartbeat
+
+    stage.environment["FAULTS_FAILING"] = "0.6"
+    parcels = [
+        Parcel(delivery_id=f"dlv_{number}", number=number, is_doubled=number % TWICE_EVERY == 0)
+        for number in range(stage.deliveries)
+    ]
+    with stage.site([]) as actors:
+        over = threading.Event()
+        killer = threading.Thread(target=_kill, args=(actors, over))
+        if not stage.is_short:
+            killer.start()
+        with sending(stage.sender(actors), shares(parcels, SENDERS), rate=100) as traffic:
+            sent = traffic.finished()
+        over.set()
+        if not stage.is_short:
+            killer.join()
+    attempts = sum(one.attempts for one in sent)
+    print(
+        f"  {len(parcels)} deliveries acknowledged after {attempts} attempts, at most "
+        f"{max(one.attempts for one in sent)} of one; {actors.kills} web workers killed"
+    )
+    problems = [] if attempts > 1.5 * len(parcels) else ["hardly any attempt failed: that shows nothing"]
+    if Heartbeat.objects.exists():
+        problems.append("a worker was there")
+    expected = product([parcel.delivery_id for parcel in parcels], receivers.RECEIVERS)
+    return problems + count(expected) + _too_early(sent)
+
+
+def _kill(actors: Actors, over: threading.Event) -> None:
+    while not over.wait(random.uniform(1, 3)):
+        actors.kill_one()
+
+
+def _too_early(sent: list[Sent]) -> list[str]:
+    """Say which deliveries were acknowledged before their receivers had run."""
+    from tests.control.shop.models import Effect
+
+    moments = {one.delivery_id: one.at for one in sent}
+    late = Counter(
+        delivery_id
+        for delivery_id, started_at in Effect.objects.values_list("delivery_id", "started_at")
+        if started_at.timestamp() > moments[delivery_id]
+    )
+    return [f"{len(late)} deliveries were acknowledged before their receivers ran"] if late else []

@@ -1,0 +1,147 @@
+"""Four processes send while dispatch is paused, everything and then one receiver, and resumed."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, product
+from typing import TYPE_CHECKING
+
+from tests.control.sending import SENDERS, Parcel, sending
+from tests.control.shop import receivers
+from tests.control.stage import WORKER, Stage, count, shares, wait_until, wait_until_drained
+from tests.faults.actors import Actors
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from nateq_webhooks.models import Delivery
+
+RATE = 6.0
+"""Deliveries a second from each sender."""
+
+GRACE = timedelta(seconds=1)
+"""A pause is in force everywhere after this."""
+
+TOLERANCE = timedelta(milliseconds=500)
+"""By how much a delivery may be claimed before one that came earlier: two workers claim at the same time."""
+
+
+def play(stage: Stage) -> list[str]:
+    """Pause everything in the first half of the traffic, one receiver in the second."""
+    stage.environment["CONTROL_WORK_SECONDS"] = "0.015"
+    worker = [*WORKER, "--concurrency", "2"]
+    with stage.site([worker, worker]) as actors:
+        return [
+            *_pause(stage, actors, "all", None),
+            *_pause(stage, actors, "one", receivers.name_of("crm")),
+        ]
+
+
+def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> list[str]:
+    """Send, pause, kill what would forget it, resume, and return what is wrong."""
+    from nateq_webhooks.models import Delivery
+
+    mine = Delivery.objects.filter(delivery_id__startswith=name)
+    option = ["--receiver", receiver] if receiver else []
+    # More than there is time for: the senders go on until everything has been seen.
+    parcels = [Parcel(delivery_id=f"{name}_{number}", number=number) for number in range(50 * stage.deliveries)]
+    some = stage.deliveries // 6
+    with sending(stage.sender(actors), shares(parcels, SENDERS), rate=RATE) as traffic:
+        wait_until(lambda: mine.count() >= some, 600)
+        paused_at = _call_pause(stage, option)
+        problems = _shown(stage, receiver)
+        for _ in range(0 if receiver else 3):  # with one receiver paused, the others' runs would wait for their lease
+            actors.kill_one()
+        late = mine.filter(received_at__gt=paused_at + GRACE)
+        wait_until(lambda: late.count() >= some and datetime.now(UTC) > paused_at + 4 * GRACE, 600)
+        resumed_at = datetime.now(UTC)
+        stage.call("nateq_resume", *option)
+        afterwards = mine.filter(received_at__gt=resumed_at)
+        wait_until(lambda: afterwards.count() >= some, 600)
+        traffic.stop()
+        sent = {one.delivery_id for one in traffic.finished()}
+    wait_until_drained(stage)
+    print(f"  {name}: {len(sent)} deliveries from {SENDERS} processes; {actors.kills} of the site's killed so far")
+    problems += _compare(mine, receivers.RECEIVERS if receiver is None else ("crm",), paused_at, resumed_at)
+    if receiver:
+        problems += _others_went_on(mine, paused_at, resumed_at)
+    if lost := sent - set(mine.values_list("delivery_id", flat=True)):
+        problems.append(f"{len(lost)} deliveries were acknowledged, but are not stored")
+    return problems + count(product(sent, receivers.RECEIVERS), delivery_id__startswith=name)
+
+
+def _call_pause(stage: Stage, option: list[str]) -> datetime:
+    """Pause by the command; return the moment from which others could see it."""
+    from nateq_webhooks.models import Gate
+
+    command = stage.start("nateq_pause", "--reason", "CRM is being moved", *option)
+    wait_until(lambda: Gate.objects.filter(paused_at__isnull=False).exists(), 60, every=0.01)
+    seen_at = datetime.now(UTC)
+    command.communicate()
+    return seen_at
+
+
+def _shown(stage: Stage, receiver: str | None) -> list[str]:
+    """Say where the pause is not shown: `nateq_status`, with its exit code, and the system check."""
+    scope = f"receiver:{receiver}" if receiver else ""
+    status = json.loads(stage.call("nateq_status", "--json", status=1))
+    shown = [(gate["scope"], gate["reason"]) for gate in status["paused"]]
+    problems = [] if shown == [(scope, "CRM is being moved")] else [f"nateq_status shows {shown}"]
+    if "nateq_webhooks.W006" not in stage.call("check", "--database", "default"):
+        problems.append("no system check shows the pause")
+    return problems
+
+
+def _compare(
+    deliveries: "QuerySet[Delivery]", names: Sequence[str], paused_at: datetime, resumed_at: datetime
+) -> list[str]:
+    """Say what started while it was paused, and what did not start in the order of arrival afterwards."""
+    from tests.control.shop.models import Effect
+
+    effects = Effect.objects.filter(receiver__in=names, started_at__lt=resumed_at)
+    late_by = max(effects.values_list("started_at", flat=True), default=paused_at) - paused_at
+    during = effects.filter(started_at__gt=paused_at + GRACE).count()
+    came = deliveries.filter(received_at__gt=paused_at + GRACE, received_at__lt=resumed_at)
+    backlog = list(came.order_by("received_at").values_list("delivery_id", flat=True))
+    claims = [_claims(name, backlog) for name in names]
+    worst = max(map(_worst, claims))
+    moments = [moment for of_one in claims for moment in of_one]
+    print(
+        f"  {', '.join(names)}: {len(backlog)} deliveries came while paused, the last start "
+        f"{late_by.total_seconds():.2f} s after the pause; resumed, all were taken within "
+        f"{(max(moments) - min(moments)).total_seconds():.1f} s, in order but for {worst.total_seconds() * 1000:.0f} ms"
+    )
+    problems = []
+    if during:
+        problems.append(f"{during} runs started while it was paused, the last {late_by} after the pause")
+    if worst > TOLERANCE:
+        problems.append(f"a delivery was started {worst} before one that had come earlier")
+    return problems
+
+
+def _claims(name: str, delivery_ids: Sequence[str]) -> list[datetime]:
+    """Return when a receiver's runs were taken, in the order of the deliveries."""
+    from nateq_webhooks.models import Run
+
+    runs = Run.objects.filter(receiver=receivers.name_of(name), started_at__isnull=False)
+    moments = dict(runs.values_list("delivery__delivery_id", "started_at"))
+    return [moment for one in delivery_ids if (moment := moments.get(one)) is not None]
+
+
+def _worst(starts: Sequence[datetime]) -> timedelta:
+    """Return by how much at most a start is before one that should have been earlier."""
+    return max((latest - start for latest, start in zip(accumulate(starts, max), starts, strict=True)))
+
+
+def _others_went_on(deliveries: "QuerySet[Delivery]", paused_at: datetime, resumed_at: datetime) -> list[str]:
+    """Say when the other receivers waited for the one that was paused."""
+    from tests.control.shop.models import Effect
+
+    came = set(
+        deliveries.filter(received_at__gt=paused_at, received_at__lt=resumed_at - 2 * GRACE).values_list(
+            "delivery_id", flat=True
+        )
+    )
+    others = Effect.objects.exclude(receiver="crm").filter(delivery_id__in=came, started_at__lt=resumed_at)
+    print(f"  the other receivers ran {others.count()} times of {2 * len(came)} meanwhile")
+    return [] if others.count() > len(came) else ["the other receivers waited, too"]

@@ -1,0 +1,31 @@
+"""The site of a scenario, which `CONTROL_SCENARIO` names; `CONTROL_BROKEN` breaks it for the program's own proof."""
+
+from datetime import timedelta
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES, INSTALLED_APPS, NATEQ_WEBHOOKS, env
+
+SCENARIO = env.str("CONTROL_SCENARIO", default="")
+IS_BROKEN = env.bool("CONTROL_BROKEN", default=False)
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.control.shop"]
+DATABASES["default"]["CONN_MAX_AGE"] = None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+NATEQ_WEBHOOKS |= {
+    "DISPATCH": "worker",
+    "RUN_LEASE": timedelta(seconds=5),
+    "RUN_TIMEOUT": timedelta(seconds=60),
+    "RETRY_BASE": timedelta(seconds=1),
+    "MAX_TRIES": 1000,
+}
+if SCENARIO == "order" and not IS_BROKEN:
+    NATEQ_WEBHOOKS["ORDERED_BY"] = "data.conversation_id"
+if SCENARIO == "ack":
+    # The sender's retries are the retry policy: the backoff is out of the way.
+    NATEQ_WEBHOOKS |= {"DISPATCH": "inline", "ACK": "processed", "RETRY_BASE": timedelta(hours=1)}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"null": {"class": "logging.NullHandler"}},
+    "loggers": {"nateq_webhooks": {"handlers": ["null"], "propagate": False}},
+}
