@@ -46,8 +46,8 @@ def make_runs(
     runs: list[Run] = []
     for delivery, names in wanted:
         value = order.key_of(delivery) if names else None
-        due_at = now + len(runs) * _MOMENT if round_ else delivery.received_at
         for name in names:
+            due_at = now if round_ else delivery.received_at
             lane = TURN_LANE if value is not None else control.lane(delivery.webhook_id, name)
             is_held = lane == OPEN_LANE and lease is not None and only in (None, delivery.pk)
             run = Run(
@@ -57,9 +57,9 @@ def make_runs(
                 lane=lane,
                 status=Run.Status.RUNNING if is_held else Run.Status.WAITING,
                 tries=int(is_held),
-                created_at=now,
+                created_at=now + len(runs) * _MOMENT,
                 started_at=now if is_held else None,
-                next_try_at=now + settings().run_lease if is_held else due_at,
+                next_try_at=now + settings().run_lease if is_held else due_at + len(runs) * _MOMENT,
                 lease=lease if is_held else None,
             )
             runs.append(run)
