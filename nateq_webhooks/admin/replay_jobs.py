@@ -96,14 +96,14 @@ class ReplayActions(_Base):
 
     def _replay_many(self, request: HttpRequest, which: Chosen) -> HttpResponse:
         names = request.POST.getlist("receivers") or None
-        words = {"reason": request.POST.get("reason", ""), "by": request.user.get_username()}
+        reason, by = request.POST.get("reason", ""), request.user.get_username()
         try:
             if which.count > MOST_AT_ONCE:
-                replay = dispatch.request_replay(which.selection, names, **words)
+                replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
             else:
                 with transaction.atomic(using=router.db_for_write(Delivery)):
                     rows = list(which.selection.of(Delivery.objects.defer("payload", "headers", "body")))
-                    replay = dispatch.replay(rows, names, **words)
+                    replay = dispatch.replay(rows, names, reason=reason, by=by)
                     self._note(request, rows, replay)
         except LookupError as error:
             self.message_user(request, str(error), messages.ERROR)
