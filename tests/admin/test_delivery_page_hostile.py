@@ -55,9 +55,7 @@ LARGE: dict[str, bytes] = {
     "names in names": in_envelope(b'{"%s":' % (b"n" * 3000) * 300 + b"1" + b"}" * 300),
     "one name": dumped(envelope(data={"<n>" * 300_000: 1})),
     "one text of quotes and tags": dumped(envelope(data={"id": "tkt_1", "text": '"<&' * 250_000})),
-    "quotes everywhere": dumped(
-        envelope(data=[{'"' * 500 + str(n): '"' * 700 for n in range(100)} for _ in range(4)])
-    ),
+    "quotes everywhere": dumped(envelope(data=[{'"' * 500 + str(n): '"' * 700 for n in range(100)} for _ in range(4)])),
     "one number": in_envelope(b"9" * (MEBIBYTE - 1000)),
     "texts of controls": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
     "markup": dumped(envelope(data=[HOSTILE] * 11_000)),
