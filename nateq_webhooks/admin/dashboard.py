@@ -25,6 +25,8 @@ from nateq_webhooks.models import Run, Webhook
 MAX_WEBHOOKS: Final = 50
 """Webhooks that are shown and watched, by name; a site has a few."""
 
+_URGENCY: Final = ("bad", "warn", "good")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookLine:
@@ -82,6 +84,8 @@ class Dashboard:
     is_watching: bool
     "Whether the user may see anything of what could need somebody."
     failure_limit: str
+    has_more_webhooks: bool
+    webhook_limit: str
 
     @property
     def is_well(self) -> bool:
@@ -100,7 +104,8 @@ class Board:
     def build(self) -> Dashboard:
         """Ask what the user may see, in a bounded number of statements."""
         sees_deliveries = self._may("view_delivery")
-        webhooks = list(Webhook.objects.defer("secret", "events")[:MAX_WEBHOOKS]) if self._may("view_webhook") else []
+        rows = Webhook.objects.defer("secret", "events")[: MAX_WEBHOOKS + 1] if self._may("view_webhook") else ()
+        webhooks = list(rows)[:MAX_WEBHOOKS]
         found = survey() if sees_deliveries else None
         groups = failures(with_text=self._may("view_payload")) if self._may("view_run") else None
         return Dashboard(
@@ -108,7 +113,17 @@ class Board:
             webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
             failures=groups,
             failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
-            items=[*self._waiting(), *self._paused(webhooks), *self._refused(webhooks), *self._silent(found, webhooks)],
+            items=sorted(
+                [
+                    *self._waiting(),
+                    *self._paused(webhooks),
+                    *self._refused(webhooks),
+                    *self._silent(found, webhooks),
+                ],
+                key=lambda item: _URGENCY.index(item.tone),
+            ),
+            has_more_webhooks=len(rows) > MAX_WEBHOOKS,
+            webhook_limit=number_format(MAX_WEBHOOKS),
             is_watching=any(self._may(f"view_{name}") for name in ("delivery", "run", "rejection")),
             failure_limit=number_format(FAILURES_LOOKED_AT),
         )

@@ -3,9 +3,8 @@
 Through the indexes that dispatch has, and never more rows than `MAX_LOOKED_AT`: the newest of each receiver.
 """
 
-import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +16,7 @@ from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.gate import OPEN_LANE
 
-MAX_LOOKED_AT: Final = 5_000
+MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped, those that were given up and those to be tried again each."""
 
 MAX_RECEIVERS: Final = 50
@@ -31,6 +30,8 @@ ERROR_CHARS: Final = 160
 
 _CLASS: Final = re.compile(r"([A-Za-z_][\w.<>]*): ?")
 """How the error of a run begins: dispatch writes the exception's class before its text."""
+
+_NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
 
 _PARTICULAR: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d[\w-]*")
 """What differs between failures that are alike: quoted text, numbers, ids."""
@@ -63,12 +64,8 @@ class Failures:
     "How many groups are not among these."
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Failed:
-    receiver: str
-    status: str
-    error: str
-    finished_at: datetime | None
+_Failed = tuple[str, str, str, datetime | None]
+"""Receiver, status, the error's beginning, the end of the last try: ten thousand of them are too many for objects."""
 
 
 def failures(*, with_text: bool) -> Failures:
@@ -89,24 +86,33 @@ def _given_up() -> tuple[list[_Failed], bool]:
     A run counts as long as no later run of the same delivery and receiver stands in its place. That is asked of the
     rows found, not of the table: else the database could look through all that was ever mended.
     """
-    receivers = list(_receivers_with_dead())
-    share = MAX_LOOKED_AT // max(1, len(receivers))
+    numbers = {receiver: _number_of_dead(receiver) for receiver in _receivers_with_dead()}
     later = Run.objects.filter(
         delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
     )
     found: list[_Failed] = []
-    is_capped = len(receivers) == MAX_RECEIVERS
-    for receiver in receivers:
+    shares = _shares(numbers)
+    for receiver, share in shares.items():
         # Ordered as the index is, and with no equality: so it is read from its end, and only as far as needed.
         dead = Run.objects.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
-        rows = list(_columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share])
-        found += [
-            _Failed(receiver=receiver, status=Run.Status.DEAD, error=error, finished_at=finished_at)
-            for name, _, error, finished_at, is_replaced in rows
-            if name == receiver and not is_replaced
-        ]
-        is_capped = is_capped or (len(rows) == share and rows[-1][0] == receiver)
-    return found, is_capped
+        rows = _columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share]
+        found += [tuple(row) for *row, is_replaced in rows if row[0] == receiver and not is_replaced]
+    return found, shares != numbers or len(numbers) == MAX_RECEIVERS
+
+
+def _shares(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Share `MAX_LOOKED_AT` out: who has few is looked at whole, and leaves the rest to the others."""
+    shares, left = {}, MAX_LOOKED_AT
+    for place, receiver in enumerate(sorted(numbers, key=numbers.__getitem__)):
+        shares[receiver] = min(numbers[receiver], left // (len(numbers) - place))
+        left -= shares[receiver]
+    return shares
+
+
+def _number_of_dead(receiver: str) -> int:
+    """Count the runs of a receiver that were given up, up to one more than are looked at, in the index alone."""
+    dead = Run.objects.filter(status=Run.Status.DEAD, receiver=receiver).order_by()
+    return dead.values("receiver")[: MAX_LOOKED_AT + 1].count()
 
 
 def _receivers_with_dead() -> Iterator[str]:
@@ -124,12 +130,7 @@ def _to_retry() -> tuple[list[_Failed], bool]:
     """Return the runs that failed and are to be tried again, the latest first: a backlog of others comes after them."""
     waiting = Run.objects.filter(lane=OPEN_LANE, next_try_at__lt=PARKED).order_by("-next_try_at")
     rows = list(_columns(waiting)[:MAX_LOOKED_AT])
-    found = [
-        _Failed(receiver=receiver, status=status, error=error, finished_at=finished_at)
-        for receiver, status, error, finished_at in rows
-        if status == Run.Status.FAILED
-    ]
-    return found, len(rows) == MAX_LOOKED_AT
+    return [row for row in rows if row[1] == Run.Status.FAILED], len(rows) == MAX_LOOKED_AT
 
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
@@ -138,28 +139,26 @@ def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
 
 
 def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
-    """Group runs, each group's newest first among them, by what their failures have in common."""
+    """Group runs, the newest of each group first among them, by what their failures have in common."""
+    nearly: dict[tuple[str, str, str], list[_Failed]] = {}
+    for run in runs:  # most differ by numbers only, which is quick to see
+        nearly.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
     alike: dict[tuple[str, str, str, str], list[_Failed]] = {}
-    for run in runs:
-        found = _CLASS.match(run.error)
-        exception = found[1] if found else ""
-        text = _common(run.error) if with_text else ""
-        alike.setdefault((run.receiver, run.status, exception, text), []).append(run)
-    groups = [
-        Failure(
-            receiver=receiver,
-            status=status,
-            exception=exception,
-            error=runs[0].error if with_text else "",
-            number=len(runs),
-            newest=max((run.finished_at for run in runs if run.finished_at is not None), default=None),
-        )
-        for (receiver, status, exception, _text), runs in alike.items()
-    ]
-    return sorted(groups, key=lambda group: -group.number)
+    for group in nearly.values():
+        receiver, status, error, _finished_at = group[0]
+        found = _CLASS.match(error)
+        text = _PARTICULAR.sub("#", error) if with_text else ""
+        alike.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
+    groups = [_failure(*key[:3], group, with_text=with_text) for key, group in alike.items()]
+    return sorted(groups, key=lambda failure: -failure.number)
 
 
-@functools.lru_cache(maxsize=1024)
-def _common(error: str) -> str:
-    """Return an error without what is particular to one delivery."""
-    return _PARTICULAR.sub("#", error)
+def _failure(receiver: str, status: str, exception: str, runs: Sequence[_Failed], *, with_text: bool) -> Failure:
+    return Failure(
+        receiver=receiver,
+        status=status,
+        exception=exception,
+        error=runs[0][2] if with_text else "",
+        number=len(runs),
+        newest=max((run[3] for run in runs if run[3] is not None), default=None),
+    )

@@ -131,8 +131,9 @@ def _arrivals(material: Material) -> Iterator[Entry]:
     )
     for attempt in material.attempts:
         yield Entry(
-            at=attempt.received_at,
-            rank=1,
+            # Of two that came at once the other may have been stored: it stands first all the same.
+            at=max(attempt.received_at, delivery.received_at),
+            rank=2,
             sign=REPEATED,
             title=_("It came again; nothing ran anew"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
@@ -140,7 +141,7 @@ def _arrivals(material: Material) -> Iterator[Entry]:
     further = delivery.attempts_seen - 1 - len(material.attempts)
     if further > 0:
         text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
-        yield Entry(at=delivery.last_received_at, rank=2, sign=REPEATED, title=text % {"number": further})
+        yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
 
 
 def _attempt_facts(number: int | None, address: str | None) -> list[str | SafeString]:

@@ -6,23 +6,23 @@ it makes the runs, one per receiver, in the same transaction. From then on each 
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
 from django.db import router
 
 from nateq_webhooks.dispatch.acknowledgement import process
-from nateq_webhooks.dispatch.claim import PARKED, claim_runs, claim_runs_of
+from nateq_webhooks.dispatch.claim import PARKED, Claimed, claim_runs, claim_runs_of, claim_scarce
 from nateq_webhooks.dispatch.deliveries import claim_deliveries, claim_delivery
 from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.dispatch.orphans import drop, orphans, reassign, unpark
 from nateq_webhooks.dispatch.pauses import pause, paused, resume
 from nateq_webhooks.dispatch.rates import next_slot_at
 from nateq_webhooks.dispatch.replays import Selection, replay, request_replay
-from nateq_webhooks.dispatch.upkeep import Upkeep, keep_up
+from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.dispatch.waking import Due, Runner, runner, wake
-from nateq_webhooks.dispatch.working import Watch, never, work
+from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.repetition import repeated
 
@@ -37,7 +37,6 @@ __all__ = [
     "Upkeep",
     "Watch",
     "drop",
-    "keep_up",
     "next_slot_at",
     "orphans",
     "pause",
@@ -72,10 +71,17 @@ def run_delivery(pk: int, *, alias: str | None = None, dispatch_at: datetime | N
     for _ in range(MOST_BEHIND):
         if not behind:
             break
-        more = repeated(functools.partial(claim_runs_of, alias, behind.popleft()))
-        found += len(more.runs)
-        behind += work(more)
+        for more in _claims_of(alias, behind.popleft()):
+            found += len(more.runs)
+            behind += work(more)
     return found
+
+
+def _claims_of(alias: str, pk: int) -> Iterator[Claimed]:
+    """Claim what may run of one delivery: all that nothing holds back, then one by one what a rate limit lets start."""
+    yield repeated(functools.partial(claim_runs_of, alias, pk))
+    while scarce := repeated(functools.partial(claim_scarce, alias, pk)):
+        yield scarce
 
 
 def run_due(
@@ -90,10 +96,11 @@ def run_due(
     `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back.
     """
     alias = alias or router.db_for_write(Delivery)
-    found = 0
+    scarce = Scarce(alias, watch, stopping)
+    found = scarce.run()
     for claim in (claim_runs, claim_deliveries):
         if not stopping():
             claimed = repeated(functools.partial(claim, alias, limit))
             found += claimed.found
-            work(claimed, watch, stopping)
+            work(claimed, watch, stopping, scarce)
     return found

@@ -7,15 +7,15 @@ whatever its backoff. What another request holds is left to it, and answered 503
 import functools
 import logging
 import time
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from django.db import Error
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch.claim import claim_runs_of
+from nateq_webhooks.dispatch.claim import FINISHED, Claimed, claim_runs_of, claim_scarce
 from nateq_webhooks.dispatch.deliveries import claim_delivery
-from nateq_webhooks.dispatch.settlement import FINISHED
 from nateq_webhooks.dispatch.waking import Due
 from nateq_webhooks.dispatch.working import work
 from nateq_webhooks.models import Delivery, Run
@@ -44,16 +44,23 @@ def process(due: Stored) -> bool:
     try:
         if due.dispatch_at is None and _is_held(due):
             return False
-        claims = (
-            functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at),
-            functools.partial(claim_runs_of, due.alias, due.pk, untried=due.dispatch_at is not None),
-        )
-        for claim in claims:
-            work(repeated(claim), stopping=lambda: time.monotonic() >= deadline)
+        for claim in _claims(due):
+            if time.monotonic() < deadline:
+                work(repeated(claim), stopping=lambda: time.monotonic() >= deadline)
         return _is_finished(due)
     except Error as error:
         logger.warning("Delivery %s is stored, but not processed: %s", due.pk, type(error).__name__)
         return False
+
+
+def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
+    """Yield what to claim, in turn: the delivery, what nothing holds back of its runs, what a rate limit lets start.
+
+    The request that has stored the delivery tries each run once, all others what is not finished.
+    """
+    yield functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at)
+    yield functools.partial(claim_runs_of, due.alias, due.pk, untried=due.dispatch_at is not None)
+    yield functools.partial(claim_scarce, due.alias, due.pk)
 
 
 def _is_held(due: Due) -> bool:

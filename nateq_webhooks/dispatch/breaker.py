@@ -53,7 +53,7 @@ def succeeded(alias: str, run: Run) -> None:
         return
     if gate.paused_at is not None and gate.is_automatic:
         logger.info("Receiver %s works again and is no longer paused.", run.receiver)
-        gates.open_(alias, gate.scope)
+        gates.open_(alias, gate.scope, only_automatic=True)
     elif gate.paused_at is None:
         Gate.objects.using(alias).filter(pk=gate.pk).update(failures=0)
         gates.controls.forget()

@@ -5,29 +5,35 @@ renews the lease; when it dies the lease runs out, and the run is due again by t
 """
 
 import copy
+import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import Error, connections, models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.breaker import take_probe
-from nateq_webhooks.dispatch.gates import Control, controls, fill_lane, move
-from nateq_webhooks.dispatch.rates import take_slots
+from nateq_webhooks.dispatch.gates import LONG_AGO, Control, controls, fill_lane, move
+from nateq_webhooks.dispatch.rates import is_free, take_slot
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
 
 OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 """What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
+
+FINISHED: Final = (Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED)
+"""A run that nobody will start by itself."""
 
 _Row = TypeVar("_Row", bound=models.Model)
 
@@ -59,119 +65,143 @@ class Claimed:
 
 
 def claim_runs(alias: str, limit: int) -> Claimed:
-    """Claim up to `limit` runs that are due: waiting, failed and to be tried again, or left by a dead worker.
+    """Claim up to `limit` runs that are due and that nothing holds back.
 
-    A run that a worker left unfinished on its last try is given up here instead: it may be what kills the workers.
+    They are new, failed and to be tried again, or left by a dead worker. A run that a worker left unfinished on its
+    last try is given up here instead: it may be what kills the workers.
     """
     now = timezone.now()
-    return _claim(alias, Run.objects.using(alias).filter(next_try_at__lte=now), limit, now)
+    due = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lte=now)
+    return _claim(alias, due, limit, controls.get(alias), now)
+
+
+def claim_scarce(alias: str, delivery_pk: int | None = None) -> Claimed:
+    """Claim one run that a rate limit or a breaker's probe lets start now; of one delivery, if that is given.
+
+    One at a time, to be started at once: a slot that is kept is a burst later.
+    """
+    control = controls.get(alias)
+    if control.is_idle or control.is_paused:
+        return Claimed(alias=alias, lease=uuid.uuid4())
+    now = timezone.now()
+    due = Run.objects.using(alias).filter(next_try_at__lte=now)
+    if delivery_pk is not None:
+        due = due.filter(delivery_id=delivery_pk)
+    moved = 0
+    for lane in _ready_lanes(alias, due, control, now):
+        while claimed := _claim(alias, due.filter(lane=lane), 1, control, now, lane=lane):
+            if claimed.runs or claimed.finished:
+                return claimed
+            moved += claimed.moved  # they were another gate's: look at the next
+    return Claimed(alias=alias, lease=uuid.uuid4(), moved=moved)
 
 
 def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) -> Claimed:
-    """Claim the runs of one delivery that are due.
+    """Claim the runs of one delivery that are due and that nothing holds back, whatever lane they were left in.
 
     With `untried` given, those that nobody has tried (true), or all that nobody holds, whatever their backoff (false).
     """
     now = timezone.now()
-    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk)
+    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(lane=TURN_LANE)
     due = Q(next_try_at__lte=now)
     if untried is False:
         due |= Q(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED)
+        due |= Q(status__in=FINISHED, next_try_at__isnull=False)
     elif untried:
         due &= Q(tries=0)
-    return _claim(alias, runs.filter(due), _ALL_OF_ONE, now)
+    return _claim(alias, runs.filter(due), _ALL_OF_ONE, controls.get(alias), now)
 
 
 _ALL_OF_ONE: Final = 100
 """Runs of one delivery that are claimed at once: more than a site has receivers."""
 
 
-def _claim(alias: str, due: models.QuerySet[Run], limit: int, now: datetime) -> Claimed:
-    """Claim from every lane that something may start from."""
-    control = controls.get(alias)
+def _ready_lanes(alias: str, due: models.QuerySet[Run], control: Control, now: datetime) -> Iterator[int]:
+    """Yield the lanes from which one run may start: the probes', then the limits', the longest free slot first."""
+    for gate in control.probed(now):
+        if due.filter(lane=gate.pk).exists() and take_probe(alias, gate):
+            yield gate.pk
+    for gate, rate in sorted(control.limited(), key=lambda limited: limited[0].next_slot_at or LONG_AGO):
+        if is_free(gate, now) and due.filter(lane=gate.pk).exists() and take_slot(alias, gate, rate):
+            yield gate.pk
+
+
+def _claim(
+    alias: str, due: models.QuerySet[Run], limit: int, control: Control, now: datetime, *, lane: int = OPEN_LANE
+) -> Claimed:
+    """Claim up to `limit` due runs that belong in the lane; those that belong elsewhere are moved there."""
     lease = uuid.uuid4()
     if control.is_paused:
         return Claimed(alias=alias, lease=lease)
-    runs: list[Run] = []
-    finished: list[Run] = []
-    moved = 0
-    for lane, size in _lanes(alias, due, limit, control, now):
-        started, ended, strays = _claim_lane(alias, due.filter(lane=lane), size, lease, control, now)
-        runs += started
-        finished += ended
-        moved += strays
-    _attach_deliveries(alias, runs)
-    return Claimed(alias=alias, lease=lease, runs=runs, finished=finished, moved=moved)
-
-
-def _lanes(
-    alias: str, due: models.QuerySet[Run], limit: int, control: Control, now: datetime
-) -> Iterator[tuple[int, int]]:
-    """Yield the lanes to claim from, and how many each: the scarce ones first, so that they start when they may."""
-    for gate in control.probed(now):
-        if due.filter(lane=gate.pk).exists() and take_probe(alias, gate):
-            yield gate.pk, 1
-    for gate, rate in control.limited():
-        waiting = due.filter(lane=gate.pk)[:limit].count()
-        slots = take_slots(alias, gate, rate, waiting) if waiting else 0
-        if slots:
-            yield gate.pk, slots
-    yield OPEN_LANE, limit
-
-
-def _claim_lane(
-    alias: str, due: models.QuerySet[Run], limit: int, lease: uuid.UUID, control: Control, now: datetime
-) -> tuple[list[Run], list[Run], int]:
-    """Claim up to `limit` due runs of one lane; return them, those that only wait to be settled, and how many moved."""
     with locked(due.order_by("next_try_at"), alias, limit) as rows:
-        strays = _strays(alias, rows, control)
+        targets = _targets(alias, rows, control)
         spent = [run for run in rows if run.status == Run.Status.RUNNING and run.tries >= settings().max_tries]
-        wanted = [run for run in rows if run.status in OPEN and run not in spent and run not in strays]
-        moved = sum(move(alias, [run.pk], run.lane, lane, every_status=True) for run, lane in strays.items())
-        mine = _still_mine(due, spent)
+        wanted = [run for run in rows if run.status in OPEN and run not in spent and targets[run] == lane]
+        strays = [run for run in rows if run in targets and targets[run] not in (run.lane, lane)]
+        moved = sum(move(alias, [run.pk], run.lane, targets[run], every_status=True) for run in strays)
         if spent:
-            mine.update(status=Run.Status.DEAD, lease=None, finished_at=now, error=_LEFT_BEHIND)
-        taken = _take(due, wanted, lease, now) if wanted else 0
+            left = {"status": Run.Status.DEAD, "lease": None, "finished_at": now, "lane": OPEN_LANE}
+            _still_mine(due, spent).update(error=_LEFT_BEHIND, **left)
+        taken = _take(due, wanted, lease, now, lane) if wanted else 0
     if taken != len(wanted):  # without row locks another worker may have been faster with some of them
         ours = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
         wanted = [run for run in wanted if run.pk in ours]
     for run in wanted:
         run.status, run.tries, run.lease, run.started_at = Run.Status.RUNNING, run.tries + 1, lease, now
-        run.next_try_at = now + settings().run_lease
-    moved += sum(fill_lane(alias, gate) for gate in control.gates.values() if gate.pk in strays.values())
-    return wanted, spent + [run for run in rows if run.status not in OPEN], moved
+        run.next_try_at, run.lane = now + settings().run_lease, lane
+    moved += _move_others(alias, {(run.lane, targets[run]) for run in strays}, control)
+    _attach_deliveries(alias, wanted)
+    finished = spent + [run for run in rows if run.status not in OPEN]
+    return Claimed(alias=alias, lease=lease, runs=wanted, finished=finished, moved=moved)
 
 
-def _take(due: models.QuerySet[Run], wanted: Sequence[Run], lease: uuid.UUID, now: datetime) -> int:
+def _take(due: models.QuerySet[Run], wanted: Sequence[Run], lease: uuid.UUID, now: datetime, lane: int) -> int:
     return _still_mine(due, wanted).update(
         status=Run.Status.RUNNING,
         tries=F("tries") + 1,
         started_at=now,
         next_try_at=now + settings().run_lease,
         lease=lease,
+        lane=lane,
     )
 
 
-def _strays(alias: str, rows: Sequence[Run], control: Control) -> dict[Run, int]:
-    """Return the runs that belong in another lane, with that lane: their gate was closed after they were made."""
+def _targets(alias: str, rows: Sequence[Run], control: Control) -> dict[Run, int]:
+    """Return the lane in which each run belongs that could start: its gate may have changed after it was made."""
+    runs = [run for run in rows if run.status in OPEN]
     if control.is_idle:
-        return {}
+        return dict.fromkeys(runs, OPEN_LANE)
     webhooks: dict[int, uuid.UUID] = {}
     if control.holds_webhooks:
-        pks = {run.delivery_id for run in rows}
+        pks = {run.delivery_id for run in runs}
         webhooks = dict(Delivery.objects.using(alias).filter(pk__in=pks).values_list("pk", "webhook_id"))
-    lanes = {run: control.lane(webhooks.get(run.delivery_id), run.receiver) for run in rows if run.status in OPEN}
-    return {run: lane for run, lane in lanes.items() if lane != run.lane}
+    return {run: control.lane(webhooks.get(run.delivery_id), run.receiver) for run in runs}
+
+
+def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) -> int:
+    """Where one run was in the wrong lane there are others: move a portion of them, too; return how many."""
+    moved = 0
+    gates = {gate.pk: gate for gate in control.gates.values()}
+    for source, target in ways:
+        try:
+            moved += fill_lane(alias, gates[target], source) if target in gates and source != target else 0
+        except Error as error:  # what was claimed must be run: the rest is moved by the next claim
+            logger.warning("Held runs were left in the way for now: %s", type(error).__name__)
+    return moved
 
 
 def release(claimed: Claimed, runs: Sequence[Run]) -> None:
-    """Give back runs that were claimed but not started, as if they had never been taken."""
-    for status, those in (
-        (Run.Status.WAITING, [run for run in runs if run.tries == 1]),
-        (Run.Status.FAILED, [run for run in runs if run.tries > 1]),
-    ):
-        mine = Run.objects.using(claimed.alias).filter(pk__in=pks_of(those), lease=claimed.lease)
-        mine.update(status=status, tries=F("tries") - 1, next_try_at=timezone.now(), lease=None)
+    """Give back runs that were claimed but not started, to where they stood, as if they had never been taken."""
+    for run in runs:
+        is_new = run.tries == 1
+        came_at = run.created_at if run.is_replay else run.delivery.received_at
+        mine = Run.objects.using(claimed.alias).filter(pk=run.pk, lease=claimed.lease)
+        mine.update(
+            status=Run.Status.WAITING if is_new else Run.Status.FAILED,
+            tries=F("tries") - 1,
+            next_try_at=came_at if is_new else timezone.now(),
+            lease=None,
+        )
 
 
 def pks_of(rows: Sequence[models.Model]) -> list[int]:

@@ -45,12 +45,23 @@ def claim_delivery(alias: str, pk: int, dispatch_at: datetime | None = None) -> 
         return _nothing(alias)
     control = controls.get(alias)
     if control.is_paused:
-        wanted.update(dispatch_at=min(timezone.now(), delivery.dispatch_at or timezone.now()))
+        _let_go(alias, delivery)
         return _nothing(alias)
     if settings().ordered_by:
-        return _claim_in_order(alias, _MOST_IN_A_REQUEST, control)
+        return _claim_in_order(alias, _MOST_IN_A_REQUEST, control, only=pk)
     with transaction.atomic(using=alias, durable=True):
         return _make_runs(alias, [delivery], control, timezone.now())[0]
+
+
+def _let_go(alias: str, delivery: Delivery) -> None:
+    """Hold a delivery no longer that can't run now: it is due as soon as that is over.
+
+    Where order matters it stays where it is in line, between what others hold; it is taken from there, too.
+    """
+    now = timezone.now()
+    if not settings().ordered_by and delivery.dispatch_at is not None and delivery.dispatch_at > now:
+        mine = Delivery.objects.using(alias).filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at)
+        mine.update(dispatch_at=now)
 
 
 _MOST_IN_A_REQUEST: Final = 20
@@ -63,26 +74,27 @@ def event_name(delivery: Delivery) -> str:
     return delivery.event if is_whole else delivery.load_event().name
 
 
-def _claim_in_order(alias: str, limit: int, control: Control) -> Claimed:
+def _claim_in_order(alias: str, limit: int, control: Control, *, only: int | None = None) -> Claimed:
     """Make the runs of the oldest deliveries, one process at a time, also of those that a request holds for itself.
 
-    What came earlier has its turn before what came later, whoever makes the runs and whoever dies in between.
+    What came earlier has its turn before what came later, whoever makes the runs and whoever dies in between. Of what
+    no order holds back a request claims the runs of its own delivery `only`.
     """
     with order.lock(alias):
         due = Delivery.objects.using(alias).filter(dispatch_at__isnull=False).order_by("dispatch_at", "pk")[:limit]
-        claimed, keys = _make_runs(alias, list(due), control, timezone.now())
+        claimed, keys = _make_runs(alias, list(due), control, timezone.now(), only=only)
     order.call_up(alias, keys)
     return claimed
 
 
 def _make_runs(
-    alias: str, deliveries: Sequence[Delivery], control: Control, now: datetime
+    alias: str, deliveries: Sequence[Delivery], control: Control, now: datetime, *, only: int | None = None
 ) -> tuple[Claimed, frozenset[str]]:
     """Make one run per receiver of each delivery that is still to be dispatched. Inside the caller's transaction."""
     lease = uuid.uuid4()
     mine = _taken(alias, deliveries)
     wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in mine]
-    made = make_runs(alias, wanted, control, now=now, lease=lease)
+    made = make_runs(alias, wanted, control, now=now, lease=lease, only=only)
     separate(made.held)
     silent = [delivery for delivery, names in wanted if not names]
     claimed = Claimed(

@@ -26,6 +26,7 @@ from nateq_webhooks.dispatch.other_databases import warned_of_other_databases
 from nateq_webhooks.dispatch.statements import mark_succeeded
 from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.gate import OPEN_LANE
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from nateq_webhooks.protocol.backoff import backoff
 from nateq_webhooks.protocol.envelope import column_text
@@ -148,7 +149,8 @@ def _failed(run: Run, error: BaseException, started: datetime, alias: str) -> Ou
         connection.close_if_unusable_or_obsolete()
     now = timezone.now()
     next_try_at = _next_try_at(run, error, now)
-    changes = {"next_try_at": next_try_at} if next_try_at else {}  # a dead run stays due until it is settled
+    # A dead run stays due until it is settled, which no gate holds up.
+    changes: dict[str, Any] = {"next_try_at": next_try_at} if next_try_at else {"lane": OPEN_LANE}
     try:
         recorded = _held(run, alias).update(
             status=Run.Status.FAILED if next_try_at else Run.Status.DEAD,

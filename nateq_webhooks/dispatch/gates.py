@@ -10,22 +10,27 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.core.signals import setting_changed
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Gate, Run
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.repetition import repeated
 
 REFRESH_SECONDS: Final = 0.5
 """How old the knowledge that nothing is held back may be: a pause is in force everywhere within a second."""
 
 PORTION: Final = 1000
 """Runs that are moved from one lane to another in one statement."""
+
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before every `next_try_at`: a range of the index without the finished runs, which IS NOT NULL is not on SQLite."""
 
 HELD: Final = (Run.Status.WAITING, Run.Status.FAILED)
 """What can be moved: a running run is a worker's, a finished one only waits for its delivery to be settled."""
@@ -68,6 +73,13 @@ class Control:
                 return int(self.gates[scope].pk)
         return int(self.gates[receiver_scope(receiver)].pk) if receiver in self.rates else OPEN_LANE
 
+    def holds_back(self, webhook_id: uuid.UUID, run: Run) -> bool:
+        """Whether a run that was claimed must not start after all: its gate was closed since. A probe may."""
+        if self.is_idle:
+            return False
+        lane = self.lane(webhook_id, run.receiver)
+        return self.is_paused or (lane != run.lane and any(gate.pk == lane for gate in self.paused))
+
     def limited(self) -> list[tuple[Gate, float]]:
         """Return the gates of rate limits that are not closed, with their rates (runs a second)."""
         gates = [(self.gates[receiver_scope(name)], rate) for name, rate in self.rates.items()]
@@ -98,21 +110,28 @@ class Controls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[str, tuple[float, int, Control]] = {}
+        self._known: dict[str, tuple[float, int, Control]] = {}
         self._generation = 0
 
     def get(self, alias: str) -> Control:
         """Return what holds runs back now."""
-        known = self._idle.get(alias)
-        if known and known[1] == self._generation and time.monotonic() - known[0] < REFRESH_SECONDS:
-            return known[2]
+        known = self._fresh(alias)
+        return known if known is not None and known.is_idle else self._ask(alias)
+
+    def recent(self, alias: str) -> Control:
+        """Return what held runs back a moment ago, whatever it was: enough to look at before each run."""
+        return self._fresh(alias) or self._ask(alias)
+
+    def _fresh(self, alias: str) -> Control | None:
+        known = self._known.get(alias)
+        is_fresh = known and known[1] == self._generation and time.monotonic() - known[0] < REFRESH_SECONDS
+        return known[2] if known and is_fresh else None
+
+    def _ask(self, alias: str) -> Control:
         generation, now = self._generation, time.monotonic()
         control = _read(alias)
         with self._lock:
-            if control.is_idle:
-                self._idle[alias] = (now, generation, control)
-            else:
-                self._idle.pop(alias, None)
+            self._known[alias] = (now, generation, control)
         return control
 
     def forget(self) -> None:
@@ -136,18 +155,19 @@ def _read(alias: str) -> Control:
 
 def gate_of(alias: str, scope: str) -> Gate:
     """Return the gate of this scope, made when there is none."""
-    gates = Gate.objects.using(alias)
-    try:
-        with transaction.atomic(using=alias):
-            return gates.get_or_create(scope=scope)[0]
-    except IntegrityError:
-        return gates.get(scope=scope)
+    return Gate.objects.using(alias).get_or_create(scope=scope)[0]
+
+
+def lanes(alias: str) -> list[int]:
+    """Return the lanes that there are beside that of turns: the index of what is due begins with the lane."""
+    return [OPEN_LANE, *Gate.objects.using(alias).values_list("pk", flat=True)]
 
 
 def close(alias: str, scope: str, *, reason: str = "", by: str = "", probe_at: datetime | None = None) -> Gate:
-    """Close a gate, and move what it holds out of the way, up to some portions: the rest follows. Return it.
+    """Close a gate; return it. `fill_lane` moves what it holds out of the way.
 
-    With `probe_at` it is the breaker that closes it. Closing a closed one changes who did it and why.
+    With `probe_at` it is the breaker that closes it, which leaves alone what a person has closed. Closing a closed one
+    changes who did it and why.
     """
     gate = gate_of(alias, scope)
     now = timezone.now()
@@ -159,38 +179,46 @@ def close(alias: str, scope: str, *, reason: str = "", by: str = "", probe_at: d
         "probe_at": probe_at,
         "is_cleared": False,
     }
-    Gate.objects.using(alias).filter(pk=gate.pk).update(**changes)
+    mine = Gate.objects.using(alias).filter(pk=gate.pk)
+    if probe_at is not None:
+        mine = mine.filter(Q(paused_at__isnull=True) | Q(is_automatic=True))
+    mine.update(**changes)
     _tell(alias)
-    for name, value in changes.items():
-        setattr(gate, name, value)
+    gate.refresh_from_db(using=alias)
     return gate
 
 
-def open_(alias: str, scope: str) -> Gate | None:
-    """Open a gate; None when there is none. Its runs are moved back by `clear_lane`, here or by the workers."""
-    gate = Gate.objects.using(alias).filter(scope=scope).first()
+def open_(alias: str, scope: str, *, only_automatic: bool = False) -> Gate | None:
+    """Open a gate; None when there is none. Its runs are moved back by `clear_lane`, here or by the workers.
+
+    With `only_automatic` what a person has closed stays closed.
+    """
+    gates = Gate.objects.using(alias).filter(scope=scope)
+    gate = (gates.filter(is_automatic=True) if only_automatic else gates).first()
     if gate is None:
         return None
     changes = {"paused_at": None, "paused_by": "", "reason": "", "is_automatic": False, "probe_at": None, "failures": 0}
-    Gate.objects.using(alias).filter(pk=gate.pk).update(**changes)
+    mine = gates.filter(pk=gate.pk)
+    (mine.filter(is_automatic=True) if only_automatic else mine).update(**changes)
     _tell(alias)
-    for name, value in changes.items():
-        setattr(gate, name, value)
+    gate.refresh_from_db(using=alias)
     return gate
 
 
-def fill_lane(alias: str, gate: Gate) -> int:
-    """Move a portion of what a closed gate holds from the open lane into its own, the oldest first; return how many."""
-    runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__isnull=False, status__in=HELD)
+def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
+    """Move a portion of what a gate holds from another lane into its own, the oldest first; return how many."""
+    runs = Run.objects.using(alias).filter(lane=source, next_try_at__gte=LONG_AGO, status__in=HELD)
     kind, _colon, name = gate.scope.partition(":")
     held = runs.filter(delivery__webhook_id=name) if kind == "webhook" else runs.filter(receiver=name)
-    return move(alias, list(held.order_by("next_try_at").values_list("pk", flat=True)[:PORTION]), OPEN_LANE, gate.pk)
+    pks = list(held.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
+    return repeated(lambda: move(alias, pks, source, gate.pk), alias=alias)
 
 
 def clear_lane(alias: str, gate: Gate) -> int:
     """Move a portion of an open gate's lane back, the oldest first; return how many. Afterwards it is cleared."""
-    held = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__isnull=False).order_by("next_try_at")
-    moved = move(alias, list(held.values_list("pk", flat=True)[:PORTION]), gate.pk, OPEN_LANE, every_status=True)
+    held = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__gte=LONG_AGO).order_by("next_try_at")
+    pks = list(held.values_list("pk", flat=True)[:PORTION])
+    moved = repeated(lambda: move(alias, pks, gate.pk, OPEN_LANE, every_status=True), alias=alias)
     if not moved:
         Gate.objects.using(alias).filter(pk=gate.pk, paused_at__isnull=True).update(is_cleared=True)
         controls.forget()

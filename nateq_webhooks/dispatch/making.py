@@ -7,7 +7,8 @@ key is made waiting.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
@@ -29,15 +30,26 @@ class Made:
 
 
 def make_runs(
-    alias: str, wanted: Wanted, control: Control, *, now: datetime, lease: uuid.UUID | None = None, round_: int = 0
+    alias: str,
+    wanted: Wanted,
+    control: Control,
+    *,
+    now: datetime,
+    lease: uuid.UUID | None = None,
+    only: int | None = None,
+    round_: int = 0,
 ) -> Made:
-    """Make runs, inside the caller's transaction. Without a `lease` they all wait for somebody to claim them."""
+    """Make runs, inside the caller's transaction. Those of the claim's hands are of `only` that delivery, if given.
+
+    Without a `lease` they all wait for somebody to claim them, in the order their deliveries came, or of a replay.
+    """
     runs: list[Run] = []
     for delivery, names in wanted:
         value = order.key_of(delivery) if names else None
         for name in names:
+            due_at = now if round_ else delivery.received_at
             lane = TURN_LANE if value is not None else control.lane(delivery.webhook_id, name)
-            is_held = lane == OPEN_LANE and lease is not None
+            is_held = lane == OPEN_LANE and lease is not None and only in (None, delivery.pk)
             run = Run(
                 delivery=delivery,
                 receiver=name,
@@ -45,9 +57,9 @@ def make_runs(
                 lane=lane,
                 status=Run.Status.RUNNING if is_held else Run.Status.WAITING,
                 tries=int(is_held),
-                created_at=now,
+                created_at=now + len(runs) * _MOMENT,
                 started_at=now if is_held else None,
-                next_try_at=now + settings().run_lease if is_held else now,
+                next_try_at=now + settings().run_lease if is_held else due_at + len(runs) * _MOMENT,
                 lease=lease if is_held else None,
             )
             runs.append(run)
@@ -59,6 +71,10 @@ def make_runs(
         waiting=[run for run in saved if run.status != Run.Status.RUNNING],
         keys=frozenset(keys),
     )
+
+
+_MOMENT: Final = timedelta(microseconds=1)
+"""What is between two runs that are made at once, and are to start in that order."""
 
 
 def _saved(alias: str, made: Sequence[Run], round_: int) -> Sequence[Run]:

@@ -5,12 +5,14 @@ own. A run that finishes gives its turn up before it leaves the index of what is
 between leaves it to be found again. Runs are made under a lock, so that an earlier delivery's turn is there first.
 """
 
+import functools
 import hashlib
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import IntegrityError, connections, models, transaction
+from django.db import Error, IntegrityError, connections, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
@@ -18,7 +20,10 @@ from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.gates import PORTION, controls, gate_of
 from nateq_webhooks.models import Delivery, Gate, Run, Turn
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.protocol.envelope import value_at
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 LOCK_SCOPE: Final = "order"
 """The scope of the gate whose row is the lock; it stands before nothing."""
@@ -67,8 +72,20 @@ def line_up(alias: str, runs: Sequence[Run]) -> set[str]:
 
 
 def call_up(alias: str, keys: Iterable[str]) -> list[int]:
-    """Let the first in line of each key run, where none is up; return the deliveries that may now run."""
-    return [delivery for key in sorted(keys) if (delivery := _call_up(alias, key)) is not None]
+    """Let the first in line of each key run, where none is up; return the deliveries that may now run.
+
+    Never raises: what the caller has claimed must be run, and `mend` calls up what could not be called up now.
+    """
+    deliveries = []
+    for key in sorted(keys):
+        try:
+            delivery = repeated(functools.partial(_call_up, alias, key))
+        except Error as error:
+            logger.warning("The next in line is called up later: %s", type(error).__name__)
+            break
+        if delivery is not None:
+            deliveries.append(delivery)
+    return deliveries
 
 
 def _call_up(alias: str, key: str) -> int | None:
@@ -96,23 +113,29 @@ def give_up_turns(alias: str, runs: Collection[Run]) -> list[int]:
     if not settings().ordered_by or not runs:
         return []
     turns = _over(alias).filter(run__in=[run.pk for run in runs])
-    over = list(turns.values_list("run_id", "key"))
-    Turn.objects.using(alias).filter(pk__in=[pk for pk, _key in over]).delete()
-    return call_up(alias, {key for _pk, key in over})
+    return call_up(alias, _give_up(alias, list(turns.values_list("run_id", "key"))))
+
+
+def _give_up(alias: str, over: Collection[tuple[int, str]]) -> set[str]:
+    """Let go of turns, by their runs' keys; return the keys of the lines they stood in."""
+    pks = [pk for pk, _key in over]
+    if pks:
+        repeated(lambda: Turn.objects.using(alias).filter(pk__in=pks).delete())
+    return {key for _pk, key in over}
 
 
 def mend(alias: str) -> int:
-    """Call up what nobody called up, and return how many.
+    """Call up a portion of what nobody called up; return how many.
 
     The process that was to do it died, or `ORDER_ON_DEAD` or `ORDERED_BY` was changed.
     """
     if not settings().ordered_by:
         return _disband(alias)
-    over = list(_over(alias).values_list("pk", "key")[:PORTION])
-    Turn.objects.using(alias).filter(pk__in=[pk for pk, _key in over]).delete()
+    up = _over(alias).filter(up__isnull=False)
+    over = _give_up(alias, list(up.values_list("pk", "key")[:PORTION]))
     ups = Turn.objects.using(alias).filter(up=OuterRef("key"))
     stuck = Turn.objects.using(alias).filter(~Exists(ups)).values_list("key", flat=True)[:PORTION]
-    return len(call_up(alias, {key for _pk, key in over} | set(stuck)))
+    return len(call_up(alias, over | set(stuck)))
 
 
 def _over(alias: str) -> models.QuerySet[Turn]:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from nateq_webhooks.dispatch.claim import OPEN, PARKED
+from nateq_webhooks.dispatch.gates import lanes
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Run
 from nateq_webhooks.receivers import registry
@@ -32,14 +33,13 @@ def park(alias: str, run: Run) -> None:
 def unpark(alias: str) -> int:
     """Start parked runs whose receiver is connected in this process; return how many."""
     known = {receiver.name for receiver in registry}
-    parked = Run.objects.using(alias).filter(next_try_at__gte=PARKED, receiver__in=known)
+    parked = _parked(alias).filter(receiver__in=known)
     return parked.update(next_try_at=timezone.now(), error="")
 
 
 def orphans(alias: str) -> Counter[str]:
     """Return how many runs are parked, by the name of the receiver that is missing."""
-    parked = Run.objects.using(alias).filter(next_try_at__gte=PARKED).order_by()
-    return Counter(dict(parked.values_list("receiver").annotate(Count("pk"))))
+    return Counter(dict(_parked(alias).order_by().values_list("receiver").annotate(Count("pk"))))
 
 
 def reassign(alias: str, old: str, new: str) -> int:
@@ -73,8 +73,13 @@ def drop(alias: str, receiver: str) -> int:
     return dropped
 
 
+def _parked(alias: str) -> QuerySet[Run]:
+    """Return the parked runs, by the end of each lane's part of the index."""
+    return Run.objects.using(alias).filter(lane__in=lanes(alias), next_try_at__gte=PARKED)
+
+
 def _open_runs(alias: str, receiver: str) -> Iterable[Run]:
-    runs = Run.objects.using(alias).filter(next_try_at__gte=PARKED, receiver=receiver, lease=None)
+    runs = _parked(alias).filter(receiver=receiver, lease=None)
     return runs.only("pk", "delivery_id", "round").order_by("pk").iterator(chunk_size=500)
 
 

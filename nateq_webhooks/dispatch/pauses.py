@@ -1,6 +1,7 @@
 """Pausing and resuming: everything, one webhook's deliveries, or one receiver. Deliveries are stored all the while."""
 
 import uuid
+from typing import Final
 
 from django.db import router
 from django.utils import timezone
@@ -9,17 +10,18 @@ from nateq_webhooks.dispatch import gates
 from nateq_webhooks.models import Gate, Run, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
 
-PORTIONS_AT_ONCE = 10
+PORTIONS_AT_ONCE: Final = 10
 """Portions of runs that are moved before the call returns; workers, and `nateq_resume`, move the rest."""
 
 
 def pause(
     *, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None, reason: str = "", by: str = ""
 ) -> list[Gate]:
-    """Start no more runs: of everything, of one webhook (or its key) or of one receiver. Runs at work finish.
+    """Start no more runs: of everything, of one webhook (or its key or name) or of one receiver. Runs at work finish.
 
     It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
-    webhook and a receiver, both are paused. Returns the gates. Pausing what is paused changes the reason.
+    webhook and a receiver, both are paused. Returns the gates. Pausing what is paused changes the reason. Raises
+    `LookupError` when no webhook has that name.
     """
     alias = router.db_for_write(Gate)
     closed = []
@@ -58,10 +60,22 @@ def held_runs(alias: str, gate: Gate, *, most: int = 10_000) -> int:
     return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now())[:most].count()
 
 
+def _webhook_id(webhook: Webhook | uuid.UUID | str) -> uuid.UUID:
+    if isinstance(webhook, Webhook):
+        return webhook.pk
+    try:
+        return webhook if isinstance(webhook, uuid.UUID) else uuid.UUID(webhook)
+    except ValueError:
+        named = Webhook.objects.filter(name=webhook).first()
+    if named is None:
+        raise LookupError(f'There is no webhook called "{webhook}".')
+    return named.pk
+
+
 def _scopes(webhook: Webhook | uuid.UUID | str | None, receiver: str | None) -> list[str]:
     scopes = []
     if webhook is not None:
-        scopes.append(webhook_scope(webhook.pk if isinstance(webhook, Webhook) else uuid.UUID(str(webhook))))
+        scopes.append(webhook_scope(_webhook_id(webhook)))
     if receiver is not None:
         scopes.append(receiver_scope(receiver))
     return scopes or [EVERYTHING]

@@ -1,7 +1,8 @@
-"""Rate limits: how many runs of a receiver may start now, over all processes.
+"""Rate limits: how many runs of a receiver may start, over all processes.
 
-The gate's `next_slot_at` says when the next run may start; whoever moves it on owns the slots in between. Slots that
-nobody used are gone, but for a tenth of a second's worth: a fragile service is not to be caught up with in a burst.
+The gate's `next_slot_at` says when the next run may start; whoever moves it on owns that slot. Slots that nobody used
+are gone: a fragile service is not to be caught up with in a burst. Only half the time between two slots is made up for,
+so that whoever comes a little late does not make the rate lower; no whole number of slots is gained by that.
 """
 
 from datetime import datetime, timedelta
@@ -9,36 +10,38 @@ from typing import Final
 
 from django.utils import timezone
 
-from nateq_webhooks.dispatch.gates import Control, controls
+from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.models import Gate, Run
 
-BURST_SECONDS: Final = 0.1
-"""How much of the past is made up for: less than it takes a worker to look again at a fast rate."""
+MOST_MADE_UP: Final = timedelta(seconds=0.1)
+"""How late a slot is made up for at most."""
 
 
-def take_slots(alias: str, gate: Gate, rate: float, most: int) -> int:
-    """Take up to `most` slots that are free now; return how many. A race for them is lost rather than waited for."""
+def is_free(gate: Gate, now: datetime) -> bool:
+    """Say whether a run may start now, as far as is known."""
+    return gate.next_slot_at is None or gate.next_slot_at <= now
+
+
+def take_slot(alias: str, gate: Gate, rate: float) -> bool:
+    """Take the slot that is free now; say whether it is ours. A race for it is lost rather than waited for."""
     now = timezone.now()
+    if not is_free(gate, now):
+        return False
     step = timedelta(seconds=1 / rate)
-    first = max(gate.next_slot_at or now, now - timedelta(seconds=BURST_SECONDS))
-    if first > now:
-        return 0
-    free = min(most, int((now - first) / step) + 1)
-    mine = Gate.objects.using(alias).filter(pk=gate.pk, next_slot_at=gate.next_slot_at)
-    return free if mine.update(next_slot_at=first + free * step) else 0
+    slot = max(gate.next_slot_at or now, now - min(step / 2, MOST_MADE_UP))
+    mine = Gate.objects.using(alias).filter(pk=gate.pk, next_slot_at=gate.next_slot_at, paused_at__isnull=True)
+    return bool(mine.update(next_slot_at=slot + step))
 
 
 def next_slot_at(alias: str) -> datetime | None:
     """Return when the next run of a rate-limited receiver may start; None when none waits for that."""
     control = controls.get(alias)
-    moments = [
-        gate.next_slot_at or timezone.now() for gate, _rate in control.limited() if has_due(alias, gate, control)
-    ]
-    return min(moments, default=None)
-
-
-def has_due(alias: str, gate: Gate, control: Control) -> bool:
-    """Say whether a run in the gate's lane is due, and only the rate keeps it from starting."""
     if control.is_paused:
-        return False
+        return None
+    gates = [gate for gate, _rate in control.limited() if has_due(alias, gate)]
+    return min((gate.next_slot_at or timezone.now() for gate in gates), default=None)
+
+
+def has_due(alias: str, gate: Gate) -> bool:
+    """Say whether a run in the gate's lane is due, and only the rate keeps it from starting."""
     return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now()).exists()

@@ -22,6 +22,7 @@ from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.dispatch.making import make_runs
 from nateq_webhooks.dispatch.waking import nudge
 from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
 PORTION: Final = 500
@@ -60,7 +61,7 @@ class Selection:
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Selection":
         """Return the selection that was kept."""
-        values = dict(kept)
+        values = {name: value for name, value in kept.items() if name != _FOLLOWED}
         for name in ("since", "until"):
             if name in values:
                 values[name] = parse_datetime(values[name])
@@ -101,30 +102,40 @@ def replay(
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
-    made = Replay.objects.using(alias)
-    with transaction.atomic(using=alias):
-        replay_ = made.create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
-        for chunk in _chunks(alias, deliveries):
-            _count(replay_, _make_portion(alias, replay_, chunk))
-            replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
-        replay_.finished_at = timezone.now()
-        replay_.save(using=alias)
-    return replay_
+    which = _which(deliveries)
+
+    def make() -> Replay:
+        with transaction.atomic(using=alias):
+            replay_ = Replay.objects.using(alias).create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
+            for chunk in _chunks(alias, which):
+                _count(replay_, _make_portion(alias, replay_, chunk))
+                replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
+            replay_.finished_at = timezone.now()
+            replay_.save(using=alias)
+        return replay_
+
+    return repeated(make, alias=alias)
 
 
 def request_replay(
-    selection: Selection, receivers: Sequence[str] | None = None, *, reason: str = "", by: str = ""
+    selection: Selection,
+    receivers: Sequence[str] | None = None,
+    *,
+    reason: str = "",
+    by: str = "",
+    is_followed: bool = False,
 ) -> Replay:
     """Ask for a replay of many: workers, or `nateq_replay`, make its runs portion by portion (`advance`).
 
-    Deliveries that come later are not replayed. Raises `LookupError` when a named receiver is not connected.
+    Deliveries that come later are not replayed. With `is_followed` somebody means to see it to its end, and can find it
+    again by `followed` when he is interrupted. Raises `LookupError` when a named receiver is not connected.
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
     newest = Delivery.objects.using(alias).order_by("-pk").values_list("pk", flat=True).first()
     return Replay.objects.using(alias).create(
         receivers=_names(receivers),
-        filters=selection.as_json(),
+        filters=selection.as_json() | ({_FOLLOWED: True} if is_followed else {}),
         reason=reason[:500],
         by=by[:150],
         until=newest or 0,
@@ -157,6 +168,26 @@ def advance(alias: str, replay_: Replay) -> bool:
     replay_.after, replay_.finished_at = after, finished_at
     _count(replay_, made)
     return finished_at is None
+
+
+_FOLLOWED: Final = "followed"
+"""The key among a replay's filters that says that whoever asked for it has not seen its end yet."""
+
+
+def followed(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
+    """Return the replay that was asked for in the same words, and whose end nobody has seen.
+
+    It may be finished: a worker goes on with what was interrupted.
+    """
+    wanted = (selection.as_json() | {_FOLLOWED: True}, _names(receivers))
+    open_ends = Replay.objects.using(alias).filter(filters__has_key=_FOLLOWED, is_cancelled=False)
+    return next((one for one in open_ends.order_by("pk") if (one.filters, one.receivers) == wanted), None)
+
+
+def follow_to_its_end(alias: str, replay_: Replay) -> None:
+    """Note that whoever asked for the replay has seen its end: the same words mean another one from now on."""
+    replay_.filters = {name: value for name, value in replay_.filters.items() if name != _FOLLOWED}
+    Replay.objects.using(alias).filter(pk=replay_.pk).update(filters=replay_.filters)
 
 
 def unfinished(alias: str) -> "models.QuerySet[Replay]":
@@ -229,21 +260,32 @@ def _names(names: Sequence[str] | None) -> list[str] | None:
     return None if names is None else sorted(set(names))
 
 
-def _chunks(
-    alias: str, deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]"
-) -> Iterator[list[Delivery]]:
-    """Yield the deliveries in portions, in the order of their keys where a queryset leaves it open."""
+def _which(
+    deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
+) -> "models.QuerySet[Delivery] | list[int]":
+    """Return a queryset that can be read in portions, else keys. Raises `TypeError` for rows that are no deliveries."""
     if isinstance(deliveries, Delivery):
-        deliveries = [deliveries]
+        return [deliveries.pk]
+    if isinstance(deliveries, models.QuerySet):
+        if not issubclass(deliveries.model, Delivery):
+            raise TypeError(f"replay() takes deliveries, not rows of {deliveries.model.__name__}.")
+        if not deliveries.query.is_sliced and not deliveries.query.combinator:
+            return deliveries
+        return list(dict.fromkeys(deliveries.values_list("pk", flat=True)))
+    return list(dict.fromkeys(one.pk if isinstance(one, Delivery) else int(one) for one in deliveries))
+
+
+def _chunks(alias: str, which: "models.QuerySet[Delivery] | list[int]") -> Iterator[list[Delivery]]:
+    """Yield the deliveries in portions: a queryset's in the order of their keys, which is that in which they came."""
     rows = _lean(Delivery.objects.using(alias)).order_by("pk")
-    if isinstance(deliveries, models.QuerySet) and not deliveries.query.is_sliced:
+    if isinstance(which, models.QuerySet):
         last = 0
-        found = deliveries.using(alias).order_by("pk").values_list("pk", flat=True)
+        found = which.using(alias).order_by("pk").values_list("pk", flat=True)
         while pks := list(found.filter(pk__gt=last)[: _portion()]):
             last = pks[-1]
             yield list(rows.filter(pk__in=pks))
         return
-    numbers = iter(dict.fromkeys(one.pk if isinstance(one, Delivery) else int(one) for one in deliveries))
+    numbers = iter(which)
     while chunk := list(itertools.islice(numbers, _portion())):
         if several := list(rows.filter(pk__in=chunk)):
             yield several

@@ -5,19 +5,17 @@ dies in between, the claim finds the run again, and the delivery is settled then
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from django.db import connections, transaction
 from django.db.models import F
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.order import give_up_turns
 from nateq_webhooks.dispatch.statements import mark_processed
 from nateq_webhooks.models import Delivery, Run
-
-FINISHED: Final = (Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED)
-"""A run that nobody will start by itself."""
+from nateq_webhooks.models.repetition import repeated
 
 
 def settle_all(alias: str, delivery_pks: Collection[int]) -> bool:
@@ -57,7 +55,7 @@ def clear(alias: str, runs: Sequence[Run]) -> list[int]:
     called_up = give_up_turns(alias, runs)
     if runs:
         finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs], status__in=FINISHED)
-        finished.update(next_try_at=None)
+        repeated(lambda: finished.update(next_try_at=None))
     return called_up
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from django.db import connections
 
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.gate import OPEN_LANE
 
 _DURATION: Final = Run._meta.get_field("duration")
 _LEASE: Final = Run._meta.get_field("lease")
@@ -48,7 +49,7 @@ def _mark_succeeded_sql(alias: str) -> str:
     status = Run.Status
     return (
         f"UPDATE {table} SET status = '{status.SUCCEEDED}', finished_at = %s, duration = %s, lease = NULL, "  # noqa: S608
-        f"error = '', traceback = '' WHERE id = %s AND lease = %s AND status = '{status.RUNNING}'"
+        f"lane = {OPEN_LANE}, error = '', traceback = '' WHERE id = %s AND lease = %s AND status = '{status.RUNNING}'"
     )
 
 

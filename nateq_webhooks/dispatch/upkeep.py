@@ -1,5 +1,6 @@
 """What has to be looked after now and then, by whichever worker is there: what a killed process left half done."""
 
+import functools
 import os
 import socket
 import time
@@ -9,10 +10,13 @@ from typing import Final
 from django.utils import timezone
 
 from nateq_webhooks.dispatch import order
-from nateq_webhooks.dispatch.gates import PORTION, clear_lane, controls
+from nateq_webhooks.dispatch.claim import FINISHED
+from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
 from nateq_webhooks.dispatch.orphans import unpark
 from nateq_webhooks.dispatch.replays import advance, unfinished
+from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Gate, Heartbeat, Run
+from nateq_webhooks.models.gate import OPEN_LANE
 from nateq_webhooks.models.repetition import repeated
 
 MEND_SECONDS: Final = 30.0
@@ -59,15 +63,6 @@ class Upkeep:
         beats.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
 
 
-def keep_up(alias: str) -> int:
-    """Put everything in order at once, for whoever looks only now and then; return how much there was."""
-    upkeep = Upkeep(alias)
-    total = 0
-    while done := upkeep.round():
-        total += done
-    return total
-
-
 def worker_name() -> str:
     """Return this process's name among the workers: its machine and its number there."""
     return f"{socket.gethostname()[:150]}:{os.getpid()}"
@@ -75,15 +70,31 @@ def worker_name() -> str:
 
 def _mend(alias: str) -> int:
     """Find what is stuck: runs whose receiver is back, lanes of open gates, turns that nobody called up."""
-    mended = unpark(alias) + order.mend(alias)
+    mended = repeated(lambda: unpark(alias))
+    while done := order.mend(alias):
+        mended += done
+        if done < PORTION:
+            break
     control = controls.get(alias)
+    if control.is_paused:
+        mended += _settle_finished(alias)
     limited = {gate.pk for gate, _rate in control.limited()}
     for gate in control.gates.values():
         if gate.paused_at is None and gate.pk not in limited and _has_runs(alias, gate):
-            while clear_lane(alias, gate) == PORTION:
-                mended += PORTION
+            while moved := clear_lane(alias, gate):
+                mended += moved
     return mended
 
 
 def _has_runs(alias: str, gate: Gate) -> bool:
-    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__isnull=False).exists()
+    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__gte=LONG_AGO).exists()
+
+
+def _settle_finished(alias: str) -> int:
+    """Settle what somebody finished, but did not settle before he died: while everything is paused no claim does."""
+    due = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lte=timezone.now(), status__in=FINISHED)
+    runs = list(due.only("pk", "delivery_id")[:PORTION])
+    for pk in sorted({run.delivery_id for run in runs}):
+        repeated(functools.partial(settle, alias, pk))
+    clear(alias, runs)
+    return len(runs)

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.conf import settings
 from nateq_webhooks.models.fields import BytesField, ExactCharField
 from nateq_webhooks.models.webhook import Webhook
 from nateq_webhooks.protocol.envelope import identity_of_id, load_event
@@ -163,8 +164,13 @@ def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "mod
 
 
 def has_delivery_id(term: str) -> models.Q:
-    """Name the webhooks, because the index begins with them: else the database would read every row."""
+    """Name the webhooks, because the index begins with them: else the database would read every row.
+
+    Where the content is the identity (`IDENTITY`) no index has the id, and it does.
+    """
     webhooks: list[Any] = list(Webhook.objects.values_list("pk", flat=True))
+    if settings().identity == "content":
+        return models.Q(webhook__in=webhooks, delivery_id=term.strip())
     return models.Q(webhook__in=webhooks, identity__in=_identities(term))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 TRIES: Final = 3
 """How often a whole transaction is tried."""
@@ -11,9 +11,14 @@ TRIES: Final = 3
 _Result = TypeVar("_Result")
 
 
-def repeated(work: Callable[[], _Result]) -> _Result:
-    """Do a whole transaction, again when the database asks for it. Raises what the last try raised."""
-    for _ in range(TRIES - 1):
+def repeated(work: Callable[[], _Result], *, alias: str | None = None) -> _Result:
+    """Do a whole transaction, again when the database asks for it. Raises what the last try raised.
+
+    With an `alias` it may be called inside a transaction there, too: then it is done once, as what would have to be
+    repeated is the caller's.
+    """
+    is_whole = alias is None or not connections[alias].in_atomic_block
+    for _ in range(TRIES - 1 if is_whole else 0):
         try:
             return work()
         except DatabaseError as error:

@@ -25,6 +25,9 @@ POLL_SECONDS: Final = 0.5
 LONGEST_OUTAGE_WAIT: Final = 5.0
 """How long to wait at most between two tries to reach a database that went away (seconds)."""
 
+MOST_WAITED: Final = 50.0
+"""How long `drain` waits at most for rate limits (seconds): cron calls the next one after a minute."""
+
 MOST_AT_ONCE: Final = 20
 """The largest claim; slow receivers make it smaller, so that what one worker holds others are not waiting for."""
 
@@ -56,24 +59,38 @@ class Batch:
 
 
 def drain(watch: dispatch.Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Run everything that is due now, in this thread; return how much that was. Raises when the database can't.
+    """Run everything that is due now, in this thread; return how many runs that was. Raises when the database can't.
 
-    What a rate limit lets start within a second is waited for.
+    What a rate limit lets start within a second is waited for, for most of a minute in all: the next call goes on.
     """
     alias = router.db_for_write(dispatch.Delivery)
-    batch, total, waiting = Batch(), 0, threading.Event()
+    upkeep, batch = dispatch.Upkeep(alias), Batch()
+    executed, found, waited = 0, 0, 0.0
+
+    def tell(run: dispatch.Run, outcome: dispatch.Outcome) -> None:
+        nonlocal executed
+        executed += 1
+        if watch is not None:
+            watch(run, outcome)
+
     while not stopping():
-        kept_up = dispatch.keep_up(alias)
+        upkeep.beat()
+        is_idle = not found
+        kept_up = upkeep.round() if is_idle else 0
         started = time.monotonic()
-        found = dispatch.run_due(batch.size, watch=watch, stopping=stopping)
+        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping)
         batch.took(time.monotonic() - started, found)
-        total += found
-        if not found and not kept_up:
+        if is_idle and not found and not kept_up:
             pause = _seconds_to_next_slot(alias)
-            if pause is None or pause > 1:
+            if pause is None or pause > 1 or waited > MOST_WAITED:
                 break
-            waiting.wait(pause)  # never set: it is only waited on
-    return total
+            waited += pause
+            _NEVER.wait(pause)
+    return executed
+
+
+_NEVER: Final = threading.Event()
+"""It is only waited on."""
 
 
 def _seconds_to_next_slot(alias: str) -> float | None:
@@ -166,6 +183,7 @@ class _Slot(threading.Thread):
         close_old_connections()
         try:
             found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
+            until_slot = None if found else _seconds_to_next_slot(router.db_for_write(dispatch.Delivery))
         except Error as error:
             self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
             logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, type(error).__name__)
@@ -175,9 +193,7 @@ class _Slot(threading.Thread):
             logger.warning("The database is back.")
             self._outage_wait = 0.0
         self._batch.took(time.monotonic() - started, found)
-        if not found:
-            until_slot = _seconds_to_next_slot(router.db_for_write(dispatch.Delivery))
-            self._idle_wait = POLL_SECONDS if until_slot is None else min(POLL_SECONDS, until_slot)
+        self._idle_wait = POLL_SECONDS if until_slot is None else min(POLL_SECONDS, until_slot)
         return found
 
     def _tell(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:

@@ -129,9 +129,28 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
 
     found = failures(with_text=True)
 
-    assert {group.receiver: group.number for group in found.groups} == {"shop.open_ticket": 5, "shop.audit": 2}
+    assert {group.receiver: group.number for group in found.groups} == {"shop.open_ticket": 8, "shop.audit": 2}
     assert found.is_capped
     assert "More have failed than are looked at" in board(boss)
+
+
+def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
+    dead_runs(webhook, 8)
+    dead_runs(webhook, 2, receiver="shop.audit")
+
+    found = failures(with_text=True)
+
+    assert [group.number for group in found.groups] == [8, 2]
+    assert not found.is_capped
+
+
+def test_of_more_than_the_limit_the_newest_are_looked_at(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKED_AT", 3)
+    dead_runs(webhook, 5, error="KeyError: old")
+    dead_runs(webhook, 3, error="KeyError: new")
+
+    assert [group.error for group in failures(with_text=True).groups] == ["KeyError: new"]
 
 
 def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[..., Client], webhook: Webhook) -> None:
@@ -296,6 +315,34 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
     assert 'aria-labelledby="nateq-all-title nateq-all-desc"' in shown
     identities = re.findall(r' id="([^"]+)"', shown)
     assert len(identities) == len(set(identities))
+
+
+def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nateq_webhooks.admin import dashboard
+
+    monkeypatch.setattr(dashboard, "MAX_WEBHOOKS", 2)
+    Webhook.objects.create(name="another")
+    store([delivery(webhook, ago(hours=1))])
+    assert "first 2 by name" not in board(boss)
+
+    Webhook.objects.create(name="zebra")
+    shown = board(boss)
+    assert "first 2 by name" in shown
+    assert "zebra" not in shown
+
+
+def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
+    [made] = store([delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([run(made, "waiting", next_try_at=ago(hours=5))])
+    Heartbeat.objects.create(name="one:1")
+    Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
+
+    shown = board(boss)
+
+    places = [shown.index(text) for text in ("1 run waits to be started", "Paused: crm", "1 worker is at work")]
+    assert places == sorted(places)
 
 
 def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client, webhook: Webhook) -> None:

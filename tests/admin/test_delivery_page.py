@@ -394,3 +394,15 @@ def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Cli
     response = boss.get(detail_url(Delivery.objects.get()))
 
     assert response.templates[0].name == "admin/nateq_webhooks/delivery/change_form.html"
+
+
+def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    Attempt.objects.create(
+        delivery=delivery, number=1, received_at=delivery.received_at - timedelta(milliseconds=3), remote_addr=None
+    )
+
+    page = shown(boss, detail_url(delivery))
+
+    assert page.index("It came, its signature held") < page.index("It came again; nothing ran anew")

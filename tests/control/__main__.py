@@ -58,7 +58,7 @@ def play(name: str, options: argparse.Namespace, folder: str, database: str) -> 
         webhook=Webhook.objects.create(name="control", secret=SECRET),
     )
     began = time.monotonic()
-    print(f"{name}, {options.database}, {stage.deliveries} deliveries", flush=True)
+    print(f"{name}, {options.database}:", flush=True)
     problems = scenario.play(stage)
     verdict = [f"BROKEN: {name}: {problem}" for problem in problems] or [f"OK: {name}"]
     print("\n".join(verdict), f"({time.monotonic() - began:.0f} s)", flush=True)

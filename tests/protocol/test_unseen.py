@@ -10,10 +10,9 @@ def test_what_can_be_seen_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
 
-UNSEEN = "\x00\x1b\r\x7f\x85\u200b\u200f\u2028\u202e\u2066\u206f\ufeff" + chr(0xD800) + chr(0xDFFF)
-
-
-@pytest.mark.parametrize("character", UNSEEN)
+@pytest.mark.parametrize(
+    "character", [*"\x00\x1b\r\x7f\x85\u200b\u200f\u2028\u202e\u2066\u206f\ufeff", chr(0xD800), chr(0xDFFF)]
+)
 def test_what_can_not_be_seen_is_an_escape(character: str) -> None:
     shown = visible(f"a{character}b")
 

@@ -1,5 +1,6 @@
 """Registering: one webhook on each side, whatever was there before and whatever went wrong."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,3 +200,56 @@ def test_a_name_that_is_too_long_is_refused(nateq: NateqClient) -> None:
 
 
 # Claims
+
+
+def test_several_at_the_url_of_a_row_set_up_by_hand_are_left_to_a_person(nateq: NateqClient, sandbox: Sandbox) -> None:
+    """One of them has the secret that is here, and nothing says which."""
+    webhook = Webhook.objects.create(name="shop", events=EVENT)
+    for _ in range(2):
+        nateq.webhooks.create(url=webhook.public_url, events=EVENT)
+
+    with pytest.raises(remote.RemoteError, match='2 webhooks with the URL of "shop"'):
+        remote.register(nateq, "shop")
+
+    assert len(sandbox.webhooks.all()) == 2
+    assert Webhook.objects.get().registration == Webhook.Registration.MANUAL
+
+
+def test_a_secret_that_the_answer_keeps_to_itself_is_had_by_rotating(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = nateq.webhooks.create
+    monkeypatch.setattr(nateq.webhooks, "create", lambda **options: replace(create(**options), secret=None))
+
+    assert remote.register(nateq, "shop", EVENT).how is How.CREATED
+    both_sides_agree(sandbox)
+
+
+def test_a_site_whose_urls_lead_nowhere_is_told_the_line_to_add(nateq: NateqClient) -> None:
+    with (
+        override_settings(ROOT_URLCONF="django.contrib.auth.urls"),
+        pytest.raises(remote.RemoteError, match=r'path\("nateq/", include\("nateq_webhooks.urls"\)\)'),
+    ):
+        remote.register(nateq, "shop")
+
+    assert not Webhook.objects.exists()
+
+
+def test_what_is_not_registered_is_not_changed(nateq: NateqClient) -> None:
+    webhook = Webhook.objects.create(name="shop", events=EVENT)
+
+    with pytest.raises(remote.RemoteError, match="create --name shop"):
+        remote.change(nateq, webhook, is_active=False)
+
+    assert Webhook.objects.get().is_active
+
+
+def test_a_registration_that_died_is_deleted_with_what_it_left_at_nateq(nateq: NateqClient, sandbox: Sandbox) -> None:
+    webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=EVENT)
+    nateq.webhooks.create(url=webhook.public_url, events=EVENT)
+    other = nateq.webhooks.create(url="http://127.0.0.1:9/other/", events=EVENT)
+
+    assert remote.remove(nateq, webhook) is remote.Removed.DELETED
+
+    assert not Webhook.objects.exists()
+    assert [each.id for each in sandbox.webhooks.all()] == [other.id]

@@ -5,11 +5,18 @@ import time
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import router
+from django.db import Error, router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch.replays import Selection, advance, check_receivers, request_replay, unfinished
+from nateq_webhooks.dispatch.replays import (
+    Selection,
+    advance,
+    check_receivers,
+    follow_to_its_end,
+    followed,
+    request_replay,
+)
 from nateq_webhooks.management.commands.nateq_pause import user_name
 from nateq_webhooks.management.selection import add_selection_options, selection_of
 from nateq_webhooks.models import Delivery, Replay
@@ -48,14 +55,20 @@ class Command(BaseCommand):
             what = ngettext("%d delivery would be replayed.", "%d deliveries would be replayed.", count)
             self.stdout.write(what % count)
             return
-        replay = None if options["new"] else _interrupted(alias, selection, receiver)
+        replay = None if options["new"] else followed(alias, selection, receiver)
         if replay is None:
             self._ask(alias, selection, is_asked=not options["no_input"])
-            replay = request_replay(selection, receiver, reason=options["reason"], by=user_name())
+            words = {"reason": options["reason"], "by": user_name()}
+            replay = request_replay(selection, receiver, is_followed=True, **words)
         elif verbosity:
             share = {"number": replay.pk, "share": replay.share_done * 100}
             self.stdout.write(_("Going on with replay %(number)d, %(share)d %% done.") % share)
-        self._make_runs(alias, replay, verbosity)
+        try:
+            self._make_runs(alias, replay, verbosity)
+        except Error as error:
+            words = {"number": replay.pk, "error": type(error).__name__}
+            said = _("The database is in trouble (%(error)s). The same command goes on with replay %(number)d.")
+            raise CommandError(said % words) from error
 
     def _ask(self, alias: str, selection: Selection, *, is_asked: bool) -> None:
         if not is_asked or not sys.stdin.isatty():
@@ -71,15 +84,10 @@ class Command(BaseCommand):
             if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
                 told_at = time.monotonic()
                 self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs}")
+        follow_to_its_end(alias, replay)
+        if replay.is_cancelled:
+            raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})
         if verbosity:
             done = _("Replay %(number)d: %(runs)d runs made for %(deliveries)d deliveries; workers run them.")
             words = {"number": replay.pk, "runs": replay.runs, "deliveries": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
-
-
-def _interrupted(alias: str, selection: Selection, receivers: list[str] | None) -> Replay | None:
-    """Return the replay that was asked for in the same words and did not come to its end."""
-    names = None if receivers is None else sorted(set(receivers))
-    wanted = (selection.as_json(), names)
-    same = (one for one in unfinished(alias) if (one.filters, one.receivers) == wanted)
-    return next(same, None)

@@ -1,0 +1,228 @@
+"""The circuit breaker: a receiver that fails again and again is paused by itself, and tried again with a probe."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch.breaker import failed, succeeded
+from nateq_webhooks.dispatch.claim import claim_scarce
+from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.errors import GiveUp, RetryLater
+from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks.runners.worker import drain
+from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CRM = "test.crm"
+
+
+class Crm:
+    """A service that may be down, and the receiver that calls it."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = ValueError("down")
+        self.calls = 0
+
+    def receive(self, **kwargs: Any) -> None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def crm(connect: Connect, configure: Configure) -> Crm:
+    crm = Crm()
+    connect(signals.ticket_created, lambda **kwargs: crm.receive(**kwargs), CRM)
+    configure(BREAKER_AFTER=3, BREAKER_PAUSE=timedelta(seconds=60))
+    return crm
+
+
+@pytest.fixture
+def open_breaker(crm: Crm, deliver: Deliver) -> Crm:
+    """The breaker after three failures; ten deliveries wait, of which three have used a try."""
+    for _ in range(10):
+        deliver()
+    work()
+    return crm
+
+
+def work() -> None:
+    while dispatch.run_due(1):
+        pass
+
+
+def let_a_probe_through() -> None:
+    """Let BREAKER_PAUSE go by."""
+    Gate.objects.update(probe_at=timezone.now() - timedelta(seconds=1))
+    controls.forget()
+    make_due()
+
+
+def test_it_is_off_by_default_and_costs_nothing(
+    deliver: Deliver, connect: Connect, django_assert_num_queries: Any
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, CRM)
+    deliver()
+    run = Run(receiver=CRM)
+    with django_assert_num_queries(0):
+        for _ in range(50):
+            failed(ALIAS, run)
+            succeeded(ALIAS, run)
+    assert not Gate.objects.exists()
+
+
+def test_after_so_many_failures_in_a_row_the_receiver_is_paused(
+    open_breaker: Crm, caplog: pytest.LogCaptureFixture
+) -> None:
+    (gate,) = dispatch.paused()
+    assert (gate.scope, gate.is_automatic, gate.failures) == (f"receiver:{CRM}", True, 3)
+    assert gate.reason == "It failed 3 times in a row."
+    assert open_breaker.calls == 3
+
+
+def test_it_is_logged_once(crm: Crm, deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "nateq_webhooks"):
+        for _ in range(10):
+            deliver()
+        work()
+        let_a_probe_through()
+        work()
+
+    assert sum("failed 3 times in a row and is paused" in record.message for record in caplog.records) == 1
+
+
+def test_its_backlog_keeps_its_tries(open_breaker: Crm) -> None:
+    make_due()
+    work()
+
+    assert Counter(Run.objects.values_list("tries", flat=True)) == {1: 3, 0: 7}
+    assert not Run.objects.filter(status="dead").exists()
+
+
+def test_a_success_in_between_starts_the_count_anew(crm: Crm, deliver: Deliver) -> None:
+    for error in (ValueError(), ValueError(), None, ValueError(), ValueError()):
+        crm.error = error
+        deliver()
+        controls.forget()
+        work()
+
+    assert dispatch.paused() == []
+    assert Gate.objects.get().failures == 2
+
+
+@pytest.mark.parametrize("error", [RetryLater(5), GiveUp("no")])
+def test_what_a_receiver_asks_for_itself_is_no_failure(crm: Crm, deliver: Deliver, error: Exception) -> None:
+    crm.error = error
+    for _ in range(5):
+        deliver()
+    work()
+
+    assert dispatch.paused() == []
+
+
+def test_a_probe_that_fails_uses_one_try_and_the_pause_goes_on(open_breaker: Crm) -> None:
+    let_a_probe_through()
+    work()
+    work()
+
+    assert open_breaker.calls == 4
+    (gate,) = dispatch.paused()
+    assert gate.probe_at is not None
+    assert gate.probe_at > timezone.now() + timedelta(seconds=50)
+    assert sum(Run.objects.values_list("tries", flat=True)) == 4
+
+
+def test_a_probe_that_succeeds_lets_everything_run(open_breaker: Crm) -> None:
+    open_breaker.error = None
+    let_a_probe_through()
+    drain()
+    make_due()
+    drain()
+
+    assert dispatch.paused() == []
+    assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
+    assert Gate.objects.get().failures == 0
+
+
+def test_of_several_workers_one_gets_the_probe(open_breaker: Crm) -> None:
+    for _ in range(4):
+        let_a_probe_through()
+        Run.objects.filter(status="running").update(status="waiting", tries=0, lease=None)
+        make_due()
+
+        claims = at_once([lambda: claim_scarce(ALIAS)] * 5)
+
+        assert sum(len(claimed.runs) for claimed in claims) == 1
+
+
+def test_the_others_run_all_the_while(open_breaker: Crm, connect: Connect, deliver: Deliver) -> None:
+    ran: list[int] = []
+    connect(signals.ticket_created, lambda delivery, **kwargs: ran.append(delivery.pk), "test.other")
+    delivery = deliver()
+    work()
+
+    assert ran == [delivery.pk]
+
+
+class TestAPersonsPause:
+    def test_is_not_undone_by_a_success(self, open_breaker: Crm) -> None:
+        dispatch.pause(receiver=CRM, reason="moved", by="sara")
+        open_breaker.error = None
+        succeeded(ALIAS, Run(receiver=CRM))
+
+        (gate,) = dispatch.paused()
+        assert (gate.is_automatic, gate.reason, gate.paused_by, gate.probe_at) == (False, "moved", "sara", None)
+        let_a_probe_through()
+        work()
+        assert open_breaker.calls == 3
+
+    @pytest.mark.parametrize("count", [failed, succeeded])
+    def test_that_comes_while_the_breaker_makes_up_its_mind_stays(
+        self, open_breaker: Crm, monkeypatch: pytest.MonkeyPatch, count: Callable[[str, Run], None]
+    ) -> None:
+        """Between its look at the gate and its word about it."""
+        from nateq_webhooks.dispatch import gates
+
+        for name in ("close", "open_"):
+            original = getattr(gates, name)
+
+            def late(*args: Any, _original: Callable[..., Any] = original, **options: Any) -> Any:
+                changes = {"is_automatic": False, "probe_at": None, "reason": "moved"}
+                Gate.objects.update(paused_at=timezone.now(), **changes)
+                return _original(*args, **options)
+
+            monkeypatch.setattr(gates, name, late)
+        count(ALIAS, Run(receiver=CRM))
+
+        (gate,) = dispatch.paused()
+        assert (gate.is_automatic, gate.reason) == (False, "moved")
+
+    def test_resuming_by_hand_starts_the_count_anew(self, open_breaker: Crm) -> None:
+        dispatch.resume(receiver=CRM)
+
+        assert (dispatch.paused(), Gate.objects.get().failures) == ([], 0)
+
+
+def test_a_breaker_that_can_not_count_keeps_nothing_from_being_settled(
+    crm: Crm, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import OperationalError
+
+    from nateq_webhooks.dispatch import breaker
+
+    def broken(*args: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(breaker, "succeeded", broken)
+    crm.error = None
+    deliver()
+    work()
+
+    assert Delivery.objects.get().status == "processed"

@@ -1,0 +1,552 @@
+"""Pausing and resuming: nothing that is paused starts, nothing is lost, and nobody else waits for it."""
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import claim, gates, pauses
+from nateq_webhooks.dispatch.gates import REFRESH_SECONDS, controls
+from nateq_webhooks.dispatch.upkeep import Upkeep
+from nateq_webhooks.models import Delivery, Gate, Run, Webhook
+from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.runners.worker import drain
+from tests.conftest import SECRET, Sender, envelope, wait_until
+from tests.dispatch.scene import (
+    ALIAS,
+    BOUND_SECONDS,
+    Configure,
+    Connect,
+    Deliver,
+    at_once,
+    claim_one,
+    elsewhere,
+    execute_only,
+    lapse_leases,
+    make_due,
+    names_written,
+    write,
+    written,
+)
+from tests.runners.processes import run as run_process
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    """Which receiver was called for which delivery, in order."""
+    return []
+
+
+@pytest.fixture
+def two(connect: Connect, calls: list[str]) -> None:
+    """Two receivers of ticket.created."""
+
+    def note(*, delivery: Delivery, run: Run, **kwargs: Any) -> None:
+        calls.append(f"{run.receiver.removeprefix('test.')} {delivery.delivery_id}")
+
+    connect(signals.ticket_created, lambda **kwargs: note(**kwargs), "test.one")
+    connect(signals.ticket_created, lambda **kwargs: note(**kwargs), "test.two")
+
+
+def work() -> None:
+    """Do what a worker does, until nothing is due."""
+    while dispatch.run_due(3):
+        pass
+
+
+def pause_in_another_process(**options: str) -> None:
+    """Have another process pause."""
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    run_process("-m", "django", "nateq_pause", *arguments)
+
+
+class TestEverything:
+    def test_deliveries_are_stored_and_run_afterwards_in_the_order_they_came(
+        self, deliver: Deliver, two: None, calls: list[str]
+    ) -> None:
+        dispatch.pause(reason="Deployment")
+        for _ in range(8):
+            deliver()
+        work()
+        assert calls == []
+        assert Delivery.objects.exclude(dispatch_at=None).count() == 8
+
+        dispatch.resume()
+        work()
+
+        assert [call for call in calls if call.startswith("one")] == [f"one dlv_{n}" for n in range(1, 9)]
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+
+    def test_runs_to_be_tried_again_wait_too_and_use_no_try(self, deliver: Deliver, connect: Connect) -> None:
+        def fails_once(*, run: Run, **kwargs: Any) -> None:
+            if run.tries == 1:
+                raise ValueError("broken")
+
+        connect(signals.ticket_created, fails_once)
+        deliver()
+        dispatch.run_due()
+        dispatch.pause()
+        make_due()
+
+        work()
+        assert Run.objects.get().tries == 1
+        dispatch.resume()
+        work()
+        assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
+
+    def test_inline_a_delivery_is_stored_answered_and_due_right_after_the_resumption(
+        self, sender: Sender, two: None, configure: Configure, calls: list[str]
+    ) -> None:
+        configure(DISPATCH="inline")
+        dispatch.pause()
+
+        assert sender.post(envelope()).status_code == 200
+        assert (calls, Run.objects.count()) == ([], 0)
+        due_at = Delivery.objects.get().dispatch_at
+        assert due_at is not None
+        assert due_at <= timezone.now()
+        dispatch.resume()
+        work()
+
+        assert calls == ["one dlv_1", "two dlv_1"]
+
+    def test_a_run_that_was_finished_but_not_settled_is_settled_all_the_same(self, deliver: Deliver, two: None) -> None:
+        deliver()
+        claimed = claim.claim_runs(ALIAS, 20) or dispatch_deliveries()
+        for number in range(2):
+            execute_only(claimed, number)
+        Run.objects.update(next_try_at=timezone.now() - timedelta(seconds=1))
+        dispatch.pause()
+
+        drain()
+
+        assert Delivery.objects.get().status == "processed"
+        assert set(Run.objects.values_list("status", "next_try_at")) == {("succeeded", None)}
+
+
+def dispatch_deliveries() -> claim.Claimed:
+    """Claim the deliveries that are due."""
+    from nateq_webhooks.dispatch.deliveries import claim_deliveries
+
+    return claim_deliveries(ALIAS, 20)
+
+
+class TestOneReceiver:
+    def test_the_others_run_and_it_goes_on_afterwards_in_the_order_they_came(
+        self, deliver: Deliver, two: None, calls: list[str]
+    ) -> None:
+        dispatch.pause(receiver="test.one")
+        for _ in range(8):
+            deliver()
+        work()
+        assert calls == [f"two dlv_{number}" for number in range(1, 9)]
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"received"}
+
+        dispatch.resume(receiver="test.one")
+        work()
+
+        assert calls[8:] == [f"one dlv_{number}" for number in range(1, 9)]
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+
+    def test_what_was_waiting_already_is_put_aside(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+        for _ in range(3):
+            deliver()
+        dispatch.replay(Delivery.objects.all())
+        (gate,) = dispatch.pause(receiver="test.two")
+
+        assert Counter(Run.objects.values_list("receiver", "lane")) == {("test.one", 0): 3, ("test.two", gate.pk): 3}
+        work()
+        assert Counter(call.split()[0] for call in calls) == {"one": 6}
+
+    def test_a_run_at_work_finishes(self, deliver: Deliver, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.one")
+        deliver()
+        claimed = claim_one()
+        dispatch.pause(receiver="test.one")
+
+        assert execute_only(claimed) is dispatch.Outcome.SUCCEEDED
+        lapse = timezone.now() - timedelta(seconds=1)
+        Run.objects.update(next_try_at=lapse)
+        work()
+        assert Delivery.objects.get().status == "processed"
+
+    def test_what_a_dead_worker_held_does_not_start(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+        deliver()
+        dispatch_deliveries()
+        dispatch.pause(receiver="test.one")
+        lapse_leases()
+
+        work()
+        assert calls == ["two dlv_1"]
+        dispatch.resume(receiver="test.one")
+        work()
+        assert calls == ["two dlv_1", "one dlv_1"]
+
+    def test_inline_the_other_receivers_run_in_the_request(
+        self, sender: Sender, two: None, configure: Configure, calls: list[str]
+    ) -> None:
+        configure(DISPATCH="inline")
+        dispatch.pause(receiver="test.one")
+
+        assert sender.post(envelope()).status_code == 200
+        assert calls == ["two dlv_1"]
+        assert Counter(Run.objects.values_list("receiver", "status")) == {
+            ("test.one", "waiting"): 1,
+            ("test.two", "succeeded"): 1,
+        }
+
+
+class TestOneWebhook:
+    @pytest.fixture
+    def other(self, db: None) -> Sender:
+        return Sender(Webhook.objects.create(name="other", secret=SECRET))
+
+    def test_the_others_deliveries_run(
+        self, deliver: Deliver, two: None, other: Sender, webhook: Webhook, calls: list[str]
+    ) -> None:
+        dispatch.pause(webhook=webhook)
+        deliver()
+        other.post(envelope(delivery_id="theirs"))
+        work()
+        assert calls == ["one theirs", "two theirs"]
+
+        dispatch.resume(webhook=webhook)
+        work()
+        assert calls == ["one theirs", "two theirs", "one dlv_1", "two dlv_1"]
+
+    def test_it_may_be_named_by_its_key_or_its_name(self, webhook: Webhook) -> None:
+        for named in (webhook, webhook.pk, str(webhook.pk), "shop"):
+            (gate,) = dispatch.pause(webhook=named)
+            assert gate.scope == f"webhook:{webhook.pk}"
+            assert [one.scope for one in dispatch.paused()] == [gate.scope]
+            dispatch.resume(webhook=named)
+            assert dispatch.paused() == []
+
+    def test_one_that_is_not_there_is_refused(self, webhook: Webhook) -> None:
+        with pytest.raises(LookupError, match='There is no webhook called "shp"'):
+            dispatch.pause(webhook="shp")
+
+    def test_with_a_receiver_both_are_paused_and_a_run_waits_for_both(
+        self, deliver: Deliver, two: None, webhook: Webhook, calls: list[str]
+    ) -> None:
+        assert len(dispatch.pause(webhook=webhook, receiver="test.one")) == 2
+        deliver()
+        work()
+        dispatch.resume(webhook=webhook)
+        work()
+        assert calls == ["two dlv_1"]
+        dispatch.resume(receiver="test.one")
+        work()
+        assert calls == ["two dlv_1", "one dlv_1"]
+
+    def test_many_that_are_behind_its_receivers_gate_are_moved_on_in_portions(
+        self, deliver: Deliver, two: None, webhook: Webhook, calls: list[str], configure: Configure
+    ) -> None:
+        """A rate limit's slots are not used up by runs that may not start."""
+        dispatch.pause(receiver="test.one")
+        for _ in range(5):
+            deliver()
+        work()
+        configure(RATE_LIMITS={"test.one": 1000.0})
+        (theirs,) = dispatch.pause(webhook=webhook)
+        dispatch.resume(receiver="test.one")
+        calls.clear()
+
+        claim.claim_scarce(ALIAS)
+
+        assert Counter(Run.objects.filter(receiver="test.one").values_list("lane", flat=True)) == {theirs.pk: 5}
+        drain()
+        assert calls == []
+        dispatch.resume(webhook=webhook)
+        drain()
+        assert calls == [f"one dlv_{number}" for number in range(1, 6)]
+
+
+class TestKnowledge:
+    """A pause is in force in every process within a second, survives restarts and is shown."""
+
+    def test_another_process_that_pauses_is_heard_within_a_second(
+        self, deliver: Deliver, two: None, calls: list[str]
+    ) -> None:
+        deliver()
+        work()
+        assert controls.get(ALIAS).is_idle
+        elsewhere(lambda: Gate.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_cleared=False))
+
+        wait_until(lambda: not controls.get(ALIAS).is_idle, seconds=1)
+        deliver()
+        work()
+
+        assert calls == ["one dlv_1", "two dlv_1", "two dlv_2"]
+        assert REFRESH_SECONDS < 1
+
+    def test_a_pause_by_the_command_of_another_process_holds_in_a_worker(
+        self, deliver: Deliver, two: None, calls: list[str]
+    ) -> None:
+        deliver()
+        work()
+        pause_in_another_process(reason="Deployment")
+        wait_until(lambda: controls.get(ALIAS).is_paused, seconds=1)
+        deliver()
+        work()
+
+        assert calls == ["one dlv_1", "two dlv_1"]
+        (gate,) = dispatch.paused()
+        assert (gate.scope, gate.reason) == ("", "Deployment")
+
+    def test_it_holds_for_what_a_worker_has_claimed_but_not_started(self, deliver: Deliver, connect: Connect) -> None:
+        """A claim of twenty slow runs must not go on for minutes."""
+        ran: list[str] = []
+
+        def slow(*, delivery: Delivery, **kwargs: Any) -> None:
+            ran.append(delivery.delivery_id)
+            if len(ran) == 2:
+                Gate.objects.create(scope="receiver:test.slow", paused_at=timezone.now(), is_cleared=False)
+                controls.forget()  # as REFRESH_SECONDS later
+
+        connect(signals.ticket_created, slow, "test.slow", atomic=False)
+        for _ in range(5):
+            deliver()
+
+        work()
+
+        assert ran == ["dlv_1", "dlv_2"]
+        assert Counter(Run.objects.values_list("status", "tries")) == {("succeeded", 1): 2, ("waiting", 0): 3}
+        dispatch.resume(receiver="test.slow")
+        work()
+        assert ran == [f"dlv_{number}" for number in range(1, 6)]
+        assert set(Run.objects.values_list("tries", flat=True)) == {1}
+
+    def test_a_resumption_is_known_at_once_in_the_process_that_makes_it(
+        self, deliver: Deliver, two: None, calls: list[str]
+    ) -> None:
+        for _ in range(5):
+            dispatch.pause()
+            dispatch.resume()
+            assert controls.get(ALIAS).is_paused is False
+
+    def test_one_that_is_rolled_back_was_none(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+        with transaction.atomic():
+            dispatch.pause()
+            assert controls.get(ALIAS).is_paused
+            transaction.set_rollback(True)
+        controls.forget()
+
+        deliver()
+        work()
+        assert len(calls) == 2
+
+    def test_pausing_what_is_paused_changes_who_and_why_and_not_since_when(self) -> None:
+        (first,) = dispatch.pause(reason="one", by="sara")
+        (second,) = dispatch.pause(reason="two", by="omar")
+
+        assert (second.pk, second.reason, second.paused_by, second.paused_at) == (
+            first.pk,
+            "two",
+            "omar",
+            first.paused_at,
+        )
+
+    def test_resuming_what_is_not_paused_does_nothing(self) -> None:
+        assert dispatch.resume() == []
+        assert dispatch.resume(receiver="test.none") == []
+        assert dispatch.resume(webhook=uuid.uuid4()) == []
+
+
+class TestLanes:
+    """What may not run is in a lane of its own, and comes back whoever dies when."""
+
+    @pytest.fixture
+    def held(self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch) -> Gate:
+        """Nine runs behind a closed gate, moved two at a time."""
+        (gate,) = dispatch.pause(receiver="test.one")
+        for _ in range(9):
+            deliver()
+        work()
+        monkeypatch.setattr(gates, "PORTION", 2)
+        return gate
+
+    def in_lane(self, lane: int) -> int:
+        return Run.objects.filter(lane=lane, next_try_at__isnull=False).count()
+
+    def test_a_resumption_killed_while_it_moves_them_is_gone_on_with_by_a_worker(
+        self, held: Gate, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+    ) -> None:
+        monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 1)
+        dispatch.resume(receiver="test.one")
+        assert (self.in_lane(held.pk), self.in_lane(OPEN_LANE)) == (7, 2)
+        calls.clear()
+
+        drain()
+
+        assert Counter(calls) == {f"one dlv_{number}": 1 for number in range(1, 10)}
+        assert Gate.objects.get(pk=held.pk).is_cleared
+        assert controls.get(ALIAS).is_idle
+
+    def test_a_pause_killed_while_it_moves_them_keeps_them_from_starting(
+        self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+    ) -> None:
+        for _ in range(7):
+            deliver()
+        dispatch.replay(Delivery.objects.all())
+        Delivery.objects.update(dispatch_at=None)
+        monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 0)
+        (gate,) = dispatch.pause(receiver="test.one")
+        assert self.in_lane(gate.pk) == 0
+
+        work()
+
+        assert Counter(call.split()[0] for call in calls) == {"two": 7}
+        assert self.in_lane(gate.pk) == 7
+
+    @pytest.mark.parametrize("finds", ["worker", "once"])
+    def test_a_run_put_there_by_a_process_that_did_not_know_better_is_found(
+        self, held: Gate, calls: list[str], finds: str
+    ) -> None:
+        """It read the gates, then the gate was opened and its lane cleared, then it made its runs."""
+        stale = controls.get(ALIAS)
+        dispatch.resume(receiver="test.one")
+        work()
+        gates.clear_lane(ALIAS, held)
+        delivery = Delivery.objects.latest("pk")
+        assert Gate.objects.get(pk=held.pk).is_cleared
+        Run.objects.create(delivery=delivery, receiver="test.one", round=99, lane=stale.lane(None, "test.one"))
+        calls.clear()
+        work()
+        assert calls == []
+
+        if finds == "worker":
+            Upkeep(ALIAS).round()
+            work()
+        else:
+            drain()
+
+        assert calls == ["one dlv_9"]
+
+    def test_traffic_from_four_processes_through_a_pause_and_a_resumption_is_run_once_each(
+        self, deliver: Deliver, connect: Connect, webhook: Webhook
+    ) -> None:
+        connect(signals.ticket_created, lambda delivery, **kwargs: write(delivery.delivery_id), "test.one")
+        paused, resumed, done = threading.Event(), threading.Event(), threading.Event()
+
+        def send(who: int) -> None:
+            mine = Sender(webhook)
+            for number in range(15):
+                if number == 5:
+                    assert paused.wait(BOUND_SECONDS)
+                if number == 10:
+                    assert resumed.wait(BOUND_SECONDS)
+                assert mine.post(envelope(delivery_id=f"{who}-{number:02}")).status_code == 200
+
+        def control() -> None:
+            dispatch.pause(receiver="test.one")
+            paused.set()
+            wait_until(lambda: Delivery.objects.count() >= 40, seconds=BOUND_SECONDS)
+            dispatch.resume(receiver="test.one")
+            resumed.set()
+
+        def keep_working() -> None:
+            upkeep = Upkeep(ALIAS)
+            while not done.is_set():
+                if not dispatch.run_due(5):
+                    upkeep.round()
+                    done.wait(0.02)
+
+        def see_to_the_end() -> None:
+            wait_until(lambda: written() == 60, seconds=BOUND_SECONDS * 2)
+            done.set()
+
+        senders: list[Callable[[], None]] = [partial(send, who) for who in range(4)]
+        try:
+            at_once([*senders, control, keep_working, keep_working, see_to_the_end])
+        finally:
+            done.set()
+
+        drain()
+        assert names_written() == sorted(f"{who}-{number:02}" for who in range(4) for number in range(15))
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
+
+
+class TestClaim:
+    """Held runs are not in the way of others: the plan, and what it reads."""
+
+    @pytest.fixture
+    def held(self, deliver: Deliver, two: None) -> Gate:
+        """So many older runs behind a gate that reading them would show."""
+        (gate,) = dispatch.pause(receiver="test.one")
+        delivery = deliver()
+        Delivery.objects.update(dispatch_at=None)
+        long_ago = timezone.now() - timedelta(hours=1)
+        Run.objects.bulk_create(
+            (
+                Run(delivery=delivery, receiver="test.one", round=number, lane=gate.pk, next_try_at=long_ago)
+                for number in range(1, 20_001)
+            ),
+            batch_size=2_000,
+        )
+        Run.objects.bulk_create(
+            Run(delivery=delivery, receiver="test.two", round=number, next_try_at=timezone.now())
+            for number in range(1, 51)
+        )
+        with connection.cursor() as cursor:
+            table = connection.ops.quote_name(Run._meta.db_table)
+            cursor.execute(
+                {"postgresql": f"ANALYZE {table}", "mysql": f"ANALYZE TABLE {table}"}.get(connection.vendor, "ANALYZE")
+            )
+            if connection.vendor == "mysql":
+                cursor.fetchall()
+        return gate
+
+    def test_it_goes_through_the_index_of_what_is_due_and_reads_few_rows(self, held: Gate) -> None:
+        due = Run.objects.filter(lane=OPEN_LANE, next_try_at__lte=timezone.now()).order_by("next_try_at")[:20]
+        if connection.vendor == "postgresql":
+            plan = due.explain(analyze=True, buffers=True)
+            read = [int(word.removeprefix("rows=")) for word in plan.replace(")", " ").split() if "rows=" in word]
+            assert "nateq_run_due" in plan
+            assert "Rows Removed" not in plan
+            assert max(read[1::2]) <= 100, plan
+        elif connection.vendor == "mysql":
+            with connection.cursor() as cursor:
+                sql, parameters = due.query.sql_with_params()
+                cursor.execute(f"ANALYZE FORMAT=JSON {sql}", parameters)
+                plan = cursor.fetchone()[0]
+            assert '"key": "nateq_run_due"' in plan, plan
+            assert '"r_rows": 20' in plan, plan
+        else:
+            plan = due.explain()
+            assert "nateq_run_due (lane=? AND next_try_at<?)" in plan
+            assert "TEMP B-TREE" not in plan
+
+    def test_it_takes_what_may_run(self, held: Gate) -> None:
+        claimed = claim.claim_runs(ALIAS, 20)
+
+        assert {run.receiver for run in claimed.runs} == {"test.two"}
+        assert (len(claimed.runs), claimed.moved) == (20, 0)
+
+
+def test_it_costs_a_site_that_holds_nothing_back_no_statement_most_of_the_time(
+    deliver: Deliver, two: None, django_assert_num_queries: Any
+) -> None:
+    controls.get(ALIAS)
+    with django_assert_num_queries(0):
+        for _ in range(100):
+            controls.get(ALIAS)
+            controls.recent(ALIAS)
+
+
+def test_a_pause_outlives_the_process(deliver: Deliver, two: None) -> None:
+    pause_in_another_process(receiver="tests.runners.site.receivers.write_once")
+    deliver()
+
+    assert run_process("-m", "django", "nateq_worker", "--once").strip() == "0 runs were due."
+    assert [gate.scope for gate in dispatch.paused()] == ["receiver:tests.runners.site.receivers.write_once"]
