@@ -23,6 +23,8 @@ class Kind(Enum):
     "Counting stopped there."
     AT_LEAST = auto()
     "Counted among the newest only."
+    UNKNOWN = auto()
+    "Not counted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Count:
                 return _("more than %(number)s") % shown
             case Kind.AT_LEAST:
                 return _("%(number)s or more") % shown
+            case Kind.UNKNOWN:
+                return "?"
         return shown["number"]
 
 

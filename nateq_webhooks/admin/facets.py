@@ -1,14 +1,19 @@
 """The counts beside a filter's choices, each up to a limit: never a count over the whole table."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from django.utils.functional import cached_property
 
 from nateq_webhooks.admin.bounds import Period
 from nateq_webhooks.admin.combinations import Combined
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped
 from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.rows import Merged, counted_together
+from nateq_webhooks.admin.rows import Merged, Rows, counted_together
+
+SAMPLE: Final = 2_500
+"""Rows of a search that are looked at to count beside the filters: they may be far apart on the disk."""
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.record_list import RecordList
@@ -19,15 +24,15 @@ class Facets:
 
     def __init__(self, listing: "RecordList") -> None:
         self._listing = listing
-        self._samples: dict[object, list[dict[str, Any]]] = {}
 
     def by_value(self, spec: ColumnFilter) -> dict[str, Count]:
         """Return the count of each of a column's values."""
         values = spec.facet_values()
+        if self._listing.is_narrow:
+            return self._in_sample(spec, {key: Choice(spec.column, (value,)) for key, value in values.items()})
         rows = self._listing.find(without=spec, roughly=True)
-        if not isinstance(rows, Combined):
-            sample = self._sample(spec, chosen=bool(spec.chosen()))
-            return self._in_sample(sample, {key: lambda row, v=v: row[spec.column] == v for key, v in values.items()})
+        if not isinstance(rows, Combined):  # more combinations than can be looked at
+            return dict.fromkeys(values, Count(0, Kind.UNKNOWN))
         counts = counted_together(
             [rows.only({spec.column: [value]}) for value in values.values()], LIMIT + 1, self._listing.alias
         )
@@ -36,37 +41,65 @@ class Facets:
     def by_period(self, spec: PeriodFilter) -> dict[str, Count]:
         """Return the count of each period."""
         periods = spec.facet_periods()
+        if self._listing.is_narrow:
+            return self._in_sample(spec, {key: Within(spec.field.name, period) for key, period in periods.items()})
         rows = self._listing.find(without=spec, roughly=True)
-        if self._listing.is_narrow or not isinstance(rows, Combined | Merged):
-            sample = self._sample(spec, chosen=spec.period != Period(None, None))
-            name = spec.field.name
-            return self._in_sample(
-                sample, {key: lambda row, p=period: _is_in(p, row[name]) for key, period in periods.items()}
-            )
-        conditions = spec.conditions(list(periods.values()))
-        several = [_filtered(rows, condition) for condition in conditions]
+        several = [_filtered(rows, condition) for condition in spec.conditions(list(periods.values()))]
         counts = counted_together(several, LIMIT + 1, self._listing.alias)
         return {key: capped(number) for key, number in zip(periods, counts, strict=True)}
 
-    def _sample(self, spec: object, *, chosen: bool) -> list[dict[str, Any]]:
-        """Return the columns of the newest rows, without one filter; the same for all filters that choose nothing."""
-        key = spec if chosen else None
-        if key not in self._samples:
-            pks = self._listing.find(without=spec, roughly=True).pks(LIMIT + 1, descending=True)
-            rows = self._listing.root_queryset.order_by().filter(pk__in=pks)
-            self._samples[key] = list(rows.values(*self._listing.model_admin.facet_columns)) if pks else []
-        return self._samples[key]
+    @cached_property
+    def _sample(self) -> list[dict[str, Any]]:
+        """The columns of the newest rows that the search leads to, whatever the filters say."""
+        pks = self._listing.find_narrow().pks(SAMPLE + 1, descending=True)
+        rows = self._listing.root_queryset.order_by().filter(pk__in=pks)
+        return list(rows.values(*self._listing.model_admin.facet_columns)) if pks else []
 
-    def _in_sample(self, sample: Sequence[dict[str, Any]], conditions: Mapping[str, Any]) -> dict[str, Count]:
-        kind = Kind.AT_LEAST if len(sample) > LIMIT else Kind.EXACT
-        return {key: Count(sum(map(holds, sample)), kind) for key, holds in conditions.items()}
+    def _in_sample(self, without: object, choices: "Mapping[str, Choice | Within]") -> dict[str, Count]:
+        """Count within the sample what each choice would leave, the other filters applied."""
+        others = [_choice_of(spec) for spec in self._listing.filter_specs if spec is not without]
+        sample = [row for row in self._sample if all(other.holds(row) for other in others if other is not None)]
+        kind = Kind.AT_LEAST if len(self._sample) > SAMPLE else Kind.EXACT
+        return {key: Count(sum(map(choice.holds, sample)), kind) for key, choice in choices.items()}
 
 
-def _filtered(rows: Combined | Merged, condition: Any) -> Combined | Merged:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A filter by values, as it applies to a row that was read."""
+
+    column: str
+    values: Sequence[Any]
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Say whether the row has one of the values."""
+        return row[self.column] in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A filter by a period, as it applies to a row that was read."""
+
+    column: str
+    period: Period
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Say whether the row is in the period."""
+        since, until, moment = self.period.since, self.period.until, row[self.column]
+        return (since is None or since <= moment) and (until is None or moment < until)
+
+
+def _choice_of(spec: object) -> Choice | Within | None:
+    """Return what a filter does to a row; None when it lets all pass."""
+    if isinstance(spec, PeriodFilter):
+        return Within(spec.field.name, spec.period)
+    if isinstance(spec, ColumnFilter) and spec.chosen():
+        return Choice(spec.column, spec.chosen())
+    return None
+
+
+def _filtered(rows: Rows, condition: Any) -> Rows:
     if isinstance(rows, Combined):
         return Combined(rows.queryset.filter(condition), rows.columns, rows.present)
-    return Merged([branch.filter(condition) for branch in rows.branches])
-
-
-def _is_in(period: Period, moment: datetime) -> bool:
-    return (period.since is None or period.since <= moment) and (period.until is None or moment < period.until)
+    if isinstance(rows, Merged):
+        return Merged([branch.filter(condition) for branch in rows.branches])
+    raise TypeError(rows)

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -18,9 +18,6 @@ from nateq_webhooks.admin.bounds import SLACK, Ends, Period, by_keys, ends_of
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.receivers import registry
-
-if TYPE_CHECKING:
-    from nateq_webhooks.admin.record_list import RecordList
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
@@ -40,9 +37,10 @@ class ColumnFilter:
         """Return the column's value for each count, by the name that Django's filter has for it."""
         raise NotImplementedError
 
-    def get_facet_queryset(self, changelist: "RecordList") -> dict[str, Any]:
+    def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
         """Return the counts; Django would count the whole table."""
-        return changelist.facets.by_value(self)
+        counts: dict[str, Any] = changelist.facets.by_value(self)
+        return counts
 
 
 class StatusFilter(ColumnFilter, admin.ChoicesFieldListFilter):
@@ -117,7 +115,7 @@ class WebhookFilter(ColumnFilter, admin.RelatedFieldListFilter):
 
     column = "webhook_id"
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the webhooks to choose from."""
         return list(Webhook.objects.order_by("name").values_list("pk", "name"))
 
@@ -153,7 +151,7 @@ class PeriodFilter(admin.DateFieldListFilter):
         if not text:
             return None
         try:
-            moment = DateTimeField().to_python(text)
+            moment: datetime = DateTimeField().to_python(text)
         except ValidationError as error:
             raise IncorrectLookupParameters(error) from error
         if timezone.is_naive(moment):
@@ -169,7 +167,7 @@ class PeriodFilter(admin.DateFieldListFilter):
     @cached_property
     def _table(self) -> QuerySet[Any]:
         model: Any = self.field.model
-        manager: QuerySet[Any] = model._default_manager.all()
+        manager: QuerySet[Any] = model._meta.default_manager.all()
         return manager
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -189,8 +187,12 @@ class PeriodFilter(admin.DateFieldListFilter):
         return by_keys(periods, self.field.model, self._table.db, self.field.name, self._ends, slack)
 
     def roughly(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows of the period by their keys alone: for counts, for which every row's time is not looked up."""
-        return queryset.filter(self.conditions([self.period])[0])
+        """Return the rows of the period by their keys alone: a count does not look up the time of each."""
+        return queryset.filter(self._narrow)
+
+    @cached_property
+    def _narrow(self) -> Q:
+        return self.conditions([self.period])[0]
 
     def conditions(self, periods: Sequence[Period]) -> list[Q]:
         """Return the condition for each period: by key, or by time while there are few rows."""
@@ -200,14 +202,16 @@ class PeriodFilter(admin.DateFieldListFilter):
 
     def facet_periods(self) -> dict[str, Period]:
         """Return the period of each choice, by the name that Django's filter has for its count."""
+        links: Any = self.links
         return {
             f"{place}__c": Period(values.get(self.lookup_kwarg_since), values.get(self.lookup_kwarg_until))
-            for place, (_label, values) in enumerate(self.links)
+            for place, (_label, values) in enumerate(links)
         }
 
-    def get_facet_queryset(self, changelist: "RecordList") -> dict[str, Any]:
+    def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
         """Return the counts; Django would count the whole table."""
-        return changelist.facets.by_period(self)
+        counts: dict[str, Any] = changelist.facets.by_period(self)
+        return counts
 
     def other_parameters(self) -> Iterator[tuple[str, str]]:
         """Yield what else is filtered by, for the form that asks for the two ends."""

@@ -1,13 +1,11 @@
 """The search by a JSON path, `data.requester.email=sara@example.com`: over the newest rows as far as the limit allows.
 
-No index leads from a value in a payload to its deliveries, so payloads are looked at from the newest on, in growing
-portions, until a page is full or the limit is reached; the page says how far that was and goes on from there. With the
-optional index (models.payload_index) nothing is left out.
+No index leads from a value in a payload to its deliveries, so payloads are looked at one after another (admin.walk).
+With the optional index (models.payload_index) nothing is left out.
 """
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
@@ -17,16 +15,8 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
 
 from nateq_webhooks.admin.keyset import Found
-from nateq_webhooks.admin.rows import Rows, compiled
-
-MAX_ROWS: Final = 10_000
-"""Payloads that one page looks at."""
-
-MAX_SECONDS: Final = 0.05
-"""No further portion begins after this long: payloads may be large."""
-
-FIRST_PORTION: Final = 50
-GROWTH: Final = 4
+from nateq_webhooks.admin.rows import compiled
+from nateq_webhooks.admin.walk import Walk
 
 MAX_DEPTH: Final = 16
 MAX_NUMBERS: Final = 3
@@ -52,7 +42,8 @@ class PathValue:
         condition = Q()
         for value in self.values:
             condition |= Q(found_value=value)
-        return rows.alias(found_value=found).filter(condition)
+        matching: QuerySet[Any] = rows.alias(found_value=found).filter(condition)
+        return matching
 
     def contained(self) -> Q:
         """Return the condition that PostgreSQL's index answers; a little more fits it than `matching`."""
@@ -95,53 +86,20 @@ def _values(text: str) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """The rows of a list whose payload matches, found by looking at them one after another."""
-
-    rows: Rows
-    everything: QuerySet[Any]
-    wanted: PathValue
-    clock: Callable[[], float] = time.monotonic
-
-    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
-        """Look from one end on, or beyond a row, until `count` are found or the limit is reached."""
-        deadline = self.clock() + MAX_SECONDS
-        pks: list[int] = []
-        looked_at, portion = 0, FIRST_PORTION
-        while looked_at < MAX_ROWS and len(pks) < count and (not looked_at or self.clock() < deadline):
-            size = min(portion, MAX_ROWS - looked_at)
-            portion *= GROWTH
-            found = self.rows.pks(size, descending=descending, beyond=beyond)
-            pks += self._matching(found, descending=descending)
-            looked_at += len(found)
-            beyond = found[-1] if len(found) == size else None
-            if beyond is None:
-                break
-        if len(pks) > count:
-            return Found(pks[:count], pks[count - 1], looked_at)
-        return Found(pks, beyond, looked_at)
-
-    def _matching(self, pks: list[int], *, descending: bool) -> list[int]:
-        if not pks:
-            return []
-        matching = self.wanted.matching(self.everything.filter(pk__in=pks)).order_by()
-        return sorted(matching.values_list("pk", flat=True), reverse=descending)
-
-
-@dataclass(frozen=True, slots=True)
 class Indexed:
     """The same through the optional index: what the walk has not reached is found there, however old."""
 
     walk: Walk
     filtered: QuerySet[Any]
+    wanted: PathValue
 
     def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
-        """Look at some rows first, because of a frequent value the index would bring far too many; then ask the index."""
+        """Look at some rows first: of a frequent value the index would bring far too many. Then ask the index."""
         found = self.walk.find(count, descending=descending, beyond=beyond)
         if found.stopped_at is None or len(found.pks) == count:
             return found
         more = count - len(found.pks)
-        rest = through_index(self.filtered, self.walk.wanted, more + 1, descending=descending, beyond=found.stopped_at)
+        rest = through_index(self.filtered, self.wanted, more + 1, descending=descending, beyond=found.stopped_at)
         return Found(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.looked_at)
 
 

@@ -16,7 +16,7 @@ FINISHED: Final = frozenset({Delivery.Status.PROCESSED, Delivery.Status.DEAD})
 
 
 def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
-    """Return the deliveries with `last_run_at`: when the last run ended, not counting replays, which may be years later."""
+    """Return the deliveries with `last_run_at`: when the last run ended, replays, maybe years later, left out."""
     runs = Run.objects.filter(delivery=OuterRef("pk"), round=0).order_by().values("delivery")
     return deliveries.annotate(last_run_at=Subquery(runs.annotate(last=Max("finished_at")).values("last")))
 

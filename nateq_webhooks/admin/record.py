@@ -35,7 +35,7 @@ class RecordAdmin(_ModelAdmin[Record]):
     ordering = ("-pk",)
     paginator = CappedPaginator  # for Django's autocompletion; RecordList has pages of its own
     show_full_result_count = False
-    sortable_by = ()
+    sortable_by: ClassVar[tuple[str, ...]] = ()
     view_on_site = False
 
     list_defer: ClassVar[tuple[str, ...]] = ()

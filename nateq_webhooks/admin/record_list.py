@@ -3,7 +3,7 @@
 Django counts what it lists and leaves out rows from the start to reach a page; on a big table both read it all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,8 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import build_q_object_from_lookup_parameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db import connections
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.functional import cached_property
@@ -23,10 +24,11 @@ from nateq_webhooks.admin.combinations import Combination, Combined, combination
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
 from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.payload_search import Indexed, PathValue, Walk
+from nateq_webhooks.admin.payload_search import Indexed, PathValue
 from nateq_webhooks.admin.place import FIRST, LAST, Place, parse
 from nateq_webhooks.admin.rows import Merged, Rows, counted
 from nateq_webhooks.admin.search import any_of
+from nateq_webhooks.admin.walk import Walk
 from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class RecordList(ChangeList):
     newest_first = True
     wanted: PathValue | None = None
     "The search through payloads, if it is one."
+    is_walk = False
+    "Whether the rows of a search are looked at one after another, because filters are on, too."
     search_hint = ""
 
     def __init__(self, request: HttpRequest, *args: Any) -> None:
@@ -77,7 +81,7 @@ class RecordList(ChangeList):
         return IncorrectLookupParameters(text)
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return all rows that fit, for actions over the whole list; of a search through payloads, those of the page."""
+        """Return all rows that fit, for actions over the list; of a search through payloads, those of the page."""
         for parameters in (self.params, self.filter_params):
             parameters.pop(CURSOR_VAR, None)  # a changed filter begins at the first page
         query, self.query = self.query, ""  # the search is ours, see `find`
@@ -122,7 +126,7 @@ class RecordList(ChangeList):
         return combinations(self.model, self.alias, self.model_admin.browse_columns)
 
     @cached_property
-    def _ways(self) -> Sequence[Any]:
+    def _ways(self) -> list[Q]:
         return self.model_admin.search_ways(self.query)
 
     def find(self, *, without: object = None, roughly: bool = False) -> Rows:
@@ -141,25 +145,33 @@ class RecordList(ChangeList):
         return (spec for spec in self.filter_specs if isinstance(spec, ColumnFilter))
 
     def _filtered(self, without: object = None, *, roughly: bool = False) -> QuerySet[Any]:
-        rows = self.root_queryset
+        return self._filtered_from(self.root_queryset, without, roughly=roughly)
+
+    def _filtered_from(self, rows: QuerySet[Any], without: object = None, *, roughly: bool = False) -> QuerySet[Any]:
         for spec in self.filter_specs:
             if spec is without:
                 continue
-            is_rough = roughly and isinstance(spec, PeriodFilter)
-            filtered = spec.roughly(rows) if is_rough else spec.queryset(self._request, rows)
+            if roughly and isinstance(spec, PeriodFilter):
+                rows = spec.roughly(rows)
+                continue
+            filtered = spec.queryset(self._request, rows)
             rows = rows if filtered is None else filtered
         return rows.filter(build_q_object_from_lookup_parameters(self._remaining))
+
+    def find_narrow(self) -> Rows:
+        """Return how to find the rows that a search or a narrow parameter leads to, whatever the filters say."""
+        rows = self.root_queryset.filter(build_q_object_from_lookup_parameters(self._remaining))
+        return Merged([rows.filter(way) for way in self._ways] if self._term else [rows])
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page."""
         self._look_into_payloads(request)
-        find = self._walk().find if self.wanted else keyset.finding(self.find())
-        self.page = keyset.read(find, self.place, self.list_per_page, newest_first=self.newest_first)
+        self.page = keyset.read(self._finding(), self.place, self.list_per_page, newest_first=self.newest_first)
         if self.wanted:
             self._found = self.page.pks
             self.queryset = self.get_queryset(request)
             self.add_facets = self.is_facets_optional = False  # each would have to look into all payloads
-        else:
+        elif not self.is_walk:
             self.count = self._count()
         self.result_list = self._loaded()
         self.result_count = self._result_count()
@@ -168,6 +180,20 @@ class RecordList(ChangeList):
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
         self.paginator = Paginator(self.result_list, self.list_per_page)
+
+    def _finding(self) -> keyset.Find:
+        if self.wanted:
+            walk = Walk(self.find(), self.root_queryset, self.wanted.matching)
+            return Indexed(walk, self._filtered(), self.wanted).find if self.has_payload_index else walk.find
+        if self._filters_a_search_in_vain():
+            self.is_walk = True
+            return Walk(self.find_narrow(), self.root_queryset, self._filtered_from).find
+        return keyset.finding(self.find())
+
+    def _filters_a_search_in_vain(self) -> bool:
+        """Say whether filters on top of a search need each row of the search: MariaDB does not intersect indexes."""
+        is_filtered = any(spec.chosen() for spec in self._column_filters())
+        return is_filtered and bool(self._term) and connections[self.alias].vendor == "mysql"
 
     def _look_into_payloads(self, request: HttpRequest) -> None:
         wanted = self.model_admin.payload_search(self.query)
@@ -178,11 +204,6 @@ class RecordList(ChangeList):
             self.__dict__.pop("is_narrow", None)
         else:
             self.search_hint = _("Nothing has this id. A search through payloads needs the permission to see them.")
-
-    def _walk(self) -> Walk | Indexed:
-        assert self.wanted is not None  # noqa: S101 - asked by `get_results` only then
-        walk = Walk(self.find(), self.root_queryset, self.wanted)
-        return Indexed(walk, self._filtered()) if self.has_payload_index else walk
 
     @cached_property
     def has_payload_index(self) -> bool:
@@ -212,6 +233,11 @@ class RecordList(ChangeList):
             return len(self.page.pks)
         return self.count.number + (self.count.kind is Kind.MORE)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a page looks at rows up to a limit only."""
+        return self.wanted is not None or self.is_walk
+
     def page_links(self) -> list[Link]:
         """Return the links to the pages around."""
         links = []
@@ -220,9 +246,9 @@ class RecordList(ChangeList):
         if self.page.previous is not None:
             links.append(self._link(self.page.previous, _("Previous page"), "prev"))
         if self.page.next is not None:
-            further = self.wanted and len(self.page.pks) < self.list_per_page
+            further = self.is_limited and len(self.page.pks) < self.list_per_page
             links.append(self._link(self.page.next, self._further() if further else _("Next page"), "next"))
-        if self.page.next is not None and not self.wanted:
+        if self.page.next is not None and not self.is_limited:
             links.append(self._link(LAST, _("Last page")))
         return links
 
@@ -237,16 +263,16 @@ class RecordList(ChangeList):
         found = self.page.found
         number = number_format(found.looked_at, force_grouping=True)
         if found.stopped_at is None:
-            return _("Looked through %(number)s payloads, up to the end of the list.") % {"number": number}
+            return _("Looked through %(number)s deliveries, up to the end of the list.") % {"number": number}
         moment = self.model_admin.moment_of(self.root_queryset, found.stopped_at)
-        return _("Looked through %(number)s payloads, as far as %(moment)s. There is more.") % {
+        return _("Looked through %(number)s deliveries, as far as %(moment)s. There is more.") % {
             "number": number,
             "moment": moment or found.stopped_at,
         }
 
     def further_link(self) -> Link | None:
         """Return the link that goes on with a search through payloads where it stopped."""
-        if self.wanted is None or self.page.found.stopped_at is None or len(self.page.pks) == self.list_per_page:
+        if not self.is_limited or self.page.found.stopped_at is None or len(self.page.pks) == self.list_per_page:
             return None
         links = [link for link in self.page_links() if link.rel == ("prev" if self.place.is_backwards else "next")]
         return links[0] if links else None

@@ -1,7 +1,8 @@
 """The rows of a list, found through indexes only: a page's keys by keyset, and a count that stops at a limit.
 
 A page needs the few newest keys (or oldest) that some conditions leave. Where one index holds the rows of a condition
-in the order of their keys, that is a short walk along it. `Merged` does it for several conditions of which any may hold.
+in the order of their keys, that is a short way along it.
+`Merged` does it for several conditions, any of which may hold.
 """
 
 from collections.abc import Sequence
