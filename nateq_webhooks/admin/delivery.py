@@ -101,9 +101,9 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     browse_columns = ("status", "event", "webhook_id")
     facet_columns = ("status", "event", "webhook_id", "received_at")
     search_fields = ("delivery_id",)
-    search_help_text = gettext_lazy(
-        "A delivery id, a resource id or an organization, exactly; or a path into the payload and a value: "
-        "data.requester.email=sara@example.com"
+    search_help_text = gettext_lazy("A delivery id, a resource id or an organization, exactly as Nateq sent it.")
+    payload_search_help_text = gettext_lazy(
+        "Or a path into the payload and a value: data.requester.email=sara@example.com"
     )
     sortable_by = ("shown_received_at",)
 

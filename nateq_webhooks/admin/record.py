@@ -53,6 +53,9 @@ class RecordAdmin(_ModelAdmin[Record]):
     facet_columns: ClassVar[tuple[str, ...]] = ()
     "The columns that the filters are about."
 
+    payload_search_help_text = ""
+    "What to tell about the search through payloads to those who may see them."
+
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
 

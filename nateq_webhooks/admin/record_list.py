@@ -66,6 +66,8 @@ class RecordList(ChangeList):
         self.facets = Facets(self)
         self.place = self._place(request)
         super().__init__(request, *args)
+        if self.model_admin.payload_search_help_text and self.model_admin.may_search_payloads(request):
+            self.search_help_text = f"{self.search_help_text} {self.model_admin.payload_search_help_text}"
 
     def _place(self, request: HttpRequest) -> Place:
         if any("\x00" in value for _name, values in request.GET.lists() for value in values):
@@ -222,7 +224,7 @@ class RecordList(ChangeList):
         """Count the rows: not at all when the page has them all, by statistics when no filter is on."""
         if self.place == FIRST and self.page.next is None:
             return Count(len(self.page.pks))
-        if not self.filter_params and not self.query.strip():
+        if not self.get_filters_params() and not self.query.strip():
             number = estimate(self.root_queryset)
             if number is not None and number > LIMIT:
                 return Count(number, Kind.ABOUT)
