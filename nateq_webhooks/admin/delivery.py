@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -89,7 +89,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         "shown_processing_time",
     )
     list_display_links = ("shown_status", "shown_event")
-    list_filter = (
+    list_filter: ClassVar[Any] = (
         ("status", StatusFilter),
         EventFilter,
         ("webhook", WebhookFilter),

@@ -53,7 +53,7 @@ class RecordAdmin(_ModelAdmin[Record]):
     facet_columns: ClassVar[tuple[str, ...]] = ()
     "The columns that the filters are about."
 
-    payload_search_help_text = ""
+    payload_search_help_text: ClassVar[Any] = ""
     "What to tell about the search through payloads to those who may see them."
 
     class Media:

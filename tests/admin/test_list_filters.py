@@ -41,7 +41,8 @@ def facets(client: Client, query: str, url: str = LIST) -> dict[str, str]:
     """Return the counts beside the filters' choices."""
     cl = listed(client, f"{query}&_facets=True", url)
     choices = [choice["display"] for spec in cl.filter_specs for choice in spec.choices(cl)]
-    return dict(re.fullmatch(r"(.*) \((.*)\)", str(each)).groups() for each in choices if str(each).endswith(")"))  # type: ignore[union-attr]
+    found = (re.fullmatch(r"(.*) \((.*)\)", str(choice)) for choice in choices)
+    return {match[1]: match[2] for match in found if match}
 
 
 @pytest.mark.parametrize(("branches", "most"), [(300, 1_000), (1, 1_000), (300, 2)])

@@ -142,6 +142,7 @@ def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, mon
     assert str(listed(boss, "q=org_1").count) == str(listed(boss, "event=ticket.created").count) == "more than 10"
 
 
+@pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
 @pytest.mark.usefixtures("_ten_are_many")
 def test_the_whole_table_is_estimated_where_the_database_keeps_statistics(boss: Client, webhook: Webhook) -> None:
     store(webhook, 12)
@@ -187,7 +188,7 @@ def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
     monkeypatch.setattr("nateq_webhooks.admin.bounds.SMALL", 10_000 if are_near else 0)
     store(webhook, 20, payload={"data": {"id": 2}})
 
-    asked = [sql for sql in statements(boss, query) if "nateq_webhooks_delivery" in sql]
+    asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
 
     assert asked
     assert len(asked) <= 24
@@ -216,7 +217,7 @@ def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook
 
 
 @pytest.mark.parametrize(
-    ("query", "limit"), [("", 9), ("status__exact=processed", 10), ("q=org_1", 10), ("_facets=True", 18)]
+    ("query", "limit"), [("", 10), ("status__exact=processed", 10), ("q=org_1", 10), ("_facets=True", 18)]
 )
 def test_a_page_asks_a_few_questions_however_many_rows_it_has(
     boss: Client, webhook: Webhook, query: str, limit: int

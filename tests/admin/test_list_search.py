@@ -17,6 +17,9 @@ from tests.admin.rows import LIST, RUNS, link, listed, pks, statements, store, s
 
 pytestmark = pytest.mark.django_db
 
+LOOSE_ON_MARIADB = ("data.number=7.0", 'data.number="7"')
+"""MariaDB compares what it extracts as text: a number is the text it is written as (docs/admin.md)."""
+
 is_postgresql = connection.vendor == "postgresql"
 
 
@@ -24,9 +27,8 @@ def test_a_search_is_for_a_delivery_a_resource_or_an_organization_and_exact(boss
     (by_id,) = store(webhook, delivery_id="abc", resource_id="r1", organization_id="o1")
     (by_resource,) = store(webhook, resource_id="abc", organization_id="o2")
     (by_organization,) = store(webhook, organization_id="abc", resource_id="r2")
-    (all_three,) = store(
-        Webhook.objects.create(name="desk"), delivery_id="abc", resource_id="abc", organization_id="abc"
-    )
+    desk = Webhook.objects.create(name="desk")
+    (all_three,) = store(desk, delivery_id="abc", resource_id="abc", organization_id="abc")
 
     found = [all_three.pk, by_organization.pk, by_resource.pk, by_id.pk]
 
@@ -39,7 +41,7 @@ def test_a_search_is_for_a_delivery_a_resource_or_an_organization_and_exact(boss
 
 def test_a_search_of_several_kinds_has_pages(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.DeliveryAdmin.list_per_page", 2)
-    stored = [store(webhook, **{column: "abc"})[0].pk for column in ("resource_id", "organization_id") * 2]
+    stored = [store(webhook, 1, **{column: "abc"})[0].pk for column in ("resource_id", "organization_id") * 2]
 
     assert pks(boss, "q=abc") == stored[:1:-1]
     assert pks(boss, link(boss, "q=abc", "next") or "") == pks(boss, "q=abc&cursor=last") == stored[1::-1]
@@ -99,6 +101,8 @@ def test_a_path_finds_what_stands_there(boss: Client, webhook: Webhook, term: st
     (wanted,) = store(webhook, payload=payload)
     store(webhook, payload=None)
 
+    if connection.vendor == "mysql" and term in LOOSE_ON_MARIADB:
+        matches = not matches
     response = boss.get(LIST, {"q": term})
 
     assert response.status_code == 200
