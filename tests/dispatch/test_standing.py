@@ -180,4 +180,4 @@ def test_none_of_its_figures_reads_the_finished_runs(make: Make) -> None:
             "sqlite": f"SCAN {Run._meta.db_table}",
             "mysql": " ALL ",
         }[connection.vendor]
-        assert whole not in plan.replace(f"{whole} USING INDEX nateq_run_dead", ""), (query["sql"], plan)
+        assert whole not in plan.replace(f"{whole} USING INDEX nateq_run_browse", ""), (query["sql"], plan)
