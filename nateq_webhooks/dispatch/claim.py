@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from django.db import Error, connections, models, transaction
@@ -28,6 +28,9 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
+
+MOMENT: Final = timedelta(microseconds=1)
+"""What is between two runs that become due at once, and are to start in that order."""
 
 OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 """What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
@@ -137,7 +140,7 @@ def _claim(
         targets = _targets(alias, rows, control)
         spent = [run for run in rows if run.status == Run.Status.RUNNING and run.tries >= settings().max_tries]
         wanted = [run for run in rows if run.status in OPEN and run not in spent and targets[run] == lane]
-        strays = [run for run in rows if run in targets and targets[run] not in (run.lane, lane)]
+        strays = [run for run in targets if run not in spent and targets[run] not in (run.lane, lane)]
         moved = sum(move(alias, [run.pk], run.lane, targets[run], every_status=True) for run in strays)
         if spent:
             left = {"status": Run.Status.DEAD, "lease": None, "finished_at": now, "lane": OPEN_LANE}
@@ -192,9 +195,9 @@ def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) 
 
 def release(claimed: Claimed, runs: Sequence[Run]) -> None:
     """Give back runs that were claimed but not started, to where they stood, as if they had never been taken."""
-    for run in runs:
+    for number, run in enumerate(runs):
         is_new = run.tries == 1
-        came_at = run.created_at if run.is_replay else run.delivery.received_at
+        came_at = (run.created_at if run.is_replay else run.delivery.received_at) + number * MOMENT
         mine = Run.objects.using(claimed.alias).filter(pk=run.pk, lease=claimed.lease)
         mine.update(
             status=Run.Status.WAITING if is_new else Run.Status.FAILED,

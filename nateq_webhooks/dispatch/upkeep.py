@@ -58,9 +58,11 @@ class Upkeep:
             return
         self._beat_at = time.monotonic()
         beats = Heartbeat.objects.using(self._alias)
-        times = {"started_at": self._started_at, "seen_at": timezone.now()}
-        beats.update_or_create(name=worker_name(), defaults=times)
-        beats.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
+        now = timezone.now()
+        if not repeated(lambda: beats.filter(name=worker_name()).update(seen_at=now, started_at=self._started_at)):
+            times = {"started_at": self._started_at, "seen_at": now}
+            repeated(lambda: beats.get_or_create(name=worker_name(), defaults=times))
+            repeated(lambda: beats.filter(seen_at__lt=now - FORGOTTEN).delete())
 
 
 def worker_name() -> str:
