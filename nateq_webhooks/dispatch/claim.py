@@ -78,8 +78,8 @@ def claim_runs(alias: str, limit: int) -> Claimed:
     return _claim(alias, due, limit, controls.get(alias), now)
 
 
-def claim_scarce(alias: str, delivery_pk: int | None = None) -> Claimed:
-    """Claim one run that a rate limit or a breaker's probe lets start now; of one delivery, if that is given.
+def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried: bool | None = None) -> Claimed:
+    """Claim one run that a rate limit or a breaker's probe lets start now; of any delivery, or as `claim_runs_of`.
 
     One at a time, to be started at once: a slot that is kept is a burst later.
     """
@@ -87,9 +87,10 @@ def claim_scarce(alias: str, delivery_pk: int | None = None) -> Claimed:
     if control.is_idle or control.is_paused:
         return Claimed(alias=alias, lease=uuid.uuid4())
     now = timezone.now()
-    due = Run.objects.using(alias).filter(next_try_at__lte=now)
-    if delivery_pk is not None:
-        due = due.filter(delivery_id=delivery_pk)
+    if delivery_pk is None:
+        due = Run.objects.using(alias).filter(next_try_at__lte=now)
+    else:
+        due = _due_of(alias, delivery_pk, now, untried=untried)
     moved = 0
     for lane in _ready_lanes(alias, due, control, now):
         while claimed := _claim(alias, due.filter(lane=lane), 1, control, now, lane=lane):
@@ -105,6 +106,11 @@ def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) 
     With `untried` given, those that nobody has tried (true), or all that nobody holds, whatever their backoff (false).
     """
     now = timezone.now()
+    due = _due_of(alias, delivery_pk, now, untried=untried)
+    return _claim(alias, due, _ALL_OF_ONE, controls.get(alias), now)
+
+
+def _due_of(alias: str, delivery_pk: int, now: datetime, *, untried: bool | None) -> models.QuerySet[Run]:
     runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(lane=TURN_LANE)
     due = Q(next_try_at__lte=now)
     if untried is False:
@@ -112,7 +118,7 @@ def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) 
         due |= Q(status__in=FINISHED, next_try_at__isnull=False)
     elif untried:
         due &= Q(tries=0)
-    return _claim(alias, runs.filter(due), _ALL_OF_ONE, controls.get(alias), now)
+    return runs.filter(due)
 
 
 _ALL_OF_ONE: Final = 100

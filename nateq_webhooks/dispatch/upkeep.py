@@ -13,7 +13,7 @@ from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
 from nateq_webhooks.dispatch.orphans import unpark
-from nateq_webhooks.dispatch.replays import advance, unfinished
+from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Gate, Heartbeat, Run
 from nateq_webhooks.models.gate import OPEN_LANE
@@ -46,7 +46,7 @@ class Upkeep:
             done += _mend(self._alias)
         for gate in controls.get(self._alias).to_clear():
             done += clear_lane(self._alias, gate)
-        replay = unfinished(self._alias).first()
+        replay = next_to_advance(self._alias)
         if replay is not None and not controls.get(self._alias).is_paused:
             repeated(lambda: advance(self._alias, replay))
             done += 1
