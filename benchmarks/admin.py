@@ -4,8 +4,9 @@
 
 Fills the database, which must exist and be its own: it is filled when it holds no deliveries, left as it is afterwards,
 and to be dropped by hand. Prints for each page the median and the slowest of some requests, all that the server does
-included, and its SQL statements. `--only TEXT` measures the pages whose name contains the text; `--explain` prints the
-statements of each that took longer than 10 ms.
+included; the median of the processors' time alone (this process' and the database's, where both run on one Linux),
+which other work on the machine does not lengthen; and the SQL statements. `--only TEXT` measures the pages whose name
+contains the text; `--explain` prints the statements of each that took longer than 10 ms.
 """
 
 import argparse
@@ -136,15 +137,29 @@ def main() -> None:
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)[0])
     found = Delivery.objects.order_by("-pk").values_list("pk", flat=True)[0]
-    print(f"{connection.vendor}, {found:,} deliveries, median and slowest of {options.repeat} requests, SQL statements")
+    print(f"{connection.vendor}, {found:,} deliveries: median and slowest of {options.repeat} requests,")
+    print("median of the processors' time, SQL statements, rows shown and counted")
     for name, url in pages(found):
         if options.only in name:
             measure(client, name, url, options)
 
 
+def database_seconds() -> float:
+    """Return the processor time that this connection has used in the database's server; 0 where that is unknown."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_backend_pid()")
+        else:
+            cursor.execute("SELECT tid FROM information_schema.processlist WHERE id = CONNECTION_ID()")
+        (thread,) = cursor.fetchone()
+    for found in Path("/proc").glob(f"[0-9]*/task/{thread}/schedstat"):
+        return int(found.read_text().split()[0]) / 1e9
+    return 0.0
+
+
 def measure(client: Client, name: str, url: str, options: argparse.Namespace) -> None:
     """Ask for a page some times and print its line."""
-    times = []
+    times, works = [], []
     setup_test_environment()  # for the first request only: it copies every template's context
     with CaptureQueriesContext(connection) as queries:
         response = client.get(url)
@@ -152,13 +167,21 @@ def measure(client: Client, name: str, url: str, options: argparse.Namespace) ->
     teardown_test_environment()
     if response.status_code != 200:
         raise SystemExit(f"{url}: {response.status_code}")
+    before = database_seconds()
     for _ in range(options.repeat):
-        start = time.perf_counter()
+        start, work = time.perf_counter(), time.process_time() + before
         client.get(url)
         times.append(1000 * (time.perf_counter() - start))
+        own = time.process_time()
+        before = database_seconds()
+        works.append(1000 * (own + before - work))
     listing = response.context.get("cl")
     shown = "" if listing is None else f"{len(listing.result_list):3} rows, {listing.count or ''}"
-    print(f"{name:44} {statistics.median(times):7.1f} ms {max(times):7.1f} ms {len(statements):4}  {shown}", flush=True)
+    print(
+        f"{name:44} {statistics.median(times):7.1f} ms {max(times):7.1f} ms "
+        f"{statistics.median(works):7.1f} ms {len(statements):4}  {shown}",
+        flush=True,
+    )
     if options.explain:
         for query in statements:
             if float(query["time"]) > 0.01:

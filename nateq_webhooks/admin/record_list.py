@@ -177,7 +177,7 @@ class RecordList(ChangeList):
             self.count = self._count()
         self.result_list = self._loaded()
         self.result_count = self._result_count()
-        self.full_result_count = None
+        self.full_result_count = self.result_count  # else Django shows the number, which may be a limit, as the result
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
