@@ -4,24 +4,24 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin.selecting import Chosen, from_action, from_form
+from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.selecting import Chosen, from_action
 from nateq_webhooks.models import Delivery
 
 PORTION: Final = 500
@@ -55,13 +55,8 @@ FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 _TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
-if TYPE_CHECKING:
-    _Base = admin.ModelAdmin[Delivery]
-else:  # mixed into Django's class
-    _Base = object
 
-
-class ExportActions(_Base):
+class ExportActions(ConfirmingAdmin):
     """Adds the action "Export" to the list of deliveries, and the page that confirms it."""
 
     def has_export_permission(self, request: HttpRequest) -> bool:
@@ -69,12 +64,9 @@ class ExportActions(_Base):
         return request.user.has_perm(PERMISSION)
 
     @admin.action(description=gettext_lazy("Export the selected deliveries"), permissions=["export"])
-    def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask in which format."""
-        try:
-            return self._confirm_export(request, from_action(request, queryset))
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
+        return self.about(lambda: from_action(request, queryset), lambda which: self._confirm_export(request, which))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms, and that answers with the export."""
@@ -85,26 +77,11 @@ class ExportActions(_Base):
         """Show the confirmation page (GET), or answer with the export (POST)."""
         if not (self.has_export_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
-        try:
-            which = from_form(request.POST if request.method == "POST" else request.GET)
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
-        if request.method != "POST":
-            return self._confirm_export(request, which)
-        return self._export(request, which)
+        return self.confirmed(request, self._confirm_export, self._export)
 
     def _confirm_export(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Export deliveries"),
-            "opts": self.opts,
-            "chosen": which,
-            "hidden": which.hidden,
-            "has_payloads": request.user.has_perm(PAYLOAD_PERMISSION),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/nateq_webhooks/delivery/export.html", context)
+        has_payloads = request.user.has_perm(PAYLOAD_PERMISSION)
+        return self.confirmation(request, which, page="export", title=_("Export deliveries"), has_payloads=has_payloads)
 
     def _export(self, request: HttpRequest, which: Chosen) -> HttpResponseBase:
         kind = request.POST.get("format", "")

@@ -5,16 +5,16 @@ Few are replayed at once; many become a job that workers carry on, or whoever pr
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -22,8 +22,9 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.confirming import ConfirmingAdmin
 from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selecting import Chosen, from_action, from_form
+from nateq_webhooks.admin.selecting import Chosen, from_action
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.status import SEEN_LATELY
 from nateq_webhooks.models import Delivery, Heartbeat, Replay
@@ -41,13 +42,8 @@ SECONDS_AT_ONCE: Final = 2.0
 
 PERMISSION: Final = "nateq_webhooks.replay_delivery"
 
-if TYPE_CHECKING:
-    _Base = admin.ModelAdmin[Delivery]
-else:  # mixed into Django's class
-    _Base = object
 
-
-class ReplayActions(_Base):
+class ReplayActions(ConfirmingAdmin):
     """Adds the action "Replay" to the list of deliveries, and the page that confirms it."""
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
@@ -55,55 +51,42 @@ class ReplayActions(_Base):
         return request.user.has_perm(PERMISSION)
 
     @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
-    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask which receivers, and why."""
-        try:
-            return self._confirm_replay(request, from_action(request, queryset))
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
+        return self.about(lambda: from_action(request, queryset), lambda which: self._confirm_replay(request, which))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms."""
         view = self.admin_site.admin_view(self.replay_many_view)
         return [path("replay-many/", view, name="nateq_webhooks_delivery_replay_many"), *super().get_urls()]
 
-    def replay_many_view(self, request: HttpRequest) -> HttpResponse:
+    def replay_many_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show the confirmation page of what the address names (GET), or replay what was confirmed (POST)."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
-        try:
-            which = from_form(request.POST if request.method == "POST" else request.GET)
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
-        if request.method != "POST":
-            return self._confirm_replay(request, which)
-        return self._replay_many(request, which)
+        return self.confirmed(request, self._confirm_replay, self._replay_many)
 
     def _confirm_replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Replay deliveries"),
-            "opts": self.opts,
-            "chosen": which,
-            "hidden": which.hidden,
-            "receivers": sorted({receiver.name for receiver in registry}),
-            "picked": which.selection.receiver,
-            "is_job": which.count > MOST_AT_ONCE,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/nateq_webhooks/delivery/replay_many.html", context)
+        return self.confirmation(
+            request,
+            which,
+            page="replay_many",
+            title=_("Replay deliveries"),
+            receivers=sorted({receiver.name for receiver in registry}),
+            picked=which.selection.receiver,
+            is_job=which.count > MOST_AT_ONCE,
+        )
 
     def _replay_many(self, request: HttpRequest, which: Chosen) -> HttpResponse:
         names = request.POST.getlist("receivers") or None
-        words = {"reason": request.POST.get("reason", ""), "by": request.user.get_username()}
+        reason, by = request.POST.get("reason", ""), request.user.get_username()
         try:
             if which.count > MOST_AT_ONCE:
-                replay = dispatch.request_replay(which.selection, names, **words)
+                replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
             else:
                 with transaction.atomic(using=router.db_for_write(Delivery)):
                     rows = list(which.selection.of(Delivery.objects.defer("payload", "headers", "body")))
-                    replay = dispatch.replay(rows, names, **words)
+                    replay = dispatch.replay(rows, names, reason=reason, by=by)
                     self._note(request, rows, replay)
         except LookupError as error:
             self.message_user(request, str(error), messages.ERROR)

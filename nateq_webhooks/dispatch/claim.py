@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.breaker import take_probe
-from nateq_webhooks.dispatch.gates import Control, controls, fill_lane, move
+from nateq_webhooks.dispatch.gates import LONG_AGO, Control, controls, fill_lane, move
 from nateq_webhooks.dispatch.rates import is_free, take_slot
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
@@ -121,12 +121,9 @@ def _ready_lanes(alias: str, due: models.QuerySet[Run], control: Control, now: d
     for gate in control.probed(now):
         if due.filter(lane=gate.pk).exists() and take_probe(alias, gate):
             yield gate.pk
-    for gate, rate in sorted(control.limited(), key=lambda limited: limited[0].next_slot_at or _LONG_AGO):
+    for gate, rate in sorted(control.limited(), key=lambda limited: limited[0].next_slot_at or LONG_AGO):
         if is_free(gate, now) and due.filter(lane=gate.pk).exists() and take_slot(alias, gate, rate):
             yield gate.pk
-
-
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _claim(
@@ -194,14 +191,17 @@ def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) 
 
 
 def release(claimed: Claimed, runs: Sequence[Run]) -> None:
-    """Give back runs that were claimed but not started, as if they had never been taken."""
-    for status, those in (
-        (Run.Status.WAITING, [run for run in runs if run.tries == 1]),
-        (Run.Status.FAILED, [run for run in runs if run.tries > 1]),
-    ):
-        mine = Run.objects.using(claimed.alias).filter(pk__in=pks_of(those), lease=claimed.lease)
-        due = F("created_at") if status == Run.Status.WAITING else timezone.now()  # as it was, so the order stays
-        mine.update(status=status, tries=F("tries") - 1, next_try_at=due, lease=None)
+    """Give back runs that were claimed but not started, to where they stood, as if they had never been taken."""
+    for run in runs:
+        is_new = run.tries == 1
+        came_at = run.created_at if run.is_replay else run.delivery.received_at
+        mine = Run.objects.using(claimed.alias).filter(pk=run.pk, lease=claimed.lease)
+        mine.update(
+            status=Run.Status.WAITING if is_new else Run.Status.FAILED,
+            tries=F("tries") - 1,
+            next_try_at=came_at if is_new else timezone.now(),
+            lease=None,
+        )
 
 
 def pks_of(rows: Sequence[models.Model]) -> list[int]:

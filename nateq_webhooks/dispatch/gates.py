@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.core.signals import setting_changed
@@ -28,6 +28,9 @@ REFRESH_SECONDS: Final = 0.5
 
 PORTION: Final = 1000
 """Runs that are moved from one lane to another in one statement."""
+
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before every `next_try_at`: a range of the index without the finished runs, which IS NOT NULL is not on SQLite."""
 
 HELD: Final = (Run.Status.WAITING, Run.Status.FAILED)
 """What can be moved: a running run is a worker's, a finished one only waits for its delivery to be settled."""
@@ -204,7 +207,7 @@ def open_(alias: str, scope: str, *, only_automatic: bool = False) -> Gate | Non
 
 def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
     """Move a portion of what a gate holds from another lane into its own, the oldest first; return how many."""
-    runs = Run.objects.using(alias).filter(lane=source, next_try_at__isnull=False, status__in=HELD)
+    runs = Run.objects.using(alias).filter(lane=source, next_try_at__gte=LONG_AGO, status__in=HELD)
     kind, _colon, name = gate.scope.partition(":")
     held = runs.filter(delivery__webhook_id=name) if kind == "webhook" else runs.filter(receiver=name)
     pks = list(held.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
@@ -213,7 +216,7 @@ def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
 
 def clear_lane(alias: str, gate: Gate) -> int:
     """Move a portion of an open gate's lane back, the oldest first; return how many. Afterwards it is cleared."""
-    held = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__isnull=False).order_by("next_try_at")
+    held = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__gte=LONG_AGO).order_by("next_try_at")
     pks = list(held.values_list("pk", flat=True)[:PORTION])
     moved = repeated(lambda: move(alias, pks, gate.pk, OPEN_LANE, every_status=True), alias=alias)
     if not moved:

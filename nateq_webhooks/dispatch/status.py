@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.claim import PARKED
+from nateq_webhooks.dispatch.gates import LONG_AGO
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Replay, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
 
@@ -109,7 +110,7 @@ def _receivers(alias: str, gates: Sequence[Gate]) -> dict[str, ReceiverStatus]:
         of_one[what] = of_one.get(what, 0) + count
 
     for lane in (OPEN_LANE, TURN_LANE, *(gate.pk for gate in gates)):
-        rows = Run.objects.using(alias).filter(lane=lane, next_try_at__isnull=False, status__in=list(_WORDS)).order_by()
+        rows = Run.objects.using(alias).filter(lane=lane, next_try_at__gte=LONG_AGO, status__in=list(_WORDS)).order_by()
         for receiver, state, count in rows.values_list("receiver", "status").annotate(Count("pk")):
             add(receiver, _WORDS[state], count)
             if lane != OPEN_LANE and state != Run.Status.RUNNING and lane not in _limited(gates):

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import FINISHED
-from nateq_webhooks.dispatch.gates import PORTION, clear_lane, controls
+from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
 from nateq_webhooks.dispatch.orphans import unpark
 from nateq_webhooks.dispatch.replays import advance, unfinished
 from nateq_webhooks.dispatch.settlement import clear, settle
@@ -87,7 +87,7 @@ def _mend(alias: str) -> int:
 
 
 def _has_runs(alias: str, gate: Gate) -> bool:
-    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__isnull=False).exists()
+    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__gte=LONG_AGO).exists()
 
 
 def _settle_finished(alias: str) -> int:

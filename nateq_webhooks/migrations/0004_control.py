@@ -12,14 +12,14 @@ RUNS = 'nateq_webhooks_run'
 
 
 def index_dead_runs(apps: Any, schema_editor: Any) -> None:
-    """Index the runs that were given up, which people look for: they are few, and no other run pays for it.
+    """Index the runs that were given up, the newest of a receiver: they are few, and no other run pays for it.
 
     MariaDB and MySQL have no index on a part of the rows.
     """
     quote = schema_editor.quote_name
-    columns, condition = (quote('receiver'), f" WHERE {quote('status')} = 'dead'")
+    columns, condition = f"{quote('receiver')}, {quote('id')}", f" WHERE {quote('status')} = 'dead'"
     if schema_editor.connection.vendor == 'mysql':
-        columns, condition = f"{quote('status')}, {quote('receiver')}", ''
+        columns, condition = f"{quote('status')}, {columns}", ''
     schema_editor.execute(f"CREATE INDEX {quote('nateq_run_dead')} ON {quote(RUNS)} ({columns}){condition}")
 
 

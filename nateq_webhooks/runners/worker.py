@@ -75,11 +75,12 @@ def drain(watch: dispatch.Watch | None = None, stopping: Callable[[], bool] = la
 
     while not stopping():
         upkeep.beat()
-        kept_up = 0 if found else upkeep.round()
+        is_idle = not found
+        kept_up = upkeep.round() if is_idle else 0
         started = time.monotonic()
         found = dispatch.run_due(batch.size, watch=tell, stopping=stopping)
         batch.took(time.monotonic() - started, found)
-        if not found and not kept_up:
+        if is_idle and not found and not kept_up:
             pause = _seconds_to_next_slot(alias)
             if pause is None or pause > 1 or waited > MOST_WAITED:
                 break

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
@@ -125,6 +127,8 @@ def test_under_asgi_it_streams_too(stored: list[Delivery]) -> None:
         answer = cast(Any, await client.post(EXPORT, {"format": "jsonl"}))
         assert answer.is_async
         parts = cast(AsyncIterator[bytes], answer.streaming_content)
-        return b"".join([part async for part in parts]).decode()
+        whole = b"".join([part async for part in parts]).decode()
+        await sync_to_async(connections.close_all)()  # those of the thread that ends with this event loop
+        return whole
 
     assert len(lines(asyncio.run(take()))) == 3

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -122,7 +123,7 @@ def test_a_cancelled_job_makes_no_more_runs(
     replay = Replay.objects.get()
 
     boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "cancel"})
-    dispatch.keep_up("default")
+    call_command("nateq_worker", "--once", verbosity=0)
 
     replay.refresh_from_db()
     assert replay.is_cancelled

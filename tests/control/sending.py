@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,13 +47,18 @@ class Traffic:
         return [sent for future in self._futures for sent in future.result()]
 
 
+def shares(parcels: Sequence[Parcel]) -> list[Sequence[Parcel]]:
+    """Deal parcels out to the senders, a conversation always to the same one, so that its order is plain."""
+    return [[parcel for parcel in parcels if parcel.number % SENDERS == who] for who in range(SENDERS)]
+
+
 @contextmanager
-def sending(sender: Sender, shares: Iterable[Sequence[Parcel]], *, rate: float) -> Iterator[Traffic]:
-    """Send each share from a process of its own, at most `rate` deliveries a second each, to its end or `stop`."""
+def sending(sender: Sender, parcels: Sequence[Parcel], *, rate: float) -> Iterator[Traffic]:
+    """Send from four processes, at most `rate` deliveries a second each, until all are sent or `stop` is called."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(SENDERS, mp_context=context) as processes:
         enough = manager.Event()
-        traffic = Traffic([processes.submit(_send, sender, share, rate, enough) for share in shares], enough)
+        traffic = Traffic([processes.submit(_send, sender, share, rate, enough) for share in shares(parcels)], enough)
         try:
             yield traffic
         finally:

@@ -1,8 +1,10 @@
 """Where a scenario plays: its webhook, the site's processes, the management commands."""
 
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.control.sending import Parcel
 from tests.faults.actors import ROOT, Actors
 from tests.faults.sending import Sender
 
@@ -55,6 +56,25 @@ class Stage:
         finally:
             actors.stop()
 
+    @contextmanager
+    def kills(self, actors: Actors) -> Iterator[None]:
+        """Kill one of the site's processes every other second, in the long form."""
+        over = threading.Event()
+
+        def kill() -> None:
+            while not over.wait(random.uniform(1, 3)):
+                actors.kill_one()
+
+        killer = threading.Thread(target=kill)
+        if not self.is_short:
+            killer.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if not self.is_short:
+                killer.join()
+
     def sender(self, actors: Actors) -> Sender:
         """Return who sends to the webhook."""
         return Sender(actors.port, self.webhook.get_absolute_url(), SECRET)
@@ -98,7 +118,7 @@ def wait_until_drained(stage: Stage) -> None:
         waiting = Delivery.objects.filter(dispatch_at__isnull=False)
         return not waiting.exists() and not Run.objects.filter(next_try_at__isnull=False).exists()
 
-    wait_until(is_drained, 60 if stage.is_short else 1200, every=0.2)
+    wait_until(is_drained, 240 if stage.is_short else 1200, every=0.2)
 
 
 def count(expected: Iterable[tuple[str, str]], **effects: Any) -> list[str]:
@@ -127,8 +147,3 @@ def count(expected: Iterable[tuple[str, str]], **effects: Any) -> list[str]:
 
 def _named(what: str, keys: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{len(keys)} {what}, such as {keys[:3]}"] if keys else []
-
-
-def shares(parcels: Sequence[Parcel], senders: int) -> list[Sequence[Parcel]]:
-    """Deal parcels out to senders, a conversation always to the same one, so that its order is plain."""
-    return [[parcel for parcel in parcels if parcel.number % senders == who] for who in range(senders)]

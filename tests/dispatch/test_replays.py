@@ -1,6 +1,7 @@
 """Replaying: once more, on somebody's word, beside the first runs, which stay readable."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -357,7 +358,7 @@ class TestWhich:
         assert sorted(self.replayed()) == [one.pk for one in five[2:]]
 
     def test_a_union(self, five: list[Delivery]) -> None:
-        first, last = Delivery.objects.filter(pk=five[0].pk), Delivery.objects.filter(pk=five[4].pk)
+        first, last = (Delivery.objects.filter(pk=one.pk).order_by() for one in (five[0], five[4]))
         dispatch.replay(first.union(last), ["test.one"])
 
         assert self.replayed() == [five[0].pk, five[4].pk]
@@ -368,7 +369,8 @@ class TestWhich:
         assert (self.replayed(), made.deliveries) == ([one.pk for one in five], 5)
 
     def test_deliveries_and_keys_with_some_twice_and_some_gone(self, five: list[Delivery]) -> None:
-        dispatch.replay((one for one in [five[3], five[1].pk, five[3].pk, 10_000]), ["test.one"])
+        some: list[Delivery | int] = [five[3], five[1].pk, five[3].pk, 10_000]
+        dispatch.replay(iter(some), ["test.one"])
 
         assert sorted(self.replayed()) == [five[1].pk, five[3].pk]
 
@@ -496,7 +498,11 @@ def test_a_first_run_that_finishes_while_it_is_replayed_leaves_the_right_status(
     connect(signals.ticket_created, lambda **kwargs: None, "test.one")
     for _ in range(8):
         delivery = deliver()
-        at_once([partial(dispatch.run_delivery, delivery.pk), partial(dispatch.replay, [delivery.pk])])
+        both: list[Callable[[], object]] = [
+            partial(dispatch.run_delivery, delivery.pk),
+            partial(dispatch.replay, [delivery.pk]),
+        ]
+        at_once(both)
         make_due()
         run_until_finished()
 

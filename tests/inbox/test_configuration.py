@@ -316,6 +316,40 @@ def test_a_webhook_that_is_asked_for_while_another_thread_refreshes_is_answered_
     assert [answer and answer.id for answer in answers] == [webhook.pk]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_many_threads_that_wait_for_a_cold_copy_read_it_once(webhook: Webhook) -> None:
+    asked: list[str] = []
+    answers: list[Configuration | None] = []
+    others: list[threading.Thread] = []
+
+    def count(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        asked.append(sql)
+        return execute(sql, *args)
+
+    def ask(is_asking: threading.Event) -> None:
+        with connection.execute_wrapper(count):
+            is_asking.set()
+            answers.append(cache.get(webhook.pk))
+        connection.close()
+
+    def while_reading(execute: Callable[..., Any], *args: Any) -> Any:
+        for _ in range(4):
+            is_asking = threading.Event()
+            others.append(threading.Thread(target=ask, args=(is_asking,)))
+            others[-1].start()
+            assert is_asking.wait(10)
+        return execute(*args)
+
+    cache.forget()
+    with connection.execute_wrapper(while_reading):
+        known(webhook)
+    for other in others:
+        other.join(10)
+
+    assert [answer and answer.id for answer in answers] == [webhook.pk] * 4
+    assert asked == []
+
+
 # How old it may be
 
 

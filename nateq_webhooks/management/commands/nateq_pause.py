@@ -3,12 +3,13 @@
 import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.gates import fill_lane
+from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.management.selection import add_webhook_option, webhook_named
 from nateq_webhooks.models import Gate
 
@@ -27,6 +28,10 @@ class Command(BaseCommand):
     def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:  # noqa: ARG002
         """Pause, and move what was waiting out of the way."""
         named = webhook_named(webhook) if webhook else None
+        try:
+            check_receivers([receiver] if receiver else None)
+        except LookupError as error:
+            raise CommandError(str(error)) from error
         for gate in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
             moved = 0
             while gate.scope and (portion := fill_lane(router.db_for_write(Gate), gate)):

@@ -1,14 +1,11 @@
 """A site without any worker: the answer waits for the receivers, and the sender's retries are the retry policy."""
 
-import random
-import threading
 from collections import Counter
 from itertools import product
 
-from tests.control.sending import SENDERS, Parcel, Sent, sending
+from tests.control.sending import Parcel, Sent, sending
 from tests.control.shop import receivers
-from tests.control.stage import Stage, count, shares
-from tests.faults.actors import Actors
+from tests.control.stage import Stage, count
 
 TWICE_EVERY = 5
 """One delivery in five is brought by two requests at the same time."""
@@ -23,16 +20,8 @@ def play(stage: Stage) -> list[str]:
         Parcel(delivery_id=f"dlv_{number}", number=number, is_doubled=number % TWICE_EVERY == 0)
         for number in range(stage.deliveries)
     ]
-    with stage.site([]) as actors:
-        over = threading.Event()
-        killer = threading.Thread(target=_kill, args=(actors, over))
-        if not stage.is_short:
-            killer.start()
-        with sending(stage.sender(actors), shares(parcels, SENDERS), rate=100) as traffic:
-            sent = traffic.finished()
-        over.set()
-        if not stage.is_short:
-            killer.join()
+    with stage.site([]) as actors, stage.kills(actors), sending(stage.sender(actors), parcels, rate=100) as traffic:
+        sent = traffic.finished()
     attempts = sum(one.attempts for one in sent)
     print(
         f"  {len(parcels)} deliveries acknowledged after {attempts} attempts, at most "
@@ -43,11 +32,6 @@ def play(stage: Stage) -> list[str]:
         problems.append("a worker was there")
     expected = product([parcel.delivery_id for parcel in parcels], receivers.RECEIVERS)
     return problems + count(expected) + _too_early(sent)
-
-
-def _kill(actors: Actors, over: threading.Event) -> None:
-    while not over.wait(random.uniform(1, 3)):
-        actors.kill_one()
 
 
 def _too_early(sent: list[Sent]) -> list[str]:

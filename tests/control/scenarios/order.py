@@ -1,16 +1,13 @@
 """Deliveries of some keys, four workers, receivers that fail at random: a key's effects come one by one, in order."""
 
 import json
-import random
-import threading
 from collections import defaultdict
 from itertools import pairwise, product
 from pathlib import Path
 
-from tests.control.sending import SENDERS, Parcel, sending
+from tests.control.sending import Parcel, sending
 from tests.control.shop import receivers
-from tests.control.stage import WORKER, Stage, count, shares, wait_until_drained
-from tests.faults.actors import Actors
+from tests.control.stage import WORKER, Stage, count, wait_until_drained
 
 KEYS = 20
 
@@ -25,15 +22,8 @@ def play(stage: Stage) -> list[str]:
     stage.environment |= {"FAULTS_FAILING": "0.25", "CONTROL_TRIES_LOG": str(log), "CONTROL_WORK_SECONDS": "0.002"}
     parcels = [Parcel(delivery_id=f"dlv_{place}", number=place % KEYS) for place in range(stage.deliveries)]
     with stage.site([WORKER] * 4) as actors:
-        over = threading.Event()
-        killer = threading.Thread(target=_kill, args=(actors, over))
-        if not stage.is_short:
-            killer.start()
-        with sending(stage.sender(actors), shares(parcels, SENDERS), rate=40) as traffic:
+        with stage.kills(actors), sending(stage.sender(actors), parcels, rate=40) as traffic:
             traffic.finished()
-        over.set()
-        if not stage.is_short:
-            killer.join()
         wait_until_drained(stage)
         print(f"  {len(parcels)} deliveries of {KEYS} keys, 4 workers, {actors.kills} processes killed")
     tries = Run.objects.aggregate(total=Sum("tries"))["total"]
@@ -43,11 +33,6 @@ def play(stage: Stage) -> list[str]:
         problems.append(f"{left} turns are left over")
     expected = product([parcel.delivery_id for parcel in parcels], receivers.RECEIVERS)
     return problems + count(expected) + _out_of_order() + _at_once(log)
-
-
-def _kill(actors: Actors, over: threading.Event) -> None:
-    while not over.wait(random.uniform(1, 3)):
-        actors.kill_one()
 
 
 def _out_of_order() -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.control.sending import SENDERS, Parcel, sending
 from tests.control.shop import receivers
-from tests.control.stage import WORKER, Stage, count, shares, wait_until, wait_until_drained
+from tests.control.stage import WORKER, Stage, count, wait_until, wait_until_drained
 from tests.faults.actors import Actors
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
     # More than there is time for: the senders go on until everything has been seen.
     parcels = [Parcel(delivery_id=f"{name}_{number}", number=number) for number in range(50 * stage.deliveries)]
     some = stage.deliveries // 6
-    with sending(stage.sender(actors), shares(parcels, SENDERS), rate=RATE) as traffic:
+    with sending(stage.sender(actors), parcels, rate=RATE) as traffic:
         wait_until(lambda: mine.count() >= some, 600)
         paused_at = _call_pause(stage, option)
         problems = _shown(stage, receiver)

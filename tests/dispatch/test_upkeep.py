@@ -1,0 +1,139 @@
+"""What a worker looks after now and then: what others left half done, and that it is seen."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import replays, upkeep
+from nateq_webhooks.dispatch.replays import Selection, request_replay
+from nateq_webhooks.dispatch.upkeep import Upkeep, worker_name
+from nateq_webhooks.models import Heartbeat, Replay, Run
+from nateq_webhooks.runners.worker import Worker, drain
+from tests.conftest import wait_until
+from tests.dispatch.scene import ALIAS, Connect, Deliver, at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestRounds:
+    def test_a_replay_that_was_asked_for_is_made_and_run(
+        self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replays, "PORTION", 2)
+        ran: list[bool] = []
+        connect(signals.ticket_created, lambda run, **kwargs: ran.append(run.is_replay), "test.one")
+        for _ in range(5):
+            deliver()
+        drain()
+        request_replay(Selection())
+
+        drain()
+
+        assert ran == [False] * 5 + [True] * 5
+
+    def test_the_oldest_is_made_first(self, deliver: Deliver, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+        deliver()
+        first, _second = request_replay(Selection()), request_replay(Selection())
+
+        Upkeep(ALIAS).round()
+
+        assert list(Run.objects.values_list("round", flat=True)) == [first.pk]
+
+    def test_while_everything_is_paused_none_is_made(self, deliver: Deliver, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+        deliver()
+        dispatch.pause()
+        request_replay(Selection())
+
+        assert Upkeep(ALIAS).round() == 0
+        assert not Run.objects.exists()
+
+    def test_what_is_in_order_costs_few_statements(self, django_assert_max_num_queries: Any) -> None:
+        rounds = Upkeep(ALIAS)
+        rounds.round()
+        rounds.beat()
+        with django_assert_max_num_queries(2):
+            rounds.round()
+            rounds.beat()
+
+    def test_what_is_stuck_is_looked_for_again_after_a_while(
+        self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+        rounds = Upkeep(ALIAS)
+        rounds.round()
+        Run.objects.create(delivery=deliver(), receiver="test.one", next_try_at=dispatch.PARKED)
+        assert rounds.round() == 0
+
+        monkeypatch.setattr(upkeep, "MEND_SECONDS", 0.0)
+
+        assert rounds.round() == 1
+        assert Run.objects.get().next_try_at != dispatch.PARKED
+
+
+class TestHeartbeat:
+    def test_a_worker_is_seen_with_its_machine_and_process(self) -> None:
+        before = timezone.now()
+        Upkeep(ALIAS).beat()
+
+        beat = Heartbeat.objects.get()
+        assert beat.name == worker_name()
+        assert beat.seen_at >= before
+        assert beat.started_at <= beat.seen_at
+
+    def test_it_beats_once_in_a_while_and_stays_one_row(
+        self, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    ) -> None:
+        rounds = Upkeep(ALIAS)
+        rounds.beat()
+        with django_assert_num_queries(0):
+            rounds.beat()
+        monkeypatch.setattr(upkeep, "BEAT_SECONDS", 0.0)
+        first = Heartbeat.objects.get().seen_at
+        rounds.beat()
+
+        assert Heartbeat.objects.get().seen_at > first
+
+    def test_one_that_was_not_seen_for_a_day_is_forgotten(self) -> None:
+        long_ago = timezone.now() - timedelta(hours=25)
+        Heartbeat.objects.create(name="gone:1", seen_at=long_ago)
+        Heartbeat.objects.create(name="away:1", seen_at=timezone.now() - timedelta(hours=23))
+
+        Upkeep(ALIAS).beat()
+
+        assert set(Heartbeat.objects.values_list("name", flat=True)) == {"away:1", worker_name()}
+
+    def test_many_that_start_at_once_do_not_disturb_each_other(self) -> None:
+        at_once([Upkeep(ALIAS).beat for _ in range(6)])
+
+        assert Heartbeat.objects.count() == 1
+
+    def test_a_running_worker_beats(self) -> None:
+        import threading
+
+        worker = Worker()
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            wait_until(Heartbeat.objects.exists)
+        finally:
+            worker.stop()
+            thread.join()
+
+    def test_so_does_one_that_looks_only_now_and_then(self) -> None:
+        drain()
+
+        assert Heartbeat.objects.get().name == worker_name()
+
+
+def test_a_replay_that_is_cancelled_is_left_alone(deliver: Deliver, connect: Connect) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+    deliver()
+    request_replay(Selection())
+    Replay.objects.update(is_cancelled=True)
+
+    assert Upkeep(ALIAS).round() == 0

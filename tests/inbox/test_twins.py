@@ -1,0 +1,134 @@
+"""A retry that comes under a new delivery id: noticed, shown on both, and made one by a setting."""
+
+import logging
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+
+from nateq_webhooks.inbox import twins
+from nateq_webhooks.models import Delivery, Twin
+from nateq_webhooks.models.delivery import with_delivery_id
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+
+def delivery(delivery_id: str) -> Delivery:
+    return Delivery.objects.get(delivery_id=delivery_id)
+
+
+def test_a_retry_under_a_new_id_is_shown_on_both(sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
+    sender.post(envelope(delivery_id="a"))
+    with caplog.at_level(logging.WARNING, "nateq_webhooks"):
+        sender.post(envelope(delivery_id="b", attempt=2))
+
+    first, second = delivery("a"), delivery("b")
+    assert second.twin.first == first
+    assert [twin.delivery for twin in first.twins.all()] == [second]
+    (record,) = caplog.records
+    assert f"Delivery {second.pk} is attempt 2 of delivery {first.pk} under another id" in record.message
+    assert 'NATEQ_WEBHOOKS["IDENTITY"] = "content"' in record.message
+
+
+def test_a_third_one_is_a_twin_of_the_first(sender: Sender) -> None:
+    for attempt, delivery_id in enumerate("abc", 1):
+        sender.post(envelope(delivery_id=delivery_id, attempt=attempt))
+
+    assert {twin.delivery.delivery_id for twin in delivery("a").twins.all()} == {"b", "c"}
+
+
+def test_a_first_attempt_is_not_looked_at(sender: Sender) -> None:
+    sender.post(envelope(delivery_id="a"))
+    sender.post(envelope(delivery_id="b", attempt=1))
+    sender.post(envelope(delivery_id="c", attempt=None))
+
+    assert not Twin.objects.exists()
+
+
+def test_a_first_attempt_pays_nothing(sender: Sender) -> None:
+    sender.post(envelope(delivery_id="warm"))
+    with CaptureQueriesContext(connection) as first:
+        sender.post(envelope(delivery_id="a"))
+    with CaptureQueriesContext(connection) as later:
+        sender.post(envelope(delivery_id="b", attempt=2, data={"id": "other"}))
+
+    assert not any(Twin._meta.db_table in query["sql"] for query in first.captured_queries)
+    assert len(later) == len(first) + 1
+    assert len(first) <= 3, [query["sql"] for query in first.captured_queries]
+
+
+def test_a_retry_under_the_same_id_has_no_twin(sender: Sender) -> None:
+    sender.post(envelope(delivery_id="a"))
+    sender.post(envelope(delivery_id="a", attempt=2))
+
+    assert (Delivery.objects.count(), Twin.objects.count()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"event": "ticket.updated"},
+        {"timestamp": "2026-06-30T12:00:01Z"},
+        {"data": {"id": "tkt_1", "subject": "Other"}},
+        {"data": {"id": "tkt_2", "subject": "Help"}},
+        {"organization_id": "org_2"},
+    ],
+    ids=lambda over: next(iter(over)),
+)
+def test_other_content_is_no_twin(sender: Sender, over: dict[str, Any]) -> None:
+    sender.post(envelope(delivery_id="a"))
+    sender.post(envelope(delivery_id="b", attempt=2) | over)
+
+    assert not Twin.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"data": {"subject": "no id"}}, {"data": [1]}, {"timestamp": None}, {"data": None, "timestamp": "?"}],
+    ids=["no id", "a list", "no time", "neither"],
+)
+def test_content_without_an_id_or_a_time_is_compared_too(sender: Sender, content: dict[str, Any]) -> None:
+    sender.post(envelope(delivery_id="a") | content)
+    sender.post(envelope(delivery_id="b", attempt=2) | content)
+
+    assert delivery("b").twin.first == delivery("a")
+
+
+def test_trouble_with_looking_is_only_logged(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(twins, "_first_with_content", broken)
+    sender.post(envelope(delivery_id="a"))
+
+    assert sender.post(envelope(delivery_id="b", attempt=2)).status_code == 200
+    assert "is not known: OperationalError" in caplog.text
+
+
+class TestContentAsIdentity:
+    @pytest.fixture(autouse=True)
+    def _by_content(self, settings: Any) -> None:
+        settings.NATEQ_WEBHOOKS = {**settings.NATEQ_WEBHOOKS, "IDENTITY": "content"}
+
+    def test_makes_them_one_delivery(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="a"))
+        response = sender.post(envelope(delivery_id="b", attempt=2))
+
+        assert response.json() == {"status": "already stored"}
+        assert list(Delivery.objects.values_list("delivery_id", "attempts_seen")) == [("a", 2)]
+        assert not Twin.objects.exists()
+
+    def test_other_content_under_the_same_id_is_another_delivery(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="a"))
+        sender.post(envelope("ticket.updated", delivery_id="a"))
+
+        assert Delivery.objects.count() == 2
+
+    def test_a_delivery_is_still_found_by_its_id(self, sender: Sender) -> None:
+        sender.post(envelope(delivery_id="a"))
+
+        assert list(with_delivery_id(Delivery.objects.all(), " a ")) == [delivery("a")]

@@ -1,0 +1,89 @@
+"""`manage.py nateq_pause` and `nateq_resume`."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import gates, pauses
+from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.runners.worker import drain
+from tests.dispatch.scene import Connect, Deliver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def said(command: str, *arguments: str, verbosity: int = 1) -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out, verbosity=verbosity)
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _receiver(connect: Connect) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+
+
+def test_everything() -> None:
+    assert said("nateq_pause", "--reason", "Deployment") == "Paused: everything.\n"
+
+    (gate,) = dispatch.paused()
+    assert (gate.scope, gate.reason) == ("", "Deployment")
+    assert gate.paused_by
+    assert said("nateq_resume") == "Resumed: everything.\n"
+    assert dispatch.paused() == []
+
+
+def test_a_receiver() -> None:
+    assert said("nateq_pause", "--receiver", "test.one") == "Paused: receiver:test.one.\n"
+    assert said("nateq_resume", "--receiver", "test.one") == "Resumed: receiver:test.one.\n"
+
+
+def test_a_webhook_by_its_name_or_its_id(webhook: Webhook) -> None:
+    for name in ("shop", str(webhook.pk)):
+        assert said("nateq_pause", "--webhook", name) == f"Paused: webhook:{webhook.pk}.\n"
+        assert said("nateq_resume", "--webhook", name) == f"Resumed: webhook:{webhook.pk}.\n"
+
+
+def test_what_is_still_paused_is_said() -> None:
+    said("nateq_pause")
+    said("nateq_pause", "--receiver", "test.one")
+
+    assert said("nateq_resume") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
+    assert said("nateq_resume", "--receiver", "test.two") == "That was not paused.\nStill paused: receiver:test.one.\n"
+
+
+def test_nothing_is_said_when_quiet() -> None:
+    assert said("nateq_pause", verbosity=0) == ""
+    assert said("nateq_resume", verbosity=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--webhook", "shp"], "There is no webhook 'shp'. There are: shop"),
+        (["--webhook", "7e7e7e7e-0000-4000-8000-000000000000"], "There is no webhook '7e7e7e7e-"),
+        (["--receiver", "test.oen"], 'No receiver called "test.oen" is connected. Connected: test.one.'),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused(webhook: Webhook, options: list[str], complaint: str) -> None:
+    """Whoever mistypes it must not believe that it is paused."""
+    with pytest.raises(CommandError, match=complaint):
+        said("nateq_pause", *options)
+
+    assert dispatch.paused() == []
+
+
+def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery = deliver()
+    drain()
+    Run.objects.bulk_create(Run(delivery=delivery, receiver="test.one", round=number) for number in range(1, 26))
+    monkeypatch.setattr(gates, "PORTION", 2)
+    monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 3)
+
+    said("nateq_pause", "--receiver", "test.one")
+    gate = dispatch.paused()[0]
+    assert Run.objects.filter(lane=gate.pk).count() == 25
+    said("nateq_resume", "--receiver", "test.one")
+    assert Run.objects.filter(lane=gate.pk).count() == 0

@@ -1,0 +1,226 @@
+"""`manage.py nateq_replay`: many at a time, and on where a kill stopped it."""
+
+import signal
+from collections import Counter
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import replays
+from nateq_webhooks.dispatch.upkeep import Upkeep
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.runners.worker import drain
+from tests.conftest import wait_until
+from tests.dispatch.scene import ALIAS, BOUND_SECONDS, Connect, Deliver
+from tests.runners.processes import process, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ONE = "tests.runners.site.receivers.write_once"
+
+
+@pytest.fixture
+def stored(deliver: Deliver, connect: Connect) -> list[Delivery]:
+    """Ten deliveries that have been processed; two receivers."""
+    connect(signals.ticket_created, lambda **kwargs: None, ONE)
+    connect(signals.ticket_created, lambda **kwargs: None, "test.two")
+    stored = [deliver() for _ in range(10)]
+    drain()
+    return stored
+
+
+def replay(*arguments: str, **options: Any) -> str:
+    said = StringIO()
+    call_command("nateq_replay", *arguments, stdout=said, **options)
+    return said.getvalue()
+
+
+def replayed() -> Counter[tuple[str, str]]:
+    runs = Run.objects.exclude(round=0)
+    return Counter(runs.values_list("delivery__delivery_id", "receiver"))
+
+
+class TestWhich:
+    def test_everything_by_every_receiver_without_options(self, stored: list[Delivery]) -> None:
+        said = replay()
+
+        assert said == f"Replay {Replay.objects.get().pk}: 20 runs made for 10 deliveries; workers run them.\n"
+        assert set(replayed().values()) == {1}
+        assert len(replayed()) == 20
+
+    def test_a_receiver(self, stored: list[Delivery]) -> None:
+        replay("--receiver", "test.two")
+
+        assert replayed() == {(one.delivery_id, "test.two"): 1 for one in stored}
+
+    def test_deliveries_by_the_id_that_nateq_gave_them(self, stored: list[Delivery]) -> None:
+        replay("--delivery", "dlv_3", "--delivery", "dlv_7", "--receiver", "test.two")
+
+        assert set(replayed()) == {("dlv_3", "test.two"), ("dlv_7", "test.two")}
+
+    def test_by_webhook_event_status_and_time(self, stored: list[Delivery], deliver: Deliver) -> None:
+        deliver("ticket.updated")
+        Delivery.objects.filter(pk=stored[2].pk).update(status="dead", received_at="2020-05-05T10:00:00Z")
+
+        for options, found in (
+            (["--event", "ticket.created"], 10),
+            (["--event", "ticket.closed"], 0),
+            (["--status", "dead"], 1),
+            (["--since", "2021-01-01"], 10),
+            (["--until", "2020-05-05T10:00"], 0),
+            (["--until", "2020-05-05T12:00:00+01:00"], 1),
+            (["--webhook", "shop"], 11),
+        ):
+            said = replay("--dry-run", *options)
+            what = "delivery" if found == 1 else "deliveries"
+            assert said == f"{found} {what} would be replayed.\n", options
+
+    def test_a_dry_run_changes_nothing(self, stored: list[Delivery]) -> None:
+        replay("--dry-run")
+
+        assert (Replay.objects.count(), len(replayed())) == (0, 0)
+
+    def test_it_is_kept_why_and_by_whom(self, stored: list[Delivery]) -> None:
+        replay("--reason", "CRM was down", "--event", "ticket.created")
+
+        kept = Replay.objects.get()
+        assert (kept.reason, kept.filters, kept.receivers) == ("CRM was down", {"event": "ticket.created"}, None)
+        assert kept.by
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--receiver", "test.tow"], 'No receiver called "test.tow" is connected. Connected: '),
+        (["--webhook", "shp"], "There is no webhook 'shp'. There are: shop"),
+        (["--delivery", "dlv_99"], "There is no delivery with the id 'dlv_99'."),
+        (["--since", "yesterday"], "--since is 'yesterday', no time; write it such as 2026-06-30T12:00."),
+        (["--until", "2026-13-01"], "--until is '2026-13-01', no time"),
+        (["--status", "lost"], "invalid choice: 'lost'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_can_not_be_meant_is_refused_with_what_to_do(
+    stored: list[Delivery], options: list[str], complaint: str
+) -> None:
+    with pytest.raises(CommandError) as raised:
+        replay(*options)
+
+    assert complaint in str(raised.value)
+    assert not Replay.objects.exists()
+
+
+class TestInterrupted:
+    @pytest.fixture(autouse=True)
+    def _small_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replays, "PORTION", 3)
+
+    @pytest.fixture
+    def interrupted(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> Replay:
+        """A replay whose command died after two portions."""
+        portions = iter(range(2))
+        advance = replays.advance
+
+        def dies(alias: str, replay_: Replay) -> bool:
+            if next(portions, None) is None:
+                raise KeyboardInterrupt
+            return advance(alias, replay_)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", dies)
+            with pytest.raises(KeyboardInterrupt):
+                replay("--receiver", "test.two")
+        assert len(replayed()) == 6
+        return Replay.objects.get()
+
+    def test_the_same_command_goes_on(self, interrupted: Replay) -> None:
+        said = replay("--receiver", "test.two")
+
+        assert said.startswith(f"Going on with replay {interrupted.pk}, ")
+        assert f"Replay {interrupted.pk}: 10 runs made for 10 deliveries" in said
+        assert (len(replayed()), set(replayed().values())) == (10, {1})
+
+    def test_so_it_does_when_a_worker_has_finished_it_in_the_meantime(self, interrupted: Replay) -> None:
+        """It must not begin a second one: everything would run twice."""
+        rounds = Upkeep(ALIAS)
+        while rounds.round():
+            pass
+        interrupted.refresh_from_db()
+        assert interrupted.finished_at is not None
+
+        said = replay("--receiver", "test.two")
+
+        assert f"Going on with replay {interrupted.pk}, 100 % done." in said
+        assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
+
+    def test_after_its_end_was_seen_the_same_command_is_another_replay(self, interrupted: Replay) -> None:
+        replay("--receiver", "test.two")
+        replay("--receiver", "test.two")
+
+        assert (Replay.objects.count(), set(replayed().values())) == (2, {2})
+
+    def test_another_command_is_another_replay(self, interrupted: Replay) -> None:
+        replay("--receiver", "test.two", "--event", "ticket.created")
+        assert Replay.objects.count() == 2
+
+    def test_a_new_one_can_be_asked_for(self, interrupted: Replay) -> None:
+        replay("--receiver", "test.two", "--new")
+        assert Replay.objects.count() == 2
+
+    def test_one_that_was_cancelled_is_not_gone_on_with(self, interrupted: Replay) -> None:
+        Replay.objects.update(is_cancelled=True)
+        replay("--receiver", "test.two")
+        assert Replay.objects.count() == 2
+
+    def test_trouble_with_the_database_ends_it_with_what_to_do(
+        self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*args: Any) -> bool:
+            raise OperationalError("gone")
+
+        monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", broken)
+        with pytest.raises(CommandError, match=r"\(OperationalError\). The same command goes on with replay"):
+            replay()
+
+    def test_progress_is_told(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.TOLD_EVERY", 0.0)
+
+        lines = replay("--receiver", "test.two").splitlines()
+
+        assert len(lines) >= 4
+        assert lines[0].split() == [lines[0].split()[0], "3"]
+        assert lines[0].split()[0].endswith("%")
+        assert replay("--receiver", "test.two", verbosity=0) == ""
+
+
+def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(deliver: Deliver, connect: Connect) -> None:
+    """SIGKILL in the middle, twice."""
+    connect(signals.ticket_created, lambda **kwargs: None, ONE)
+    first = deliver()
+    Delivery.objects.update(dispatch_at=None, status="processed")
+    columns = {field.attname: getattr(first, field.attname) for field in Delivery._meta.concrete_fields}
+    del columns["id"]
+    Delivery.objects.bulk_create(
+        (Delivery(**(columns | {"identity": f"{number:064}"})) for number in range(20_000)), batch_size=2_000
+    )
+    command = ("-m", "django", "nateq_replay", "--receiver", ONE)
+    made = 0
+    for _ in range(2):
+        with process(*command) as running:
+            before = made
+            wait_until(lambda before=before: Run.objects.count() > before + 1_000, seconds=BOUND_SECONDS)  # type: ignore[misc]
+            running.popen.send_signal(signal.SIGKILL)
+            running.popen.wait(BOUND_SECONDS)
+        made = Run.objects.count()
+        assert made < 20_001
+
+    said = run(*command)
+
+    assert "Going on with replay" in said
+    assert "20001 runs made for 20001 deliveries" in said
+    assert Replay.objects.count() == 1
+    assert Run.objects.values("delivery_id").distinct().count() == Run.objects.count() == 20_001
