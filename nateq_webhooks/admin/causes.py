@@ -162,7 +162,7 @@ def reason(code: str) -> str:
 def brief(hint: Hint) -> str:
     """Return what may be the matter and how many more requests were refused, in a few words for a list."""
     more = _("and %(count)s more") % {"count": hint.dropped} if hint.dropped else ""
-    return ", ".join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
+    return _(", ").join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
 
 
 def sentences(code: str, hint: Hint) -> list[SafeString]:
@@ -176,7 +176,7 @@ def _main(hint: Hint, code: str) -> SafeString:
         return format_html("{}", FORMS.get(str(hint.details.get("form")), ""))
     if hint.code == Cause.ALTERED_BODY:
         how = hint.details.get("how")
-        done = ", ".join(str(ALTERATIONS.get(name, name)) for name in (how if isinstance(how, list) else []))
+        done = _(", ").join(str(ALTERATIONS.get(name, name)) for name in (how if isinstance(how, list) else []))
         return format_html(
             _(
                 "It is from Nateq, but something on the way (a proxy, a firewall, a middleware) changed its body: it "

@@ -162,7 +162,7 @@ def _told(hour: Hour) -> str:
         for status in STATUSES
         if hour.numbers.get(status)
     ]
-    return f"{moment(hour.start)}: {', '.join(parts)}"
+    return f"{moment(hour.start)}: {_(', ').join(parts)}"
 
 
 def _description(health: Health, highest: int) -> str:

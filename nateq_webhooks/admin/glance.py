@@ -65,7 +65,7 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
     if not failing:
         return Answer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
     named = format_html_join(
-        ", ",
+        _(", "),
         "<bdi>{}</bdi> ({})",
         ((cells.visible(run.receiver), run.get_status_display()) for run in failing[:MAX_NAMED]),
     )

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
+from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
@@ -155,7 +156,7 @@ class RemoteAdmin(PageAdmin):
                     self.message_user(request, warning, messages.WARNING)
                 is_whole = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, cells.text(str(error)) or "", messages.ERROR)
             return HttpResponseRedirect(request.path)
         told = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
         self.log_change(request, webhook, [{"changed": told}])

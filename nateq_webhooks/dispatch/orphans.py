@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch.claim import OPEN, PARKED
 from nateq_webhooks.dispatch.gates import lanes
@@ -49,7 +50,8 @@ def reassign(alias: str, old: str, new: str) -> int:
     Raises `LookupError` when `new` is not connected.
     """
     if registry.get(new) is None:
-        raise LookupError(f'No receiver called "{new}" is connected. Is its module imported in AppConfig.ready()?')
+        told = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
+        raise LookupError(told % {"name": new})
     moved = 0
     for run in _open_runs(alias, old):
         with transaction.atomic(using=alias):

@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db import models, router, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
@@ -204,8 +205,9 @@ def check_receivers(names: Sequence[str] | None) -> None:
     """Raise `LookupError` when a name is not that of a connected receiver."""
     for name in names or ():
         if registry.get(name) is None:
-            known = ", ".join(sorted({receiver.name for receiver in registry})) or "none"
-            raise LookupError(f'No receiver called "{name}" is connected. Connected: {known}.')
+            known = ", ".join(sorted({receiver.name for receiver in registry})) or _("none")
+            told = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
+            raise LookupError(told % {"name": name, "known": known})
 
 
 def _names(names: Sequence[str] | None) -> list[str] | None:

@@ -12,12 +12,13 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models.fields import ExactCharField
-from nateq_webhooks.protocol.signatures import SECRET_PREFIX, SigningKey
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SECRET_PREFIX, SigningKey
 
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
@@ -159,8 +160,9 @@ class Webhook(models.Model):
         check_secret(self.secret)
         if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
-        if self.signature_header and (problem := header_problem(self.signature_header)):
-            raise ValidationError({"signature_header": f"{self.signature_header!r}: {problem[0]}. {problem[1]}"})
+        if self.signature_header and header_problem(self.signature_header):
+            told = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
+            raise ValidationError({"signature_header": told % {"example": DEFAULT_HEADER}})
 
     @property
     def public_url(self) -> str:
@@ -228,7 +230,7 @@ def check_secret(secret: str) -> None:
     try:
         SigningKey.of(secret, settings().secret_encoding)
     except SecretError as error:
-        raise ValidationError({"secret": str(error)}) from None
+        raise ValidationError({"secret": gettext(str(error))}) from None
 
 
 @receiver([post_save, post_delete], sender=Secret, dispatch_uid="nateq_webhooks.secret_changed")

@@ -4,19 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from nateq_webhooks.protocol.marking import gettext_noop
+
 EVENTS: Final[dict[str, str]] = {
-    "conversation.started": "A new conversation begins",
-    "conversation.ended": "A conversation is closed",
-    "conversation.assigned": "A conversation is assigned",
-    "message.received": "An inbound message arrives",
-    "message.sent": "An outbound message is sent",
-    "ticket.created": "A ticket is created",
-    "ticket.updated": "A ticket is updated",
-    "ticket.closed": "A ticket is closed",
-    "broadcast.sent": "A broadcast was sent",
-    "broadcast.failed": "A broadcast failed",
-    "user.created": "A workspace user is created",
-    "lead.created": "A new lead is captured",
+    "conversation.started": gettext_noop("A new conversation begins"),
+    "conversation.ended": gettext_noop("A conversation is closed"),
+    "conversation.assigned": gettext_noop("A conversation is assigned"),
+    "message.received": gettext_noop("An inbound message arrives"),
+    "message.sent": gettext_noop("An outbound message is sent"),
+    "ticket.created": gettext_noop("A ticket is created"),
+    "ticket.updated": gettext_noop("A ticket is updated"),
+    "ticket.closed": gettext_noop("A ticket is closed"),
+    "broadcast.sent": gettext_noop("A broadcast was sent"),
+    "broadcast.failed": gettext_noop("A broadcast failed"),
+    "user.created": gettext_noop("A workspace user is created"),
+    "lead.created": gettext_noop("A new lead is captured"),
 }
 """Each published event's name and when it fires. Unknown names are legal everywhere: the live list may be longer."""
 

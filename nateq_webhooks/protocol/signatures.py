@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from nateq_webhooks.errors import SecretError
+from nateq_webhooks.protocol.marking import gettext_noop
 
 DEFAULT_HEADER: Final = "X-Nateq-Signature"
 """The header that carries the signature; Nateq's page names none."""
@@ -185,7 +186,9 @@ def _keys(secrets: Iterable[str | SigningKey], encoding: SecretEncoding) -> list
 
 def _key_bytes(secret: str, encoding: SecretEncoding) -> bytes:
     if not secret:
-        raise SecretError("The signing secret is empty. Copy it from Nateq: Settings > Developers > Webhooks.")
+        raise SecretError(
+            gettext_noop("The signing secret is empty. Copy it from Nateq: Settings > Developers > Webhooks.")
+        )
     if encoding == "utf-8":
         return secret.encode("utf-8", "surrogatepass")
     try:
@@ -194,7 +197,9 @@ def _key_bytes(secret: str, encoding: SecretEncoding) -> bytes:
         key = b""
     if not key:
         raise SecretError(
-            f"The signing secret ({len(secret)} characters) is not base64 after its prefix, "
-            'but NATEQ_WEBHOOKS["SECRET_ENCODING"] is "base64". Set it to "utf-8" to use secrets as they are shown.'
+            gettext_noop(
+                'The signing secret is not base64 after its prefix, but NATEQ_WEBHOOKS["SECRET_ENCODING"] is "base64". '
+                'Set it to "utf-8" to use secrets as they are shown.'
+            )
         ) from None
     return key

@@ -52,8 +52,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if dry_run:
             count = selection.of(Delivery.objects.using(alias)).count()
-            what = ngettext("%d delivery would be replayed.", "%d deliveries would be replayed.", count)
-            self.stdout.write(what % count)
+            what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
+            self.stdout.write(what % {"count": count})
             return
         replay = None if options["new"] else followed(alias, selection, receiver)
         if replay is None:
@@ -74,8 +74,8 @@ class Command(BaseCommand):
         if not is_asked or not sys.stdin.isatty():
             return
         count = selection.of(Delivery.objects.using(alias)).count()
-        question = ngettext("Replay %d delivery? [y/N] ", "Replay %d deliveries? [y/N] ", count) % count
-        if input(question).strip().lower() not in ("y", "yes"):
+        question = ngettext("Replay %(count)d delivery? [y/N] ", "Replay %(count)d deliveries? [y/N] ", count)
+        if input(question % {"count": count}).strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
 
     def _make_runs(self, alias: str, replay: Replay, verbosity: int) -> None:

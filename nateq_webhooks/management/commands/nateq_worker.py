@@ -31,7 +31,8 @@ class Command(BaseCommand):
         if once:
             found = drain(watch)
             if verbosity:
-                self.stdout.write(ngettext("%d run was due.", "%d runs were due.", found) % found)
+                told = ngettext("%(count)d run was due.", "%(count)d runs were due.", found)
+                self.stdout.write(told % {"count": found})
             return
         worker = Worker(concurrency, watch)
         self._stop_on_signals(worker)
