@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch
 from nateq_webhooks.models import Delivery, Gate, Run, Secret, Webhook
-from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
@@ -143,12 +143,14 @@ def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report work that has been due for long: nobody drains it. Silent while tables are missing."""
+    """Report work that has been due for long: nobody drains it. Silent while all is paused, or tables missing."""
     alias = router.db_for_write(Run)
     if alias not in (databases or ()) or list(conf.problems()):
         return []
     since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
     try:
+        if any(gate.scope == EVERYTHING for gate in dispatch.paused(alias)):
+            return []
         runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lt=since)[:_MANY].count()
         deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
     except Error:

@@ -1,61 +1,59 @@
-"""The list of deliveries: found by status, event, webhook and time, and by their exact id."""
-# ruff: noqa: ARG002 - the signatures are Django's
+"""The list of deliveries: found by status, event, webhook and time, by their exact ids, and by what is in them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.age import ago
 from nateq_webhooks.admin.delivery_page import DeliveryPageAdmin
 from nateq_webhooks.admin.exporting import ExportActions
+from nateq_webhooks.admin.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.payload_search import PathValue, parse
+from nateq_webhooks.admin.processing import processing_time, with_last_run
 from nateq_webhooks.admin.replay_jobs import ReplayActions
-from nateq_webhooks.admin.search import with_delivery_id
-from nateq_webhooks.models import Delivery, Webhook
-from nateq_webhooks.models.event_type import known_events
-
-
-class EventFilter(admin.SimpleListFilter):
-    """By event: the published ones and those that a webhook names. The table of deliveries is not asked."""
-
-    title = gettext_lazy("event")
-    parameter_name = "event"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the names to choose from."""
-        named = Webhook.objects.values_list("events", flat=True)
-        known = known_events()
-        unknown = {name for names in named for name in names if isinstance(name, str)} - known.keys()
-        return [(name, name) for name in [*known, *sorted(unknown)]]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the deliveries of the chosen event."""
-        return queryset.filter(event=self.value()) if self.value() else queryset
+from nateq_webhooks.admin.search import ways
+from nateq_webhooks.models import Delivery
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     """Deliveries, to read: a list with an exact search, and a page that tells what came and what ran."""
 
-    actions = ("replay_selected", "export_selected")
+    actions: Any = ("replay_selected", "export_selected")
     list_display = (
         "shown_status",
         "shown_event",
-        "shown_received_at",
         "shown_resource_id",
         "shown_organization",
         "webhook",
         "shown_attempts",
+        "shown_received_at",
+        "shown_processing_time",
     )
     list_display_links = ("shown_status", "shown_event")
-    list_filter = ("status", EventFilter, "webhook", "received_at")
+    list_filter: ClassVar[Any] = (
+        ("status", StatusFilter),
+        EventFilter,
+        ("webhook", WebhookFilter),
+        ("received_at", PeriodFilter),
+    )
     list_select_related = ("webhook",)
     list_defer = ("body", "payload", "headers", "notes", "identity")
     list_parameters = frozenset({"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"})
+    browse_columns = ("status", "event", "webhook_id")
+    facet_columns = ("status", "event", "webhook_id", "received_at")
     search_fields = ("delivery_id",)
-    search_help_text = gettext_lazy("Searches for a delivery id, exactly as Nateq sent it.")
+    search_help_text = gettext_lazy("A delivery id, a resource id or an organization, exactly as Nateq sent it.")
+    payload_search_help_text = gettext_lazy(
+        "Or a path into the payload and a value: data.requester.email=sara@example.com"
+    )
+    sortable_by = ("shown_received_at",)
 
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:
@@ -82,20 +80,34 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         """Return how often the sender came with it."""
         return delivery.attempts_seen
 
-    @admin.display(description=gettext_lazy("received"))
-    def shown_received_at(self, delivery: Delivery) -> str | None:
-        """Return when the delivery was stored."""
-        return cells.moment(delivery.received_at)
+    @admin.display(description=gettext_lazy("received"), ordering="pk")
+    def shown_received_at(self, delivery: Delivery) -> str:
+        """Return how long ago the delivery was stored."""
+        return ago(delivery.received_at)
+
+    @admin.display(description=gettext_lazy("processing time"))
+    def shown_processing_time(self, delivery: Delivery) -> str | None:
+        """Return how long it took from the store to the end of the last run."""
+        return cells.duration(processing_time(delivery))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Return deliveries with their webhook, without its secret."""
         rows = super().get_queryset(request)
         return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
-    ) -> tuple[QuerySet[Delivery], bool]:
-        """Search by the exact delivery id."""
-        if not search_term.strip():
-            return queryset, False
-        return with_delivery_id(queryset, search_term), False
+    def shown_rows(self, rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        """Return the rows of a page with when their last run ended."""
+        return with_last_run(rows)
+
+    def search_ways(self, term: str) -> list[Q]:
+        """Search by the exact delivery id, resource id or organization."""
+        return ways(term)
+
+    def moment_of(self, rows: QuerySet[Delivery], pk: int) -> str:
+        """Return when a delivery was received."""
+        moment = rows.filter(pk=pk).values_list("received_at", flat=True).first()
+        return date_format(timezone.localtime(moment), f"{cells.DATE_FORMAT} {cells.TIME_FORMAT}") if moment else ""
+
+    def payload_search(self, term: str) -> PathValue | None:
+        """Search by a path into the payload."""
+        return parse(term)

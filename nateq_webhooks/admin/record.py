@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from nateq_webhooks.admin.paginator import CappedPaginator
+from nateq_webhooks.admin.payload_search import PathValue
+from nateq_webhooks.admin.record_list import RecordList
+from nateq_webhooks.admin.search import any_of
 
 Record = TypeVar("Record", bound=Model)
 
@@ -25,30 +28,14 @@ else:  # Django's ModelAdmin is generic for the type checker only
             return cls
 
 
-class RecordList(ChangeList):
-    """A list that loads what it shows, and not the bodies."""
-
-    model_admin: "RecordAdmin[Any]"
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return Django's rows without the large columns."""
-        rows = super().get_queryset(request, exclude_parameters)
-        return rows.defer(*self.model_admin.list_defer)
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Return the newest first, whatever `?o=` asks for: no other order has an index."""
-        return ["-pk"]
-
-
 class RecordAdmin(_ModelAdmin[Record]):
     """Rows to look at: no adding, changing or deleting, and no list that makes the database read a whole table."""
 
-    actions: Any = None
     list_per_page = 50
-    paginator = CappedPaginator
+    ordering = ("-pk",)
+    paginator = CappedPaginator  # for Django's autocompletion; RecordList has pages of its own
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    sortable_by = ()  # no links in the headers; RecordList ignores ?o=
+    sortable_by: ClassVar[tuple[str, ...]] = ()
     view_on_site = False
 
     list_defer: ClassVar[tuple[str, ...]] = ()
@@ -57,12 +44,52 @@ class RecordAdmin(_ModelAdmin[Record]):
     list_parameters: ClassVar[frozenset[str]] = frozenset()
     "The query parameters that the list filters by; any other column may be without an index, or not for all eyes."
 
+    browse_columns: ClassVar[tuple[str, ...]] = ()
+    "The columns of the index that the filters go through, before the key (admin.combinations)."
+
+    narrow_parameters: ClassVar[frozenset[str]] = frozenset()
+    "The query parameters that lead to few rows, through an index of their own."
+
+    facet_columns: ClassVar[tuple[str, ...]] = ()
+    "The columns that the filters are about."
+
+    payload_search_help_text: ClassVar[Any] = ""
+    "What to tell about the search through payloads to those who may see them."
+
     class Media:
-        css = {"all": ["nateq_webhooks/admin.css"]}
+        css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that leaves the large columns out."""
+        """Return the list that goes through indexes and leaves the large columns out."""
         return RecordList
+
+    def shown_rows(self, rows: QuerySet[Record]) -> QuerySet[Record]:
+        """Return the rows of a page with what the list shows of them."""
+        return rows
+
+    def search_ways(self, term: str) -> list[Q]:
+        """Return the conditions of which a row that is searched for fulfils one; each of them has an index."""
+        return [Q(pk__in=[])]
+
+    def moment_of(self, rows: QuerySet[Record], pk: int) -> str:
+        """Return in words when a row came; empty when that is unknown."""
+        return ""
+
+    def payload_search(self, term: str) -> PathValue | None:
+        """Return the search through payloads that a term may mean."""
+        return None
+
+    def may_search_payloads(self, request: HttpRequest) -> bool:
+        """Say whether the user may see what customers wrote."""
+        return request.user.has_perm("nateq_webhooks.view_payload")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Record], search_term: str
+    ) -> tuple[QuerySet[Record], bool]:
+        """Search exactly."""
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(any_of(self.search_ways(search_term))), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what the list's own filters ask for."""

@@ -51,6 +51,10 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         "shown_header_names",
     )
 
+    def shown_rows(self, rows: QuerySet[Rejection]) -> QuerySet[Rejection]:
+        """Return the rows of a page with their webhook, without its secret."""
+        return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
+
     @admin.display(description=gettext_lazy("received"))
     def shown_received_at(self, rejection: Rejection) -> str | None:
         """Return when it came."""

@@ -4,35 +4,20 @@
 from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.search import with_delivery_id
 from nateq_webhooks.admin.sight import may_see_payload
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.receivers import registry
+from nateq_webhooks.models.delivery import with_delivery_id
 
 _FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback"})
-
-
-class ReceiverFilter(admin.SimpleListFilter):
-    """By receiver: those connected in this process. The table of runs is not asked."""
-
-    title = _("receiver")
-    parameter_name = "receiver"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the names to choose from."""
-        return [(name, name) for name in sorted({receiver.name for receiver in registry})]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs of the chosen receiver."""
-        return queryset.filter(receiver=self.value()) if self.value() else queryset
 
 
 @admin.register(Run)
@@ -47,10 +32,12 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_started_at",
         "shown_duration",
     )
-    list_filter = ("status", ReceiverFilter)
+    list_filter = (("status", StatusFilter), ReceiverFilter)
     list_select_related = ("delivery",)
     list_defer = ("error", "traceback")
     list_parameters = frozenset({"status__exact", "receiver", "delivery__id__exact"})
+    browse_columns = facet_columns = ("status", "receiver")
+    narrow_parameters = frozenset({"delivery__id__exact"})
     search_fields = ("delivery__delivery_id",)
     search_help_text = _("Searches for a delivery id, exactly as Nateq sent it.")
     fields = readonly_fields = (
@@ -136,11 +123,7 @@ class RunAdmin(RecordAdmin[Run]):
         rows = super().get_queryset(request).select_related("delivery")
         return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
-    ) -> tuple[QuerySet[Run], bool]:
+    def search_ways(self, term: str) -> list[Q]:
         """Search by the exact id of the delivery: found first, so that the runs are found through their index."""
-        if not search_term.strip():
-            return queryset, False
-        deliveries = with_delivery_id(Delivery.objects.all(), search_term)
-        return queryset.filter(delivery__in=list(deliveries.values_list("pk", flat=True))), False
+        deliveries = with_delivery_id(Delivery.objects.all(), term)
+        return [Q(delivery__in=list(deliveries.values_list("pk", flat=True)))]

@@ -1,5 +1,19 @@
-"""The search by delivery id: exact, and through the unique index of webhook and identity."""
+"""The exact search: a delivery id, a resource id or an organization, each through an index of its own."""
 
-from nateq_webhooks.models.delivery import MAX_DIGITS, with_delivery_id
+from django.db.models import Q
 
-__all__ = ["MAX_DIGITS", "with_delivery_id"]
+from nateq_webhooks.models.delivery import has_delivery_id
+
+
+def ways(term: str) -> list[Q]:
+    """Return the conditions of which a delivery that is searched for fulfils one; each of them is quick by itself."""
+    bare = term.strip()
+    return [has_delivery_id(term), Q(resource_id=bare), Q(organization_id=bare)]
+
+
+def any_of(conditions: list[Q]) -> Q:
+    """Return the condition that at least one of the conditions holds."""
+    found = Q()
+    for condition in conditions:
+        found |= condition
+    return found

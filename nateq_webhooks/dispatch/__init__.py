@@ -19,7 +19,8 @@ from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.dispatch.orphans import drop, orphans, reassign, unpark
 from nateq_webhooks.dispatch.pauses import pause, paused, resume
 from nateq_webhooks.dispatch.rates import next_slot_at
-from nateq_webhooks.dispatch.replays import Selection, replay, request_replay
+from nateq_webhooks.dispatch.replays import replay, request_replay
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.dispatch.waking import Due, Runner, runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work

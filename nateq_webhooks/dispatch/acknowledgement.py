@@ -58,9 +58,11 @@ def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
 
     The request that has stored the delivery tries each run once, all others what is not finished.
     """
+    untried = due.dispatch_at is not None
     yield functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at)
-    yield functools.partial(claim_runs_of, due.alias, due.pk, untried=due.dispatch_at is not None)
-    yield functools.partial(claim_scarce, due.alias, due.pk)
+    yield functools.partial(claim_runs_of, due.alias, due.pk, untried=untried)
+    for _ in range(1 + len(settings().rate_limits)):
+        yield functools.partial(claim_scarce, due.alias, due.pk, untried=untried)
 
 
 def _is_held(due: Due) -> bool:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from django.db import Error, connections, models, transaction
@@ -28,6 +28,9 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
+
+MOMENT: Final = timedelta(microseconds=1)
+"""What is between two runs that become due at once, and are to start in that order."""
 
 OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 """What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
@@ -75,8 +78,8 @@ def claim_runs(alias: str, limit: int) -> Claimed:
     return _claim(alias, due, limit, controls.get(alias), now)
 
 
-def claim_scarce(alias: str, delivery_pk: int | None = None) -> Claimed:
-    """Claim one run that a rate limit or a breaker's probe lets start now; of one delivery, if that is given.
+def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried: bool | None = None) -> Claimed:
+    """Claim one run that a rate limit or a breaker's probe lets start now; of any delivery, or as `claim_runs_of`.
 
     One at a time, to be started at once: a slot that is kept is a burst later.
     """
@@ -84,9 +87,10 @@ def claim_scarce(alias: str, delivery_pk: int | None = None) -> Claimed:
     if control.is_idle or control.is_paused:
         return Claimed(alias=alias, lease=uuid.uuid4())
     now = timezone.now()
-    due = Run.objects.using(alias).filter(next_try_at__lte=now)
-    if delivery_pk is not None:
-        due = due.filter(delivery_id=delivery_pk)
+    if delivery_pk is None:
+        due = Run.objects.using(alias).filter(next_try_at__lte=now)
+    else:
+        due = _due_of(alias, delivery_pk, now, untried=untried)
     moved = 0
     for lane in _ready_lanes(alias, due, control, now):
         while claimed := _claim(alias, due.filter(lane=lane), 1, control, now, lane=lane):
@@ -102,6 +106,11 @@ def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) 
     With `untried` given, those that nobody has tried (true), or all that nobody holds, whatever their backoff (false).
     """
     now = timezone.now()
+    due = _due_of(alias, delivery_pk, now, untried=untried)
+    return _claim(alias, due, _ALL_OF_ONE, controls.get(alias), now)
+
+
+def _due_of(alias: str, delivery_pk: int, now: datetime, *, untried: bool | None) -> models.QuerySet[Run]:
     runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(lane=TURN_LANE)
     due = Q(next_try_at__lte=now)
     if untried is False:
@@ -109,7 +118,7 @@ def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) 
         due |= Q(status__in=FINISHED, next_try_at__isnull=False)
     elif untried:
         due &= Q(tries=0)
-    return _claim(alias, runs.filter(due), _ALL_OF_ONE, controls.get(alias), now)
+    return runs.filter(due)
 
 
 _ALL_OF_ONE: Final = 100
@@ -137,7 +146,7 @@ def _claim(
         targets = _targets(alias, rows, control)
         spent = [run for run in rows if run.status == Run.Status.RUNNING and run.tries >= settings().max_tries]
         wanted = [run for run in rows if run.status in OPEN and run not in spent and targets[run] == lane]
-        strays = [run for run in rows if run in targets and targets[run] not in (run.lane, lane)]
+        strays = [run for run in targets if run not in spent and targets[run] not in (run.lane, lane)]
         moved = sum(move(alias, [run.pk], run.lane, targets[run], every_status=True) for run in strays)
         if spent:
             left = {"status": Run.Status.DEAD, "lease": None, "finished_at": now, "lane": OPEN_LANE}
@@ -192,9 +201,9 @@ def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) 
 
 def release(claimed: Claimed, runs: Sequence[Run]) -> None:
     """Give back runs that were claimed but not started, to where they stood, as if they had never been taken."""
-    for run in runs:
+    for number, run in enumerate(runs):
         is_new = run.tries == 1
-        came_at = run.created_at if run.is_replay else run.delivery.received_at
+        came_at = (run.created_at if run.is_replay else run.delivery.received_at) + number * MOMENT
         mine = Run.objects.using(claimed.alias).filter(pk=run.pk, lease=claimed.lease)
         mine.update(
             status=Run.Status.WAITING if is_new else Run.Status.FAILED,

@@ -7,11 +7,11 @@ key is made waiting.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
+from nateq_webhooks.dispatch.claim import MOMENT
 from nateq_webhooks.dispatch.gates import Control
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
@@ -57,9 +57,9 @@ def make_runs(
                 lane=lane,
                 status=Run.Status.RUNNING if is_held else Run.Status.WAITING,
                 tries=int(is_held),
-                created_at=now + len(runs) * _MOMENT,
+                created_at=now + len(runs) * MOMENT,
                 started_at=now if is_held else None,
-                next_try_at=now + settings().run_lease if is_held else due_at + len(runs) * _MOMENT,
+                next_try_at=now + settings().run_lease if is_held else due_at + len(runs) * MOMENT,
                 lease=lease if is_held else None,
             )
             runs.append(run)
@@ -71,10 +71,6 @@ def make_runs(
         waiting=[run for run in saved if run.status != Run.Status.RUNNING],
         keys=frozenset(keys),
     )
-
-
-_MOMENT: Final = timedelta(microseconds=1)
-"""What is between two runs that are made at once, and are to start in that order."""
 
 
 def _saved(alias: str, made: Sequence[Run], round_: int) -> Sequence[Run]:

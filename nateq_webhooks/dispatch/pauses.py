@@ -4,10 +4,9 @@ import uuid
 from typing import Final
 
 from django.db import router
-from django.utils import timezone
 
 from nateq_webhooks.dispatch import gates
-from nateq_webhooks.models import Gate, Run, Webhook
+from nateq_webhooks.models import Gate, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
 
 PORTIONS_AT_ONCE: Final = 10
@@ -53,11 +52,6 @@ def is_limited(alias: str, gate: Gate) -> bool:
 def paused(alias: str | None = None) -> list[Gate]:
     """Return the gates that are closed, the one before everything first."""
     return list(Gate.objects.using(alias or router.db_for_read(Gate)).filter(paused_at__isnull=False).order_by("scope"))
-
-
-def held_runs(alias: str, gate: Gate, *, most: int = 10_000) -> int:
-    """Return how many due runs wait in a gate's lane, counted up to `most`."""
-    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now())[:most].count()
 
 
 def _webhook_id(webhook: Webhook | uuid.UUID | str) -> uuid.UUID:

@@ -7,13 +7,11 @@ portion and how far it leads are committed together, so whoever goes on after a 
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from django.db import models, router, transaction
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.conf import settings
@@ -21,8 +19,9 @@ from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.dispatch.making import make_runs
+from nateq_webhooks.dispatch.selection import FOLLOWED, Selection
 from nateq_webhooks.dispatch.waking import nudge
-from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -34,58 +33,6 @@ MAX_WOKEN: Final = 100
 
 SPAN: Final = 20_000
 """Keys of deliveries that one portion looks through at most: a filter that finds few must not read all at once."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
-    """Which deliveries: all that is given must hold. `receiver`: with a dead or failed run of it."""
-
-    webhook: str = ""
-    "The webhook's key."
-    event: str = ""
-    status: str = ""
-    since: datetime | None = None
-    "Received at this moment or later."
-    until: datetime | None = None
-    "Received before this moment."
-    receiver: str = ""
-    deliveries: tuple[int, ...] = ()
-    "Keys; empty: any."
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is given, as JSON keeps it."""
-        given = {name: value for name, value in asdict(self).items() if value}
-        if self.deliveries:
-            given["deliveries"] = list(self.deliveries)
-        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> "Selection":
-        """Return the selection that was kept."""
-        values = {name: value for name, value in kept.items() if name != _FOLLOWED}
-        for name in ("since", "until"):
-            if name in values:
-                values[name] = parse_datetime(values[name])
-        return cls(**{**values, "deliveries": tuple(kept.get("deliveries", ()))})
-
-    def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
-        """Return those of the deliveries."""
-        exact = {"webhook_id": self.webhook, "event": self.event, "status": self.status}
-        rows = deliveries.filter(**{name: value for name, value in exact.items() if value})
-        if self.since is not None:
-            rows = rows.filter(received_at__gte=self.since)
-        if self.until is not None:
-            rows = rows.filter(received_at__lt=self.until)
-        if self.deliveries:
-            rows = rows.filter(pk__in=self.deliveries)
-        if self.receiver:
-            trouble = Run.objects.filter(
-                delivery=models.OuterRef("pk"),
-                receiver=self.receiver,
-                status__in=[Run.Status.DEAD, Run.Status.FAILED],
-            )
-            rows = rows.filter(models.Exists(trouble))
-        return rows
 
 
 def replay(
@@ -136,7 +83,7 @@ def request_replay(
     newest = Delivery.objects.using(alias).order_by("-pk").values_list("pk", flat=True).first()
     return Replay.objects.using(alias).create(
         receivers=_names(receivers),
-        filters=selection.as_json() | ({_FOLLOWED: True} if is_followed else {}),
+        filters=selection.as_json() | ({FOLLOWED: True} if is_followed else {}),
         reason=reason[:500],
         by=by[:150],
         until=newest or 0,
@@ -171,24 +118,29 @@ def advance(alias: str, replay_: Replay) -> bool:
     return finished_at is None
 
 
-_FOLLOWED: Final = "followed"
-"""The key among a replay's filters that says that whoever asked for it has not seen its end yet."""
-
-
 def followed(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
     """Return the replay that was asked for in the same words, and whose end nobody has seen.
 
     It may be finished: a worker goes on with what was interrupted.
     """
-    wanted = (selection.as_json() | {_FOLLOWED: True}, _names(receivers))
-    open_ends = Replay.objects.using(alias).filter(filters__has_key=_FOLLOWED, is_cancelled=False)
+    wanted = (selection.as_json() | {FOLLOWED: True}, _names(receivers))
+    open_ends = Replay.objects.using(alias).filter(filters__has_key=FOLLOWED, is_cancelled=False)
     return next((one for one in open_ends.order_by("pk") if (one.filters, one.receivers) == wanted), None)
 
 
 def follow_to_its_end(alias: str, replay_: Replay) -> None:
     """Note that whoever asked for the replay has seen its end: the same words mean another one from now on."""
-    replay_.filters = {name: value for name, value in replay_.filters.items() if name != _FOLLOWED}
+    replay_.filters = {name: value for name, value in replay_.filters.items() if name != FOLLOWED}
     Replay.objects.using(alias).filter(pk=replay_.pk).update(filters=replay_.filters)
+
+
+def next_to_advance(alias: str) -> Replay | None:
+    """Return the oldest replay whose runs are still to be made and that this process can go on with.
+
+    In a rolling deployment it may not know a receiver that was named, and would leave out its runs.
+    """
+    known = {receiver.name for receiver in registry}
+    return next((one for one in unfinished(alias) if known.issuperset(one.receivers or ())), None)
 
 
 def unfinished(alias: str) -> "models.QuerySet[Replay]":

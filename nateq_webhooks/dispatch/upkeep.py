@@ -13,7 +13,7 @@ from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
 from nateq_webhooks.dispatch.orphans import unpark
-from nateq_webhooks.dispatch.replays import advance, unfinished
+from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Gate, Heartbeat, Run
 from nateq_webhooks.models.gate import OPEN_LANE
@@ -46,7 +46,7 @@ class Upkeep:
             done += _mend(self._alias)
         for gate in controls.get(self._alias).to_clear():
             done += clear_lane(self._alias, gate)
-        replay = unfinished(self._alias).first()
+        replay = next_to_advance(self._alias)
         if replay is not None and not controls.get(self._alias).is_paused:
             repeated(lambda: advance(self._alias, replay))
             done += 1
@@ -58,9 +58,11 @@ class Upkeep:
             return
         self._beat_at = time.monotonic()
         beats = Heartbeat.objects.using(self._alias)
-        times = {"started_at": self._started_at, "seen_at": timezone.now()}
-        beats.update_or_create(name=worker_name(), defaults=times)
-        beats.filter(seen_at__lt=timezone.now() - FORGOTTEN).delete()
+        now = timezone.now()
+        if not repeated(lambda: beats.filter(name=worker_name()).update(seen_at=now, started_at=self._started_at)):
+            times = {"started_at": self._started_at, "seen_at": now}
+            repeated(lambda: beats.get_or_create(name=worker_name(), defaults=times))
+            repeated(lambda: beats.filter(seen_at__lt=now - FORGOTTEN).delete())
 
 
 def worker_name() -> str:

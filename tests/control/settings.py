@@ -11,6 +11,9 @@ IS_BROKEN = env.bool("CONTROL_BROKEN", default=False)
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.control.shop"]
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # Processes are killed here, the database is not: its commits need not wait for the disk.
+    DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}
 NATEQ_WEBHOOKS |= {
     "DISPATCH": "worker",
     "RUN_LEASE": timedelta(seconds=5),

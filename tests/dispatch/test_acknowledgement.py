@@ -258,6 +258,19 @@ class TestARetry:
         assert sender.post(envelope(attempt=2)).status_code == 200
         assert Run.objects.get().lane == 0
 
+    def test_of_what_a_rate_limit_holds_back_runs_when_there_is_a_slot_whatever_its_backoff(
+        self, sender: Sender, connect: Connect, calls: list[str], configure: Configure
+    ) -> None:
+        configure(RATE_LIMITS={"one": 0.5})
+        connect(signals.ticket_created, fails(calls, 1), "one")
+
+        assert is_come_back(sender.post(envelope()))
+        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert calls == ["one 1"]
+        Gate.objects.update(next_slot_at=timezone.now())
+        assert sender.post(envelope(attempt=3)).status_code == 200
+        assert calls == ["one 1", "one 2"]
+
 
 class TestTime:
     def test_after_the_set_time_no_further_receiver_is_started_and_none_is_cut_off(

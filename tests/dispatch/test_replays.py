@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import replays
-from nateq_webhooks.dispatch.replays import Selection, advance, request_replay, unfinished
+from nateq_webhooks.dispatch.replays import advance, request_replay, unfinished
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from tests.conftest import Sender, envelope
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due, run_until_finished, written

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch.deliveries import claim_deliveries
-from nateq_webhooks.dispatch.replays import Selection, request_replay
+from nateq_webhooks.dispatch.replays import request_replay
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import ReceiverStatus, Status, dead_runs, status
 from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.models import Delivery, Heartbeat, Run
@@ -180,4 +181,4 @@ def test_none_of_its_figures_reads_the_finished_runs(make: Make) -> None:
             "sqlite": f"SCAN {Run._meta.db_table}",
             "mysql": " ALL ",
         }[connection.vendor]
-        assert whole not in plan.replace(f"{whole} USING INDEX nateq_run_dead", ""), (query["sql"], plan)
+        assert whole not in plan.replace(f"{whole} USING INDEX nateq_run_browse", ""), (query["sql"], plan)

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import replays, upkeep
-from nateq_webhooks.dispatch.replays import Selection, request_replay
+from nateq_webhooks.dispatch.replays import request_replay, unfinished
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep, worker_name
 from nateq_webhooks.models import Heartbeat, Replay, Run
 from nateq_webhooks.runners.worker import Worker, drain
@@ -42,6 +43,24 @@ class TestRounds:
         Upkeep(ALIAS).round()
 
         assert list(Run.objects.values_list("round", flat=True)) == [first.pk]
+
+    def test_one_of_a_receiver_that_is_not_known_here_yet_is_left_to_others(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        """As in a rolling deployment: its runs would be left out without a word."""
+        connect(signals.ticket_created, lambda **kwargs: None, "test.new")
+        connect(signals.ticket_created, lambda **kwargs: None, "test.old")
+        deliver()
+        request_replay(Selection(), ["test.new"])
+        later = request_replay(Selection(), ["test.old"])
+        assert signals.ticket_created.disconnect(dispatch_uid="test.new")
+
+        rounds = Upkeep(ALIAS)
+        while rounds.round():
+            pass
+
+        assert list(Run.objects.values_list("round", flat=True)) == [later.pk]
+        assert unfinished(ALIAS).count() == 1
 
     def test_while_everything_is_paused_none_is_made(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.one")

@@ -9,8 +9,8 @@ from django.db import Error, router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.dispatch.replays import (
-    Selection,
     advance,
     check_receivers,
     follow_to_its_end,

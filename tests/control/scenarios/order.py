@@ -24,7 +24,7 @@ def play(stage: Stage) -> list[str]:
     with stage.site([WORKER] * 4) as actors:
         with stage.kills(actors), sending(stage.sender(actors), parcels, rate=40) as traffic:
             traffic.finished()
-        wait_until_drained(stage)
+        wait_until_drained()
         print(f"  {len(parcels)} deliveries of {KEYS} keys, 4 workers, {actors.kills} processes killed")
     tries = Run.objects.aggregate(total=Sum("tries"))["total"]
     print(f"  {tries} tries of {Run.objects.count()} runs")

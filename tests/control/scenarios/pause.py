@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nateq_webhooks.models import Delivery
 
-RATE = 6.0
+RATE = 4.0
 """Deliveries a second from each sender."""
 
 GRACE = timedelta(seconds=1)
@@ -54,17 +54,17 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
             actors.kill_one()
         late = mine.filter(received_at__gt=paused_at + GRACE)
         wait_until(lambda: late.count() >= some and datetime.now(UTC) > paused_at + 4 * GRACE, 600)
+        if receiver:
+            problems += _others_go_on(late, 2 * some)
         resumed_at = datetime.now(UTC)
         stage.call("nateq_resume", *option)
         afterwards = mine.filter(received_at__gt=resumed_at)
         wait_until(lambda: afterwards.count() >= some, 600)
         traffic.stop()
         sent = {one.delivery_id for one in traffic.finished()}
-    wait_until_drained(stage)
+    wait_until_drained()
     print(f"  {name}: {len(sent)} deliveries from {SENDERS} processes; {actors.kills} of the site's killed so far")
     problems += _compare(mine, receivers.RECEIVERS if receiver is None else ("crm",), paused_at, resumed_at)
-    if receiver:
-        problems += _others_went_on(mine, paused_at, resumed_at)
     if lost := sent - set(mine.values_list("delivery_id", flat=True)):
         problems.append(f"{len(lost)} deliveries were acknowledged, but are not stored")
     return problems + count(product(sent, receivers.RECEIVERS), delivery_id__startswith=name)
@@ -99,16 +99,16 @@ def _compare(
     from tests.control.shop.models import Effect
 
     effects = Effect.objects.filter(receiver__in=names, started_at__lt=resumed_at)
-    late_by = max(effects.values_list("started_at", flat=True), default=paused_at) - paused_at
+    late_by = max(paused_at, *effects.values_list("started_at", flat=True)) - paused_at
     during = effects.filter(started_at__gt=paused_at + GRACE).count()
     came = deliveries.filter(received_at__gt=paused_at + GRACE, received_at__lt=resumed_at)
     backlog = list(came.order_by("received_at").values_list("delivery_id", flat=True))
-    claims = [_claims(name, backlog) for name in names]
+    claims = [_claims(name, backlog, waiting_at=resumed_at if names == ("crm",) else None) for name in names]
     worst = max(map(_worst, claims))
     moments = [moment for of_one in claims for moment in of_one]
     print(
         f"  {', '.join(names)}: {len(backlog)} deliveries came while paused, the last start "
-        f"{late_by.total_seconds():.2f} s after the pause; resumed, all were taken within "
+        f"{late_by.total_seconds():.2f} s after the pause; resumed, what waited was taken within "
         f"{(max(moments) - min(moments)).total_seconds():.1f} s, in order but for {worst.total_seconds() * 1000:.0f} ms"
     )
     problems = []
@@ -119,11 +119,17 @@ def _compare(
     return problems
 
 
-def _claims(name: str, delivery_ids: Sequence[str]) -> list[datetime]:
-    """Return when a receiver's runs were taken, in the order of the deliveries."""
+def _claims(name: str, delivery_ids: Sequence[str], *, waiting_at: datetime | None) -> list[datetime]:
+    """Return when a receiver's runs were taken, in the order of the deliveries.
+
+    With `waiting_at` only of runs that were there by then: where workers lag behind, new deliveries and waiting runs
+    are taken by turns, so that a backlog of the one does not stop the other.
+    """
     from nateq_webhooks.models import Run
 
     runs = Run.objects.filter(receiver=receivers.name_of(name), started_at__isnull=False)
+    if waiting_at is not None:
+        runs = runs.filter(created_at__lt=waiting_at)
     moments = dict(runs.values_list("delivery__delivery_id", "started_at"))
     return [moment for one in delivery_ids if (moment := moments.get(one)) is not None]
 
@@ -133,15 +139,11 @@ def _worst(starts: Sequence[datetime]) -> timedelta:
     return max((latest - start for latest, start in zip(accumulate(starts, max), starts, strict=True)))
 
 
-def _others_went_on(deliveries: "QuerySet[Delivery]", paused_at: datetime, resumed_at: datetime) -> list[str]:
-    """Say when the other receivers waited for the one that was paused."""
+def _others_go_on(came: "QuerySet[Delivery]", expected: int) -> list[str]:
+    """Say when the other receivers do not run for what comes while one is paused."""
     from tests.control.shop.models import Effect
 
-    came = set(
-        deliveries.filter(received_at__gt=paused_at, received_at__lt=resumed_at - 2 * GRACE).values_list(
-            "delivery_id", flat=True
-        )
-    )
-    others = Effect.objects.exclude(receiver="crm").filter(delivery_id__in=came, started_at__lt=resumed_at)
-    print(f"  the other receivers ran {others.count()} times of {2 * len(came)} meanwhile")
-    return [] if others.count() > len(came) else ["the other receivers waited, too"]
+    others = Effect.objects.exclude(receiver="crm")
+    if wait_until(lambda: others.filter(delivery_id__in=came.values("delivery_id")).count() >= expected, 120):
+        return []
+    return ["the other receivers wait, too"]

@@ -47,11 +47,11 @@ def play(stage: Stage) -> list[str]:
     problems = _replay_alone(stage)
     with stage.site([WORKER, WORKER]):
         began = time.monotonic()
-        wait_until_drained(stage)
+        wait_until_drained()
         seconds = time.monotonic() - began
         print(f"  two workers ran what was made in {seconds:.0f} s ({stage.deliveries / seconds:.0f} runs/s)")
         problems += _replay_beside_workers(stage)
-        wait_until_drained(stage)
+        wait_until_drained()
     closed = [delivery_id for delivery_id in delivery_ids if _is_closed(delivery_id)]
     expected = [(delivery_id, "crm") for delivery_id in delivery_ids] + [(one, "ledger") for one in closed]
     return problems + count(expected, is_replay=True) + _records(stage, len(closed))

@@ -1,0 +1,193 @@
+"""Fills the tables with millions of rows that look like a year of deliveries, in the database's own words.
+
+The values follow from the row's number alone, so that two databases get the same: 97 % processed, twelve events and one
+that hardly ever comes, five webhooks of very different traffic, 200 organizations, one run per delivery.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import connection
+
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.protocol.events import EVENTS
+
+BATCH: Final = 250_000
+"""Rows per statement."""
+
+DELIVERIES: Final = Delivery._meta.db_table
+RUNS: Final = Run._meta.db_table
+
+WEBHOOKS: Final = {
+    "shop": (uuid.UUID(int=1), 0.60),
+    "desk": (uuid.UUID(int=2), 0.85),
+    "branch": (uuid.UUID(int=3), 0.95),
+    "trial": (uuid.UUID(int=4), 0.9999),
+    "rare": (uuid.UUID(int=5), 1.0),
+}
+"""Each webhook's key, and where its share of the traffic ends."""
+
+RARE_EVENT: Final = "invoice.paid"
+"""Not among the published ones; every millionth delivery."""
+
+SINGLE_ORGANIZATION: Final = "org_single"
+"""One delivery in all."""
+
+_EVENT_SHARES: Final = (0.2, 0.35, 0.48, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.99, 0.9999, 1.0)
+_STATUS_SHARES: Final = (
+    ("processed", 0.97),
+    ("ignored", 0.98),
+    ("failed", 0.988),
+    ("dead", 0.993),
+    ("received", 0.9985),
+    ("invalid", 1.0),
+)
+_RECEIVER_SHARES: Final = (("shop.tickets", 0.6), ("shop.crm", 0.9), ("shop.audit", 0.9999), ("shop.rare", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the two databases say differently."""
+
+    numbers: str
+    bytes: str
+    sha256: str
+    json: str
+    seconds: str
+    milliseconds: str
+
+
+POSTGRESQL: Final = Dialect(
+    numbers="generate_series({first}, {last}) AS s(n)",
+    bytes="convert_to({}, 'UTF8')",
+    sha256="encode(sha256(convert_to({}, 'UTF8')), 'hex')",
+    json="CAST({} AS jsonb)",
+    seconds="TIMESTAMPTZ '2026-08-01 02:00:00+00' + ({}) * INTERVAL '1 second'",
+    milliseconds="({}) * INTERVAL '1 millisecond'",
+)
+MARIADB: Final = Dialect(
+    numbers="(SELECT seq AS n FROM seq_{first}_to_{last}) AS s",
+    bytes="{}",
+    sha256="SHA2({}, 256)",
+    json="{}",
+    seconds="TIMESTAMP '2026-08-01 02:00:00' + INTERVAL ({}) * 1000000 MICROSECOND",
+    milliseconds="({}) * 1000",
+)
+
+
+def fill(rows: int) -> None:
+    """Fill both tables with `rows` rows each; their indexes are dropped before and built again afterwards."""
+    for name, (key, _) in WEBHOOKS.items():
+        Webhook.objects.get_or_create(pk=key, defaults={"name": name})
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET synchronous_commit = off")
+        built_again = list(_drop_indexes())
+        for first in range(1, rows + 1, BATCH):
+            last = min(first + BATCH - 1, rows)
+            for statement in _inserts(first, last):
+                cursor.execute(statement)
+            print(f"{last:>12,} rows", flush=True)
+        for statement in built_again:
+            print(statement[:110], flush=True)
+            cursor.execute(statement)
+        for statement in _finish():
+            cursor.execute(statement)
+
+
+def _finish() -> Iterator[str]:
+    """Yield what makes the tables as they are after some days of use."""
+    if connection.vendor == "postgresql":
+        for table in (DELIVERIES, RUNS):
+            yield f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
+            yield f"VACUUM (ANALYZE) {table}"
+    else:
+        for table in (DELIVERIES, RUNS):
+            yield f"ANALYZE TABLE {table}"
+
+
+def _share(multiplier: int) -> str:
+    """A number from 0 to 1 that follows from n, evenly spread."""
+    return f"(MOD(n * {multiplier}, 4294967291) / 4294967291.0)"
+
+
+def _pick(share: str, choices: list[tuple[str, float]]) -> str:
+    cases = " ".join(f"WHEN {share} < {end} THEN '{value}'" for value, end in choices[:-1])
+    return f"CASE {cases} ELSE '{choices[-1][0]}' END"
+
+
+def _inserts(first: int, last: int) -> Iterator[str]:
+    says = POSTGRESQL if connection.vendor == "postgresql" else MARIADB
+    event = _pick("a", list(zip(EVENTS, _EVENT_SHARES, strict=True)))
+    inner = f"""SELECT n, d,
+        CASE WHEN MOD(n, 1000000) = 500000 THEN '{RARE_EVENT}' ELSE {event} END AS event,
+        {_pick("b", [(str(key), end) for key, end in WEBHOOKS.values()])} AS webhook,
+        CASE WHEN n = 12345 THEN '{SINGLE_ORGANIZATION}' ELSE CONCAT('org_', FLOOR(200 * c * c)) END AS org,
+        CONCAT('tkt_', FLOOR(n / 4)) AS rid,
+        {_pick("d", list(_STATUS_SHARES))} AS status,
+        {says.seconds.format("n")} AS moment
+        FROM (SELECT n, {_share(2654435761)} AS a, {_share(2246822519)} AS b, {_share(3266489917)} AS c,
+            {_share(3339675911)} AS d FROM {says.numbers.format(first=first, last=last)}) AS shares"""
+    body = """CONCAT('{"event":"', event, '","timestamp":"2026-06-30T12:00:00Z","organization_id":"', org,
+        '","data":{"id":"', rid, '","subject":"The printer on floor ', MOD(n, 90), ' is out of paper","status":"open",',
+        '"requester":{"name":"Sara","email":"sara', MOD(n, 1000003), '@example.com"}},',
+        '"metadata":{"delivery_id":"dlv_', n, '","attempt":1,"version":"1.0"}}')"""
+    webhook = "CAST(webhook AS uuid)" if says is POSTGRESQL else "webhook"
+    identity = says.sha256.format("CONCAT('str:dlv_', n)")
+    yield f"""INSERT INTO {DELIVERIES} (id, webhook_id, identity, delivery_id, event, resource, resource_id,
+        organization_id, timestamp, attempt, version, body, headers, payload, notes, status, received_at,
+        last_received_at, attempts_seen, remote_addr, secret_id, dispatch_at)
+        SELECT n, {webhook}, {identity}, CONCAT('dlv_', n), event, 'ticket', rid, org, moment, 1, '1.0',
+        {says.bytes.format(body)}, '{{"X-Nateq-Signature": "0123456789abcdef"}}', {says.json.format(body)}, '[]',
+        status, moment, moment, 1, '127.0.0.1', 'sec_0123456789ab', NULL FROM ({inner}) AS rows_to_be"""
+    run_status = """CASE status WHEN 'failed' THEN 'failed' WHEN 'dead' THEN 'dead' WHEN 'received' THEN 'waiting'
+        ELSE 'succeeded' END"""
+    yield f"""INSERT INTO {RUNS} (id, delivery_id, receiver, round, status, tries, started_at, finished_at, duration,
+        error, traceback, lane, next_try_at, lease, created_at)
+        SELECT n, n, {_pick(_share(2971215073), list(_RECEIVER_SHARES))}, 0, {run_status}, 1,
+        moment, {says.seconds.format("n + d")}, {says.milliseconds.format("MOD(n, 900)")},
+        CASE status WHEN 'dead' THEN 'LookupError: no such customer' ELSE '' END, '', 0,
+        CASE WHEN status IN ('failed', 'received') THEN moment ELSE NULL END, NULL, moment
+        FROM ({inner}) AS rows_to_be"""
+
+
+def _drop_indexes() -> Iterator[str]:
+    """Drop what an insert would have to keep in order; yield the statements that build it again, sorted."""
+    for table in (DELIVERIES, RUNS):
+        yield from _drop_on_postgresql(table) if connection.vendor == "postgresql" else _drop_on_mariadb(table)
+
+
+def _drop_on_postgresql(table: str) -> Iterator[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass "
+            "AND contype = 'u'",
+            [table],
+        )
+        for name, definition in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+            yield f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE '%%_pkey'", [table]
+        )
+        for name, definition in cursor.fetchall():
+            cursor.execute(f"DROP INDEX {name}")
+            yield definition
+
+
+def _drop_on_mariadb(table: str) -> Iterator[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SET foreign_key_checks = 0, unique_checks = 0")
+        cursor.execute(
+            "SELECT index_name, MAX(non_unique), GROUP_CONCAT(column_name ORDER BY seq_in_index) "
+            "FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s "
+            "AND index_name <> 'PRIMARY' GROUP BY index_name",
+            [table],
+        )
+        parts = []
+        for name, not_unique, columns in cursor.fetchall():
+            cursor.execute(f"DROP INDEX `{name}` ON {table}")
+            parts.append(f"ADD {'' if not_unique else 'UNIQUE '}INDEX `{name}` ({columns})")
+        yield f"ALTER TABLE {table} {', '.join(parts)}"

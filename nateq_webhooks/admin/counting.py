@@ -1,0 +1,68 @@
+"""Counts that cost the same for any number of rows: estimated for a whole table, up to a limit for a part of it."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from django.db import connections
+from django.db.models import QuerySet
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+LIMIT: Final = 10_000
+"""How far rows are counted."""
+
+
+class Kind(Enum):
+    """How much a number says."""
+
+    EXACT = auto()
+    ABOUT = auto()
+    "By the database's statistics."
+    MORE = auto()
+    "Counting stopped there."
+    AT_LEAST = auto()
+    "Counted among the newest only."
+    UNKNOWN = auto()
+    "Not counted."
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of rows, and how much it says."""
+
+    number: int
+    kind: Kind = Kind.EXACT
+
+    def __str__(self) -> str:
+        shown = {"number": number_format(self.number, force_grouping=True)}
+        match self.kind:
+            case Kind.ABOUT:
+                return _("about %(number)s") % shown
+            case Kind.MORE:
+                return _("more than %(number)s") % shown
+            case Kind.AT_LEAST:
+                return _("%(number)s or more") % shown
+            case Kind.UNKNOWN:
+                return "?"
+        return shown["number"]
+
+
+def capped(number: int) -> Count:
+    """Return what counting up to one more than `LIMIT` has found."""
+    return Count(LIMIT, Kind.MORE) if number > LIMIT else Count(number)
+
+
+def estimate(rows: QuerySet[Any]) -> int | None:
+    """Return how many rows the table has by the database's own statistics; None when it keeps none."""
+    connection = connections[rows.db]
+    if connection.vendor == "postgresql":
+        sql = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
+    elif connection.vendor == "mysql":
+        sql = "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"
+    else:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [rows.model._meta.db_table])
+        found = cursor.fetchone()
+    return round(found[0]) if found and found[0] is not None and found[0] >= 0 else None

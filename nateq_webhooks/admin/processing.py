@@ -1,0 +1,30 @@
+"""How long a delivery's processing took: from the store to the end of the last of its first runs.
+
+It is asked for the rows of one page only, through the unique index of delivery and receiver: no column holds it, which
+each settling would have to write.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from django.db.models import Max, OuterRef, QuerySet, Subquery
+
+from nateq_webhooks.models import Delivery, Run
+
+FINISHED: Final = frozenset({Delivery.Status.PROCESSED, Delivery.Status.DEAD})
+"""The statuses of deliveries whose runs have all ended."""
+
+
+def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
+    """Return the deliveries with `last_run_at`: when the last run ended, replays, maybe years later, left out."""
+    runs = Run.objects.filter(delivery=OuterRef("pk"), round=0).order_by().values("delivery")
+    return deliveries.annotate(last_run_at=Subquery(runs.annotate(last=Max("finished_at")).values("last")))
+
+
+def processing_time(delivery: Delivery) -> timedelta | None:
+    """Return the processing time of a delivery read by `with_last_run`; None while it goes on, or nothing ran."""
+    last_run_at = getattr(delivery, "last_run_at", None)
+    if last_run_at is None or delivery.status not in FINISHED:
+        return None
+    took: timedelta = last_run_at - delivery.received_at
+    return max(took, timedelta(0))

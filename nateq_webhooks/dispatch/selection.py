@@ -1,0 +1,65 @@
+"""Which deliveries are meant: what a command, a form or a replay that goes on later says about them."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import models
+from django.utils.dateparse import parse_datetime
+
+from nateq_webhooks.models import Delivery, Run
+
+FOLLOWED: Final = "followed"
+"""The key beside a replay's filters that says that whoever asked for it has not seen its end yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which deliveries: all that is given must hold. `receiver`: with a dead or failed run of it."""
+
+    webhook: str = ""
+    "The webhook's key."
+    event: str = ""
+    status: str = ""
+    since: datetime | None = None
+    "Received at this moment or later."
+    until: datetime | None = None
+    "Received before this moment."
+    receiver: str = ""
+    deliveries: tuple[int, ...] = ()
+    "Keys; empty: any."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is given, as JSON keeps it."""
+        given = {name: value for name, value in asdict(self).items() if value}
+        if self.deliveries:
+            given["deliveries"] = list(self.deliveries)
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Selection":
+        """Return the selection that was kept."""
+        values = {name: value for name, value in kept.items() if name != FOLLOWED}
+        for name in ("since", "until"):
+            if name in values:
+                values[name] = parse_datetime(values[name])
+        return cls(**{**values, "deliveries": tuple(kept.get("deliveries", ()))})
+
+    def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+        """Return those of the deliveries."""
+        exact = {"webhook_id": self.webhook, "event": self.event, "status": self.status}
+        rows = deliveries.filter(**{name: value for name, value in exact.items() if value})
+        if self.since is not None:
+            rows = rows.filter(received_at__gte=self.since)
+        if self.until is not None:
+            rows = rows.filter(received_at__lt=self.until)
+        if self.deliveries:
+            rows = rows.filter(pk__in=self.deliveries)
+        if self.receiver:
+            trouble = Run.objects.filter(
+                delivery=models.OuterRef("pk"),
+                receiver=self.receiver,
+                status__in=[Run.Status.DEAD, Run.Status.FAILED],
+            )
+            rows = rows.filter(models.Exists(trouble))
+        return rows

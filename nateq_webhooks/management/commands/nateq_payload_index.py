@@ -1,0 +1,81 @@
+"""`manage.py nateq_payload_index`: the optional index for the search by a JSON path, made or dropped."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections, router
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.models import Delivery, payload_index
+
+
+class Command(BaseCommand):
+    """Says whether the index is there; creates or drops it without keeping deliveries from being stored."""
+
+    help = (
+        "Create or drop the optional index over payloads (PostgreSQL). With it, the admin's search by a JSON path "
+        "finds deliveries however old; each insert pays for it. Without an action: say whether it is there."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the actions and options."""
+        parser.add_argument("action", nargs="?", choices=["create", "drop"], help="What to do with the index.")
+        parser.add_argument("--dry-run", action="store_true", help="Show the statements, and do nothing.")
+        parser.add_argument("--no-input", action="store_true", help="Do not ask.")
+        parser.add_argument("--database", help="The alias of the database; by default the one of deliveries.")
+
+    def handle(
+        self, *, action: str | None, dry_run: bool, no_input: bool, database: str | None, **_options: Any
+    ) -> None:
+        """Tell, create or drop."""
+        alias = database or router.db_for_write(Delivery)
+        if alias not in connections.settings:
+            raise CommandError(_("There is no database %(alias)r.") % {"alias": alias})
+        if not payload_index.is_possible(alias):
+            raise CommandError(_why_not(connections[alias].display_name))
+        state = payload_index.is_there(alias)
+        if action is None:
+            self.stdout.write(_state_in_words(state))
+            return
+        statements = _statements(alias, action, state)
+        if not statements:
+            self.stdout.write(_state_in_words(state))
+            return
+        self._carry_out(alias, statements, dry_run=dry_run, no_input=no_input)
+
+    def _carry_out(self, alias: str, statements: list[str], *, dry_run: bool, no_input: bool) -> None:
+        for statement in statements:
+            self.stdout.write(f"{statement};")
+        if dry_run:
+            return
+        if not no_input and input(_("On a big table this takes a while. Go on? [y/N] ")).strip().lower() != "y":
+            raise CommandError(_("Nothing was changed."))
+        with connections[alias].cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        self.stdout.write(self.style.SUCCESS(_state_in_words(payload_index.is_there(alias))))
+
+
+def _statements(alias: str, action: str, state: bool | None) -> list[str]:  # noqa: FBT001 - what `is_there` says
+    """Return what is to be done; an index that was never finished is dropped first."""
+    if action == "drop":
+        return [] if state is False else [payload_index.drop_sql(alias)]
+    if state:
+        return []
+    return [*([payload_index.drop_sql(alias)] if state is None else []), payload_index.create_sql(alias)]
+
+
+def _state_in_words(state: bool | None) -> str:  # noqa: FBT001 - what `is_there` says
+    if state is None:
+        return _("The index was begun and never finished. Create it again, or drop it.")
+    if state:
+        return _("The index is there: the search by a JSON path has no limit.")
+    return _("The index is not there: the search by a JSON path looks at the newest deliveries first, part by part.")
+
+
+def _why_not(database: str) -> str:
+    return _(
+        "%(database)s has no index over everything in a JSON column; PostgreSQL has. The search by a JSON path works, "
+        "looking at the newest deliveries first, part by part. For one path, a generated column with an index of its "
+        "own can be added to your own tables; the admin does not use it."
+    ) % {"database": database}

@@ -1,0 +1,83 @@
+"""Rows for lists, stored at once: what the inbox would store one by one."""
+
+import itertools
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.protocol.envelope import identity_of_id
+
+LIST = "/admin/nateq_webhooks/delivery/"
+RUNS = "/admin/nateq_webhooks/run/"
+_numbers = itertools.count(1)
+
+
+def delivery(webhook: Webhook, **over: Any) -> Delivery:
+    """Make a delivery that is not stored yet."""
+    delivery_id = over.pop("delivery_id", f"made_{next(_numbers)}")
+    moment = over.pop("received_at", timezone.now())
+    return Delivery(
+        webhook=webhook,
+        identity=identity_of_id(delivery_id),
+        delivery_id=delivery_id,
+        received_at=moment,
+        last_received_at=moment,
+        **{
+            "event": "ticket.created",
+            "resource": "ticket",
+            "resource_id": "tkt_1",
+            "organization_id": "org_1",
+            "body": b"{}",
+            "headers": {},
+            "status": Delivery.Status.PROCESSED,
+        }
+        | over,
+    )
+
+
+def store(webhook: Webhook, count: int = 1, **over: Any) -> list[Delivery]:
+    """Store some deliveries, the oldest first."""
+    Delivery.objects.bulk_create([delivery(webhook, **over) for _ in range(count)])
+    return list(Delivery.objects.order_by("-pk")[:count])[::-1]
+
+
+def store_run(of: Delivery, receiver: str = "shop.send", **over: Any) -> Run:
+    """Store a run that has succeeded."""
+    return Run.objects.create(
+        **{"delivery": of, "receiver": receiver, "status": Run.Status.SUCCEEDED, "next_try_at": None} | over
+    )
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """Return a moment so many seconds later."""
+    return moment + timedelta(seconds=seconds)
+
+
+def listed(client: Client, query: str = "", url: str = LIST) -> Any:
+    """Return the list that a page shows."""
+    response = client.get(f"{url}?{query}")
+    assert response.status_code == 200, response.status_code
+    return response.context["cl"]
+
+
+def pks(client: Client, query: str = "", url: str = LIST) -> list[int]:
+    """Return the keys of the rows that a page shows."""
+    return [row.pk for row in listed(client, query, url).result_list]
+
+
+def link(client: Client, query: str, rel: str, url: str = LIST) -> str | None:
+    """Return the query of the page that a link on a page leads to."""
+    found = [each.url for each in listed(client, query, url).page_links() if each.rel == rel]
+    return found[0].removeprefix("?") if found else None
+
+
+def statements(client: Client, query: str, url: str = LIST) -> list[str]:
+    """Return the SQL of a page."""
+    with CaptureQueriesContext(connection) as captured:
+        listed(client, query, url)
+    return [entry["sql"].replace("`", '"') for entry in captured.captured_queries]

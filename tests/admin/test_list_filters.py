@@ -1,0 +1,275 @@
+"""The lists' filters, alone and together, and the counts beside them."""
+
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from nateq_webhooks import signals
+from nateq_webhooks.admin import bounds, combinations
+from nateq_webhooks.models import Delivery, Webhook
+from tests.admin.listing import LIST, RUNS, listed, pks, statements, store, store_run
+
+pytestmark = pytest.mark.django_db
+
+STATUSES = ("processed", "failed", "dead")
+EVENTS = ("ticket.created", "ticket.closed", "invoice.paid")
+
+
+@pytest.fixture
+def other(db: None) -> Webhook:
+    return Webhook.objects.create(name="desk")
+
+
+@pytest.fixture
+def mixed(webhook: Webhook, other: Webhook) -> list[Delivery]:
+    """Three deliveries of each combination but one, in no order."""
+    made = []
+    for _ in range(3):
+        for status, event, of in itertools.product(STATUSES, EVENTS, (webhook, other)):
+            if (status, event, of) != ("dead", "invoice.paid", other):
+                made += store(of, status=status, event=event)
+    return made
+
+
+def facets(client: Client, query: str, url: str = LIST) -> dict[str, str]:
+    """Return the counts beside the filters' choices."""
+    cl = listed(client, f"{query}&_facets=True", url)
+    choices = [choice["display"] for spec in cl.filter_specs for choice in spec.choices(cl)]
+    found = (re.fullmatch(r"(.*) \((.*)\)", str(choice)) for choice in choices)
+    return {match[1]: match[2] for match in found if match}
+
+
+@pytest.mark.parametrize(("branches", "most"), [(300, 1_000), (1, 1_000), (300, 2)])
+def test_each_filter_finds_its_rows_alone_and_with_others(
+    boss: Client,
+    webhook: Webhook,
+    other: Webhook,
+    mixed: list[Delivery],
+    monkeypatch: pytest.MonkeyPatch,
+    branches: int,
+    most: int,
+) -> None:
+    monkeypatch.setattr(combinations, "MAX_BRANCHES", branches)
+    monkeypatch.setattr(combinations, "MAX_COMBINATIONS", most)
+    for status, event, of in itertools.product(("", *STATUSES), ("", *EVENTS), (None, webhook, other)):
+        query = "&".join(
+            [
+                *([f"status__exact={status}"] if status else []),
+                *([f"event={event}"] if event else []),
+                *([f"webhook__id__exact={of.pk}"] if of else []),
+            ]
+        )
+        expected = [
+            row.pk
+            for row in reversed(mixed)
+            if status in ("", row.status) and event in ("", row.event) and (of is None or row.webhook_id == of.pk)
+        ]
+
+        cl = listed(boss, query)
+
+        assert [row.pk for row in cl.result_list] == expected[:50]
+        assert str(cl.count) == str(len(expected)) or (not query and cl.count is not None)
+        assert pks(boss, f"{query}&cursor=last") == expected[-50:]
+
+
+def test_two_statuses_are_either_of_them(boss: Client, mixed: list[Delivery]) -> None:
+    found = {row.status for row in listed(boss, "status__exact=dead&status__exact=failed").result_list}
+
+    assert found == {"dead", "failed"}
+
+
+def test_a_value_that_no_row_has_finds_nothing(boss: Client, mixed: list[Delivery]) -> None:
+    for query in ("status__exact=nothing", "event=nothing", "status__exact=dead&event=lead.created"):
+        assert pks(boss, query) == []
+        assert "0 deliveries" in boss.get(f"{LIST}?{query}").content.decode()
+
+
+def test_the_chosen_event_is_among_the_choices_even_if_nobody_names_it(boss: Client, mixed: list[Delivery]) -> None:
+    assert (
+        '<li class="selected">\n    <a href="?event=invoice.paid">'
+        in boss.get(f"{LIST}?event=invoice.paid").content.decode()
+    )
+
+
+def test_the_only_webhook_can_be_filtered_by_and_another_key_finds_nothing(boss: Client, webhook: Webhook) -> None:
+    store(webhook)
+
+    assert len(pks(boss, f"webhook__id__exact={webhook.pk}")) == 1
+    assert pks(boss, "webhook__id__exact=00000000-0000-0000-0000-000000000009") == []
+
+
+BAD = [
+    "webhook__id__exact=x",
+    "webhook__id__exact=",
+    "status__exact=%00",
+    "event=%00",
+    "q=%00",
+    "received_at__gte=yesterday",
+    "received_at__gte=2026-13-45",
+    "received_at__lt=0001-01-01+00:00:00%2B14:00",
+    "received_at__gte=9999-12-31+23:59:59-12:00",
+    f"received_at__gte={'9' * 400}",
+]
+
+
+@pytest.mark.parametrize("query", BAD)
+def test_a_value_that_can_not_be_understood_is_answered_with_a_word(boss: Client, webhook: Webhook, query: str) -> None:
+    store(webhook)
+
+    response = boss.get(f"{LIST}?{query}", follow=True)
+
+    assert response.status_code == 200
+    shown = response.content.decode()
+    assert "understood" in shown or "NUL character" in shown
+    assert len(response.context["cl"].result_list) == 1
+
+
+@pytest.mark.parametrize("query", ["received_at__year=2026", "body__contains=a", "webhook__secret=1", "foo=1"])
+def test_what_is_no_filter_is_refused(boss: Client, webhook: Webhook, query: str) -> None:
+    assert boss.get(f"{LIST}?{query}").status_code == 400
+
+
+def test_facets_count_what_each_choice_would_find(boss: Client, webhook: Webhook, mixed: list[Delivery]) -> None:
+    everything = facets(boss, "")
+    dead = facets(boss, "status__exact=dead")
+    narrow = facets(boss, f"event=invoice.paid&webhook__id__exact={webhook.pk}")
+
+    assert everything["Processed"] == everything["Failed"] == "18"
+    assert (everything["Given up"], everything["Ignored"]) == ("15", "0")
+    assert (everything["ticket.created"], everything["lead.created"]) == ("18", "0")
+    assert (everything["shop"], everything["desk"]) == ("27", "24")
+    assert everything["Any date"] == everything["Today"] == everything["This year"] == "51"
+    assert (dead["Processed"], dead["Given up"], dead["ticket.created"], dead["desk"]) == ("18", "15", "6", "6")
+    assert dead["Any date"] == "15"
+    assert (narrow["Given up"], narrow["invoice.paid"], narrow["ticket.closed"]) == ("3", "9", "9")
+    assert (narrow["shop"], narrow["desk"], narrow["Today"]) == ("9", "6", "9")
+
+
+def test_facets_stop_at_the_limit(boss: Client, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("counting", "facets", "record_list"):
+        monkeypatch.setattr(f"nateq_webhooks.admin.{module}.LIMIT", 17)
+
+    found = facets(boss, "")
+
+    assert (found["Processed"], found["Given up"], found["Any date"]) == ("more than 17", "15", "more than 17")
+
+
+def test_facets_of_a_search_are_counted_among_its_newest_rows(
+    boss: Client, webhook: Webhook, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(webhook, 2, organization_id="org_2", status="dead")
+
+    whole = facets(boss, "q=org_1&event=ticket.created")
+    monkeypatch.setattr("nateq_webhooks.admin.facets.SAMPLE", 20)
+    part = facets(boss, "q=org_1&event=ticket.created")
+
+    assert (whole["Given up"], whole["ticket.created"], whole["ticket.closed"]) == ("6", "18", "18")
+    assert (whole["shop"], whole["Today"], whole["This year"]) == ("9", "18", "18")
+    assert re.fullmatch(r"\d or more", part["Given up"])
+
+
+def test_too_many_combinations_are_not_counted(
+    boss: Client, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(combinations, "MAX_COMBINATIONS", 2)
+
+    found = facets(boss, "")
+
+    assert (found["Processed"], found["Any date"]) == ("?", "51")
+
+
+def test_the_webhooks_to_choose_from_are_read_without_their_secrets(boss: Client, mixed: list[Delivery]) -> None:
+    assert not any('"secret"' in sql for sql in statements(boss, "_facets=True"))
+
+
+def test_runs_are_filtered_and_counted_by_status_and_receiver(boss: Client, webhook: Webhook, connect: Any) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.send")
+    first, second = store(webhook, 2)
+    store_run(first, "shop.send", status="dead")
+    mine = store_run(first, "shop.send", round=1)
+    store_run(second, "shop.audit")
+
+    assert pks(boss, "receiver=shop.send&status__exact=succeeded", RUNS) == [mine.pk]
+    assert pks(boss, f"delivery__id__exact={first.pk}&status__exact=succeeded", RUNS) == [mine.pk]
+    assert facets(boss, "", RUNS)["Succeeded"] == "2"
+    assert facets(boss, "receiver=shop.send", RUNS)["Succeeded"] == "1"
+    narrow = facets(boss, f"delivery__id__exact={first.pk}", RUNS)
+    assert (narrow["Succeeded"], narrow["Given up"], narrow["shop.send"]) == ("1", "1", "2")
+    assert boss.get(f"{RUNS}?delivery__id__exact=x", follow=True).status_code == 200
+    assert pks(boss, f"delivery__id__exact={'9' * 30}", RUNS) == []
+
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def hourly(webhook: Webhook) -> list[Delivery]:
+    """Forty deliveries, one an hour, with gaps between their keys."""
+    made = []
+    for hour in range(40):
+        made += store(webhook, received_at=START + timedelta(hours=hour))
+        if hour % 3 == 0:
+            store(webhook)[0].delete()
+    return made
+
+
+@pytest.mark.parametrize("small", [10_000, 0])
+def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
+    boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(bounds, "SMALL", small)
+    for since, until in itertools.combinations((-2, 0, 0.5, 1, 7, 20.25, 39, 40, 90), 2):
+        ends = [(START + timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S%%2B00:00") for hours in (since, until)]
+        expected = [row.pk for hour, row in enumerate(hourly) if since <= hour < until][::-1]
+
+        cl = listed(boss, f"received_at__gte={ends[0]}&received_at__lt={ends[1]}")
+
+        assert [row.pk for row in cl.result_list] == expected
+        assert str(cl.count) == str(len(expected))
+        assert pks(boss, f"received_at__gte={ends[0]}&received_at__lt={ends[1]}&status__exact=processed") == expected
+    assert len(pks(boss, "received_at__gte=2026-03-02")) == 22  # midnight of the site's time zone, 06:00 UTC
+    assert pks(boss, "received_at__lt=2026-03-01") == []
+
+
+def test_a_row_that_came_a_little_out_of_order_is_found(
+    boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "SMALL", 0)
+    earlier, later = hourly[9], hourly[10]
+    moment = START + timedelta(hours=10)
+    Delivery.objects.filter(pk=earlier.pk).update(received_at=moment + timedelta(seconds=2))
+    Delivery.objects.filter(pk=later.pk).update(received_at=moment - timedelta(seconds=2))
+
+    since = pks(boss, f"received_at__gte={moment:%Y-%m-%dT%H:%M:%SZ}&cursor=last")
+    until = pks(boss, f"received_at__lt={moment:%Y-%m-%dT%H:%M:%SZ}")
+
+    assert (earlier.pk in since, later.pk in since) == (True, False)
+    assert (earlier.pk in until, later.pk in until) == (False, True)
+
+
+def test_a_period_in_an_empty_table_is_empty(boss: Client, db: None) -> None:
+    assert pks(boss, "received_at__gte=2026-03-02&_facets=True") == []
+
+
+def test_a_period_of_ones_own_is_a_form_that_keeps_the_other_filters(boss: Client, hourly: list[Delivery]) -> None:
+    shown = boss.get(f"{LIST}?status__exact=processed&received_at__gte=2026-03-02&cursor=9999").content.decode()
+
+    form = shown.split('class="nateq-period"')[1].split("</form>")[0]
+    assert '<input type="hidden" name="status__exact" value="processed">' in form
+    assert 'name="received_at__gte" value="2026-03-02"' in form
+    assert "cursor" not in form
+
+
+def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "SMALL", 0)
+
+    asked = statements(boss, "received_at__gte=2026-03-02&received_at__lt=2026-03-03")
+
+    assert len(asked) <= (16 if connection.vendor == "mysql" else 12)
+    assert timezone.now() > START

@@ -1,0 +1,332 @@
+"""The lists page by key, and ask for nothing that grows with the table."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, age, place
+from nateq_webhooks.admin.counting import Count, Kind
+from nateq_webhooks.models import Delivery, Run, Webhook
+from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements, store, store_run
+from tests.admin.own_admins import ActingAdmin
+
+ACTING = "/acting/nateq_webhooks/delivery/"
+FILTERING = "/filtering/nateq_webhooks/delivery/"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _five_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeliveryAdmin, "list_per_page", 5)
+    monkeypatch.setattr(RunAdmin, "list_per_page", 5)
+
+
+@pytest.fixture
+def _ten_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("counting", "record_list", "facets"):
+        monkeypatch.setattr(f"nateq_webhooks.admin.{module}.LIMIT", 10)
+
+
+def leafed_through(client: Client, query: str, rel: str, url: str = LIST) -> list[list[int]]:
+    """Return the rows of each page, from one on as far as the links lead."""
+    pages = []
+    following: str | None = query
+    while following is not None:
+        pages.append(pks(client, following, url))
+        following = link(client, following, rel, url)
+        assert len(pages) < 20
+    return pages
+
+
+@pytest.mark.parametrize("query", ["", "status__exact=processed", "event=ticket.created", "q=org_1", "o=7"])
+def test_each_row_is_on_one_page_forwards_and_backwards(boss: Client, webhook: Webhook, query: str) -> None:
+    stored = [each.pk for each in store(webhook, 13)]
+    expected = stored if query == "o=7" else stored[::-1]
+
+    forwards = leafed_through(boss, query, "next")
+    backwards = leafed_through(boss, f"{query}&cursor=last", "prev")
+
+    assert forwards == [expected[:5], expected[5:10], expected[10:]]
+    assert backwards == [expected[8:], expected[3:8], expected[:5]]
+
+
+def test_runs_have_pages_too(boss: Client, webhook: Webhook) -> None:
+    (first,) = store(webhook)
+    stored = [store_run(first, round=number).pk for number in range(7)]
+
+    assert leafed_through(boss, "", "next", RUNS) == [stored[:1:-1], stored[1::-1]]
+    assert leafed_through(boss, "receiver=shop.send&cursor=last", "prev", RUNS) == [stored[4::-1], stored[:1:-1]]
+    assert pks(boss, "status__exact=dead", RUNS) == []
+
+
+def test_the_page_before_a_row_near_the_beginning_is_the_first_page(boss: Client, webhook: Webhook) -> None:
+    stored = [each.pk for each in store(webhook, 13)]
+
+    assert pks(boss, f"cursor=-{stored[-3]}") == stored[:-6:-1]
+
+
+def test_a_page_between_rows_that_are_gone_is_empty_and_leads_back(boss: Client, webhook: Webhook) -> None:
+    stored = store(webhook, 7)
+    Delivery.objects.filter(pk__lt=stored[5].pk).delete()
+
+    assert pks(boss, f"cursor={stored[5].pk}") == []
+    assert pks(boss, link(boss, f"cursor={stored[5].pk}", "prev") or "") == [stored[6].pk, stored[5].pk]
+
+
+def test_one_page_needs_no_links_and_no_count(boss: Client, webhook: Webhook) -> None:
+    store(webhook, 5)
+
+    assert listed(boss).page_links() == []
+    assert listed(boss).count == Count(5)
+    assert not any("COUNT(" in sql for sql in statements(boss, ""))
+
+
+def test_a_page_keeps_filters_and_search_and_a_filter_leaves_the_page(boss: Client, webhook: Webhook) -> None:
+    store(webhook, 7)
+    key = store(webhook)[0].pk
+
+    following = link(boss, "q=org_1&status__exact=processed&_facets=True", "next")
+    shown = boss.get(f"{LIST}?cursor={key}").content.decode()
+
+    assert following is not None
+    assert {"q=org_1", "status__exact=processed", "_facets=True"} < set(following.split("&"))
+    assert "?event=ticket.closed" in shown
+    assert f"cursor={key}&amp;event" not in shown
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1.5", "--1", "9" * 19, "9" * 400, "1 ", "LAST", "\u0661", "-", "<script>", "1;drop", "%00"]
+)
+def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
+    boss: Client, webhook: Webhook, cursor: str
+) -> None:
+    store(webhook)
+
+    response = boss.get(f"{LIST}?status__exact=processed&cursor={cursor}", follow=True)
+
+    assert response.status_code == 200
+    assert response.redirect_chain == [(f"{LIST}?e=1", 302)]
+    assert len(response.context["cl"].result_list) == 1
+    shown = response.content.decode()
+    assert "This page does not exist" in shown or "NUL character" in shown
+    assert "<script>" not in shown.split("<body")[1].split("messagelist")[1][:300]
+
+
+@pytest.mark.parametrize("cursor", ["", "0", "-0", "-1", str(place.MAX_KEY), f"-{place.MAX_KEY}"])
+def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, cursor: str) -> None:
+    store(webhook, 2)
+
+    assert boss.get(f"{LIST}?cursor={cursor}").status_code == 200
+
+
+@pytest.mark.usefixtures("_ten_are_many")
+def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(webhook, 10)
+    assert str(listed(boss).count) == "10"
+    assert str(listed(boss, "q=org_1").count) == "10"
+
+    store(webhook, 1)
+
+    monkeypatch.setattr("nateq_webhooks.admin.record_list.estimate", lambda rows: None)
+    assert "more than 10 deliveries" in boss.get(LIST).content.decode()
+    assert str(listed(boss, "q=org_1").count) == str(listed(boss, "event=ticket.created").count) == "more than 10"
+
+
+@pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
+@pytest.mark.usefixtures("_ten_are_many")
+def test_the_whole_table_is_estimated_where_the_database_keeps_statistics(boss: Client, webhook: Webhook) -> None:
+    store(webhook, 12)
+    if connection.vendor == "sqlite":
+        assert listed(boss).count == Count(10, Kind.MORE)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{Delivery._meta.db_table}")
+        cursor.fetchall() if connection.vendor == "mysql" else None
+
+    assert listed(boss).count == Count(12, Kind.ABOUT)
+    assert "about 12 deliveries" in boss.get(LIST).content.decode()
+    assert not any("COUNT(" in sql for sql in statements(boss, ""))
+
+
+QUERIES = [
+    "",
+    "cursor=last",
+    "cursor=3",
+    "cursor=-3",
+    "o=6",
+    "_facets=True",
+    "status__exact=failed",
+    "status__exact=processed&_facets=True",
+    "event=ticket.created&cursor=last",
+    f"webhook__id__exact={uuid4()}",
+    "received_at__gte=2020-01-01",
+    "received_at__gte=2020-01-01&status__exact=processed&_facets=True",
+    "q=org_1",
+    "q=org_1&status__exact=processed&_facets=True",
+    "q=tkt_1",
+    "q=data.id=1",
+    "q=data.id=1&status__exact=processed",
+]
+
+
+@pytest.mark.usefixtures("_ten_are_many")
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("are_near", [True, False])
+def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, are_near: bool
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.admin.bounds.SMALL", 10_000 if are_near else 0)
+    store(webhook, 20, payload={"data": {"id": 2}})
+
+    asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
+
+    assert asked
+    assert len(asked) <= 24
+    for sql in asked:
+        assert "OFFSET" not in sql
+        assert "LIMIT" in sql or '."id" IN (' in sql or re.match(r'SELECT MIN\("\w+"."id"\)', sql), sql
+        assert len(re.findall(r"COUNT\(", sql)) <= len(re.findall(r"LIMIT 11\b", sql))
+
+
+@pytest.mark.skipif(connection.vendor == "mysql", reason="MariaDB always finds an index to read; its rows are measured")
+@pytest.mark.parametrize("query", QUERIES)
+def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook: Webhook, query: str) -> None:
+    store(webhook, 20, payload={"data": {"id": 2}})
+    asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
+
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")  # as it is with many rows
+        for sql in asked:
+            cursor.execute(("EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN ") + sql)
+            for line in cursor.fetchall():
+                assert "Seq Scan on nateq_webhooks_delivery" not in str(line[-1]), sql
+                if re.match(r"SCAN (nateq_webhooks_delivery|\w)$", str(line[-1])):
+                    # Along the key, and stopped by the limit.
+                    assert "LIMIT" in sql
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"), [("", 10), ("status__exact=processed", 10), ("q=org_1", 10), ("_facets=True", 18)]
+)
+def test_a_page_asks_a_few_questions_however_many_rows_it_has(
+    boss: Client, webhook: Webhook, query: str, limit: int
+) -> None:
+    store(webhook, 6)
+    few = statements(boss, query)
+    for each in store(webhook, 20):
+        store_run(each)
+
+    many = statements(boss, query)
+
+    assert len(many) == len(few) <= limit
+    for column in ("body", "payload", "headers", "secret"):
+        assert not any(f'."{column}"' in sql for sql in many), column
+
+
+def test_the_list_is_sorted_by_the_key_only_newest_or_oldest_first(boss: Client, webhook: Webhook) -> None:
+    stored = [each.pk for each in store(webhook, 3)]
+
+    assert pks(boss, "o=1.-2.3") == pks(boss, "o=-7") == pks(boss, "o=x") == pks(boss, "o=99") == stored[::-1]
+    assert pks(boss, "o=7") == pks(boss, "o=2.7") == stored
+    assert "?o=7" in boss.get(LIST).content.decode()
+
+
+def test_processing_time_is_from_the_store_to_the_end_of_the_last_first_run(boss: Client, webhook: Webhook) -> None:
+    done, going_on, without = store(webhook, 3)
+    Delivery.objects.filter(pk=going_on.pk).update(status=Delivery.Status.FAILED)
+    for each in (done, going_on):
+        store_run(each, "shop.quick", finished_at=later(each.received_at, 0.25))
+        store_run(each, "shop.slow", finished_at=later(each.received_at, 2))
+        store_run(each, "shop.slow", round=3, finished_at=later(each.received_at, 86_400))
+
+    shown = {row.pk: boss_cell(row) for row in listed(boss).result_list}
+
+    assert shown == {done.pk: "2.0 s", going_on.pk: None, without.pk: None}
+    assert "processing time" in boss.get(LIST).content.decode().lower()
+
+
+def boss_cell(row: Delivery) -> str | None:
+    return DeliveryAdmin(Delivery, admin.site).shown_processing_time(row)
+
+
+@pytest.mark.parametrize(
+    ("passed", "words"),
+    [(-30, "just now"), (59, "just now"), (125, "2 minutes ago"), (86_400 * 3 + 5_000, "3 days ago")],
+)
+def test_a_moment_is_told_in_relation_to_now_and_exactly_on_hover(passed: int, words: str) -> None:
+    moment = timezone.now() - timedelta(seconds=passed)
+
+    shown = age.ago(moment).replace("\xa0", " ")
+
+    assert f">{words}</time>" in shown
+    assert f'title="{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}' in shown
+    assert f'datetime="{moment.isoformat()}"' in shown
+
+
+def act(client: Client, query: str, *selected: int, across: bool = False) -> list[int]:
+    posted = {"action": "remember", "_selected_action": selected, "select_across": int(across), "index": 0}
+    assert client.post(f"{ACTING}?{query}", posted).status_code == 302
+    return ActingAdmin.seen
+
+
+@pytest.mark.urls("tests.admin.own_admins")
+def test_an_action_gets_the_rows_that_were_ticked_or_all_that_match(boss: Client, webhook: Webhook) -> None:
+    stored = [each.pk for each in store(webhook, 7)]
+    dead = [each.pk for each in store(webhook, 6, status="dead", payload={"data": {"id": "7"}})]
+
+    assert act(boss, "", stored[0], stored[3]) == [stored[0], stored[3]]
+    assert act(boss, f"status__exact=dead&cursor={dead[4]}", dead[0], across=True) == dead
+    assert act(boss, "q=org_1&status__exact=processed", stored[0], across=True) == stored
+    # Of a search through payloads, what it found for this page.
+    assert act(boss, "q=data.id=7", dead[5], across=True) == dead[1:]
+
+    shown = boss.get(ACTING).content.decode()
+    assert "Select all that match (13)" in shown
+    assert 'name="_selected_action"' in shown
+
+
+def test_without_an_action_nothing_can_be_ticked(staff: Callable[..., Client], webhook: Webhook) -> None:
+    store(webhook)
+    page = staff("view_delivery").get(LIST).content.decode()
+
+    assert 'name="_selected_action"' not in page
+    assert "nateq_webhooks/list.css" in page
+
+
+def test_the_lists_bring_no_inline_script_or_style(boss: Client, webhook: Webhook) -> None:
+    store(webhook, 7)
+
+    for url in (f"{LIST}?_facets=True&cursor=last", f"{LIST}?q=data.id=1", RUNS):
+        shown = boss.get(url).content.decode()
+        assert " style=" not in shown
+        assert not re.search(r"<script(?![^>]*\bsrc=)", shown)
+        assert not re.search(r"\son\w+=", shown)
+
+
+@pytest.mark.urls("tests.admin.own_admins")
+def test_a_subclass_may_have_filters_of_its_own(boss: Client, webhook: Webhook) -> None:
+    store(webhook, 2, version="1.0")
+    (other,) = store(webhook, version="2.0")
+
+    for query in ("version=2.0", "version=2.0&status__exact=processed", "version=2.0&q=org_1"):
+        assert pks(boss, query, FILTERING) == [other.pk]
+        assert str(listed(boss, query, FILTERING).count) == "1"
+
+
+def test_staff_who_may_view_deliveries_see_their_list(staff: Callable[..., Client], webhook: Webhook) -> None:
+    store(webhook, 7)
+
+    assert len(pks(staff("view_delivery"), "cursor=last&_facets=True")) == 5
+    assert User.objects.filter(is_superuser=False).exists()
+    assert link(staff("view_delivery", "view_webhook"), "", "next") is not None
+    assert Run.objects.count() == 0
