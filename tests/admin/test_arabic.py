@@ -1,6 +1,7 @@
 """The admin in Arabic: every page runs from right to left, and no English is left on it."""
 
 import json
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -69,7 +70,7 @@ def english(page: str) -> Iterator[str]:
         known = [token.strip(".,:;()[]?!") in NAMES for token in tokens]
         alone = text.isascii() and any(is_word and not name for is_word, name in zip(foreign, known, strict=True))
         pairs = zip(foreign, foreign[1:], known, known[1:], strict=False)
-        if " ".join(tokens) in DJANGOS:
+        if " ".join(tokens) in DJANGOS or re.match(r"\s*\d{4}-\d\d-\d\d ", text):  # a moment with its time zone
             continue
         if alone or any(a and b and not (c or d) for a, b, c, d in pairs):
             yield " ".join(tokens)
