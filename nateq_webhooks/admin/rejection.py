@@ -79,14 +79,14 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         return lines or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("address"))
-    def shown_address(self, rejection: Rejection) -> SafeString | None:
+    def shown_address(self, rejection: Rejection) -> SafeString | str:
         """Return from where it came."""
-        return cells.text(rejection.remote_addr or "")
+        return cells.text(rejection.remote_addr or "") or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("size"))
-    def shown_size(self, rejection: Rejection) -> str | None:
+    def shown_size(self, rejection: Rejection) -> str:
         """Return how large its body was, or said to be."""
-        return None if rejection.size is None else filesizeformat(rejection.size)
+        return self.get_empty_value_display() if rejection.size is None else filesizeformat(rejection.size)
 
     @admin.display(description=gettext_lazy("header names"))
     def shown_header_names(self, rejection: Rejection) -> SafeString | str:

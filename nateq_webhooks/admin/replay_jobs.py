@@ -131,7 +131,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, replay: Replay) -> str | None:
         """Return why."""
-        return cells.text(replay.reason)
+        return cells.text(replay.reason) or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
@@ -155,7 +155,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("all runs made"))
     def shown_finished_at(self, replay: Replay) -> str | None:
         """Return when the last run was made."""
-        return cells.moment(replay.finished_at)
+        return cells.moment(replay.finished_at) or self.get_empty_value_display()
 
     def get_urls(self) -> list[URLPattern]:
         """Add the buttons' address."""

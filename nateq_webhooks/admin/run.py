@@ -78,7 +78,7 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("started"))
     def shown_started_at(self, run: Run) -> str | None:
         """Return when the last try began."""
-        return cells.moment(run.started_at)
+        return cells.moment(run.started_at) or self.get_empty_value_display()
 
     @admin.display(description=_("finished"))
     def shown_finished_at(self, run: Run) -> str | None:
@@ -88,7 +88,7 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("duration"))
     def shown_duration(self, run: Run) -> str | None:
         """Return how long the last try took."""
-        return cells.duration(run.duration)
+        return cells.duration(run.duration) or self.get_empty_value_display()
 
     @admin.display(description=_("next try"))
     def shown_next_try_at(self, run: Run) -> str | None:
