@@ -63,6 +63,6 @@ def test_a_limit_of_a_receiver_that_is_not_connected_limits_nothing(connect: Any
 
 def test_answers_can_wait_only_for_what_runs_in_the_request() -> None:
     with override_settings(NATEQ_WEBHOOKS={"ACK": "processed", "DISPATCH": "worker"}):
-        assert ids() == ["E007"]
+        assert ids() == ["E008"]
     with override_settings(NATEQ_WEBHOOKS={"ACK": "processed"}):
         assert ids() == []

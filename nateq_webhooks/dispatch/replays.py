@@ -99,7 +99,9 @@ def advance(alias: str, replay_: Replay) -> bool:
     if replay_.finished_at is not None or replay_.is_cancelled:
         return False
     selection = Selection.from_json(replay_.filters)
-    end = min(replay_.after + SPAN, replay_.until)
+    there = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=replay_.until).order_by("pk")
+    first = there.values_list("pk", flat=True).first()  # keys that retention has emptied are leapt over
+    end = replay_.until if first is None else min(first - 1 + SPAN, replay_.until)
     span = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=end)
     chunk = list(_lean(selection.of(span)).order_by("pk")[: _portion()])
     after = chunk[-1].pk if len(chunk) == _portion() else end

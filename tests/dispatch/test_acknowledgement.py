@@ -350,6 +350,6 @@ def test_against_a_sender_that_retries_each_effect_is_there_once(
 @pytest.mark.parametrize("mode", ["worker", "tasks", "celery"])
 def test_it_needs_receivers_that_run_in_the_request(mode: str) -> None:
     (problem,) = conf.problems({"ACK": "processed", "DISPATCH": mode})
-    assert problem.id == "E007"
+    assert problem.id == "E008"
     assert "inline" in problem.hint
     assert list(conf.problems({"ACK": "processed"})) == []
