@@ -20,14 +20,5 @@ class CappedPaginator(_Paginator):
     @cached_property
     def count(self) -> int:
         """The number of rows, at most `limit`."""
-        return min(self._counted, self.limit)
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether there are more rows than `limit`."""
-        return self._counted > self.limit
-
-    @cached_property
-    def _counted(self) -> int:
-        rows: QuerySet[Any] = self.object_list[: self.limit + 1]  # type: ignore[assignment]
+        rows: QuerySet[Any] = self.object_list[: self.limit]  # type: ignore[assignment]
         return rows.count()

@@ -9,11 +9,12 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, age, place
 from nateq_webhooks.admin.counting import Count, Kind
+from nateq_webhooks.admin.paginator import CappedPaginator
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements, store, store_run
 from tests.admin.own_admins import ActingAdmin
@@ -119,6 +120,15 @@ def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
     shown = response.content.decode()
     assert "This page does not exist" in shown or "NUL character" in shown
     assert "<script>" not in shown.split("<body")[1].split("messagelist")[1][:300]
+
+
+def test_djangos_mark_of_an_error_hides_no_answer(boss: Client, webhook: Webhook) -> None:
+    store(webhook)
+
+    response = boss.get(f"{LIST}?cursor=x&e=1", follow=True)
+
+    assert response.redirect_chain == [(f"{LIST}?cursor=x", 302), (f"{LIST}?e=1", 302)]
+    assert "This page does not exist" in response.content.decode()
 
 
 @pytest.mark.parametrize("cursor", ["", "0", "-0", "-1", str(place.MAX_KEY), f"-{place.MAX_KEY}"])
@@ -330,3 +340,18 @@ def test_staff_who_may_view_deliveries_see_their_list(staff: Callable[..., Clien
     assert User.objects.filter(is_superuser=False).exists()
     assert link(staff("view_delivery", "view_webhook"), "", "next") is not None
     assert Run.objects.count() == 0
+
+
+def test_djangos_own_search_and_pages_as_its_autocompletion_uses_them_are_bounded(
+    webhook: Webhook, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CappedPaginator, "limit", 3)
+    store(webhook, 5)
+    (wanted,) = store(webhook, organization_id="org_2", payload={"data": {"id": "x"}})
+    mine, everything = DeliveryAdmin(Delivery, admin.site), Delivery.objects.order_by("pk")
+
+    def found(term: str) -> list[int]:
+        return [row.pk for row in mine.get_search_results(rf.get("/"), everything, term)[0]]
+
+    assert mine.get_paginator(rf.get("/"), everything, 2).count == 3
+    assert (found("org_2"), found("data.id=x"), len(found(" "))) == ([wanted.pk], [], 6)
