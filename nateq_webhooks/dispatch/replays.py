@@ -204,7 +204,9 @@ def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
 
 
 def check_receivers(names: Sequence[str] | None) -> None:
-    """Raise `LookupError` when a name is not that of a connected receiver."""
+    """Raise `LookupError` when a name is not that of a connected receiver, `TypeError` for a name in place of names."""
+    if isinstance(names, str):
+        raise TypeError(f"receivers is a list of names: write [{names!r}].")
     for name in names or ():
         if registry.get(name) is None:
             known = ", ".join(sorted({receiver.name for receiver in registry})) or _("none")

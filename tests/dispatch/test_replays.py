@@ -105,6 +105,10 @@ class TestReplay:
 
         assert (Replay.objects.count(), Run.objects.count()) == (0, 0)
 
+    def test_a_name_in_place_of_a_list_is_refused(self, deliver: Deliver, receivers: list[str]) -> None:
+        with pytest.raises(TypeError, match=r"receivers is a list of names: write \['test.one'\]"):
+            dispatch.replay([deliver()], "test.one")
+
     def test_it_is_recorded_who_asked_for_it_when_and_why(self, deliver: Deliver, receivers: list[str]) -> None:
         before = timezone.now()
         dispatch.replay([deliver().pk], ["test.two", "test.one", "test.two"], reason="CRM was down", by="sara")
