@@ -56,13 +56,13 @@ def process(due: Stored) -> bool:
 def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
     """Yield what to claim, in turn: the delivery, what nothing holds back of its runs, what a rate limit lets start.
 
-    The request that has stored the delivery tries each run once, all others what is not finished.
+    A request tries each run once.
     """
-    untried = due.dispatch_at is not None
+    began = timezone.now()
     yield functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at)
-    yield functools.partial(claim_runs_of, due.alias, due.pk, untried=untried)
+    yield functools.partial(claim_runs_of, due.alias, due.pk, untried_since=began)
     for _ in range(1 + len(settings().rate_limits)):
-        yield functools.partial(claim_scarce, due.alias, due.pk, untried=untried)
+        yield functools.partial(claim_scarce, due.alias, due.pk, untried_since=began)
 
 
 def _is_held(due: Due) -> bool:

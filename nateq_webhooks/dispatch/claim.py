@@ -78,7 +78,7 @@ def claim_runs(alias: str, limit: int) -> Claimed:
     return _claim(alias, due, limit, controls.get(alias), now)
 
 
-def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried: bool | None = None) -> Claimed:
+def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried_since: datetime | None = None) -> Claimed:
     """Claim one run that a rate limit or a breaker's probe lets start now; of any delivery, or as `claim_runs_of`.
 
     One at a time, to be started at once: a slot that is kept is a burst later.
@@ -90,7 +90,7 @@ def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried: bool | 
     if delivery_pk is None:
         due = Run.objects.using(alias).filter(next_try_at__lte=now)
     else:
-        due = _due_of(alias, delivery_pk, now, untried=untried)
+        due = _due_of(alias, delivery_pk, now, untried_since)
     moved = 0
     for lane in _ready_lanes(alias, due, control, now):
         while claimed := _claim(alias, due.filter(lane=lane), 1, control, now, lane=lane):
@@ -100,24 +100,23 @@ def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried: bool | 
     return Claimed(alias=alias, lease=uuid.uuid4(), moved=moved)
 
 
-def claim_runs_of(alias: str, delivery_pk: int, *, untried: bool | None = None) -> Claimed:
+def claim_runs_of(alias: str, delivery_pk: int, *, untried_since: datetime | None = None) -> Claimed:
     """Claim the runs of one delivery that are due and that nothing holds back, whatever lane they were left in.
 
-    With `untried` given, those that nobody has tried (true), or all that nobody holds, whatever their backoff (false).
+    With `untried_since` given: all that nobody holds, whatever their backoff, and that nobody has tried since then.
     """
     now = timezone.now()
-    due = _due_of(alias, delivery_pk, now, untried=untried)
+    due = _due_of(alias, delivery_pk, now, untried_since)
     return _claim(alias, due, _ALL_OF_ONE, controls.get(alias), now)
 
 
-def _due_of(alias: str, delivery_pk: int, now: datetime, *, untried: bool | None) -> models.QuerySet[Run]:
+def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime | None) -> models.QuerySet[Run]:
     runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(lane=TURN_LANE)
     due = Q(next_try_at__lte=now)
-    if untried is False:
+    if untried_since is not None:
         due |= Q(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED)
         due |= Q(status__in=FINISHED, next_try_at__isnull=False)
-    elif untried:
-        due &= Q(tries=0)
+        runs = runs.filter(Q(started_at__isnull=True) | Q(started_at__lt=untried_since))
     return runs.filter(due)
 
 

@@ -226,6 +226,18 @@ class TestARetry:
         assert sender.post(envelope(attempt=3)).status_code == 200
         assert calls == ["one 1"]
 
+    def test_that_makes_the_runs_of_such_a_request_tries_each_once(
+        self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect(signals.ticket_created, fails(calls, 2), "one")
+        with monkeypatch.context() as patch:
+            patch.setattr(dispatch, "process", lambda receipt: False)
+            sender.post(envelope())
+        Delivery.objects.update(dispatch_at=timezone.now())
+
+        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert calls == ["one 1"]
+
     def test_settles_what_a_request_finished_and_died(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
