@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.protocol.envelope import column_text
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_LOOKED_AT: Final = 500

@@ -29,7 +29,7 @@ from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.gate import OPEN_LANE
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from nateq_webhooks.protocol.backoff import backoff
-from nateq_webhooks.protocol.envelope import column_text
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.receivers import Receiver
 
 logger: Final = logging.getLogger("nateq_webhooks")

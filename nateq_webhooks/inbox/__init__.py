@@ -28,7 +28,8 @@ from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
 from nateq_webhooks.protocol import signatures
-from nateq_webhooks.protocol.envelope import Envelope, Note, column_text, read
+from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.envelope import Envelope, Note, read
 from nateq_webhooks.receivers import registry
 
 __all__ = [

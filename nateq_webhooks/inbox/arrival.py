@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nateq_webhooks.protocol.envelope import column_text
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS
 
 MAX_HEADERS: Final = 60

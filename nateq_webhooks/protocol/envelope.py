@@ -7,23 +7,17 @@ This module is the only place that reads the envelope's keys (`examples` writes 
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from nateq_webhooks.protocol.columns import column_json, deeper_than
 from nateq_webhooks.protocol.events import Event
 
 MAX_DEPTH: Final = 500
 """Nesting that Python can still load from inside a receiver: its own limit is 1,000 frames, shared with the stack."""
-
-MAX_COLUMN_DEPTH: Final = 31
-"""Nesting that every database's JSON column holds: MariaDB refuses 32."""
-
-MAX_COLUMN_BYTES: Final = 1024 * 1024
-"""Larger bodies are kept as bytes only: escaped twice, 1 MiB is 7 MiB of SQL, and MariaDB's packet ends at 16 MiB."""
 
 MAX_ATTEMPT: Final = 2**31 - 1
 """The largest number that the column of every database holds."""
@@ -97,7 +91,7 @@ def read(body: bytes, *, by_content: bool = False) -> Envelope:
         )
     notes: list[Note] = []
     event = _event(document, notes)
-    payload_json = _column_json(body, document)
+    payload_json = column_json(body, document)
     if payload_json is None:
         notes.append(Note.PAYLOAD_NOT_QUERYABLE)
     return Envelope(
@@ -164,7 +158,7 @@ def _load(body: bytes) -> dict[str, Any] | Note:
         return Note.TOO_DEEP
     if not isinstance(document, dict):
         return Note.NOT_OBJECT
-    return Note.TOO_DEEP if _deeper_than(document, MAX_DEPTH, body) else document
+    return Note.TOO_DEEP if deeper_than(document, MAX_DEPTH, body) else document
 
 
 def _event(document: Mapping[str, Any], notes: list[Note]) -> Event:
@@ -256,80 +250,3 @@ def _identity_of_content(document: Mapping[str, Any]) -> str:
 def _identity(tag: str, value: bytes) -> str:
     """Hash a tagged value: the tag keeps an id, a content and a body from ever being the same identity."""
     return hashlib.sha256(tag.encode() + b":" + value).hexdigest()
-
-
-def _column_json(body: bytes, document: dict[str, Any]) -> str | None:
-    """Return the document as JSON text that PostgreSQL, MariaDB and SQLite all store, or None."""
-    if len(body) > MAX_COLUMN_BYTES or _deeper_than(document, MAX_COLUMN_DEPTH, body):
-        return None
-    if _is_suspect(body) and _holds_unstorable(document):
-        return None
-    try:
-        return _STRICT.encode(document)
-    except ValueError:  # NaN or an infinity
-        return None
-
-
-_STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-
-
-def _is_suspect(body: bytes) -> bool:
-    """Say whether the strings must be looked at one by one for a NUL or half of a surrogate pair.
-
-    Strict UTF-8 holds neither, so they can only come as escapes. Whole pairs are the common case (emoji), and well;
-    a backslash that is itself escaped makes the bytes around it ambiguous.
-    """
-    if not _ESCAPED.search(body):
-        return False
-    return b"\\\\" in body or _NUL_OR_HALF.search(body) is not None
-
-
-_ESCAPED: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_NUL_OR_HALF: Final = re.compile(
-    rb"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F]))|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
-
-
-def _holds_unstorable(document: dict[str, Any]) -> bool:
-    """Say whether a string in the document holds a character that no database stores."""
-    todo: list[Any] = [document]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, str):
-            if _REFUSED.search(value):
-                return True
-        elif isinstance(value, dict):
-            todo.extend(value)
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-    return False
-
-
-_REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
-
-
-def column_text(text: str, limit: int) -> str:
-    """Return `text` as a column of `limit` characters holds it: cut, and U+FFFD for what no database stores.
-
-    That is a NUL, which PostgreSQL refuses, and half of a surrogate pair, which none can encode.
-    """
-    text = text[:limit]
-    return text if text.isprintable() else _REFUSED.sub("\ufffd", text)
-
-
-def _deeper_than(document: dict[str, Any], limit: int, body: bytes) -> bool:
-    """Say whether the document, itself level 1, is nested deeper than `limit` levels, without recursion."""
-    if body.count(b"{") + body.count(b"[") <= limit:  # the common case, and it costs next to nothing
-        return False
-    level: list[Any] = [document]
-    for _ in range(limit):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

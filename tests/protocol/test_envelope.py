@@ -14,14 +14,12 @@ from typing import Any
 
 import pytest
 
+from nateq_webhooks.protocol.columns import MAX_COLUMN_BYTES, MAX_COLUMN_DEPTH, column_text
 from nateq_webhooks.protocol.envelope import (
     MAX_ATTEMPT,
-    MAX_COLUMN_BYTES,
-    MAX_COLUMN_DEPTH,
     MAX_DEPTH,
     Envelope,
     Note,
-    column_text,
     identity_of_id,
     load_event,
     read,

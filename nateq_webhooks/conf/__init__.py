@@ -6,7 +6,7 @@ checks show, so that a typo is found at start and not in the night.
 
 import difflib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -15,10 +15,22 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.utils.module_loading import import_string
 
-from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
+from nateq_webhooks.conf.rules import CONFIDENTIAL, RULES, header_problem
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SecretEncoding
+
+__all__ = [
+    "SETTING",
+    "Problem",
+    "Settings",
+    "header_problem",
+    "is_debug",
+    "is_https_url",
+    "meta_key",
+    "problems",
+    "settings",
+    "uses_time_zones",
+]
 
 SETTING = "NATEQ_WEBHOOKS"
 
@@ -171,133 +183,10 @@ def _value_problems(key: str, value: object) -> Iterator[Problem]:
         message = f"{SETTING}[{key!r}] is a {type(value).__name__}, not a {wanted.__name__}."
         yield Problem("E003", message, f"The default is {default!r}.")
         return
-    rule = _RULES.get(key)
+    rule = RULES.get(key)
     if rule is not None and (complaint := rule(value)):
-        shown = f"is not shown here ({len(str(value))} characters)" if key in _CONFIDENTIAL else f"is {value!r}"
+        shown = f"is not shown here ({len(str(value))} characters)" if key in CONFIDENTIAL else f"is {value!r}"
         yield Problem("E004", f"{SETTING}[{key!r}] {shown}: {complaint[0]}.", complaint[1])
-
-
-def _public_url(value: str) -> tuple[str, str] | None:
-    if not value:
-        return None
-    try:
-        parts = urlsplit(value)
-        is_fine = (parts.port is None or parts.port > 0) and not any(character.isspace() for character in value)
-    except ValueError:
-        is_fine = False
-    if not is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        return "not the address of a site", "Write its scheme and host, such as 'https://shop.example'."
-    return None
-
-
-def _api_key(value: str) -> tuple[str, str] | None:
-    fine = value.isascii() and value.isprintable() and " " not in value
-    if not value or (fine and any(value.startswith(p) and value != p for p in (LIVE_KEY_PREFIX, TEST_KEY_PREFIX))):
-        return None
-    return "not an API key", f"A key starts with {LIVE_KEY_PREFIX!r} or {TEST_KEY_PREFIX!r} and has no space in it."
-
-
-def _base_url(value: str) -> tuple[str, str] | None:
-    complaint = _public_url(value)
-    if complaint or "@" in value:
-        return "not the address of an API", "Write its scheme, host and path, such as 'https://api.nateq.io/api/v1'."
-    return None
-
-
-def header_problem(value: str) -> tuple[str, str] | None:
-    """Return what is wrong with the name of a signature header, and what to do; None when nothing is."""
-    if value and value.isascii() and value.replace("-", "").isalnum():
-        return None
-    return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
-
-
-def _max_body_bytes(value: int) -> tuple[str, str] | None:
-    if 1 <= value <= 64 * 1024 * 1024:
-        return None
-    return "out of range", "It counts bytes, from 1 to 67108864 (64 MiB)."
-
-
-def _trusted_proxies(value: int) -> tuple[str, str] | None:
-    return None if 0 <= value <= 10 else ("out of range", "Legal values: 0 to 10.")
-
-
-def _max_tries(value: int) -> tuple[str, str] | None:
-    return None if 1 <= value <= 1000 else ("out of range", "Legal values: 1 to 1000.")
-
-
-def _dispatch(value: str) -> tuple[str, str] | None:
-    if value in ("inline", "worker", "tasks", "celery"):
-        return None
-    hint = "Legal values: 'inline', 'worker', 'tasks', 'celery', or the dotted path of a class."
-    try:
-        import_string(value)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
-        return f"not importable ({error})", hint
-    return None
-
-
-def _span(value: timedelta) -> tuple[str, str] | None:
-    if timedelta() < value <= timedelta(days=365):
-        return None
-    return "out of range", "Write a timedelta of more than nothing, up to 365 days."
-
-
-def _wait(value: timedelta) -> tuple[str, str] | None:
-    return None if not value else _span(value)
-
-
-def _one_of(*legal: str) -> Callable[[str], tuple[str, str] | None]:
-    def rule(value: str) -> tuple[str, str] | None:
-        return None if value in legal else ("unknown", f"Legal values: {', '.join(map(repr, legal))}.")
-
-    return rule
-
-
-def _path(value: str) -> tuple[str, str] | None:
-    if not value or all(value.split(".")):
-        return None
-    return "not a path", "Write names with dots between them, such as 'data.conversation_id'."
-
-
-def _rate_limits(value: Mapping[Any, Any]) -> tuple[str, str] | None:
-    for name, rate in value.items():
-        fine = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0.001 <= rate <= 10_000
-        if not isinstance(name, str) or not name or not fine:
-            return "not a dict of rates", "Write {'shop.receivers.crm': 5.0}: runs a second, from 0.001 to 10000."
-    return None
-
-
-def _breaker_after(value: int) -> tuple[str, str] | None:
-    return None if 0 <= value <= 1_000_000 else ("out of range", "It counts failures; 0 means never.")
-
-
-_RULES: Mapping[str, Any] = {
-    "PUBLIC_URL": _public_url,
-    "SIGNATURE_HEADER": header_problem,
-    "SECRET_ENCODING": _one_of("utf-8", "base64"),
-    "MAX_BODY_BYTES": _max_body_bytes,
-    "TRUSTED_PROXIES": _trusted_proxies,
-    "DISPATCH": _dispatch,
-    "RUN_LEASE": _span,
-    "RUN_TIMEOUT": _span,
-    "RETRY_BASE": _wait,
-    "RETRY_MAX_AGE": _span,
-    "MAX_TRIES": _max_tries,
-    "ACK": _one_of("stored", "processed"),
-    "ACK_TIMEOUT": _span,
-    "ORDERED_BY": _path,
-    "ORDER_ON_DEAD": _one_of("skip", "block"),
-    "RATE_LIMITS": _rate_limits,
-    "BREAKER_AFTER": _breaker_after,
-    "BREAKER_PAUSE": _span,
-    "IDENTITY": _one_of("delivery_id", "content"),
-    "API_KEY": _api_key,
-    "BASE_URL": _base_url,
-    "ROTATION_OVERLAP": _wait,
-}
-
-_CONFIDENTIAL = ("API_KEY", "BASE_URL")
-"""Settings whose value no message repeats: the key, and an address into which somebody may have written it."""
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
