@@ -13,11 +13,11 @@ from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
-from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
@@ -128,7 +128,7 @@ class RemoteAdmin(PageAdmin):
             try:
                 context, offered = self._compared(webhook)
             except (ApiError, remote.RemoteError) as error:
-                context, offered = {"error": str(error)}, ()
+                context, offered = {"error": remote.told(error)}, ()
         context["actions"] = [ACTIONS[name] for name in offered]
         return self._respond(request, webhook, context)
 
@@ -156,7 +156,7 @@ class RemoteAdmin(PageAdmin):
                     self.message_user(request, warning, messages.WARNING)
                 is_whole = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
-            self.message_user(request, cells.text(str(error)) or "", messages.ERROR)
+            self.message_user(request, format_html("<bdi>{}</bdi>", remote.told(error)), messages.ERROR)
             return HttpResponseRedirect(request.path)
         told = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
         self.log_change(request, webhook, [{"changed": told}])

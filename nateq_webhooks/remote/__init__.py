@@ -17,6 +17,7 @@ from nateq_webhooks.remote.errors import BusyError, RemoteError
 from nateq_webhooks.remote.registration import How, Registered, public_url, register, register_row
 from nateq_webhooks.remote.removal import Removed, remove
 from nateq_webhooks.remote.rotation import retire_secrets, rotate
+from nateq_webhooks.remote.telling import told
 
 __all__ = [
     "BusyError",
@@ -43,5 +44,6 @@ __all__ = [
     "retire_secrets",
     "rotate",
     "settle",
+    "told",
     "warnings",
 ]

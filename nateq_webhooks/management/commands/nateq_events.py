@@ -28,7 +28,7 @@ class Command(BaseCommand):
                     self.stderr.write(self.style.WARNING(warning))
                 catalogue = remote.catalogue(client)
         except (ApiError, remote.RemoteError) as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(remote.told(error)) from None
         coverage = remote.coverage(catalogue.live)
         if as_json:
             self.stdout.write(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False))

@@ -241,7 +241,7 @@ def _told_cleanly() -> Iterator[None]:
     try:
         yield
     except (ApiError, remote.RemoteError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(remote.told(error)) from None
 
 
 def _find(name: str | None) -> Webhook:
