@@ -141,7 +141,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("deliveries that"))
     def shown_filters(self, replay: Replay) -> str:
         """Return what the deliveries have in common."""
-        kept = {name: value for name, value in replay.filters.items() if name != "deliveries"}
+        kept = dispatch.Selection.from_json(replay.filters).as_json()
+        kept.pop("deliveries", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
         return cells.visible(shown) or _("were chosen one by one")
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin import replay_jobs
+from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
 from tests.conftest import Sender, envelope
 
@@ -170,3 +171,12 @@ def test_a_receiver_that_is_not_connected_is_named(boss: Client, stored: list[De
     answer = boss.post(CONFIRM, {"event": "ticket.created", "receivers": ["shop.gone"]}, follow=True)
 
     assert "No receiver called &quot;shop.gone&quot; is connected" in answer.content.decode()
+
+
+def test_what_a_command_notes_for_itself_is_no_filter(boss: Client, stored: list[Delivery]) -> None:
+    replay = request_replay(dispatch.Selection(event="ticket.created"), is_followed=True)
+
+    page = boss.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).content.decode()
+
+    assert "event=ticket.created" in page
+    assert "followed" not in page
