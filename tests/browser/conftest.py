@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.scene import Scene, staged
@@ -46,6 +46,7 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
         environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # that loop is not what the tests' queries run in
         browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS), timeout=WAIT_MS)
+        expect.set_options(timeout=WAIT_MS)
         yield browser
         browser.close()
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox.diary import book
-from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, Heartbeat, Rejection, Replay, Run, Webhook
 from nateq_webhooks.protocol.examples import example_envelope
 from tests.admin.rows import delivery, run
 from tests.conftest import SECRET, Sender
@@ -39,6 +39,8 @@ class Scene:
     "The run that was given up."
     rejection: Rejection
     replay: Replay
+    under_way: Replay
+    "A quarter of it is done, and a worker is there."
 
 
 def staged(connect: Callable[..., None]) -> Scene:
@@ -59,8 +61,18 @@ def staged(connect: Callable[..., None]) -> Scene:
     book.flush()
     dispatch.pause(webhook=quiet, reason=f"Moving house, {LONG}", by="boss")
     replay = dispatch.replay([again.pk], ["shop.open_ticket"], by="boss", reason="CRM was down")
+    under_way = Replay.objects.create(by="boss", reason="all of it", filters={"status": "dead"}, after=250, until=1000)
+    Heartbeat.objects.create(name="worker 1")
     rejection = Rejection.objects.filter(webhook=webhook).latest("pk")
-    return Scene(webhook=webhook, sender=sender, dead=dead, run=given_up, rejection=rejection, replay=replay)
+    return Scene(
+        webhook=webhook,
+        sender=sender,
+        dead=dead,
+        run=given_up,
+        rejection=rejection,
+        replay=replay,
+        under_way=under_way,
+    )
 
 
 def body(event: str, number: int) -> dict[str, Any]:

@@ -41,5 +41,6 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "rejections": lambda scene: f"{_ADMIN}/rejection/",
     "rejection": lambda scene: f"{_ADMIN}/rejection/{scene.rejection.pk}/change/",
     "replays": lambda scene: f"{_ADMIN}/replay/",
+    "replay under way": lambda scene: f"{_ADMIN}/replay/{scene.under_way.pk}/change/",
     "replay": lambda scene: f"{_ADMIN}/replay/{scene.replay.pk}/change/",
 }

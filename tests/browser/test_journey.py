@@ -12,13 +12,10 @@ from django.contrib.auth.models import User
 from playwright.sync_api import BrowserContext, Page, expect
 
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
-from tests.browser.conftest import WAIT_MS
 from tests.browser.scene import CUSTOMER, Scene, body
 from tests.browser.watching import Watched, barriers
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-expect.set_options(timeout=WAIT_MS)
 
 LIST: Final = "/admin/nateq_webhooks/delivery/"
 PASSWORD: Final = "open sesame"

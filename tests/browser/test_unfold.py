@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import PHONE, SIZE, WAIT_MS
+from tests.browser.conftest import PHONE, SIZE
 from tests.browser.pictures import take_picture
 from tests.browser.scene import Scene
 from tests.browser.screens import SCREENS
@@ -52,7 +52,7 @@ def test_every_screen_opens_and_works_under_unfold(
             take_picture(page, name, f"{kind}-phone")
             page.set_viewport_size(SIZE)
             if name in SHOWN:
-                expect(page.get_by_text(SHOWN[name]).first).to_be_visible(timeout=WAIT_MS)
+                expect(page.get_by_text(SHOWN[name]).first).to_be_visible()
         search_a_payload(page, scene)
         replay(page, scene)
 
@@ -71,7 +71,7 @@ def search_a_payload(page: Page, scene: Scene) -> None:
     page.goto(SCREENS["delivery"](scene))
     page.get_by_label("Find in the payload").fill("tag 7")
     page.get_by_role("button", name="Search all of it").click()
-    expect(page.get_by_role("link", name="data.tags[7]", exact=True)).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("link", name="data.tags[7]", exact=True)).to_be_visible()
 
 
 def replay(page: Page, scene: Scene) -> None:

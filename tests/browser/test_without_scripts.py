@@ -6,13 +6,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from nateq_webhooks.models import Replay, Run
-from tests.browser.conftest import WAIT_MS, Open
+from tests.browser.conftest import Open
 from tests.browser.scene import CUSTOMER, Scene
 from tests.browser.screens import SCREENS
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-expect.set_options(timeout=WAIT_MS)
 
 LIST = "/admin/nateq_webhooks/delivery/"
 
