@@ -12,12 +12,15 @@ from tests.browser.conftest import PHONE, SIZE
 from tests.browser.pictures import take_picture
 from tests.browser.scene import Scene
 from tests.browser.screens import SCREENS
-from tests.browser.watching import Watched
+from tests.browser.watching import Watched, barriers
 from tests.server import running
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 SETTINGS: Final = "tests.unfold_site.settings"
+
+OURS: Final = ".nateq-section"
+"""The parts of a page that are ours alone."""
 
 SHOWN: Final = {
     "dashboard": "What needs attention",
@@ -48,6 +51,12 @@ def test_every_screen_opens_and_works_under_unfold(
             assert page.locator("[x-data]").count() > 0, f"{name} is not unfold's"
             kind = f"unfold{'-combined' if combined else ''}"
             take_picture(page, name, kind)
+            found = our_barriers(page)
+            page.emulate_media(color_scheme="dark")
+            take_picture(page, name, f"{kind}-dark")
+            found += our_barriers(page)
+            assert not found, name + "\n".join(found)
+            page.emulate_media(color_scheme="light")
             page.set_viewport_size(PHONE)
             take_picture(page, name, f"{kind}-phone")
             page.set_viewport_size(SIZE)
@@ -57,6 +66,10 @@ def test_every_screen_opens_and_works_under_unfold(
         replay(page, scene)
 
     assert watched.complaints == []
+
+
+def our_barriers(page: Page) -> list[str]:
+    return barriers(page, within=OURS) if page.locator(OURS).count() else []
 
 
 def logged_in(opened: Callable[..., BrowserContext], url: str) -> Page:

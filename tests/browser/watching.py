@@ -60,10 +60,14 @@ def overflow(page: Page) -> list[str]:
     return found
 
 
-def barriers(page: Page) -> list[str]:
-    """Return what axe-core finds in our parts of a page that is serious or critical, a line per element."""
+def barriers(page: Page, *, within: str = "") -> list[str]:
+    """Return what axe-core finds in our parts of a page that is serious or critical, a line per element.
+
+    `within` is a selector of the parts to look at, where not all but Django's own is.
+    """
+    parts = {"include": [[within]]} if within else {"exclude": [[one] for one in DJANGOS]}
     asked = {"resultTypes": ["violations"], "preload": False}
-    results: dict[str, Any] = Axe().run(page, {"exclude": [[one] for one in DJANGOS]}, asked).response
+    results: dict[str, Any] = Axe().run(page, parts, asked).response
     return [
         f"{found['id']} ({found['impact']}) at {' '.join(map(str, node['target']))}: {node['html'][:200]}"
         for found in results["violations"]
