@@ -170,9 +170,9 @@ class Board:
 
     def _replay_url(self, failure: Failure) -> str:
         """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
-        if failure.status != Run.Status.DEAD or not self._may("replay_delivery"):
+        if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._may("view_delivery")):
             return ""
-        return self._url("delivery_replay_many", status=failure.status, receiver=failure.receiver)
+        return self._url("delivery_replay_many", failure=failure.key)
 
     def _waiting(self) -> list[Item]:
         """What nobody has started, and whether anybody is there who could."""

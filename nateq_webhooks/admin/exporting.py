@@ -174,7 +174,7 @@ def _csv(rows: list[list[str]]) -> bytes:
 def _note_export(request: HttpRequest, which: Chosen, kind: str) -> None:
     """Write into the admin's history who took what away."""
     LogEntry.objects.create(
-        user_id=int(request.user.pk or 0),
+        user_id=request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(Delivery),
         object_id=None,
         object_repr=which.words[:200],

@@ -3,6 +3,7 @@
 Through the indexes that dispatch has, and never more rows than `MAX_LOOKED_AT`: the newest of each receiver.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ class Failure:
     number: int
     newest: datetime | None
     "When the newest try ended."
+    key: str
+    "Names the group in an address."
+    deliveries: tuple[int, ...]
+    "The keys of the runs' deliveries."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +69,8 @@ class Failures:
     "How many groups are not among these."
 
 
-_Failed = tuple[str, str, str, datetime | None]
-"""Receiver, status, the error's beginning, the end of the last try: ten thousand of them are too many for objects."""
+_Failed = tuple[str, str, str, datetime | None, int]
+"""Receiver, status, the error's beginning, the end of the last try, the delivery's key: too many for objects."""
 
 
 def failures(*, with_text: bool) -> Failures:
@@ -135,7 +140,7 @@ def _to_retry() -> tuple[list[_Failed], bool]:
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
     beginning = runs.annotate(beginning=Left("error", ERROR_CHARS))
-    return beginning.values_list("receiver", "status", "beginning", "finished_at", *more)
+    return beginning.values_list("receiver", "status", "beginning", "finished_at", "delivery_id", *more)
 
 
 def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
@@ -145,15 +150,16 @@ def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
         nearly.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
     alike: dict[tuple[str, str, str, str], list[_Failed]] = {}
     for group in nearly.values():
-        receiver, status, error, _finished_at = group[0]
+        receiver, status, error = group[0][:3]
         found = _CLASS.match(error)
         text = _PARTICULAR.sub("#", error) if with_text else ""
         alike.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
-    groups = [_failure(*key[:3], group, with_text=with_text) for key, group in alike.items()]
+    groups = [_failure(key, group, with_text=with_text) for key, group in alike.items()]
     return sorted(groups, key=lambda failure: -failure.number)
 
 
-def _failure(receiver: str, status: str, exception: str, runs: Sequence[_Failed], *, with_text: bool) -> Failure:
+def _failure(kind: tuple[str, str, str, str], runs: Sequence[_Failed], *, with_text: bool) -> Failure:
+    receiver, status, exception, _text = kind
     return Failure(
         receiver=receiver,
         status=status,
@@ -161,4 +167,6 @@ def _failure(receiver: str, status: str, exception: str, runs: Sequence[_Failed]
         error=runs[0][2] if with_text else "",
         number=len(runs),
         newest=max((run[3] for run in runs if run[3] is not None), default=None),
+        key=hashlib.sha256("\0".join(kind).encode(errors="surrogatepass")).hexdigest()[:16],
+        deliveries=tuple(run[4] for run in runs),
     )

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,7 +24,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
 from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selecting import Chosen, from_action
+from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.status import SEEN_LATELY
 from nateq_webhooks.models import Delivery, Heartbeat, Replay
@@ -61,9 +61,17 @@ class ReplayActions(ConfirmingAdmin):
         return [path("replay-many/", view, name="nateq_webhooks_delivery_replay_many"), *super().get_urls()]
 
     def replay_many_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Show the confirmation page of what the address names (GET), or replay what was confirmed (POST)."""
-        if not self.has_replay_permission(request):
+        """Show the confirmation page of what the address names (GET), or replay what was confirmed (POST).
+
+        `failure` names a line of the dashboard's failures.
+        """
+        if not (self.has_replay_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
+        if request.method == "GET" and (key := request.GET.get("failure")):
+            with_text = request.user.has_perm("nateq_webhooks.view_payload")
+            return self.about(
+                lambda: from_failure(key, with_text=with_text), lambda which: self._confirm_replay(request, which)
+            )
         return self.confirmed(request, self._confirm_replay, self._replay_many)
 
     def _confirm_replay(self, request: HttpRequest, which: Chosen) -> HttpResponse:
@@ -79,7 +87,7 @@ class ReplayActions(ConfirmingAdmin):
 
     def _replay_many(self, request: HttpRequest, which: Chosen) -> HttpResponse:
         names = request.POST.getlist("receivers") or None
-        reason, by = request.POST.get("reason", ""), request.user.get_username()
+        reason, by = request.POST.get("reason", "").replace("\0", "").strip(), request.user.get_username()
         try:
             if which.count > MOST_AT_ONCE:
                 replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
@@ -92,9 +100,22 @@ class ReplayActions(ConfirmingAdmin):
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(self._address("changelist"))
         self.log_change(request, replay, _("Asked to replay %(words)s.") % {"words": which.words})  # type: ignore[arg-type]
-        return HttpResponseRedirect(
-            reverse("admin:nateq_webhooks_replay_change", args=[quote(replay.pk)], current_app=self.admin_site.name)
-        )
+        return HttpResponseRedirect(self._progress_url(request, replay) or self._told(request, which))
+
+    def _progress_url(self, request: HttpRequest, replay: Replay) -> str:
+        """Return the replay's page; empty for who may not see it, and on a site that does not know replays."""
+        if not request.user.has_perm("nateq_webhooks.view_replay"):
+            return ""
+        try:
+            name = "admin:nateq_webhooks_replay_change"
+            return reverse(name, args=[quote(replay.pk)], current_app=self.admin_site.name)
+        except NoReverseMatch:
+            return ""
+
+    def _told(self, request: HttpRequest, which: Chosen) -> str:
+        """Say that it was asked for, and return the list's address."""
+        self.message_user(request, _("Asked to replay %(words)s.") % {"words": which.words}, messages.SUCCESS)
+        return self._address("changelist")
 
     def _note(self, request: HttpRequest, rows: Sequence[Delivery], replay: Replay) -> None:
         """Write into the history of each delivery that it was replayed."""
@@ -109,10 +130,10 @@ class ReplayActions(ConfirmingAdmin):
 class ReplayAdmin(RecordAdmin[Replay]):
     """Replays, to read: who wanted what run again, when and why, and how far that got."""
 
-    list_display = ("__str__", "shown_created_at", "by", "shown_reason", "deliveries", "runs", "shown_progress")
+    list_display = ("__str__", "shown_created_at", "shown_by", "shown_reason", "deliveries", "runs", "shown_progress")
     fields = readonly_fields = (
         "shown_created_at",
-        "by",
+        "shown_by",
         "shown_reason",
         "shown_receivers",
         "shown_filters",
@@ -128,6 +149,11 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Return when it was asked for."""
         return cells.moment(replay.created_at)
 
+    @admin.display(description=gettext_lazy("by"))
+    def shown_by(self, replay: Replay) -> str | None:
+        """Return who asked for it."""
+        return cells.text(replay.by) or self.get_empty_value_display()
+
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, replay: Replay) -> str | None:
         """Return why."""
@@ -136,7 +162,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
         """Return who runs again."""
-        return ", ".join(replay.receivers) if replay.receivers else _("all that are connected to the event")
+        named = cells.visible(", ".join(replay.receivers or ()))
+        return named or _("all that are connected to the event")
 
     @admin.display(description=gettext_lazy("deliveries that"))
     def shown_filters(self, replay: Replay) -> str:
@@ -165,7 +192,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
 
     def steer_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Cancel a replay, or make some of its runs here."""
-        if request.method != "POST" or not request.user.has_perm(PERMISSION):
+        if request.method != "POST" or not request.user.has_perm(PERMISSION) or not self.has_view_permission(request):
             raise PermissionDenied
         replay = get_object_or_404(Replay, pk=pk)
         if request.POST.get("do") == "cancel":

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.place import MAX_KEY
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 
@@ -29,6 +33,12 @@ _LIST_PARAMETERS: Final = {
     "received_at__lt": "until",
 }
 """The list's filters, and what they are in a selection."""
+
+_NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e"})
+"""What else an address of the list may hold, and leaves no delivery out."""
+
+_EVERYTHING: Final = "everything"
+"""The field that says that all deliveries are meant: a form without any field must not mean that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Chosen:
         fields: dict[str, str] = {name: str(kept[name]) for name in FIELDS if name in kept}
         if self.selection.deliveries:
             fields["deliveries"] = ",".join(map(str, self.selection.deliveries))
-        return fields
+        return fields or {_EVERYTHING: "yes"}
 
 
 def chosen(selection: Selection) -> Chosen:
@@ -66,14 +76,18 @@ def chosen(selection: Selection) -> Chosen:
 
 
 def from_action(request: HttpRequest, queryset: QuerySet[Delivery]) -> Chosen:
-    """Return what an action on the list is about.
+    """Return what an action on the list is about. Raises `ValueError` when that is nothing.
 
     All that a search has found are taken by their keys, up to `MOST_COUNTED`: a search is no filter that can be kept.
+    The same goes for a filter that a project added, and for one with several values.
     """
     if request.POST.get("select_across") != "1":
-        return chosen(Selection(deliveries=_keys(request.POST.getlist(ACTION_CHECKBOX_NAME))))
-    if request.GET.get("q", "").strip():
-        return chosen(Selection(deliveries=tuple(queryset.values_list("pk", flat=True)[:MOST_COUNTED])))
+        return _among(_keys(request.POST.getlist(ACTION_CHECKBOX_NAME)))
+    known = _NO_FILTERS | _LIST_PARAMETERS.keys()
+    if request.GET.get("q", "").strip() or any(
+        name not in known or (name in _LIST_PARAMETERS and len(values) > 1) for name, values in request.GET.lists()
+    ):
+        return _among(tuple(queryset.values_list("pk", flat=True)[:MOST_COUNTED]))
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
     given = {_LIST_PARAMETERS[name]: value for name, value in asked.items()}
     return chosen(_selection(given))
@@ -83,15 +97,47 @@ def from_form(data: Any) -> Chosen:
     """Return what a confirmation page handed on. Raises `ValueError` for what no page of ours has sent."""
     given = {name: data.get(name, "") for name in FIELDS}
     keys = _keys(data.get("deliveries", "").split(",")) if data.get("deliveries") else ()
+    if not (any(given.values()) or keys or _EVERYTHING in data):
+        raise ValueError("Nothing is named.")
     return chosen(_selection(given, keys))
 
 
+def from_failure(key: str, *, with_text: bool) -> Chosen:
+    """Return the deliveries of the runs that failed alike. Raises `ValueError` when there are none any more."""
+    found = next((each for each in failures(with_text=with_text).groups if each.key == key), None)
+    if found is None:
+        raise ValueError("No runs have failed like this.")
+    return chosen(Selection(receiver=found.receiver, deliveries=found.deliveries))
+
+
+def _among(keys: tuple[int, ...]) -> Chosen:
+    """Return the deliveries of these keys. Raises `ValueError` without one: a selection without keys means all."""
+    if not keys:
+        raise ValueError("No delivery is named.")
+    return chosen(Selection(deliveries=keys))
+
+
 def _selection(given: dict[str, str], deliveries: tuple[int, ...] = ()) -> Selection:
-    moments = {name: parse_datetime(given.get(name) or "") for name in ("since", "until")}
+    if any("\0" in text for text in given.values()):
+        raise ValueError("No text in the database holds a NUL character.")
+    moments = {name: _moment(given.get(name) or "") for name in ("since", "until")}
     exact = {name: given.get(name, "") for name in ("webhook", "event", "status", "receiver")}
     return Selection(**exact, **moments, deliveries=deliveries)  # type: ignore[arg-type]
 
 
+def _moment(text: str) -> datetime | None:
+    """Return a moment, in the user's time zone when it names none, as the list's filter takes it."""
+    if not text:
+        return None
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ValueError("This is no moment.")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
 def _keys(texts: Sequence[str]) -> tuple[int, ...]:
     """Return keys; raises `ValueError` for what is none."""
-    return tuple(int(text) for text in texts[:MOST_COUNTED])
+    keys = tuple(int(text) for text in texts[:MOST_COUNTED])
+    if any(not 0 < key <= MAX_KEY for key in keys):
+        raise ValueError("No delivery has such a key.")
+    return keys

@@ -180,3 +180,77 @@ def test_what_a_command_notes_for_itself_is_no_filter(boss: Client, stored: list
 
     assert "event=ticket.created" in page
     assert "followed" not in page
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"deliveries": "9" * 30}, {"deliveries": "-1"}, {"event": "a\0"}, {"since": "yesterday"}]
+)
+def test_what_names_no_delivery_never_means_all_of_them(
+    boss: Client, stored: list[Delivery], data: dict[str, str]
+) -> None:
+    assert boss.get(CONFIRM, data).status_code == 400
+    assert boss.post(CONFIRM, data).status_code == 400
+    assert Replay.objects.count() == 0
+
+
+def test_a_search_that_finds_nothing_is_no_selection(boss: Client, stored: list[Delivery]) -> None:
+    assert tick(boss, stored[:1], query="?q=tkt_unknown", select_across="1").status_code == 400
+
+
+def test_all_without_a_filter_is_said_in_so_many_words(boss: Client, stored: list[Delivery]) -> None:
+    page = tick(boss, stored[:1], select_across="1").content.decode()
+
+    assert hidden(page) == {"everything": "yes"}
+    boss.post(CONFIRM, hidden(page))
+
+    assert Replay.objects.get().deliveries == 3
+
+
+def test_all_that_a_filter_of_several_values_finds_are_meant(boss: Client, stored: list[Delivery]) -> None:
+    Delivery.objects.filter(pk=stored[0].pk).update(status="dead")
+    Delivery.objects.filter(pk=stored[1].pk).update(status="failed")
+
+    page = tick(boss, stored[:1], query="?status__exact=dead&status__exact=failed", select_across="1").content.decode()
+
+    assert hidden(page) == {"deliveries": f"{stored[1].pk},{stored[0].pk}"}
+
+
+def test_a_day_begins_where_it_begins_for_the_user(boss: Client, stored: list[Delivery]) -> None:
+    with timezone.override("Asia/Riyadh"):
+        page = tick(boss, stored[:1], query="?received_at__gte=2026-01-01", select_across="1").content.decode()
+
+    assert hidden(page) == {"since": "2026-01-01T00:00:00+03:00"}
+
+
+def test_who_may_not_see_replays_comes_back_to_the_list(staff: Callable[..., Client], stored: list[Delivery]) -> None:
+    answer = staff("view_delivery", "replay_delivery").post(CONFIRM, {"event": "ticket.created"}, follow=True)
+
+    assert answer.redirect_chain == [(LIST, 302)]
+    assert "Asked to replay 2 deliveries." in answer.content.decode()
+
+
+def test_replaying_takes_the_permission_to_see_deliveries(staff: Callable[..., Client], stored: list[Delivery]) -> None:
+    client = staff("replay_delivery")
+    steer = reverse("admin:nateq_webhooks_replay_steer", args=[request_replay(dispatch.Selection()).pk])
+
+    assert client.get(CONFIRM, {"event": "ticket.created"}).status_code == 403
+    assert client.post(steer, {"do": "go on"}).status_code == 403
+
+
+def test_a_reason_may_be_long_and_hold_anything(boss: Client, stored: list[Delivery]) -> None:
+    boss.post(CONFIRM, {"event": "ticket.created", "reason": "\0 x" * 900})
+
+    assert len(Replay.objects.get().reason) == 500
+
+
+def test_a_line_of_the_dashboard_replays_the_runs_that_it_counts(boss: Client, stored: list[Delivery]) -> None:
+    for one, error in zip(stored, ("KeyError: 'a'", "KeyError: 'b'", "ValueError: no"), strict=True):
+        Run.objects.filter(delivery=one, receiver="shop.crm").update(status="dead", error=error)
+
+    board = boss.get("/admin/nateq_webhooks/").content.decode()
+    pages = [boss.get(url).content.decode() for url in re.findall(rf'href="({CONFIRM}[^"]*)"', board)]
+
+    keys = [[int(key) for key in hidden(page)["deliveries"].split(",")] for page in pages]
+    assert sorted(map(sorted, keys)) == sorted([[stored[0].pk, stored[1].pk], [stored[2].pk]])
+    assert all('value="shop.crm" id="nateq-receiver-1" checked' in page for page in pages)
+    assert boss.get(CONFIRM, {"failure": "0123456789abcdef"}).status_code == 400

@@ -29,3 +29,11 @@ def test_a_site_with_webhooks_only_links_to_nothing_else(boss: Client, sender: S
     assert ">shop<" in listed
     assert "/nateq_webhooks/delivery/" not in listed
     assert refused["Location"] == f"/webhooks/nateq_webhooks/webhook/{sender.webhook.pk}/change/"
+
+
+def test_a_site_without_replays_replays_all_the_same(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+
+    answer = boss.post("/deliveries/nateq_webhooks/delivery/replay-many/", {"event": "ticket.created"})
+
+    assert answer["Location"] == "/deliveries/nateq_webhooks/delivery/"
