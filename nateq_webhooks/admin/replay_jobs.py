@@ -27,7 +27,7 @@ from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.status import SEEN_LATELY
-from nateq_webhooks.models import Delivery, Heartbeat, Replay
+from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -118,8 +118,10 @@ class ReplayActions(ConfirmingAdmin):
         return self._address("changelist")
 
     def _note(self, request: HttpRequest, rows: Sequence[Delivery], replay: Replay) -> None:
-        """Write into the history of each delivery that it was replayed."""
-        for delivery in rows[:MOST_LOGGED]:
+        """Write into the history of each delivery that it was replayed; some may have had no receiver to run."""
+        made = Run.objects.filter(delivery__in=[one.pk for one in rows], round=replay.pk)
+        replayed = set(made.values_list("delivery_id", flat=True))
+        for delivery in [one for one in rows if one.pk in replayed][:MOST_LOGGED]:
             self.log_change(request, delivery, _("Replayed (replay %(number)d).") % {"number": replay.pk})
 
     def _address(self, what: str) -> str:

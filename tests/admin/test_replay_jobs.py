@@ -254,3 +254,11 @@ def test_a_line_of_the_dashboard_replays_the_runs_that_it_counts(boss: Client, s
     assert sorted(map(sorted, keys)) == sorted([[stored[0].pk, stored[1].pk], [stored[2].pk]])
     assert all('value="shop.crm" id="nateq-receiver-1" checked' in page for page in pages)
     assert boss.get(CONFIRM, {"failure": "0123456789abcdef"}).status_code == 400
+
+
+def test_the_history_of_one_that_can_not_be_read_does_not_say_that_it_ran(boss: Client, sender: Sender) -> None:
+    sender.post(b"no JSON")
+
+    boss.post(CONFIRM, {"status": "invalid"})
+
+    assert list(LogEntry.objects.values_list("content_type__model", flat=True)) == ["replay"]
