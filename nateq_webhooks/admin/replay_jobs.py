@@ -24,6 +24,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
 from nateq_webhooks.admin.record import RecordAdmin
+from nateq_webhooks.admin.selected import keys_of
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.status import SEEN_LATELY
@@ -93,7 +94,8 @@ class ReplayActions(ConfirmingAdmin):
                 replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
             else:
                 with transaction.atomic(using=router.db_for_write(Delivery)):
-                    rows = list(which.selection.of(Delivery.objects.defer("payload", "headers", "body")))
+                    keys = keys_of(which.selection, MOST_AT_ONCE)
+                    rows = list(Delivery.objects.defer("payload", "headers", "body").filter(pk__in=keys))
                     replay = dispatch.replay(rows, names, reason=reason, by=by)
                     self._note(request, rows, replay)
         except LookupError as error:
