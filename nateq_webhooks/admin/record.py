@@ -114,6 +114,8 @@ class RecordAdmin(_ModelAdmin[Record]):
         """Search exactly."""
         if not search_term.strip():
             return queryset, False
+        if "\0" in search_term:  # no text in the database has one, and asking for it is an error on PostgreSQL
+            return queryset.none(), False
         return queryset.filter(any_of(self.search_ways(search_term))), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:

@@ -178,7 +178,13 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow the list's own filters only: `?secret__startswith=` would tell a secret letter by letter."""
-        return lookup in {"is_active__exact", "registration__exact"}
+        return lookup in {"is_active__exact", "registration__exact"} and "\0" not in value
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Webhook], search_term: str
+    ) -> tuple[QuerySet[Webhook], bool]:
+        """Search by name; a NUL character, which no text in the database has, is left out."""
+        return super().get_search_results(request, queryset, search_term.replace("\0", ""))
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
