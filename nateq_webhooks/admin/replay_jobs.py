@@ -97,6 +97,7 @@ class ReplayActions(ConfirmingAdmin):
                     keys = keys_of(which.selection, MOST_AT_ONCE)
                     rows = list(Delivery.objects.defer("payload", "headers", "body").filter(pk__in=keys))
                     replay = dispatch.replay(rows, names, reason=reason, by=by)
+                    Replay.objects.filter(pk=replay.pk).update(filters=which.selection.as_json())
                     self._note(request, rows, replay)
         except LookupError as error:
             self.message_user(request, str(error), messages.ERROR)
@@ -200,9 +201,10 @@ class ReplayAdmin(RecordAdmin[Replay]):
             raise PermissionDenied
         replay = get_object_or_404(Replay, pk=pk)
         if request.POST.get("do") == "cancel":
-            Replay.objects.filter(pk=pk, finished_at__isnull=True).update(is_cancelled=True)
-            self.log_change(request, replay, _("Cancelled."))
-        else:
+            unfinished = Replay.objects.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
+            if unfinished.update(is_cancelled=True):
+                self.log_change(request, replay, _("Cancelled."))
+        elif request.POST.get("do") == "go on":
             _go_on(replay)
         return HttpResponseRedirect(
             reverse("admin:nateq_webhooks_replay_change", args=[quote(pk)], current_app=self.admin_site.name)

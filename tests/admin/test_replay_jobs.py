@@ -262,3 +262,23 @@ def test_the_history_of_one_that_can_not_be_read_does_not_say_that_it_ran(boss: 
     boss.post(CONFIRM, {"status": "invalid"})
 
     assert list(LogEntry.objects.values_list("content_type__model", flat=True)) == ["replay"]
+
+
+def test_a_replay_of_few_says_what_was_chosen_too(boss: Client, stored: list[Delivery]) -> None:
+    answer = boss.post(CONFIRM, {"event": "ticket.created"})
+
+    assert "event=ticket.created" in boss.get(answer["Location"]).content.decode()
+
+
+def test_what_is_over_is_not_cancelled_and_nothing_goes_on_unasked(boss: Client, stored: list[Delivery]) -> None:
+    over = dispatch.replay(stored[:1])
+    waiting = request_replay(dispatch.Selection(event="message.sent"))
+
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[over.pk]), {"do": "cancel"})
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[waiting.pk]), {})
+
+    over.refresh_from_db()
+    waiting.refresh_from_db()
+    assert not over.is_cancelled
+    assert waiting.runs == 0
+    assert not LogEntry.objects.exists()
