@@ -26,6 +26,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Go through the admin in Chromium; NATEQ_PICTURES names a directory for pictures of its screens."""
+    run(session, "python", "-m", "pytest", "-m", "browser", "tests/browser")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Look for mistakes and for code that is formatted differently."""
     run(session, "ruff", "check", ".")

@@ -39,6 +39,7 @@ COMMANDS = {
         "off",
         "tests.asgi:application",
     ],
+    "unfold": ["-m", "gunicorn", "--threads", "8", "--bind", "127.0.0.1:{port}", "tests.unfold_site.wsgi"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
 }
 
@@ -53,12 +54,13 @@ def database_url() -> str:
 
 
 @contextmanager
-def running(kind: str) -> Iterator[int]:
-    """Run a server and yield its port."""
+def running(kind: str, **variables: str) -> Iterator[int]:
+    """Run a server, with more variables of the environment, and yield its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    environment |= variables
     command = [sys.executable, *(part.format(port=port) for part in COMMANDS[kind])]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

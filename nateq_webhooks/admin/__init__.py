@@ -4,6 +4,6 @@ from nateq_webhooks.admin.delivery import DeliveryAdmin
 from nateq_webhooks.admin.rejection import RejectionAdmin
 from nateq_webhooks.admin.replay_jobs import ReplayAdmin
 from nateq_webhooks.admin.run import RunAdmin
-from nateq_webhooks.admin.webhook import WebhookAdmin
+from nateq_webhooks.admin.webhook import SecretInline, WebhookAdmin
 
-__all__ = ["DeliveryAdmin", "RejectionAdmin", "ReplayAdmin", "RunAdmin", "WebhookAdmin"]
+__all__ = ["DeliveryAdmin", "RejectionAdmin", "ReplayAdmin", "RunAdmin", "SecretInline", "WebhookAdmin"]

@@ -29,12 +29,12 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     list_display = (
         "shown_status",
         "shown_event",
-        "shown_resource_id",
-        "shown_organization",
-        "webhook",
-        "shown_attempts",
         "shown_received_at",
+        "shown_resource_id",
         "shown_processing_time",
+        "webhook",
+        "shown_organization",
+        "shown_attempts",
     )
     list_display_links = ("shown_status", "shown_event")
     list_filter: ClassVar[Any] = (

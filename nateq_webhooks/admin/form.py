@@ -81,6 +81,8 @@ class OlderSecretForm(SecretEntryForm[Secret]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_secret"].required = self.instance.pk is None
+        for field in self.fields.values():
+            _name(field)
 
 
 class WebhookForm(SecretEntryForm[Webhook]):
@@ -134,6 +136,16 @@ class WebhookForm(SecretEntryForm[Webhook]):
         field.help_text = gettext(
             "Replaces the secret; the former one is accepted for %(hours)s hours more, for late retries. Empty: keep."
         ) % {"hours": hours}
+
+
+def _name(field: forms.Field) -> None:
+    """Name a field's inputs for who hears the page: in a table of inlines only the column's head names them."""
+    if not isinstance(field.widget, forms.MultiWidget):
+        field.widget.attrs["aria-label"] = field.label
+        return
+    shown = field.widget.get_context("", None, {})
+    for part, kind in zip(field.widget.widgets, ("date_label", "time_label"), strict=False):
+        part.attrs["aria-label"] = f"{field.label} {shown.get(kind, '')}".strip()
 
 
 def _choice(name: str, description: str) -> str:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Gate, Run
+from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
 from nateq_webhooks.models.repetition import repeated
 
@@ -105,12 +106,22 @@ class Control:
         return gate is not None and gate.paused_at is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The gates as they were read: when (monotonic seconds), after how many changes, inside which transaction."""
+
+    control: Control
+    read_at: float
+    generation: int
+    read_in: Blocks
+
+
 class Controls:
     """The process's knowledge of the gates. That nothing is held back is remembered for a moment; all else is read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, int, Control]] = {}
+        self._known: dict[str, _Known] = {}
         self._generation = 0
 
     def get(self, alias: str) -> Control:
@@ -124,14 +135,15 @@ class Controls:
 
     def _fresh(self, alias: str) -> Control | None:
         known = self._known.get(alias)
-        is_fresh = known and known[1] == self._generation and time.monotonic() - known[0] < REFRESH_SECONDS
-        return known[2] if known and is_fresh else None
+        if known is None or known.generation != self._generation or not are_open(alias, known.read_in):
+            return None
+        return known.control if time.monotonic() - known.read_at < REFRESH_SECONDS else None
 
     def _ask(self, alias: str) -> Control:
         generation, now = self._generation, time.monotonic()
         control = _read(alias)
         with self._lock:
-            self._known[alias] = (now, generation, control)
+            self._known[alias] = _Known(control, now, generation, open_blocks(alias))
         return control
 
     def forget(self) -> None:

@@ -18,6 +18,7 @@ from django.db import Error, connections, router, transaction
 
 from nateq_webhooks.conf import SETTING, meta_key, settings
 from nateq_webhooks.errors import SecretError
+from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
 from nateq_webhooks.models.webhook import Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
 
@@ -77,13 +78,14 @@ class ConfigurationCache:
         self._checked_at = self._reloaded_at = float("-inf")
         self._generation = 0
         self._loaded_generation = -1
+        self._read_in: tuple[str, Blocks] = ("", ())
 
     def get(self, webhook_id: uuid.UUID) -> Configuration | None:
         """Return the webhook's configuration, None when there is no such webhook.
 
         Raises `django.db.Error` only when it is not known and the database can't be asked.
         """
-        if self._loaded_generation != self._generation:
+        if self._loaded_generation != self._generation or not are_open(*self._read_in):
             self._reload(webhook_id)
         elif time.monotonic() - self._checked_at >= REFRESH_SECONDS and self._lock.acquire(blocking=False):
             try:
@@ -103,7 +105,7 @@ class ConfigurationCache:
     def _reload(self, wanted: uuid.UUID) -> None:
         """Read everything, once for all threads that wait for it."""
         with self._lock:
-            if self._loaded_generation == self._generation:
+            if self._loaded_generation == self._generation and are_open(*self._read_in):
                 return
             try:
                 self._read(everything=True)
@@ -130,6 +132,7 @@ class ConfigurationCache:
             close_if_lost(alias)
             raise
         self._by_id = fresh if since is None else self._by_id | fresh
+        self._read_in = (alias, open_blocks(alias))
         self._newest = max((each.modified_at for each in self._by_id.values()), default=None)
         self._checked_at = time.monotonic()
         if since is None:

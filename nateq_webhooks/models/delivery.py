@@ -109,12 +109,13 @@ class Delivery(models.Model):
         """Return the deliveries of newer events about the same resource, in no order."""
         if not self.resource_id or self.timestamp is None:
             return Delivery.objects.none()
-        return Delivery.objects.using(self._state.db).filter(
+        newer = Delivery.objects.using(self._state.db).filter(
             resource_id=self.resource_id,
             timestamp__gt=self.timestamp,
             resource=self.resource,
             organization_id=self.organization_id,
         )
+        return newer.order_by()
 
     def load_event(self) -> Event:
         """Load the event anew from the stored bytes. Raises `ValueError` for an `invalid` delivery."""

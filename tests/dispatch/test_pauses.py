@@ -550,3 +550,16 @@ def test_a_pause_outlives_the_process(deliver: Deliver, two: None) -> None:
 
     assert run_process("-m", "django", "nateq_worker", "--once").strip() == "0 runs were due."
     assert [gate.scope for gate in dispatch.paused()] == ["receiver:tests.runners.site.receivers.write_once"]
+
+
+def test_a_resumption_that_is_rolled_back_starts_nothing(deliver: Deliver, two: None, calls: list[str]) -> None:
+    dispatch.pause()
+    with transaction.atomic():
+        dispatch.resume()
+        assert controls.get(ALIAS).is_idle
+        transaction.set_rollback(True)
+    deliver()
+
+    drain()
+
+    assert calls == []

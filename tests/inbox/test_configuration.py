@@ -297,6 +297,7 @@ def test_without_any_webhook_an_unknown_id_costs_one_statement_a_second_too(cloc
     assert fresh._by_id == {}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_webhook_that_is_asked_for_while_another_thread_refreshes_is_answered_from_the_copy(
     webhook: Webhook, clock: Clock
 ) -> None:
@@ -602,3 +603,26 @@ def test_a_bad_signature_is_refused_from_the_copy_while_the_database_is_away(
     with broken_database(error):
         assert sender.post(envelope(), secret="wrong").status_code == 401
         assert sender.post(envelope()).status_code == 503
+
+
+# In a transaction
+
+
+def test_what_a_transaction_showed_is_forgotten_when_it_is_rolled_back(webhook: Webhook) -> None:
+    with transaction.atomic():
+        webhook.is_active = False
+        webhook.secret = "whsec_other"
+        webhook.save()
+        assert not known(webhook).is_active
+        transaction.set_rollback(True)
+
+    assert known(webhook).is_active
+    assert key_ids(webhook) == [id_of(SECRET)]
+
+
+def test_a_copy_read_in_a_transaction_costs_no_statement_as_long_as_that_lasts(webhook: Webhook) -> None:
+    with transaction.atomic():
+        known(webhook)
+        with CaptureQueriesContext(connection) as captured, transaction.atomic():
+            known(webhook)
+    assert not [query for query in captured.captured_queries if "SELECT" in query["sql"]]

@@ -1,0 +1,1 @@
+"""A site whose admin is django-unfold's."""

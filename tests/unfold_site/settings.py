@@ -1,0 +1,7 @@
+"""Settings of that site; COMBINED adds admins made of ours and django-unfold's, as docs/admin.md says."""
+
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS, env
+
+ROOT_URLCONF = "tests.unfold_site.urls"
+INSTALLED_APPS = ["unfold", *INSTALLED_APPS, *(["tests.unfold_site"] if env.bool("COMBINED", default=False) else [])]
