@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.admin.selecting import Chosen, from_action
 from nateq_webhooks.models import Delivery
 
@@ -129,8 +130,8 @@ class _Chunks:
 
 def _portions(which: Chosen, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
     """Yield rows in the order they came, up to the newest at the start."""
-    newest = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    after = min(which.selection.deliveries, default=1) - 1
+    ends = ends_of_keys(which.selection)
+    after, newest = (ends[0] - 1, ends[1]) if ends else (0, 0)
     while after < newest:
         end = min(after + SPAN, newest)
         span = which.selection.of(Delivery.objects.filter(pk__gt=after, pk__lte=end))

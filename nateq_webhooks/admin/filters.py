@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from nateq_webhooks.admin.bounds import SLACK, Ends, Period, by_keys, ends_of
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.protocol.unseen import visible
 from nateq_webhooks.receivers import registry
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,7 +118,7 @@ class WebhookFilter(ColumnFilter, admin.RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the webhooks to choose from."""
-        return list(Webhook.objects.order_by("name").values_list("pk", "name"))
+        return [(key, visible(name)) for key, name in Webhook.objects.order_by("name").values_list("pk", "name")]
 
     def has_output(self) -> bool:
         """Say whether there is a choice, or one was made: a filter without output does not filter either."""

@@ -29,7 +29,7 @@ class PauseAdmin(PageAdmin):
         webhook = self.changeable(request, object_id)
         action = request.POST.get("action", "")
         if action == "pause":
-            return self._pause(request, webhook, request.POST.get("reason", "").strip())
+            return self._pause(request, webhook, request.POST.get("reason", "").replace("\0", "").strip())
         if action == "resume":
             return self._resume(request, webhook)
         return self._pause_page(request, webhook)

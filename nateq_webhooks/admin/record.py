@@ -1,6 +1,7 @@
 """What deliveries and runs have in common in the admin: only the package writes them, and there are very many."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin
@@ -53,6 +54,9 @@ class RecordAdmin(_ModelAdmin[Record]):
     facet_columns: ClassVar[tuple[str, ...]] = ()
     "The columns that the filters are about."
 
+    links: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    "Columns that link to another page: the permission to open that, and the column shown to who lacks it."
+
     payload_search_help_text: ClassVar[Any] = ""
     "What to tell about the search through payloads to those who may see them."
 
@@ -70,6 +74,19 @@ class RecordAdmin(_ModelAdmin[Record]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that goes through indexes and leaves the large columns out."""
         return RecordList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns; without links to what the user may not open."""
+        return [self.column_for(request, name) for name in super().get_list_display(request)]
+
+    def get_fields(self, request: HttpRequest, obj: Record | None = None) -> Any:
+        """Return what is shown; without links to what the user may not open."""
+        return [self.column_for(request, name) for name in super().get_fields(request, obj)]
+
+    def column_for(self, request: HttpRequest, name: Any) -> Any:
+        """Return the name of a column, or of that which stands in its place for who may not follow its link."""
+        permission, without_link = self.links.get(name, ("", name))
+        return name if not permission or request.user.has_perm(permission) else without_link
 
     def shown_rows(self, rows: QuerySet[Record]) -> QuerySet[Record]:
         """Return the rows of a page with what the list shows of them."""
@@ -97,6 +114,8 @@ class RecordAdmin(_ModelAdmin[Record]):
         """Search exactly."""
         if not search_term.strip():
             return queryset, False
+        if "\0" in search_term:  # no text in the database has one, and asking for it is an error on PostgreSQL
+            return queryset.none(), False
         return queryset.filter(any_of(self.search_ways(search_term))), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:

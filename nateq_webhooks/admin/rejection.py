@@ -1,7 +1,7 @@
 """Refused requests: the answer to why nothing arrives."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -41,6 +41,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     list_select_related = ("webhook",)
     list_parameters = frozenset({"webhook__id__exact", "reason"})
     list_defer = ("header_names",)
+    links: ClassVar[Any] = {"shown_webhook": ("nateq_webhooks.view_webhook", "named_webhook")}
     fields = readonly_fields = (
         "shown_received_at",
         "shown_webhook",
@@ -64,6 +65,11 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     def shown_webhook(self, rejection: Rejection) -> SafeString:
         """Return the webhook as a link to its page."""
         return cells.link(self.page_of(rejection.webhook), rejection.webhook.name)
+
+    @admin.display(description=gettext_lazy("webhook"))
+    def named_webhook(self, rejection: Rejection) -> SafeString:
+        """Return the webhook for who may not open its page."""
+        return cells.link("", rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:

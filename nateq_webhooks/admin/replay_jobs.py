@@ -24,10 +24,11 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
 from nateq_webhooks.admin.record import RecordAdmin
+from nateq_webhooks.admin.selected import keys_of
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.status import SEEN_LATELY
-from nateq_webhooks.models import Delivery, Heartbeat, Replay
+from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -93,8 +94,10 @@ class ReplayActions(ConfirmingAdmin):
                 replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
             else:
                 with transaction.atomic(using=router.db_for_write(Delivery)):
-                    rows = list(which.selection.of(Delivery.objects.defer("payload", "headers", "body")))
+                    keys = keys_of(which.selection, MOST_AT_ONCE)
+                    rows = list(Delivery.objects.defer("payload", "headers", "body").filter(pk__in=keys))
                     replay = dispatch.replay(rows, names, reason=reason, by=by)
+                    Replay.objects.filter(pk=replay.pk).update(filters=which.selection.as_json())
                     self._note(request, rows, replay)
         except LookupError as error:
             self.message_user(request, str(error), messages.ERROR)
@@ -118,8 +121,10 @@ class ReplayActions(ConfirmingAdmin):
         return self._address("changelist")
 
     def _note(self, request: HttpRequest, rows: Sequence[Delivery], replay: Replay) -> None:
-        """Write into the history of each delivery that it was replayed."""
-        for delivery in rows[:MOST_LOGGED]:
+        """Write into the history of each delivery that it was replayed; some may have had no receiver to run."""
+        made = Run.objects.filter(delivery__in=[one.pk for one in rows], round=replay.pk)
+        replayed = set(made.values_list("delivery_id", flat=True))
+        for delivery in [one for one in rows if one.pk in replayed][:MOST_LOGGED]:
             self.log_change(request, delivery, _("Replayed (replay %(number)d).") % {"number": replay.pk})
 
     def _address(self, what: str) -> str:
@@ -196,9 +201,10 @@ class ReplayAdmin(RecordAdmin[Replay]):
             raise PermissionDenied
         replay = get_object_or_404(Replay, pk=pk)
         if request.POST.get("do") == "cancel":
-            Replay.objects.filter(pk=pk, finished_at__isnull=True).update(is_cancelled=True)
-            self.log_change(request, replay, _("Cancelled."))
-        else:
+            unfinished = Replay.objects.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
+            if unfinished.update(is_cancelled=True):
+                self.log_change(request, replay, _("Cancelled."))
+        elif request.POST.get("do") == "go on":
             _go_on(replay)
         return HttpResponseRedirect(
             reverse("admin:nateq_webhooks_replay_change", args=[quote(pk)], current_app=self.admin_site.name)

@@ -1,7 +1,7 @@
 """Runs: each receiver's work on each delivery."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -25,7 +25,7 @@ class RunAdmin(RecordAdmin[Run]):
     """Runs, to read: which receiver, how it went, and the traceback when it did not."""
 
     list_display = (
-        "receiver",
+        "shown_receiver",
         "shown_status",
         "tries",
         "shown_delivery",
@@ -40,8 +40,9 @@ class RunAdmin(RecordAdmin[Run]):
     narrow_parameters = frozenset({"delivery__id__exact"})
     search_fields = ("delivery__delivery_id",)
     search_help_text = _("Searches for a delivery id, exactly as Nateq sent it.")
+    links: ClassVar[Any] = {"shown_delivery": ("nateq_webhooks.view_delivery", "named_delivery")}
     fields = readonly_fields = (
-        "receiver",
+        "shown_receiver",
         "shown_delivery",
         "shown_round",
         "shown_status",
@@ -55,6 +56,11 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_traceback",
     )
 
+    @admin.display(description=_("receiver"))
+    def shown_receiver(self, run: Run) -> SafeString | None:
+        """Return the receiver's name."""
+        return cells.text(run.receiver)
+
     @admin.display(description=_("status"))
     def shown_status(self, run: Run) -> str:
         """Return the status with its sign."""
@@ -63,7 +69,12 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("delivery"))
     def shown_delivery(self, run: Run) -> str:
         """Return the delivery as a link to its page."""
-        return cells.link(self.page_of(run.delivery), str(run.delivery).strip() or f"#{run.delivery_id}")
+        return cells.link(self.page_of(run.delivery), _name_of_delivery(run))
+
+    @admin.display(description=_("delivery"))
+    def named_delivery(self, run: Run) -> str:
+        """Return the delivery for who may not open its page."""
+        return cells.link("", _name_of_delivery(run))
 
     @admin.display(description=_("round"))
     def shown_round(self, run: Run) -> str:
@@ -109,9 +120,10 @@ class RunAdmin(RecordAdmin[Run]):
 
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> Any:
         """Return what is shown; an error's text and where it came from may hold what customers wrote."""
+        names = super().get_fields(request, obj)
         if may_see_payload(request):
-            return self.fields
-        return [*(name for name in self.fields if name not in _FOR_PAYLOAD_READERS), "hidden_failure"]
+            return names
+        return [*(name for name in names if name not in _FOR_PAYLOAD_READERS), "hidden_failure"]
 
     @admin.display(description=_("error and traceback"))
     def hidden_failure(self, run: Run) -> str:
@@ -127,3 +139,7 @@ class RunAdmin(RecordAdmin[Run]):
         """Search by the exact id of the delivery: found first, so that the runs are found through their index."""
         deliveries = with_delivery_id(Delivery.objects.all(), term)
         return [Q(delivery__in=list(deliveries.values_list("pk", flat=True)))]
+
+
+def _name_of_delivery(run: Run) -> str:
+    return str(run.delivery).strip() or f"#{run.delivery_id}"

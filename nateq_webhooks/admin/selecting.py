@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.failures import failures
 from nateq_webhooks.admin.place import MAX_KEY
+from nateq_webhooks.admin.selected import count_of
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 
@@ -72,7 +73,7 @@ class Chosen:
 
 def chosen(selection: Selection) -> Chosen:
     """Count what a selection has."""
-    return Chosen(selection, selection.of(Delivery.objects.all())[: MOST_COUNTED + 1].count())
+    return Chosen(selection, count_of(selection, MOST_COUNTED + 1))
 
 
 def from_action(request: HttpRequest, queryset: QuerySet[Delivery]) -> Chosen:

@@ -33,6 +33,8 @@ else:  # Django's classes are generic for the type checker only
     _ModelAdmin = admin.ModelAdmin
     _TabularInline = admin.TabularInline
 
+VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
+
 EVENTS_SHOWN: Final = 3
 """Event names in a cell of the list."""
 
@@ -143,15 +145,21 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         """Return the id that deliveries signed with the current secret carry."""
         return cells.text(str(Secret(secret=webhook.secret)))
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns; without the link to the deliveries for who may not see them."""
+        may_see = request.user.has_perm(VIEW_DELIVERIES)
+        return [name for name in super().get_list_display(request) if may_see or name != "deliveries_link"]
+
     def get_fieldsets(self, request: HttpRequest, obj: Webhook | None = None) -> Any:
         """Return what fits: an unsaved webhook has no URL yet, and who may only view has nothing to enter."""
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         saved = obj is not None
+        deliveries = ["its_deliveries"] if request.user.has_perm(VIEW_DELIVERIES) else []
         may_enter = may_change and (not saved or may_reveal(request))
         receives = ["events", "other_events", "organization_id"] if may_change else ["events", "organization_id"]
         secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_enter else [])]
         return [
-            (None, {"fields": ["name", "is_active", *(["receiving_url", "its_deliveries"] if saved else [])]}),
+            (None, {"fields": ["name", "is_active", *(["receiving_url", *deliveries] if saved else [])]}),
             (_("What it receives"), {"fields": receives}),
             (_("Secret"), {"fields": secret}),
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
@@ -170,7 +178,13 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow the list's own filters only: `?secret__startswith=` would tell a secret letter by letter."""
-        return lookup in {"is_active__exact", "registration__exact"}
+        return lookup in {"is_active__exact", "registration__exact"} and "\0" not in value
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Webhook], search_term: str
+    ) -> tuple[QuerySet[Webhook], bool]:
+        """Search by name; a NUL character, which no text in the database has, is left out."""
+        return super().get_search_results(request, queryset, search_term.replace("\0", ""))
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -234,7 +248,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         if obj is not None:
             context["may_reveal_secret"] = may_reveal(request)
             context |= pause_context(obj)
-            if request.user.has_perm("nateq_webhooks.view_delivery"):
+            if request.user.has_perm(VIEW_DELIVERIES):
                 context["summary"] = summary(survey(obj.pk).health(obj.pk))
             context["refused_url"] = self._refused_url(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -254,3 +254,31 @@ def test_a_line_of_the_dashboard_replays_the_runs_that_it_counts(boss: Client, s
     assert sorted(map(sorted, keys)) == sorted([[stored[0].pk, stored[1].pk], [stored[2].pk]])
     assert all('value="shop.crm" id="nateq-receiver-1" checked' in page for page in pages)
     assert boss.get(CONFIRM, {"failure": "0123456789abcdef"}).status_code == 400
+
+
+def test_the_history_of_one_that_can_not_be_read_does_not_say_that_it_ran(boss: Client, sender: Sender) -> None:
+    sender.post(b"no JSON")
+
+    boss.post(CONFIRM, {"status": "invalid"})
+
+    assert list(LogEntry.objects.values_list("content_type__model", flat=True)) == ["replay"]
+
+
+def test_a_replay_of_few_says_what_was_chosen_too(boss: Client, stored: list[Delivery]) -> None:
+    answer = boss.post(CONFIRM, {"event": "ticket.created"})
+
+    assert "event=ticket.created" in boss.get(answer["Location"]).content.decode()
+
+
+def test_what_is_over_is_not_cancelled_and_nothing_goes_on_unasked(boss: Client, stored: list[Delivery]) -> None:
+    over = dispatch.replay(stored[:1])
+    waiting = request_replay(dispatch.Selection(event="message.sent"))
+
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[over.pk]), {"do": "cancel"})
+    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[waiting.pk]), {})
+
+    over.refresh_from_db()
+    waiting.refresh_from_db()
+    assert not over.is_cancelled
+    assert waiting.runs == 0
+    assert not LogEntry.objects.exists()

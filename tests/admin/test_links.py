@@ -1,0 +1,61 @@
+"""Each page is for whoever has the permission for it, and links only to what they may open."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from nateq_webhooks import signals
+from nateq_webhooks.models import Delivery, Rejection, Replay, Run
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+ROOT = "/admin/nateq_webhooks/"
+PERMISSIONS = ["view_delivery", "view_run", "view_webhook", "view_rejection", "view_replay", "change_webhook"]
+
+
+def fail(**kwargs: object) -> None:
+    raise LookupError("no such customer")
+
+
+@pytest.fixture
+def _rows(sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, fail, "shop.fail")
+    sender.post(envelope())
+    sender.post(envelope("ticket.updated", delivery_id="dlv_2", timestamp="2026-07-01T00:00:00Z"))
+    Rejection.objects.create(webhook=sender.webhook, reason="no_match", received_at=timezone.now(), header_names=[])
+    Replay.objects.create(finished_at=timezone.now())
+
+
+def addresses() -> Iterator[str]:
+    """The app's index, each list, and a row's page of each."""
+    yield ROOT
+    for model in (Delivery, Run, Rejection, Replay):
+        yield f"{ROOT}{model._meta.model_name}/"
+        yield f"{ROOT}{model._meta.model_name}/{model.objects.order_by('pk')[0].pk}/change/"
+    webhook = Delivery.objects.order_by("pk")[0].webhook_id
+    yield from (f"{ROOT}webhook/", f"{ROOT}webhook/{webhook}/change/", f"{ROOT}webhook/{webhook}/pause/")
+
+
+@pytest.mark.usefixtures("_rows")
+@pytest.mark.parametrize("permission", PERMISSIONS)
+def test_every_link_on_a_page_can_be_followed(staff: Callable[..., Client], permission: str) -> None:
+    client = staff(permission)
+    pages = [response for address in addresses() if (response := client.get(address)).status_code == 200]
+
+    found = {link for page in pages for link in re.findall(rf'href="({ROOT}[^"]*)"', page.content.decode())}
+
+    assert len(pages) >= 2
+    assert {link: client.get(link.replace("&amp;", "&")).status_code for link in found} == dict.fromkeys(found, 200)
+
+
+@pytest.mark.usefixtures("_rows")
+def test_what_is_not_linked_is_named(staff: Callable[..., Client]) -> None:
+    runs = staff("view_run").get(f"{ROOT}run/").content.decode()
+    refused = staff("view_rejection").get(f"{ROOT}rejection/").content.decode()
+
+    assert '<bdi class="nateq-text">ticket.created dlv_1</bdi>' in runs
+    assert '<bdi class="nateq-text">shop</bdi>' in refused

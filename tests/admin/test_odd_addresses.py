@@ -1,0 +1,55 @@
+"""What no page of ours links to is a clear answer, never an error of the database: NUL characters, huge keys."""
+
+import pytest
+from django.test import Client
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.models import Webhook
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+ROOT = "/admin/nateq_webhooks/"
+COMPLETION = {"app_label": "nateq_webhooks", "model_name": "run", "field_name": "delivery"}
+HUGE = "9" * 30
+
+
+@pytest.mark.parametrize(
+    ("address", "query", "status"),
+    [
+        ("webhook/", {"registration__exact": "a\0"}, 400),
+        ("webhook/", {"q": "\0"}, 200),
+        ("delivery/", {"event": "\0"}, 302),
+        ("delivery/", {"q": "data.x=\0"}, 302),
+        ("run/", {"receiver": "\0", "delivery__id__exact": HUGE}, 302),
+        ("rejection/", {"reason": "\0"}, 302),
+        ("replay/", {"cursor": HUGE}, 302),
+        ("delivery/export/", {"event": "\0"}, 400),
+        ("delivery/replay-many/", {"deliveries": HUGE}, 400),
+        (f"delivery/{HUGE}/change/", {}, 302),
+        (f"delivery/{HUGE}/replay/", {}, 404),
+        (f"delivery/{HUGE}/body/", {}, 404),
+        ("webhook/no-uuid/pause/", {}, 404),
+    ],
+)
+def test_an_odd_address_has_a_clear_answer(
+    boss: Client, sender: Sender, address: str, query: dict[str, str], status: int
+) -> None:
+    sender.post(envelope())
+
+    assert boss.get(ROOT + address, query).status_code == status
+
+
+@pytest.mark.parametrize("term", ["\0", "dlv\0", "data.x=1", HUGE])
+def test_the_completion_of_a_delivery_takes_any_term(boss: Client, sender: Sender, term: str) -> None:
+    sender.post(envelope())
+
+    answer = boss.get("/admin/autocomplete/", COMPLETION | {"term": term})
+
+    assert answer.json()["results"] == []
+
+
+def test_a_reason_for_a_pause_holds_no_nul(boss: Client, webhook: Webhook) -> None:
+    boss.post(f"{ROOT}webhook/{webhook.pk}/pause/", {"action": "pause", "reason": "in\0ventory"})
+
+    assert [gate.reason for gate in dispatch.paused()] == ["inventory"]
