@@ -150,7 +150,9 @@ class Diary:
             return
         if _is_private(router.db_for_write(Rejection)):
             return
-        thread = threading.Thread(target=self._write_while_noted, name="nateq_webhooks diary", daemon=True)
+        thread = threading.Thread(
+            target=self._write_while_noted, args=(_database(),), name="nateq_webhooks diary", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
@@ -158,10 +160,12 @@ class Diary:
         else:
             self._thread = thread
 
-    def _write_while_noted(self) -> None:
+    def _write_while_noted(self, database: object) -> None:
         while True:
             self._end.wait(WRITE_SECONDS)
             with self._lock:
+                if database != _database():  # a test's database is gone, and the site's own in its place
+                    self._pages, self._noted, self._specimens = {}, 0, 0
                 if not any(page.entries for page in self._pages.values()):
                     self._thread = None
                     return
@@ -192,6 +196,11 @@ class Diary:
         with self._lock:
             for webhook, lost in pages.items():
                 self._pages.setdefault(webhook, Page()).dropped += len(lost.entries) + lost.dropped
+
+
+def _database() -> object:
+    """Return the name of the database that the diary is in."""
+    return connections[router.db_for_write(Rejection)].settings_dict["NAME"]
 
 
 def _is_private(alias: str) -> bool:
