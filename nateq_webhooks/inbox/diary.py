@@ -25,6 +25,7 @@ from nateq_webhooks.inbox.diagnosis import Specimen
 from nateq_webhooks.inbox.findings import Finding, hint
 from nateq_webhooks.inbox.reasons import Reason, Refusal
 from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.models.blocks import is_private
 from nateq_webhooks.protocol.signatures import Reason as Bad
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -148,7 +149,7 @@ class Diary:
         """Start the thread unless it runs, or could not see what this one sees."""
         if self._thread is not None and self._thread.is_alive():
             return
-        if _is_private(router.db_for_write(Rejection)):
+        if is_private(router.db_for_write(Rejection)):
             return
         thread = threading.Thread(
             target=self._write_while_noted, args=(_database(),), name="nateq_webhooks diary", daemon=True
@@ -201,14 +202,6 @@ class Diary:
 def _database() -> object:
     """Return the name of the database that the diary is in."""
     return connections[router.db_for_write(Rejection)].settings_dict["NAME"]
-
-
-def _is_private(alias: str) -> bool:
-    """Say whether a thread sees another database than this one: in SQLite's memory, or in a test's transaction."""
-    connection = connections[alias]
-    if connection.in_atomic_block:
-        return True
-    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
 
 
 def _write(pages: Pages) -> None:

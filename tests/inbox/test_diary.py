@@ -208,7 +208,7 @@ class TestTheRequest:
         def fail(thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(module, "_is_private", lambda alias: False)
+        monkeypatch.setattr(module, "is_private", lambda alias: False)
         monkeypatch.setattr(threading.Thread, "start", fail)
 
         assert sender.post(b"", secret="whsec_wrong").status_code == 401
