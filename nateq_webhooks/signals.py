@@ -4,13 +4,14 @@
     from nateq_webhooks import signals
 
     @receiver(signals.ticket_created)
-    def open_ticket(*, event, delivery, **kwargs):
+    def open_ticket(*, event, delivery, run, **kwargs):
         Ticket.objects.create(number=event.data["id"])
 
 A receiver of an event gets `sender` (the Delivery class), `event` (a frozen `nateq_webhooks.protocol.events.Event`,
-its `data` loaded anew from the stored bytes for each receiver) and `delivery` (the stored row). It may be a function,
-a class or static method, or an `async def`; it runs after the delivery has been committed. What it returns is ignored;
-what it raises is recorded on the delivery and stops no other receiver.
+its `data` loaded anew from the stored bytes for each receiver and try), `delivery` (the stored row) and `run` (this
+receiver's, with `tries`, `is_replay` and `idempotency_key`). It may be a function, a class or static method, or an
+`async def`; it runs after the delivery has been committed. What it returns is ignored; what it raises is recorded on
+the run, which is tried again, and stops no other receiver.
 
 Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
 local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.

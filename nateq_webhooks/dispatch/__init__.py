@@ -25,6 +25,7 @@ from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.dispatch.waking import Due, Runner, runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.blocks import is_private
 from nateq_webhooks.models.repetition import repeated
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "Upkeep",
     "Watch",
     "drop",
+    "is_private",
+    "never",
     "next_slot_at",
     "orphans",
     "pause",

@@ -25,6 +25,7 @@ from nateq_webhooks.inbox.diagnosis import Specimen
 from nateq_webhooks.inbox.findings import Finding, hint
 from nateq_webhooks.inbox.reasons import Reason, Refusal
 from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.models.blocks import is_private
 from nateq_webhooks.protocol.signatures import Reason as Bad
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -148,9 +149,11 @@ class Diary:
         """Start the thread unless it runs, or could not see what this one sees."""
         if self._thread is not None and self._thread.is_alive():
             return
-        if _is_private(router.db_for_write(Rejection)):
+        if is_private(router.db_for_write(Rejection)):
             return
-        thread = threading.Thread(target=self._write_while_noted, name="nateq_webhooks diary", daemon=True)
+        thread = threading.Thread(
+            target=self._write_while_noted, args=(_database(),), name="nateq_webhooks diary", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
@@ -158,10 +161,12 @@ class Diary:
         else:
             self._thread = thread
 
-    def _write_while_noted(self) -> None:
+    def _write_while_noted(self, database: object) -> None:
         while True:
             self._end.wait(WRITE_SECONDS)
             with self._lock:
+                if database != _database():  # a test's database is gone, and the site's own in its place
+                    self._pages, self._noted, self._specimens = {}, 0, 0
                 if not any(page.entries for page in self._pages.values()):
                     self._thread = None
                     return
@@ -194,12 +199,9 @@ class Diary:
                 self._pages.setdefault(webhook, Page()).dropped += len(lost.entries) + lost.dropped
 
 
-def _is_private(alias: str) -> bool:
-    """Say whether a thread sees another database than this one: in SQLite's memory, or in a test's transaction."""
-    connection = connections[alias]
-    if connection.in_atomic_block:
-        return True
-    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
+def _database() -> object:
+    """Return the name of the database that the diary is in."""
+    return connections[router.db_for_write(Rejection)].settings_dict["NAME"]
 
 
 def _write(pages: Pages) -> None:

@@ -1,7 +1,7 @@
 """The options by which the commands name deliveries, and what they mean."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -37,6 +37,11 @@ def add_selection_options(parser: CommandParser) -> None:
     )
 
 
+def several(given: str | Sequence[str] | None) -> list[str]:
+    """Return what an option that may be repeated was given; `call_command` passes a single one as it is."""
+    return [given] if isinstance(given, str) else list(given or ())
+
+
 def webhook_named(name: str) -> Webhook:
     """Return the webhook of this name or id. Raises `CommandError` that lists those there are."""
     try:
@@ -58,7 +63,7 @@ def selection_of(options: Mapping[str, Any]) -> Selection:
         status=options["status"],
         since=_moment("--since", options["since"]),
         until=_moment("--until", options["until"]),
-        deliveries=tuple(pk for delivery_id in options["delivery"] for pk in _keys(delivery_id, webhook)),
+        deliveries=tuple(pk for delivery_id in several(options["delivery"]) for pk in _keys(delivery_id, webhook)),
     )
 
 
@@ -72,9 +77,11 @@ def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
     return found
 
 
-def _moment(option: str, text: str | None) -> datetime | None:
-    if text is None:
+def _moment(option: str, given: str | date | None) -> datetime | None:
+    """Return the moment that is meant; `call_command` may pass one that is none to be read."""
+    if given is None:
         return None
+    text = given.isoformat() if isinstance(given, date) else given
     try:
         moment = parse_datetime(text)
         if moment is None and (day := parse_date(text)) is not None:

@@ -14,3 +14,11 @@ def open_blocks(alias: str) -> Blocks:
 def are_open(alias: str, blocks: Blocks) -> bool:
     """Say whether all of the blocks are open still, and on this thread's connection."""
     return not blocks or open_blocks(alias)[: len(blocks)] == blocks
+
+
+def is_private(alias: str) -> bool:
+    """Say whether other threads see another database than this one: in SQLite's memory, or inside a transaction."""
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return True
+    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]

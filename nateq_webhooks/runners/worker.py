@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
@@ -58,8 +59,32 @@ class Batch:
             self._seconds_each = max(0.001, (self._seconds_each + seconds / found) / 2)
 
 
-def drain(watch: dispatch.Watch | None = None, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Run everything that is due now, in this thread; return how many runs that was. Raises when the database can't.
+def drain(watch: dispatch.Watch | None = None, *, concurrency: int = 1) -> int:
+    """Run everything that is due now; return how many runs that was. Raises when the database can't.
+
+    In this thread, or in as many others as `concurrency` says: not where those would not see what this one sees.
+    """
+    if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
+        return _drain(watch, dispatch.never)
+    stop = threading.Event()
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
+        try:
+            drained = [threads.submit(_drain_apart, watch, stop.is_set) for _ in range(concurrency)]
+            return sum(one.result() for one in drained)
+        finally:
+            stop.set()
+
+
+def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
+    """Drain in a thread of its own, on connections of its own."""
+    try:
+        return _drain(watch, stopping)
+    finally:
+        connections.close_all()
+
+
+def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
+    """Run what is due until nothing is.
 
     What a rate limit lets start within a second is waited for, for most of a minute in all: the next call goes on.
     """

@@ -1,5 +1,6 @@
 """The diary: the request notes and costs no SQL, a thread writes once a second, and nothing grows."""
 
+import functools
 import json
 import threading
 import uuid
@@ -207,7 +208,7 @@ class TestTheRequest:
         def fail(thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(module, "_is_private", lambda alias: False)
+        monkeypatch.setattr(module, "is_private", lambda alias: False)
         monkeypatch.setattr(threading.Thread, "start", fail)
 
         assert sender.post(b"", secret="whsec_wrong").status_code == 401
@@ -237,6 +238,17 @@ class TestTheThread:
         wait_until(lambda: Rejection.objects.exists())
         wait_until(lambda: not thread.is_alive())
         assert left == [None]
+
+    def test_what_was_refused_in_a_test_is_never_written_to_the_sites_own_database(
+        self, webhook: Webhook, diary: Diary, ticks: Ticks, written: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        note(diary, webhook, 30)
+        monkeypatch.setattr(module, "_database", lambda: "the site's own")  # as after the last test
+        ticks.pass_one()
+
+        wait_until(has_ended(diary))
+        assert written == []
+        assert not diary._pages
 
     def test_in_a_flood_it_writes_once_a_second_a_few_of_each_webhook_and_counts_the_rest(
         self, sender: Sender, ticks: Ticks, diary: Diary, written: list[Any], caplog: pytest.LogCaptureFixture
@@ -307,6 +319,8 @@ class TestTheThread:
         for _ in range(3):
             sender.post(b"", secret="whsec_wrong")
         with monkeypatch.context() as patched:
+            patched.setattr(module, "_database", functools.cache(module._database))  # it is the same one, but away
+            module._database()
             for name, value in {"NAME": "/nowhere/at.all", "HOST": "127.0.0.1", "PORT": "1"}.items():
                 patched.setitem(connections.settings["default"], name, value)
             ticks.pass_one()

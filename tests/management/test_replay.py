@@ -2,12 +2,14 @@
 
 import signal
 from collections import Counter
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import replays
@@ -78,6 +80,16 @@ class TestWhich:
             said = replay("--dry-run", *options)
             what = "delivery" if found == 1 else "deliveries"
             assert said == f"{found} {what} would be replayed.\n", options
+
+    def test_options_that_code_passes_to_call_command_need_be_no_lists_and_no_text(
+        self, stored: list[Delivery]
+    ) -> None:
+        long_ago = timezone.now() - timedelta(days=365)
+        for options in ({"receiver": "test.two"}, {"receiver": ["test.two"]}, {"receiver": ("test.two",)}):
+            replay(delivery="dlv_3", webhook=stored[0].webhook_id, since=long_ago, **options)
+        assert replay(dry_run=True, until=long_ago.date()) == "0 deliveries would be replayed.\n"
+
+        assert replayed() == {("dlv_3", "test.two"): 3}
 
     def test_a_dry_run_changes_nothing(self, stored: list[Delivery]) -> None:
         replay("--dry-run")

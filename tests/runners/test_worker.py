@@ -16,11 +16,13 @@ from django.db import connection
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch.claim import can_skip_locked
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.proxy import Wire, address
 from tests.dispatch.scene import (
+    ALIAS,
     BOUND_SECONDS,
     Configure,
     Connect,
@@ -59,6 +61,26 @@ class TestOnce:
         assert written() == 30
         assert Counter(Run.objects.values_list("status", "tries")) == {("succeeded", 1): 30}
         assert Counter(Delivery.objects.values_list("status", "dispatch_at")) == {("processed", None): 30}
+
+    def test_with_a_concurrency_it_runs_side_by_side_and_everything_once(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        together = threading.Barrier(2 if can_skip_locked(ALIAS) else 1)
+        seen: list[tuple[str, int]] = []
+
+        def meets(*, delivery: Delivery, **kwargs: Any) -> None:
+            if delivery.delivery_id in ("dlv_1", "dlv_2"):
+                together.wait(BOUND_SECONDS)
+            seen.append((delivery.delivery_id, threading.get_ident()))
+
+        connect(signals.ticket_created, meets, "test.meets", atomic=False)
+        for _ in range(10):
+            deliver()
+
+        assert once(concurrency=2) == "10 runs were due.\n"
+        assert Counter(delivery_id for delivery_id, _thread in seen) == {f"dlv_{n}": 1 for n in range(1, 11)}
+        assert threading.get_ident() not in {thread for _id, thread in seen}
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
 
     def test_it_says_when_nothing_was_due(self) -> None:
         assert once() == "0 runs were due.\n"

@@ -18,7 +18,7 @@ from nateq_webhooks.dispatch.replays import (
     request_replay,
 )
 from nateq_webhooks.management.commands.nateq_pause import user_name
-from nateq_webhooks.management.selection import add_selection_options, selection_of
+from nateq_webhooks.management.selection import add_selection_options, selection_of, several
 from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.repetition import repeated
 
@@ -42,12 +42,13 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_true", help="Do not ask, as without a terminal.")
         parser.add_argument("--new", action="store_true", help="Begin anew where the same replay was interrupted.")
 
-    def handle(self, *, receiver: list[str] | None, dry_run: bool, verbosity: int, **options: Any) -> None:
+    def handle(self, *, dry_run: bool, verbosity: int, **options: Any) -> None:
         """Replay what the options name; the same command again goes on with a replay that was interrupted."""
         alias = router.db_for_write(Delivery)
         selection = selection_of(options)
+        receivers = several(options["receiver"]) or None
         try:
-            check_receivers(receiver)
+            check_receivers(receivers)
         except LookupError as error:
             raise CommandError(str(error)) from error
         if dry_run:
@@ -55,11 +56,11 @@ class Command(BaseCommand):
             what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
             self.stdout.write(what % {"count": count})
             return
-        replay = None if options["new"] else followed(alias, selection, receiver)
+        replay = None if options["new"] else followed(alias, selection, receivers)
         if replay is None:
             self._ask(alias, selection, is_asked=not options["no_input"])
             words = {"reason": options["reason"], "by": user_name()}
-            replay = request_replay(selection, receiver, is_followed=True, **words)
+            replay = request_replay(selection, receivers, is_followed=True, **words)
         elif verbosity:
             share = {"number": replay.pk, "share": replay.share_done * 100}
             self.stdout.write(_("Going on with replay %(number)d, %(share)d %% done.") % share)

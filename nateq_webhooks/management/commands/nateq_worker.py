@@ -29,7 +29,7 @@ class Command(BaseCommand):
             raise CommandError(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
         watch = self._show if verbosity > 1 or (verbosity and self.stdout.isatty()) else None
         if once:
-            found = drain(watch)
+            found = drain(watch, concurrency=concurrency)
             if verbosity:
                 told = ngettext("%(count)d run was due.", "%(count)d runs were due.", found)
                 self.stdout.write(told % {"count": found})
