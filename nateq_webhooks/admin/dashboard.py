@@ -260,12 +260,7 @@ class Board:
         return Item(
             tone="warn",
             symbol="⊘",
-            title=title
-            % {
-                "number": refusal.number,
-                "webhook": cells.visible(refusal.webhook.name),
-                "reason": causes.reason(refusal.reason),
-            },
+            title=title % {"number": refusal.number, "webhook": name, "reason": causes.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
             url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
             link=_("Show"),
