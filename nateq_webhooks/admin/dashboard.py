@@ -49,6 +49,7 @@ class FailureLine:
     """A group of failures, with the list of its runs."""
 
     failure: Failure
+    receiver: str
     tone: str
     symbol: str
     status: str
@@ -143,7 +144,7 @@ class Board:
         health: Health = found.health(webhook.pk)
         times = health.times
         return WebhookLine(
-            name=webhook.name,
+            name=cells.visible(webhook.name),
             url=self._url("webhook_change", quote(webhook.pk)),
             is_active=webhook.is_active,
             last=cells.moment(health.last) or _("none lately"),
@@ -158,6 +159,7 @@ class Board:
     def _failure_line(self, failure: Failure) -> FailureLine:
         return FailureLine(
             failure=failure,
+            receiver=cells.visible(failure.receiver),
             tone=cells.SIGNS[failure.status].tone,
             symbol=cells.SIGNS[failure.status].symbol,
             status=str(Run.Status(failure.status).label),
@@ -240,8 +242,8 @@ class Board:
     def _pause(self, pause: attention.Pause) -> Item:
         how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
-        text = " ".join(part for part in (pause.held, by, pause.reason) if part)
-        return Item(tone="warn", symbol="‖", title=how % {"what": pause.what}, text=text)
+        text = cells.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
+        return Item(tone="warn", symbol="‖", title=how % {"what": cells.visible(pause.what)}, text=text)
 
     def _refused(self, webhooks: Sequence[Webhook]) -> list[Item]:
         if not self._may("view_rejection"):
@@ -249,6 +251,7 @@ class Board:
         return [self._refusal(each) for each in attention.refusals(self._now, webhooks)]
 
     def _refusal(self, refusal: attention.Refusals) -> Item:
+        name = cells.visible(refusal.webhook.name)
         title = ngettext(
             "%(number)s request to %(webhook)s refused: %(reason)s",
             "%(number)s requests to %(webhook)s refused: %(reason)s",
@@ -257,8 +260,7 @@ class Board:
         return Item(
             tone="warn",
             symbol="⊘",
-            title=title
-            % {"number": refusal.number, "webhook": refusal.webhook.name, "reason": causes.reason(refusal.reason)},
+            title=title % {"number": refusal.number, "webhook": name, "reason": causes.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
             url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
             link=_("Show"),
@@ -279,7 +281,7 @@ class Board:
         return Item(
             tone="warn",
             symbol="○",
-            title=_("No delivery to %(webhook)s") % {"webhook": silence.name},
+            title=_("No delivery to %(webhook)s") % {"webhook": cells.visible(silence.name)},
             text=text,
             url=self._url("webhook_change", quote(silence.webhook_id)),
             link=_("Show"),

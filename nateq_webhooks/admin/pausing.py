@@ -8,6 +8,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
+from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.attention import held_by, pause_of
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.models import Webhook
@@ -60,4 +61,10 @@ def pause_context(webhook: Webhook) -> dict[str, Any]:
     gate: Gate | None = pause_of(webhook)
     if gate is None:
         return {}
-    return {"gate": gate, "is_everything": gate.scope == EVERYTHING, "held": held_by(gate)}
+    return {
+        "gate": gate,
+        "is_everything": gate.scope == EVERYTHING,
+        "held": held_by(gate),
+        "paused_by": cells.visible(gate.paused_by),
+        "reason": cells.visible(gate.reason),
+    }

@@ -174,8 +174,9 @@ def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[
 
 
 def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
-    dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>")
-    Gate.objects.create(scope=receiver_scope("<i>y</i>"), paused_at=timezone.now(), reason="<u>z</u>")
+    dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>\u202e")
+    Gate.objects.create(scope=receiver_scope("<i>y</i>\u202e"), paused_at=timezone.now(), reason="<u>z</u>\u202e")
+    Webhook.objects.create(name="Shop \u202epohs")
 
     shown = board(boss)
 

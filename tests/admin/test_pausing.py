@@ -84,12 +84,13 @@ def test_who_may_not_change_webhooks_can_not_pause_them(staff: Callable[..., Cli
 
 
 def test_hostile_reasons_are_text(boss: Client, webhook: Webhook) -> None:
-    dispatch.pause(webhook=webhook, reason="<script>alert(1)</script>", by="<b>")
+    dispatch.pause(webhook=webhook, reason="<script>alert(1)</script>\u202etxt", by="<b>\u2066")
 
     shown = boss.get(page_of(webhook, "change")).content.decode()
 
     assert "<script>alert(1)" not in shown
     assert "&lt;script&gt;alert(1)" in shown
+    assert not {"\u202e", "\u2066"} & set(shown)
 
 
 def test_other_methods_are_refused(boss: Client, webhook: Webhook, client: Any) -> None:
