@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.export_parts import Part, part_of, parts_of
 from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.admin.selecting import Chosen, from_action
 from nateq_webhooks.models import Delivery
@@ -81,56 +82,68 @@ class ExportActions(ConfirmingAdmin):
         return self.confirmed(request, self._confirm_export, self._export)
 
     def _confirm_export(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        has_payloads = request.user.has_perm(PAYLOAD_PERMISSION)
-        return self.confirmation(request, which, page="export", title=_("Export deliveries"), has_payloads=has_payloads)
+        return self.confirmation(
+            request,
+            which,
+            page="export",
+            title=_("Export deliveries"),
+            has_payloads=request.user.has_perm(PAYLOAD_PERMISSION),
+            parts=parts_of(which.selection) if which.is_many else [],
+        )
 
     def _export(self, request: HttpRequest, which: Chosen) -> HttpResponseBase:
         kind = request.POST.get("format", "")
         if kind not in _TYPES:
             return HttpResponseBadRequest(_("The format is jsonl or csv."))
+        try:
+            part = part_of(request.POST.get("part", ""))
+        except ValueError:
+            return HttpResponseBadRequest(_("These are no deliveries."))
         columns = [*COLUMNS, "body"] if request.user.has_perm(PAYLOAD_PERMISSION) else list(COLUMNS)
-        _note_export(request, which, kind)
-        chunks = _Chunks(which, columns, is_csv=kind == "csv")
+        _note_export(request, which, kind, part)
+        chunks = _Chunks(which, columns, part, is_csv=kind == "csv")
         response = StreamingHttpResponse(
             chunks.later() if isinstance(request, ASGIRequest) else iter(chunks), content_type=_TYPES[kind]
         )
-        name = f"deliveries-{timezone.now():%Y%m%d-%H%M%S}.{kind}"
+        which_part = f"-part-{part.number}-of-{part.total}" if part else ""
+        name = f"deliveries-{timezone.now():%Y%m%d-%H%M%S}{which_part}.{kind}"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
 
 class _Chunks:
-    """The export's parts: read when the client takes them, under WSGI and ASGI alike."""
+    """What is sent of an export at a time: read when the client takes them, under WSGI and ASGI alike."""
 
-    def __init__(self, which: Chosen, columns: list[str], *, is_csv: bool) -> None:
+    def __init__(self, which: Chosen, columns: list[str], part: Part | None, *, is_csv: bool) -> None:
         self._which = which
+        self._part = part
         self._columns = columns
         self._is_csv = is_csv
 
     def __iter__(self) -> Iterator[bytes]:
         if self._is_csv:
             yield _csv([self._columns])
-        for rows in _portions(self._which, self._columns):
+        for rows in _portions(self._which, self._columns, self._part):
             if self._is_csv:
                 yield _csv([[_cell(row[column]) for column in self._columns] for row in rows])
             else:
                 yield _json_lines(rows)
 
     async def later(self) -> AsyncIterator[bytes]:
-        """Yield the parts without keeping the event loop from others."""
-        parts = iter(self)
+        """Yield the same without keeping the event loop from others."""
+        chunks = iter(self)
 
-        def next_part() -> bytes | None:
-            return next(parts, None)
+        def next_chunk() -> bytes | None:
+            return next(chunks, None)
 
-        while (part := await sync_to_async(next_part)()) is not None:
-            yield part
+        while (chunk := await sync_to_async(next_chunk)()) is not None:
+            yield chunk
 
 
-def _portions(which: Chosen, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows in the order they came, up to the newest at the start."""
-    ends = ends_of_keys(which.selection)
+def _portions(which: Chosen, columns: list[str], part: Part | None) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows in the order they came, up to the newest at the start, or those of a part."""
+    ends = (part.first, part.last) if part else ends_of_keys(which.selection)
     after, newest = (ends[0] - 1, ends[1]) if ends else (0, 0)
     while after < newest:
         end = min(after + SPAN, newest)
@@ -172,13 +185,16 @@ def _csv(rows: list[list[str]]) -> bytes:
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _note_export(request: HttpRequest, which: Chosen, kind: str) -> None:
+def _note_export(request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> None:
     """Write into the admin's history who took what away."""
+    told = _("Exported %(words)s as %(kind)s.") % {"words": which.words, "kind": kind}
+    if part:
+        told += " " + _("Part %(number)d of %(total)d.") % {"number": part.number, "total": part.total}
     LogEntry.objects.create(
         user_id=request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(Delivery),
         object_id=None,
         object_repr=which.words[:200],
         action_flag=CHANGE,
-        change_message=_("Exported %(words)s as %(kind)s.") % {"words": which.words, "kind": kind},
+        change_message=told,
     )
