@@ -283,6 +283,7 @@ def test_the_optional_index_lifts_the_limit(boss: Client, webhook: Webhook, monk
 
     assert "CREATE INDEX CONCURRENTLY" in told("create", dry_run=True)
     assert payload_index.is_there("default") is False
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: "n")
     with pytest.raises(CommandError, match="Nothing was changed"):
         told("create")

@@ -1,5 +1,6 @@
 """`manage.py nateq_orphans`: runs whose receiver is gone, to be reassigned or dropped."""
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -42,7 +43,8 @@ class Command(BaseCommand):
         if dry_run:
             self.stdout.write(_("Would %(what)s") % {"what": text})
             return
-        if not no_input and input(f"{text} [y/N] ").strip().lower() not in ("y", "yes"):
+        is_asked = not no_input and sys.stdin.isatty()  # a script that runs this means it
+        if is_asked and input(f"{text} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
         try:
             done = dispatch.drop(alias, old) if action == "drop" else dispatch.reassign(alias, old, options["new"])

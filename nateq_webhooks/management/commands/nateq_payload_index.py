@@ -1,5 +1,6 @@
 """`manage.py nateq_payload_index`: the optional index for the search by a JSON path, made or dropped."""
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -48,7 +49,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{statement};")
         if dry_run:
             return
-        if not no_input and input(_("On a big table this takes a while. Go on? [y/N] ")).strip().lower() != "y":
+        is_asked = not no_input and sys.stdin.isatty()  # a script that runs this means it
+        if is_asked and input(_("On a big table this takes a while. Go on? [y/N] ")).strip().lower() != "y":
             raise CommandError(_("Nothing was changed."))
         with connections[alias].cursor() as cursor:
             for statement in statements:

@@ -1,0 +1,93 @@
+"""`manage.py nateq_orphans`: what is parked is shown, given to another receiver or dropped."""
+
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import PARKED
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.runners.worker import drain
+from tests.dispatch.scene import Connect, Deliver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Terminal(StringIO):
+    """Stands for a person at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def parked(deliver: Deliver, connect: Connect) -> Run:
+    """A run of a receiver that is gone."""
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.new")
+    delivery = deliver()
+    Delivery.objects.update(dispatch_at=None)
+    return Run.objects.create(delivery=delivery, receiver="shop.old", next_try_at=PARKED)
+
+
+def orphans(*arguments: str, **options: Any) -> str:
+    said = StringIO()
+    call_command("nateq_orphans", *arguments, stdout=said, **options)
+    return said.getvalue()
+
+
+def test_it_lists_what_is_parked(parked: Run) -> None:
+    assert orphans().split() == ["1", "shop.old"]
+
+
+def test_it_says_when_every_receiver_is_connected() -> None:
+    assert orphans() == "No runs are parked: every receiver is connected.\n"
+
+
+def test_a_script_is_not_asked_and_the_other_receiver_runs(parked: Run) -> None:
+    orphans("reassign", "shop.old", "shop.new")
+    drain()
+
+    parked.refresh_from_db()
+    assert (parked.receiver, parked.status) == ("shop.new", Run.Status.SUCCEEDED)
+
+
+def test_what_is_dropped_stays_readable_and_settles_its_delivery(parked: Run) -> None:
+    orphans("drop", "shop.old")
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.DROPPED
+    assert Delivery.objects.get().status == Delivery.Status.PROCESSED
+
+
+def test_a_person_is_asked_and_may_say_no(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+
+    with pytest.raises(CommandError, match=r"Nothing was changed\."):
+        orphans("drop", "shop.old")
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.WAITING
+
+
+def test_a_dry_run_changes_nothing(parked: Run) -> None:
+    assert "1 run of shop.old" in orphans("--dry-run", "drop", "shop.old")
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.WAITING
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["drop", "shop.odl"], "No runs of 'shop.odl' are parked. Parked: shop.old."),
+        (["reassign", "shop.old", "shop.nwe"], 'No receiver called "shop.nwe" is connected.'),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_with_what_to_do(parked: Run, arguments: list[str], complaint: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        orphans(*arguments)
+
+    assert complaint in str(raised.value)
