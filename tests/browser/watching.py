@@ -33,6 +33,15 @@ _OVERFLOW: Final = """
 """
 
 
+_SETTLED: Final = """
+async () => {
+    // A changed colour scheme is faded in: half-way the colours are of neither theme.
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+}
+"""
+
+
 @dataclass
 class Watched:
     """A page and all that it has complained about."""
@@ -67,6 +76,7 @@ def barriers(page: Page, *, within: str = "") -> list[str]:
     """
     parts = {"include": [[within]]} if within else {"exclude": [[one] for one in DJANGOS]}
     asked = {"resultTypes": ["violations"], "preload": False}
+    page.evaluate(_SETTLED)
     results: dict[str, Any] = Axe().run(page, parts, asked).response
     return [
         f"{found['id']} ({found['impact']}) at {' '.join(map(str, node['target']))}: {node['html'][:200]}"
