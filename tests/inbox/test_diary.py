@@ -488,6 +488,7 @@ class TestProcesses:
         assert "['in memory']" in run("-c", SCRIPT + MEMORY, **environment)
 
     def test_gunicorns_workers_write_their_own_with_the_application_preloaded(self, webhook: Webhook) -> None:
+        pytest.importorskip("gunicorn")
         path = webhook.get_absolute_url()
         with running("preloaded") as port:
             with ThreadPoolExecutor(8) as senders:
