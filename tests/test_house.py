@@ -36,7 +36,8 @@ def test_every_setting_is_in_the_docs_and_no_other() -> None:
 
 
 def test_every_check_is_in_the_docs_and_no_other() -> None:
-    code = text("nateq_webhooks/checks.py") + text("nateq_webhooks/conf/__init__.py")
+    code = "".join(text(f"nateq_webhooks/checks/{path.name}") for path in (ROOT / "nateq_webhooks/checks").glob("*.py"))
+    code += text("nateq_webhooks/conf/__init__.py")
     used = set(re.findall(r'"(?:E\d{3})"|\{_PREFIX\}\.([EW]\d{3})', code)) | set(re.findall(r'"(E\d{3})"', code))
 
     assert set(re.findall(r"`nateq_webhooks\.([EW]\d{3})`", text("docs/settings.md"))) == used - {""}

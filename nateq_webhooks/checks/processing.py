@@ -1,0 +1,92 @@
+"""Checks of what is due, paused or limited."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.core import checks
+from django.db import Error, router
+from django.utils import timezone
+
+from nateq_webhooks import conf, dispatch
+from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE
+from nateq_webhooks.receivers import registry
+
+_PREFIX = "nateq_webhooks"
+_PATIENCE = timedelta(minutes=15)
+_MANY = 1000
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report work that has been due for long: nobody drains it. Silent while all is paused, or tables missing."""
+    alias = router.db_for_write(Run)
+    if alias not in (databases or ()) or list(conf.problems()):
+        return []
+    since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
+    try:
+        if any(gate.scope == EVERYTHING for gate in dispatch.paused(alias)):
+            return []
+        runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lt=since)[:_MANY].count()
+        deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
+    except Error:
+        return []
+    if not runs and not deliveries:
+        return []
+    return [
+        checks.Warning(
+            f"Nobody drains what has been due since before {since:%Y-%m-%d %H:%M} UTC "
+            f"(deliveries: {_up_to_many(deliveries)}, runs: {_up_to_many(runs)}).",
+            hint=(
+                "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "
+                "beat call the task nateq_webhooks.run_due."
+            ),
+            id=f"{_PREFIX}.W005",
+        )
+    ]
+
+
+def _up_to_many(count: int) -> str:
+    return f"{count} or more" if count == _MANY else str(count)
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report what is paused: a deployment that ended should have resumed it. Silent while tables are missing."""
+    alias = router.db_for_write(Gate)
+    if alias not in (databases or ()):
+        return []
+    try:
+        paused = dispatch.paused(alias)[:20]
+    except Error:
+        return []
+    return [
+        checks.Warning(
+            f"Dispatch is paused for {gate} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
+            f"{f' ({gate.reason})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
+            hint="Run manage.py nateq_resume when it should go on." if not gate.is_automatic else _BREAKER_HINT,
+            id=f"{_PREFIX}.W006",
+        )
+        for gate in paused
+    ]
+
+
+_BREAKER_HINT = "The circuit breaker paused it; it goes on by itself when a probe succeeds, or with nateq_resume."
+
+
+@checks.register("nateq_webhooks")
+def check_rate_limits(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report rate limits of receivers that are not connected: a typo limits nothing."""
+    if list(conf.problems()):
+        return []
+    known = {receiver.name for receiver in registry}
+    return [
+        checks.Warning(
+            f'NATEQ_WEBHOOKS["RATE_LIMITS"] names {name!r}, but no receiver of that name is connected.',
+            hint=f"Connected: {', '.join(sorted(known)) or 'none'}. Is its module imported in AppConfig.ready()?",
+            id=f"{_PREFIX}.W007",
+        )
+        for name in conf.settings().rate_limits
+        if name not in known
+    ]

@@ -1,0 +1,83 @@
+"""Checks of the settings, the URLs and the way receivers are run."""
+
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any
+
+from django.core import checks
+from django.urls import NoReverseMatch, reverse
+
+from nateq_webhooks import conf, dispatch
+
+_PREFIX = "nateq_webhooks"
+
+
+@checks.register("nateq_webhooks")
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report every unknown key, wrong type and illegal value of `NATEQ_WEBHOOKS`, and a site without time zones."""
+    found: list[checks.CheckMessage] = [
+        checks.Error(problem.message, hint=problem.hint, id=f"{_PREFIX}.{problem.id}") for problem in conf.problems()
+    ]
+    if not conf.uses_time_zones():
+        found.append(
+            checks.Error(
+                "USE_TZ is False, but a delivery's times are aware.",
+                hint="Set USE_TZ = True.",
+                id=f"{_PREFIX}.E005",
+            )
+        )
+    return found
+
+
+@checks.register("nateq_webhooks")
+def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report a way to dispatch that can't work here: what it needs is not installed, or its class is no runner."""
+    if list(conf.problems()):
+        return []
+    way = conf.settings().dispatch
+    try:
+        if way == "celery" and find_spec("celery") is None:
+            raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
+        runner = dispatch.runner()
+        if isinstance(runner.hold, timedelta) and callable(runner.wake):
+            return []
+        complaint = f"its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake can't be called."
+    except Exception as error:  # noqa: BLE001 - whatever a class of the site's own raises when it is made
+        complaint = f"{type(error).__name__}: {error}"
+    return [
+        checks.Error(
+            f'NATEQ_WEBHOOKS["DISPATCH"] is {way!r}, which does not work here. {complaint}',
+            hint="Install what it needs, or choose another way to run receivers: see docs/runs.md.",
+            id=f"{_PREFIX}.E007",
+        )
+    ]
+
+
+@checks.register("nateq_webhooks")
+def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report that the door has no URL."""
+    try:
+        reverse("nateq_webhooks:receive", args=["00000000-0000-0000-0000-000000000000"])
+    except (NoReverseMatch, AttributeError):  # AttributeError: no ROOT_URLCONF at all
+        return [
+            checks.Error(
+                "No URL leads to nateq_webhooks, so nothing can be received.",
+                hint='Add path("nateq/", include("nateq_webhooks.urls")) to the urlpatterns of your ROOT_URLCONF.',
+                id=f"{_PREFIX}.E006",
+            )
+        ]
+    return []
+
+
+@checks.register("nateq_webhooks", deploy=True)
+def check_public_url(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report, for a deployment, a public URL that Nateq can't or shouldn't use."""
+    if list(conf.problems()) or conf.is_https_url(conf.settings().public_url):
+        return []
+    return [
+        checks.Warning(
+            f'NATEQ_WEBHOOKS["PUBLIC_URL"] is {conf.settings().public_url!r}, no https address.',
+            hint="Set it to this site's address as Nateq reaches it, such as 'https://shop.example'.",
+            id=f"{_PREFIX}.W001",
+        )
+    ]

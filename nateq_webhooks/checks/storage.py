@@ -1,0 +1,62 @@
+"""Checks of the database that holds the deliveries, and of the signing secrets in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
+
+from nateq_webhooks import conf
+from nateq_webhooks.models import Secret, Webhook
+
+_PREFIX = "nateq_webhooks"
+_LARGE_FOR_MYSQL = 4 * 1024 * 1024
+
+
+@checks.register("nateq_webhooks")
+def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Propose, by the settings alone, what the database of the deliveries needs under load."""
+    connection = connections[router.db_for_write(Webhook) or DEFAULT_DB_ALIAS]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+        return [
+            checks.Warning(
+                'SQLite answers "database is locked" when two requests write at once with these OPTIONS.',
+                hint=(
+                    'Use OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                    '"init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;"}.'
+                ),
+                id=f"{_PREFIX}.W002",
+            )
+        ]
+    if connection.vendor == "mysql" and not list(conf.problems()) and conf.settings().max_body_bytes > _LARGE_FOR_MYSQL:
+        return [
+            checks.Warning(
+                f'NATEQ_WEBHOOKS["MAX_BODY_BYTES"] is {conf.settings().max_body_bytes}; escaped, such a body may not '
+                "fit into the database's max_allowed_packet (16 MiB by default), and is then never stored.",
+                hint=f"Stay at {_LARGE_FOR_MYSQL} bytes or raise max_allowed_packet to four times the setting.",
+                id=f"{_PREFIX}.W003",
+            )
+        ]
+    return []
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report webhooks whose secret is empty: each of their deliveries is refused. Silent while tables are missing."""
+    alias = router.db_for_write(Webhook)
+    if alias not in (databases or ()):
+        return []
+    try:
+        empty = list(Webhook.objects.using(alias).filter(secret="").values_list("name", flat=True)[:20])
+        older = list(Secret.objects.using(alias).filter(secret="").values_list("webhook__name", flat=True)[:20])
+    except Error:
+        return []
+    return [
+        checks.Warning(
+            f'A signing secret of webhook "{name}" is empty; it verifies nothing.',
+            hint=f"Enter the one that Nateq shows, under Webhooks > {name}.",
+            id=f"{_PREFIX}.W004",
+        )
+        for name in dict.fromkeys([*empty, *older])
+    ]
