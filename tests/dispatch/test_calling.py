@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
@@ -25,6 +24,8 @@ from nateq_webhooks.runners.worker import drain
 from tests.conftest import wait_until
 from tests.dispatch.scene import BOUND_SECONDS, Connect, Deliver, elsewhere, make_due, write, written
 from tests.runners.processes import run as run_python
+
+httpx = pytest.importorskip("httpx")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,7 +57,7 @@ def service() -> Iterator[str]:
 
 
 @pytest.fixture
-def client(service: str) -> Iterator[httpx.AsyncClient]:
+def client(service: str) -> Iterator[Any]:
     """A client as at the top of a module: used in every run, closed by nobody in between."""
     client = httpx.AsyncClient(base_url=service, timeout=BOUND_SECONDS)
     yield client
@@ -88,7 +89,7 @@ def error() -> str:
 class TestOneEventLoop:
     @pytest.mark.parametrize("concurrency", [1, 4])
     def test_a_client_at_the_top_of_a_module_works_in_every_run_and_thread(
-        self, deliver: Deliver, connect: Connect, client: httpx.AsyncClient, concurrency: int
+        self, deliver: Deliver, connect: Connect, client: Any, concurrency: int
     ) -> None:
         async def sends(**kwargs: Any) -> None:
             assert (await client.get("/")).text == "ok"
@@ -103,7 +104,7 @@ class TestOneEventLoop:
         assert statuses() == ["succeeded"] * 12
 
     def test_it_works_in_a_synchronous_receiver_that_calls_async_to_sync(
-        self, deliver: Deliver, connect: Connect, client: httpx.AsyncClient
+        self, deliver: Deliver, connect: Connect, client: Any
     ) -> None:
         def sends(**kwargs: Any) -> None:
             async_to_sync(client.get)("/")
@@ -353,7 +354,7 @@ class TestRemainingTasks:
         assert written("stray") == 0
 
     def test_what_has_ended_by_the_receivers_end_is_not_mentioned(
-        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture, client: httpx.AsyncClient
+        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture, client: Any
     ) -> None:
         async def works(**kwargs: Any) -> None:
             async with asyncio.TaskGroup() as group:
