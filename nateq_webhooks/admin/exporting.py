@@ -1,7 +1,5 @@
 """Exporting deliveries from the admin, as JSON lines or CSV: streamed, portion by portion, however many there are."""
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -21,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.csv_cells import csv_lines
 from nateq_webhooks.admin.export_parts import Part, part_of, parts_of
 from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.admin.selecting import Chosen, from_action
@@ -51,9 +50,6 @@ COLUMNS: Final = (
     "last_received_at",
 )
 """What everyone who may export gets; `body` follows for those who may see payloads."""
-
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
 
 _TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
@@ -123,10 +119,10 @@ class _Chunks:
 
     def __iter__(self) -> Iterator[bytes]:
         if self._is_csv:
-            yield _csv([self._columns])
+            yield csv_lines([self._columns])
         for rows in _portions(self._which, self._columns, self._part):
             if self._is_csv:
-                yield _csv([[_cell(row[column]) for column in self._columns] for row in rows])
+                yield csv_lines([row[column] for column in self._columns] for row in rows)
             else:
                 yield _json_lines(rows)
 
@@ -171,18 +167,6 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
 
 def _json_lines(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
-
-
-def _cell(value: object) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _note_export(request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> None:
