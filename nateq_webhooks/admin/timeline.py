@@ -12,8 +12,9 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
-from nateq_webhooks.models import Attempt, Delivery, Replay, Run
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest first; the list of runs has them all."""
@@ -22,6 +23,7 @@ MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
 
 ARRIVED: Final = Sign("↓", "good")
+DIFFERENT: Final = Sign("≠", "bad")
 REPEATED: Final = Sign("↓", "quiet")
 HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
@@ -60,6 +62,7 @@ class Material:
 
     delivery: Delivery
     attempts: Sequence[Attempt]
+    other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
     tracebacks: Mapping[int, str]
@@ -75,7 +78,7 @@ class Material:
 
 
 def read(delivery: Delivery, *, errors: bool) -> Material:
-    """Read the material: two statements, one more for replays and one for tracebacks.
+    """Read the material: two statements, one more each for replays, tracebacks and other contents.
 
     Without `errors` neither error texts nor tracebacks are read at all.
     """
@@ -88,6 +91,7 @@ def read(delivery: Delivery, *, errors: bool) -> Material:
     return Material(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
+        other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
         replays=Replay.objects.in_bulk(rounds) if rounds else {},
         tracebacks=dict(tracebacks) if failing else {},
@@ -138,7 +142,19 @@ def _arrivals(material: Material) -> Iterator[Entry]:
             title=_("It came again; nothing ran anew"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
-    further = delivery.attempts_seen - 1 - len(material.attempts)
+    for other in material.other_contents:
+        yield Entry(
+            at=max(other.received_at, delivery.received_at),
+            rank=2,
+            sign=DIFFERENT,
+            title=_("It came again with another content; that one was kept, and nothing ran"),
+            facts=[
+                format_html(_("event {}"), cells.text(other.event) or "-"),
+                _("%(number)s bytes") % {"number": other.size},
+                *_attempt_facts(other.number, other.remote_addr),
+            ],
+        )
+    further = delivery.attempts_seen - 1 - len(material.attempts) - len(material.other_contents)
     if further > 0:
         text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
         yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
