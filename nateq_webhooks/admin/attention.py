@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Count, Max, QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch import PARKED
-from nateq_webhooks.dispatch.status import SEEN_LATELY
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.dispatch import backlog
+from nateq_webhooks.models import Gate, Heartbeat, Rejection, Run, Webhook
+from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -29,8 +29,6 @@ LATELY: Final = timedelta(hours=24)
 
 MAX_REFUSALS: Final = 20
 """Lines of refused requests: a webhook and a reason each."""
-
-_OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +73,16 @@ class Workers:
 
 def deliveries_due(now: datetime) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = Delivery.objects.filter(dispatch_at__lte=now - LATE).order_by("dispatch_at")
-    return _backlog(late, "dispatch_at")
+    return _backlog(backlog.due_deliveries(_alias(), now - LATE).order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    late = Run.objects.filter(lane=OPEN_LANE, next_try_at__lte=now - LATE, status__in=_OPEN).order_by("next_try_at")
-    return _backlog(late, "next_try_at")
+    return _backlog(backlog.due_runs(_alias(), now - LATE).order_by("next_try_at"), "next_try_at")
+
+
+def _alias() -> str:
+    return router.db_for_read(Run)
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -127,13 +127,12 @@ def held_by(gate: Gate) -> str:
 
 
 def _held(gate: Gate) -> tuple[int, bool]:
-    lanes = Run.objects.filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
-    return _capped(lanes.filter(next_try_at__lt=PARKED, status__in=_OPEN).order_by())
+    return _capped(backlog.held_runs(_alias(), gate).order_by())
 
 
 def orphaned() -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(Run.objects.filter(lane=OPEN_LANE, next_try_at__gte=PARKED).order_by())
+    return _capped(backlog.parked_runs(_alias()).order_by())
 
 
 def _pause(gate: Gate, names: dict[str, str]) -> Pause:
@@ -158,5 +157,6 @@ def pause_of(webhook: Webhook) -> Gate | None:
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
-    seen = Heartbeat.objects.filter(seen_at__gte=now - SEEN_LATELY)
-    return Workers(number=seen.count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"])
+    return Workers(
+        number=backlog.workers(_alias(), now).count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"]
+    )
