@@ -94,12 +94,12 @@ def test_what_a_webhook_does_not_say_is_none_and_its_number_is_text(
 def test_create_sends_url_and_events_and_returns_the_secret(
     client: NateqClient, server: ScriptedServer, name: str, shape: Any
 ) -> None:
-    server.says(Say(201, shape(SNAKE | {name: "whsec_1"})))
+    server.says(Say(201, shape(SNAKE | {name: "whsec_1_0123456789abcdef"})))
 
     created = client.webhooks.create(url="https://shop.example/nateq/", events=("ticket.created", "lead.created"))
 
-    assert (created.id, created.secret, created.is_active) == ("wh_1", "whsec_1", True)
-    assert "whsec_1" not in repr(created)
+    assert (created.id, created.secret, created.is_active) == ("wh_1", "whsec_1_0123456789abcdef", True)
+    assert "whsec_1_0123456789abcdef" not in repr(created)
     assert server.asked[0].line == "POST /api/v1/webhooks"
     assert server.asked[0].json == {
         "url": "https://shop.example/nateq/",
@@ -108,9 +108,9 @@ def test_create_sends_url_and_events_and_returns_the_secret(
 
 
 def test_a_secret_beside_the_webhook_is_found(client: NateqClient, server: ScriptedServer) -> None:
-    server.says(Say(201, wrapped({"webhook": SNAKE, "secret": "whsec_1"})))
+    server.says(Say(201, wrapped({"webhook": SNAKE, "secret": "whsec_1_0123456789abcdef"})))
 
-    assert client.webhooks.create(url="https://shop.example/", events=["a.b"]).secret == "whsec_1"
+    assert client.webhooks.create(url="https://shop.example/", events=["a.b"]).secret == "whsec_1_0123456789abcdef"
 
 
 def test_a_created_webhook_without_a_secret_is_still_known_by_its_id(
@@ -126,11 +126,11 @@ def test_a_created_webhook_without_a_secret_is_still_known_by_its_id(
 @pytest.mark.parametrize(
     "body",
     [
-        wrapped({"secret": "whsec_2"}),
-        wrapped({"signingSecret": "whsec_2"}),
-        wrapped("whsec_2"),
-        {"signing_secret": "whsec_2"},
-        wrapped({"webhook": SNAKE | {"secret": "whsec_2"}}),
+        wrapped({"secret": "whsec_2_0123456789abcdef"}),
+        wrapped({"signingSecret": "whsec_2_0123456789abcdef"}),
+        wrapped("whsec_2_0123456789abcdef"),
+        {"signing_secret": "whsec_2_0123456789abcdef"},
+        wrapped({"webhook": SNAKE | {"secret": "whsec_2_0123456789abcdef"}}),
     ],
 )
 def test_a_rotation_returns_the_new_secret_in_every_shape(
@@ -140,8 +140,8 @@ def test_a_rotation_returns_the_new_secret_in_every_shape(
 
     rotated = client.webhooks.rotate_secret("wh_1")
 
-    assert (rotated.webhook_id, rotated.secret) == ("wh_1", "whsec_2")
-    assert "whsec_2" not in repr(rotated)
+    assert (rotated.webhook_id, rotated.secret) == ("wh_1", "whsec_2_0123456789abcdef")
+    assert "whsec_2_0123456789abcdef" not in repr(rotated)
     assert server.lines == ["POST /webhooks/wh_1/rotate-secret"]
 
 
