@@ -61,12 +61,12 @@ class Seen:
         self.secrets.append(secret)
         return secret
 
-    def report(self, request: Any = None, **kwargs: Any) -> None:
+    def report(self, request: Any = None, **kwargs: object) -> None:
         """Keep the reports of the exception that is being handled, as a page and as a mail."""
-        reporter = ExceptionReporter(request, *sys.exc_info(), is_email=True)
-        self.reports += [reporter.get_traceback_html(), reporter.get_traceback_text()]
-        page = ExceptionReporter(request, *sys.exc_info())
-        self.reports += [page.get_traceback_html(), page.get_traceback_text()]
+        kind, error, trace = sys.exc_info()
+        for is_email in (True, False):
+            reporter = ExceptionReporter(request, kind, error, trace, is_email=is_email)
+            self.reports += [reporter.get_traceback_html(), reporter.get_traceback_text()]
 
     def has_no_secret(self) -> None:
         """Assert that there are reports, and none has a piece of a secret."""
