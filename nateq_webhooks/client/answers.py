@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
-from nateq_webhooks.protocol.secret_text import SecretText
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 
 DEEPEST: Final = 8
 """Nesting of a list of events that is followed; groups of groups end well before."""
 
 _SECRET_NAMES: Final = ("secret", "signing_secret")
+
+_SECRET_KEYS: Final = frozenset((*_SECRET_NAMES, "signingSecret"))
 
 T = TypeVar("T")
 
@@ -31,6 +33,14 @@ class Page(Generic[T]):
     items: tuple[T, ...]
     total: int | None
     next_cursor: str | None
+
+
+def hide_secrets(item: dict[str, Any]) -> dict[str, Any]:
+    """Have the secrets in an object of an answer not print themselves; for each object, as it is parsed."""
+    for name, value in item.items():
+        if isinstance(value, str) and (name in _SECRET_KEYS or value.startswith(SECRET_PREFIX)):
+            item[name] = SecretText(value)
+    return item
 
 
 def webhook(document: Any) -> Webhook:

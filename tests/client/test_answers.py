@@ -1,11 +1,12 @@
 """Every shape that the wire contract tolerates, as it comes over the wire."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from nateq_webhooks.client import EventType, NateqClient, Webhook
+from nateq_webhooks.client import EventType, NateqClient, Webhook, answers
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 from tests.client.scripted import Say, ScriptedServer, wrapped
 
@@ -314,3 +315,14 @@ def test_a_byte_order_mark_is_taken(client: NateqClient, server: ScriptedServer)
     server.says(Say(200, b'\xef\xbb\xbf{"data": []}'))
 
     assert client.webhooks.list() == []
+
+
+def test_a_secret_in_an_answer_does_not_print_itself() -> None:
+    document = json.loads(
+        '{"data": {"webhook": {"id": "wh_1", "signingSecret": "s3cr3t"}, "secret": "s3cr3t"}, "other": "whsec_s3cr3t"}',
+        object_hook=answers.hide_secrets,
+    )
+
+    assert "s3cr3t" not in repr(document)
+    assert answers.created_webhook(document).secret == "s3cr3t"
+    assert "s3cr3t" not in repr(answers.new_secret({"data": "s3cr3t"}, "wh_1").secret)

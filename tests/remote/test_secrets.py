@@ -1,11 +1,12 @@
 """Secrets in a registration: a former one stays for late retries, and no error shows one."""
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import Error, OperationalError, connection
 from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import remote
@@ -14,6 +15,7 @@ from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import WebhookQuerySet
 from nateq_webhooks.remote import How, RemoteError
 from nateq_webhooks.sandbox import Sandbox
+from tests.admin.test_error_reports import refused_by_a_trigger
 from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +142,33 @@ def test_a_short_secret_from_a_rotation_leaves_the_former_one_in_force(
     remote.rotate(nateq, webhook)
     both_sides_agree(sandbox)
     assert Secret.objects.get().secret == former
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("do", ["register", "rotate"])
+def test_a_database_that_refuses_the_new_secret_repeats_it_in_no_report(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    """The database really refuses it, with a message that has the row in it where it can."""
+    if do == "rotate":
+        remote.register(nateq, "shop", EVENT)
+    name = "rotate_secret" if do == "rotate" else "create"
+    call: Callable[..., Any] = getattr(nateq.webhooks, name)
+    with contextlib.ExitStack() as broken, pytest.raises((Error, RemoteError)) as failed:
+
+        def then_break(*arguments: Any, **options: Any) -> Any:
+            answer = call(*arguments, **options)
+            broken.enter_context(refused_by_a_trigger())
+            return answer
+
+        monkeypatch.setattr(nateq.webhooks, name, then_break)
+        remote.rotate(nateq, Webhook.objects.get()) if do == "rotate" else remote.register(nateq, "shop", EVENT)
+
+    told = report(failed.value)
+    secrets = [webhook.secret for webhook in sandbox.webhooks.all()]
+    secrets += Webhook.objects.values_list("secret", flat=True)
+    assert all(secrets)
+    assert not any(secret[:40] in told for secret in secrets)
 
 
 def test_a_stored_secret_that_is_short_does_not_hinder_a_registration(nateq: NateqClient, sandbox: Sandbox) -> None:
