@@ -154,14 +154,15 @@ def test_a_database_that_refuses_the_new_secret_repeats_it_in_no_report(
         remote.register(nateq, "shop", EVENT)
     name = "rotate_secret" if do == "rotate" else "create"
     call: Callable[..., Any] = getattr(nateq.webhooks, name)
-    with contextlib.ExitStack() as broken, pytest.raises((Error, RemoteError)) as failed:
+    broken = contextlib.ExitStack()
 
-        def then_break(*arguments: Any, **options: Any) -> Any:
-            answer = call(*arguments, **options)
-            broken.enter_context(refused_by_a_trigger())
-            return answer
+    def then_break(*arguments: Any, **options: Any) -> Any:
+        answer = call(*arguments, **options)
+        broken.enter_context(refused_by_a_trigger())
+        return answer
 
-        monkeypatch.setattr(nateq.webhooks, name, then_break)
+    monkeypatch.setattr(nateq.webhooks, name, then_break)
+    with broken, pytest.raises((Error, RemoteError)) as failed:
         remote.rotate(nateq, Webhook.objects.get()) if do == "rotate" else remote.register(nateq, "shop", EVENT)
 
     told = report(failed.value)
