@@ -62,11 +62,9 @@ class Seen:
         return secret
 
     def report(self, request: Any = None, **kwargs: object) -> None:
-        """Keep the reports of the exception that is being handled, as a page and as a mail."""
-        kind, error, trace = sys.exc_info()
-        for is_email in (True, False):
-            reporter = ExceptionReporter(request, kind, error, trace, is_email=is_email)
-            self.reports += [reporter.get_traceback_html(), reporter.get_traceback_text()]
+        """Keep the reports of the exception that is being handled, as HTML (a page has all that a mail has) and text."""
+        reporter = ExceptionReporter(request, *sys.exc_info())
+        self.reports += [reporter.get_traceback_html(), reporter.get_traceback_text()]
 
     def has_no_secret(self) -> None:
         """Assert that there are reports, and none has a piece of a secret."""
