@@ -62,7 +62,7 @@ class Seen:
         return secret
 
     def report(self, request: Any = None, **kwargs: object) -> None:
-        """Keep the reports of the exception that is being handled, as HTML (a page has all that a mail has) and text."""
+        """Keep the reports of the exception that is being handled: as HTML, which a mail has no more than, and text."""
         reporter = ExceptionReporter(request, *sys.exc_info())
         self.reports += [reporter.get_traceback_html(), reporter.get_traceback_text()]
 
