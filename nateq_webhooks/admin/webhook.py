@@ -162,7 +162,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         return [
             (None, {"fields": ["name", "is_active", *(["receiving_url", *deliveries] if saved else [])]}),
             (_("What it receives"), {"fields": receives}),
-            (_("Secret"), {"fields": secret}),
+            *([(_("Secret"), {"fields": secret})] if secret else []),
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
         ]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
-from django.db import Error, connections, models
+from django.db import Error, connections, models, router
 from django.db.backends.utils import CursorDebugWrapper
 
 from nateq_webhooks.conf import settings
@@ -69,6 +69,11 @@ class GuardedQuerySet(models.QuerySet[Row]):
     def _fetch_all(self) -> None:
         reading(self.db, super()._fetch_all)
 
+    def _iterator(self, *args: Any) -> Iterator[Any]:
+        rows, end = super()._iterator(*args), object()  # type: ignore[misc]
+        while (row := reading(self.db, next, rows, end)) is not end:
+            yield row
+
 
 class HoldsSecret(models.Model):
     """A row with a signing secret, in its column `secret`."""
@@ -111,7 +116,8 @@ class HoldsSecret(models.Model):
 
     def save_base(self, *args: Any, **kwargs: Any) -> None:
         """Save; an error of the database says nothing of the row."""
-        writing(kwargs.get("using"), super().save_base, *args, **kwargs)
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        writing(using, super().save_base, *args, **kwargs)
 
     save_base.alters_data = True  # type: ignore[attr-defined]
 
@@ -131,7 +137,7 @@ def is_usable(secret: str) -> bool:
     return bool(secret)
 
 
-def writing(using: str | None, write: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+def writing(using: str, write: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call what writes secrets: the log of statements gets them without their values, an error nothing of the row."""
     with _without_values(using):
         try:
@@ -147,7 +153,8 @@ def reading(using: str, read: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         try:
             return read(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised again
-            _clean(error)
+            if isinstance(error, Error):
+                _clean(error)
             raise error.with_traceback(_cut(error.__traceback__, _ROWS))  # noqa: B904 - the error itself
 
 
@@ -157,8 +164,7 @@ def _clean(error: BaseException) -> None:
     link: BaseException | None = error
     while link is not None and id(link) not in known:
         known.add(id(link))
-        if link is not error:
-            link.__traceback__ = _cut(link.__traceback__, _STATEMENT + _ROWS)
+        link.__traceback__ = link.__traceback__ if link is error else _cut(link.__traceback__, _STATEMENT + _ROWS)
         link.args = tuple(_first_line(each) if isinstance(each, str) else each for each in link.args)
         link = link.__cause__ or link.__context__
 
@@ -203,9 +209,9 @@ def _hidden(params: Any) -> Any:
 
 
 @contextmanager
-def _without_values(using: str | None) -> Iterator[None]:
+def _without_values(using: str) -> Iterator[None]:
     """Have a connection log its statements without their values."""
-    connection = connections[using or "default"]
+    connection = connections[using]
     before = connection.__dict__.get("make_debug_cursor")
     connection.__dict__["make_debug_cursor"] = lambda cursor: _CursorWithoutValues(cursor, connection)
     try:

@@ -52,7 +52,7 @@ class Seen:
     """What was reported of an exception, and the secrets that nothing may show."""
 
     secrets: list[SecretText] = field(default_factory=list)
-    reports: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list, repr=False)
 
     def new_secret(self) -> SecretText:
         """Return a secret that is in no line of a source file."""
@@ -266,6 +266,16 @@ def test_a_row_that_can_not_be_read(boss: Client, owner: Webhook, seen: Seen, mo
     pages = [boss.get(url("changelist")), boss.get(url("change", owner)), boss.post(url("change", owner), form())]
 
     assert {page.status_code for page in pages} == {500}
+
+
+def test_rows_that_can_not_be_read_one_by_one(owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [webhook.pk for webhook in Webhook.objects.iterator()] == [owner.pk]
+    monkeypatch.setattr(JSONField, "from_db_value", lambda *args: [][0])
+
+    try:
+        list(Webhook.objects.iterator())
+    except IndexError:
+        seen.report()
 
 
 # The receiver view and its copy of the configuration
