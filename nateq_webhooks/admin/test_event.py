@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connections, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -23,13 +23,14 @@ from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.sight import may_replay
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.event_type import known_events
-from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_envelope
+from nateq_webhooks.protocol.signatures import SigningKey
 
 ID_PREFIX: Final = "test_"
 """How the delivery id of a test event begins."""
@@ -131,9 +132,9 @@ def _body(document: dict[str, Any]) -> bytes:
 def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) -> inbox.Arrival:
     """Return what the door would have made of the request. From no address: nothing was sent over a network."""
     try:
-        signature = signatures.sign(body, webhook.secret, encoding=settings().secret_encoding)
+        signature = SigningKey.of(webhook.secret, settings().secret_encoding).sign(body)
     except SecretError as error:
-        raise NotSentError(str(error)) from None
+        raise NotSentError(_(str(error))) from None
     meta = {
         configuration.signature_meta_key: signature,
         "CONTENT_TYPE": "application/json",
@@ -158,6 +159,8 @@ class EventTestAdmin(PageAdmin):
         if request.method not in ("GET", "POST"):
             return HttpResponseNotAllowed(["GET", "POST"])
         webhook = self.changeable(request, object_id)
+        if not may_replay(request):  # the receivers run
+            raise PermissionDenied
         if request.method == "GET":
             return self._offer(request, webhook)
         form = TestEventForm(request.POST, webhook=webhook)

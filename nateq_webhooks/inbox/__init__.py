@@ -280,7 +280,10 @@ def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> 
             'NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
         )
     if reason is signatures.Reason.NO_SECRET:
-        return f"{start} it has no usable signing secret. Enter Nateq's under Webhooks > {webhook.name}."
+        return (
+            f"{start} it has no usable signing secret: each is empty, too short, expired or not in SECRET_ENCODING. "
+            f"Enter Nateq's under Webhooks > {webhook.name}."
+        )
     if reason is signatures.Reason.NO_MATCH:
         return (
             f"{start} {name} ({len(header or '')} characters) matches none of its {len(webhook.keys)} secrets. "
