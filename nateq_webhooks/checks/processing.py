@@ -64,11 +64,17 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         checks.Warning(
             f"Dispatch is paused for {gate} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
             f"{f' ({gate.reason})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
-            hint="Run manage.py nateq_resume when it should go on." if not gate.is_automatic else _BREAKER_HINT,
+            hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should go on.",
             id=f"{_PREFIX}.W006",
         )
         for gate in paused
     ]
+
+
+def _resume(gate: Gate) -> str:
+    """Return the command that ends a pause."""
+    kind, _colon, name = gate.scope.partition(":")
+    return f"manage.py nateq_resume --{kind} {name}" if gate.scope else "manage.py nateq_resume --all"
 
 
 _BREAKER_HINT = "The circuit breaker paused it; it goes on by itself when a probe succeeds, or with nateq_resume."

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.dispatch.backlog import parked_runs
 from nateq_webhooks.dispatch.claim import OPEN, PARKED
 from nateq_webhooks.dispatch.pending import lock_deliveries
+from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Run
 from nateq_webhooks.receivers import registry
@@ -56,7 +57,7 @@ def reassign(alias: str, old: str, new: str) -> int:
     """
     if registry.get(new) is None:
         told = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
-        raise LookupError(told % {"name": new})
+        raise LookupError(told % {"name": new} + did_you_mean(new, {receiver.name for receiver in registry}))
     moved = 0
     for run in _open_runs(alias, old):
         with transaction.atomic(using=alias):
