@@ -4,6 +4,7 @@ Few are replayed at once; many become a job that workers carry on, or whoever pr
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib import admin, messages
@@ -21,13 +22,13 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selected import keys_of
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
 from nateq_webhooks.dispatch.backlog import has_workers
 from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.models import Delivery, Replay, ReplayedRun
+from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Webhook
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -53,7 +54,10 @@ class ReplayActions(ConfirmingAdmin):
     @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask which receivers, and why."""
-        return self.about(lambda: from_action(request, queryset), lambda which: self._confirm_replay(request, which))
+        return self.about(
+            lambda: from_action(request, queryset, self.choosable(request)),
+            lambda which: self._confirm_replay(request, which),
+        )
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms."""
@@ -69,8 +73,10 @@ class ReplayActions(ConfirmingAdmin):
             raise PermissionDenied
         if request.method == "GET" and (key := request.GET.get("failure")):
             with_text = request.user.has_perm("nateq_webhooks.view_payload")
+            permitted = Permitted(self.admin_site, request)
             return self.about(
-                lambda: from_failure(key, with_text=with_text), lambda which: self._confirm_replay(request, which)
+                lambda: from_failure(key, self.choosable(request), permitted, with_text=with_text),
+                lambda which: self._confirm_replay(request, which),
             )
         return self.confirmed(request, self._confirm_replay, self._replay_many)
 
@@ -90,12 +96,11 @@ class ReplayActions(ConfirmingAdmin):
         reason, by = request.POST.get("reason", "").replace("\0", "").strip(), request.user.get_username()
         try:
             if which.count > MOST_AT_ONCE:
-                replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
+                replay = dispatch.request_replay(which.for_later(), names, reason=reason, by=by)
             else:
                 alias = router.db_for_write(Delivery)
                 with transaction.atomic(using=alias):
-                    keys = keys_of(which.selection, MOST_AT_ONCE)
-                    replay = dispatch.replay(keys, names, reason=reason, by=by)
+                    replay = dispatch.replay(which.keys(MOST_AT_ONCE), names, reason=reason, by=by)
                     Replay.objects.using(alias).filter(pk=replay.pk).update(filters=which.selection.as_json())
                     self._note(request, alias, replay)
         except LookupError as error:
@@ -106,7 +111,8 @@ class ReplayActions(ConfirmingAdmin):
 
     def _progress_url(self, request: HttpRequest, replay: Replay) -> str:
         """Return the replay's page; empty for who may not see it, and on a site that does not know replays."""
-        if not request.user.has_perm("nateq_webhooks.view_replay"):
+        permitted = Permitted(self.admin_site, request)
+        if not (permitted.may_view(Replay, replay) and permitted.shows(replay)):
             return ""
         try:
             name = "admin:nateq_webhooks_replay_change"
@@ -187,6 +193,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Return what the deliveries have in common."""
         kept = dispatch.Selection.from_json(replay.filters).as_json()
         kept.pop("deliveries", None)
+        if getattr(replay, "is_webhook_hidden", False):
+            kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
         return cells.visible(shown) or _("were chosen one by one")
 
@@ -206,6 +214,14 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Return when the last run was made."""
         return cells.moment(replay.finished_at) or self.get_empty_value_display()
 
+    def mark_hidden(self, request: HttpRequest, records: Sequence[Replay]) -> None:
+        """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""
+        permitted = Permitted(self.admin_site, request)
+        for replay in records:
+            key = dispatch.Selection.from_json(replay.filters).webhook
+            if key:
+                replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
+
     def get_urls(self) -> list[URLPattern]:
         """Add the buttons' address."""
         view = self.admin_site.admin_view(self.steer_view)
@@ -215,7 +231,9 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Cancel a replay, or make some of its runs here."""
         if request.method != "POST" or not request.user.has_perm(PERMISSION) or not self.has_view_permission(request):
             raise PermissionDenied
-        replay = get_object_or_404(Replay, pk=pk)
+        replay = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not self.has_view_permission(request, replay):
+            raise PermissionDenied
         if request.POST.get("do") == "cancel":
             rows = Replay.objects.using(router.db_for_write(Replay))
             unfinished = rows.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)

@@ -57,6 +57,8 @@ class ReplayPageAdmin(PayloadPageAdmin):
         if not self.has_view_permission(request) or not may_replay(request):
             raise PermissionDenied
         delivery = get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+        if not self.has_view_permission(request, delivery):
+            raise PermissionDenied
         asked = request.POST if request.method == "POST" else request.GET
         choice = _choice(delivery, asked.get("which", ALL), asked.get("receiver", ""))
         if request.method == "POST" and choice.names:

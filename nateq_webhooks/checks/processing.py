@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch
 from nateq_webhooks.dispatch import backlog
-from nateq_webhooks.models import Gate, Run
+from nateq_webhooks.models import Delivery, Gate, Run
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
@@ -27,8 +27,8 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
     since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
     try:
         lanes = backlog.lanes(alias)
-        runs = backlog.due_runs(alias, since, lanes)[:_MANY].count()
-        deliveries = backlog.due_deliveries(alias, since, lanes)[:_MANY].count()
+        runs = backlog.due_runs(Run.objects.using(alias), since, lanes)[:_MANY].count()
+        deliveries = backlog.due_deliveries(Delivery.objects.using(alias), since, lanes)[:_MANY].count()
     except Error:
         return []
     if not runs and not deliveries:

@@ -66,24 +66,27 @@ def lanes(alias: str) -> Lanes:
     return Lanes(list(Gate.objects.using(alias)))
 
 
-def due_runs(alias: str, moment: datetime, known: Lanes | None = None) -> QuerySet[Run]:
-    """Return the runs that could have been started at this moment or earlier: nothing holds them back.
+def due_runs(rows: QuerySet[Run], moment: datetime, known: Lanes | None = None) -> QuerySet[Run]:
+    """Return those of the runs that could have been started at this moment or earlier: nothing holds them back.
 
     New, waiting for a try whose time has come, or left by a dead worker; in any lane that runs start from.
     """
-    open_lanes = list((known or lanes(alias)).open_since(moment))
-    return Run.objects.using(alias).filter(lane__in=open_lanes, next_try_at__lte=moment, status__in=OPEN)
+    open_lanes = list((known or lanes(rows.db)).open_since(moment))
+    return rows.filter(lane__in=open_lanes, next_try_at__lte=moment, status__in=OPEN)
 
 
-def due_deliveries(alias: str, moment: datetime, known: Lanes | None = None) -> QuerySet[Delivery]:
-    """Return the deliveries whose runs could have been made at this moment or earlier: none while all is paused."""
-    rows = Delivery.objects.using(alias)
-    return rows.none() if (known or lanes(alias)).is_paused else rows.filter(dispatch_at__lte=moment)
+def due_deliveries(rows: QuerySet[Delivery], moment: datetime, known: Lanes | None = None) -> QuerySet[Delivery]:
+    """Return those of the deliveries whose runs could have been made at this moment or earlier.
+
+    None while everything is paused.
+    """
+    return rows.none() if (known or lanes(rows.db)).is_paused else rows.filter(dispatch_at__lte=moment)
 
 
 def oldest_due(alias: str, now: datetime, known: Lanes) -> datetime | None:
     """Return since when the longest waiting delivery or run could have been started; None when nothing waits."""
-    moments = [due_deliveries(alias, now, known).aggregate(oldest=Min("dispatch_at"))["oldest"]]
+    deliveries = due_deliveries(Delivery.objects.using(alias), now, known)
+    moments = [deliveries.aggregate(oldest=Min("dispatch_at"))["oldest"]]
     for lane, slot in known.open_since(now).items():  # one look-up in the index each
         runs = Run.objects.using(alias).filter(lane=lane, next_try_at__lte=now, status__in=OPEN)
         oldest = runs.order_by("next_try_at").values_list("next_try_at", flat=True).first()
@@ -91,16 +94,15 @@ def oldest_due(alias: str, now: datetime, known: Lanes) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def held_runs(alias: str, gate: Gate) -> QuerySet[Run]:
-    """Return the runs that a closed gate holds back; what everything's pause holds stays in the open lane."""
-    runs = Run.objects.using(alias).filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
-    return runs.filter(next_try_at__lt=PARKED, status__in=HELD)
+def held_runs(rows: QuerySet[Run], gate: Gate) -> QuerySet[Run]:
+    """Return those of the runs that a closed gate holds back; the pause of everything leaves them in the open lane."""
+    held = rows.filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
+    return held.filter(next_try_at__lt=PARKED, status__in=HELD)
 
 
-def parked_runs(alias: str, known: Lanes | None = None) -> QuerySet[Run]:
-    """Return the runs whose receiver no process knows, by the end of each lane's part of the index."""
-    in_lanes = (known or lanes(alias)).with_parked
-    return Run.objects.using(alias).filter(lane__in=in_lanes, next_try_at__gte=PARKED)
+def parked_runs(rows: QuerySet[Run], known: Lanes | None = None) -> QuerySet[Run]:
+    """Return those of the runs whose receiver no process knows, by the end of each lane's part of the index."""
+    return rows.filter(lane__in=(known or lanes(rows.db)).with_parked, next_try_at__gte=PARKED)
 
 
 def workers(alias: str, now: datetime) -> QuerySet[Heartbeat]:

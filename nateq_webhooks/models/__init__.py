@@ -1,6 +1,6 @@
 """What is stored: webhooks, deliveries and their attempts, runs and what holds them back, replays, rejections."""
 
-from nateq_webhooks.models.delivery import Attempt, Delivery, Twin
+from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Twin
 from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
 from nateq_webhooks.models.rejection import Rejection
@@ -14,6 +14,7 @@ __all__ = [
     "EventType",
     "Gate",
     "Heartbeat",
+    "OtherContent",
     "Rejection",
     "Replay",
     "ReplayedRun",

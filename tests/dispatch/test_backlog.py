@@ -112,7 +112,7 @@ def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
 
     assert not is_said_to_be_late()
     assert status(ALIAS).receivers[NAME].held == 1
-    (pause,) = attention.pauses([])
+    (pause,) = attention.pauses()
     assert pause.held == "1 run is held back."
 
 
@@ -129,7 +129,7 @@ def test_while_everything_is_paused_nothing_is_late_and_what_waits_is_held(make:
 
     assert not is_said_to_be_late()
     assert status(ALIAS).receivers[NAME].held == 1
-    (pause,) = attention.pauses([])
+    (pause,) = attention.pauses()
     assert pause.held == "1 run is held back."  # what runs is not held
 
 
@@ -154,7 +154,7 @@ def test_looking_only_reads(make: Make, configure: Configure) -> None:
     controls.forget()
     make()
 
-    assert backlog.due_runs(ALIAS, timezone.now()).count() == 1
+    assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1
     assert status(ALIAS).oldest_due
     assert attention.runs_due(timezone.now())
 
