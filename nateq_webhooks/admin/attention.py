@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Count, Max, QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -110,9 +111,14 @@ def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS
 
 def pauses(among: Among = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
-    gates = list(Gate.objects.filter(paused_at__isnull=False).order_by("paused_at"))
+    gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
     names = _names_of_webhooks(gates, among)
     return [_pause(gate, names, among) for gate in gates if gate.scope in names or not _is_of_webhook(gate)]
+
+
+def _gates() -> QuerySet[Gate]:
+    """Return the gates where they are written: who has just paused or resumed must see it."""
+    return Gate.objects.using(router.db_for_write(Gate))
 
 
 _NOBODY: Final = uuid.UUID(int=0)
@@ -166,7 +172,7 @@ def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
 def pause_of(webhook: Webhook) -> Gate | None:
     """Return the gate that holds a webhook's runs back: its own or that of everything; None when neither is shut."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return Gate.objects.filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    return _gates().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
+from django.db import router
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -65,12 +66,13 @@ def several(given: str | Sequence[str] | None) -> list[str]:
 
 def webhook_named(name: str) -> Webhook:
     """Return the webhook of this name or id. Raises `CommandError` that lists those there are."""
+    webhooks = Webhook.objects.using(router.db_for_write(Webhook))
     try:
-        found = Webhook.objects.filter(name=name).first() or Webhook.objects.filter(pk=name).first()
+        found = webhooks.filter(name=name).first() or webhooks.filter(pk=name).first()
     except (ValidationError, ValueError):
         found = None
     if found is None:
-        names = list(Webhook.objects.order_by("name").values_list("name", flat=True)[:MOST_NAMES])
+        names = list(webhooks.order_by("name").values_list("name", flat=True)[:MOST_NAMES])
         words = {"name": name, "known": ", ".join(names[:20]) or _("none")}
         said = _("There is no webhook %(name)r. There are: %(known)s.") % words
         raise CommandError(said + did_you_mean(str(name), names))
@@ -113,13 +115,18 @@ def _refuse_unknown_event(event: str) -> None:
     if not event or event in known:
         return
     # By status, too, which the index begins with.
-    if not Delivery.objects.filter(status__in=_STATUSES, event=event).exists():
+    if not _deliveries().filter(status__in=_STATUSES, event=event).exists():
         said = _("There is no event %(event)r, and no delivery of it.") % {"event": event}
         raise CommandError(said + did_you_mean(event, known))
 
 
+def _deliveries() -> QuerySet[Delivery]:
+    """Return the deliveries where they are written: a replica may not have what has just been stored."""
+    return Delivery.objects.using(router.db_for_write(Delivery))
+
+
 def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
-    rows: QuerySet[Delivery] = with_delivery_id(Delivery.objects.all(), delivery_id)
+    rows: QuerySet[Delivery] = with_delivery_id(_deliveries(), delivery_id)
     if webhook is not None:
         rows = rows.filter(webhook=webhook)
     found = list(rows.values_list("pk", flat=True))

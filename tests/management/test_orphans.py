@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import PARKED
@@ -132,3 +133,19 @@ def test_more_than_one_portion_is_dropped(parked: Run, monkeypatch: pytest.Monke
     assert orphans("drop", "shop.old").endswith(": 6\n")
 
     assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.DROPPED}
+
+
+def test_it_opens_no_cursor_on_the_server(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler that hands out a connection for each transaction knows nothing of it in the next one."""
+
+    def refused() -> None:
+        raise AssertionError("a cursor on the server")
+
+    monkeypatch.setattr(connection, "chunked_cursor", refused)
+
+    assert orphans().split() == ["1", "shop.old"]
+    orphans("reassign", "shop.old", "shop.new")
+    drain()
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.SUCCEEDED
