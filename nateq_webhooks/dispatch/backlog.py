@@ -45,6 +45,13 @@ class Lanes:
         """The lanes that runs of unknown receivers may be parked in: each but that of turns."""
         return [OPEN_LANE, *(gate.pk for gate in self.gates)]
 
+    @property
+    def occupied(self) -> list[int]:
+        """The lanes that may hold runs to be tried again: the open one, and those of pauses and rate limits."""
+        limited = {receiver_scope(name) for name in settings().rate_limits}
+        used = [gate for gate in self.gates if gate.paused_at or not gate.is_cleared or gate.scope in limited]
+        return [OPEN_LANE, *(gate.pk for gate in used)]
+
     def open_since(self, moment: datetime) -> dict[int, datetime | None]:
         """Return the lanes that a run could have started from at this moment or earlier.
 

@@ -95,7 +95,7 @@ class Command(BaseCommand):
         while repeated(lambda: advance(alias, replay)):
             if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
                 told_at = time.monotonic()
-                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs}")
+                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
         follow_to_its_end(alias, replay)
         if replay.is_cancelled:
             raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})
