@@ -75,18 +75,13 @@ class Workers:
 
 def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = backlog.due_deliveries(_alias(), now - LATE, among=among.of(Delivery))
+    late = backlog.due_deliveries(among.of(Delivery), now - LATE)
     return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    late = backlog.due_runs(_alias(), now - LATE, among=among.of(Run))
-    return _backlog(late.order_by("next_try_at"), "next_try_at")
-
-
-def _alias() -> str:
-    return router.db_for_read(Run)
+    return _backlog(backlog.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -116,9 +111,14 @@ def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS
 
 def pauses(among: Among = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
-    gates = list(Gate.objects.filter(paused_at__isnull=False).order_by("paused_at"))
+    gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
     names = _names_of_webhooks(gates, among)
     return [_pause(gate, names, among) for gate in gates if gate.scope in names or not _is_of_webhook(gate)]
+
+
+def _gates() -> QuerySet[Gate]:
+    """Return the gates where they are written: who has just paused or resumed must see it."""
+    return Gate.objects.using(router.db_for_write(Gate))
 
 
 _NOBODY: Final = uuid.UUID(int=0)
@@ -147,12 +147,12 @@ def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
 
 
 def _held(gate: Gate, among: Among) -> tuple[int, bool]:
-    return _capped(backlog.held_runs(_alias(), gate, among=among.of(Run)).order_by())
+    return _capped(backlog.held_runs(among.of(Run), gate).order_by())
 
 
 def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(backlog.parked_runs(_alias(), among=among.of(Run)).order_by())
+    return _capped(backlog.parked_runs(among.of(Run)).order_by())
 
 
 def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
@@ -172,11 +172,10 @@ def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
 def pause_of(webhook: Webhook) -> Gate | None:
     """Return the gate that holds a webhook's runs back: its own or that of everything; None when neither is shut."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return Gate.objects.filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    return _gates().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
-    return Workers(
-        number=backlog.workers(_alias(), now).count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"]
-    )
+    beats = Heartbeat.objects.all()
+    return Workers(number=backlog.workers(beats.db, now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])

@@ -214,15 +214,15 @@ MAX_DIGITS = 200
 
 def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "models.QuerySet[Delivery]":
     """Return those of `deliveries` whose delivery id is `term`, of whichever webhook."""
-    return deliveries.filter(has_delivery_id(term))
+    return deliveries.filter(has_delivery_id(term, deliveries.db))
 
 
-def has_delivery_id(term: str) -> models.Q:
+def has_delivery_id(term: str, alias: str | None = None) -> models.Q:
     """Name the webhooks, because the index begins with them: else the database would read every row.
 
     Where the content is the identity (`IDENTITY`) no index has the id, and it does.
     """
-    webhooks: list[Any] = list(Webhook.objects.values_list("pk", flat=True))
+    webhooks: list[Any] = list(Webhook.objects.using(alias).values_list("pk", flat=True))
     if settings().identity == "content":
         return models.Q(webhook__in=webhooks, delivery_id=term.strip())
     return models.Q(webhook__in=webhooks, identity__in=_identities(term))

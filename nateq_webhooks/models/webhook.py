@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
 from django.urls import reverse
@@ -178,7 +178,8 @@ class SecretQuerySet(GuardedQuerySet["Secret"]):
 
     def update(self, **kwargs: Any) -> int:
         """Update as Django does, and touch the webhooks."""
-        touched = set(self.values_list("webhook_id", flat=True))
+        alias = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
+        touched = set(self.using(alias).values_list("webhook_id", flat=True))
         rows = super().update(**kwargs)
         Webhook.objects.filter(pk__in=touched).update()
         return rows
