@@ -194,10 +194,10 @@ class EventTestAdmin(PageAdmin):
         delivery = ours.only("pk", "status", "delivery_id", "event").filter(pk=int(sent)).first()
         if delivery is None:
             return {}
-        runs = delivery.runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
+        runs = list(delivery.runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20])
         return {
             "sent": delivery,
-            "sent_badge": cells.badge(delivery),
+            "sent_badge": cells.delivery_badge(delivery, has_runs=bool(runs)),
             "sent_url": self._delivery_url(delivery),
             "sent_runs": [(run.receiver, cells.badge(run), cells.duration(run.duration)) for run in runs],
         }

@@ -1,5 +1,6 @@
 """Checks of the receivers, and of who runs them."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 from nateq_webhooks import conf, dispatch
 from nateq_webhooks.checks.processing import PATIENCE
 from nateq_webhooks.models import Delivery, Heartbeat, Webhook
+from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
 _PREFIX = "nateq_webhooks"
@@ -49,12 +51,44 @@ def _without_receiver(webhook: Webhook, connected: set[str]) -> str:
 
     A webhook of all events needs at least one receiver: nobody is expected to handle them all.
     """
-    listed = webhook.events if isinstance(webhook.events, list) else []
+    listed = _listed(webhook)
     if not listed:
         return "" if connected else "any event"
-    missing = [str(event) for event in listed if event not in connected]
+    missing = [event for event in listed if event not in connected]
     more = len(missing) - _MOST_NAMED
     return ", ".join(missing[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_event_names(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report receivers of an event that nobody knows, but nearly: a typo receives nothing."""
+    alias = router.db_for_read(Webhook)
+    if alias not in (databases or ()):
+        return []
+    try:
+        known = set(known_events())
+        known.update(*(_listed(one) for one in Webhook.objects.using(alias).only("events")))
+    except Error:
+        return []
+    found: list[checks.CheckMessage] = []
+    for event in sorted(registry.events() - known - {ANY_EVENT}):
+        close = difflib.get_close_matches(event, sorted(known), n=1, cutoff=0.8)
+        if close:
+            names = ", ".join(receiver.name for receiver in registry.for_event(event))
+            found.append(
+                checks.Warning(
+                    f"{names} is connected to {event!r}, which is neither published, nor in the events fetched from "
+                    "Nateq, nor subscribed to by a webhook.",
+                    hint=f"Did you mean {close[0]!r}? If Nateq offers {event!r}, fetch the events: nateq_events.",
+                    id=f"{_PREFIX}.W055",
+                )
+            )
+    return found
+
+
+def _listed(webhook: Webhook) -> list[str]:
+    """Return the events that a webhook names."""
+    return [str(event) for event in webhook.events] if isinstance(webhook.events, list) else []
 
 
 @checks.register("nateq_webhooks")
