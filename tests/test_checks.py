@@ -45,8 +45,11 @@ def test_a_sound_site_has_nothing_to_hear() -> None:
 
 
 @pytest.mark.django_db
-def test_a_sound_site_has_nothing_to_hear_of_its_database_either(webhook: Webhook) -> None:
+def test_a_sound_site_has_nothing_to_hear_of_its_database_either(
+    webhook: Webhook, connect: Callable[..., None]
+) -> None:
     Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
+    connect(signals.ticket_created, lambda **kwargs: None)
 
     assert ids(databases=["default"], deploy=True) == []
 
@@ -257,7 +260,10 @@ def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
 
 
 @pytest.mark.django_db
-def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
+def test_an_empty_secret_is_warned_of_by_the_webhooks_name(
+    connect: Callable[..., None],
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     Webhook.objects.create(name="shop", secret="")
     Webhook.objects.create(name="support")
 
@@ -269,7 +275,10 @@ def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
 
 
 @pytest.mark.django_db
-def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
+def test_an_empty_older_secret_is_warned_of_and_each_webhook_once(
+    connect: Callable[..., None],
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     shop = Webhook.objects.create(name="shop", secret="")
     support = Webhook.objects.create(name="support")
     for webhook in (shop, shop, support, support):

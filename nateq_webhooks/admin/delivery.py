@@ -60,7 +60,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:
         """Return the status with its sign."""
-        return cells.badge(delivery)
+        return cells.delivery_badge(delivery, has_runs=getattr(delivery, "has_runs", True))
 
     @admin.display(description=gettext_lazy("event"))
     def shown_event(self, delivery: Delivery) -> str | None:

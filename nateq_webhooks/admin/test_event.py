@@ -200,10 +200,10 @@ class EventTestAdmin(PageAdmin):
         if delivery is None or not permitted.may_view(Delivery, delivery):
             return {}
         its_runs = permitted.of(Run).select_related(None).using(written.db).filter(delivery=delivery.pk)
-        runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
+        runs = list(its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20])
         return {
             "sent": delivery,
-            "sent_badge": cells.badge(delivery),
+            "sent_badge": cells.delivery_badge(delivery, has_runs=bool(runs)),
             "sent_url": self._delivery_url(delivery),
             "sent_runs": [(run.receiver, cells.badge(run), cells.duration(run.duration)) for run in runs],
         }

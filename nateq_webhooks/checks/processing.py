@@ -14,7 +14,9 @@ from nateq_webhooks.models import Delivery, Gate, Run
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
-_PATIENCE = timedelta(minutes=15)
+PATIENCE = timedelta(minutes=15)
+"""How long nobody may have been at work before a check says so."""
+
 _MANY = 1000
 
 
@@ -24,7 +26,7 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
     alias = router.db_for_write(Run)
     if alias not in (databases or ()) or list(conf.problems()):
         return []
-    since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
+    since = timezone.now() - max(2 * conf.settings().run_lease, PATIENCE)
     try:
         lanes = backlog.lanes(alias)
         runs = backlog.due_runs(Run.objects.using(alias), since, lanes)[:_MANY].count()
