@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error, router
 from django.dispatch import Signal
 
@@ -51,6 +52,11 @@ __all__ = [
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
+UNAVAILABLE: Final = (Error, SynchronousOnlyOperation)
+"""What asking the database raises when it can't be asked: the second one where gevent puts requests and an event loop
+into one thread (docs/receiving.md)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
     """A request whose signature holds, read and ready to be stored."""
@@ -79,7 +85,7 @@ def find(webhook_id: uuid.UUID) -> Configuration | None:
     """
     try:
         webhook = cache.get(webhook_id)
-    except Error as error:
+    except UNAVAILABLE as error:
         raise StoreError(f"The webhooks' configuration can't be read: {type(error).__name__}.") from error
     return webhook if webhook is not None and webhook.is_active else None
 
@@ -136,8 +142,9 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     alias = router.db_for_write(Delivery)
     try:
         stored = upsert(alias, new)
-    except Error as error:
-        close_if_lost(alias)
+    except UNAVAILABLE as error:
+        if isinstance(error, Error):
+            close_if_lost(alias)
         raise StoreError(
             f'A delivery to webhook "{verified.webhook.name}" could not be stored: {type(error).__name__}.'
         ) from error
@@ -149,16 +156,24 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
         is_readable=stored.status != Delivery.Status.INVALID,
         dispatch_at=new.dispatch_at if is_new else None,
     )
-    if not is_new:
-        _keep_attempt(receipt, stored.attempts_seen, new)
+    try:
+        _follow_up(verified, receipt, new, stored.attempts_seen)
+    except Exception:  # the delivery is committed: whatever happens now, the sender is told so
+        logger.exception("Delivery %s is stored, but what follows could not be done.", receipt.pk)
+    return receipt
+
+
+def _follow_up(verified: Verified, receipt: Receipt, new: NewDelivery, attempts_seen: int) -> None:
+    """Do what a stored delivery or a counted attempt brings about, apart from its receivers."""
+    if not receipt.is_new:
+        _keep_attempt(receipt, attempts_seen, new)
     elif new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
     if verified.key_id == verified.webhook.awaited_key_id:
         end_former_secrets(verified.webhook, new.received_at)
-    _announce(signals.delivery_received if is_new else signals.delivery_duplicated, receipt)
-    if is_new and new.status == Delivery.Status.PROCESSED:
+    _announce(signals.delivery_received if receipt.is_new else signals.delivery_duplicated, receipt)
+    if receipt.is_new and new.status == Delivery.Status.PROCESSED:
         _announce(signals.delivery_processed, receipt)
-    return receipt
 
 
 def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.content_length import AT_LEAST, ContentLengthError, content_length
 from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS
 
 MAX_HEADERS: Final = 60
@@ -19,9 +20,6 @@ MAX_TOTAL_BYTES: Final = 8_192
 """What servers commonly accept for all headers together."""
 
 MAX_ADDRESS_CHARS: Final = 64
-
-MAX_SIZE_DIGITS: Final = 18
-"""Digits of a length that is believed: any number of so many fits into a column of every database."""
 
 REDACTED: Final = "[redacted]"
 
@@ -68,10 +66,11 @@ def header_names(meta: Mapping[str, Any]) -> list[str]:
 
 def declared_size(meta: Mapping[str, Any]) -> int | None:
     """Return how many bytes the request says that its body has; None when it says nothing that can be true."""
-    declared = meta.get("CONTENT_LENGTH")
-    if not isinstance(declared, str) or not declared.isdecimal() or len(declared) > MAX_SIZE_DIGITS:
+    try:
+        declared = content_length(meta.get("CONTENT_LENGTH"))
+    except ContentLengthError:
         return None
-    return int(declared)
+    return None if declared == AT_LEAST else declared
 
 
 @functools.lru_cache(maxsize=256)
