@@ -26,8 +26,10 @@ __all__ = [
     "header_problem",
     "is_debug",
     "is_https_url",
+    "language_code",
     "meta_key",
     "problems",
+    "root_urlconf",
     "settings",
     "uses_time_zones",
 ]
@@ -40,7 +42,8 @@ class Settings:
     """Every setting with its default. In the dict `NATEQ_WEBHOOKS` the names are upper case."""
 
     public_url: str = ""
-    "This site's own address as Nateq reaches it, `https://shop.example`; the full URL of a webhook is built from it."
+    """This site's own address as Nateq reaches it, with the prefix that it is served under if there is one:
+    `https://shop.example` or `https://shop.example/app`. The full URL of a webhook is built from it."""
 
     signature_header: str = DEFAULT_HEADER
     "The header that carries the signature; a webhook may name another one."
@@ -169,6 +172,16 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+def language_code() -> str:
+    """Return the site's own language, that of a request which asks for none (`LANGUAGE_CODE`)."""
+    return str(django_settings.LANGUAGE_CODE)
+
+
+def root_urlconf() -> Any:
+    """Return the site's URLs, as a module, its dotted path or a list (`ROOT_URLCONF`)."""
+    return django_settings.ROOT_URLCONF
 
 
 def _raw() -> Any:
