@@ -6,7 +6,7 @@ checks show, so that a typo is found at start and not in the night.
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -50,6 +50,10 @@ class Settings:
 
     secret_encoding: SecretEncoding = "utf-8"  # noqa: S105 - an encoding, not a secret
     '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
+
+    readable_headers: Sequence[str] = field(default_factory=list)
+    """Headers whose values are stored and shown, beside those that are known to be harmless (docs/receiving.md); of all
+    others only the names are."""
 
     max_body_bytes: int = 1024 * 1024
     "A larger body is refused with 413 before it is read (bytes)."
@@ -112,6 +116,11 @@ class Settings:
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
     retry span, as a late retry may carry the old signature."""
+
+    @functools.cached_property
+    def readable_keys(self) -> frozenset[str]:
+        """The names of `readable_headers` as `request.META` has them."""
+        return frozenset(meta_key(name) for name in self.readable_headers)
 
 
 _DEFAULTS = Settings()
