@@ -27,6 +27,7 @@ LEGAL: Mapping[str, list[Any]] = {
         "https://متجر.example",
     ],
     "SIGNATURE_HEADER": ["X-Nateq-Signature", "x-hub-signature-256", "Signature"],
+    "READABLE_HEADERS": [[], ["X-Shop-Region"], ["x-shop-region", "Content-Type"]],
     "SECRET_ENCODING": ["utf-8", "base64"],
     "MAX_BODY_BYTES": [1, 1024 * 1024, 64 * 1024 * 1024],
     "TRUSTED_PROXIES": [0, 1, 10],
@@ -71,6 +72,7 @@ ILLEGAL: Mapping[str, list[Any]] = {
         "https://shop .example",
     ],
     "SIGNATURE_HEADER": ["", " ", "-", "X Nateq", "X_Nateq_Signature", "X-Nateq-Signature:", "X-é", "X-Nateq\r\nA"],
+    "READABLE_HEADERS": [[""], ["X Shop"], [7], ["X-Shop", None], ["X-é"]],
     "SECRET_ENCODING": ["", "UTF-8", "utf8", "hex", "Base64"],
     "MAX_BODY_BYTES": [-1, 0, 64 * 1024 * 1024 + 1],
     "TRUSTED_PROXIES": [-1, 11],
@@ -98,6 +100,7 @@ WRONG_TYPES: Mapping[type, list[Any]] = {
     int: [None, "7", 7.0, True, False, [7]],
     timedelta: [None, 300, 300.0, "300", "0:05:00"],
     dict: [None, 5.0, "crm", ["crm"]],
+    list: [None, 5.0, "X-Shop-Region", {"X-Shop-Region": True}],
 }
 
 CONFIDENTIAL = ("API_KEY", "BASE_URL")

@@ -6,7 +6,7 @@ checks show, so that a typo is found at start and not in the night.
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -26,8 +26,10 @@ __all__ = [
     "header_problem",
     "is_debug",
     "is_https_url",
+    "language_code",
     "meta_key",
     "problems",
+    "root_urlconf",
     "settings",
     "uses_time_zones",
 ]
@@ -40,13 +42,18 @@ class Settings:
     """Every setting with its default. In the dict `NATEQ_WEBHOOKS` the names are upper case."""
 
     public_url: str = ""
-    "This site's own address as Nateq reaches it, `https://shop.example`; the full URL of a webhook is built from it."
+    """This site's own address as Nateq reaches it, with the prefix that it is served under if there is one:
+    `https://shop.example` or `https://shop.example/app`. The full URL of a webhook is built from it."""
 
     signature_header: str = DEFAULT_HEADER
     "The header that carries the signature; a webhook may name another one."
 
     secret_encoding: SecretEncoding = "utf-8"  # noqa: S105 - an encoding, not a secret
     '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
+
+    readable_headers: Sequence[str] = field(default_factory=list)
+    """Headers whose values are stored and shown, beside those that are known to be harmless (docs/receiving.md); of all
+    others only the names are."""
 
     max_body_bytes: int = 1024 * 1024
     "A larger body is refused with 413 before it is read (bytes)."
@@ -116,6 +123,11 @@ class Settings:
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
     retry span, as a late retry may carry the old signature."""
 
+    @functools.cached_property
+    def readable_keys(self) -> frozenset[str]:
+        """The names of `readable_headers` as `request.META` has them."""
+        return frozenset(meta_key(name) for name in self.readable_headers)
+
 
 _DEFAULTS = Settings()
 
@@ -175,6 +187,16 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+def language_code() -> str:
+    """Return the site's own language, that of a request which asks for none (`LANGUAGE_CODE`)."""
+    return str(django_settings.LANGUAGE_CODE)
+
+
+def root_urlconf() -> Any:
+    """Return the site's URLs, as a module, its dotted path or a list (`ROOT_URLCONF`)."""
+    return django_settings.ROOT_URLCONF
 
 
 def _raw() -> Any:

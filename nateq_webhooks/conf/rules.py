@@ -48,6 +48,13 @@ def header_problem(value: str) -> tuple[str, str] | None:
     return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
 
 
+def _readable_headers(value: list[Any]) -> tuple[str, str] | None:
+    for name in value:
+        if not isinstance(name, str) or header_problem(name):
+            return "not a list of names of HTTP headers", "Write names such as ['X-Shop-Region']."
+    return None
+
+
 def _max_body_bytes(value: int) -> tuple[str, str] | None:
     if 1 <= value <= 64 * 1024 * 1024:
         return None
@@ -121,6 +128,7 @@ def _breaker_after(value: int) -> tuple[str, str] | None:
 RULES: Final[Mapping[str, Rule]] = {
     "PUBLIC_URL": _public_url,
     "SIGNATURE_HEADER": header_problem,
+    "READABLE_HEADERS": _readable_headers,
     "SECRET_ENCODING": _one_of("utf-8", "base64"),
     "MAX_BODY_BYTES": _max_body_bytes,
     "TRUSTED_PROXIES": _trusted_proxies,

@@ -22,7 +22,7 @@ from nateq_webhooks.dispatch.rates import next_slot_at
 from nateq_webhooks.dispatch.replays import replay, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.dispatch.waking import Due, Runner, runner, wake
+from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.blocks import is_private
@@ -39,6 +39,7 @@ __all__ = [
     "Upkeep",
     "Watch",
     "drop",
+    "hold",
     "is_private",
     "never",
     "next_slot_at",

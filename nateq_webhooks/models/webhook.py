@@ -4,18 +4,18 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
-from django.urls import reverse
-from django.utils import timezone
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse, set_script_prefix
+from django.utils import timezone, translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.conf import header_problem, settings
+from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models.fields import ExactCharField, SecretField
 from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
@@ -29,6 +29,31 @@ configuration_changed = Signal()
 def generate_secret() -> str:
     """Return a new signing secret: `whsec_` and 32 random bytes as hex digits."""
     return SecretText(SECRET_PREFIX + secrets.token_hex(32))
+
+
+def receiver_path(webhook_id: object, *, prefix: str = "/") -> str:
+    """Return the path of the receiver in the site's own URLs: `/nateq/<uuid>/`, or `/en/nateq/<uuid>/`.
+
+    The same in every request and every command: it begins with `prefix` whatever the script prefix is (`PUBLIC_URL`
+    has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`).
+    Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one, it is theirs. Raises
+    `NoReverseMatch` when neither has.
+    """
+    prefix_of_the_moment = get_script_prefix()
+    set_script_prefix(prefix)
+    try:
+        with translation.override(language_code()):
+            try:
+                return reverse(_RECEIVER, urlconf=root_urlconf(), args=[webhook_id])
+            except NoReverseMatch:
+                if get_urlconf() is None:
+                    raise
+                return reverse(_RECEIVER, args=[webhook_id])
+    finally:
+        set_script_prefix(prefix_of_the_moment)
+
+
+_RECEIVER: Final = "nateq_webhooks:receive"
 
 
 class WebhookQuerySet(GuardedQuerySet["Webhook"]):
@@ -153,8 +178,11 @@ class Webhook(HoldsSecret):
         super().save(*args, **kwargs)
 
     def get_absolute_url(self) -> str:
-        """Return the path that Nateq posts to."""
-        return reverse("nateq_webhooks:receive", args=[self.pk])
+        """Return the path that Nateq posts to, on the server that answers the current request.
+
+        Begins with that server's script prefix (`SCRIPT_NAME`). Never depends on the language of the moment.
+        """
+        return receiver_path(self.pk, prefix=get_script_prefix())
 
     def clean(self) -> None:
         """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
@@ -168,9 +196,12 @@ class Webhook(HoldsSecret):
 
     @property
     def public_url(self) -> str:
-        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is."""
+        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is.
+
+        The same in every request and every command: what the site is served under is part of `PUBLIC_URL`.
+        """
         site = settings().public_url
-        return site.rstrip("/") + self.get_absolute_url() if site else ""
+        return site.rstrip("/") + receiver_path(self.pk) if site else ""
 
 
 class SecretQuerySet(GuardedQuerySet["Secret"]):
