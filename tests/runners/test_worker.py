@@ -33,7 +33,7 @@ from tests.dispatch.scene import (
     write,
     written,
 )
-from tests.runners.processes import run, worker
+from tests.runners.processes import process, run, worker
 from tests.server import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -236,8 +236,30 @@ class TestStopped:
         run("-m", "django", "nateq_worker", "--once")
 
         assert names_written() == ["dlv_1 come_after", "dlv_1 wait"]
-        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 2)}
+        assert list(Run.objects.values_list("receiver", "status", "tries")) == [
+            ("tests.runners.site.receivers.wait", "succeeded", 2),
+            ("tests.runners.site.receivers.come_after", "succeeded", 1),  # it had not been started
+        ]
         assert Delivery.objects.get().status == "processed"
+
+    @pytest.mark.parametrize("max_tries", [1, 3])
+    def test_by_a_receiver_it_costs_that_one_its_tries_and_the_nine_others_none(
+        self, deliver: Deliver, at_the_site: None, max_tries: int
+    ) -> None:
+        deliver("lead.created")
+        for _ in range(max_tries):
+            with process("-m", "django", "nateq_worker", NATEQ_MAX_TRIES=str(max_tries)) as killed:
+                assert killed.popen.wait(BOUND_SECONDS) == -signal.SIGKILL
+            assert lapse_leases() > 0
+
+        run("-m", "django", "nateq_worker", "--once", NATEQ_MAX_TRIES=str(max_tries))
+
+        died, *others = Run.objects.order_by("pk")
+        assert (died.receiver, died.status, died.tries) == ("tests.runners.site.receivers.die", "dead", max_tries)
+        assert died.error == "The worker died, or the receiver hung, on the last try."
+        assert [(run.status, run.tries) for run in others] == [("succeeded", 1)] * 9
+        assert names_written() == [f"dlv_1 innocent {number}" for number in range(9)]
+        assert Delivery.objects.get().status == "dead"
 
 
 @pytest.mark.services
@@ -321,9 +343,9 @@ def kill_all_others() -> int:
 
 
 @contextmanager
-def working(concurrency: int = 1) -> Iterator[Worker]:
+def working(concurrency: int = 1, watch: dispatch.Watch | None = None) -> Iterator[Worker]:
     """Run a worker in threads of this process."""
-    worker = Worker(concurrency)
+    worker = Worker(concurrency, watch)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -367,19 +389,43 @@ class TestThreads:
         died: list[object] = []
         monkeypatch.setattr(threading, "excepthook", lambda info: died.append(info.exc_type))
 
-        def dies(**kwargs: Any) -> None:
-            raise Death
+        def dies(run: Run, outcome: object) -> None:
+            if run.receiver == "test.first":
+                raise Death
 
-        connect(signals.ticket_created, dies)
-        connect(signals.ticket_closed, lambda **kwargs: write("mine"))
+        connect(signals.ticket_created, lambda **kwargs: None, "test.first")
+        connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.second")
+
+        with working(watch=dies):
+            deliver()
+            wait_until(lambda: died == [Death])
+            wait_until(lambda: written("mine") == 1)  # it was given back
+
+        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
+
+    def test_one_whose_receiver_raises_what_is_no_exception_goes_on(self, deliver: Deliver, connect: Connect) -> None:
+        class Panic(BaseException):
+            """What an extension in Rust raises."""
+
+        threads: set[str] = set()
+
+        def panics(**kwargs: Any) -> None:
+            threads.add(threading.current_thread().name)
+            raise Panic("index out of bounds")
+
+        def writes(**kwargs: Any) -> None:
+            threads.add(threading.current_thread().name)
+            write("mine")
+
+        connect(signals.ticket_created, panics, "test.panics")
+        connect(signals.ticket_created, writes, "test.writes")
 
         with working():
             deliver()
-            wait_until(lambda: died == [Death])
-            deliver("ticket.closed")
             wait_until(lambda: written("mine") == 1)
 
-        assert Run.objects.get(delivery__event="ticket.created").status == "running"
+        assert len(threads) == 1
+        assert Run.objects.get(receiver="test.panics").error.endswith("Panic: index out of bounds")
 
 
 class TestBatch:

@@ -1,7 +1,9 @@
 """Receivers that write what they did, and wait where the test says so."""
 
 import os
+import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,25 @@ def wait(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
 def come_after(*, delivery: Delivery, **kwargs: Any) -> None:
     """Write a row."""
     write(f"{delivery.delivery_id} come_after")
+
+
+@receiver(signals.lead_created)
+def die(**kwargs: Any) -> None:
+    """Kill the process, as a bug in an extension does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_as(name: str, *, delivery: Delivery, **kwargs: Any) -> None:
+    """Write a row."""
+    write(f"{delivery.delivery_id} {name}")
+
+
+for number in range(9):
+    signals.lead_created.connect(
+        partial(write_as, f"innocent {number}"),
+        dispatch_uid=f"tests.runners.site.receivers.innocent {number}",
+        weak=False,
+    )
 
 
 @receiver(signals.ticket_closed, atomic=False)
