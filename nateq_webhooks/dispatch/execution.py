@@ -12,6 +12,7 @@ import copy
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -395,16 +396,18 @@ def _asked_seconds(error: BaseException) -> float | None:
 
 
 def _log(run: Run, error: BaseException, raised: Raised, what: str) -> None:
-    """Log a failure. An exception that can't be formatted would break the handlers, so it comes as text."""
+    """Log a failure. An exception that can't be formatted would break the handlers, so it comes as text.
+
+    What a handler raises all the same is told to standard error, as `logging` does: the failure is recorded by now.
+    """
     asked = _is_asked_for(error)
-    logger.log(
-        logging.INFO if asked and what != "given up" else logging.ERROR,
-        "Receiver %s failed on delivery %s (try %s, %s): %s%s",
-        run.receiver,
-        run.delivery_id,
-        run.tries,
-        what,
-        raised.name,
-        "" if asked or raised.is_sound else f"\n{raised.traceback}",
-        exc_info=None if asked or not raised.is_sound else error,
-    )
+    level = logging.INFO if asked and what != "given up" else logging.ERROR
+    message = "Receiver %s failed on delivery %s (try %s, %s): %s%s"
+    values = (run.receiver, run.delivery_id, run.tries, what, raised.name)
+    try:
+        if asked or raised.is_sound:
+            logger.log(level, message, *values, "", exc_info=None if asked else error)
+        else:
+            logger.log(level, message, *values, f"\n{raised.traceback}")
+    except Exception as problem:  # noqa: BLE001 - a handler of the site's own
+        sys.stderr.write(f"{message % (*values, '')}; the log's handler raised {type(problem).__name__}.\n")

@@ -4,6 +4,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 from django.db import Error, connections
@@ -36,17 +37,24 @@ def never() -> bool:
 class Scarce:
     """Runs, one at a time, what a rate limit or a probe lets start: its moments must not wait for a whole batch."""
 
-    def __init__(self, alias: str, watch: Watch | None = None, stopping: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        alias: str,
+        watch: Watch | None = None,
+        stopping: Callable[[], bool] = never,
+        untried_since: datetime | None = None,
+    ) -> None:
         self._alias = alias
         self._watch = watch
         self._stopping = stopping
+        self._untried_since = untried_since
         self._look_at = float("-inf")
 
     def run(self) -> int:
         """Run one, if one may start now; return how much there was to do."""
         if self._stopping() or controls.recent(self._alias).is_idle or time.monotonic() < self._look_at:
             return 0
-        claimed = repeated(functools.partial(claim_scarce, self._alias))
+        claimed = repeated(functools.partial(claim_scarce, self._alias, untried_since=self._untried_since))
         if not claimed:
             self._look_at = time.monotonic() + LOOK_SECONDS
         work(claimed, self._watch, self._stopping)

@@ -83,11 +83,12 @@ def worker(*options: str, **environment: str) -> Iterator[Process]:
 
 @contextmanager
 def site(**environment: str) -> Iterator[int]:
-    """Serve the site; yield its port."""
+    """Serve the site; yield its port. With `NATEQ_THREADS="1"` receivers run in the main thread of a worker."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    arguments = ["-m", "gunicorn", "--threads", "4", "--bind", f"127.0.0.1:{port}", "tests.runners.site.wsgi"]
+    arguments = ["-m", "gunicorn", "--threads", environment.get("NATEQ_THREADS", "4")]
+    arguments += ["--bind", f"127.0.0.1:{port}", "tests.runners.site.wsgi"]
     with process(*arguments, **environment) as server:
 
         def answers() -> bool:
