@@ -133,7 +133,7 @@ class TestUnderGunicorn:
 
     def test_no_receiver_restarts_the_worker_or_changes_the_answer(self, sender: Sender) -> None:
         path = sender.webhook.get_absolute_url()
-        with site(NATEQ_THREADS="1", NATEQ_DISPATCH="inline") as port:
+        with site("gunicorn sync", NATEQ_DISPATCH="inline") as port:
             for name in ("KeyboardInterrupt", "SystemExit", "GeneratorExit", "PanicError"):
                 body, headers = signed(envelope("user.created", delivery_id=name, data={"raise": name}))
                 assert post(port, path, body, headers)[0] == 200
@@ -148,7 +148,7 @@ class TestUnderGunicorn:
     def test_the_end_of_the_worker_is_recorded_and_the_rest_given_back(self, sender: Sender, tmp_path: Path) -> None:
         path = sender.webhook.get_absolute_url()
         body, headers = signed(envelope("ticket.updated", data={"folder": str(tmp_path)}))
-        with site(NATEQ_THREADS="1", NATEQ_DISPATCH="inline") as port, ThreadPoolExecutor(1) as request:
+        with site("gunicorn sync", NATEQ_DISPATCH="inline") as port, ThreadPoolExecutor(1) as request:
             answer = request.submit(post, port, path, body, headers)
             wait_until((tmp_path / "began").exists)
             worker = int((tmp_path / "pid").read_text())
