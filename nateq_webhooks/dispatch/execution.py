@@ -379,7 +379,9 @@ def _asked_seconds(error: BaseException) -> float | None:
     if not issubclass(type(error), RetryLater):
         return None
     try:
-        return timedelta(seconds=float(error.seconds)).total_seconds()  # type: ignore[attr-defined]
+        seconds = float(error.seconds)  # type: ignore[attr-defined]
+        timedelta(seconds=seconds)  # raises for what is no length of time
+        return seconds
     except Exception:  # noqa: BLE001 - a class of the site's own may keep anything there, or nothing
         return None
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import raised
 from nateq_webhooks.dispatch.raised import describe
-from nateq_webhooks.errors import GiveUp, RetryLater
+from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from tests.conftest import Sender, envelope
@@ -89,11 +89,6 @@ class FrozenError(Exception):
 class RefusesAttributesError(Exception):
     def __setattr__(self, name: str, value: object) -> None:
         raise TypeError(f"no attribute {name}")
-
-
-class NeverMadeRetryLater(RetryLater):
-    def __init__(self) -> None:
-        Exception.__init__(self, "without its seconds")
 
 
 def chain(length: int) -> Exception:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch.claim import can_skip_locked
+from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
 from tests.conftest import Sender, envelope, wait_until
@@ -95,6 +96,34 @@ class TestOnce:
         assert once() == "1 run was due.\n"
         assert once() == "0 runs were due.\n"
         assert Run.objects.get().tries == 1
+
+    @pytest.mark.parametrize("rates", [{}, {"test.asks": 50.0}], ids=["free", "limited"])
+    @pytest.mark.parametrize("concurrency", [1, 2])
+    def test_it_starts_no_run_twice_whatever_that_asks_for(
+        self,
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        rates: dict[str, float],
+        concurrency: int,
+    ) -> None:
+        configure(RATE_LIMITS=rates)
+        pause = threading.Event()
+
+        def asks(**kwargs: Any) -> None:
+            raise RetryLater(0.001)
+
+        connect(signals.ticket_created, asks, "test.asks")
+        connect(signals.ticket_closed, lambda **kwargs: pause.wait(0.8), "test.lasts", atomic=False)
+        deliver("ticket.created")
+        for _ in range(3):
+            deliver("ticket.closed")
+
+        assert once(concurrency=concurrency) == "4 runs were due.\n"
+
+        run = Run.objects.get(receiver="test.asks")
+        assert (run.status, run.tries) == ("failed", 1)
+        assert once().startswith("1 run")
 
     def test_it_starts_runs_whose_receiver_is_back(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.back")
