@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import Error, close_old_connections, connections, router
@@ -62,32 +62,33 @@ class Batch:
 def drain(
     watch: dispatch.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = dispatch.never
 ) -> int:
-    """Run everything that is due now; return how many runs that was. Raises when the database can't.
+    """Run everything that is due now, each run once; return how many that was. Raises when the database can't.
 
     In this thread, or in as many others as `concurrency` says: not where those would not see what this one sees.
     In this thread it ends as soon as `stopping` says so, and gives back what it has not started.
     """
+    began = timezone.now()
     if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
-        return _drain(watch, stopping)
+        return _drain(watch, stopping, began)
     stop = threading.Event()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
         try:
-            drained = [threads.submit(_drain_apart, watch, stop.is_set) for _ in range(concurrency)]
+            drained = [threads.submit(_drain_apart, watch, stop.is_set, began) for _ in range(concurrency)]
             return sum(one.result() for one in drained)
         finally:
             stop.set()
 
 
-def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
+def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
     """Drain in a thread of its own, on connections of its own."""
     try:
-        return _drain(watch, stopping)
+        return _drain(watch, stopping, began)
     finally:
         connections.close_all()
 
 
-def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
-    """Run what is due until nothing is.
+def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
+    """Run what is due until nothing is, each run once: what failed since it `began` is for the next call.
 
     What a rate limit lets start within a second is waited for, for most of a minute in all: the next call goes on.
     """
@@ -106,10 +107,10 @@ def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
         is_idle = not found
         kept_up = upkeep.round() if is_idle else 0
         started = time.monotonic()
-        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping)
+        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping, untried_since=began)
         batch.took(time.monotonic() - started, found)
         if is_idle and not found and not kept_up:
-            pause = _seconds_to_next_slot(alias)
+            pause = _seconds_to_next_slot(alias, began)
             if pause is None or pause > 1 or waited > MOST_WAITED:
                 break
             waited += pause
@@ -121,9 +122,9 @@ _NEVER: Final = threading.Event()
 """It is only waited on."""
 
 
-def _seconds_to_next_slot(alias: str) -> float | None:
+def _seconds_to_next_slot(alias: str, untried_since: datetime | None = None) -> float | None:
     """Return how long until a rate limit lets a waiting run start; None when none waits for that."""
-    moment = dispatch.next_slot_at(alias)
+    moment = dispatch.next_slot_at(alias, untried_since=untried_since)
     return None if moment is None else max(0.001, (moment - timezone.now()).total_seconds())
 
 
