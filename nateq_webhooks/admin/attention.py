@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.dispatch.status import SEEN_LATELY
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -113,7 +113,7 @@ def refusals(now: datetime, webhooks: Sequence[Webhook]) -> list[Refusals]:
 def pauses(webhooks: Sequence[Webhook]) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first."""
     gates = Gate.objects.filter(paused_at__isnull=False).order_by("paused_at")
-    names = {webhook_scope(webhook.pk): webhook.name for webhook in webhooks}
+    names = {str(webhook.pk): webhook.name for webhook in webhooks}
     return [_pause(gate, names) for gate in gates]
 
 
@@ -137,11 +137,11 @@ def orphaned() -> tuple[int, bool]:
 
 
 def _pause(gate: Gate, names: dict[str, str]) -> Pause:
-    is_receiver = gate.scope.startswith(receiver_scope(""))
-    what = names.get(gate.scope, gate.scope.removeprefix(receiver_scope("")))
+    webhook, receiver = scope_parts(gate.scope)
+    what = [receiver, names.get(webhook, webhook)]
     return Pause(
-        what=_("everything") if gate.scope == EVERYTHING else what,
-        is_receiver=is_receiver,
+        what=_("everything") if gate.scope == EVERYTHING else ", ".join(filter(None, what)),
+        is_receiver=bool(receiver),
         since=gate.paused_at,
         by=gate.paused_by,
         reason=gate.reason,

@@ -37,6 +37,7 @@ _COLUMNS: Final = (
     "timestamp",
     "received_at",
     "status",
+    "webhook__name",
 )
 
 
@@ -63,6 +64,11 @@ def neighbours(
     for relation, other in _related(delivery, document, newest):
         if other.pk not in seen:
             seen.add(other.pk)
+            if other.webhook_id != delivery.webhook_id:  # maybe another party's: its word about a resource is its own
+                relation = _("%(relation)s, by the webhook %(name)s") % {
+                    "relation": relation,
+                    "name": cells.visible(other.webhook.name),
+                }
             found.append(_neighbour(relation, other, url_of(other)))
     return found
 
@@ -74,8 +80,10 @@ def superseding(delivery: Delivery) -> Delivery | None:
     """
     if not delivery.resource_id or delivery.timestamp is None:
         return None
-    later = Delivery.objects.only(*_COLUMNS).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
-    return next(iter(_alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)), None)
+    rows = Delivery.objects.select_related("webhook").only(*_COLUMNS)
+    later = rows.filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
+    newest = _alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)
+    return next((other for other in newest if other.webhook_id == delivery.webhook_id), None)
 
 
 def conversation_of(delivery: Delivery, document: Any) -> str:
@@ -90,7 +98,7 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
 
 def _related(delivery: Delivery, document: Any, newest: Delivery | None) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
-    rows = Delivery.objects.only(*_COLUMNS)
+    rows = Delivery.objects.select_related("webhook").only(*_COLUMNS)
     for other in rows.filter(twins__delivery=delivery.pk):
         yield _("The same content, first under this id"), other
     for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:

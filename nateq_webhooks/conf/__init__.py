@@ -81,8 +81,8 @@ class Settings:
     'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
 
     ordered_by: str = ""
-    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs the deliveries that have the same
-    value there one at a time, in the order they came. Empty: as they come."""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs a webhook's deliveries that have
+    the same value there one at a time, in the order they came. Empty: as they come."""
 
     order_on_dead: str = "skip"
     'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
@@ -91,7 +91,7 @@ class Settings:
     "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
 
     breaker_after: int = 0
-    "A receiver that fails so many times in a row is paused by itself until a probe succeeds; 0: never."
+    "A receiver that fails so many times in a row for a webhook is paused there until a probe succeeds; 0: never."
 
     breaker_pause: timedelta = timedelta(minutes=1)
     "How long a receiver that was paused by itself waits for the next probe."

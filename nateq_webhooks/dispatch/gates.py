@@ -21,7 +21,7 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Gate, Run
 from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, breaker_scope, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.repetition import repeated
 
 REFRESH_SECONDS: Final = 0.5
@@ -66,9 +66,9 @@ class Control:
 
     def lane(self, webhook_id: uuid.UUID | None, receiver: str) -> int:
         """Return the lane in which a run belongs now."""
-        scopes = (
-            [receiver_scope(receiver)] if webhook_id is None else [webhook_scope(webhook_id), receiver_scope(receiver)]
-        )
+        scopes = [receiver_scope(receiver)]
+        if webhook_id is not None:
+            scopes = [webhook_scope(webhook_id), *scopes, breaker_scope(webhook_id, receiver)]
         for scope in scopes:
             if self._is_paused(scope):
                 return int(self.gates[scope].pk)
@@ -220,9 +220,12 @@ def open_(alias: str, scope: str, *, only_automatic: bool = False) -> Gate | Non
 def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
     """Move a portion of what a gate holds from another lane into its own, the oldest first; return how many."""
     runs = Run.objects.using(alias).filter(lane=source, next_try_at__gte=LONG_AGO, status__in=HELD)
-    kind, _colon, name = gate.scope.partition(":")
-    held = runs.filter(delivery__webhook_id=name) if kind == "webhook" else runs.filter(receiver=name)
-    pks = list(held.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
+    webhook, receiver = scope_parts(gate.scope)
+    if webhook:
+        runs = runs.filter(delivery__webhook_id=webhook)
+    if receiver:
+        runs = runs.filter(receiver=receiver)
+    pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
     return repeated(lambda: move(alias, pks, source, gate.pk), alias=alias)
 
 
