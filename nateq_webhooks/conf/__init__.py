@@ -29,6 +29,7 @@ __all__ = [
     "meta_key",
     "problems",
     "settings",
+    "uses_shared_tables",
     "uses_time_zones",
 ]
 
@@ -106,6 +107,10 @@ class Settings:
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
 
+    tenants: str = ""
+    """For a database schema per tenant: the dotted path of a class that knows the tenants, such as
+    "nateq_webhooks.tenants.DjangoTenants". Empty: there are none."""
+
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
     retry span, as a late retry may carry the old signature."""
@@ -169,6 +174,12 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+def uses_shared_tables() -> bool:
+    """Say whether django-tenants puts this app's tables into the public schema, too (`SHARED_APPS`)."""
+    shared = getattr(django_settings, "SHARED_APPS", ())
+    return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 
 
 def _raw() -> Any:

@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Gate, Run
 from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
@@ -117,11 +118,14 @@ class _Known:
 
 
 class Controls:
-    """The process's knowledge of the gates. That nothing is held back is remembered for a moment; all else is read."""
+    """The process's knowledge of each tenant's gates.
+
+    That nothing is held back is remembered for a moment; all else is read.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._generation = 0
 
     def get(self, alias: str) -> Control:
@@ -134,7 +138,7 @@ class Controls:
         return self._fresh(alias) or self._ask(alias)
 
     def _fresh(self, alias: str) -> Control | None:
-        known = self._known.get(alias)
+        known = self._known.get((alias, tenants.current(alias)))
         if known is None or known.generation != self._generation or not are_open(alias, known.read_in):
             return None
         return known.control if time.monotonic() - known.read_at < REFRESH_SECONDS else None
@@ -143,7 +147,7 @@ class Controls:
         generation, now = self._generation, time.monotonic()
         control = _read(alias)
         with self._lock:
-            self._known[alias] = _Known(control, now, generation, open_blocks(alias))
+            self._known[alias, tenants.current(alias)] = _Known(control, now, generation, open_blocks(alias))
         return control
 
     def forget(self) -> None:
