@@ -15,6 +15,8 @@ the run, which is tried again, and stops no other receiver.
 
 Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
 local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.
+Refused, too, is what would do nothing when it is called: a generator (a function with a `yield`), a class, a function
+without `**kwargs`.
 One callable connected to two signals that fire for the same delivery (`ticket_created` and `event_received`, say) runs
 once for that delivery.
 """
@@ -44,13 +46,16 @@ class EventSignal(Signal):
         *,
         atomic: bool = True,
     ) -> None:
-        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected.
+        """Connect a receiver.
+
+        Raises `ReceiverError` if it has no stable name, would be garbage-collected, is a class or a generator, or can't
+        be called with an event.
 
         With `atomic=False` it is not wrapped in a transaction: it may take long and call out without holding one, but
         what it writes is no longer exactly once, only at least once.
         """
         label = getattr(getattr(sender, "_meta", None), "label", None)
-        if sender is not None and label != "nateq_webhooks.Delivery":
+        if sender is not None and not (isinstance(sender, type) and label == "nateq_webhooks.Delivery"):
             raise ReceiverError(
                 f"sender={sender!r} never sends an event: the sender is always nateq_webhooks.models.Delivery. Leave "
                 "it out; to receive the events of one webhook, look at delivery.webhook_id in the receiver."

@@ -179,7 +179,7 @@ def test_a_receiver_can_not_be_wrapped_on_one_signal_and_bare_on_another() -> No
     assert not signals.event_received.has_listeners(Delivery)
 
 
-@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7])
+@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7, Delivery()])
 def test_a_sender_that_never_sends_is_refused(sender: object) -> None:
     with pytest.raises(ReceiverError, match=r"never sends.*webhook_id"):
         signals.ticket_created.connect(on_ticket, sender=sender)

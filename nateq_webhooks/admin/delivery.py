@@ -33,7 +33,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         "shown_received_at",
         "shown_resource_id",
         "shown_processing_time",
-        "webhook",
+        "shown_webhook",
         "shown_organization",
         "shown_attempts",
     )
@@ -47,6 +47,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     list_select_related = ("webhook",)
     list_defer = ("body", "payload", "headers", "notes", "identity", "content_hash")
     list_parameters = frozenset({"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"})
+    names_webhook = True
     browse_columns = ("status", "event", "webhook_id")
     facet_columns = ("status", "event", "webhook_id", "received_at")
     search_fields = ("delivery_id",)
@@ -70,6 +71,17 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     def shown_resource_id(self, delivery: Delivery) -> str | None:
         """Return the id of what the event is about."""
         return cells.text(delivery.resource_id)
+
+    @admin.display(description=gettext_lazy("webhook"))
+    def shown_webhook(self, delivery: Delivery) -> str:
+        """Return the webhook's name, unless the project hides the webhook."""
+        if getattr(delivery, "is_webhook_hidden", False):
+            return self.get_empty_value_display()
+        return cells.link("", delivery.webhook.name)
+
+    def column_for(self, request: HttpRequest, name: Any) -> Any:
+        """Return the name of a column; a webhook's own name only through the column that knows hidden ones."""
+        return super().column_for(request, "shown_webhook" if name == "webhook" else name)
 
     @admin.display(description=gettext_lazy("organization"))
     def shown_organization(self, delivery: Delivery) -> str | None:

@@ -18,6 +18,7 @@ from nateq_webhooks.admin.glance import Answer
 from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours, superseding
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.admin.payload_page import title_of
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.models import Delivery, Run
 
@@ -116,16 +117,19 @@ class DeliveryPageAdmin(ReplayPageAdmin):
     def _page(self, request: HttpRequest, delivery: Delivery) -> Page:
         sees = sight.may_see_payload(request)
         document = payload.document(delivery.body) if sees else None
-        material = timeline.read(delivery, errors=sees)
+        permitted = Permitted(self.admin_site, request)
+        material = timeline.read(delivery, permitted, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
         names = connected(delivery) if sight.may_replay(request) else []
-        newest = superseding(delivery)
+        newest = superseding(delivery, permitted)
+        if newest is not None and not permitted.may_view(Delivery, newest):
+            newest = None
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
             badge=cells.badge(delivery),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(glance.answers(material, genuine.check(delivery))),
-            summary=list(self._summary(request, delivery, newest)),
+            summary=list(self._summary(request, delivery, newest, permitted)),
             facts=list(_facts(delivery)),
             story=timeline.story(
                 material,
@@ -135,8 +139,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             actions=list(self._actions(delivery, material, names)),
             has_more_runs=material.has_more_runs and may_open,
             headers=list(sight.headers(delivery.headers, signature, values=sees)),
-            content=self._content(request, delivery, document, material) if sees else None,
-            neighbours=neighbours(delivery, document, newest, self.page_of),
+            content=self._content(request, delivery, document, material, permitted) if sees else None,
+            neighbours=neighbours(delivery, document, newest, self.page_of, permitted),
         )
 
     def _actions(self, delivery: Delivery, material: timeline.Material, names: Sequence[str]) -> Iterator[Action]:
@@ -146,7 +150,9 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         if set(names) & set(failing(material.newest())):
             yield Action(_("Run the failed ones again"), self.url_of("replay", delivery.pk, which=FAILED))
 
-    def _content(self, request: HttpRequest, delivery: Delivery, document: Any, material: timeline.Material) -> Content:
+    def _content(
+        self, request: HttpRequest, delivery: Delivery, document: Any, material: timeline.Material, permitted: Permitted
+    ) -> Content:
         raw = payload.raw(delivery.body)
         url = self.url_of("payload", delivery.pk)
         return Content(
@@ -158,7 +164,9 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             conversation_url=self._conversation_url(conversation_of(delivery, document)),
             curl=copying.as_curl(
                 delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=sight.may_reveal_secret(request)
-            ),
+            )
+            if permitted.shows(delivery.webhook)
+            else None,
             others=list(_others(delivery)) if material.other_contents else [],
             test=copying.as_test(delivery, [run.receiver for run in material.runs if not run.is_replay]),
         )
@@ -175,7 +183,9 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             return ""
         return self.url_of("replay", run.delivery_id, which=ONE, receiver=run.receiver)
 
-    def _summary(self, request: HttpRequest, delivery: Delivery, newest: Delivery | None) -> Iterator[Fact]:
+    def _summary(
+        self, request: HttpRequest, delivery: Delivery, newest: Delivery | None, permitted: Permitted
+    ) -> Iterator[Fact]:
         """Yield what it is and whose, and that it carries an old state when it does."""
         may_open = request.user.has_perm("nateq_webhooks.view_webhook")
         webhook = delivery.webhook
@@ -183,7 +193,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         yield Fact(_("Resource id"), cells.text(delivery.resource_id))
         yield Fact(_("Delivery id"), cells.text(delivery.delivery_id))
         yield Fact(_("Organization"), cells.text(delivery.organization_id))
-        yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
+        if permitted.shows(webhook):
+            yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
         if newest is not None:
             yield Fact(_("Superseded by"), cells.link(self.page_of(newest), title_of(newest)))
 

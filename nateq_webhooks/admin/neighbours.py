@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among, Permitted
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -29,6 +30,7 @@ CONVERSATION: Final = "conversation"
 """The family of the events that are about a conversation itself."""
 
 _COLUMNS: Final = (
+    "webhook",
     "event",
     "delivery_id",
     "resource",
@@ -54,15 +56,19 @@ class Neighbour:
 
 
 def neighbours(
-    delivery: Delivery, document: Any, newest: Delivery | None, url_of: Callable[[Delivery], str]
+    delivery: Delivery,
+    document: Any,
+    newest: Delivery | None,
+    url_of: Callable[[Delivery], str],
+    permitted: Permitted,
 ) -> list[Neighbour]:
-    """Return what belongs to a delivery: `newest` is what superseded it.
+    """Return what belongs to a delivery and may be seen: `newest` is what superseded it.
 
     `document` is its payload, None where it is not for the reader's eyes.
     """
     seen, found = {delivery.pk}, []
-    for relation, other in _related(delivery, document, newest):
-        if other.pk not in seen:
+    for relation, other in _related(delivery, document, newest, _rows(permitted)):
+        if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
             if other.webhook_id != delivery.webhook_id:  # maybe another party's: its word about a resource is its own
                 relation = _("%(relation)s, by the webhook %(name)s") % {
@@ -73,15 +79,19 @@ def neighbours(
     return found
 
 
-def superseding(delivery: Delivery) -> Delivery | None:
+def _rows(among: Among) -> QuerySet[Delivery]:
+    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).select_related("webhook")
+    return rows.only(*_COLUMNS)
+
+
+def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
     """Return the newest delivery that carries a later state of the same resource: one of `Delivery.superseding`.
 
     Looked for among the newest of its resource id only, as thousands may share it and the database would read them all.
     """
     if not delivery.resource_id or delivery.timestamp is None:
         return None
-    rows = Delivery.objects.select_related("webhook").only(*_COLUMNS)
-    later = rows.filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
+    later = _rows(among).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
     newest = _alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)
     return next((other for other in newest if other.webhook_id == delivery.webhook_id), None)
 
@@ -96,9 +106,10 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
     return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
 
 
-def _related(delivery: Delivery, document: Any, newest: Delivery | None) -> Iterator[tuple[str, Delivery]]:
+def _related(
+    delivery: Delivery, document: Any, newest: Delivery | None, rows: QuerySet[Delivery]
+) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
-    rows = Delivery.objects.select_related("webhook").only(*_COLUMNS)
     for other in rows.filter(twins__delivery=delivery.pk):
         yield _("The same content, first under this id"), other
     for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:

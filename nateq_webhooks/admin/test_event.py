@@ -22,9 +22,10 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
-from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.documents import load_object
@@ -185,16 +186,18 @@ class EventTestAdmin(PageAdmin):
     def _result(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
         """Return what became of the test event that was sent last."""
         sent = request.GET.get("sent", "")
-        may_look = request.user.has_perm("nateq_webhooks.view_delivery")
+        permitted = Permitted(self.admin_site, request)
+        may_look = permitted.may_view(Delivery)
         if not (may_look and sent.isascii() and sent.isdecimal() and len(sent) < 19):
             return {}
         # Where it was just written: a replica may not have it yet.
-        written = Delivery.objects.using(router.db_for_write(Delivery))
+        written = permitted.of(Delivery).select_related(None).using(router.db_for_write(Delivery))
         ours = written.filter(webhook=webhook, delivery_id__startswith=ID_PREFIX)
         delivery = ours.only("pk", "status", "delivery_id", "event").filter(pk=int(sent)).first()
-        if delivery is None:
+        if delivery is None or not permitted.may_view(Delivery, delivery):
             return {}
-        runs = delivery.runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
+        its_runs = permitted.of(Run).select_related(None).using(written.db).filter(delivery=delivery.pk)
+        runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
         return {
             "sent": delivery,
             "sent_badge": cells.badge(delivery),

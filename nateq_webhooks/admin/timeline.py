@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
 from nateq_webhooks.protocol.envelope import Note
@@ -65,6 +66,8 @@ class Material:
     other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
+    hidden_replays: frozenset[int]
+    "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
     has_more_runs: bool
     shows_errors: bool
@@ -77,23 +80,26 @@ class Material:
         return newest
 
 
-def read(delivery: Delivery, *, errors: bool) -> Material:
+def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
     """Read the material: two statements, one more each for replays, tracebacks and other contents.
 
-    Without `errors` neither error texts nor tracebacks are read at all.
+    Only runs and replays that the user may see are read. Without `errors` neither error texts nor tracebacks are read.
     """
-    rows = delivery.runs.order_by("-round", "pk").defer("traceback", *(() if errors else ("error",)))
+    rows = permitted.of(Run).filter(delivery=delivery.pk).order_by("-round", "pk")
+    rows = rows.select_related(None).defer("traceback", *(() if errors else ("error",)))
     found = list(rows[: MAX_RUNS_SHOWN + 1])
     runs = found[:MAX_RUNS_SHOWN]
     rounds = {run.round for run in runs if run.is_replay}
     failing = [run.pk for run in runs if run.status in FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
+    replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
     return Material(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
         other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
-        replays=Replay.objects.in_bulk(rounds) if rounds else {},
+        replays=replays,
+        hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
         tracebacks=dict(tracebacks) if failing else {},
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
@@ -179,7 +185,7 @@ def _replays(material: Material) -> Iterator[Entry]:
             made.setdefault(run.round, []).append(run.created_at)
     for number, moments in made.items():
         replay = material.replays.get(number)
-        facts: list[str | SafeString] = [_("replay %(number)s") % {"number": number}]
+        facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
         name = replay.by if replay is not None else ""
@@ -200,7 +206,7 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
         rank=4,
         sign=SIGNS.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", cells.visible(run.receiver), run.get_status_display()),
-        facts=list(_run_facts(run)),
+        facts=list(_run_facts(run, material)),
         error=cells.visible(error),
         traceback=cells.visible(material.tracebacks.get(run.pk, "")),
         url=url,
@@ -208,13 +214,17 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
     )
 
 
-def _run_facts(run: Run) -> Iterator[str | SafeString]:
+def _replay_name(number: int) -> str:
+    return _("replay %(number)s") % {"number": number}
+
+
+def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
     if run.tries:
         yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
     if (took := cells.duration(run.duration)) is not None:
         yield took
-    if run.is_replay:
-        yield _("replay %(number)s") % {"number": run.round}
+    if run.is_replay and run.round not in material.hidden_replays:
+        yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
         yield format_html(_("next try {}"), cells.moment(run.next_try_at) or "")
     if run.status in FINISHED or run.lane == OPEN_LANE:

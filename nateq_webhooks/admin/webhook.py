@@ -20,11 +20,12 @@ from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
 from nateq_webhooks.admin.health import survey
 from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.remote import RemoteAdmin
 from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former, may_reveal
 from nateq_webhooks.admin.summary import summary
 from nateq_webhooks.admin.test_event import EventTestAdmin
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models import Delivery, Secret, Webhook
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Webhook]
@@ -247,9 +248,10 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         """Show how the webhook is above its form."""
         if obj is not None:
             context["may_reveal_secret"] = may_reveal(request)
-            context |= pause_context(obj)
-            if request.user.has_perm(VIEW_DELIVERIES):
-                context["summary"] = summary(survey(obj.pk).health(obj.pk))
+            permitted = Permitted(self.admin_site, request)
+            context |= pause_context(obj, permitted)
+            if permitted.may_view(Delivery):
+                context["summary"] = summary(survey(obj.pk, permitted).health(obj.pk))
             context["refused_url"] = self._refused_url(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 

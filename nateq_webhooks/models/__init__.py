@@ -4,7 +4,7 @@ from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Twin
 from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
 from nateq_webhooks.models.rejection import Rejection
-from nateq_webhooks.models.replay import Replay
+from nateq_webhooks.models.replay import Replay, ReplayedRun
 from nateq_webhooks.models.run import Run
 from nateq_webhooks.models.webhook import Secret, Webhook
 
@@ -17,6 +17,7 @@ __all__ = [
     "OtherContent",
     "Rejection",
     "Replay",
+    "ReplayedRun",
     "Run",
     "Secret",
     "Turn",
