@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.models.run import Run
 
 OPEN_LANE: Final = 0
@@ -59,8 +59,8 @@ class Gate(models.Model):
 
     scope = ExactCharField(_("what it stands before"), max_length=255, unique=True)
     paused_at = models.DateTimeField(_("paused"), null=True)
-    paused_by = models.CharField(_("paused by"), max_length=150, default="")
-    reason = models.CharField(_("reason"), max_length=500, default="")
+    paused_by = SafeCharField(_("paused by"), max_length=150, default="")
+    reason = SafeCharField(_("reason"), max_length=500, default="")
     is_automatic = models.BooleanField(_("paused by itself"), default=False)
     "Closed by the circuit breaker: it opens by itself when a probe succeeds."
     probe_at = models.DateTimeField(_("next probe"), null=True)

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks import tenants
 from nateq_webhooks.models.delivery import Delivery
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeTextField
 
 MAX_ERROR_CHARS = 1_000
 """Characters kept of an exception's own text."""
@@ -47,8 +47,8 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     duration = models.DurationField(_("duration"), null=True)
-    error = models.TextField(_("error"), default="")
-    traceback = models.TextField(_("traceback"), default="")
+    error = SafeTextField(_("error"), default="")
+    traceback = SafeTextField(_("traceback"), default="")
     # 0 is open; else what holds the run back: a gate's key, or -1 while it waits for its turn (models.gate).
     lane = models.BigIntegerField(_("lane"), default=0)
     # While running it is the end of the lease; NULL once finished.

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
 from django.urls import reverse
@@ -17,7 +17,9 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.encoding import storable
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SECRET_PREFIX, SigningKey
 
 configuration_changed = Signal()
@@ -84,7 +86,7 @@ class Webhook(models.Model):
         "Registered; a new secret was asked for, and what came of it is not known. Deliveries verify as before."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
+    name = SafeCharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
     secret = models.CharField(
         _("signing secret"),
         max_length=255,
@@ -114,7 +116,7 @@ class Webhook(models.Model):
         default="",
         help_text=_("Only if this webhook's signature comes in another header than the site's setting says."),
     )
-    nateq_id = models.CharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
+    nateq_id = SafeCharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
     registration = models.CharField(
         _("registration"),
         max_length=16,
@@ -158,7 +160,8 @@ class Webhook(models.Model):
         """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
         super().clean()
         check_secret(self.secret)
-        if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
+        check_storable(self, "name", "secret")
+        if not isinstance(self.events, list) or not all(map(_is_event_name, self.events)):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
         if self.signature_header and header_problem(self.signature_header):
             told = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
@@ -223,6 +226,20 @@ class Secret(models.Model):
         """Refuse a secret that could verify nothing."""
         super().clean()
         check_secret(self.secret)
+        check_storable(self, "secret")
+
+
+def check_storable(instance: models.Model, *names: str) -> None:
+    """Raise `ValidationError` when the database can't store a character of these fields as it is (W045)."""
+    alias = router.db_for_write(type(instance))
+    for name in names:
+        text = getattr(instance, name)
+        if storable(text, alias) != text:
+            raise ValidationError({name: _("It holds a character that this database can't store. Write it without.")})
+
+
+def _is_event_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and column_text(name, len(name)) == name
 
 
 def check_secret(secret: str) -> None:
