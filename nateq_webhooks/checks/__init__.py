@@ -6,3 +6,6 @@ __all__ = ["pools", "processing", "site", "storage"]
 from nateq_webhooks.checks import receiving
 
 __all__ = ["processing", "receiving", "site", "storage"]
+from nateq_webhooks.checks import encoding, tenants
+
+__all__ = ["encoding", "processing", "site", "storage", "tenants"]

@@ -20,7 +20,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox import contents
-from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
+from nateq_webhooks.inbox.arrival import MAX_ADDRESS_CHARS, Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
@@ -29,6 +29,7 @@ from nateq_webhooks.inbox.statement import NewDelivery, Stored, upsert
 from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
+from nateq_webhooks.models.encoding import is_storable_json, storable
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.envelope import Envelope, Note, read
@@ -139,9 +140,9 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     With receivers connected to its event the delivery is due for dispatch after `hold`. Raises `StoreError` when the
     database can't commit it: then it must not be acknowledged.
     """
-    new = _new_delivery(verified, hold)
     alias = router.db_for_write(Delivery)
     try:
+        new = _new_delivery(verified, hold, alias)
         stored = upsert(alias, new)
     except UNAVAILABLE as error:
         if isinstance(error, Error):
@@ -192,8 +193,8 @@ def _follow_up(
         _announce(signals.delivery_processed, receipt)
 
 
-def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
-    """Build the row, in the shape that every database takes alike."""
+def _new_delivery(verified: Verified, hold: timedelta, alias: str) -> NewDelivery:
+    """Build the row, in the shape that every database takes alike, with the characters that this one stores."""
     now = datetime.now(UTC)
     content, arrival = verified.content, verified.arrival
     event = content.event
@@ -205,10 +206,14 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
         "organization_id": event.organization_id,
         "version": event.version,
     }
-    columns = {name: column_text(text, _LIMITS[name]) for name, text in texts.items()}
+    columns = {name: _stored_text(column_text(text, _LIMITS[name]), name, alias) for name, text in texts.items()}
     notes = content.notes if columns == texts else (*content.notes, Note.CUT)
+    payload_json = content.payload_json
+    if payload_json is not None and not is_storable_json(payload_json, alias):
+        payload_json, notes = None, (*notes, Note.PAYLOAD_NOT_QUERYABLE)
     status, is_due = _plan(verified)
     headers = kept_headers(arrival.meta, verified.webhook.signature_meta_key)
+    headers = {name: storable(value, alias, binary=True) for name, value in headers.items()}
     return NewDelivery(
         **columns,
         webhook_id=verified.webhook.id,
@@ -218,15 +223,20 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
         attempt=event.attempt,
         body=arrival.body,
         headers=json.dumps(headers),
-        payload=content.payload_json,
+        payload=payload_json,
         notes=json.dumps(notes) if notes else "[]",
         status=status,
         received_at=now,
         last_received_at=now,
-        remote_addr=arrival.remote_addr,
+        remote_addr=arrival.remote_addr and storable(arrival.remote_addr, alias)[:MAX_ADDRESS_CHARS],
         secret_id=verified.key_id,
         dispatch_at=now + hold if is_due else None,
     )
+
+
+def _stored_text(text: str, name: str, alias: str) -> str:
+    """Return a text as its column holds it on this database."""
+    return storable(text, alias, binary=True)[: _LIMITS[name]]
 
 
 _LIMITS: Final[dict[str, int]] = {
