@@ -16,11 +16,15 @@ from django.db.models.fields.json import KeyTransform
 
 from nateq_webhooks.admin.keyset import Found
 from nateq_webhooks.admin.rows import compiled
+from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.walk import Walk
 
 MAX_DEPTH: Final = 16
 MAX_NUMBERS: Final = 3
 """Segments of a path, and those of them that are numbers: each may be a key or a place in a list."""
+
+INDEX_SECONDS: Final = 2.0
+"""How long the optional index is asked; of a value that very many payloads have, the walk's rows are shown then."""
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _DECIMAL: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.\d{1,15}")
@@ -99,7 +103,13 @@ class Indexed:
         if found.stopped_at is None or len(found.pks) == count:
             return found
         more = count - len(found.pks)
-        rest = through_index(self.filtered, self.wanted, more + 1, descending=descending, beyond=found.stopped_at)
+        try:
+            with limited(self.filtered.db, INDEX_SECONDS):
+                rest = through_index(
+                    self.filtered, self.wanted, more + 1, descending=descending, beyond=found.stopped_at
+                )
+        except TookTooLongError:
+            return found
         return Found(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.looked_at)
 
 
