@@ -26,6 +26,7 @@ from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
 from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.payload_search import Indexed, PathValue
+from nateq_webhooks.admin.peers import load_together
 from nateq_webhooks.admin.permitted import is_narrowed
 from nateq_webhooks.admin.place import FIRST, LAST, Place, parse
 from nateq_webhooks.admin.rows import Merged, Rows, counted
@@ -249,9 +250,10 @@ class RecordList(ChangeList):
         if not self.page.pks:
             return []
         rows = self.model_admin.shown_rows(self.root_queryset).defer(*self.model_admin.list_defer)
-        by_pk = rows.order_by().in_bulk(self.page.pks)
+        by_pk = self.apply_select_related(rows).order_by().in_bulk(self.page.pks)
         found = [by_pk[pk] for pk in self.page.pks if pk in by_pk]
         self.model_admin.mark_hidden(self._request, found)
+        load_together(found)
         return found
 
     def _count(self) -> Count:
