@@ -52,11 +52,11 @@ BARE_SECRET = b"whsec_bench"
 
 
 ROW_COLUMNS = (
-    "webhook_id, identity, delivery_id, event, resource, resource_id, organization_id, timestamp, attempt, version, "
-    "body, headers, payload, notes, status, received_at, last_received_at, attempts_seen, remote_addr, secret_id, "
-    "dispatch_at"
+    "webhook_id, identity, content_hash, delivery_id, event, resource, resource_id, organization_id, timestamp, "
+    "attempt, version, body, headers, payload, notes, status, received_at, last_received_at, attempts_seen, "
+    "remote_addr, secret_id, dispatch_at"
 )
-ROW_INSERT = f"INSERT INTO bare_row ({ROW_COLUMNS}) VALUES ({', '.join(['%s'] * 21)})"
+ROW_INSERT = f"INSERT INTO bare_row ({ROW_COLUMNS}) VALUES ({', '.join(['%s'] * 22)})"
 
 
 def is_genuine(request: HttpRequest) -> bool:
@@ -78,6 +78,7 @@ def bare_row(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     values = [
         webhook_id,
         hashlib.sha256(metadata["delivery_id"].encode()).hexdigest(),
+        hashlib.sha256(body).hexdigest(),
         metadata["delivery_id"],
         document["event"],
         document["event"].partition(".")[0],

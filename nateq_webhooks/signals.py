@@ -1,4 +1,4 @@
-"""The signals to connect to: one per event that Nateq publishes, one for every event, five for monitoring.
+"""The signals to connect to: one per event that Nateq publishes, one for every event, six for monitoring.
 
     from django.dispatch import receiver
     from nateq_webhooks import signals
@@ -15,6 +15,8 @@ the run, which is tried again, and stops no other receiver.
 
 Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
 local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.
+Refused, too, is what would do nothing when it is called: a generator (a function with a `yield`), a class, a function
+without `**kwargs`.
 One callable connected to two signals that fire for the same delivery (`ticket_created` and `event_received`, say) runs
 once for that delivery.
 """
@@ -44,13 +46,16 @@ class EventSignal(Signal):
         *,
         atomic: bool = True,
     ) -> None:
-        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected.
+        """Connect a receiver.
+
+        Raises `ReceiverError` if it has no stable name, would be garbage-collected, is a class or a generator, or can't
+        be called with an event.
 
         With `atomic=False` it is not wrapped in a transaction: it may take long and call out without holding one, but
         what it writes is no longer exactly once, only at least once.
         """
         label = getattr(getattr(sender, "_meta", None), "label", None)
-        if sender is not None and label != "nateq_webhooks.Delivery":
+        if sender is not None and not (isinstance(sender, type) and label == "nateq_webhooks.Delivery"):
             raise ReceiverError(
                 f"sender={sender!r} never sends an event: the sender is always nateq_webhooks.models.Delivery. Leave "
                 "it out; to receive the events of one webhook, look at delivery.webhook_id in the receiver."
@@ -118,6 +123,10 @@ delivery_received = Signal(use_caching=True)
 """A new delivery has been stored. Gets `sender` (Delivery) and `delivery`."""
 delivery_duplicated = Signal(use_caching=True)
 """The sender repeated a stored delivery. Gets `sender` (Delivery) and `delivery`."""
+delivery_content_differs = Signal(use_caching=True)
+"""The sender used the id of a stored delivery for another content, which runs no receiver; sent after
+`delivery_duplicated`. Gets `sender` (Delivery), `delivery` (the stored row, which keeps its own content) and `event`
+(the `Event` of the other content; `delivery.other_contents` has the bytes, within limits)."""
 delivery_rejected = Signal(use_caching=True)
 """A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
 `remote_addr` (text or None)."""

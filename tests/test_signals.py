@@ -83,10 +83,17 @@ def test_no_signal_is_of_an_event_that_is_not_published() -> None:
     assert isinstance(signals.event_received, EventSignal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"],
-)
+MONITORING = [
+    "delivery_received",
+    "delivery_duplicated",
+    "delivery_content_differs",
+    "delivery_rejected",
+    "delivery_processed",
+    "delivery_failed",
+]
+
+
+@pytest.mark.parametrize("name", MONITORING)
 def test_the_signals_for_monitoring_are_plain_ones(name: str) -> None:
     assert type(getattr(signals, name)) is Signal
 
@@ -172,7 +179,7 @@ def test_a_receiver_can_not_be_wrapped_on_one_signal_and_bare_on_another() -> No
     assert not signals.event_received.has_listeners(Delivery)
 
 
-@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7])
+@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7, Delivery()])
 def test_a_sender_that_never_sends_is_refused(sender: object) -> None:
     with pytest.raises(ReceiverError, match=r"never sends.*webhook_id"):
         signals.ticket_created.connect(on_ticket, sender=sender)
@@ -352,15 +359,14 @@ def test_a_disconnected_receiver_runs_no_more(sender: Sender) -> None:
 def monitored() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """What the signals for monitoring say, in order."""
     seen: list[tuple[str, dict[str, Any]]] = []
-    names = ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"]
 
     def listener(name: str) -> Callable[..., None]:
         return lambda **kwargs: seen.append((name, kwargs))
 
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).connect(listener(name), dispatch_uid="test.monitored", weak=False)
     yield seen
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).disconnect(dispatch_uid="test.monitored")
 
 

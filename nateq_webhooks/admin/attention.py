@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Count, Max, QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among
-from nateq_webhooks.dispatch import PARKED
-from nateq_webhooks.dispatch.status import SEEN_LATELY
+from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -31,8 +31,6 @@ LATELY: Final = timedelta(hours=24)
 
 MAX_REFUSALS: Final = 20
 """Lines of refused requests: a webhook and a reason each."""
-
-_OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +75,18 @@ class Workers:
 
 def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = among.of(Delivery).filter(dispatch_at__lte=now - LATE).order_by("dispatch_at")
-    return _backlog(late, "dispatch_at")
+    late = backlog.due_deliveries(_alias(), now - LATE, among=among.of(Delivery))
+    return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    late = among.of(Run).filter(lane=OPEN_LANE, next_try_at__lte=now - LATE, status__in=_OPEN)
+    late = backlog.due_runs(_alias(), now - LATE, among=among.of(Run))
     return _backlog(late.order_by("next_try_at"), "next_try_at")
+
+
+def _alias() -> str:
+    return router.db_for_read(Run)
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -145,13 +147,12 @@ def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
 
 
 def _held(gate: Gate, among: Among) -> tuple[int, bool]:
-    lanes = among.of(Run).filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
-    return _capped(lanes.filter(next_try_at__lt=PARKED, status__in=_OPEN).order_by())
+    return _capped(backlog.held_runs(_alias(), gate, among=among.of(Run)).order_by())
 
 
 def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(among.of(Run).filter(lane=OPEN_LANE, next_try_at__gte=PARKED).order_by())
+    return _capped(backlog.parked_runs(_alias(), among=among.of(Run)).order_by())
 
 
 def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
@@ -176,5 +177,6 @@ def pause_of(webhook: Webhook) -> Gate | None:
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
-    seen = Heartbeat.objects.filter(seen_at__gte=now - SEEN_LATELY)
-    return Workers(number=seen.count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"])
+    return Workers(
+        number=backlog.workers(_alias(), now).count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"]
+    )

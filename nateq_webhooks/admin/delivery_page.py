@@ -4,9 +4,10 @@
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
+from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -39,6 +40,18 @@ class Action:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Other:
+    """Another content that came under the delivery's id."""
+
+    event: str
+    moment: str | None
+    size: int
+    text: str
+    "Its first bytes; empty when they are not kept."
+    is_whole: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
     """What only those with `view_payload` see."""
 
@@ -50,6 +63,7 @@ class Content:
     search_url: str
     download_url: str
     conversation_url: str
+    others: Sequence[Other]
     curl: copying.Copy | None
     test: copying.Copy
 
@@ -125,7 +139,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             actions=list(self._actions(delivery, material, names)),
             has_more_runs=material.has_more_runs and may_open,
             headers=list(sight.headers(delivery.headers, signature, values=sees)),
-            content=self._content(request, delivery, document, material.runs, permitted) if sees else None,
+            content=self._content(request, delivery, document, material, permitted) if sees else None,
             neighbours=neighbours(delivery, document, newest, self.page_of, permitted),
         )
 
@@ -137,7 +151,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             yield Action(_("Run the failed ones again"), self.url_of("replay", delivery.pk, which=FAILED))
 
     def _content(
-        self, request: HttpRequest, delivery: Delivery, document: Any, runs: Sequence[Run], permitted: Permitted
+        self, request: HttpRequest, delivery: Delivery, document: Any, material: timeline.Material, permitted: Permitted
     ) -> Content:
         raw = payload.raw(delivery.body)
         url = self.url_of("payload", delivery.pk)
@@ -153,7 +167,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             )
             if permitted.shows(delivery.webhook)
             else None,
-            test=copying.as_test(delivery, [run.receiver for run in runs if not run.is_replay]),
+            others=list(_others(delivery)) if material.other_contents else [],
+            test=copying.as_test(delivery, [run.receiver for run in material.runs if not run.is_replay]),
         )
 
     def _conversation_url(self, conversation: str) -> str:
@@ -182,6 +197,19 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
         if newest is not None:
             yield Fact(_("Superseded by"), cells.link(self.page_of(newest), title_of(newest)))
+
+
+def _others(delivery: Delivery) -> Iterator[Other]:
+    """Yield the other contents that came under the delivery's id, as far as a page shows them."""
+    for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
+        shown = payload.raw(bytes(cast(bytes, other.start or b"")))
+        yield Other(
+            event=cells.visible(other.event),
+            moment=cells.moment(other.received_at),
+            size=other.size,
+            text=shown.text,
+            is_whole=shown.end == other.size,
+        )
 
 
 def _facts(delivery: Delivery) -> Iterator[Fact]:

@@ -13,8 +13,9 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
 from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.models import Attempt, Delivery, Replay, Run
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest first; the list of runs has them all."""
@@ -23,6 +24,7 @@ MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
 
 ARRIVED: Final = Sign("↓", "good")
+DIFFERENT: Final = Sign("≠", "bad")
 REPEATED: Final = Sign("↓", "quiet")
 HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
@@ -61,6 +63,7 @@ class Material:
 
     delivery: Delivery
     attempts: Sequence[Attempt]
+    other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
     hidden_replays: frozenset[int]
@@ -78,7 +81,7 @@ class Material:
 
 
 def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
-    """Read the material: two statements, one more for replays and one for tracebacks.
+    """Read the material: two statements, one more each for replays, tracebacks and other contents.
 
     Only runs and replays that the user may see are read. Without `errors` neither error texts nor tracebacks are read.
     """
@@ -93,6 +96,7 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
     return Material(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
+        other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
         replays=replays,
         hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
@@ -144,7 +148,19 @@ def _arrivals(material: Material) -> Iterator[Entry]:
             title=_("It came again; nothing ran anew"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
-    further = delivery.attempts_seen - 1 - len(material.attempts)
+    for other in material.other_contents:
+        yield Entry(
+            at=max(other.received_at, delivery.received_at),
+            rank=2,
+            sign=DIFFERENT,
+            title=_("It came again with another content; that one was kept, and nothing ran"),
+            facts=[
+                format_html(_("event {}"), cells.text(other.event) or "-"),
+                _("%(number)s bytes") % {"number": other.size},
+                *_attempt_facts(other.number, other.remote_addr),
+            ],
+        )
+    further = delivery.attempts_seen - 1 - len(material.attempts) - len(material.other_contents)
     if further > 0:
         text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
         yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})

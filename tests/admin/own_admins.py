@@ -50,7 +50,7 @@ class WideRunAdmin(RunAdmin):
 
     list_display: Any = (*RunAdmin.list_display, "why", "subject")
 
-    list_select_related: Any = ("delivery__webhook",)
+    list_select_related: ClassVar[Any] = ("delivery__webhook",)
 
     def why(self, run: Run) -> str:
         return f"{run.error} as error of {run.delivery.webhook.name}"
