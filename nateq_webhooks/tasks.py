@@ -10,14 +10,15 @@ try:
 except ImportError as error:
     raise ImportError('nateq_webhooks.tasks needs Celery: pip install "nateq-webhooks[celery]".') from error
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.runners.worker import drain
 
 
 @shared_task(name="nateq_webhooks.run_delivery", ignore_result=True)
-def run_delivery(pk: int) -> int:
+def run_delivery(pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
-    return dispatch.run_delivery(pk)
+    with tenants.activate(tenant):
+        return dispatch.run_delivery(pk)
 
 
 @shared_task(name="nateq_webhooks.run_due", ignore_result=True)

@@ -47,6 +47,7 @@ LEGAL: Mapping[str, list[Any]] = {
     "BREAKER_AFTER": [0, 1, 100],
     "BREAKER_PAUSE": [timedelta(seconds=1), timedelta(hours=1)],
     "IDENTITY": ["delivery_id", "content"],
+    "TENANTS": ["", "nateq_webhooks.tenants.DjangoTenants", "tests.tenancy.Schemas"],
 }
 
 ILLEGAL: Mapping[str, list[Any]] = {
@@ -84,6 +85,7 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "RATE_LIMITS": [{"": 1.0}, {7: 1.0}, {"crm": 0}, {"crm": -1.0}, {"crm": True}, {"crm": "5"}, {"crm": 10_001}],
     "BREAKER_AFTER": [-1, 1_000_001],
     "IDENTITY": ["", "id"],
+    "TENANTS": ["tenants", "no.such.Tenants", "nateq_webhooks.tenants.named", "nateq_webhooks.tenants.NO_TENANT"],
     "MAX_TRIES": [-1, 0, 1001],
     "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
     "BASE_URL": ["api.nateq.io", "ftp://api.nateq.io", "https://tg_live_0123@api.nateq.io", "https://a.b?k=tg_live_0"],

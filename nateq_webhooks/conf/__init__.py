@@ -29,6 +29,7 @@ __all__ = [
     "meta_key",
     "problems",
     "settings",
+    "uses_shared_tables",
     "uses_time_zones",
 ]
 
@@ -81,8 +82,8 @@ class Settings:
     'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
 
     ordered_by: str = ""
-    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs the deliveries that have the same
-    value there one at a time, in the order they came. Empty: as they come."""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs a webhook's deliveries that have
+    the same value there one at a time, in the order they came. Empty: as they come."""
 
     order_on_dead: str = "skip"
     'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
@@ -91,7 +92,7 @@ class Settings:
     "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
 
     breaker_after: int = 0
-    "A receiver that fails so many times in a row is paused by itself until a probe succeeds; 0: never."
+    "A receiver that fails so many times in a row for a webhook is paused there until a probe succeeds; 0: never."
 
     breaker_pause: timedelta = timedelta(minutes=1)
     "How long a receiver that was paused by itself waits for the next probe."
@@ -105,6 +106,10 @@ class Settings:
 
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
+
+    tenants: str = ""
+    """For a database schema per tenant: the dotted path of a class that knows the tenants, such as
+    "nateq_webhooks.tenants.DjangoTenants". Empty: there are none."""
 
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
@@ -169,6 +174,12 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+def uses_shared_tables() -> bool:
+    """Say whether django-tenants puts this app's tables into the public schema, too (`SHARED_APPS`)."""
+    shared = getattr(django_settings, "SHARED_APPS", ())
+    return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 
 
 def _raw() -> Any:

@@ -73,6 +73,18 @@ def _dispatch(value: str) -> tuple[str, str] | None:
     return None
 
 
+def _tenants(value: str) -> tuple[str, str] | None:
+    if not value:
+        return None
+    hint = "Name a class with current(), all() and activate(), such as 'nateq_webhooks.tenants.DjangoTenants'."
+    try:
+        named = import_string(value)
+    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+        return f"not importable ({error})", hint
+    missing = [name for name in ("current", "all", "activate") if not callable(getattr(named, name, None))]
+    return (f"without {missing[0]}()", hint) if missing else None
+
+
 def _span(value: timedelta) -> tuple[str, str] | None:
     if timedelta() < value <= timedelta(days=365):
         return None
@@ -130,6 +142,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "IDENTITY": _one_of("delivery_id", "content"),
     "API_KEY": _api_key,
     "BASE_URL": _base_url,
+    "TENANTS": _tenants,
     "ROTATION_OVERLAP": _wait,
 }
 

@@ -18,6 +18,7 @@ from typing import Final
 from django.db import Error, connections
 from django.utils import timezone
 
+from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Run
 
@@ -30,6 +31,7 @@ class Lease:
 
     alias: str
     token: uuid.UUID
+    tenant: str = ""
     begun: float = field(default_factory=time.monotonic)
     renewed: float = field(default_factory=time.monotonic)
 
@@ -65,7 +67,7 @@ class Keeper:
     @contextmanager
     def holding(self, alias: str, token: uuid.UUID) -> Iterator[Lease]:
         """Keep a lease renewed for the length of the block."""
-        lease = Lease(alias=alias, token=token)
+        lease = Lease(alias=alias, token=token, tenant=tenants.current(alias))
         with self._lock:
             self._held.add(lease)
             self._start()
@@ -99,8 +101,9 @@ class Keeper:
     def _renew(self, leases: list[Lease]) -> None:
         for lease in leases:
             try:
-                held = Run.objects.using(lease.alias).filter(lease=lease.token, status=Run.Status.RUNNING)
-                held.update(next_try_at=timezone.now() + settings().run_lease)
+                with tenants.activate(lease.tenant):
+                    held = Run.objects.using(lease.alias).filter(lease=lease.token, status=Run.Status.RUNNING)
+                    held.update(next_try_at=timezone.now() + settings().run_lease)
                 lease.renewed = time.monotonic()
             except Error as error:
                 logger.warning("A lease could not be renewed: %s", type(error).__name__)

@@ -2,10 +2,11 @@
 
 import hashlib
 
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks import tenants
 from nateq_webhooks.models.delivery import Delivery
 from nateq_webhooks.models.fields import ExactCharField
 
@@ -81,4 +82,7 @@ class Run(models.Model):
     @property
     def idempotency_key(self) -> str:
         """A key for calls to other services: the same for every try of this run, another for a replay."""
-        return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(self.receiver.encode()).hexdigest()[:16]}"
+        tenant = tenants.current(self._state.db or router.db_for_write(Run))
+        # Deliveries of two tenants have the same keys.
+        name = f"{tenant}\0{self.receiver}" if tenant else self.receiver
+        return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -3,7 +3,7 @@
 import functools
 from datetime import timedelta
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.runners.wakes import Waker
 
 try:
@@ -23,9 +23,10 @@ except ImportError:
 
 
 @task()
-def run_delivery(pk: int) -> int:
+def run_delivery(pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
-    return dispatch.run_delivery(pk)
+    with tenants.activate(tenant):
+        return dispatch.run_delivery(pk)
 
 
 class TasksRunner:
@@ -41,9 +42,9 @@ class TasksRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
         if self.runs_elsewhere:
-            _waker().wake(due.pk)
+            _waker().wake(*tenants.named(due.alias, due.pk))
         else:
-            run_delivery.enqueue(due.pk)
+            run_delivery.enqueue(*tenants.named(due.alias, due.pk))
 
 
 @functools.cache
