@@ -70,7 +70,9 @@ def neighbours(
     for relation, other in _related(delivery, document, newest, _rows(permitted)):
         if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
-            if other.webhook_id != delivery.webhook_id:  # maybe another party's: its word about a resource is its own
+            if other.webhook_id != delivery.webhook_id and permitted.shows(
+                other.webhook
+            ):  # maybe another party's: its word about a resource is its own
                 relation = _("%(relation)s, by the webhook %(name)s") % {
                     "relation": relation,
                     "name": cells.visible(other.webhook.name),
