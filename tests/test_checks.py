@@ -36,6 +36,10 @@ def found(*, databases: list[str] | None = None, deploy: bool = False) -> list[C
     return [message for message in messages if str(message.id).startswith("nateq_webhooks.")]
 
 
+def warnings_of(check: str) -> list[CheckMessage]:
+    return [message for message in found(databases=["default"]) if message.id == f"nateq_webhooks.{check}"]
+
+
 def ids(*, databases: list[str] | None = None, deploy: bool = False) -> list[str]:
     return [str(message.id).removeprefix("nateq_webhooks.") for message in found(databases=databases, deploy=deploy)]
 
@@ -259,10 +263,6 @@ def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
 # Secrets
 
 
-def of_secrets() -> list[CheckMessage]:
-    return [message for message in found(databases=["default"]) if message.id == "nateq_webhooks.W004"]
-
-
 @pytest.mark.django_db
 def test_an_empty_secret_is_warned_of_by_the_webhooks_name(
     connect: Callable[..., None],
@@ -302,7 +302,7 @@ def test_a_stored_secret_that_is_too_short_is_warned_of_without_it() -> None:
         cursor.execute("UPDATE nateq_webhooks_webhook SET secret = 'whsec_hunter2' WHERE name = 'shop'")
         cursor.execute("UPDATE nateq_webhooks_secret SET secret = 'whsec_'")
 
-    first, second = of_secrets()
+    first, second = warnings_of("W004")
 
     assert first.msg == (
         f'A signing secret of webhook "{shop}" is too short: 7 visible characters after its prefix, at least 16 are '
@@ -318,7 +318,7 @@ def test_a_stored_secret_of_too_few_bytes_in_base64_is_warned_of() -> None:
     with override_settings(NATEQ_WEBHOOKS={}):
         Webhook.objects.create(name="shop", secret="whsec_0123456789abcdef")
 
-    (message,) = of_secrets()
+    (message,) = warnings_of("W004")
 
     assert "is not at least 16 bytes in base64" in message.msg
 
