@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import build_q_object_from_lookup_parameters
-from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.contrib.admin.views.main import IS_FACETS_VAR, ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import Q, QuerySet
@@ -24,7 +24,7 @@ from nateq_webhooks.admin import keyset
 from nateq_webhooks.admin.combinations import Combination, Combined, combinations
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
-from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.filters import FIND_WEBHOOK, ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.payload_search import Indexed, PathValue
 from nateq_webhooks.admin.peers import load_together
 from nateq_webhooks.admin.permitted import is_narrowed
@@ -90,6 +90,7 @@ class RecordList(ChangeList):
         """Return all rows that fit, for actions over the list; of a search through payloads, those of the page."""
         for parameters in (self.params, self.filter_params):
             parameters.pop(CURSOR_VAR, None)  # a changed filter begins at the first page
+        self.filter_params.pop(FIND_WEBHOOK, None)  # it is about the filter's choices, not about rows
         query, self.query = self.query, ""  # the search is ours, see `find`
         try:
             rows = super().get_queryset(request, exclude_parameters)
@@ -213,7 +214,7 @@ class RecordList(ChangeList):
     @cached_property
     def _has_foreign_filters(self) -> bool:
         """Whether a filter is on that is none of ours, such as one that a project added."""
-        known = self.model_admin.indexed_parameters
+        known = self.model_admin.indexed_parameters | {FIND_WEBHOOK, IS_FACETS_VAR}
         return any(name not in known for name in self.filter_params)
 
     def _finding(self) -> keyset.Find:
