@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import build_q_object_from_lookup_parameters
-from django.contrib.admin.views.main import IS_FACETS_VAR, ORDER_VAR, ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import Q, QuerySet
@@ -37,6 +37,9 @@ from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.record import RecordAdmin
+
+FACETS_VAR: Final = "_facets"
+"""Django's parameter that shows the counts beside the filters."""
 
 CURSOR_VAR: Final = "cursor"
 
@@ -214,7 +217,7 @@ class RecordList(ChangeList):
     @cached_property
     def _has_foreign_filters(self) -> bool:
         """Whether a filter is on that is none of ours, such as one that a project added."""
-        known = self.model_admin.indexed_parameters | {FIND_WEBHOOK, IS_FACETS_VAR}
+        known = self.model_admin.indexed_parameters | {FIND_WEBHOOK, FACETS_VAR}
         return any(name not in known for name in self.filter_params)
 
     def _finding(self) -> keyset.Find:
