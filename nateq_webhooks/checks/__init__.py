@@ -9,3 +9,6 @@ __all__ = ["processing", "receiving", "site", "storage"]
 from nateq_webhooks.checks import encoding, tenants
 
 __all__ = ["encoding", "processing", "site", "storage", "tenants"]
+from nateq_webhooks.checks import keys, processing, site, storage
+
+__all__ = ["keys", "processing", "site", "storage"]
