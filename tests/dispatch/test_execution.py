@@ -343,7 +343,9 @@ class TestEndedTransactions:
         assert run.error.startswith("RolledBackError: The receiver ended its transaction by itself")
         assert Run.objects.get(receiver="test.next").status == "succeeded"
         assert written("before") == (1 if end == "COMMIT" else 0)
-        assert written("after") == (1 if more and connection.vendor == "sqlite" else 0)  # it commits each by itself
+        driver = getattr(connection, "Database", connection).__name__
+        commits_each = connection.vendor == "sqlite" or driver == "psycopg2"  # what comes after is in no transaction
+        assert written("after") == (1 if more and commits_each else 0)
         run_until_finished()
         assert Delivery.objects.get().status == "processed"
         assert (written("before"), written("next")) == (2 if end == "COMMIT" else 1, 1)
@@ -898,7 +900,8 @@ def test_a_new_delivery_with_one_receiver_costs_its_run_at_most_six_statements(
         assert dispatch.run_delivery(delivery.pk) == 1
 
     control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
-    assert sum(not query["sql"].startswith(control) for query in queries.captured_queries) <= 6
+    tripwire = connection.vendor == "postgresql"  # what finds a raw ROLLBACK
+    assert sum(not query["sql"].startswith(control) for query in queries.captured_queries) <= 6 + tripwire
 
 
 def test_a_receiver_that_is_gone_when_its_turn_comes_is_parked(deliver: Deliver, connect: Connect) -> None:
