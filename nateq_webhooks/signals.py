@@ -1,4 +1,4 @@
-"""The signals to connect to: one per event that Nateq publishes, one for every event, five for monitoring.
+"""The signals to connect to: one per event that Nateq publishes, one for every event, six for monitoring.
 
     from django.dispatch import receiver
     from nateq_webhooks import signals
@@ -146,6 +146,10 @@ delivery_received = Signal(use_caching=True)
 """A new delivery has been stored. Gets `sender` (Delivery) and `delivery`."""
 delivery_duplicated = Signal(use_caching=True)
 """The sender repeated a stored delivery. Gets `sender` (Delivery) and `delivery`."""
+delivery_content_differs = Signal(use_caching=True)
+"""The sender used the id of a stored delivery for another content, which runs no receiver; sent after
+`delivery_duplicated`. Gets `sender` (Delivery), `delivery` (the stored row, which keeps its own content) and `event`
+(the `Event` of the other content; `delivery.other_contents` has the bytes, within limits)."""
 delivery_rejected = Signal(use_caching=True)
 """A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
 `remote_addr` (text or None)."""

@@ -83,10 +83,17 @@ def test_no_signal_is_of_an_event_that_is_not_published() -> None:
     assert isinstance(signals.event_received, EventSignal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"],
-)
+MONITORING = [
+    "delivery_received",
+    "delivery_duplicated",
+    "delivery_content_differs",
+    "delivery_rejected",
+    "delivery_processed",
+    "delivery_failed",
+]
+
+
+@pytest.mark.parametrize("name", MONITORING)
 def test_the_signals_for_monitoring_are_plain_ones(name: str) -> None:
     assert type(getattr(signals, name)) is Signal
 
@@ -411,15 +418,14 @@ def test_a_disconnected_receiver_runs_no_more(sender: Sender) -> None:
 def monitored() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """What the signals for monitoring say, in order."""
     seen: list[tuple[str, dict[str, Any]]] = []
-    names = ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"]
 
     def listener(name: str) -> Callable[..., None]:
         return lambda **kwargs: seen.append((name, kwargs))
 
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).connect(listener(name), dispatch_uid="test.monitored", weak=False)
     yield seen
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).disconnect(dispatch_uid="test.monitored")
 
 

@@ -12,8 +12,10 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
-from nateq_webhooks.models import Attempt, Delivery, Replay, Run
+from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest first; the list of runs has them all."""
@@ -22,6 +24,7 @@ MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
 
 ARRIVED: Final = Sign("↓", "good")
+DIFFERENT: Final = Sign("≠", "bad")
 REPEATED: Final = Sign("↓", "quiet")
 HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
@@ -60,8 +63,11 @@ class Material:
 
     delivery: Delivery
     attempts: Sequence[Attempt]
+    other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
+    hidden_replays: frozenset[int]
+    "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
     has_more_runs: bool
     shows_errors: bool
@@ -74,22 +80,26 @@ class Material:
         return newest
 
 
-def read(delivery: Delivery, *, errors: bool) -> Material:
-    """Read the material: two statements, one more for replays and one for tracebacks.
+def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
+    """Read the material: two statements, one more each for replays, tracebacks and other contents.
 
-    Without `errors` neither error texts nor tracebacks are read at all.
+    Only runs and replays that the user may see are read. Without `errors` neither error texts nor tracebacks are read.
     """
-    rows = delivery.runs.order_by("-round", "pk").defer("traceback", *(() if errors else ("error",)))
+    rows = permitted.of(Run).filter(delivery=delivery.pk).order_by("-round", "pk")
+    rows = rows.select_related(None).defer("traceback", *(() if errors else ("error",)))
     found = list(rows[: MAX_RUNS_SHOWN + 1])
     runs = found[:MAX_RUNS_SHOWN]
     rounds = {run.round for run in runs if run.is_replay}
     failing = [run.pk for run in runs if run.status in FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
+    replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
     return Material(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
+        other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
-        replays=Replay.objects.in_bulk(rounds) if rounds else {},
+        replays=replays,
+        hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
         tracebacks=dict(tracebacks) if failing else {},
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
@@ -138,7 +148,19 @@ def _arrivals(material: Material) -> Iterator[Entry]:
             title=_("It came again; nothing ran anew"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
-    further = delivery.attempts_seen - 1 - len(material.attempts)
+    for other in material.other_contents:
+        yield Entry(
+            at=max(other.received_at, delivery.received_at),
+            rank=2,
+            sign=DIFFERENT,
+            title=_("It came again with another content; that one was kept, and nothing ran"),
+            facts=[
+                format_html(_("event {}"), cells.text(other.event) or "-"),
+                _("%(number)s bytes") % {"number": other.size},
+                *_attempt_facts(other.number, other.remote_addr),
+            ],
+        )
+    further = delivery.attempts_seen - 1 - len(material.attempts) - len(material.other_contents)
     if further > 0:
         text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
         yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
@@ -163,7 +185,7 @@ def _replays(material: Material) -> Iterator[Entry]:
             made.setdefault(run.round, []).append(run.created_at)
     for number, moments in made.items():
         replay = material.replays.get(number)
-        facts: list[str | SafeString] = [_("replay %(number)s") % {"number": number}]
+        facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
         name = replay.by if replay is not None else ""
@@ -184,7 +206,7 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
         rank=4,
         sign=SIGNS.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", cells.visible(run.receiver), run.get_status_display()),
-        facts=list(_run_facts(run)),
+        facts=list(_run_facts(run, material)),
         error=cells.visible(error),
         traceback=cells.visible(material.tracebacks.get(run.pk, "")),
         url=url,
@@ -192,13 +214,17 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
     )
 
 
-def _run_facts(run: Run) -> Iterator[str | SafeString]:
+def _replay_name(number: int) -> str:
+    return _("replay %(number)s") % {"number": number}
+
+
+def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
     if run.tries:
         yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
     if (took := cells.duration(run.duration)) is not None:
         yield took
-    if run.is_replay:
-        yield _("replay %(number)s") % {"number": run.round}
+    if run.is_replay and run.round not in material.hidden_replays:
+        yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
         yield format_html(_("next try {}"), cells.moment(run.next_try_at) or "")
     if run.status in FINISHED or run.lane == OPEN_LANE:

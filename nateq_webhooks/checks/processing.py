@@ -9,8 +9,8 @@ from django.db import Error, router
 from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch
-from nateq_webhooks.models import Delivery, Gate, Run
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE
+from nateq_webhooks.dispatch import backlog
+from nateq_webhooks.models import Gate, Run
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
@@ -28,10 +28,9 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     since = timezone.now() - max(2 * conf.settings().run_lease, PATIENCE)
     try:
-        if any(gate.scope == EVERYTHING for gate in dispatch.paused(alias)):
-            return []
-        runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lt=since)[:_MANY].count()
-        deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
+        lanes = backlog.lanes(alias)
+        runs = backlog.due_runs(alias, since, lanes)[:_MANY].count()
+        deliveries = backlog.due_deliveries(alias, since, lanes)[:_MANY].count()
     except Error:
         return []
     if not runs and not deliveries:

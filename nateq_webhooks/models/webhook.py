@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField
-from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SECRET_PREFIX, SigningKey
+from nateq_webhooks.models.fields import ExactCharField, SecretField
+from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
 
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
@@ -26,10 +28,10 @@ configuration_changed = Signal()
 
 def generate_secret() -> str:
     """Return a new signing secret: `whsec_` and 32 random bytes as hex digits."""
-    return SECRET_PREFIX + secrets.token_hex(32)
+    return SecretText(SECRET_PREFIX + secrets.token_hex(32))
 
 
-class WebhookQuerySet(models.QuerySet["Webhook"]):
+class WebhookQuerySet(GuardedQuerySet["Webhook"]):
     """Webhooks; every way to change one leaves a trace that other processes' caches see."""
 
     def update(self, **kwargs: Any) -> int:
@@ -68,7 +70,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         )
 
 
-class Webhook(models.Model):
+class Webhook(HoldsSecret):
     """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
 
     class Registration(models.TextChoices):
@@ -85,7 +87,7 @@ class Webhook(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
-    secret = models.CharField(
+    secret = SecretField(
         _("signing secret"),
         max_length=255,
         default=generate_secret,
@@ -171,7 +173,7 @@ class Webhook(models.Model):
         return site.rstrip("/") + self.get_absolute_url() if site else ""
 
 
-class SecretQuerySet(models.QuerySet["Secret"]):
+class SecretQuerySet(GuardedQuerySet["Secret"]):
     """Older secrets; every way to change one touches its webhook, which is what the doors' caches look at."""
 
     def update(self, **kwargs: Any) -> int:
@@ -192,13 +194,13 @@ class SecretQuerySet(models.QuerySet["Secret"]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
 
-class Secret(models.Model):
+class Secret(HoldsSecret):
     """One more secret that a webhook accepts, beside `Webhook.secret`: both are live while one is rotated."""
 
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
     )
-    secret = models.CharField(_("signing secret"), max_length=255)
+    secret = SecretField(_("signing secret"), max_length=255)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
@@ -226,7 +228,7 @@ class Secret(models.Model):
 
 
 def check_secret(secret: str) -> None:
-    """Raise `ValidationError` when a secret can't verify anything: it is empty or not in the site's encoding."""
+    """Raise `ValidationError` when a secret can't verify anything: empty, too short, or not in the site's encoding."""
     try:
         SigningKey.of(secret, settings().secret_encoding)
     except SecretError as error:

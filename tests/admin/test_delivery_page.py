@@ -211,7 +211,7 @@ def test_the_signature_verifies_again_with_the_current_an_older_and_an_expired_s
     sender.post(envelope())
     assert genuine() == "✓ Yes: the stored bytes verify again."
 
-    webhook.secret = "whsec_next"
+    webhook.secret = "whsec_next_0123456789abcdef"
     webhook.save()
     older = Secret.objects.create(webhook=webhook, secret=SECRET)
     assert genuine() == "✓ Yes: the stored bytes verify again."
@@ -266,14 +266,17 @@ def test_the_signature_verifies_after_the_site_has_changed_the_encoding_of_its_s
 
 
 def test_headers_that_may_hold_a_secret_are_masked_by_name_and_by_value(boss: Client, sender: Sender) -> None:
-    sender.post(envelope(), headers={"X-Forwarded-Auth": "Bearer s3cr3t", "X-Note": "whsec_leaked", "X-Plain": "hello"})
+    sender.post(
+        envelope(),
+        headers={"X-Forwarded-Auth": "Bearer s3cr3t", "X-Note": "whsec_leaked_0123456789abcdef", "X-Plain": "hello"},
+    )
     delivery = Delivery.objects.get()
     delivery.headers["X-Old-Token"] = "stored before names were masked"
     delivery.save()
 
     page = shown(boss, detail_url(delivery))
 
-    for secret in ("s3cr3t", "whsec_leaked", "stored before names"):
+    for secret in ("s3cr3t", "whsec_leaked_0123456789abcdef", "stored before names"):
         assert secret not in page
     for name, value in {"Old-Token": "masked", "Forwarded-Auth": "masked", "Note": "masked", "Plain": "hello"}.items():
         assert text_of(page, f"<bdi>X-{name}</bdi>", "</tr>").startswith(value)

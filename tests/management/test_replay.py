@@ -50,7 +50,7 @@ class TestWhich:
     def test_everything_by_every_receiver_without_options(self, stored: list[Delivery]) -> None:
         said = replay()
 
-        assert said == f"Replay {Replay.objects.get().pk}: 20 runs made for 10 deliveries; workers run them.\n"
+        assert said == f"Replay {Replay.objects.get().pk} of 10 deliveries: 20 runs made.\n"
         assert set(replayed().values()) == {1}
         assert len(replayed()) == 20
 
@@ -87,6 +87,7 @@ class TestWhich:
         long_ago = timezone.now() - timedelta(days=365)
         for options in ({"receiver": "test.two"}, {"receiver": ["test.two"]}, {"receiver": ("test.two",)}):
             replay(delivery="dlv_3", webhook=stored[0].webhook_id, since=long_ago, **options)
+            drain()
         assert replay(dry_run=True, until=long_ago.date()) == "0 deliveries would be replayed.\n"
 
         assert replayed() == {("dlv_3", "test.two"): 3}
@@ -153,7 +154,7 @@ class TestInterrupted:
         said = replay("--receiver", "test.two")
 
         assert said.startswith(f"Going on with replay {interrupted.pk}, ")
-        assert f"Replay {interrupted.pk}: 10 runs made for 10 deliveries" in said
+        assert f"Replay {interrupted.pk} of 10 deliveries: 10 runs made.\n" in said
         assert (len(replayed()), set(replayed().values())) == (10, {1})
 
     def test_so_it_does_when_a_worker_has_finished_it_in_the_meantime(self, interrupted: Replay) -> None:
@@ -166,11 +167,12 @@ class TestInterrupted:
 
         said = replay("--receiver", "test.two")
 
-        assert f"Going on with replay {interrupted.pk}, 100 % done." in said
+        assert f"Going on with replay {interrupted.pk}, 100 % of its runs made." in said
         assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
 
     def test_after_its_end_was_seen_the_same_command_is_another_replay(self, interrupted: Replay) -> None:
         replay("--receiver", "test.two")
+        drain()
         replay("--receiver", "test.two")
 
         assert (Replay.objects.count(), set(replayed().values())) == (2, {2})
@@ -214,6 +216,7 @@ def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(delive
     connect(signals.ticket_created, lambda **kwargs: None, ONE)
     first = deliver()
     Delivery.objects.update(dispatch_at=None, status="processed")
+    first.refresh_from_db()
     columns = {field.attname: getattr(first, field.attname) for field in Delivery._meta.concrete_fields}
     del columns["id"]
     Delivery.objects.bulk_create(
@@ -233,6 +236,6 @@ def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(delive
     said = run(*command)
 
     assert "Going on with replay" in said
-    assert "20001 runs made for 20001 deliveries" in said
+    assert "of 20001 deliveries: 20001 runs made." in said
     assert Replay.objects.count() == 1
     assert Run.objects.values("delivery_id").distinct().count() == Run.objects.count() == 20_001

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
@@ -63,7 +64,7 @@ class Command(BaseCommand):
             replay = request_replay(selection, receivers, is_followed=True, **words)
         elif verbosity:
             share = {"number": replay.pk, "share": replay.share_done * 100}
-            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% done.") % share)
+            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% of its runs made.") % share)
         try:
             self._make_runs(alias, replay, verbosity)
         except Error as error:
@@ -89,6 +90,12 @@ class Command(BaseCommand):
         if replay.is_cancelled:
             raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})
         if verbosity:
-            done = _("Replay %(number)d: %(runs)d runs made for %(deliveries)d deliveries; workers run them.")
-            words = {"number": replay.pk, "runs": replay.runs, "deliveries": replay.deliveries}
+            done = ngettext(
+                "Replay %(number)d of %(count)d delivery: %(outcome)s.",
+                "Replay %(number)d of %(count)d deliveries: %(outcome)s.",
+                replay.deliveries,
+            )
+            words = {"number": replay.pk, "outcome": outcome(replay), "count": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
+            if advice := nobody_runs(alias, [replay]):
+                self.stdout.write(self.style.WARNING(advice))

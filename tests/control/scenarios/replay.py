@@ -116,7 +116,7 @@ def _made(stage: Stage, command: list[str], *, kill_at: float | None) -> Made:
 
 
 def _anew(stage: Stage) -> list[str]:
-    """Break the promise on purpose: each start of the command begins another replay."""
+    """Break the promise on purpose: each start begins another replay, which adds runs beside pending ones."""
     return ["--new"] if stage.is_broken else []
 
 
