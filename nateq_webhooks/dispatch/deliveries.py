@@ -94,13 +94,14 @@ def _make_runs(
     lease = uuid.uuid4()
     mine = _taken(alias, deliveries)
     wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in mine]
-    made = make_runs(alias, wanted, control, now=now, lease=lease, only=only)
-    separate(made.held)
     silent = [delivery for delivery, names in wanted if not names]
+    made = make_runs(alias, wanted, control, now=now, lease=lease, only=only, starts=not silent)
+    separate(made.held)
     claimed = Claimed(
         alias=alias,
         lease=lease,
         runs=made.held,
+        started=made.started,
         unheard=_unheard(alias, silent, now),
         waiting=len(made.waiting),
     )

@@ -52,7 +52,7 @@ def staged(connect: Callable[..., None]) -> Scene:
     _store_traffic(webhook)
     sender = Sender(webhook)
     for number, event in enumerate(("ticket.created", "message.received", "conversation.started", "ticket.updated")):
-        assert sender.post(body(event, number), headers={"X-Customer": CUSTOMER}).status_code == 200
+        assert sender.post(body(event, number), headers={"X-Request-Id": CUSTOMER}).status_code == 200
     dead = Delivery.objects.get(delivery_id="dlv_live_0")
     again = Delivery.objects.get(delivery_id="dlv_live_1")
     given_up = _give_up(dead)

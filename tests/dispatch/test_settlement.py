@@ -204,7 +204,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert (written("first"), written("second")) == (1, 1)
         assert list(Run.objects.values_list("status", "tries", "next_try_at")) == [
             ("succeeded", 1, None),
-            ("succeeded", 2, None),
+            ("succeeded", 1, None),
         ]
         assert Delivery.objects.get().status == "processed"
         assert announced == [("processed", delivery.pk)]

@@ -77,7 +77,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     writes: list[tuple[str, int]] = []
     write = module._write
 
-    def observed(pages: module.Pages) -> None:
+    def observed(pages: module.AllPages) -> None:
         write(pages)
         writes.append((threading.current_thread().name, Rejection.objects.count()))
 
@@ -387,10 +387,10 @@ class TestBounds:
         note(diary, webhook, 10_000, body=b"x" * 60_000)
         note(diary, other)
 
-        flooded = diary._pages[webhook.pk]
+        flooded = diary._pages["", webhook.pk]
         assert (len(flooded.entries), flooded.dropped) == (MAX_NOTED, 10_000 - MAX_NOTED)
         assert sum(entry.specimen is not None for entry in flooded.entries) == 1
-        assert len(diary._pages[other.pk].entries) == 1
+        assert len(diary._pages["", other.pk].entries) == 1
 
     def test_many_webhooks_share_a_bounded_buffer(self, db: None, diary: Diary) -> None:
         webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(30))

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models import ProtectedError
 from django.test import Client, override_settings
-from django.urls import resolve
-from django.utils import timezone
+from django.urls import NoReverseMatch, get_script_prefix, resolve, set_script_prefix, set_urlconf
+from django.utils import timezone, translation
+from pytest_django import Settings
 
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.inbox.configuration import cache
@@ -20,6 +21,7 @@ from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret, generate_secret
 from nateq_webhooks.protocol.signatures import SigningKey
+from nateq_webhooks.remote import public_url
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -142,6 +144,77 @@ def test_the_public_url_is_this_sites_address_and_the_path(webhook: Webhook, sit
 def test_without_this_sites_address_there_is_no_public_url(webhook: Webhook, raw: dict[str, str]) -> None:
     with override_settings(NATEQ_WEBHOOKS=raw):
         assert webhook.public_url == ""
+
+
+class TestOneUrlEverywhere:
+    """A web process and a command build the same URL, whatever the server's prefix and the reader's language are."""
+
+    @pytest.fixture(autouse=True)
+    def _as_before(self) -> Iterator[None]:
+        yield
+        set_script_prefix("/")
+        set_urlconf(None)
+        translation.deactivate()
+
+    @pytest.mark.parametrize("prefix", ["/", "/app/", "/a b/"])
+    @pytest.mark.parametrize("language", ["en", "ar", None])
+    @pytest.mark.parametrize("urls", ["tests.urls", "tests.urls_of_languages", "tests.urls_of_the_default_language"])
+    def test_it_depends_on_neither_script_prefix_nor_language(
+        self, webhook: Webhook, settings: Settings, prefix: str, language: str | None, urls: str
+    ) -> None:
+        settings.ROOT_URLCONF = urls
+        settings.NATEQ_WEBHOOKS = {"PUBLIC_URL": "https://shop.example/app"}
+        of_a_command = webhook.public_url
+        set_script_prefix(prefix)
+
+        with translation.override(language):
+            assert webhook.public_url == of_a_command
+            assert get_script_prefix() == prefix
+            assert translation.get_language() == language
+
+        start = "/en" if urls == "tests.urls_of_languages" else ""
+        assert of_a_command == f"https://shop.example/app{start}/nateq/{webhook.pk}/"
+
+    @pytest.mark.parametrize("language", ["en", "ar"])
+    def test_what_it_says_is_where_the_receiver_is(self, webhook: Webhook, settings: Settings, language: str) -> None:
+        settings.ROOT_URLCONF = "tests.urls_of_languages"
+        settings.MIDDLEWARE = ["django.middleware.locale.LocaleMiddleware", *settings.MIDDLEWARE]
+        path = webhook.public_url.removeprefix("https://shop.example")
+
+        answers = [Client().post(url, headers={"Accept-Language": language}) for url in (path, path.rstrip("/"))]
+
+        assert [answer.status_code for answer in answers] == [401, 401]
+
+    def test_the_admin_in_another_language_and_the_command_show_the_same(
+        self, webhook: Webhook, settings: Settings, admin_client: Client
+    ) -> None:
+        settings.ROOT_URLCONF = "tests.urls_of_languages"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+        settings.NATEQ_WEBHOOKS = {"PUBLIC_URL": "https://shop.example/app"}
+
+        page = admin_client.get(f"/ar/admin/nateq_webhooks/webhook/{webhook.pk}/change/", SCRIPT_NAME="/app")
+
+        assert f"https://shop.example/app/en/nateq/{webhook.pk}/" in page.content.decode()
+        assert public_url(webhook) == f"https://shop.example/app/en/nateq/{webhook.pk}/"
+
+    def test_the_path_on_this_server_has_its_script_prefix(self, webhook: Webhook) -> None:
+        set_script_prefix("/the app/")
+
+        assert webhook.get_absolute_url() == f"/the%20app/nateq/{webhook.pk}/"
+
+    def test_the_urls_of_a_request_are_asked_only_where_the_sites_have_no_receiver(
+        self, webhook: Webhook, settings: Settings
+    ) -> None:
+        set_urlconf("tests.urls_of_languages")
+        assert webhook.public_url == f"https://shop.example/nateq/{webhook.pk}/"
+
+        settings.ROOT_URLCONF = "tests.urls_without_a_receiver"
+        set_urlconf("tests.urls_of_languages")
+        assert webhook.public_url == f"https://shop.example/en/nateq/{webhook.pk}/"
+
+        set_urlconf(None)
+        with pytest.raises(NoReverseMatch):
+            _ = webhook.public_url
 
 
 # Deleting
