@@ -19,6 +19,8 @@ from nateq_webhooks.models import Delivery, EventType, Heartbeat, Webhook
 from nateq_webhooks.receivers import registry
 from tests.conftest import Sender, envelope
 
+pytestmark = pytest.mark.django_db  # Django's own checks of models may ask SQLite what it supports
+
 Connect = Callable[..., None]
 
 
@@ -39,7 +41,6 @@ def ignored(**kwargs: Any) -> None: ...
 # Events without receivers
 
 
-@pytest.mark.django_db
 class TestEvents:
     def test_one_that_is_subscribed_to_and_has_no_receiver_is_warned_of(self, connect: Connect) -> None:
         Webhook.objects.create(name="shop", events=["ticket.created", "lead.created", "user.created"])
@@ -232,7 +233,6 @@ def test_a_runner_that_can_not_say_what_is_wrong_is_an_error_that_says_why() -> 
 # Who makes the later tries
 
 
-@pytest.mark.django_db
 class TestRecovery:
     @pytest.fixture(autouse=True)
     def _an_old_delivery(self, sender: Sender) -> None:

@@ -19,6 +19,7 @@ from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbou
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.admin.payload_page import title_of
 from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.processing import has_runs
 from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.models import Delivery, Run
 
@@ -126,7 +127,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             newest = None
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
-            badge=cells.delivery_badge(delivery, has_runs=bool(material.runs)),
+            badge=cells.delivery_badge(delivery, has_runs=bool(material.runs) or has_runs(delivery)),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(glance.answers(material, genuine.check(delivery))),
             summary=list(self._summary(request, delivery, newest, permitted)),

@@ -22,6 +22,11 @@ def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
     return deliveries.annotate(last_run_at=Subquery(last), has_runs=Exists(runs))
 
 
+def has_runs(delivery: Delivery) -> bool:
+    """Return whether a delivery has any run, also one that the reader may not see."""
+    return delivery.runs.exists()
+
+
 def processing_time(delivery: Delivery) -> timedelta | None:
     """Return the processing time of a delivery read by `with_last_run`; None while it goes on, or nothing ran."""
     last_run_at = getattr(delivery, "last_run_at", None)

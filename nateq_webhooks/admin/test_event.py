@@ -23,6 +23,7 @@ from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.processing import has_runs
 from nateq_webhooks.admin.sight import may_replay
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
@@ -201,10 +202,10 @@ class EventTestAdmin(PageAdmin):
         if delivery is None or not permitted.may_view(Delivery, delivery):
             return {}
         its_runs = permitted.of(Run).select_related(None).using(written.db).filter(delivery=delivery.pk)
-        runs = list(its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20])
+        runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
         return {
             "sent": delivery,
-            "sent_badge": cells.delivery_badge(delivery, has_runs=bool(runs)),
+            "sent_badge": cells.delivery_badge(delivery, has_runs=has_runs(delivery)),
             "sent_url": self._delivery_url(delivery),
             "sent_runs": [(run.receiver, cells.badge(run), cells.duration(run.duration)) for run in runs],
         }
