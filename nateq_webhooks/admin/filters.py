@@ -2,7 +2,8 @@
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -14,15 +15,13 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.bounds import SLACK, Ends, Period, by_keys, ends_of
-from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.bounds import EARLIEST, LATEST, SLACK, Ends, Period, by_keys, ends_of
+from nateq_webhooks.admin.permitted import Permitted, is_narrowed
+from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.unseen import visible
 from nateq_webhooks.receivers import registry
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class ColumnFilter:
@@ -99,9 +98,9 @@ class EventFilter(ChoiceFilter):
 
     def known(self) -> list[str]:
         """Return the published events, then those of the catalogue and those that a webhook names."""
-        named = self.permitted.of(Webhook).order_by().values_list("events", flat=True)
+        named = _in_time(self.permitted.of(Webhook).order_by().values_list("events", flat=True))
         known = known_events()
-        unknown = {name for names in named for name in names if isinstance(name, str)} - known.keys()
+        unknown = {name for names in named if isinstance(names, list) for name in names if is_text(name)} - known.keys()
         return [*known, *sorted(unknown)]
 
 
@@ -117,13 +116,27 @@ class ReceiverFilter(ChoiceFilter):
         return sorted({receiver.name for receiver in registry})
 
 
+def is_text(name: object) -> bool:
+    """Say whether a name is text that an address can hold: half of a surrogate pair is not, and is no event's name."""
+    return isinstance(name, str) and visible(name) == name
+
+
+def _in_time(rows: QuerySet[Any, Any]) -> list[Any]:
+    """Read the choices of a filter; none where a project's condition takes the database too long."""
+    try:
+        with limited(rows.db) if is_narrowed(rows) else nullcontext():
+            return list(rows)
+    except TookTooLongError:
+        return []
+
+
 class NamedWebhookFilter(admin.RelatedFieldListFilter):
     """By webhook; only their names are read, not their secrets."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the webhooks to choose from, those that the user may see."""
         rows = Permitted(model_admin.admin_site, request).of(Webhook)
-        return [(key, visible(name)) for key, name in rows.order_by("name").values_list("pk", "name")]
+        return [(key, visible(name)) for key, name in _in_time(rows.order_by("name").values_list("pk", "name"))]
 
     def has_output(self) -> bool:
         """Say whether there is a choice, or one was made: a filter without output does not filter either."""

@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin.bounds import EARLIEST, LATEST
 from nateq_webhooks.admin.failures import failures
 from nateq_webhooks.admin.permitted import Permitted, is_narrowed
 from nateq_webhooks.admin.place import MAX_KEY
@@ -186,7 +187,10 @@ def _moment(text: str) -> datetime | None:
     moment = parse_datetime(text)
     if moment is None:
         raise ValueError("This is no moment.")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    moment = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError("No delivery came then.")
+    return moment
 
 
 def _keys(texts: Sequence[str]) -> tuple[int, ...]:

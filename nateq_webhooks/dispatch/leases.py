@@ -19,6 +19,7 @@ from typing import Final
 from django.db import DatabaseError, Error, connections
 from django.utils import timezone
 
+from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.claim import give_back
 from nateq_webhooks.models import Run
@@ -49,6 +50,8 @@ class Lease:
     "The keys of runs that the lease no longer holds: they waited too long to be started."
     taken: int = 0
     "How many of the runs have been taken, in their order; it is changed by the thread that works only."
+    tenant: str = ""
+    "The tenant whose runs they are; empty where there are none."
     begun: float = field(default_factory=time.monotonic)
     "When the receiver at hand began (monotonic seconds)."
     renewed: float = field(default_factory=time.monotonic)
@@ -147,10 +150,11 @@ def _look_after(lease: Lease) -> bool:
     waiting = lease.waiting if lease.holds_up else []
     renews = lease.wants_renewal(_interval())
     try:
-        if waiting:
-            _give_back(lease, waiting)
-        if renews:
-            _renew(lease)
+        with tenants.activate(lease.tenant):
+            if waiting:
+                _give_back(lease, waiting)
+            if renews:
+                _renew(lease)
     except Error as error:
         is_locked = isinstance(error, DatabaseError) and wants_another_try(error)
         if renews or not is_locked:  # giving back waits on SQLite for as long as the receiver writes

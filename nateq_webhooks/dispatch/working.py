@@ -9,6 +9,7 @@ from typing import Final
 
 from django.db import Error, connections
 
+from nateq_webhooks import tenants
 from nateq_webhooks.dispatch import breaker
 from nateq_webhooks.dispatch.claim import Claimed, claim_scarce, give_back, release
 from nateq_webhooks.dispatch.execution import Outcome, execute, start, was_committed
@@ -89,7 +90,13 @@ def _execute_all(
     Raises what a signal to this process raised in a receiver. Whatever ends this early, the runs that were not started
     are given back.
     """
-    lease = Lease(alias=claimed.alias, token=claimed.lease, runs=claimed.runs, started=claimed.started)
+    lease = Lease(
+        alias=claimed.alias,
+        token=claimed.lease,
+        runs=claimed.runs,
+        started=claimed.started,
+        tenant=tenants.current(claimed.alias),
+    )
     one_by_one = _OneByOne(lease, watch, stopping, scarce)
     with keeper.holding(lease):
         try:

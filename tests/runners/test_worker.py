@@ -275,7 +275,7 @@ class TestStopped:
     def test_by_a_receiver_it_costs_that_one_its_tries_and_the_nine_others_none(
         self, deliver: Deliver, at_the_site: None, max_tries: int
     ) -> None:
-        deliver("lead.created")
+        deliver("broadcast.sent")
         for _ in range(max_tries):
             with process("-m", "django", "nateq_worker", NATEQ_MAX_TRIES=str(max_tries)) as killed:
                 assert killed.popen.wait(BOUND_SECONDS) == -signal.SIGKILL

@@ -57,7 +57,7 @@ def write_pid(**kwargs: Any) -> None:
     write(str(os.getpid()))
 
 
-@receiver(signals.lead_created)
+@receiver(signals.broadcast_sent)
 def die(**kwargs: Any) -> None:
     """Kill the process, as a bug in an extension does."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -69,7 +69,7 @@ def write_as(name: str, *, delivery: Delivery, **kwargs: Any) -> None:
 
 
 for number in range(9):
-    signals.lead_created.connect(
+    signals.broadcast_sent.connect(
         partial(write_as, f"innocent {number}"),
         dispatch_uid=f"tests.runners.site.receivers.innocent {number}",
         weak=False,
@@ -82,3 +82,27 @@ def meet(*, event: Event, **kwargs: Any) -> None:
     folder = Path(event.data["folder"])
     (folder / f"{os.getpid()}.{threading.get_ident()}").touch()
     wait_until(lambda: len(list(folder.iterdir())) >= event.data["together"], seconds=BOUND_SECONDS)
+
+
+def _take(receiver: str, delivery: Delivery, seconds: float) -> None:
+    """Take so many seconds, and write a row."""
+    threading.Event().wait(seconds)
+    write(f"{delivery.delivery_id} {receiver}")
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_first(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_first", delivery, event.data["seconds"])
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_second(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_second", delivery, event.data["seconds"])
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_third(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_third", delivery, event.data["seconds"])
