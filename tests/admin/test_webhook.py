@@ -163,7 +163,7 @@ def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: We
     former = Secret.objects.get()
     assert former.secret == SECRET
     assert (former.expires_at, former.is_retiring) == (None, True)
-    assert f"The former secret ({former}) is accepted until" in response.content.decode()
+    assert f"The former one ({former}) is accepted until" in response.content.decode()
     assert sender.post(envelope(delivery_id="late"), secret=SECRET).status_code == 200
     assert sender.post(envelope(delivery_id="new"), secret="whsec_new").status_code == 200
     assert Delivery.objects.get(delivery_id="late").secret_id == str(former)
