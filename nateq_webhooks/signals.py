@@ -21,12 +21,14 @@ One callable connected to two signals that fire for the same delivery (`ticket_c
 once for that delivery.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from django.dispatch import Signal
 
 from nateq_webhooks.errors import ReceiverError
+from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
 
@@ -83,11 +85,32 @@ _by_event: Final[dict[str, EventSignal]] = {}
 def signal_for(event: str) -> EventSignal:
     """Return the signal of an event by its name, published or not: `signal_for("ticket.merged")`.
 
-    The same name always gives the same signal. Raises `ValueError` for anything but a non-empty text.
+    The same name always gives the same signal. Raises `ValueError` for what can't be an event's name, such as
+    `"ticket.*"`, and for another spelling of a published one, such as `"ticket_created"`.
     """
     if not isinstance(event, str) or not event:
         raise ValueError(f'{event!r} is no event name. Write it as Nateq does, such as "ticket.created".')
+    if event not in EVENTS:
+        _refuse_misspelled(event)
     return _by_event.setdefault(event, EventSignal(event))
+
+
+_IN_NO_NAME: Final = re.compile(r"[\s*?\[\](){}|^$\\,;\"'`]")
+"""What no event's name contains: spaces, and what patterns and lists are written with."""
+
+
+def _refuse_misspelled(event: str) -> None:
+    """Raise `ValueError` for a name that no delivery has; one that is unknown today is fine."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", ".", event)
+    usual = re.sub(r"[\W_]+", ".", words).strip(".").lower()
+    if usual in EVENTS:
+        raise ValueError(f"{event!r} is no event name. Did you mean {usual!r}?")
+    if _IN_NO_NAME.search(event) or not event.isprintable():
+        family = [name for name in EVENTS if name.startswith(f"{usual}.")] or list(EVENTS)
+        raise ValueError(
+            f"{event!r} is no event name: there are no patterns, and a name has no spaces. Connect to each of the "
+            f"events ({', '.join(family)}), or to event_received and look at event.name."
+        )
 
 
 conversation_started = signal_for("conversation.started")

@@ -27,9 +27,12 @@ LEGAL: Mapping[str, list[Any]] = {
         "https://متجر.example",
     ],
     "SIGNATURE_HEADER": ["X-Nateq-Signature", "x-hub-signature-256", "Signature"],
+    "READABLE_HEADERS": [[], ["X-Shop-Region"], ["x-shop-region", "Content-Type"]],
     "SECRET_ENCODING": ["utf-8", "base64"],
     "MAX_BODY_BYTES": [1, 1024 * 1024, 64 * 1024 * 1024],
     "TRUSTED_PROXIES": [0, 1, 10],
+    "TASK_BACKEND": ["default", "webhooks"],
+    "TASK_QUEUE": ["", "default", "web hooks"],
     "DISPATCH": ["inline", "worker", "tasks", "celery", "nateq_webhooks.runners.inline.InlineRunner"],
     "RUN_LEASE": [timedelta(milliseconds=1), timedelta(minutes=5), timedelta(hours=1)],
     "RUN_TIMEOUT": [timedelta(milliseconds=1), timedelta(minutes=15), timedelta(hours=1)],
@@ -48,6 +51,7 @@ LEGAL: Mapping[str, list[Any]] = {
     "BREAKER_AFTER": [0, 1, 100],
     "BREAKER_PAUSE": [timedelta(seconds=1), timedelta(hours=1)],
     "IDENTITY": ["delivery_id", "content"],
+    "TENANTS": ["", "nateq_webhooks.tenants.DjangoTenants", "tests.tenancy.Schemas"],
 }
 
 ILLEGAL: Mapping[str, list[Any]] = {
@@ -70,9 +74,12 @@ ILLEGAL: Mapping[str, list[Any]] = {
         "https://shop .example",
     ],
     "SIGNATURE_HEADER": ["", " ", "-", "X Nateq", "X_Nateq_Signature", "X-Nateq-Signature:", "X-é", "X-Nateq\r\nA"],
+    "READABLE_HEADERS": [[""], ["X Shop"], [7], ["X-Shop", None], ["X-é"]],
     "SECRET_ENCODING": ["", "UTF-8", "utf8", "hex", "Base64"],
     "MAX_BODY_BYTES": [-1, 0, 64 * 1024 * 1024 + 1],
     "TRUSTED_PROXIES": [-1, 11],
+    "TASK_BACKEND": [""],
+    "TASK_QUEUE": [" ", " webhooks", "webhooks\n", "a\x1bb"],
     "DISPATCH": ["", "Inline", "inlne", "no.such.Runner", "nateq_webhooks.runners.inline.NoRunner"],
     **{
         key: [timedelta(), -timedelta(minutes=5), timedelta(days=366)]
@@ -85,6 +92,7 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "RATE_LIMITS": [{"": 1.0}, {7: 1.0}, {"crm": 0}, {"crm": -1.0}, {"crm": True}, {"crm": "5"}, {"crm": 10_001}],
     "BREAKER_AFTER": [-1, 1_000_001],
     "IDENTITY": ["", "id"],
+    "TENANTS": ["tenants", "no.such.Tenants", "nateq_webhooks.tenants.named", "nateq_webhooks.tenants.NO_TENANT"],
     "MAX_TRIES": [-1, 0, 1001],
     "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
     "API_KEYS": [{"": "tg_live_01"}, {7: "tg_live_01"}, {"org_2": ""}, {"org_2": "sk_live"}, {"tg_live_01": "org_2"}],
@@ -96,6 +104,7 @@ WRONG_TYPES: Mapping[type, list[Any]] = {
     int: [None, "7", 7.0, True, False, [7]],
     timedelta: [None, 300, 300.0, "300", "0:05:00"],
     dict: [None, 5.0, "crm", ["crm"]],
+    list: [None, 5.0, "X-Shop-Region", {"X-Shop-Region": True}],
 }
 
 CONFIDENTIAL = ("API_KEY", "API_KEYS", "BASE_URL")

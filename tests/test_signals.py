@@ -110,6 +110,65 @@ def test_a_signal_for_no_event_name_is_refused(name: Any) -> None:
         signal_for(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ticket_created", "ticket.created"),
+        ("Ticket.Created", "ticket.created"),
+        ("TICKET.CREATED", "ticket.created"),
+        ("ticketCreated", "ticket.created"),
+        ("TicketCreated", "ticket.created"),
+        ("ticket-created", "ticket.created"),
+        ("ticket:created", "ticket.created"),
+        ("ticket/created", "ticket.created"),
+        ("ticket.created ", "ticket.created"),
+        (".ticket.created", "ticket.created"),
+        ("ticket..created", "ticket.created"),
+        ("ticket.created.*", "ticket.created"),
+    ],
+)
+def test_another_spelling_of_a_published_event_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"is no event name. Did you mean '{meant}'"):
+        signal_for(name)
+    assert name not in signals._by_event
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "*",
+        "ticket.*",
+        "*.created",
+        "ticket.?",
+        "ticket.[a-z]+",
+        "ticket.(created|closed)",
+        "ticket.created,ticket.closed",
+        "ticket.created;",
+        "ticket merged",
+        "ticket.merged\n",
+        "ticket.\u200bmerged",
+        "^ticket",
+        "\x00",
+    ],
+)
+def test_a_pattern_a_list_or_a_space_is_refused_with_what_to_do(name: str) -> None:
+    with pytest.raises(ValueError, match=r"is no event name(: there are no patterns.*event_received|. Did you mean)"):
+        signal_for(name)
+
+
+def test_a_pattern_names_the_events_of_its_family() -> None:
+    with pytest.raises(ValueError, match=r"\(broadcast.sent, broadcast.failed\)"):
+        signal_for("broadcast.*")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ticket.merged", "ticket.Merged", "ping", "webhook.test", "order.line_item.created", "تذكرة.جديدة"],
+)
+def test_a_name_that_is_unknown_today_has_a_signal(name: str) -> None:
+    assert signal_for(name).event == name
+
+
 # Connecting
 
 

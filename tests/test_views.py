@@ -7,18 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
-from typing import Any
+from typing import Any, ClassVar
 
 import django
 import pytest
+from asgiref.sync import async_to_sync
+from django.core import mail
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
-from django.test import Client, RequestFactory, override_settings
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox import statement
+from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.views import receive
@@ -126,13 +131,13 @@ class TestStored:
     def test_an_older_secret_is_accepted_until_it_expires(self, sender: Sender) -> None:
         from django.utils import timezone
 
-        older = Secret.objects.create(webhook=sender.webhook, secret="old one")
-        assert sender.post(envelope(), secret="old one").status_code == 200
+        older = Secret.objects.create(webhook=sender.webhook, secret="the old secret, kept")
+        assert sender.post(envelope(), secret="the old secret, kept").status_code == 200
         assert Delivery.objects.get().secret_id == str(older)
 
         older.expires_at = timezone.now()
         older.save()
-        assert sender.post(envelope(), secret="old one").status_code == 401
+        assert sender.post(envelope(), secret="the old secret, kept").status_code == 401
 
     def test_a_webhook_may_have_a_signature_header_of_its_own(self, sender: Sender) -> None:
         sender.webhook.signature_header = "X-Other"
@@ -152,10 +157,10 @@ class TestStored:
         assert addresses == {"one": "127.0.0.1", "two": "198.51.100.1"}
 
     def test_headers_that_may_carry_a_secret_are_kept_without_their_value(self, sender: Sender) -> None:
-        sender.post(envelope(), headers={"Authorization": "Bearer x1y2", "X-Api-Key": "x1y2", "X-Plain": "seen"})
+        sender.post(envelope(), headers={"Authorization": "Bearer x1y2", "X-Api-Key": "x1y2", "X-Request-Id": "seen"})
 
         headers = Delivery.objects.get().headers
-        assert headers["X-Plain"] == "seen"
+        assert headers["X-Request-Id"] == "seen"
         assert "x1y2" not in json.dumps(headers)
         assert headers["Authorization"] == headers["X-Api-Key"] == "[redacted]"
 
@@ -197,7 +202,7 @@ class TestRefused:
     def test_the_log_says_why_and_what_to_do_and_no_secret(
         self, sender: Sender, caplog: pytest.LogCaptureFixture
     ) -> None:
-        Secret.objects.create(webhook=sender.webhook, secret="old one")
+        Secret.objects.create(webhook=sender.webhook, secret="the old secret, kept")
         with caplog.at_level(logging.WARNING, "nateq_webhooks"):
             sender.post(envelope(), secret="other")
 
@@ -205,7 +210,7 @@ class TestRefused:
         assert 'webhook "shop" refused: X-Nateq-Signature (64 characters) matches none of its 2 secrets' in line
         assert "Webhooks > shop > Signing secrets" in line
         assert SECRET not in caplog.text
-        assert "old one" not in caplog.text
+        assert "the old secret, kept" not in caplog.text
 
     @pytest.mark.parametrize(
         ("changes", "how", "expected", "said"),
@@ -218,7 +223,7 @@ class TestRefused:
                 401,
                 "no header X-Other. If the signature comes in another",
             ),
-            ({"secret": ""}, {}, 401, "has no usable signing secret. Enter Nateq's under Webhooks > shop."),
+            ({"secret": ""}, {}, 401, "not in SECRET_ENCODING. Enter Nateq's under Webhooks > shop."),
             ({"organization_id": "org_2"}, {}, 403, "of another organization than 'org_2'. Change or clear"),
             ({}, {"CONTENT_LENGTH": "9999999"}, 413, 'larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'),
         ],
@@ -279,7 +284,7 @@ class TestRefused:
         sender.webhook.registration = Webhook.Registration.ROTATING
         sender.webhook.save()
 
-        assert sender.post(envelope(), secret="the new one").status_code == 503
+        assert sender.post(envelope(), secret="the new secret, unknown").status_code == 503
         assert sender.post(envelope(), signature="no digest").status_code == 401
         assert sender.post(envelope()).status_code == 200
 
@@ -784,6 +789,290 @@ class TestSite:
     @override_settings(USE_I18N=False, APPEND_SLASH=False)
     def test_it_does_without_translations(self, sender: Sender) -> None:
         assert sender.post(envelope()).status_code == 200
+
+
+class TestUrl:
+    """The URL may have lost its last slash, typed by hand or stripped by a screen."""
+
+    @pytest.mark.parametrize("append_slash", [True, False])
+    def test_it_answers_with_and_without_the_last_slash_alike(
+        self, sender: Sender, seen: list[dict[str, Any]], settings: Settings, append_slash: bool
+    ) -> None:
+        settings.APPEND_SLASH = append_slash
+        path = sender.webhook.get_absolute_url()
+        assert path.endswith("/")
+
+        answers = [post_to(Client(), url, envelope(delivery_id=url)) for url in (path, path.rstrip("/"))]
+
+        assert [(answer.status_code, answer.content) for answer in answers] == [(200, b'{"status": "stored"}')] * 2
+        assert dict(answers[0].items()) == dict(answers[1].items())
+        assert Delivery.objects.count() == len(seen) == 2
+
+    @pytest.mark.django_db(transaction=True)
+    def test_it_does_so_under_asgi(self, webhook: Webhook) -> None:
+        for url in (webhook.get_absolute_url(), webhook.get_absolute_url().rstrip("/")):
+            body = json.dumps(envelope(delivery_id=url)).encode()
+            headers = {"X-Nateq-Signature": sign(body, SECRET)}
+            answer = async_to_sync(AsyncClient().post)(url, body, content_type="application/json", headers=headers)
+            assert (answer.status_code, answer.content) == (200, b'{"status": "stored"}')
+
+    @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
+    def test_other_methods_are_refused_without_a_redirect(self, webhook: Webhook, method: str) -> None:
+        assert getattr(Client(), method)(webhook.get_absolute_url().rstrip("/")).status_code == 405
+
+    def test_with_debug_it_does_not_raise_as_djangos_redirect_does(self, webhook: Webhook, settings: Settings) -> None:
+        settings.DEBUG = True
+
+        assert post_to(Client(), webhook.get_absolute_url().rstrip("/"), envelope()).status_code == 200
+
+    def test_the_url_that_is_shown_has_the_slash(self, webhook: Webhook) -> None:
+        assert webhook.public_url == f"https://shop.example/nateq/{webhook.pk}/"
+
+
+def post_to(client: Client, url: str, document: Any) -> Any:
+    body = json.dumps(document).encode()
+    return client.post(url, body, content_type="application/json", headers={"X-Nateq-Signature": sign(body, SECRET)})
+
+
+class OddError(Exception):
+    """What a server may raise that is no `OSError`, as gunicorn does for a chunk without a size."""
+
+
+class Raises(BytesIO):
+    """A stream that can't be read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def read(self, *_args: Any) -> bytes:
+        raise self._error
+
+
+CHUNKED = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+
+
+class TestAnonymous:
+    """Without a secret nobody gets a 500, nor calls the owner of the site: no error is logged, so no mail is sent."""
+
+    @pytest.fixture(autouse=True)
+    def _mails_every_error(self, settings: Settings) -> Iterator[None]:
+        settings.ADMINS = [("Admin", "admin@shop.example")] if django.VERSION < (6,) else ["admin@shop.example"]
+        handler = AdminEmailHandler()
+        handler.setLevel(logging.ERROR)
+        logging.getLogger().addHandler(handler)
+        yield
+        logging.getLogger().removeHandler(handler)
+
+    @pytest.mark.parametrize(
+        ("header", "expected"),
+        [
+            ("9" * 5_000, 413),
+            ("9" * 19, 413),
+            ("-1", 411),
+            ("-" + "9" * 5_000, 411),
+            ("+2", 411),
+            ("2, 2", 411),
+            ("2,3", 411),
+            ("٢", 411),
+            ("\uff12", 411),
+            ("²", 411),
+            (" 2", 411),
+            ("two", 411),
+            ("", 401),
+            ("0", 401),
+            ("0" * 5_000, 401),
+            ("1000", 503),
+        ],
+    )
+    def test_a_content_length_is_never_a_500(self, sender: Sender, header: str, expected: int) -> None:
+        environ: Any = {"CONTENT_LENGTH": header, "wsgi.input": BytesIO(b"{}")}
+        response = sender.client.generic("POST", sender.webhook.get_absolute_url(), b"{}", **environ)
+
+        assert response.status_code == expected
+        assert not mail.outbox
+
+    @pytest.mark.parametrize("method", ["GET", "PUT"])
+    @pytest.mark.parametrize("header", ["9" * 5_000, "-1", "٢"])
+    def test_nor_is_it_with_another_method(self, sender: Sender, method: str, header: str) -> None:
+        url = sender.webhook.get_absolute_url()
+
+        assert sender.client.generic(method, url, CONTENT_LENGTH=header).status_code == 405
+        assert not mail.outbox
+
+    @pytest.mark.parametrize("extra", [{}, CHUNKED], ids=["with length", "chunked"])
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (ConnectionResetError("reset by peer"), 503),
+            (OSError("timed out"), 503),
+            (OddError("zz"), 400),
+            (ValueError("zz"), 400),
+            (AssertionError("no more data"), 400),
+        ],
+        ids=repr,
+    )
+    def test_a_body_that_can_not_be_read_is_not_either(
+        self, sender: Sender, caplog: pytest.LogCaptureFixture, extra: dict[str, Any], error: Exception, expected: int
+    ) -> None:
+        environ: Any = {"CONTENT_LENGTH": "2", "wsgi.input": Raises(error)} | extra
+        response = sender.client.generic("POST", sender.webhook.get_absolute_url(), b"", **environ)
+
+        assert response.status_code == expected
+        assert [record.levelname for record in caplog.records if record.name == "nateq_webhooks"] == ["WARNING"]
+        assert "zz" not in caplog.text
+        assert not mail.outbox
+
+    @pytest.mark.parametrize("registration", [Webhook.Registration.PENDING, Webhook.Registration.ROTATING])
+    def test_a_bad_signature_while_the_secret_is_not_known_sends_no_mail(
+        self, sender: Sender, registration: Webhook.Registration
+    ) -> None:
+        sender.webhook.registration = registration
+        sender.webhook.save()
+
+        response = sender.post(envelope(), signature="0" * 64)
+
+        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert not mail.outbox
+
+    @pytest.mark.parametrize(
+        "send",
+        [
+            lambda sender: sender.post(b"{", signature="0" * 64),
+            lambda sender: sender.post(b"x" * 1_100_000, signature=""),
+            lambda sender: sender.client.get(sender.webhook.get_absolute_url()),
+            lambda sender: sender.client.post(f"/nateq/{uuid.uuid4()}/"),
+        ],
+        ids=["401", "413", "405", "404"],
+    )
+    def test_no_refusal_sends_a_mail(self, sender: Sender, send: Callable[[Sender], Any]) -> None:
+        assert send(sender).status_code in (401, 404, 405, 413)
+        assert not mail.outbox
+
+    def test_a_webhook_with_an_unusable_secret_sends_no_mail(self, sender: Sender) -> None:
+        Webhook.objects.update(secret="")
+
+        assert sender.post(envelope()).status_code == 401
+        assert not mail.outbox
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_database_that_is_away_sends_none_to_those_who_only_ask(self, sender: Sender) -> None:
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(Webhook, "nateq_webhooks_webhook", "elsewhere")
+        try:
+            cache.forget()
+            assert sender.post(envelope()).status_code == 503
+        finally:
+            with connection.schema_editor() as editor:
+                editor.alter_db_table(Webhook, "elsewhere", "nateq_webhooks_webhook")
+        assert not mail.outbox
+
+    def test_a_genuine_delivery_that_can_not_be_stored_does_send_one(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sender.post(envelope(delivery_id="warm"))
+        with broken(monkeypatch, OperationalError("the server is gone")):
+            assert sender.post(envelope()).status_code == 503
+
+        assert mail.outbox
+
+
+class Breaks:
+    """A way to dispatch whose every part raises what the test says."""
+
+    error: ClassVar[BaseException]
+
+    @property
+    def hold(self) -> timedelta:
+        """Raise."""
+        raise self.error
+
+    def wake(self, due: dispatch.Due) -> None:
+        """Raise."""
+        raise self.error
+
+
+class Timeout(BaseException):
+    """gevent's and eventlet's is none of `Exception` either."""
+
+
+class TestStoredOr503:
+    """Never a 500: what is stored is acknowledged, whatever running the receivers raises; else the sender returns."""
+
+    @pytest.mark.parametrize(
+        "error", [SynchronousOnlyOperation("a loop runs"), Timeout(), RecursionError(), ImportError("celery")], ids=repr
+    )
+    def test_whatever_the_runner_raises_the_stored_delivery_is_acknowledged(
+        self, sender: Sender, connect: Connect, settings: Settings, error: BaseException
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None)
+        settings.NATEQ_WEBHOOKS = {"DISPATCH": "tests.test_views.Breaks"}
+        Breaks.error = error
+        if not isinstance(error, Exception):
+            settings.NATEQ_WEBHOOKS = {"DISPATCH": "tests.test_views.BreaksLate"}
+
+        response = sender.post(envelope())
+
+        assert (response.status_code, response.json()) == (200, {"status": "stored"})
+        delivery = Delivery.objects.get()
+        assert delivery.dispatch_at is not None
+        assert delivery.dispatch_at <= delivery.received_at
+
+    @pytest.mark.parametrize("error", [SynchronousOnlyOperation("a loop runs"), Timeout()], ids=repr)
+    def test_with_ack_processed_it_is_503_and_stored(
+        self, sender: Sender, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def fail(due: object) -> bool:
+            raise error
+
+        settings.NATEQ_WEBHOOKS = {"ACK": "processed"}
+        monkeypatch.setattr(dispatch, "process", fail)
+
+        response = sender.post(envelope())
+
+        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert Delivery.objects.exists()
+
+    @pytest.mark.parametrize("step", ["_announce", "note_twin", "end_former_secrets", "_keep_attempt"])
+    def test_what_follows_the_commit_changes_no_answer(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+    ) -> None:
+        def fail(*args: object) -> None:
+            raise SynchronousOnlyOperation("a loop runs")
+
+        Webhook.objects.filter(pk=sender.webhook.pk).update(looked_through=0)
+        sender.post(envelope(delivery_id="first"))
+        Webhook.objects.filter(pk=sender.webhook.pk).update(looked_through=0)
+        monkeypatch.setattr(f"nateq_webhooks.inbox.{step}", fail)
+
+        answers = [sender.post(envelope(attempt=attempt)).json() for attempt in (2, 3)]
+
+        assert answers == [{"status": "stored"}, {"status": "already stored"}]
+        assert "is stored, but what follows could not be done" in caplog.text
+
+    @pytest.mark.parametrize("where", ["find", "store"])
+    def test_a_database_that_an_event_loop_bars_is_503(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        def fail(*args: object) -> None:
+            raise SynchronousOnlyOperation("a loop runs")
+
+        sender.post(envelope(delivery_id="warm"))
+        path = {"find": "nateq_webhooks.inbox.cache.get", "store": "nateq_webhooks.inbox.upsert"}[where]
+        monkeypatch.setattr(path, fail)
+
+        response = sender.post(envelope())
+
+        assert (response.status_code, response["Retry-After"]) == (503, "30")
+
+
+class BreaksLate(Breaks):
+    """Its `hold` works, and its `wake` does not."""
+
+    @property
+    def hold(self) -> timedelta:
+        """Hold nothing."""
+        return timedelta()
 
 
 class TestCost:

@@ -3,7 +3,6 @@
 Each from an index or a table that is small by itself, and never more rows than a cap.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,10 +14,10 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -75,18 +74,13 @@ class Workers:
 
 def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = backlog.due_deliveries(_alias(), now - LATE, among=among.of(Delivery))
+    late = backlog.due_deliveries(among.of(Delivery), now - LATE)
     return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    late = backlog.due_runs(_alias(), now - LATE, among=among.of(Run))
-    return _backlog(late.order_by("next_try_at"), "next_try_at")
-
-
-def _alias() -> str:
-    return router.db_for_read(Run)
+    return _backlog(backlog.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -102,39 +96,39 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS) -> list[Refusals]:
+def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
     """Return what was refused lately; the diary holds a bounded number per webhook."""
-    by_key = {webhook.pk: webhook for webhook in webhooks}
-    lately = among.of(Rejection).filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
+    lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
+    webhooks = among.of(Webhook)
+    if is_narrowed(webhooks):
+        lately = lately.filter(webhook__in=webhooks.values("pk"))
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    rows = counted.order_by("-number", "reason")[:MAX_REFUSALS]
+    rows = list(counted.order_by("-number", "reason")[:MAX_REFUSALS])
+    by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
         for webhook_id, reason, number, newest in rows
+        if webhook_id in by_key
     ]
 
 
 def pauses(among: Among = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
-    gates = list(Gate.objects.filter(paused_at__isnull=False).order_by("paused_at"))
+    gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
     names = _names_of_webhooks(gates, among)
-    return [_pause(gate, names, among) for gate in gates if gate.scope in names or not _is_of_webhook(gate)]
+    return [_pause(gate, names, among) for gate in gates if scope_parts(gate.scope)[0] in {"", *names}]
 
 
-_NOBODY: Final = uuid.UUID(int=0)
-_WEBHOOKS: Final = webhook_scope(_NOBODY).removesuffix(str(_NOBODY))
-"""How the scope of a webhook's gate begins."""
-
-
-def _is_of_webhook(gate: Gate) -> bool:
-    return gate.scope.startswith(_WEBHOOKS)
+def _gates() -> QuerySet[Gate]:
+    """Return the gates where they are written: who has just paused or resumed must see it."""
+    return Gate.objects.using(router.db_for_write(Gate))
 
 
 def _names_of_webhooks(gates: Sequence[Gate], among: Among) -> dict[str, str]:
-    """Return by scope the names of the webhooks that are paused and may be seen."""
-    keys = [gate.scope.removeprefix(_WEBHOOKS) for gate in gates if _is_of_webhook(gate)]
+    """Return by key the names of the webhooks that gates are about and that may be seen."""
+    keys = {webhook for gate in gates if (webhook := scope_parts(gate.scope)[0])}
     found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
-    return {webhook_scope(key): name for key, name in found}
+    return {str(key): name for key, name in found}
 
 
 def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
@@ -147,20 +141,20 @@ def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
 
 
 def _held(gate: Gate, among: Among) -> tuple[int, bool]:
-    return _capped(backlog.held_runs(_alias(), gate, among=among.of(Run)).order_by())
+    return _capped(backlog.held_runs(among.of(Run), gate).order_by())
 
 
 def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(backlog.parked_runs(_alias(), among=among.of(Run)).order_by())
+    return _capped(backlog.parked_runs(among.of(Run)).order_by())
 
 
 def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
-    is_receiver = gate.scope.startswith(receiver_scope(""))
-    what = names.get(gate.scope, gate.scope.removeprefix(receiver_scope("")))
+    webhook, receiver = scope_parts(gate.scope)
+    what = [receiver, names.get(webhook, webhook)]
     return Pause(
-        what=_("everything") if gate.scope == EVERYTHING else what,
-        is_receiver=is_receiver,
+        what=_("everything") if gate.scope == EVERYTHING else ", ".join(filter(None, what)),
+        is_receiver=bool(receiver),
         since=gate.paused_at,
         by=gate.paused_by,
         reason=gate.reason,
@@ -172,11 +166,10 @@ def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
 def pause_of(webhook: Webhook) -> Gate | None:
     """Return the gate that holds a webhook's runs back: its own or that of everything; None when neither is shut."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return Gate.objects.filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    return _gates().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
-    return Workers(
-        number=backlog.workers(_alias(), now).count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"]
-    )
+    beats = Heartbeat.objects.all()
+    return Workers(number=backlog.workers(beats.db, now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])

@@ -126,7 +126,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             newest = None
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
-            badge=cells.badge(delivery),
+            badge=cells.delivery_badge(delivery, has_runs=bool(material.runs)),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(glance.answers(material, genuine.check(delivery))),
             summary=list(self._summary(request, delivery, newest, permitted)),

@@ -15,14 +15,17 @@ from django.db.models.functions import Left
 
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among
 from nateq_webhooks.dispatch import PARKED
+from nateq_webhooks.dispatch.backlog import lanes as lanes_of
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.gate import OPEN_LANE
 
 MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped, those that were given up and those to be tried again each."""
 
 MAX_RECEIVERS: Final = 50
 """Receivers with runs that were given up, of which so many are asked for."""
+
+MAX_LANES: Final = 20
+"""Pauses and rate limits whose runs are looked at."""
 
 MAX_GROUPS: Final = 20
 """Groups that are shown, the largest first."""
@@ -137,10 +140,21 @@ def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
 
 
 def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
-    """Return the runs that failed and are to be tried again, the latest first: a backlog of others comes after them."""
-    waiting = rows.filter(lane=OPEN_LANE, next_try_at__lt=PARKED).order_by("-next_try_at")
-    found = list(_columns(waiting)[:MAX_LOOKED_AT])
-    return [row for row in found if row[1] == Run.Status.FAILED], len(found) == MAX_LOOKED_AT
+    """Return the runs that failed and are to be tried again, and whether there may be more.
+
+    Of each lane the latest first: a backlog of others comes after them.
+    """
+    lanes = lanes_of(rows.db).occupied
+    failed: list[_Failed] = []
+    is_capped = len(lanes) > MAX_LANES
+    for lane in lanes[:MAX_LANES]:
+        waiting = rows.filter(lane=lane, next_try_at__lt=PARKED).order_by("-next_try_at")
+        found = list(_columns(waiting)[: MAX_LOOKED_AT - len(failed)])
+        failed += [row for row in found if row[1] == Run.Status.FAILED]
+        is_capped = is_capped or len(found) == MAX_LOOKED_AT
+        if len(failed) == MAX_LOOKED_AT:
+            return failed, True
+    return failed, is_capped
 
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:

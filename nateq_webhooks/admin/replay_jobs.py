@@ -55,6 +55,7 @@ class ReplayActions(ConfirmingAdmin):
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask which receivers, and why."""
         return self.about(
+            request,
             lambda: from_action(request, queryset, self.choosable(request)),
             lambda which: self._confirm_replay(request, which),
         )
@@ -75,6 +76,7 @@ class ReplayActions(ConfirmingAdmin):
             with_text = request.user.has_perm("nateq_webhooks.view_payload")
             permitted = Permitted(self.admin_site, request)
             return self.about(
+                request,
                 lambda: from_failure(key, self.choosable(request), permitted, with_text=with_text),
                 lambda which: self._confirm_replay(request, which),
             )
@@ -100,8 +102,7 @@ class ReplayActions(ConfirmingAdmin):
             else:
                 alias = router.db_for_write(Delivery)
                 with transaction.atomic(using=alias):
-                    keys = which.keys(MOST_AT_ONCE)
-                    replay = dispatch.replay(keys, names, reason=reason, by=by)
+                    replay = dispatch.replay(which.keys(MOST_AT_ONCE), names, reason=reason, by=by)
                     Replay.objects.using(alias).filter(pk=replay.pk).update(filters=which.selection.as_json())
                     self._note(request, alias, replay)
         except LookupError as error:
@@ -199,6 +200,10 @@ class ReplayAdmin(RecordAdmin[Replay]):
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
         return cells.visible(shown) or _("were chosen one by one")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
+        """Return the replays where they are written: a replica may not have the one that was just asked for."""
+        return super().get_queryset(request).using(router.db_for_write(Replay))
+
     def shown_rows(self, rows: QuerySet[Replay]) -> QuerySet[Replay]:
         """Return the rows of a page with how many of their runs have not finished."""
         return with_left(rows)
@@ -257,7 +262,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     ) -> HttpResponse:
         """Show the progress above the fields."""
         if obj is not None:
-            alias = router.db_for_read(Replay)
+            alias = router.db_for_write(Replay)
             found = progress(alias, obj)
             context["is_being_made"] = obj.finished_at is None and not obj.is_cancelled
             context["is_under_way"] = not found.is_done

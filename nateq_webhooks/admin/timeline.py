@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.db.models import Exists, OuterRef
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -13,7 +14,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
 from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, ReplayedRun, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
 from nateq_webhooks.protocol.envelope import Note
 
@@ -66,6 +67,8 @@ class Material:
     other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
+    brought_forward: Mapping[int, Sequence[str]]
+    "The receivers whose pending run a replay brought forward, by the replay's number."
     hidden_replays: frozenset[int]
     "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
@@ -87,9 +90,11 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
     """
     rows = permitted.of(Run).filter(delivery=delivery.pk).order_by("-round", "pk")
     rows = rows.select_related(None).defer("traceback", *(() if errors else ("error",)))
-    found = list(rows[: MAX_RUNS_SHOWN + 1])
+    forward = ReplayedRun.objects.filter(run=OuterRef("pk"), is_brought_forward=True)
+    found = list(rows.annotate(was_brought_forward=Exists(forward))[: MAX_RUNS_SHOWN + 1])
     runs = found[:MAX_RUNS_SHOWN]
-    rounds = {run.round for run in runs if run.is_replay}
+    brought_forward = _brought_forward([run for run in runs if run.was_brought_forward])
+    rounds = {run.round for run in runs if run.is_replay} | brought_forward.keys()
     failing = [run.pk for run in runs if run.status in FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
     replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
@@ -99,11 +104,22 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
         other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
         replays=replays,
+        brought_forward=brought_forward,
         hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
         tracebacks=dict(tracebacks) if failing else {},
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
     )
+
+
+def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
+    """Return which replays brought runs forward, and the receivers of those."""
+    names = {run.pk: run.receiver for run in runs}
+    rows = ReplayedRun.objects.filter(run__in=names, is_brought_forward=True).order_by("replay", "run") if names else ()
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.replay_id, []).append(names[row.run_id])
+    return found
 
 
 def story(
@@ -183,11 +199,15 @@ def _replays(material: Material) -> Iterator[Entry]:
     for run in material.runs:
         if run.is_replay:
             made.setdefault(run.round, []).append(run.created_at)
+    for number in material.brought_forward.keys() & material.replays.keys():
+        made.setdefault(number, []).append(material.replays[number].created_at)
     for number, moments in made.items():
         replay = material.replays.get(number)
         facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
+        if names := material.brought_forward.get(number):
+            facts.append(format_html(_("brought forward: {}"), cells.text(", ".join(names))))
         name = replay.by if replay is not None else ""
         by = format_html("<bdi>{}</bdi>", cells.visible(name) if name else _("Somebody"))
         yield Entry(

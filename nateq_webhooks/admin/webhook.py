@@ -18,12 +18,13 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
+from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.health import survey
 from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.remote import RemoteAdmin
-from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, may_reveal
+from nateq_webhooks.admin.rotation import Rotated, RotationAdmin
+from nateq_webhooks.admin.sight import may_replay, may_reveal_secret
 from nateq_webhooks.admin.summary import summary
 from nateq_webhooks.admin.test_event import EventTestAdmin
 from nateq_webhooks.inbox.rotation import keep_former
@@ -77,7 +78,7 @@ class SecretInline(_TabularInline):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow who may replace secrets: whoever adds one can sign deliveries."""
-        return super().has_add_permission(request, obj) and may_reveal(request)
+        return super().has_add_permission(request, obj) and may_reveal_secret(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a secret is added or deleted."""
@@ -105,8 +106,9 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         """Return the first few names, and how many more there are."""
         if not webhook.events:
             return _("All")
-        shown = ", ".join(map(str, webhook.events[:EVENTS_SHOWN]))
-        more = len(webhook.events) - EVENTS_SHOWN
+        names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
+        shown = ", ".join(cells.visible(str(name)) for name in names[:EVENTS_SHOWN])
+        more = len(names) - EVENTS_SHOWN
         if more <= 0:
             return shown
         return ngettext("%(events)s and %(more)s more", "%(events)s and %(more)s more", more) % {
@@ -170,20 +172,20 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         saved = obj is not None
         deliveries = ["its_deliveries"] if request.user.has_perm(VIEW_DELIVERIES) else []
-        may_enter = may_change and (not saved or may_reveal(request))
+        may_enter = may_change and may_reveal_secret(request)
         receives = ["events", "other_events", "organization_id"] if may_change else ["events", "organization_id"]
         secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_enter else [])]
         return [
             (None, {"fields": ["name", "is_active", *(["receiving_url", *deliveries] if saved else [])]}),
             (_("What it receives"), {"fields": receives}),
-            (_("Secret"), {"fields": secret}),
+            *([(_("Secret"), {"fields": secret})] if secret else []),
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
         ]
 
     def get_form(self, request: HttpRequest, obj: Webhook | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
-        """Return the form; without its secret for who may not replace one: what a page does not show can be posted."""
+        """Return the form; without its secret for who may not choose one: what a page does not show can be posted."""
         form = super().get_form(request, obj, change, **kwargs)
-        if obj is not None and not may_reveal(request):
+        if not may_reveal_secret(request):
             form.base_fields.pop("new_secret", None)
         return form
 
@@ -204,6 +206,8 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Keep what was posted, secrets among it, out of error reports."""
+        if request.method == "POST":
+            hide_secrets(request)
         return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:  # noqa: FBT001
@@ -243,10 +247,10 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:
         """Show a generated secret in the answer; with a redirect it would wait in a cookie or a session."""
         response = super().response_add(request, obj, post_url_continue)
-        if request.POST.get("new_secret", "").strip():
-            return response
-        if not may_reveal(request):
+        if not may_reveal_secret(request):
             self.message_user(request, _("A signing secret was generated, which you may not see."), messages.WARNING)
+            return response
+        if request.POST.get("new_secret", "").strip():
             return response
         return self.secret_page(request, obj, Rotated(secret=obj.secret, former=None))
 
@@ -261,7 +265,8 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     ) -> HttpResponse:
         """Show how the webhook is above its form."""
         if obj is not None:
-            context["may_reveal_secret"] = may_reveal(request)
+            context["may_reveal_secret"] = may_reveal_secret(request)
+            context["may_send_test"] = may_replay(request)
             permitted = Permitted(self.admin_site, request)
             context |= pause_context(obj, permitted)
             if permitted.may_view(Delivery):

@@ -1,5 +1,5 @@
 """System checks: what is wrong with the settings is said at start, with an id, the value and what to do."""
 
-from nateq_webhooks.checks import keys, processing, site, storage
+from nateq_webhooks.checks import encoding, keys, pools, processing, receiving, site, storage, tenants
 
-__all__ = ["keys", "processing", "site", "storage"]
+__all__ = ["encoding", "keys", "pools", "processing", "receiving", "site", "storage", "tenants"]

@@ -6,7 +6,7 @@ checks show, so that a typo is found at start and not in the night.
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -26,9 +26,12 @@ __all__ = [
     "header_problem",
     "is_debug",
     "is_https_url",
+    "language_code",
     "meta_key",
     "problems",
+    "root_urlconf",
     "settings",
+    "uses_shared_tables",
     "uses_time_zones",
 ]
 
@@ -40,13 +43,18 @@ class Settings:
     """Every setting with its default. In the dict `NATEQ_WEBHOOKS` the names are upper case."""
 
     public_url: str = ""
-    "This site's own address as Nateq reaches it, `https://shop.example`; the full URL of a webhook is built from it."
+    """This site's own address as Nateq reaches it, with the prefix that it is served under if there is one:
+    `https://shop.example` or `https://shop.example/app`. The full URL of a webhook is built from it."""
 
     signature_header: str = DEFAULT_HEADER
     "The header that carries the signature; a webhook may name another one."
 
     secret_encoding: SecretEncoding = "utf-8"  # noqa: S105 - an encoding, not a secret
     '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
+
+    readable_headers: Sequence[str] = field(default_factory=list)
+    """Headers whose values are stored and shown, beside those that are known to be harmless (docs/receiving.md); of all
+    others only the names are."""
 
     max_body_bytes: int = 1024 * 1024
     "A larger body is refused with 413 before it is read (bytes)."
@@ -57,6 +65,12 @@ class Settings:
     dispatch: str = "inline"
     """Where receivers run: "inline" in the request, after the delivery is stored; "worker" in `manage.py nateq_worker`;
     "tasks" as a task of django.tasks; "celery" as a task of Celery; or the dotted path of a class of yours."""
+
+    task_backend: str = "default"
+    'With DISPATCH "tasks": which backend of the setting TASKS gets the tasks.'
+
+    task_queue: str = ""
+    'With DISPATCH "tasks" or "celery": the queue that gets the tasks; empty: the default one.'
 
     run_lease: timedelta = timedelta(minutes=5)
     "A run not finished after this long is taken for dead and starts again."
@@ -81,8 +95,8 @@ class Settings:
     'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
 
     ordered_by: str = ""
-    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs the deliveries that have the same
-    value there one at a time, in the order they came. Empty: as they come."""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs a webhook's deliveries that have
+    the same value there one at a time, in the order they came. Empty: as they come."""
 
     order_on_dead: str = "skip"
     'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
@@ -91,7 +105,7 @@ class Settings:
     "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
 
     breaker_after: int = 0
-    "A receiver that fails so many times in a row is paused by itself until a probe succeeds; 0: never."
+    "A receiver that fails so many times in a row for a webhook is paused there until a probe succeeds; 0: never."
 
     breaker_pause: timedelta = timedelta(minutes=1)
     "How long a receiver that was paused by itself waits for the next probe."
@@ -110,9 +124,18 @@ class Settings:
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
 
+    tenants: str = ""
+    """For a database schema per tenant: the dotted path of a class that knows the tenants, such as
+    "nateq_webhooks.tenants.DjangoTenants". Empty: there are none."""
+
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
     retry span, as a late retry may carry the old signature."""
+
+    @functools.cached_property
+    def readable_keys(self) -> frozenset[str]:
+        """The names of `readable_headers` as `request.META` has them."""
+        return frozenset(meta_key(name) for name in self.readable_headers)
 
 
 _DEFAULTS = Settings()
@@ -173,6 +196,22 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+def language_code() -> str:
+    """Return the site's own language, that of a request which asks for none (`LANGUAGE_CODE`)."""
+    return str(django_settings.LANGUAGE_CODE)
+
+
+def root_urlconf() -> Any:
+    """Return the site's URLs, as a module, its dotted path or a list (`ROOT_URLCONF`)."""
+    return django_settings.ROOT_URLCONF
+
+
+def uses_shared_tables() -> bool:
+    """Say whether django-tenants puts this app's tables into the public schema, too (`SHARED_APPS`)."""
+    shared = getattr(django_settings, "SHARED_APPS", ())
+    return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 
 
 def _raw() -> Any:

@@ -63,6 +63,13 @@ def header_problem(value: str) -> tuple[str, str] | None:
     return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
 
 
+def _readable_headers(value: list[Any]) -> tuple[str, str] | None:
+    for name in value:
+        if not isinstance(name, str) or header_problem(name):
+            return "not a list of names of HTTP headers", "Write names such as ['X-Shop-Region']."
+    return None
+
+
 def _max_body_bytes(value: int) -> tuple[str, str] | None:
     if 1 <= value <= 64 * 1024 * 1024:
         return None
@@ -88,6 +95,18 @@ def _dispatch(value: str) -> tuple[str, str] | None:
     return None
 
 
+def _tenants(value: str) -> tuple[str, str] | None:
+    if not value:
+        return None
+    hint = "Name a class with current(), all() and activate(), such as 'nateq_webhooks.tenants.DjangoTenants'."
+    try:
+        named = import_string(value)
+    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+        return f"not importable ({error})", hint
+    missing = [name for name in ("current", "all", "activate") if not callable(getattr(named, name, None))]
+    return (f"without {missing[0]}()", hint) if missing else None
+
+
 def _span(value: timedelta) -> tuple[str, str] | None:
     if timedelta() < value <= timedelta(days=365):
         return None
@@ -111,6 +130,16 @@ def _path(value: str) -> tuple[str, str] | None:
     return "not a path", "Write names with dots between them, such as 'data.conversation_id'."
 
 
+def _task_backend(value: str) -> tuple[str, str] | None:
+    return None if value else ("empty", "Write a name from the setting TASKS; the usual one is 'default'.")
+
+
+def _task_queue(value: str) -> tuple[str, str] | None:
+    if value == value.strip() and (not value or value.isprintable()):
+        return None
+    return "not the name of a queue", "Write printable characters with no space around them; empty: the default queue."
+
+
 def _rate_limits(value: Mapping[Any, Any]) -> tuple[str, str] | None:
     for name, rate in value.items():
         fine = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0.001 <= rate <= 10_000
@@ -126,10 +155,13 @@ def _breaker_after(value: int) -> tuple[str, str] | None:
 RULES: Final[Mapping[str, Rule]] = {
     "PUBLIC_URL": _public_url,
     "SIGNATURE_HEADER": header_problem,
+    "READABLE_HEADERS": _readable_headers,
     "SECRET_ENCODING": _one_of("utf-8", "base64"),
     "MAX_BODY_BYTES": _max_body_bytes,
     "TRUSTED_PROXIES": _trusted_proxies,
     "DISPATCH": _dispatch,
+    "TASK_BACKEND": _task_backend,
+    "TASK_QUEUE": _task_queue,
     "RUN_LEASE": _span,
     "RUN_TIMEOUT": _span,
     "RETRY_BASE": _wait,
@@ -146,6 +178,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "API_KEY": _api_key,
     "API_KEYS": _api_keys,
     "BASE_URL": _base_url,
+    "TENANTS": _tenants,
     "ROTATION_OVERLAP": _wait,
 }
 

@@ -22,7 +22,7 @@ from nateq_webhooks.dispatch.rates import next_slot_at
 from nateq_webhooks.dispatch.replays import replay, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.dispatch.waking import Due, Runner, runner, wake
+from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.blocks import is_private
@@ -39,6 +39,7 @@ __all__ = [
     "Upkeep",
     "Watch",
     "drop",
+    "hold",
     "is_private",
     "never",
     "next_slot_at",
@@ -61,23 +62,33 @@ MOST_BEHIND: Final = 20
 """Deliveries that one call runs because their turn came after its own (`ORDERED_BY`); workers find the rest."""
 
 
-def run_delivery(pk: int, *, alias: str | None = None, dispatch_at: datetime | None = None) -> int:
+def run_delivery(
+    pk: int,
+    *,
+    alias: str | None = None,
+    dispatch_at: datetime | None = None,
+    watch: Watch | None = None,
+    stopping: Callable[[], bool] = never,
+) -> int:
     """Claim one delivery, make its runs and run them here, one by one. Return how many runs were claimed.
 
-    Does nothing when another has claimed it; then its runs are, or will be, somebody else's.
+    Does nothing when another has claimed it; then its runs are, or will be, somebody else's. `watch` is told of each
+    run; once `stopping` says so, what was claimed but not started is given back.
     """
     alias = alias or router.db_for_write(Delivery)
     claimed = repeated(lambda: claim_delivery(alias, pk, dispatch_at))
     found = len(claimed.runs)
-    behind = deque(work(claimed))
+    behind = deque(work(claimed, watch, stopping))
     if claimed.waiting or not claimed:
         behind.appendleft(pk)
     for _ in range(MOST_BEHIND):
-        if not behind:
+        if not behind or stopping():
             break
         for more in _claims_of(alias, behind.popleft()):
             found += len(more.runs)
-            behind += work(more)
+            behind += work(more, watch, stopping)
+            if stopping():
+                break
     return found
 
 
@@ -94,15 +105,17 @@ def run_due(
     alias: str | None = None,
     watch: Watch | None = None,
     stopping: Callable[[], bool] = never,
+    untried_since: datetime | None = None,
 ) -> int:
     """Claim up to `limit` deliveries and as many runs that are due, and run them here. Return how many it found.
 
-    `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back.
+    `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back. With
+    `untried_since` given: only runs that nobody has started since then.
     """
     alias = alias or router.db_for_write(Delivery)
-    scarce = Scarce(alias, watch, stopping)
+    scarce = Scarce(alias, watch, stopping, untried_since)
     found = scarce.run()
-    for claim in (claim_runs, claim_deliveries):
+    for claim in (functools.partial(claim_runs, untried_since=untried_since), claim_deliveries):
         if not stopping():
             claimed = repeated(functools.partial(claim, alias, limit))
             found += claimed.found

@@ -7,9 +7,9 @@ from the gates and the rate limits.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
-from django.db.models import Min, Model, QuerySet
+from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
@@ -17,8 +17,6 @@ from nateq_webhooks.dispatch.claim import OPEN, PARKED
 from nateq_webhooks.dispatch.gates import HELD
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, TURN_LANE, receiver_scope
-
-_Row = TypeVar("_Row", bound=Model)
 
 SEEN_LATELY: Final = timedelta(seconds=60)
 """A worker that was seen so long ago is at work."""
@@ -47,6 +45,13 @@ class Lanes:
         """The lanes that runs of unknown receivers may be parked in: each but that of turns."""
         return [OPEN_LANE, *(gate.pk for gate in self.gates)]
 
+    @property
+    def occupied(self) -> list[int]:
+        """The lanes that may hold runs to be tried again: the open one, and those of pauses and rate limits."""
+        limited = {receiver_scope(name) for name in settings().rate_limits}
+        used = [gate for gate in self.gates if gate.paused_at or not gate.is_cleared or gate.scope in limited]
+        return [OPEN_LANE, *(gate.pk for gate in used)]
+
     def open_since(self, moment: datetime) -> dict[int, datetime | None]:
         """Return the lanes that a run could have started from at this moment or earlier.
 
@@ -68,29 +73,27 @@ def lanes(alias: str) -> Lanes:
     return Lanes(list(Gate.objects.using(alias)))
 
 
-def due_runs(
-    alias: str, moment: datetime, known: Lanes | None = None, *, among: QuerySet[Run] | None = None
-) -> QuerySet[Run]:
-    """Return the runs that could have been started at this moment or earlier: nothing holds them back.
+def due_runs(rows: QuerySet[Run], moment: datetime, known: Lanes | None = None) -> QuerySet[Run]:
+    """Return those of the runs that could have been started at this moment or earlier: nothing holds them back.
 
-    New, waiting for a try whose time has come, or left by a dead worker; in any lane that runs start from. With
-    `among` given, only those of its rows.
+    New, waiting for a try whose time has come, or left by a dead worker; in any lane that runs start from.
     """
-    open_lanes = list((known or lanes(alias)).open_since(moment))
-    return _rows_of(Run, alias, among).filter(lane__in=open_lanes, next_try_at__lte=moment, status__in=OPEN)
+    open_lanes = list((known or lanes(rows.db)).open_since(moment))
+    return rows.filter(lane__in=open_lanes, next_try_at__lte=moment, status__in=OPEN)
 
 
-def due_deliveries(
-    alias: str, moment: datetime, known: Lanes | None = None, *, among: QuerySet[Delivery] | None = None
-) -> QuerySet[Delivery]:
-    """Return the deliveries whose runs could have been made at this moment or earlier: none while all is paused."""
-    rows = _rows_of(Delivery, alias, among)
-    return rows.none() if (known or lanes(alias)).is_paused else rows.filter(dispatch_at__lte=moment)
+def due_deliveries(rows: QuerySet[Delivery], moment: datetime, known: Lanes | None = None) -> QuerySet[Delivery]:
+    """Return those of the deliveries whose runs could have been made at this moment or earlier.
+
+    None while everything is paused.
+    """
+    return rows.none() if (known or lanes(rows.db)).is_paused else rows.filter(dispatch_at__lte=moment)
 
 
 def oldest_due(alias: str, now: datetime, known: Lanes) -> datetime | None:
     """Return since when the longest waiting delivery or run could have been started; None when nothing waits."""
-    moments = [due_deliveries(alias, now, known).aggregate(oldest=Min("dispatch_at"))["oldest"]]
+    deliveries = due_deliveries(Delivery.objects.using(alias), now, known)
+    moments = [deliveries.aggregate(oldest=Min("dispatch_at"))["oldest"]]
     for lane, slot in known.open_since(now).items():  # one look-up in the index each
         runs = Run.objects.using(alias).filter(lane=lane, next_try_at__lte=now, status__in=OPEN)
         oldest = runs.order_by("next_try_at").values_list("next_try_at", flat=True).first()
@@ -98,16 +101,15 @@ def oldest_due(alias: str, now: datetime, known: Lanes) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def held_runs(alias: str, gate: Gate, *, among: QuerySet[Run] | None = None) -> QuerySet[Run]:
-    """Return the runs that a closed gate holds back; what everything's pause holds stays in the open lane."""
-    runs = _rows_of(Run, alias, among).filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
-    return runs.filter(next_try_at__lt=PARKED, status__in=HELD)
+def held_runs(rows: QuerySet[Run], gate: Gate) -> QuerySet[Run]:
+    """Return those of the runs that a closed gate holds back; the pause of everything leaves them in the open lane."""
+    held = rows.filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
+    return held.filter(next_try_at__lt=PARKED, status__in=HELD)
 
 
-def parked_runs(alias: str, known: Lanes | None = None, *, among: QuerySet[Run] | None = None) -> QuerySet[Run]:
-    """Return the runs whose receiver no process knows, by the end of each lane's part of the index."""
-    in_lanes = (known or lanes(alias)).with_parked
-    return _rows_of(Run, alias, among).filter(lane__in=in_lanes, next_try_at__gte=PARKED)
+def parked_runs(rows: QuerySet[Run], known: Lanes | None = None) -> QuerySet[Run]:
+    """Return those of the runs whose receiver no process knows, by the end of each lane's part of the index."""
+    return rows.filter(lane__in=(known or lanes(rows.db)).with_parked, next_try_at__gte=PARKED)
 
 
 def workers(alias: str, now: datetime) -> QuerySet[Heartbeat]:
@@ -118,8 +120,3 @@ def workers(alias: str, now: datetime) -> QuerySet[Heartbeat]:
 def has_workers(alias: str) -> bool:
     """Say whether a worker was seen lately."""
     return workers(alias, timezone.now()).exists()
-
-
-def _rows_of(model: type[_Row], alias: str, among: QuerySet[_Row] | None) -> QuerySet[_Row]:
-    """Return the rows to look among: all of the model, unless the caller has narrowed them."""
-    return QuerySet(model, using=alias) if among is None else among.using(alias)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.dispatch.backlog import parked_runs
 from nateq_webhooks.dispatch.claim import OPEN, PARKED
 from nateq_webhooks.dispatch.pending import lock_deliveries
+from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Run
 from nateq_webhooks.receivers import registry
@@ -29,7 +30,8 @@ def park(alias: str, run: Run) -> None:
     mine = Run.objects.using(alias).filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
     mine.update(
         status=Run.Status.WAITING,
-        tries=run.tries - 1,
+        tries=run.tries,
+        started_at=run.started_at,
         next_try_at=PARKED,
         lease=None,
         error=f'No receiver called "{run.receiver}" is connected.',
@@ -39,13 +41,13 @@ def park(alias: str, run: Run) -> None:
 def unpark(alias: str) -> int:
     """Start parked runs whose receiver is connected in this process; return how many."""
     known = {receiver.name for receiver in registry}
-    parked = parked_runs(alias).filter(receiver__in=known)
+    parked = parked_runs(Run.objects.using(alias)).filter(receiver__in=known)
     return parked.update(next_try_at=timezone.now(), error="")
 
 
 def orphans(alias: str) -> Counter[str]:
     """Return how many runs are parked, by the name of the receiver that is missing."""
-    return Counter(dict(parked_runs(alias).order_by().values_list("receiver").annotate(Count("pk"))))
+    return Counter(dict(parked_runs(Run.objects.using(alias)).order_by().values_list("receiver").annotate(Count("pk"))))
 
 
 def reassign(alias: str, old: str, new: str) -> int:
@@ -56,7 +58,7 @@ def reassign(alias: str, old: str, new: str) -> int:
     """
     if registry.get(new) is None:
         told = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
-        raise LookupError(told % {"name": new})
+        raise LookupError(told % {"name": new} + did_you_mean(new, {receiver.name for receiver in registry}))
     moved = 0
     for run in _open_runs(alias, old):
         with transaction.atomic(using=alias):
@@ -84,7 +86,12 @@ def drop(alias: str, receiver: str) -> int:
 
 def _open_runs(alias: str, receiver: str) -> Iterator[Run]:
     """Yield the parked runs of a receiver in portions: a cursor on the server would not outlive a transaction."""
-    runs = parked_runs(alias).filter(receiver=receiver, lease=None).only("pk", "delivery_id", "round").order_by("pk")
+    runs = (
+        parked_runs(Run.objects.using(alias))
+        .filter(receiver=receiver, lease=None)
+        .only("pk", "delivery_id", "round")
+        .order_by("pk")
+    )
     after = 0
     while portion := list(runs.filter(pk__gt=after)[:PORTION]):
         yield from portion

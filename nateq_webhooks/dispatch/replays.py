@@ -21,7 +21,7 @@ from nateq_webhooks.dispatch import order, pending
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.dispatch.making import make_runs
-from nateq_webhooks.dispatch.selection import FOLLOWED, Selection
+from nateq_webhooks.dispatch.selection import FOLLOWED, Selection, did_you_mean
 from nateq_webhooks.dispatch.waking import nudge
 from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
 from nateq_webhooks.models.repetition import repeated
@@ -260,9 +260,10 @@ def check_receivers(names: Sequence[str] | None) -> None:
         raise TypeError(f"receivers is a list of names: write [{names!r}].")
     for name in names or ():
         if registry.get(name) is None:
-            known = ", ".join(sorted({receiver.name for receiver in registry})) or _("none")
+            names_known = sorted({receiver.name for receiver in registry})
             told = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
-            raise LookupError(told % {"name": name, "known": known})
+            words = {"name": name, "known": ", ".join(names_known) or _("none")}
+            raise LookupError(told % words + did_you_mean(name, names_known))
 
 
 def _names(names: Sequence[str] | None) -> list[str] | None:

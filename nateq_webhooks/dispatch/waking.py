@@ -65,6 +65,15 @@ def runner() -> Runner:
     return _runner_at(RUNNERS.get(name, name))
 
 
+def hold() -> timedelta:
+    """Return the runner's `hold`. Never raises: with a runner that can't be had, what is stored is due at once."""
+    try:
+        return runner().hold
+    except Exception:
+        logger.exception('NATEQ_WEBHOOKS["DISPATCH"] does not work here; what is stored waits for a worker.')
+        return timedelta()
+
+
 def wake(due: Due) -> None:
     """Get the receivers of a stored delivery run, if there are any to run. Never raises: it is stored already."""
     if due.dispatch_at is None:

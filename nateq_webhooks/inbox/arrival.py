@@ -1,13 +1,17 @@
-"""What a request brought beside its body: bounded headers without secrets, and the sender's address."""
+"""What a request brought beside its body: bounded headers, only known ones in the clear, and the sender's address."""
 
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nateq_webhooks.conf import settings
+from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 from nateq_webhooks.protocol.columns import column_text
-from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS
+from nateq_webhooks.protocol.content_length import AT_LEAST, ContentLengthError, content_length
+from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS, SECRET_PREFIX
 
 MAX_HEADERS: Final = 60
 """Headers kept; a genuine request has about ten."""
@@ -20,12 +24,29 @@ MAX_TOTAL_BYTES: Final = 8_192
 
 MAX_ADDRESS_CHARS: Final = 64
 
-MAX_SIZE_DIGITS: Final = 18
-"""Digits of a length that is believed: any number of so many fits into a column of every database."""
-
 REDACTED: Final = "[redacted]"
 
-_SECRET_PARTS: Final = ("authorization", "cookie", "token", "secret", "key", "password", "credential")
+READABLE: Final = frozenset(
+    f"HTTP_{name.upper().replace('-', '_')}"
+    for name in (
+        *("Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection"),
+        *("Content-Digest", "Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type"),
+        *("Date", "Digest", "Expect", "Forwarded", "Host", "Keep-Alive", "Max-Forwards"),
+        *("Origin", "Pragma", "TE", "Traceparent", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "Via"),
+        *("X-Amzn-Trace-Id", "X-B3-Spanid", "X-B3-Traceid", "X-Cloud-Trace-Context", "X-Correlation-Id"),
+        *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto"),
+        *("X-Nateq-Attempt", "X-Nateq-Delivery", "X-Nateq-Delivery-Id", "X-Nateq-Event", "X-Nateq-Timestamp"),
+        *("X-Nateq-Version", "X-Real-IP", "X-Request-Id", "X-Request-Start", "X-Scheme", "CF-Ray", "CF-Connecting-IP"),
+    )
+) | {"CONTENT_TYPE", "CONTENT_LENGTH"}
+"""Headers whose value is kept, as `request.META` names them; any other may carry a credential of whoever sits between
+the sender and this site (docs/receiving.md). `READABLE_HEADERS` adds names."""
+
+_CREDENTIAL: Final = re.compile(
+    rf"\b(?:bearer|basic|digest|negotiate)\s+\S|{SECRET_PREFIX}|{LIVE_KEY_PREFIX}|{TEST_KEY_PREFIX}|\beyJ[\w-]+\.",
+    re.IGNORECASE,
+)
+"""Credentials in a header of a known name: schemes of Authorization, Nateq's prefixes, JSON web tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +62,7 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
     """Return the headers to store, by their usual names, bounded in count and bytes (as UTF-8).
 
     The signature comes first, so that no flood of others drops it: the stored bytes can be verified again. The values
-    of headers that may carry a secret are replaced.
+    of all headers that are not known to be harmless are replaced.
     """
     kept: dict[str, str] = {}
     left = MAX_TOTAL_BYTES
@@ -49,10 +70,9 @@ def kept_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str]:
         name = header_name(key)
         if name is None or name in kept:
             continue
-        value = meta[key]
-        if key != signature_key and may_be_secret(key):
+        value = column_text(str(meta[key]), MAX_VALUE_CHARS)
+        if key != signature_key and is_masked(key, value):
             value = REDACTED
-        value = column_text(str(value), MAX_VALUE_CHARS)
         left -= len(name) + (len(value) if value.isascii() else len(value.encode()))
         if left < 0 or len(kept) == MAX_HEADERS:
             break
@@ -68,15 +88,20 @@ def header_names(meta: Mapping[str, Any]) -> list[str]:
 
 def declared_size(meta: Mapping[str, Any]) -> int | None:
     """Return how many bytes the request says that its body has; None when it says nothing that can be true."""
-    declared = meta.get("CONTENT_LENGTH")
-    if not isinstance(declared, str) or not declared.isdecimal() or len(declared) > MAX_SIZE_DIGITS:
+    try:
+        declared = content_length(meta.get("CONTENT_LENGTH"))
+    except ContentLengthError:
         return None
-    return int(declared)
+    return None if declared == AT_LEAST else declared
+
+
+def header_name(key: str) -> str | None:
+    """Return `X-Nateq-Signature` for `HTTP_X_NATEQ_SIGNATURE`; None for what is no header."""
+    return _name_of(key[: MAX_NAME_CHARS + len("HTTP_")])
 
 
 @functools.lru_cache(maxsize=256)
-def header_name(key: str) -> str | None:
-    """Return `X-Nateq-Signature` for `HTTP_X_NATEQ_SIGNATURE`; None for what is no header."""
+def _name_of(key: str) -> str | None:
     if key.startswith("HTTP_"):
         key = key[5:]
     elif key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -84,11 +109,14 @@ def header_name(key: str) -> str | None:
     return column_text(key.replace("_", "-").title(), MAX_NAME_CHARS)
 
 
-@functools.lru_cache(maxsize=256)
-def may_be_secret(key: str) -> bool:
-    """Say whether a header of this name may carry a secret: such a value is neither stored nor shown."""
-    lower = key.lower()
-    return any(part in lower for part in _SECRET_PARTS)
+def is_masked(key: str, value: str) -> bool:
+    """Say whether a header's value is neither stored nor shown: its name is not known, or it holds a credential.
+
+    `key` is its name as `request.META` has it.
+    """
+    if key not in READABLE and key not in settings().readable_keys:
+        return True
+    return _CREDENTIAL.search(value) is not None
 
 
 def remote_address(meta: Mapping[str, Any], trusted_proxies: int) -> str | None:

@@ -107,7 +107,7 @@ class Delivery(models.Model):
         return visible(named) or f"{_('Delivery')} {self.pk}"
 
     def is_superseded(self) -> bool:
-        """Say whether a newer event about the same resource has been stored: this one may carry an old state.
+        """Say whether the webhook brought a newer event about the same resource: this one may carry an old state.
 
         A retry may come hours late (Nateq: Retries). Asks the database once, through an index; False where the
         delivery names no resource or no time.
@@ -115,12 +115,16 @@ class Delivery(models.Model):
         return self.superseding().exists()
 
     def superseding(self) -> "models.QuerySet[Delivery]":
-        """Return the deliveries of newer events about the same resource, in no order."""
+        """Return the webhook's deliveries of newer events about the same resource, in no order.
+
+        Those of other webhooks don't count: each may belong to another party, which could name any resource.
+        """
         if not self.resource_id or self.timestamp is None:
             return Delivery.objects.none()
         newer = Delivery.objects.using(self._state.db).filter(
             resource_id=self.resource_id,
             timestamp__gt=self.timestamp,
+            webhook_id=self.webhook_id,
             resource=self.resource,
             organization_id=self.organization_id,
         )
@@ -214,15 +218,15 @@ MAX_DIGITS = 200
 
 def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "models.QuerySet[Delivery]":
     """Return those of `deliveries` whose delivery id is `term`, of whichever webhook."""
-    return deliveries.filter(has_delivery_id(term))
+    return deliveries.filter(has_delivery_id(term, deliveries.db))
 
 
-def has_delivery_id(term: str) -> models.Q:
+def has_delivery_id(term: str, alias: str | None = None) -> models.Q:
     """Name the webhooks, because the index begins with them: else the database would read every row.
 
     Where the content is the identity (`IDENTITY`) no index has the id, and it does.
     """
-    webhooks: list[Any] = list(Webhook.objects.values_list("pk", flat=True))
+    webhooks: list[Any] = list(Webhook.objects.using(alias).values_list("pk", flat=True))
     if settings().identity == "content":
         return models.Q(webhook__in=webhooks, delivery_id=term.strip())
     return models.Q(webhook__in=webhooks, identity__in=_identities(term))

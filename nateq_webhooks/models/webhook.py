@@ -4,21 +4,25 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
-from django.urls import reverse
-from django.utils import timezone
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse, set_script_prefix
+from django.utils import timezone, translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.conf import header_problem, settings
+from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField
-from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SECRET_PREFIX, SigningKey
+from nateq_webhooks.models.encoding import storable
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField, SecretField
+from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
+from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
 
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
@@ -26,10 +30,35 @@ configuration_changed = Signal()
 
 def generate_secret() -> str:
     """Return a new signing secret: `whsec_` and 32 random bytes as hex digits."""
-    return SECRET_PREFIX + secrets.token_hex(32)
+    return SecretText(SECRET_PREFIX + secrets.token_hex(32))
 
 
-class WebhookQuerySet(models.QuerySet["Webhook"]):
+def receiver_path(webhook_id: object, *, prefix: str = "/") -> str:
+    """Return the path of the receiver in the site's own URLs: `/nateq/<uuid>/`, or `/en/nateq/<uuid>/`.
+
+    The same in every request and every command: it begins with `prefix` whatever the script prefix is (`PUBLIC_URL`
+    has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`).
+    Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one, it is theirs. Raises
+    `NoReverseMatch` when neither has.
+    """
+    prefix_of_the_moment = get_script_prefix()
+    set_script_prefix(prefix)
+    try:
+        with translation.override(language_code()):
+            try:
+                return reverse(_RECEIVER, urlconf=root_urlconf(), args=[webhook_id])
+            except NoReverseMatch:
+                if get_urlconf() is None:
+                    raise
+                return reverse(_RECEIVER, args=[webhook_id])
+    finally:
+        set_script_prefix(prefix_of_the_moment)
+
+
+_RECEIVER: Final = "nateq_webhooks:receive"
+
+
+class WebhookQuerySet(GuardedQuerySet["Webhook"]):
     """Webhooks; every way to change one leaves a trace that other processes' caches see."""
 
     def update(self, **kwargs: Any) -> int:
@@ -68,7 +97,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         )
 
 
-class Webhook(models.Model):
+class Webhook(HoldsSecret):
     """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
 
     class Registration(models.TextChoices):
@@ -84,8 +113,8 @@ class Webhook(models.Model):
         "Registered; a new secret was asked for, and what came of it is not known. Deliveries verify as before."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
-    secret = models.CharField(
+    name = SafeCharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
+    secret = SecretField(
         _("signing secret"),
         max_length=255,
         default=generate_secret,
@@ -114,7 +143,7 @@ class Webhook(models.Model):
         default="",
         help_text=_("Only if this webhook's signature comes in another header than the site's setting says."),
     )
-    nateq_id = models.CharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
+    nateq_id = SafeCharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
     registration = models.CharField(
         _("registration"),
         max_length=16,
@@ -151,14 +180,18 @@ class Webhook(models.Model):
         super().save(*args, **kwargs)
 
     def get_absolute_url(self) -> str:
-        """Return the path that Nateq posts to."""
-        return reverse("nateq_webhooks:receive", args=[self.pk])
+        """Return the path that Nateq posts to, on the server that answers the current request.
+
+        Begins with that server's script prefix (`SCRIPT_NAME`). Never depends on the language of the moment.
+        """
+        return receiver_path(self.pk, prefix=get_script_prefix())
 
     def clean(self) -> None:
         """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
         super().clean()
         check_secret(self.secret)
-        if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
+        check_storable(self, "name", "secret")
+        if not isinstance(self.events, list) or not all(map(_is_event_name, self.events)):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
         if self.signature_header and header_problem(self.signature_header):
             told = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
@@ -166,17 +199,21 @@ class Webhook(models.Model):
 
     @property
     def public_url(self) -> str:
-        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is."""
+        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is.
+
+        The same in every request and every command: what the site is served under is part of `PUBLIC_URL`.
+        """
         site = settings().public_url
-        return site.rstrip("/") + self.get_absolute_url() if site else ""
+        return site.rstrip("/") + receiver_path(self.pk) if site else ""
 
 
-class SecretQuerySet(models.QuerySet["Secret"]):
+class SecretQuerySet(GuardedQuerySet["Secret"]):
     """Older secrets; every way to change one touches its webhook, which is what the doors' caches look at."""
 
     def update(self, **kwargs: Any) -> int:
         """Update as Django does, and touch the webhooks."""
-        touched = set(self.values_list("webhook_id", flat=True))
+        alias = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
+        touched = set(self.using(alias).values_list("webhook_id", flat=True))
         rows = super().update(**kwargs)
         Webhook.objects.filter(pk__in=touched).update()
         return rows
@@ -192,13 +229,13 @@ class SecretQuerySet(models.QuerySet["Secret"]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
 
-class Secret(models.Model):
+class Secret(HoldsSecret):
     """One more secret that a webhook accepts, beside `Webhook.secret`: both are live while one is rotated."""
 
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
     )
-    secret = models.CharField(_("signing secret"), max_length=255)
+    secret = SecretField(_("signing secret"), max_length=255)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
@@ -223,10 +260,24 @@ class Secret(models.Model):
         """Refuse a secret that could verify nothing."""
         super().clean()
         check_secret(self.secret)
+        check_storable(self, "secret")
+
+
+def check_storable(instance: models.Model, *names: str) -> None:
+    """Raise `ValidationError` when the database can't store a character of these fields as it is (W045)."""
+    alias = router.db_for_write(type(instance))
+    for name in names:
+        text = getattr(instance, name)
+        if storable(text, alias) != text:
+            raise ValidationError({name: _("It holds a character that this database can't store. Write it without.")})
+
+
+def _is_event_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and column_text(name, len(name)) == name
 
 
 def check_secret(secret: str) -> None:
-    """Raise `ValidationError` when a secret can't verify anything: it is empty or not in the site's encoding."""
+    """Raise `ValidationError` when a secret can't verify anything: empty, too short, or not in the site's encoding."""
     try:
         SigningKey.of(secret, settings().secret_encoding)
     except SecretError as error:

@@ -20,6 +20,9 @@ logger: Final = logging.getLogger("nateq_webhooks")
 PATIENCE_SECONDS: Final = 0.5
 """A send that takes longer than this is trouble."""
 
+FIRST_PATIENCE_SECONDS: Final = 5.0
+"""As long for a process's first send, which imports the client and connects: Celery takes up to half a second."""
+
 PAUSE_SECONDS: Final = 5.0
 """How long no further message is tried after trouble."""
 
@@ -31,32 +34,36 @@ MAX_HUNG: Final = 5
 
 
 class Waker:
-    """Sends wake-ups from a thread of its own. `send` gets the key of a delivery; it may hang or raise."""
+    """Sends wake-ups from a thread of its own. `send` gets what names a delivery; it may hang or raise."""
 
-    def __init__(self, send: Callable[[int], object]) -> None:
+    def __init__(self, send: Callable[..., object]) -> None:
         self._send = send
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int | str, ...]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._hung: list[threading.Thread] = []
         self._pid = 0
+        self._has_sent = False
         self._sending_since: float | None = None
         self._paused_until = float("-inf")
 
-    def wake(self, pk: int) -> bool:
-        """Have a message sent soon; say whether it was taken. Never blocks, never raises."""
+    def wake(self, *names: int | str) -> bool:
+        """Have a message sent soon; say whether it was taken. Never blocks, never raises.
+
+        `names` are a delivery's key and, if there is one, its tenant's.
+        """
         reason = self._trouble()
         if reason:
-            logger.debug("Wake-up for delivery %s dropped: %s", pk, reason)
+            logger.debug("Wake-up for delivery %s dropped: %s", names[0], reason)
             return False
         self._start()
-        self._queue.put(pk)
+        self._queue.put(names)
         return True
 
     def _trouble(self) -> str:
         """Return why no message can be sent now; empty when it can."""
         since, now = self._sending_since, time.monotonic()
-        if self._pid == os.getpid() and since is not None and now - since > PATIENCE_SECONDS:
+        if self._pid == os.getpid() and since is not None and now - since > self._patience:
             self._give_up(f"it has not answered for {now - since:.1f} s")
             self._leave_behind()
         if now < self._paused_until:
@@ -64,6 +71,10 @@ class Waker:
         if sum(thread.is_alive() for thread in self._hung) >= MAX_HUNG:
             return "too many sends hang"
         return "too many are waiting" if self._queue.qsize() >= MAX_QUEUED else ""
+
+    @property
+    def _patience(self) -> float:
+        return PATIENCE_SECONDS if self._has_sent else FIRST_PATIENCE_SECONDS
 
     def _give_up(self, why: str) -> None:
         """Stop sending for a while, and say so once."""
@@ -88,6 +99,7 @@ class Waker:
         """Start the thread unless it runs; after a fork there is none in the child."""
         with self._lock:
             if self._thread is None or self._pid != os.getpid() or not self._thread.is_alive():
+                self._has_sent = self._has_sent and self._pid == os.getpid()
                 self._pid = os.getpid()
                 self._sending_since = None
                 self._queue = queue.SimpleQueue()
@@ -96,14 +108,15 @@ class Waker:
                 )
                 self._thread.start()
 
-    def _run(self, messages: "queue.SimpleQueue[int]") -> None:
+    def _run(self, messages: "queue.SimpleQueue[tuple[int | str, ...]]") -> None:
         while messages is self._queue:  # else this thread has been left behind
-            pk = messages.get()
+            names = messages.get()
             if time.monotonic() < self._paused_until:
                 continue
             self._sending_since = time.monotonic()
             try:
-                self._send(pk)
+                self._send(*names)
+                self._has_sent = True
             except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, it is only a wake-up
                 if messages is self._queue:
                     self._give_up(f"{type(error).__name__}")

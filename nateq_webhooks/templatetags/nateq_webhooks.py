@@ -1,15 +1,21 @@
-"""The dashboard for a template, so that it stands on the index of any admin site without a class of its own."""
+"""The dashboard for a template, so that it is on the index of any admin site without a class of its own."""
+
+from typing import TYPE_CHECKING
 
 from django import template
 from django.template.context import RequestContext
 
-from nateq_webhooks.admin.dashboard import Board, Dashboard
+if TYPE_CHECKING:
+    from nateq_webhooks.admin.dashboard import Dashboard
 
 register = template.Library()
 
 
 @register.simple_tag(takes_context=True)
-def nateq_dashboard(context: RequestContext) -> Dashboard | None:
+def nateq_dashboard(context: RequestContext) -> "Dashboard | None":
     """Return the dashboard for the user whose request is being answered; None outside of one."""
+    # Not at the top: Django imports every app's tags for its checks, also on a site without the admin.
+    from nateq_webhooks.admin.dashboard import Board
+
     request = getattr(context, "request", None)
     return Board(request).build() if request is not None else None

@@ -1,7 +1,8 @@
-"""The door: one POST from Nateq, from its first byte to the answer.
+"""The receiver view: one POST from Nateq, from its first byte to the answer.
 
 Find the webhook, read the body, verify, store, wake, answer. No transaction is open around it, and no answer in the
-two hundreds is sent before the delivery has been committed.
+two hundreds is sent before the delivery has been committed. What anybody can send without a secret is logged as a
+warning at most: an error is what the site's owner is called for (Django mails each to `ADMINS`).
 """
 
 import logging
@@ -17,7 +18,13 @@ from django.views.decorators.csrf import csrf_exempt
 from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
-from nateq_webhooks.views.body import BodyLostError, BodyTooLargeError, BodyWithoutLengthError, read_body
+from nateq_webhooks.views.body import (
+    BodyLostError,
+    BodyMalformedError,
+    BodyTooLargeError,
+    BodyWithoutLengthError,
+    read_body,
+)
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -41,6 +48,8 @@ _TEXT_OF: Final = {
     413: b'{"error": "body too large"}',
     503: b'{"error": "not stored, try again"}',
 }
+
+_MALFORMED: Final = b'{"error": "body malformed"}'
 
 _NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
 
@@ -68,13 +77,18 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
             return _error(404)
         if webhook.is_pending:
             return _come_back(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
-        return _receive(request, webhook)
+        arrival = _arrival(request)
     except (StoreError, BodyLostError) as error:
         return _come_back(str(error))
+    except BodyMalformedError as error:
+        logger.warning("Refused with 400: %s", error)
+        return _json(400, _MALFORMED)
+    return _receive(request, webhook, arrival)
 
 
-def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse:
-    arrival = _arrival(request)
+def _receive(
+    request: HttpRequest, webhook: inbox.Configuration, arrival: inbox.Arrival | inbox.Refusal
+) -> HttpResponse:
     if isinstance(arrival, inbox.Refusal):
         return _refuse(request, webhook, arrival)
     verified = inbox.verify(webhook, arrival)
@@ -82,15 +96,37 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration) -> HttpResponse
         return _come_back(f'The secret of webhook "{webhook.name}" is being rotated; the new one may not be known yet.')
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified, arrival.body)
-    receipt = inbox.store(verified, hold=dispatch.runner().hold)  # committed, or StoreError
-    if settings().ack == "processed" and receipt.is_readable:
-        return _answer(receipt) if dispatch.process(receipt) else _not_processed()
-    dispatch.wake(receipt)
+    try:
+        receipt = inbox.store(verified, hold=dispatch.hold())  # committed, or StoreError
+    except StoreError as error:
+        return _not_stored(str(error))
+    if not _run(receipt):
+        return _not_processed()
     return _answer(receipt)
 
 
+def _run(receipt: inbox.Receipt) -> bool:
+    """Get the receivers run; say whether the delivery may be acknowledged. It is stored, so nothing makes this a 500.
+
+    Only what ends the process (a signal of the server) goes on.
+    """
+    waits = settings().ack == "processed" and receipt.is_readable
+    try:
+        if waits:
+            return dispatch.process(receipt)
+        dispatch.wake(receipt)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        logger.exception("Delivery %s is stored, but its receivers could not be run now.", receipt.pk)
+    return not waits
+
+
 def _arrival(request: HttpRequest) -> inbox.Arrival | inbox.Refusal:
-    """Take in the request's body and address, or say why it can't be taken in. Raises `BodyLostError`."""
+    """Take in the request's body and address, or say why it can't be taken in.
+
+    Raises `BodyLostError` and `BodyMalformedError`.
+    """
     try:
         body = read_body(request, settings().max_body_bytes)
     except BodyTooLargeError:
@@ -119,15 +155,26 @@ def _answer(receipt: inbox.Receipt) -> HttpResponse:
 
 def _not_processed() -> HttpResponse:
     """Answer that not every receiver has succeeded: the sender's next try goes on with what is stored."""
-    response = _json(503, _NOT_PROCESSED)
-    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+    return _later(_NOT_PROCESSED)
+
+
+def _not_stored(reason: str) -> HttpResponse:
+    """Answer that a genuine delivery was not stored, so that the sender tries again; somebody must look after it."""
+    logger.error("Not stored, answered 503: %s", reason)
+    return _later(_TEXT_OF[503])
 
 
 def _come_back(reason: str) -> HttpResponse:
-    """Answer that nothing was stored, so that the sender tries again."""
-    logger.error("Not stored, answered 503: %s", reason)
-    response = _error(503)
+    """Answer that nothing was stored, so that the sender tries again, whoever the sender is."""
+    logger.warning("Not stored, answered 503: %s", reason)
+    response = _later(_TEXT_OF[503])
+    # Django logs every 5xx as an error unless it has been logged, and has no public name for saying so.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return response
+
+
+def _later(body: bytes) -> HttpResponse:
+    response = _json(503, body)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

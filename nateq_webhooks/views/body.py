@@ -10,6 +10,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, UnreadablePostError
 
 from nateq_webhooks.errors import NateqWebhooksError
+from nateq_webhooks.protocol.content_length import ContentLengthError, content_length
 
 _CHUNK = 64 * 1024
 
@@ -19,7 +20,14 @@ class BodyTooLargeError(NateqWebhooksError):
 
 
 class BodyWithoutLengthError(NateqWebhooksError):
-    """The body is chunked, and the server does not say where it ends (`wsgi.input_terminated`)."""
+    """The end of the body is unknown: Content-Length is no number, or a chunked body comes without an end.
+
+    The server says that it knows the end of a chunked body with `wsgi.input_terminated`.
+    """
+
+
+class BodyMalformedError(NateqWebhooksError):
+    """The server can't read the body: what the sender sent is not HTTP, such as a chunk without a size."""
 
 
 class BodyLostError(NateqWebhooksError):
@@ -29,9 +37,12 @@ class BodyLostError(NateqWebhooksError):
 def read_body(request: HttpRequest, limit: int) -> bytes:
     """Return the exact bytes of the body, at most `limit` of them, and leave them readable to others.
 
-    Raises `BodyTooLargeError`, `BodyWithoutLengthError` or `BodyLostError`.
+    Raises `BodyTooLargeError`, `BodyWithoutLengthError`, `BodyMalformedError` or `BodyLostError`.
     """
-    declared = _declared_length(request)
+    try:
+        declared = content_length(request.META.get("CONTENT_LENGTH"))
+    except ContentLengthError as error:
+        raise BodyWithoutLengthError(str(error)) from error
     if declared is not None and declared > limit:
         raise BodyTooLargeError(f"The body has {declared} bytes, more than {limit}.")
     try:
@@ -41,6 +52,10 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
             body = _read_buffered(request, limit)
     except UnreadablePostError as error:
         raise BodyLostError("The sender closed the connection before the body was complete.") from error
+    except NateqWebhooksError:
+        raise
+    except Exception as error:  # each server has exception classes of its own for a body that is not HTTP
+        raise BodyMalformedError(f"The server can't read the body: {type(error).__name__}.") from error
     if len(body) > limit:
         raise BodyTooLargeError(f"The body has more than {limit} bytes.")
     if declared is not None and len(body) < declared:
@@ -51,11 +66,6 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
     # Django's own place for a body that has been read: whatever reads request.body after us finds it.
     request._body = body  # noqa: SLF001
     return body
-
-
-def _declared_length(request: HttpRequest) -> int | None:
-    declared = request.META.get("CONTENT_LENGTH")
-    return int(declared) if isinstance(declared, str) and declared.isdecimal() else None
 
 
 def _read_buffered(request: HttpRequest, limit: int) -> bytes:

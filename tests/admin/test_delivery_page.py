@@ -211,7 +211,7 @@ def test_the_signature_verifies_again_with_the_current_an_older_and_an_expired_s
     sender.post(envelope())
     assert genuine() == "✓ Yes: the stored bytes verify again."
 
-    webhook.secret = "whsec_next"
+    webhook.secret = "whsec_next_0123456789abcdef"
     webhook.save()
     older = Secret.objects.create(webhook=webhook, secret=SECRET)
     assert genuine() == "✓ Yes: the stored bytes verify again."
@@ -266,17 +266,25 @@ def test_the_signature_verifies_after_the_site_has_changed_the_encoding_of_its_s
 
 
 def test_headers_that_may_hold_a_secret_are_masked_by_name_and_by_value(boss: Client, sender: Sender) -> None:
-    sender.post(envelope(), headers={"X-Forwarded-Auth": "Bearer s3cr3t", "X-Note": "whsec_leaked", "X-Plain": "hello"})
+    sender.post(
+        envelope(),
+        headers={
+            "X-Forwarded-Auth": "s3cr3t",
+            "User-Agent": "whsec_leaked_0123456789abcdef",
+            "X-Request-Id": "hello",
+        },
+    )
     delivery = Delivery.objects.get()
-    delivery.headers["X-Old-Token"] = "stored before names were masked"
+    delivery.headers["X-Old-Name"] = "stored before names were masked"
     delivery.save()
 
     page = shown(boss, detail_url(delivery))
 
-    for secret in ("s3cr3t", "whsec_leaked", "stored before names"):
+    for secret in ("s3cr3t", "whsec_leaked_0123456789abcdef", "stored before names"):
         assert secret not in page
-    for name, value in {"Old-Token": "masked", "Forwarded-Auth": "masked", "Note": "masked", "Plain": "hello"}.items():
-        assert text_of(page, f"<bdi>X-{name}</bdi>", "</tr>").startswith(value)
+    masked = {"X-Old-Name": "masked", "X-Forwarded-Auth": "masked", "User-Agent": "masked", "X-Request-Id": "hello"}
+    for name, value in masked.items():
+        assert text_of(page, f"<bdi>{name}</bdi>", "</tr>").startswith(value)
     assert delivery.headers["X-Nateq-Signature"] in page
 
 
@@ -406,3 +414,14 @@ def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(bos
     page = shown(boss, detail_url(delivery))
 
     assert page.index("It came, its signature held") < page.index("It came again; nothing ran anew")
+
+
+def test_what_another_webhook_brought_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:
+    other = Sender(Webhook.objects.create(name="<b>of another party", secret=SECRET))
+    sender.post(envelope(delivery_id="a"))
+    other.post(envelope("ticket.updated", delivery_id="b", timestamp="2026-06-30T13:00:00Z"))
+
+    page = shown(boss, detail_url(Delivery.objects.get(delivery_id="a")))
+
+    assert "Same resource, by the webhook &lt;b&gt;of another party" in page
+    assert "Superseded" not in page

@@ -29,7 +29,7 @@ def delivery(sender: Sender, connect: Callable[..., None]) -> Delivery:
 
     connect(signals.ticket_created, fail, "shop.fail")
     data = {"id": "tkt_1", "subject": "my broken phone", "email": "sara@example.com", "conversation_id": "cnv_private"}
-    sender.post(envelope(data=data), headers={"X-Customer": "from the header"})
+    sender.post(envelope(data=data), headers={"X-Request-Id": "from the header"})
     sender.post(envelope("ticket.updated", delivery_id="dlv_2", data=data, timestamp="2026-07-01T00:00:00Z"))
     sender.post(envelope("conversation.started", delivery_id="dlv_3", data={"id": "cnv_private"}))
     return Delivery.objects.get(delivery_id="dlv_1")
@@ -71,7 +71,7 @@ def test_the_page_still_tells_what_came_and_what_ran(staff: Callable[..., Client
         "Yes: the stored bytes verify again.",
     ):
         assert told in page
-    assert "X-Customer" in page
+    assert "X-Request-Id" in page
     assert "Superseded by this newer event" in page
     assert "ticket.updated dlv_2" in page
 

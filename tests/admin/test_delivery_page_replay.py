@@ -88,6 +88,31 @@ def test_only_those_that_failed_run_again(boss: Client, delivery: Delivery) -> N
     assert replayed() == ["shop.fail"]
 
 
+def test_a_run_that_is_to_be_tried_again_is_brought_forward(boss: Client, pending: Delivery) -> None:
+    url = links(boss, pending)["Run the failed ones again"]
+    assert "is brought forward instead" in shown(boss, url)
+
+    confirm(boss, url, reason="CRM is back")
+
+    assert replayed() == []
+    replay = Replay.objects.get()
+    page = shown(boss, detail_url(pending))
+    assert f"Replay {replay.pk}: 0 runs made, 1 brought forward." in page
+    assert "had it run again" in page
+    assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
+    assert "CRM is back" in page
+
+
+def test_a_run_that_has_started_is_left_alone_and_the_answer_says_so(boss: Client, pending: Delivery) -> None:
+    pending.runs.filter(status="failed").update(status="running")
+
+    confirm(boss, f"{replay_url(pending)}?which=one&receiver=shop.fail")
+
+    assert replayed() == []
+    page = shown(boss, detail_url(pending))
+    assert f"Replay {Replay.objects.get().pk}: 0 runs made, 1 already running." in page
+
+
 def test_one_receiver_runs_again(boss: Client, delivery: Delivery) -> None:
     url = f"{replay_url(delivery)}?which=one&receiver=shop.succeed"
     assert url in unescape(shown(boss, detail_url(delivery)))

@@ -88,14 +88,14 @@ def test_the_former_one_is_accepted_until_the_new_one_was_seen_and_for_the_overl
 
 def test_a_former_secret_whose_end_was_set_before_keeps_that_end(webhook: Webhook, sender: Sender) -> None:
     ends = timezone.now() + timedelta(hours=3)
-    Secret.objects.create(webhook=webhook, secret="whsec_older", expires_at=ends)
-    pasted = Secret.objects.create(webhook=webhook, secret="whsec_pasted")
+    Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef", expires_at=ends)
+    pasted = Secret.objects.create(webhook=webhook, secret="whsec_pasted_0123456789abcdef")
 
     rotate(webhook, known_id=id_of(webhook))
     webhook.refresh_from_db()
     sender.post(envelope(), secret=webhook.secret)
 
-    assert Secret.objects.get(secret="whsec_older").expires_at == ends
+    assert Secret.objects.get(secret="whsec_older_0123456789abcdef").expires_at == ends
     pasted.refresh_from_db()
     assert pasted.expires_at is None
     assert Secret.objects.get(secret=SECRET).expires_at is not None
@@ -132,7 +132,7 @@ def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> 
 
 
 def test_a_secret_is_in_no_repr() -> None:
-    assert "whsec_x" not in repr(Rotated(secret="whsec_x", former=None))
+    assert "whsec_x_0123456789abcdef" not in repr(Rotated(secret="whsec_x_0123456789abcdef", former=None))
 
 
 def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhook: Webhook) -> None:
@@ -146,8 +146,13 @@ def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhoo
 
 def test_only_who_may_reveal_secrets_can_see_or_replace_one(staff: Callable[..., Client], webhook: Webhook) -> None:
     changer = staff("view_webhook", "change_webhook", "add_secret", "view_secret")
-    form = {"name": "shop", "is_active": "on", "new_secret": "whsec_mine", "older_secrets-INITIAL_FORMS": "0"}
-    row = {"older_secrets-0-new_secret": "whsec_mine", "older_secrets-0-webhook": str(webhook.pk)}
+    form = {
+        "name": "shop",
+        "is_active": "on",
+        "new_secret": "whsec_mine_0123456789abcdef",
+        "older_secrets-INITIAL_FORMS": "0",
+    }
+    row = {"older_secrets-0-new_secret": "whsec_mine_0123456789abcdef", "older_secrets-0-webhook": str(webhook.pk)}
 
     assert changer.get(page_of(webhook)).status_code == 403
     assert changer.post(page_of(webhook), confirmed(webhook)).status_code == 403

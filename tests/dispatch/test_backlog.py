@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin import attention
+from nateq_webhooks.admin.failures import failures
 from nateq_webhooks.dispatch import PARKED, backlog
 from nateq_webhooks.dispatch.gates import controls, gate_of
 from nateq_webhooks.dispatch.status import status
@@ -148,13 +149,28 @@ def test_a_parked_run_is_counted_in_the_lane_of_a_rate_limit_too(
     assert not is_said_to_be_late()
 
 
+@pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "paused"])
+def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
+    make: Make, configure: Configure, *, is_paused: bool
+) -> None:
+    if not is_paused:
+        configure(RATE_LIMITS={NAME: 1.0})
+    make(status="failed", lane=lane(), error="ValueError: broken")
+    make(round=1, status="failed", error="ValueError: broken")
+    if is_paused:
+        dispatch.pause(receiver=NAME)
+
+    (group,) = failures(with_text=True).groups
+    assert (group.receiver, group.number) == (NAME, 2)
+
+
 def test_looking_only_reads(make: Make, configure: Configure) -> None:
     """A gate of a rate limit is made by who dispatches; a replica could not."""
     configure(RATE_LIMITS={NAME: 1.0})
     controls.forget()
     make()
 
-    assert backlog.due_runs(ALIAS, timezone.now()).count() == 1
+    assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1
     assert status(ALIAS).oldest_due
     assert attention.runs_due(timezone.now())
 

@@ -19,7 +19,14 @@ from nateq_webhooks.dispatch.replays import (
     request_replay,
 )
 from nateq_webhooks.management.commands.nateq_pause import user_name
-from nateq_webhooks.management.selection import add_selection_options, selection_of, several
+from nateq_webhooks.management.selection import (
+    add_all_option,
+    add_selection_options,
+    narrowed_by,
+    refuse_silent_all,
+    selection_of,
+    several,
+)
 from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.repetition import repeated
 
@@ -35,6 +42,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_selection_options(parser)
+        add_all_option(parser, "Replay every delivery; needed where no option says which.")
         parser.add_argument(
             "--receiver", action="append", default=None, metavar="NAME", help="Only this receiver; may be repeated."
         )
@@ -46,6 +54,8 @@ class Command(BaseCommand):
     def handle(self, *, dry_run: bool, verbosity: int, **options: Any) -> None:
         """Replay what the options name; the same command again goes on with a replay that was interrupted."""
         alias = router.db_for_write(Delivery)
+        if not dry_run:
+            refuse_silent_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
         selection = selection_of(options)
         receivers = several(options["receiver"]) or None
         try:
@@ -85,7 +95,7 @@ class Command(BaseCommand):
         while repeated(lambda: advance(alias, replay)):
             if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
                 told_at = time.monotonic()
-                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs}")
+                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
         follow_to_its_end(alias, replay)
         if replay.is_cancelled:
             raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})

@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *, as_json: bool, max_lag: float, max_dead: int, **options: Any) -> None:  # noqa: ARG002
         """Show the status, and end with 1 when there is trouble: work long due, dead or orphaned runs, a pause."""
-        found = status(router.db_for_read(Run))
+        found = status(router.db_for_write(Run))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
         if as_json:
             self.stdout.write(json.dumps(document(found, troubles), indent=2))

@@ -1,0 +1,1 @@
+"""A site with as little as possible: our app, and one that connects a receiver."""

@@ -1,0 +1,3 @@
+"""URLs of a site that receives nothing."""
+
+urlpatterns: list[object] = []
