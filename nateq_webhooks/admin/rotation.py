@@ -7,20 +7,19 @@ cookie, no session, and not in the admin's history.
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
 from nateq_webhooks.admin.sight import may_reveal_secret
 from nateq_webhooks.conf import settings
+from nateq_webhooks.inbox.rotation import keep_former
 from nateq_webhooks.models import Secret, Webhook
-from nateq_webhooks.models.webhook import check_secret, generate_secret
+from nateq_webhooks.models.webhook import generate_secret
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +28,6 @@ class Rotated:
 
     secret: str = field(repr=False)
     former: Secret | None
-
-
-def keep_former(webhook: Webhook, former: str) -> Secret | None:
-    """Accept the former secret for a while; one that verifies nothing is not worth keeping."""
-    try:
-        check_secret(former)
-    except ValidationError:
-        return None
-    ends = timezone.now() + settings().rotation_overlap
-    return Secret.objects.create(webhook=webhook, secret=former, expires_at=ends)
 
 
 @sensitive_variables()
@@ -95,7 +84,7 @@ class RotationAdmin(PageAdmin):
         context = {
             "secret": rotated.secret,
             "former_id": str(former) if former else "",
-            "former_ends": cells.moment(former.expires_at) if former else "",
+            "hours": _hours(),
         }
         response = self._secret_page(request, webhook, context)
         response["Cache-Control"] = "no-store, private"

@@ -27,13 +27,14 @@ from nateq_webhooks.admin.processing import has_runs
 from nateq_webhooks.admin.sight import may_replay
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
+from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_envelope
 from nateq_webhooks.protocol.signatures import SigningKey
 
-ID_PREFIX: Final = "test_"
+ID_PREFIX: Final = TEST_ID_PREFIX
 """How the delivery id of a test event begins."""
 
 USER_AGENT: Final = "nateq_webhooks test event"

@@ -9,6 +9,7 @@ from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,10 +23,11 @@ from nateq_webhooks.admin.health import survey
 from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.remote import RemoteAdmin
-from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former
+from nateq_webhooks.admin.rotation import Rotated, RotationAdmin
 from nateq_webhooks.admin.sight import may_replay, may_reveal_secret
 from nateq_webhooks.admin.summary import summary
 from nateq_webhooks.admin.test_event import EventTestAdmin
+from nateq_webhooks.inbox.rotation import keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class SecretInline(_TabularInline):
 
     model = Secret
     form = OlderSecretForm
-    fields = ("new_secret", "shown_created_at", "expires_at")
-    readonly_fields = ("shown_created_at",)
+    fields = ("new_secret", "shown_created_at", "expires_at", "shown_state")
+    readonly_fields = ("shown_created_at", "shown_state")
     extra = 1  # so that one can be added without JavaScript
     verbose_name_plural = gettext_lazy("other signing secrets that are accepted")
 
@@ -61,6 +63,18 @@ class SecretInline(_TabularInline):
         """Return since when the secret is here."""
         moment = cells.moment(secret.created_at) if secret.pk else None
         return moment or self.get_empty_value_display()
+
+    @admin.display(description=gettext_lazy("state"))
+    def shown_state(self, secret: Secret) -> str:
+        """Say how far the rotation is that replaced a secret."""
+        if secret.pk is None:
+            return self.get_empty_value_display()
+        if secret.expires_at is not None:
+            has_ended = secret.expires_at <= timezone.now()
+            return _("Refused: its end has come") if has_ended else _("Accepted until then")
+        if secret.is_retiring:
+            return _("New secret not seen yet; the former one is still accepted")
+        return _("Accepted without an end")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow who may replace secrets: whoever adds one can sign deliveries."""
@@ -271,10 +285,13 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         return f"{url}?webhook__id__exact={webhook.pk}"
 
     def _tell_former(self, request: HttpRequest, kept: Secret | None) -> None:
-        """Say until when the former secret is accepted."""
+        """Say how long the former secret is accepted."""
         if kept is not None:
-            told = _("The former secret (%(id)s) is accepted until {}, so that late retries verify.") % {"id": kept}
-            self.message_user(request, format_html(told, cells.moment(kept.expires_at)), messages.INFO)
+            told = _(
+                "The new secret was not seen in use yet. The former one (%(id)s) is accepted until a delivery with the "
+                "new one has come, and a while longer for late retries."
+            )
+            self.message_user(request, told % {"id": kept}, messages.INFO)
 
 
 def _why_not_deleted() -> str:

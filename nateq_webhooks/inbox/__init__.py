@@ -24,7 +24,7 @@ from nateq_webhooks.inbox.arrival import MAX_ADDRESS_CHARS, Arrival, kept_header
 from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
-from nateq_webhooks.inbox.rotation import end_former_secrets
+from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX, end_former_secrets
 from nateq_webhooks.inbox.statement import NewDelivery, Stored, upsert
 from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
@@ -184,7 +184,7 @@ def _follow_up(
         contents.log_difference(receipt.pk, new, is_kept=other.is_kept)
     if receipt.is_new and new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
-    if verified.key_id == verified.webhook.awaited_key_id:
+    if verified.key_id == verified.webhook.awaited_key_id and not new.delivery_id.startswith(TEST_ID_PREFIX):
         end_former_secrets(verified.webhook, new.received_at)
     _announce(signals.delivery_received if receipt.is_new else signals.delivery_duplicated, receipt)
     if other.is_there:

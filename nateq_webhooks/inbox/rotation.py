@@ -1,16 +1,51 @@
-"""The end of former secrets: the first delivery with the new one sets it, no command has to (ours: docs/remote.md)."""
+"""Former secrets: kept until the new one is seen in use, and `ROTATION_OVERLAP` longer (ours: docs/remote.md).
+
+One rule for a rotation through the API, by a command and by hand: a former secret has no end until a delivery was
+verified with the new one. No command has to set the end: that delivery does.
+"""
 
 import logging
 from datetime import datetime
 from typing import Final
 
+from django.core.exceptions import ValidationError
 from django.db import Error, router, transaction
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.configuration import Configuration
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models.webhook import check_secret
+
+TEST_ID_PREFIX: Final = "test_"
+"""How the delivery id of a test event begins: it is signed here, and so says nothing about Nateq's secret."""
 
 logger: Final = logging.getLogger("nateq_webhooks")
+
+
+def keep_former(webhook: Webhook, former: str) -> Secret | None:
+    """Keep a secret that was replaced until the new one is seen in use; None when it could verify nothing.
+
+    Call it in the transaction that saves the new one, or after it.
+    """
+    try:
+        check_secret(former)
+    except ValidationError:
+        return None
+    alias = router.db_for_write(Webhook)
+    secrets = Secret.objects.using(alias)
+    known = secrets.filter(webhook=webhook, secret=former).first()  # replaced, pasted again and replaced once more
+    if known is not None:
+        secrets.filter(pk=known.pk).update(expires_at=None, is_retiring=True)
+        known.expires_at, known.is_retiring = None, True
+    webhook.looked_through = newest_delivery()
+    Webhook.objects.using(alias).filter(pk=webhook.pk).update(looked_through=webhook.looked_through)
+    return known or secrets.create(webhook=webhook, secret=former, is_retiring=True)
+
+
+def newest_delivery() -> int:
+    """Return the id of the newest delivery, 0 when there is none."""
+    deliveries = Delivery.objects.using(router.db_for_write(Delivery))
+    return deliveries.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def end_former_secrets(webhook: Configuration, seen_at: datetime) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from django.db import router
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Webhook
 
 API_KEY_VARIABLE: Final = "NATEQ_API_KEY"
@@ -26,7 +27,9 @@ def organization_of(webhook: Webhook) -> str:
     if webhook.organization_id:
         return webhook.organization_id
     mine = Delivery.objects.using(router.db_for_write(Delivery)).filter(webhook_id=webhook.pk)
-    newest = mine.exclude(delivery_id__startswith="test_").order_by("-pk").values_list("organization_id", flat=True)
+    newest = (
+        mine.exclude(delivery_id__startswith=TEST_ID_PREFIX).order_by("-pk").values_list("organization_id", flat=True)
+    )
     return newest.first() or ""
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
+from nateq_webhooks.inbox.rotation import newest_delivery
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
@@ -24,7 +25,7 @@ from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
 from nateq_webhooks.remote.errors import ClaimLostError, RemoteError
 from nateq_webhooks.remote.keys import entry_of, organization_of, organizations_of, place_of
-from nateq_webhooks.remote.rotation import finish_rotation, newest_delivery
+from nateq_webhooks.remote.rotation import finish_rotation
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret

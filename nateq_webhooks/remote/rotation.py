@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
+from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX, newest_delivery
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.remote.claim import Claim, alias, claimed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nateq_webhooks.client import NateqClient, NewSecret
 
 _BATCH: Final = 5000
-"""Deliveries looked at in one query, four small columns each."""
+"""Deliveries looked at in one query, five small columns each."""
 
 
 def rotate(client: "NateqClient", webhook: Webhook, *, patience: float = 0.0) -> None:
@@ -65,12 +66,6 @@ def retire_secrets() -> int:
     return ended
 
 
-def newest_delivery() -> int:
-    """Return the id of the newest delivery, 0 when there is none."""
-    newest = _deliveries().order_by("-pk").values_list("pk", flat=True).first()
-    return newest or 0
-
-
 def _rotate(client: "NateqClient", claim: Claim) -> None:
     was_rotating = claim.webhook.registration == Webhook.Registration.ROTATING
     claim.change(registration=Webhook.Registration.ROTATING)
@@ -102,9 +97,10 @@ def _first_use(webhook: Webhook) -> datetime | None:
     position = webhook.looked_through or 0
     while True:
         after = _deliveries().filter(pk__gt=position).order_by("pk")
-        rows = list(after.values_list("pk", "webhook_id", "secret_id", "received_at")[:_BATCH])
-        for _pk, webhook_id, secret_id, received_at in rows:
-            if webhook_id == webhook.pk and secret_id == current:
+        rows = list(after.values_list("pk", "webhook_id", "secret_id", "received_at", "delivery_id")[:_BATCH])
+        for _pk, webhook_id, secret_id, received_at, delivery_id in rows:
+            is_test = delivery_id.startswith(TEST_ID_PREFIX)  # sent by this site, not by Nateq
+            if webhook_id == webhook.pk and secret_id == current and not is_test:
                 return received_at
         if rows:
             position = rows[-1][0]

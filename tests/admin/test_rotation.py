@@ -12,7 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from nateq_webhooks.admin.rotation import Rotated, id_of, rotate
+from nateq_webhooks.admin.test_event import example
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.remote.rotation import retire_secrets
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -58,17 +60,45 @@ def test_the_new_secret_is_in_the_answer_and_nowhere_else(boss: Client, webhook:
     assert "whsec_" not in str(answer.cookies)
 
 
-def test_the_former_one_is_accepted_for_the_overlap(boss: Client, webhook: Webhook, sender: Sender) -> None:
+def test_the_former_one_is_accepted_until_the_new_one_was_seen_and_for_the_overlap(
+    boss: Client, webhook: Webhook, sender: Sender
+) -> None:
     answer = boss.post(page_of(webhook), confirmed(webhook)).content.decode()
 
     webhook.refresh_from_db()
     former = Secret.objects.get()
     assert former.secret == SECRET
-    assert former.expires_at is not None
-    assert timedelta(hours=47) < former.expires_at - timezone.now() <= timedelta(hours=48)
+    assert (former.expires_at, former.is_retiring) == (None, True)
     assert str(former) in answer
+    assert "not seen in use yet" in answer
+    state = "New secret not seen yet; the former one is still accepted"
+    assert state in boss.get(page_of(webhook, "change")).content.decode()
+    event = {"payload": example(webhook, "ticket.created")}
+    boss.post(page_of(webhook, "test"), event)  # signed with the new one, and by this site
+    retire_secrets()
+    assert Secret.objects.get().expires_at is None
     assert sender.post(envelope(delivery_id="late"), secret=SECRET).status_code == 200
+    assert Secret.objects.get().expires_at is None
     assert sender.post(envelope(delivery_id="new"), secret=webhook.secret).status_code == 200
+    ends = Secret.objects.get().expires_at
+    assert ends is not None
+    assert timedelta(hours=47) < ends - timezone.now() <= timedelta(hours=48)
+    assert state not in boss.get(page_of(webhook, "change")).content.decode()
+
+
+def test_a_former_secret_whose_end_was_set_before_keeps_that_end(webhook: Webhook, sender: Sender) -> None:
+    ends = timezone.now() + timedelta(hours=3)
+    Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef", expires_at=ends)
+    pasted = Secret.objects.create(webhook=webhook, secret="whsec_pasted_0123456789abcdef")
+
+    rotate(webhook, known_id=id_of(webhook))
+    webhook.refresh_from_db()
+    sender.post(envelope(), secret=webhook.secret)
+
+    assert Secret.objects.get(secret="whsec_older_0123456789abcdef").expires_at == ends
+    pasted.refresh_from_db()
+    assert pasted.expires_at is None
+    assert Secret.objects.get(secret=SECRET).expires_at is not None
 
 
 def test_the_history_says_that_it_was_replaced(boss: Client, webhook: Webhook) -> None:

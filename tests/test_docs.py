@@ -1,0 +1,64 @@
+"""README and docs as a reader uses them: each block of Python compiles, its imports resolve, each link arrives."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_OURS = {"shop"}
+"""The reader's own package in the examples."""
+
+
+def blocks() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for number, match in enumerate(re.finditer(r"^( *)```python\n(.*?)^ *```", page.read_text(), re.M | re.S)):
+            indent = len(match[1])
+            code = "\n".join(line[indent:] for line in match[2].splitlines())
+            found.append((f"{page.name}-{number}", code))
+    return found
+
+
+BLOCKS = blocks()
+
+
+def parsed(code: str) -> ast.Module:
+    """Parse a block; one that shows an entry of a dict is read as that."""
+    try:
+        return ast.parse(code)
+    except SyntaxError:
+        return ast.parse("{" + code + "}")
+
+
+@pytest.mark.parametrize("code", [code for _name, code in BLOCKS], ids=[name for name, _code in BLOCKS])
+def test_every_block_of_python_compiles_and_its_imports_resolve(code: str) -> None:
+    for node in ast.walk(parsed(code)):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                importlib.import_module(each.name)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] not in NOT_OURS:
+            module = importlib.import_module(node.module)
+            for each in node.names:
+                if not hasattr(module, each.name):
+                    importlib.import_module(f"{node.module}.{each.name}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith(("http:", "https:")):
+            continue
+        name, _hash, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), link
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
