@@ -27,8 +27,9 @@ class StoreError(NateqWebhooksError):
 class RetryLater(NateqWebhooksError):  # noqa: N818 - what a receiver raises to say something, not an error
     """A receiver raises this to be tried again after `seconds`, whatever its number of tries.
 
-    Its database work is undone. Only the greatest age of a run (`RETRY_MAX_AGE`) ends it. It waits a second at least;
-    with 0 or a negative number it is as long as after any other failure. What is no number counts as any other failure.
+    Its database work is undone. Only the greatest age of a run (`RETRY_MAX_AGE`) ends it. The wait is a second at
+    least; with 0 or a negative number it is as long as after any other failure. What is no number counts as any other
+    failure.
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:

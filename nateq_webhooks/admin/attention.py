@@ -14,7 +14,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, scope_parts, webhook_scope
@@ -96,15 +96,19 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS) -> list[Refusals]:
+def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
     """Return what was refused lately; the diary holds a bounded number per webhook."""
-    by_key = {webhook.pk: webhook for webhook in webhooks}
-    lately = among.of(Rejection).filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
+    lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
+    webhooks = among.of(Webhook)
+    if is_narrowed(webhooks):
+        lately = lately.filter(webhook__in=webhooks.values("pk"))
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    rows = counted.order_by("-number", "reason")[:MAX_REFUSALS]
+    rows = list(counted.order_by("-number", "reason")[:MAX_REFUSALS])
+    by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
         for webhook_id, reason, number, newest in rows
+        if webhook_id in by_key
     ]
 
 

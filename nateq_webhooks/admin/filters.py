@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -98,7 +98,7 @@ class EventFilter(ChoiceFilter):
 
     def known(self) -> list[str]:
         """Return the published events, then those of the catalogue and those that a webhook names."""
-        named = _in_time(self.permitted.of(Webhook).order_by().values_list("events", flat=True))
+        named = _in_time(self.permitted.of(Webhook).order_by().values_list("events", flat=True).distinct())
         known = known_events()
         unknown = {name for names in named if isinstance(names, list) for name in names if is_text(name)} - known.keys()
         return [*known, *sorted(unknown)]
@@ -130,17 +130,67 @@ def _in_time(rows: QuerySet[Any, Any]) -> list[Any]:
         return []
 
 
+FIND_WEBHOOK: Final = "find_webhook"
+"""The query parameter that holds a part of a webhook's name, where there are too many to choose from."""
+
+MAX_WEBHOOKS: Final = 50
+"""Webhooks to choose from; of more, those whose name is searched for."""
+
+
+def wanted_name(request: HttpRequest) -> str:
+    """Return the part of a webhook's name that is searched for; empty without one."""
+    return request.GET.get(FIND_WEBHOOK, "").replace("\0", "").strip()[:100]
+
+
 class NamedWebhookFilter(admin.RelatedFieldListFilter):
-    """By webhook; only their names are read, not their secrets."""
+    """By webhook; only their names are read, not their secrets. Where there are many, their names can be searched."""
+
+    template = "admin/nateq_webhooks/webhook_filter.html"
+    has_more = False
+    "Whether there are more webhooks than are to choose from."
+
+    def __init__(self, field: Any, request: HttpRequest, params: Any, *args: Any, **kwargs: Any) -> None:
+        params.pop(FIND_WEBHOOK, None)
+        self.wanted = wanted_name(request)
+        self._request = request
+        super().__init__(field, request, params, *args, **kwargs)
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the webhooks to choose from, those that the user may see."""
-        rows = Permitted(model_admin.admin_site, request).of(Webhook)
-        return [(key, visible(name)) for key, name in _in_time(rows.order_by("name").values_list("pk", "name"))]
+        rows = Permitted(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
+        named = rows.filter(name__icontains=self.wanted) if self.wanted else rows
+        found = _in_time(named[: MAX_WEBHOOKS + 1])
+        self.has_more = len(found) > MAX_WEBHOOKS
+        chosen = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
+        choices = dict(chosen) | dict(found[:MAX_WEBHOOKS])
+        return [(key, visible(name)) for key, name in choices.items()]
+
+    def _keys(self) -> list[Any]:
+        """Return the webhooks that were chosen, which are always among the choices; of what is no key none."""
+        try:
+            return [Webhook._meta.pk.to_python(value) for value in self.lookup_val or []]
+        except ValidationError:
+            return []
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the names can be searched: where there are many, or a search is on."""
+        return self.has_more or bool(self.wanted)
+
+    @property
+    def field_name(self) -> str:
+        """The name of the search's field."""
+        return FIND_WEBHOOK
+
+    def other_parameters(self) -> Iterator[tuple[str, str]]:
+        """Yield what else the address says, for the form that searches."""
+        for name, values in self._request.GET.lists():
+            if name not in (FIND_WEBHOOK, "cursor", "p", "e"):
+                yield from ((name, value) for value in values)
 
     def has_output(self) -> bool:
         """Say whether there is a choice, or one was made: a filter without output does not filter either."""
-        return super().has_output() or bool(self.lookup_val)
+        return super().has_output() or bool(self.lookup_val) or bool(self.wanted)
 
 
 class WebhookFilter(ColumnFilter, NamedWebhookFilter):

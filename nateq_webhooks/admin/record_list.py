@@ -24,7 +24,7 @@ from nateq_webhooks.admin import keyset
 from nateq_webhooks.admin.combinations import Combination, Combined, combinations
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
-from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.filters import FIND_WEBHOOK, ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.payload_search import Indexed, PathValue
 from nateq_webhooks.admin.peers import load_together
 from nateq_webhooks.admin.permitted import is_narrowed
@@ -37,6 +37,9 @@ from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.record import RecordAdmin
+
+FACETS_VAR: Final = "_facets"
+"""Django's parameter that shows the counts beside the filters."""
 
 CURSOR_VAR: Final = "cursor"
 
@@ -90,6 +93,7 @@ class RecordList(ChangeList):
         """Return all rows that fit, for actions over the list; of a search through payloads, those of the page."""
         for parameters in (self.params, self.filter_params):
             parameters.pop(CURSOR_VAR, None)  # a changed filter begins at the first page
+        self.filter_params.pop(FIND_WEBHOOK, None)  # it is about the filter's choices, not about rows
         query, self.query = self.query, ""  # the search is ours, see `find`
         try:
             rows = super().get_queryset(request, exclude_parameters)
@@ -213,7 +217,7 @@ class RecordList(ChangeList):
     @cached_property
     def _has_foreign_filters(self) -> bool:
         """Whether a filter is on that is none of ours, such as one that a project added."""
-        known = self.model_admin.indexed_parameters
+        known = self.model_admin.indexed_parameters | {FIND_WEBHOOK, FACETS_VAR}
         return any(name not in known for name in self.filter_params)
 
     def _finding(self) -> keyset.Find:

@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.bounds import EARLIEST, LATEST
 from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.permitted import Permitted, is_narrowed
 from nateq_webhooks.admin.place import MAX_KEY
 from nateq_webhooks.admin.selected import count_of, keys_of
@@ -37,7 +38,7 @@ _LIST_PARAMETERS: Final = {
 }
 """The list's filters, and what they are in a selection."""
 
-_NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e"})
+_NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e", FIND_WEBHOOK})
 """What else an address of the list may hold, and leaves no delivery out."""
 
 _PORTION: Final = 500

@@ -1,11 +1,5 @@
 """System checks: what is wrong with the settings is said at start, with an id, the value and what to do."""
 
-from nateq_webhooks.checks import pools, processing, site, storage
+from nateq_webhooks.checks import encoding, keys, pools, processing, receiving, site, storage, tenants
 
-__all__ = ["pools", "processing", "site", "storage"]
-from nateq_webhooks.checks import receiving
-
-__all__ = ["processing", "receiving", "site", "storage"]
-from nateq_webhooks.checks import encoding, tenants
-
-__all__ = ["encoding", "processing", "site", "storage", "tenants"]
+__all__ = ["encoding", "keys", "pools", "processing", "receiving", "site", "storage", "tenants"]

@@ -117,6 +117,10 @@ class Settings:
     api_key: str = field(default="", repr=False)
     "Nateq's API key with the scope webhooks:manage, for the commands; empty: NATEQ_API_KEY of the environment."
 
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys of further organizations at Nateq: from a webhook's name or an organization's id to the key. A webhook that
+    none fits uses `api_key`."""
+
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
 
@@ -224,7 +228,8 @@ def _value_problems(key: str, value: object) -> Iterator[Problem]:
         return
     rule = RULES.get(key)
     if rule is not None and (complaint := rule(value)):
-        shown = f"is not shown here ({len(str(value))} characters)" if key in CONFIDENTIAL else f"is {value!r}"
+        unit = "characters" if isinstance(value, str) else "entries"
+        shown = f"is not shown here ({len(value)} {unit})" if key in CONFIDENTIAL else f"is {value!r}"
         yield Problem("E004", f"{SETTING}[{key!r}] {shown}: {complaint[0]}.", complaint[1])
 
 

@@ -127,13 +127,20 @@ def _unheard(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list[
 
 
 def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those."""
+    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those.
+
+    In memory, too: a receiver that saves its delivery must not have it dispatched once more.
+    """
     rows = Delivery.objects.using(alias)
     if can_skip_locked(alias) and len(deliveries) > 1:
         rows.filter(pk__in=[delivery.pk for delivery in deliveries]).update(dispatch_at=None)
-        return list(deliveries)
-    return [
-        delivery
-        for delivery in deliveries
-        if rows.filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at).update(dispatch_at=None)
-    ]
+        taken = list(deliveries)
+    else:
+        taken = [
+            delivery
+            for delivery in deliveries
+            if rows.filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at).update(dispatch_at=None)
+        ]
+    for delivery in taken:
+        delivery.dispatch_at = None
+    return taken

@@ -270,11 +270,12 @@ class TestSignals:
 
         assert announced == [("failed", delivery.pk)]
 
+    @pytest.mark.parametrize("error", [ValueError("the pager is broken"), SystemExit(1)], ids=repr)
     def test_a_monitoring_receiver_that_raises_harms_nothing(
-        self, deliver: Deliver, connect: Connect, announced: Announced
+        self, deliver: Deliver, connect: Connect, announced: Announced, error: BaseException
     ) -> None:
         def breaks(**kwargs: Any) -> None:
-            raise ValueError("the pager is broken")
+            raise error
 
         connect(signals.ticket_created, lambda **kwargs: None)
         signals.delivery_processed.connect(breaks)
