@@ -85,6 +85,7 @@ ACTIONS: Final = {
             ),
             done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
             run=lambda client, webhook: remote.settle(client, webhook, remote.Side.HERE, is_gone=True),
+            replaces_secret=True,
         ),
         Action(
             name="rotate",

@@ -242,9 +242,20 @@ def register(client: Client, scene: Scene) -> Iterator[bool]:
 
 
 def register_anew(client: Client, scene: Scene) -> Iterator[bool]:
+    for other in scene.sandbox.webhooks.all():
+        scene.sandbox.webhooks.delete(other.id)
     webhook = registered(scene)
     former = webhook.secret
     scene.sandbox.webhooks.delete(webhook.nateq_id)
+    yield 'value="anew"' in shown(client, url("webhook_remote", webhook.pk))
+    for action in ("push", "anew"):
+        posted(client, url("webhook_remote", webhook.pk), {"action": action, "confirmed": "yes"})
+    webhook.refresh_from_db()
+    yield webhook.secret != former
+    beside, webhook = registered(scene), registered(scene)  # the key sees one of the same organization
+    Webhook.objects.filter(pk__in=[beside.pk, webhook.pk]).update(organization_id="org_1")
+    scene.sandbox.webhooks.delete(webhook.nateq_id)
+    former = webhook.secret
     yield 'value="push"' in shown(client, url("webhook_remote", webhook.pk))
     posted(client, url("webhook_remote", webhook.pk), {"action": "push", "confirmed": "yes"})
     webhook.refresh_from_db()
