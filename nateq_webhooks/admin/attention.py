@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Case, Count, Max, QuerySet, When
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.dispatch.status import SEEN_LATELY
+from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
 
@@ -99,11 +100,15 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
 
 
 def refusals(now: datetime, webhooks: Sequence[Webhook]) -> list[Refusals]:
-    """Return what was refused lately; the diary holds a bounded number per webhook."""
+    """Return what was refused lately, GETs last: an uptime monitor's are many, and mean little.
+
+    What is kept of the refused requests is bounded per webhook and reason.
+    """
     by_key = {webhook.pk: webhook for webhook in webhooks}
     lately = Rejection.objects.filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    rows = counted.order_by("-number", "reason")[:MAX_REFUSALS]
+    means_little = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
+    rows = counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS]
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
         for webhook_id, reason, number, newest in rows
