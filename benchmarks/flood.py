@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
-SECRET = b"whsec_bench"
+SECRET = b"whsec_bench_0123456789abcdef"
 WATCH_SECONDS = 0.1
 FLOOD_CONNECTIONS = 4
 

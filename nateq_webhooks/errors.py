@@ -10,7 +10,14 @@ class SecretError(NateqWebhooksError, ValueError):
 
 
 class ReceiverError(NateqWebhooksError, TypeError):
-    """A receiver can't be connected: it has no stable name, would vanish, or its name belongs to another one."""
+    """A receiver can't be connected: it has no stable name, would vanish, or can't be called with an event.
+
+    Or its name belongs to another one. In a run: what the receiver returned shows that its body has not run.
+    """
+
+
+class EventLoopError(NateqWebhooksError, RuntimeError):
+    """An `async def` receiver can't run in this process: eventlet leaves no thread for an event loop."""
 
 
 class StoreError(NateqWebhooksError):

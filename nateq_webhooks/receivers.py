@@ -4,13 +4,17 @@ A run in the database names its receiver, so a name must mean the same function 
 is `module.qualname`, or the `dispatch_uid` when one is given. Names are looked up here, never imported.
 """
 
+import functools
 import inspect
-import weakref
+import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from nateq_webhooks.errors import ReceiverError
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 ANY_EVENT: Final = ""
 """The registry's key for receivers of every event."""
@@ -18,21 +22,25 @@ ANY_EVENT: Final = ""
 MAX_NAME: Final = 200
 """Characters that the column of a run holds."""
 
+ARGUMENTS: Final = ("sender", "event", "delivery", "run")
+"""What every receiver is called with, by keyword; later versions may add more."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receiver:
-    """One connected receiver: its stable name, how to reach it, and whether it is an `async def`."""
+    """One connected receiver: its stable name, its callable, and whether that is an `async def`."""
 
     name: str
-    reference: Callable[[], Callable[..., Any] | None]
+    function: Callable[..., Any]
+    """Held for as long as it is connected: one that is garbage-collected would miss its deliveries."""
     is_async: bool
     atomic: bool
     """Whether its work and the word that it succeeded are one transaction; else it may run more than once."""
 
     @property
-    def function(self) -> Callable[..., Any] | None:
-        """The callable; None once it has been garbage-collected."""
-        return self.reference()
+    def source(self) -> tuple[str, int] | None:
+        """The file and the line where its body is; None if it has no Python source."""
+        return _source(self.function)
 
 
 class Registry:
@@ -42,14 +50,23 @@ class Registry:
         self._by_event: dict[str, dict[str, Receiver]] = {}
 
     def checked(self, function: Callable[..., Any], *, uid: object, weak: bool, atomic: bool) -> Receiver:
-        """Return `function` as a receiver. Raises `ReceiverError` when it has no name that lasts and is its own."""
+        """Return `function` as a receiver.
+
+        Raises `ReceiverError` when it has no name that lasts and is its own, or can't be called with an event.
+        """
         name = receiver_name(function, uid=uid)
+        _refuse_uncallable(function, name)
         _refuse_short_lived(function, name, weak=weak)
+        if not isinstance(atomic, bool):
+            raise ReceiverError(f'The receiver "{name}" is connected with atomic={atomic!r}; it must be True or False.')
         known = self.get(name)
         if known is not None and known.function != function:
+            advice = "so it must mean one of them: give one of the two a dispatch_uid of its own."
+            if known.source is not None and known.source == _source(function):
+                advice += " Both come from the same line: has its module been imported under two names, or reloaded?"
             raise ReceiverError(
                 f'Two receivers are called "{name}": {known.function!r} and {function!r}. A delivery\'s runs are kept '
-                "under that name, so it must mean one of them: give one of the two a dispatch_uid of its own."
+                f"under that name, {advice}"
             )
         if known is not None and known.atomic != atomic:
             raise ReceiverError(
@@ -58,20 +75,49 @@ class Registry:
             )
         return Receiver(
             name=name,
-            reference=_weak_reference(function) if weak and not _is_made_locally(function) else lambda: function,
+            function=function,
             is_async=_is_async(function),
             atomic=atomic,
         )
 
     def add(self, event: str, receiver: Receiver) -> None:
         """Run `receiver` for the deliveries of `event`."""
+        same = self._imported_twice(receiver)
         self._by_event.setdefault(event, {})[receiver.name] = receiver
+        if same is not None:
+            logger.warning(
+                "The receivers %s and %s are one function: its module has been imported under two names, and each "
+                "delivery runs it twice. Import it by one of them everywhere.",
+                same.name,
+                receiver.name,
+            )
+
+    def imported_twice(self) -> list[tuple[Receiver, Receiver]]:
+        """Return receivers that are one function of a file that was imported as two modules."""
+        first: dict[tuple[str, tuple[str, int]], Receiver] = {}
+        found = {}
+        for receiver in self:
+            source = receiver.source
+            if source is None:
+                continue
+            other = first.setdefault((_qualname(receiver), source), receiver)
+            if _module(other) != _module(receiver):
+                found[other.name, receiver.name] = (other, receiver)
+        return list(found.values())
+
+    def _imported_twice(self, new: Receiver) -> Receiver | None:
+        """Return the receiver of another module that is the same function as a new one."""
+        if self.get(new.name) is not None or new.source is None:
+            return None
+        key = (_qualname(new), new.source)
+        same = (one for one in self if (_qualname(one), one.source) == key and _module(one) != _module(new))
+        return next(same, None)
 
     def remove(self, event: str, function: Callable[..., Any] | None, *, uid: object) -> None:
         """Forget a receiver of `event`, named as it was when connected."""
         receivers = self._by_event.get(event, {})
         for name, receiver in list(receivers.items()):
-            if name == uid or (uid is None and function is not None and receiver.function == function):
+            if name == uid or (uid is None and receiver.function == function):
                 del receivers[name]
 
     def for_event(self, event: str) -> list[Receiver]:
@@ -82,27 +128,22 @@ class Registry:
         own = self._by_event.get(event, {}) if event != ANY_EVENT else {}
         found: list[Receiver] = []
         for receiver in (own | self._by_event.get(ANY_EVENT, {})).values():
-            function = receiver.function
-            if function is not None and all(function != other.function for other in found):
+            if all(receiver.function != other.function for other in found):
                 found.append(receiver)
         return found
 
     def get(self, name: str) -> Receiver | None:
-        """Return the receiver of this name, None when nothing alive is connected under it."""
+        """Return the receiver of this name, None when nothing is connected under it."""
         return next((receiver for receiver in self if receiver.name == name), None)
 
     def events(self) -> set[str]:
-        """Return the names of the events that a living receiver is connected to, `ANY_EVENT` among them."""
-        return {
-            event
-            for event, receivers in list(self._by_event.items())
-            if any(receiver.function is not None for receiver in list(receivers.values()))
-        }
+        """Return the names of the events that a receiver is connected to, `ANY_EVENT` among them."""
+        return {event for event, receivers in list(self._by_event.items()) if receivers}
 
     def __iter__(self) -> Iterator[Receiver]:
         """Iterate over every connected receiver, one entry per event it is connected to."""
         for receivers in list(self._by_event.values()):
-            yield from (receiver for receiver in list(receivers.values()) if receiver.function is not None)
+            yield from list(receivers.values())
 
 
 registry: Final = Registry()
@@ -158,18 +199,78 @@ def _refuse_short_lived(function: Callable[..., Any], name: str, *, weak: bool) 
         )
 
 
-def _is_made_locally(function: Callable[..., Any]) -> bool:
-    """Say whether it has a module-level function's name, but is a decorator's wrapper that nobody else may hold."""
-    return "<locals>" in getattr(getattr(function, "__code__", None), "co_qualname", "")
-
-
-def _weak_reference(function: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:
-    if inspect.ismethod(function):
-        return weakref.WeakMethod(function)
+def _refuse_uncallable(function: Callable[..., Any], name: str) -> None:
+    """Refuse what a call with an event would not run: a class, a generator, a function of other arguments."""
+    innermost = _innermost(function)
+    if inspect.isclass(innermost):
+        raise ReceiverError(
+            f'The receiver "{name}" is the class {innermost.__qualname__}: calling it makes an object, and nothing '
+            "calls that. Connect a function, or an object of the class with dispatch_uid and weak=False."
+        )
+    if _is_generator(innermost):
+        raise ReceiverError(
+            f'The receiver "{name}" is a generator: it has a yield, so calling it does not run its body. Remove the '
+            "yield. If a decorator is to run it, connect a plain function that calls the decorated one."
+        )
     try:
-        return weakref.ref(function)
-    except TypeError:  # a built-in function; it lives as long as its module
-        return lambda: function
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # a built-in function may have none
+        return
+    takes = {parameter.kind for parameter in signature.parameters.values()}
+    problem = "does not take **kwargs" if inspect.Parameter.VAR_KEYWORD not in takes else ""
+    try:
+        signature.bind(**dict.fromkeys(ARGUMENTS))
+    except TypeError as error:
+        problem = str(error)
+    if problem:
+        raise ReceiverError(
+            f'The receiver "{name}" can\'t be called with an event: {problem}. It gets {", ".join(ARGUMENTS)} by '
+            f"keyword, and maybe more one day: write def {_short_name(name)}(*, event, **kwargs)."
+        )
+
+
+def _short_name(name: str) -> str:
+    last = name.rpartition(".")[2]
+    return last if last.isidentifier() else "receiver"
+
+
+def _innermost(function: Callable[..., Any]) -> Any:
+    """Return the function, or the class, inside partials, methods, objects and wrappers that name what they wrap."""
+    current: Any = function
+    for _ in range(100):  # a chain of wrappers may be a circle
+        if isinstance(current, functools.partial):
+            inner = current.func
+        elif hasattr(current, "__wrapped__"):
+            inner = current.__wrapped__
+        elif inspect.ismethod(current):
+            inner = current.__func__
+        elif inspect.isclass(current) or inspect.isroutine(current):
+            return current
+        else:
+            inner = type(current).__call__
+        current = inner
+    return current
+
+
+def _is_generator(function: Any) -> bool:
+    """Say whether calling it only makes a generator; one that `types.coroutine` has marked can be awaited."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & inspect.CO_ITERABLE_COROUTINE:
+        return False
+    return bool(flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR))
+
+
+def _source(function: Callable[..., Any]) -> tuple[str, int] | None:
+    code = getattr(_innermost(function), "__code__", None)
+    return (os.path.realpath(code.co_filename), code.co_firstlineno) if code is not None else None
+
+
+def _qualname(receiver: Receiver) -> str:
+    return str(getattr(_innermost(receiver.function), "__qualname__", ""))
+
+
+def _module(receiver: Receiver) -> str:
+    return str(getattr(_innermost(receiver.function), "__module__", ""))
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

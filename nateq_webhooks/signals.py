@@ -1,4 +1,4 @@
-"""The signals to connect to: one per event that Nateq publishes, one for every event, five for monitoring.
+"""The signals to connect to: one per event that Nateq publishes, one for every event, six for monitoring.
 
     from django.dispatch import receiver
     from nateq_webhooks import signals
@@ -15,16 +15,20 @@ the run, which is tried again, and stops no other receiver.
 
 Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
 local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.
+Refused, too, is what would do nothing when it is called: a generator (a function with a `yield`), a class, a function
+without `**kwargs`.
 One callable connected to two signals that fire for the same delivery (`ticket_created` and `event_received`, say) runs
 once for that delivery.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from django.dispatch import Signal
 
 from nateq_webhooks.errors import ReceiverError
+from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
 
@@ -44,13 +48,16 @@ class EventSignal(Signal):
         *,
         atomic: bool = True,
     ) -> None:
-        """Connect a receiver. Raises `ReceiverError` when it has no stable name or would be garbage-collected.
+        """Connect a receiver.
+
+        Raises `ReceiverError` if it has no stable name, would be garbage-collected, is a class or a generator, or can't
+        be called with an event.
 
         With `atomic=False` it is not wrapped in a transaction: it may take long and call out without holding one, but
         what it writes is no longer exactly once, only at least once.
         """
         label = getattr(getattr(sender, "_meta", None), "label", None)
-        if sender is not None and label != "nateq_webhooks.Delivery":
+        if sender is not None and not (isinstance(sender, type) and label == "nateq_webhooks.Delivery"):
             raise ReceiverError(
                 f"sender={sender!r} never sends an event: the sender is always nateq_webhooks.models.Delivery. Leave "
                 "it out; to receive the events of one webhook, look at delivery.webhook_id in the receiver."
@@ -78,11 +85,32 @@ _by_event: Final[dict[str, EventSignal]] = {}
 def signal_for(event: str) -> EventSignal:
     """Return the signal of an event by its name, published or not: `signal_for("ticket.merged")`.
 
-    The same name always gives the same signal. Raises `ValueError` for anything but a non-empty text.
+    The same name always gives the same signal. Raises `ValueError` for what can't be an event's name, such as
+    `"ticket.*"`, and for another spelling of a published one, such as `"ticket_created"`.
     """
     if not isinstance(event, str) or not event:
         raise ValueError(f'{event!r} is no event name. Write it as Nateq does, such as "ticket.created".')
+    if event not in EVENTS:
+        _refuse_misspelled(event)
     return _by_event.setdefault(event, EventSignal(event))
+
+
+_IN_NO_NAME: Final = re.compile(r"[\s*?\[\](){}|^$\\,;\"'`]")
+"""What no event's name contains: spaces, and what patterns and lists are written with."""
+
+
+def _refuse_misspelled(event: str) -> None:
+    """Raise `ValueError` for a name that no delivery has; one that is unknown today is fine."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", ".", event)
+    usual = re.sub(r"[\W_]+", ".", words).strip(".").lower()
+    if usual in EVENTS:
+        raise ValueError(f"{event!r} is no event name. Did you mean {usual!r}?")
+    if _IN_NO_NAME.search(event) or not event.isprintable():
+        family = [name for name in EVENTS if name.startswith(f"{usual}.")] or list(EVENTS)
+        raise ValueError(
+            f"{event!r} is no event name: there are no patterns, and a name has no spaces. Connect to each of the "
+            f"events ({', '.join(family)}), or to event_received and look at event.name."
+        )
 
 
 conversation_started = signal_for("conversation.started")
@@ -118,6 +146,10 @@ delivery_received = Signal(use_caching=True)
 """A new delivery has been stored. Gets `sender` (Delivery) and `delivery`."""
 delivery_duplicated = Signal(use_caching=True)
 """The sender repeated a stored delivery. Gets `sender` (Delivery) and `delivery`."""
+delivery_content_differs = Signal(use_caching=True)
+"""The sender used the id of a stored delivery for another content, which runs no receiver; sent after
+`delivery_duplicated`. Gets `sender` (Delivery), `delivery` (the stored row, which keeps its own content) and `event`
+(the `Event` of the other content; `delivery.other_contents` has the bytes, within limits)."""
 delivery_rejected = Signal(use_caching=True)
 """A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
 `remote_addr` (text or None)."""

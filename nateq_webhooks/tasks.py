@@ -3,24 +3,117 @@
 Let Celery beat call the second one every minute or so, unless `manage.py nateq_worker` runs beside:
 
     app.conf.beat_schedule = {"nateq_webhooks": {"task": "nateq_webhooks.run_due", "schedule": 60.0}}
+
+Both end after a few seconds; what is left is the work of a further task, which they send. Where a time limit is set
+(`task_time_limit`, `task_soft_time_limit`, or those of the worker), a task runs one receiver: so each has the whole
+limit, and none fails because of what ran before it.
 """
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 try:
     from celery import shared_task
+    from celery.exceptions import SoftTimeLimitExceeded
+    from celery.signals import celeryd_init
 except ImportError as error:
     raise ImportError('nateq_webhooks.tasks needs Celery: pip install "nateq-webhooks[celery]".') from error
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.runners.worker import drain
 
+logger: Final = logging.getLogger("nateq_webhooks")
 
-@shared_task(name="nateq_webhooks.run_delivery", ignore_result=True)
-def run_delivery(pk: int) -> int:
+PORTION_SECONDS: Final = 10.0
+"""How long one task starts runs."""
+
+PORTION: Final = 500
+"""How many runs one task starts."""
+
+CHAIN_SECONDS: Final = 300.0
+"""How long tasks of `run_due` follow each other; then the next one is Celery beat's."""
+
+EXPIRES_SECONDS: Final = 60.0
+"""A further task that has waited for so long is not run: beat has called another one by then."""
+
+_of_worker: Final[dict[str, Any]] = {}
+"""The time limits of this worker's command line."""
+
+
+@celeryd_init.connect(weak=False)
+def _note_limits(options: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ARG001 - Celery's signature
+    _of_worker.update({name: options.get(name) for name in ("time_limit", "soft_time_limit")})
+
+
+@shared_task(name="nateq_webhooks.run_delivery", ignore_result=True, bind=True)
+def run_delivery(self: Any, pk: int) -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
-    return dispatch.run_delivery(pk)
+    portion = _Portion(self)
+    try:
+        dispatch.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
+    except SoftTimeLimitExceeded:
+        portion.note_limit()
+    if portion.is_over():
+        _go_on(self, time.time() + CHAIN_SECONDS)
+    return portion.executed
 
 
-@shared_task(name="nateq_webhooks.run_due", ignore_result=True)
-def run_due() -> int:
-    """Run everything that is due now; return how much that was."""
-    return drain()
+@shared_task(name="nateq_webhooks.run_due", ignore_result=True, bind=True)
+def run_due(self: Any, until: float | None = None) -> int:
+    """Run what is due now, for some seconds; return how much that was. If there is more, another task goes on.
+
+    `until` is when these tasks end (seconds since the epoch), given by the one that sends the next.
+    """
+    portion = _Portion(self)
+    until = until or time.time() + CHAIN_SECONDS
+    try:
+        drain(portion.count, stopping=portion.is_over)
+    except SoftTimeLimitExceeded:
+        portion.note_limit()
+    if portion.is_over() and time.time() < until:
+        _go_on(self, until)
+    return portion.executed
+
+
+class _Portion:
+    """How much one task does: it counts runs, and says when no further one is to be started."""
+
+    def __init__(self, task: Any) -> None:
+        self.executed = 0
+        self._most: float = 1 if _has_time_limit(task) else PORTION
+        self._ends_at = time.monotonic() + PORTION_SECONDS
+        if task.request.is_eager or task.request.called_directly:  # nobody would run a further one
+            self._most = self._ends_at = float("inf")
+
+    def count(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:  # noqa: ARG002 - a `dispatch.Watch`
+        """Count a run."""
+        self.executed += 1
+
+    def is_over(self) -> bool:
+        """Say whether the rest is for a further task."""
+        return self.executed >= self._most or time.monotonic() >= self._ends_at
+
+    def note_limit(self) -> None:
+        """End: the time limit has struck between two runs. What was claimed is due again when its lease ends."""
+        logger.warning("Celery's soft time limit has ended a task between two runs; a further task goes on.")
+        self._ends_at = float("-inf")
+
+
+def _has_time_limit(task: Any) -> bool:
+    """Say whether Celery ends the task after some time: by its message, its settings or the worker's."""
+    limits = [*(task.request.timelimit or ()), task.time_limit, task.soft_time_limit, *_of_worker.values()]
+    limits += [task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
+    return any(limits)
+
+
+def _go_on(task: Any, until: float) -> None:
+    """Send a further task to the queue that this one came from."""
+    came_by = task.request.delivery_info or {}
+    route = {name: came_by[name] for name in ("exchange", "routing_key") if came_by.get(name) is not None}
+    send: Callable[..., Any] = task.app.tasks["nateq_webhooks.run_due"].apply_async
+    try:
+        send(kwargs={"until": until}, expires=EXPIRES_SECONDS, retry=False, **route)
+    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises; Celery beat calls the next one
+        logger.warning("What is still due waits for Celery beat: %s", type(error).__name__)

@@ -18,7 +18,7 @@ from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
 
-SECRET = "whsec_test"
+SECRET = "whsec_test_0123456789abcdef"
 
 
 def envelope(event: str = "ticket.created", *, delivery_id: object = "dlv_1", attempt: object = 1, **over: Any) -> Any:

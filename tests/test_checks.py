@@ -45,8 +45,11 @@ def test_a_sound_site_has_nothing_to_hear() -> None:
 
 
 @pytest.mark.django_db
-def test_a_sound_site_has_nothing_to_hear_of_its_database_either(webhook: Webhook) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_old")
+def test_a_sound_site_has_nothing_to_hear_of_its_database_either(
+    webhook: Webhook, connect: Callable[..., None]
+) -> None:
+    Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
+    connect(signals.ticket_created, lambda **kwargs: None)
 
     assert ids(databases=["default"], deploy=True) == []
 
@@ -257,7 +260,10 @@ def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
 
 
 @pytest.mark.django_db
-def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
+def test_an_empty_secret_is_warned_of_by_the_webhooks_name(
+    connect: Callable[..., None],
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     Webhook.objects.create(name="shop", secret="")
     Webhook.objects.create(name="support")
 
@@ -269,7 +275,10 @@ def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
 
 
 @pytest.mark.django_db
-def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
+def test_an_empty_older_secret_is_warned_of_and_each_webhook_once(
+    connect: Callable[..., None],
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     shop = Webhook.objects.create(name="shop", secret="")
     support = Webhook.objects.create(name="support")
     for webhook in (shop, shop, support, support):
@@ -282,11 +291,41 @@ def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
 
 
 @pytest.mark.django_db
+def test_a_stored_secret_that_is_too_short_is_warned_of_without_it() -> None:
+    shop, support = Webhook.objects.create(name="shop"), Webhook.objects.create(name="support")
+    Secret.objects.create(webhook=support, secret="whsec_older_0123456789abcdef")
+    with connection.cursor() as cursor:  # behind Django's back, as an older version may have
+        cursor.execute("UPDATE nateq_webhooks_webhook SET secret = 'whsec_hunter2' WHERE name = 'shop'")
+        cursor.execute("UPDATE nateq_webhooks_secret SET secret = 'whsec_'")
+
+    first, second = found(databases=["default"])
+
+    assert (first.id, second.id) == ("nateq_webhooks.W004",) * 2
+    assert first.msg == (
+        f'A signing secret of webhook "{shop}" is too short: 7 visible characters after its prefix, at least 16 are '
+        "needed; it verifies nothing."
+    )
+    assert f'"{support}" is too short: 0 visible' in second.msg
+    assert "hunter2" not in repr((first, second))
+
+
+@pytest.mark.django_db
+@override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"})
+def test_a_stored_secret_of_too_few_bytes_in_base64_is_warned_of() -> None:
+    with override_settings(NATEQ_WEBHOOKS={}):
+        Webhook.objects.create(name="shop", secret="whsec_0123456789abcdef")
+
+    (message,) = found(databases=["default"])
+
+    assert "is not at least 16 bytes in base64" in message.msg
+
+
+@pytest.mark.django_db
 def test_the_warning_shows_no_other_secret() -> None:
     webhook = Webhook.objects.create(name="shop", secret="")
-    Secret.objects.create(webhook=webhook, secret="whsec_private")
+    Secret.objects.create(webhook=webhook, secret="whsec_private_0123456789abcdef")
 
-    assert "whsec_private" not in repr(found(databases=["default"]))
+    assert "whsec_private_0123456789abcdef" not in repr(found(databases=["default"]))
 
 
 # Work that nobody does

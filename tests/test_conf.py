@@ -31,6 +31,8 @@ LEGAL: Mapping[str, list[Any]] = {
     "SECRET_ENCODING": ["utf-8", "base64"],
     "MAX_BODY_BYTES": [1, 1024 * 1024, 64 * 1024 * 1024],
     "TRUSTED_PROXIES": [0, 1, 10],
+    "TASK_BACKEND": ["default", "webhooks"],
+    "TASK_QUEUE": ["", "default", "web hooks"],
     "DISPATCH": ["inline", "worker", "tasks", "celery", "nateq_webhooks.runners.inline.InlineRunner"],
     "RUN_LEASE": [timedelta(milliseconds=1), timedelta(minutes=5), timedelta(hours=1)],
     "RUN_TIMEOUT": [timedelta(milliseconds=1), timedelta(minutes=15), timedelta(hours=1)],
@@ -74,6 +76,8 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "SECRET_ENCODING": ["", "UTF-8", "utf8", "hex", "Base64"],
     "MAX_BODY_BYTES": [-1, 0, 64 * 1024 * 1024 + 1],
     "TRUSTED_PROXIES": [-1, 11],
+    "TASK_BACKEND": [""],
+    "TASK_QUEUE": [" ", " webhooks", "webhooks\n", "a\x1bb"],
     "DISPATCH": ["", "Inline", "inlne", "no.such.Runner", "nateq_webhooks.runners.inline.NoRunner"],
     **{
         key: [timedelta(), -timedelta(minutes=5), timedelta(days=366)]

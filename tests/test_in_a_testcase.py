@@ -29,7 +29,7 @@ class TestInATestCase(TestCase):
 
     @classmethod
     def setUpTestData(cls) -> None:
-        cls.webhook = Webhook.objects.create(name="shop", secret="whsec_test")
+        cls.webhook = Webhook.objects.create(name="shop", secret="whsec_test_0123456789abcdef")
 
     def setUp(self) -> None:
         self.calls: list[bool] = []
@@ -45,7 +45,7 @@ class TestInATestCase(TestCase):
 
     def post(self, delivery_id: str = "dlv_1") -> int:
         body = json.dumps(envelope(delivery_id=delivery_id)).encode()
-        signature = sign(body, "whsec_test")
+        signature = sign(body, "whsec_test_0123456789abcdef")
         response = self.client.post(
             self.webhook.get_absolute_url(),
             data=body,

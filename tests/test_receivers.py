@@ -1,13 +1,17 @@
 """The registry: which callables may be receivers, what they are called, and which of them a delivery reaches."""
 
 import asyncio
+import contextlib
 import functools
 import gc
+import importlib.util
 import subprocess
 import sys
 import types
+import unittest.mock
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +49,8 @@ class Board:
     async def async_static(**kwargs: Any) -> None: ...
 
     async def async_method(self, **kwargs: Any) -> None: ...
+
+    def without_kwargs(self, sender: object, event: object, delivery: object, run: object) -> None: ...
 
     class Inner:
         @staticmethod
@@ -286,9 +292,7 @@ def test_a_receiver_connected_with_weak_false_lives_as_long_as_its_registry(regi
     assert found.function is alive()
 
 
-@pytest.mark.parametrize(
-    "function", [first, awaited, Board.of_class, Board.static, Board.Inner.static, Board.method], ids=repr
-)
+@pytest.mark.parametrize("function", [first, awaited, Board.of_class, Board.static, Board.Inner.static], ids=repr)
 def test_what_is_named_by_its_place_survives_a_garbage_collection(
     registry: Registry, function: Callable[..., Any]
 ) -> None:
@@ -326,6 +330,237 @@ def test_a_decorated_copy_of_a_function_never_vanishes_without_a_word(registry: 
     else:
         gc.collect()
         assert names(registry) == [f"{HERE}.first"]
+
+
+def test_a_function_whose_name_is_used_again_does_not_vanish(registry: Registry) -> None:
+    """As in a loop at the top of a module that defines a function for each event."""
+    for event in ("ticket.created", "ticket.closed"):
+        handle = function_of("shop.receivers", "handle")
+        connect(registry, handle, event, uid=f"shop.{event}")
+    del handle
+    gc.collect()
+
+    assert names(registry, "ticket.created") == ["shop.ticket.created"]
+    assert names(registry, "ticket.closed") == ["shop.ticket.closed"]
+
+
+# What a call would not run
+
+
+def generator(**kwargs: Any) -> Any:
+    yield
+
+
+async def async_generator(**kwargs: Any) -> Any:
+    yield
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Generators:
+    def __call__(self, **kwargs: Any) -> Any:
+        yield
+
+    def method(self, **kwargs: Any) -> Any:
+        yield
+
+    @classmethod
+    def of_class(cls, **kwargs: Any) -> Any:
+        yield
+
+    @staticmethod
+    def static(**kwargs: Any) -> Any:
+        yield
+
+
+class AsyncGenerators:
+    async def __call__(self, **kwargs: Any) -> Any:
+        yield
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(generator, id="a generator function"),
+        pytest.param(async_generator, id="an asynchronous one"),
+        pytest.param(functools.partial(generator), id="a partial"),
+        pytest.param(functools.partial(functools.partial(async_generator), run=1), id="a partial of a partial"),
+        pytest.param(wrapped(generator), id="a wrapper"),
+        pytest.param(functools.partial(wrapped(wrapped(async_generator))), id="a partial of wrappers"),
+        pytest.param(contextlib.contextmanager(generator), id="a context manager"),
+        pytest.param(Generators(), id="a callable object"),
+        pytest.param(AsyncGenerators(), id="a callable object, asynchronous"),
+        pytest.param(functools.partial(Generators()), id="a partial of a callable object"),
+        pytest.param(Generators().method, id="a bound method"),
+        pytest.param(Generators.of_class, id="a class method"),
+        pytest.param(Generators.static, id="a static method"),
+        pytest.param(wrapped(Generators().method), id="a wrapper of a bound method"),
+        pytest.param(lambda **kwargs: (yield), id="a lambda with a yield"),
+    ],
+)
+def test_a_generator_is_refused_because_its_body_would_never_run(
+    registry: Registry, function: Callable[..., Any]
+) -> None:
+    with pytest.raises(ReceiverError, match=r'"shop.stock" is a generator.*Remove the yield'):
+        connect(registry, function, uid="shop.stock", weak=False)
+    assert names(registry) == []
+
+
+def test_a_generator_that_can_be_awaited_is_not_refused(registry: Registry) -> None:
+    @types.coroutine
+    def awaitable(**kwargs: Any) -> Any:
+        yield
+
+    connect(registry, awaitable, uid="shop.stock", weak=False)
+
+    assert names(registry) == ["shop.stock"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [CallableObject, functools.partial(CallableObject), wrapped(CallableObject), Board],
+    ids=["a class", "a partial of a class", "a wrapper of a class", "a class that can't be called"],
+)
+def test_a_class_in_place_of_an_object_is_refused(registry: Registry, function: Callable[..., Any]) -> None:
+    with pytest.raises(
+        ReceiverError, match=r'"shop.stock" is the class (CallableObject|Board).*an object of the class'
+    ):
+        connect(registry, function, uid="shop.stock", weak=False)
+
+
+def without_kwargs(sender: object, event: object, delivery: object, run: object) -> None: ...
+def without_anything() -> None: ...
+def of_one_more(event: object, ticket: object, **kwargs: Any) -> None: ...
+def by_position(event: object, /, **kwargs: Any) -> None: ...
+def many(*args: Any) -> None: ...
+def as_django_documents(sender: object, **kwargs: Any) -> None: ...
+def with_a_default(event: object, ticket: object = None, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (without_kwargs, r"does not take \*\*kwargs"),
+        (without_anything, "got an unexpected keyword argument 'sender'"),
+        (of_one_more, "missing a required argument: 'ticket'"),
+        (by_position, "event"),
+        (many, "got an unexpected keyword argument 'sender'"),
+        (Board.method, "missing a required argument: 'self'"),
+        (Board().without_kwargs, r"does not take \*\*kwargs"),
+    ],
+)
+def test_a_function_that_can_not_be_called_with_an_event_is_refused(
+    registry: Registry, function: Callable[..., Any], problem: str
+) -> None:
+    with pytest.raises(ReceiverError, match=rf"can't be called with an event: .*{problem}.*\*\*kwargs\)"):
+        connect(registry, function, uid="shop.stock", weak=False)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        as_django_documents,
+        with_a_default,
+        functools.partial(of_one_more, ticket=1),
+        wrapped(of_one_more),
+        wrapped(without_kwargs),
+        unittest.mock.Mock(),
+        unittest.mock.MagicMock(),
+    ],
+)
+def test_a_function_that_can_be_called_with_an_event_is_not_refused(
+    registry: Registry, function: Callable[..., Any]
+) -> None:
+    """A wrapper counts as it is: it may add what the wrapped function wants, and leave out what that does not take."""
+    connect(registry, function, uid="shop.stock", weak=False)
+
+    assert names(registry) == ["shop.stock"]
+
+
+@pytest.mark.parametrize("atomic", [None, "False", 0, 1])
+def test_what_is_neither_true_nor_false_is_refused_for_atomic(registry: Registry, atomic: Any) -> None:
+    with pytest.raises(ReceiverError, match="atomic="):
+        registry.checked(first, uid=None, weak=True, atomic=atomic)
+
+
+# One module under two names
+
+RECEIVERS = """
+import functools
+
+def wrapped(function):
+    @functools.wraps(function)
+    def wrapper(**kwargs):
+        return function(**kwargs)
+    return wrapper
+
+def handle(**kwargs): ...
+
+@wrapped
+def decorated(**kwargs): ...
+"""
+
+
+def imported_as(name: str, file: Path) -> Any:
+    """Import a file as a module of that name."""
+    file.write_text(RECEIVERS)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("function", ["handle", "decorated"])
+def test_a_module_that_is_imported_under_two_names_is_warned_of(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture, function: str
+) -> None:
+    for module in ("shop.receivers", "proj.shop.receivers"):
+        connect(registry, getattr(imported_as(module, tmp_path / "receivers.py"), function))
+
+    assert f"shop.receivers.{function} and proj.shop.receivers.{function} are one function" in caplog.text
+    assert "imported under two names" in caplog.text
+    ((one, other),) = registry.imported_twice()
+    assert (one.name, other.name) == (f"shop.receivers.{function}", f"proj.shop.receivers.{function}")
+
+
+def test_it_is_warned_of_under_two_events_and_two_uids_too_and_once(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = (imported_as(name, tmp_path / "receivers.py").handle for name in ("shop.receivers", "receivers"))
+    connect(registry, one, "ticket.created", uid="one")
+    connect(registry, other, "ticket.closed", uid="other")
+    connect(registry, other, ANY_EVENT, uid="other")
+
+    assert caplog.text.count("are one function") == 1
+    assert [(first.name, second.name) for first, second in registry.imported_twice()] == [("one", "other")]
+
+
+def test_under_one_uid_the_second_import_is_refused_with_the_likely_reason(registry: Registry, tmp_path: Path) -> None:
+    one, other = (imported_as(name, tmp_path / "receivers.py").handle for name in ("shop.receivers", "receivers"))
+    connect(registry, one, uid="shop.stock")
+
+    with pytest.raises(ReceiverError, match="imported under two names"):
+        connect(registry, other, uid="shop.stock")
+
+
+def test_functions_made_at_one_line_of_one_module_are_not_warned_of(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        connect(registry, local_function(), uid=f"shop.{number}", weak=False)
+    connect(registry, wrapped(first), uid="wrapped")
+    connect(registry, wrapped(second), uid="wrapped too")
+
+    assert registry.imported_twice() == []
+    assert caplog.text == ""
 
 
 # One name, one callable

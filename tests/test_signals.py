@@ -83,10 +83,17 @@ def test_no_signal_is_of_an_event_that_is_not_published() -> None:
     assert isinstance(signals.event_received, EventSignal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"],
-)
+MONITORING = [
+    "delivery_received",
+    "delivery_duplicated",
+    "delivery_content_differs",
+    "delivery_rejected",
+    "delivery_processed",
+    "delivery_failed",
+]
+
+
+@pytest.mark.parametrize("name", MONITORING)
 def test_the_signals_for_monitoring_are_plain_ones(name: str) -> None:
     assert type(getattr(signals, name)) is Signal
 
@@ -101,6 +108,65 @@ def test_the_same_name_always_gives_the_same_signal_published_or_not() -> None:
 def test_a_signal_for_no_event_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="is no event name"):
         signal_for(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ticket_created", "ticket.created"),
+        ("Ticket.Created", "ticket.created"),
+        ("TICKET.CREATED", "ticket.created"),
+        ("ticketCreated", "ticket.created"),
+        ("TicketCreated", "ticket.created"),
+        ("ticket-created", "ticket.created"),
+        ("ticket:created", "ticket.created"),
+        ("ticket/created", "ticket.created"),
+        ("ticket.created ", "ticket.created"),
+        (".ticket.created", "ticket.created"),
+        ("ticket..created", "ticket.created"),
+        ("ticket.created.*", "ticket.created"),
+    ],
+)
+def test_another_spelling_of_a_published_event_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"is no event name. Did you mean '{meant}'"):
+        signal_for(name)
+    assert name not in signals._by_event
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "*",
+        "ticket.*",
+        "*.created",
+        "ticket.?",
+        "ticket.[a-z]+",
+        "ticket.(created|closed)",
+        "ticket.created,ticket.closed",
+        "ticket.created;",
+        "ticket merged",
+        "ticket.merged\n",
+        "ticket.\u200bmerged",
+        "^ticket",
+        "\x00",
+    ],
+)
+def test_a_pattern_a_list_or_a_space_is_refused_with_what_to_do(name: str) -> None:
+    with pytest.raises(ValueError, match=r"is no event name(: there are no patterns.*event_received|. Did you mean)"):
+        signal_for(name)
+
+
+def test_a_pattern_names_the_events_of_its_family() -> None:
+    with pytest.raises(ValueError, match=r"\(broadcast.sent, broadcast.failed\)"):
+        signal_for("broadcast.*")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ticket.merged", "ticket.Merged", "ping", "webhook.test", "order.line_item.created", "تذكرة.جديدة"],
+)
+def test_a_name_that_is_unknown_today_has_a_signal(name: str) -> None:
+    assert signal_for(name).event == name
 
 
 # Connecting
@@ -172,7 +238,7 @@ def test_a_receiver_can_not_be_wrapped_on_one_signal_and_bare_on_another() -> No
     assert not signals.event_received.has_listeners(Delivery)
 
 
-@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7])
+@pytest.mark.parametrize("sender", [Webhook, Run, object(), "nateq_webhooks.Delivery", 7, Delivery()])
 def test_a_sender_that_never_sends_is_refused(sender: object) -> None:
     with pytest.raises(ReceiverError, match=r"never sends.*webhook_id"):
         signals.ticket_created.connect(on_ticket, sender=sender)
@@ -352,15 +418,14 @@ def test_a_disconnected_receiver_runs_no_more(sender: Sender) -> None:
 def monitored() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """What the signals for monitoring say, in order."""
     seen: list[tuple[str, dict[str, Any]]] = []
-    names = ["delivery_received", "delivery_duplicated", "delivery_rejected", "delivery_processed", "delivery_failed"]
 
     def listener(name: str) -> Callable[..., None]:
         return lambda **kwargs: seen.append((name, kwargs))
 
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).connect(listener(name), dispatch_uid="test.monitored", weak=False)
     yield seen
-    for name in names:
+    for name in MONITORING:
         getattr(signals, name).disconnect(dispatch_uid="test.monitored")
 
 

@@ -3,21 +3,23 @@
 Each from an index or a table that is small by itself, and never more rows than a cap.
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Case, Count, Max, QuerySet, When
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch import PARKED
-from nateq_webhooks.dispatch.status import SEEN_LATELY
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -30,8 +32,6 @@ LATELY: Final = timedelta(hours=24)
 
 MAX_REFUSALS: Final = 20
 """Lines of refused requests: a webhook and a reason each."""
-
-_OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,16 +74,15 @@ class Workers:
     last: datetime | None
 
 
-def deliveries_due(now: datetime) -> Backlog | None:
+def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = Delivery.objects.filter(dispatch_at__lte=now - LATE).order_by("dispatch_at")
-    return _backlog(late, "dispatch_at")
+    late = backlog.due_deliveries(among.of(Delivery), now - LATE)
+    return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
-def runs_due(now: datetime) -> Backlog | None:
+def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    late = Run.objects.filter(lane=OPEN_LANE, next_try_at__lte=now - LATE, status__in=_OPEN).order_by("next_try_at")
-    return _backlog(late, "next_try_at")
+    return _backlog(backlog.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -99,13 +98,13 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def refusals(now: datetime, webhooks: Sequence[Webhook]) -> list[Refusals]:
+def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS) -> list[Refusals]:
     """Return what was refused lately, GETs last: an uptime monitor's are many, and mean little.
 
     What is kept of the refused requests is bounded per webhook and reason.
     """
     by_key = {webhook.pk: webhook for webhook in webhooks}
-    lately = Rejection.objects.filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
+    lately = among.of(Rejection).filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
     means_little = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
     rows = counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS]
@@ -115,33 +114,53 @@ def refusals(now: datetime, webhooks: Sequence[Webhook]) -> list[Refusals]:
     ]
 
 
-def pauses(webhooks: Sequence[Webhook]) -> list[Pause]:
-    """Return what is paused by a person or by itself, the oldest pause first."""
-    gates = Gate.objects.filter(paused_at__isnull=False).order_by("paused_at")
-    names = {webhook_scope(webhook.pk): webhook.name for webhook in webhooks}
-    return [_pause(gate, names) for gate in gates]
+def pauses(among: Among = ALL_ROWS) -> list[Pause]:
+    """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
+    gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
+    names = _names_of_webhooks(gates, among)
+    return [_pause(gate, names, among) for gate in gates if gate.scope in names or not _is_of_webhook(gate)]
 
 
-def held_by(gate: Gate) -> str:
+def _gates() -> QuerySet[Gate]:
+    """Return the gates where they are written: who has just paused or resumed must see it."""
+    return Gate.objects.using(router.db_for_write(Gate))
+
+
+_NOBODY: Final = uuid.UUID(int=0)
+_WEBHOOKS: Final = webhook_scope(_NOBODY).removesuffix(str(_NOBODY))
+"""How the scope of a webhook's gate begins."""
+
+
+def _is_of_webhook(gate: Gate) -> bool:
+    return gate.scope.startswith(_WEBHOOKS)
+
+
+def _names_of_webhooks(gates: Sequence[Gate], among: Among) -> dict[str, str]:
+    """Return by scope the names of the webhooks that are paused and may be seen."""
+    keys = [gate.scope.removeprefix(_WEBHOOKS) for gate in gates if _is_of_webhook(gate)]
+    found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
+    return {webhook_scope(key): name for key, name in found}
+
+
+def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
     """Say how many runs a gate holds back; what everything's pause holds stays in the open lane."""
-    number, is_capped = _held(gate)
+    number, is_capped = _held(gate, among)
     shown = number_format(number)
     if is_capped:
         shown = _("more than %(number)s") % {"number": shown}
     return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
 
 
-def _held(gate: Gate) -> tuple[int, bool]:
-    lanes = Run.objects.filter(lane=OPEN_LANE if gate.scope == EVERYTHING else gate.pk)
-    return _capped(lanes.filter(next_try_at__lt=PARKED, status__in=_OPEN).order_by())
+def _held(gate: Gate, among: Among) -> tuple[int, bool]:
+    return _capped(backlog.held_runs(among.of(Run), gate).order_by())
 
 
-def orphaned() -> tuple[int, bool]:
+def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(Run.objects.filter(lane=OPEN_LANE, next_try_at__gte=PARKED).order_by())
+    return _capped(backlog.parked_runs(among.of(Run)).order_by())
 
 
-def _pause(gate: Gate, names: dict[str, str]) -> Pause:
+def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
     is_receiver = gate.scope.startswith(receiver_scope(""))
     what = names.get(gate.scope, gate.scope.removeprefix(receiver_scope("")))
     return Pause(
@@ -151,17 +170,17 @@ def _pause(gate: Gate, names: dict[str, str]) -> Pause:
         by=gate.paused_by,
         reason=gate.reason,
         is_automatic=gate.is_automatic,
-        held=held_by(gate),
+        held=held_by(gate, among),
     )
 
 
 def pause_of(webhook: Webhook) -> Gate | None:
     """Return the gate that holds a webhook's runs back: its own or that of everything; None when neither is shut."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return Gate.objects.filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    return _gates().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
-    seen = Heartbeat.objects.filter(seen_at__gte=now - SEEN_LATELY)
-    return Workers(number=seen.count(), last=Heartbeat.objects.aggregate(last=Max("seen_at"))["last"])
+    beats = Heartbeat.objects.all()
+    return Workers(number=backlog.workers(beats.db, now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])

@@ -68,8 +68,8 @@ CAUSES: Final[dict[str, Any]] = {
         "this webhook's page. If the request is not from Nateq, there is nothing to do."
     ),
     Cause.NO_SECRET: gettext_lazy(
-        "This webhook has no secret that could verify anything. Enter Nateq's on its page, and look at "
-        'NATEQ_WEBHOOKS["SECRET_ENCODING"].'
+        "This webhook has no secret that could verify anything: each is empty, too short (fewer than 16 visible "
+        'characters after whsec_) or not in NATEQ_WEBHOOKS["SECRET_ENCODING"]. Enter Nateq\'s on its page.'
     ),
     Cause.UNREADABLE_SIGNATURE: gettext_lazy(
         "The header holds no signature that can be read: 64 hex digits or base64 of 32 bytes, up to eight of them "

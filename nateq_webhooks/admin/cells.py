@@ -42,17 +42,27 @@ SIGNS: Final[dict[str, Sign]] = {
 }
 """The sign of each status of a delivery and of a run; where both have a status, it means the same."""
 
+NO_RECEIVER: Final = Sign("⊘", "warn")
+"""The sign of a delivery that was stored, and for which nothing ran."""
+
 _UNKNOWN: Final = Sign("?", "quiet")
 
 
 def badge(record: Delivery | Run) -> SafeString:
     """Return the record's status as coloured text with a symbol."""
-    sign = SIGNS.get(record.status, _UNKNOWN)
+    return _badge(SIGNS.get(record.status, _UNKNOWN), record.get_status_display())
+
+
+def delivery_badge(delivery: Delivery, *, has_runs: bool) -> SafeString:
+    """Return a delivery's status; "No receiver" for one that is processed because there was nothing to run."""
+    if delivery.status == Delivery.Status.PROCESSED and not has_runs:
+        return _badge(NO_RECEIVER, _("No receiver"))
+    return badge(delivery)
+
+
+def _badge(sign: Sign, label: str) -> SafeString:
     return format_html(
-        '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>',
-        sign.tone,
-        sign.symbol,
-        record.get_status_display(),
+        '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>', sign.tone, sign.symbol, label
     )
 
 

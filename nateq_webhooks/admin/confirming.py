@@ -1,5 +1,6 @@
 """An action on deliveries that asks first: the list or the address says what it is about, and a page confirms it."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.selecting import Chosen, from_form
+from nateq_webhooks.admin.permitted import judges_rows
+from nateq_webhooks.admin.selecting import Choosable, Chosen, from_form
 from nateq_webhooks.models import Delivery
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ else:  # mixed into Django's class
 
 class ConfirmingAdmin(_Base):
     """What the pages that confirm an action have in common."""
+
+    def choosable(self, request: HttpRequest) -> Choosable:
+        """Return the deliveries that an action of the user may be about."""
+        may_view = functools.partial(self.has_view_permission, request) if judges_rows(self) else None
+        return Choosable(self.get_queryset(request), may_view)
 
     def about(self, find: Callable[[], Chosen], then: Callable[[Chosen], HttpResponseBase]) -> HttpResponseBase:
         """Answer for what was chosen; what no page of ours has sent is a clear answer."""
@@ -39,7 +46,8 @@ class ConfirmingAdmin(_Base):
         """Ask about what the address names (GET), or do what was confirmed (POST)."""
         is_confirmed = request.method == "POST"
         data = request.POST if is_confirmed else request.GET
-        return self.about(lambda: from_form(data), lambda which: (act if is_confirmed else ask)(request, which))
+        among = self.choosable(request)
+        return self.about(lambda: from_form(data, among), lambda which: (act if is_confirmed else ask)(request, which))
 
     def confirmation(
         self, request: HttpRequest, which: Chosen, *, page: str, title: str, **more: Any

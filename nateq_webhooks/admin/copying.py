@@ -15,7 +15,7 @@ from nateq_webhooks.admin.genuine import signature_header
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Delivery, Webhook
-from nateq_webhooks.protocol.signatures import sign
+from nateq_webhooks.protocol.signatures import SigningKey
 
 MAX_INLINE_BYTES: Final = 16 * 1024
 """A larger body is not written into what is copied, but read from the downloaded file."""
@@ -136,7 +136,7 @@ def _literal(body: bytes) -> str:
 
 def _signature(delivery: Delivery, webhook: Webhook) -> str | None:
     try:
-        return sign(delivery.body, webhook.secret, encoding=settings().secret_encoding)
+        return SigningKey.of(webhook.secret, settings().secret_encoding).sign(delivery.body)
     except SecretError:
         return None
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote
+from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -18,9 +19,10 @@ from nateq_webhooks.admin.chart import Chart, chart
 from nateq_webhooks.admin.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
 from nateq_webhooks.admin.failures import Failure, Failures, failures
 from nateq_webhooks.admin.health import Health, Survey, survey
+from nateq_webhooks.admin.permitted import Permitted, site_of
 from nateq_webhooks.admin.silence import Silence, silences
 from nateq_webhooks.admin.summary import Summary, about, percent, processing, span, summary
-from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
 """Webhooks that are shown and watched, by name; a site has a few."""
@@ -99,16 +101,21 @@ class Board:
 
     def __init__(self, request: HttpRequest) -> None:
         self._user: Any = request.user
-        self._site: str = getattr(request, "current_app", "admin")
+        site = site_of(request)
+        self._site: str = site.name
+        self._permitted = Permitted(site, request)
         self._now = timezone.now()
 
     def build(self) -> Dashboard:
         """Ask what the user may see, in a bounded number of statements."""
-        sees_deliveries = self._may("view_delivery")
-        rows = Webhook.objects.defer("secret", "events")[: MAX_WEBHOOKS + 1] if self._may("view_webhook") else ()
-        webhooks = list(rows)[:MAX_WEBHOOKS]
-        found = survey() if sees_deliveries else None
-        groups = failures(with_text=self._may("view_payload")) if self._may("view_run") else None
+        sees_deliveries = self._permitted.may_view(Delivery)
+        rows = self._permitted.of(Webhook).defer("secret", "events").order_by("name") if self._sees(Webhook) else None
+        webhooks = [] if rows is None else list(rows[: MAX_WEBHOOKS + 1])
+        found = survey(among=self._permitted) if sees_deliveries else None
+        with_text = self._may("view_payload")
+        groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
+        has_more = len(webhooks) > MAX_WEBHOOKS
+        webhooks = webhooks[:MAX_WEBHOOKS]
         return Dashboard(
             summary=summary(found.health()) if found else None,
             webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
@@ -117,17 +124,20 @@ class Board:
             items=sorted(
                 [
                     *self._waiting(),
-                    *self._paused(webhooks),
+                    *self._paused(),
                     *self._refused(webhooks),
                     *self._silent(found, webhooks),
                 ],
                 key=lambda item: _URGENCY.index(item.tone),
             ),
-            has_more_webhooks=len(rows) > MAX_WEBHOOKS,
+            has_more_webhooks=has_more,
             webhook_limit=number_format(MAX_WEBHOOKS),
-            is_watching=any(self._may(f"view_{name}") for name in ("delivery", "run", "rejection")),
+            is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
             failure_limit=number_format(FAILURES_LOOKED_AT),
         )
+
+    def _sees(self, model: type[Model]) -> bool:
+        return self._permitted.may_view(model)
 
     def _may(self, permission: str) -> bool:
         return bool(self._user.has_perm(f"nateq_webhooks.{permission}"))
@@ -172,29 +182,29 @@ class Board:
 
     def _replay_url(self, failure: Failure) -> str:
         """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
-        if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._may("view_delivery")):
+        if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._sees(Delivery)):
             return ""
         return self._url("delivery_replay_many", failure=failure.key)
 
     def _waiting(self) -> list[Item]:
         """What nobody has started, and whether anybody is there who could."""
         items: list[Item] = []
-        if self._may("view_delivery") and (backlog := attention.deliveries_due(self._now)):
+        if self._sees(Delivery) and (backlog := attention.deliveries_due(self._now, self._permitted)):
             title = ngettext(
                 "%(number)s delivery waits to be dispatched",
                 "%(number)s deliveries wait to be dispatched",
                 backlog.number,
             )
             items.append(self._late(title, backlog, self._url("delivery_changelist", status__exact="received")))
-        if not self._may("view_run"):
+        if not self._sees(Run):
             return items
-        if backlog := attention.runs_due(self._now):
+        if backlog := attention.runs_due(self._now, self._permitted):
             title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
             items.append(self._late(title, backlog, self._url("run_changelist")))
         return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
 
     def _orphaned(self) -> list[Item]:
-        number, is_capped = attention.orphaned()
+        number, is_capped = attention.orphaned(self._permitted)
         if not number:
             return []
         title = ngettext(
@@ -234,10 +244,10 @@ class Board:
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
         return [Item(tone="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
 
-    def _paused(self, webhooks: Sequence[Webhook]) -> list[Item]:
-        if not self._may("view_run"):
+    def _paused(self) -> list[Item]:
+        if not self._sees(Run):
             return []
-        return [self._pause(pause) for pause in attention.pauses(webhooks)]
+        return [self._pause(pause) for pause in attention.pauses(self._permitted)]
 
     def _pause(self, pause: attention.Pause) -> Item:
         how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
@@ -246,9 +256,9 @@ class Board:
         return Item(tone="warn", symbol="‖", title=how % {"what": cells.visible(pause.what)}, text=text)
 
     def _refused(self, webhooks: Sequence[Webhook]) -> list[Item]:
-        if not self._may("view_rejection"):
+        if not self._sees(Rejection):
             return []
-        return [self._refusal(each) for each in attention.refusals(self._now, webhooks)]
+        return [self._refusal(each) for each in attention.refusals(self._now, webhooks, self._permitted)]
 
     def _refusal(self, refusal: attention.Refusals) -> Item:
         name = cells.visible(refusal.webhook.name)
@@ -269,7 +279,7 @@ class Board:
     def _silent(self, found: Survey | None, webhooks: Sequence[Webhook]) -> list[Item]:
         if found is None:
             return []
-        return [self._silence(each) for each in silences(found, webhooks)]
+        return [self._silence(each) for each in silences(found, webhooks, self._permitted)]
 
     def _silence(self, silence: Silence) -> Item:
         ago = span(self._now - silence.last)

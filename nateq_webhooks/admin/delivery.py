@@ -3,10 +3,11 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import cells
@@ -18,7 +19,7 @@ from nateq_webhooks.admin.payload_search import PathValue, parse
 from nateq_webhooks.admin.processing import processing_time, with_last_run
 from nateq_webhooks.admin.replay_jobs import ReplayActions
 from nateq_webhooks.admin.search import ways
-from nateq_webhooks.models import Delivery
+from nateq_webhooks.models import Delivery, OtherContent
 
 
 @admin.register(Delivery)
@@ -32,7 +33,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         "shown_received_at",
         "shown_resource_id",
         "shown_processing_time",
-        "webhook",
+        "shown_webhook",
         "shown_organization",
         "shown_attempts",
     )
@@ -44,8 +45,9 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         ("received_at", PeriodFilter),
     )
     list_select_related = ("webhook",)
-    list_defer = ("body", "payload", "headers", "notes", "identity")
+    list_defer = ("body", "payload", "headers", "notes", "identity", "content_hash")
     list_parameters = frozenset({"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"})
+    names_webhook = True
     browse_columns = ("status", "event", "webhook_id")
     facet_columns = ("status", "event", "webhook_id", "received_at")
     search_fields = ("delivery_id",)
@@ -58,7 +60,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:
         """Return the status with its sign."""
-        return cells.badge(delivery)
+        return cells.delivery_badge(delivery, has_runs=getattr(delivery, "has_runs", True))
 
     @admin.display(description=gettext_lazy("event"))
     def shown_event(self, delivery: Delivery) -> str | None:
@@ -70,15 +72,28 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         """Return the id of what the event is about."""
         return cells.text(delivery.resource_id)
 
+    @admin.display(description=gettext_lazy("webhook"))
+    def shown_webhook(self, delivery: Delivery) -> str:
+        """Return the webhook's name, unless the project hides the webhook."""
+        if getattr(delivery, "is_webhook_hidden", False):
+            return self.get_empty_value_display()
+        return cells.link("", delivery.webhook.name)
+
+    def column_for(self, request: HttpRequest, name: Any) -> Any:
+        """Return the name of a column; a webhook's own name only through the column that knows hidden ones."""
+        return super().column_for(request, "shown_webhook" if name == "webhook" else name)
+
     @admin.display(description=gettext_lazy("organization"))
     def shown_organization(self, delivery: Delivery) -> str | None:
         """Return the organization's id."""
         return cells.text(delivery.organization_id)
 
     @admin.display(description=gettext_lazy("attempts"))
-    def shown_attempts(self, delivery: Delivery) -> int:
-        """Return how often the sender came with it."""
-        return delivery.attempts_seen
+    def shown_attempts(self, delivery: Delivery) -> str:
+        """Return how often the sender came with it, and whether it brought other contents."""
+        if not getattr(delivery, "has_other_contents", False):
+            return str(delivery.attempts_seen)
+        return _("%(number)s, with different contents") % {"number": delivery.attempts_seen}
 
     @admin.display(description=gettext_lazy("received"), ordering="pk")
     def shown_received_at(self, delivery: Delivery) -> str:
@@ -96,8 +111,9 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
 
     def shown_rows(self, rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
-        """Return the rows of a page with when their last run ended."""
-        return with_last_run(rows)
+        """Return the rows of a page with when their last run ended, and whether they have other contents."""
+        other_contents = OtherContent.objects.filter(delivery=OuterRef("pk"))
+        return with_last_run(rows).annotate(has_other_contents=Exists(other_contents))
 
     def search_ways(self, term: str) -> list[Q]:
         """Search by the exact delivery id, resource id or organization."""

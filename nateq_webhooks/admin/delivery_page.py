@@ -4,9 +4,10 @@
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
+from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -17,6 +18,7 @@ from nateq_webhooks.admin.glance import Answer
 from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours, superseding
 from nateq_webhooks.admin.notes import sentence
 from nateq_webhooks.admin.payload_page import title_of
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.models import Delivery, Run
 
@@ -38,6 +40,18 @@ class Action:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Other:
+    """Another content that came under the delivery's id."""
+
+    event: str
+    moment: str | None
+    size: int
+    text: str
+    "Its first bytes; empty when they are not kept."
+    is_whole: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
     """What only those with `view_payload` see."""
 
@@ -49,6 +63,7 @@ class Content:
     search_url: str
     download_url: str
     conversation_url: str
+    others: Sequence[Other]
     curl: copying.Copy | None
     test: copying.Copy
 
@@ -102,16 +117,19 @@ class DeliveryPageAdmin(ReplayPageAdmin):
     def _page(self, request: HttpRequest, delivery: Delivery) -> Page:
         sees = sight.may_see_payload(request)
         document = payload.document(delivery.body) if sees else None
-        material = timeline.read(delivery, errors=sees)
+        permitted = Permitted(self.admin_site, request)
+        material = timeline.read(delivery, permitted, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
         names = connected(delivery) if sight.may_replay(request) else []
-        newest = superseding(delivery)
+        newest = superseding(delivery, permitted)
+        if newest is not None and not permitted.may_view(Delivery, newest):
+            newest = None
         signature = genuine.signature_header(delivery.webhook.signature_header)
         return Page(
-            badge=cells.badge(delivery),
+            badge=cells.delivery_badge(delivery, has_runs=bool(material.runs)),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(glance.answers(material, genuine.check(delivery))),
-            summary=list(self._summary(request, delivery, newest)),
+            summary=list(self._summary(request, delivery, newest, permitted)),
             facts=list(_facts(delivery)),
             story=timeline.story(
                 material,
@@ -121,8 +139,8 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             actions=list(self._actions(delivery, material, names)),
             has_more_runs=material.has_more_runs and may_open,
             headers=list(sight.headers(delivery.headers, signature, values=sees)),
-            content=self._content(request, delivery, document, material.runs) if sees else None,
-            neighbours=neighbours(delivery, document, newest, self.page_of),
+            content=self._content(request, delivery, document, material, permitted) if sees else None,
+            neighbours=neighbours(delivery, document, newest, self.page_of, permitted),
         )
 
     def _actions(self, delivery: Delivery, material: timeline.Material, names: Sequence[str]) -> Iterator[Action]:
@@ -132,7 +150,9 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         if set(names) & set(failing(material.newest())):
             yield Action(_("Run the failed ones again"), self.url_of("replay", delivery.pk, which=FAILED))
 
-    def _content(self, request: HttpRequest, delivery: Delivery, document: Any, runs: Sequence[Run]) -> Content:
+    def _content(
+        self, request: HttpRequest, delivery: Delivery, document: Any, material: timeline.Material, permitted: Permitted
+    ) -> Content:
         raw = payload.raw(delivery.body)
         url = self.url_of("payload", delivery.pk)
         return Content(
@@ -144,8 +164,11 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             conversation_url=self._conversation_url(conversation_of(delivery, document)),
             curl=copying.as_curl(
                 delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=sight.may_reveal_secret(request)
-            ),
-            test=copying.as_test(delivery, [run.receiver for run in runs if not run.is_replay]),
+            )
+            if permitted.shows(delivery.webhook)
+            else None,
+            others=list(_others(delivery)) if material.other_contents else [],
+            test=copying.as_test(delivery, [run.receiver for run in material.runs if not run.is_replay]),
         )
 
     def _conversation_url(self, conversation: str) -> str:
@@ -160,7 +183,9 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             return ""
         return self.url_of("replay", run.delivery_id, which=ONE, receiver=run.receiver)
 
-    def _summary(self, request: HttpRequest, delivery: Delivery, newest: Delivery | None) -> Iterator[Fact]:
+    def _summary(
+        self, request: HttpRequest, delivery: Delivery, newest: Delivery | None, permitted: Permitted
+    ) -> Iterator[Fact]:
         """Yield what it is and whose, and that it carries an old state when it does."""
         may_open = request.user.has_perm("nateq_webhooks.view_webhook")
         webhook = delivery.webhook
@@ -168,9 +193,23 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         yield Fact(_("Resource id"), cells.text(delivery.resource_id))
         yield Fact(_("Delivery id"), cells.text(delivery.delivery_id))
         yield Fact(_("Organization"), cells.text(delivery.organization_id))
-        yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
+        if permitted.shows(webhook):
+            yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
         if newest is not None:
             yield Fact(_("Superseded by"), cells.link(self.page_of(newest), title_of(newest)))
+
+
+def _others(delivery: Delivery) -> Iterator[Other]:
+    """Yield the other contents that came under the delivery's id, as far as a page shows them."""
+    for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
+        shown = payload.raw(bytes(cast(bytes, other.start or b"")))
+        yield Other(
+            event=cells.visible(other.event),
+            moment=cells.moment(other.received_at),
+            size=other.size,
+            text=shown.text,
+            is_whole=shown.end == other.size,
+        )
 
 
 def _facts(delivery: Delivery) -> Iterator[Fact]:

@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+from django.db.models import QuerySet
+
+from nateq_webhooks.admin.place import MAX_KEY
 from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.models import Delivery
 
 KEYS_OF_A_PART: Final = 50_000
 """Keys of deliveries that a part looks through: some seconds' work, where servers give a request about thirty."""
@@ -29,9 +33,12 @@ class Part:
         return f"{self.number}-{self.total}-{self.first}-{self.last}"
 
 
-def parts_of(selection: Selection) -> list[Part]:
-    """Return the parts of a selection in the order the deliveries came; none where one download does."""
-    ends = ends_of_keys(selection)
+def parts_of(selection: Selection, among: QuerySet[Delivery] | None = None) -> list[Part]:
+    """Return the parts of a selection in the order the deliveries came; none where one download does.
+
+    `among` are the rows that the user may see; None: all.
+    """
+    ends = ends_of_keys(selection, among)
     if ends is None or ends[1] - ends[0] < KEYS_OF_A_PART:
         return []
     lowest, highest = ends
@@ -47,6 +54,6 @@ def part_of(value: str) -> Part | None:
     if not value:
         return None
     number, total, first, last = (int(text) for text in value.split("-"))
-    if not 0 < number <= total <= MOST_PARTS or not 0 < first <= last:
+    if not 0 < number <= total <= MOST_PARTS or not 0 < first <= last <= MAX_KEY:
         raise ValueError("This is no part of an export.")
     return Part(number, total, first, last)

@@ -1,12 +1,9 @@
 """Exporting deliveries from the admin, as JSON lines or CSV: streamed, portion by portion, however many there are."""
 
-import csv
-import io
-import json
-from collections.abc import AsyncIterator, Iterator
+import functools
 from typing import Any, Final
+from urllib.parse import urlencode
 
-from asgiref.sync import sync_to_async
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -15,22 +12,22 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
 from nateq_webhooks.admin.export_parts import Part, part_of, parts_of
+from nateq_webhooks.admin.export_slots import slots
+from nateq_webhooks.admin.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.admin.selecting import Chosen, from_action
 from nateq_webhooks.models import Delivery
 
-PORTION: Final = 500
-"""Deliveries that are read at a time."""
-
-SPAN: Final = 50_000
-"""Keys of deliveries that are looked through at a time, so that a filter that finds few reads no more at once."""
+SEND_SECONDS: Final = 20.0
+"""How long the server may wait for a client that takes nothing, where it lets us say so (gunicorn)."""
 
 PERMISSION: Final = "nateq_webhooks.export_delivery"
 PAYLOAD_PERMISSION: Final = "nateq_webhooks.view_payload"
@@ -52,9 +49,6 @@ COLUMNS: Final = (
 )
 """What everyone who may export gets; `body` follows for those who may see payloads."""
 
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
-
 _TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
@@ -68,7 +62,10 @@ class ExportActions(ConfirmingAdmin):
     @admin.action(description=gettext_lazy("Export the selected deliveries"), permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask in which format."""
-        return self.about(lambda: from_action(request, queryset), lambda which: self._confirm_export(request, which))
+        return self.about(
+            lambda: from_action(request, queryset, self.choosable(request)),
+            lambda which: self._confirm_export(request, which),
+        )
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms, and that answers with the export."""
@@ -82,13 +79,18 @@ class ExportActions(ConfirmingAdmin):
         return self.confirmed(request, self._confirm_export, self._export)
 
     def _confirm_export(self, request: HttpRequest, which: Chosen) -> HttpResponse:
+        try:
+            rest = part_of(request.GET.get("part", ""))
+        except ValueError:
+            return HttpResponseBadRequest(_("These are no deliveries."))
         return self.confirmation(
             request,
             which,
             page="export",
             title=_("Export deliveries"),
             has_payloads=request.user.has_perm(PAYLOAD_PERMISSION),
-            parts=parts_of(which.selection) if which.is_many else [],
+            rest=rest,
+            parts=parts_of(which.selection, which.among.rows) if which.is_many and not rest else [],
         )
 
     def _export(self, request: HttpRequest, which: Chosen) -> HttpResponseBase:
@@ -99,90 +101,72 @@ class ExportActions(ConfirmingAdmin):
             part = part_of(request.POST.get("part", ""))
         except ValueError:
             return HttpResponseBadRequest(_("These are no deliveries."))
-        columns = [*COLUMNS, "body"] if request.user.has_perm(PAYLOAD_PERMISSION) else list(COLUMNS)
+        if not slots.take(request.user.pk):
+            return _busy()
+        try:
+            return self._stream(request, which, kind, part)
+        except BaseException:
+            slots.give_back(request.user.pk)
+            raise
+
+    def _stream(self, request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> HttpResponseBase:
+        """Return the answer that is read while the client takes it; it gives the slot back that it was given."""
         _note_export(request, which, kind, part)
-        chunks = _Chunks(which, columns, part, is_csv=kind == "csv")
-        response = StreamingHttpResponse(
-            chunks.later() if isinstance(request, ASGIRequest) else iter(chunks), content_type=_TYPES[kind]
+        export = Export(
+            which=which,
+            columns=[*COLUMNS, "body"] if request.user.has_perm(PAYLOAD_PERMISSION) else list(COLUMNS),
+            part=_within(ends_of_keys(which.selection, which.among.rows), part),
+            is_csv=kind == "csv",
+            permitted=Permitted(self.admin_site, request),
+            rest_url=functools.partial(self._rest_url, request, which, part),
         )
+        stream = Stream(export, functools.partial(slots.give_back, request.user.pk))
+        response = StreamingHttpResponse(
+            AsyncStream(stream) if isinstance(request, ASGIRequest) else stream, content_type=_TYPES[kind]
+        )
+        _limit_sending(request)
         which_part = f"-part-{part.number}-of-{part.total}" if part else ""
         name = f"deliveries-{timezone.now():%Y%m%d-%H%M%S}{which_part}.{kind}"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
+    def _rest_url(self, request: HttpRequest, which: Chosen, part: Part | None, first: int) -> str:
+        """Return the page that exports the rest, from a key on; empty for deliveries that were picked one by one."""
+        if which.selection.deliveries:
+            return ""
+        newest = part.last if part else self._newest(which)
+        rest = Part(part.number if part else 1, part.total if part else 1, first, max(first, newest))
+        query = urlencode({**which.hidden, "part": rest.value})
+        url = reverse("admin:nateq_webhooks_delivery_export", current_app=self.admin_site.name)
+        return request.build_absolute_uri(f"{url}?{query}")
 
-class _Chunks:
-    """What is sent of an export at a time: read when the client takes them, under WSGI and ASGI alike."""
-
-    def __init__(self, which: Chosen, columns: list[str], part: Part | None, *, is_csv: bool) -> None:
-        self._which = which
-        self._part = part
-        self._columns = columns
-        self._is_csv = is_csv
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._is_csv:
-            yield _csv([self._columns])
-        for rows in _portions(self._which, self._columns, self._part):
-            if self._is_csv:
-                yield _csv([[_cell(row[column]) for column in self._columns] for row in rows])
-            else:
-                yield _json_lines(rows)
-
-    async def later(self) -> AsyncIterator[bytes]:
-        """Yield the same without keeping the event loop from others."""
-        chunks = iter(self)
-
-        def next_chunk() -> bytes | None:
-            return next(chunks, None)
-
-        while (chunk := await sync_to_async(next_chunk)()) is not None:
-            yield chunk
+    def _newest(self, which: Chosen) -> int:
+        ends = ends_of_keys(which.selection, which.among.rows)
+        return ends[1] if ends else 0
 
 
-def _portions(which: Chosen, columns: list[str], part: Part | None) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows in the order they came, up to the newest at the start, or those of a part."""
-    ends = (part.first, part.last) if part else ends_of_keys(which.selection)
-    after, newest = (ends[0] - 1, ends[1]) if ends else (0, 0)
-    while after < newest:
-        end = min(after + SPAN, newest)
-        span = which.selection.of(Delivery.objects.filter(pk__gt=after, pk__lte=end))
-        rows = [_row(values) for values in span.order_by("pk").values(*_needed(columns))[:PORTION]]
-        if rows:
-            yield rows
-        after = rows[-1]["id"] if len(rows) == PORTION else end
+def _busy() -> HttpResponse:
+    """Refuse an export beside another one: each keeps a thread of the server."""
+    told = _("Another export is still running. It ends after %(seconds)d seconds at the latest; try again then.")
+    response = HttpResponse(told % {"seconds": MAX_SECONDS}, status=429, content_type="text/plain; charset=utf-8")
+    response["Retry-After"] = str(round(MAX_SECONDS))
+    return response
 
 
-def _needed(columns: list[str]) -> list[str]:
-    return ["webhook__name" if column == "webhook" else column for column in columns]
+def _within(ends: tuple[int, int] | None, part: Part | None) -> Part:
+    """Return the range of keys to export: what is there of a part, or of everything."""
+    lowest, highest = ends or (1, 0)
+    if part is None:
+        return Part(1, 1, lowest, highest)
+    return Part(part.number, part.total, max(part.first, lowest), min(part.last, highest))
 
 
-def _row(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as it is written: moments as ISO 8601, the body as text, which stands for bytes that are none."""
-    row = {("webhook" if name == "webhook__name" else name): value for name, value in values.items()}
-    for name in ("timestamp", "received_at", "last_received_at"):
-        if row[name] is not None:
-            row[name] = row[name].isoformat()
-    if "body" in row:
-        row["body"] = bytes(row["body"]).decode("utf-8", "backslashreplace")
-    return row
-
-
-def _json_lines(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
-
-
-def _cell(value: object) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)
-    return out.getvalue().encode("utf-8", "backslashreplace")
+def _limit_sending(request: HttpRequest) -> None:
+    """Have the server give up a client that takes nothing: else its thread would wait for it without an end."""
+    socket: Any = request.META.get("gunicorn.socket")
+    if socket is not None:
+        socket.settimeout(SEND_SECONDS)
 
 
 def _note_export(request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> None:

@@ -13,15 +13,19 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Left
 
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among
 from nateq_webhooks.dispatch import PARKED
+from nateq_webhooks.dispatch.backlog import lanes as lanes_of
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.gate import OPEN_LANE
 
 MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped, those that were given up and those to be tried again each."""
 
 MAX_RECEIVERS: Final = 50
 """Receivers with runs that were given up, of which so many are asked for."""
+
+MAX_LANES: Final = 20
+"""Pauses and rate limits whose runs are looked at."""
 
 MAX_GROUPS: Final = 20
 """Groups that are shown, the largest first."""
@@ -73,10 +77,14 @@ _Failed = tuple[str, str, str, datetime | None, int]
 """Receiver, status, the error's beginning, the end of the last try, the delivery's key: too many for objects."""
 
 
-def failures(*, with_text: bool) -> Failures:
-    """Group the runs that need somebody; without `with_text` by the exception's class only, telling no more of it."""
-    given_up, is_capped = _given_up()
-    to_retry, more_to_retry = _to_retry()
+def failures(*, with_text: bool, among: Among = ALL_ROWS) -> Failures:
+    """Group the runs that need somebody, of those that may be seen.
+
+    Without `with_text` by the exception's class only, telling no more of it.
+    """
+    rows = among.of(Run).order_by().select_related(None)
+    given_up, is_capped = _given_up(rows)
+    to_retry, more_to_retry = _to_retry(rows)
     groups = _grouped([*given_up, *to_retry], with_text=with_text)
     return Failures(
         groups=tuple(groups[:MAX_GROUPS]),
@@ -85,13 +93,13 @@ def failures(*, with_text: bool) -> Failures:
     )
 
 
-def _given_up() -> tuple[list[_Failed], bool]:
+def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     """Return the newest runs that were given up, each receiver's share of them, and whether there are more.
 
     A run counts as long as no later run of the same delivery and receiver stands in its place. That is asked of the
     rows found, not of the table: else the database could look through all that was ever mended.
     """
-    numbers = {receiver: _number_of_dead(receiver) for receiver in _receivers_with_dead()}
+    numbers = {receiver: _number_of_dead(rows, receiver) for receiver in _receivers_with_dead(rows)}
     later = Run.objects.filter(
         delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
     )
@@ -99,9 +107,9 @@ def _given_up() -> tuple[list[_Failed], bool]:
     shares = _shares(numbers)
     for receiver, share in shares.items():
         # Ordered as the index is, and with no equality: so it is read from its end, and only as far as needed.
-        dead = Run.objects.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
-        rows = _columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share]
-        found += [tuple(row) for *row, is_replaced in rows if row[0] == receiver and not is_replaced]
+        dead = rows.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
+        newest = _columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share]
+        found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
     return found, shares != numbers or len(numbers) == MAX_RECEIVERS
 
 
@@ -114,15 +122,15 @@ def _shares(numbers: Mapping[str, int]) -> dict[str, int]:
     return shares
 
 
-def _number_of_dead(receiver: str) -> int:
+def _number_of_dead(rows: QuerySet[Run], receiver: str) -> int:
     """Count the runs of a receiver that were given up, up to one more than are looked at, in the index alone."""
-    dead = Run.objects.filter(status=Run.Status.DEAD, receiver=receiver).order_by()
+    dead = rows.filter(status=Run.Status.DEAD, receiver=receiver)
     return dead.values("receiver")[: MAX_LOOKED_AT + 1].count()
 
 
-def _receivers_with_dead() -> Iterator[str]:
+def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
     """Yield the names from the index, each with one look-up."""
-    dead = Run.objects.filter(status=Run.Status.DEAD).order_by("receiver").values_list("receiver", flat=True)
+    dead = rows.filter(status=Run.Status.DEAD).order_by("receiver").values_list("receiver", flat=True)
     name = dead.first()
     for _number in range(MAX_RECEIVERS):
         if name is None:
@@ -131,11 +139,22 @@ def _receivers_with_dead() -> Iterator[str]:
         name = dead.filter(receiver__gt=name).first()
 
 
-def _to_retry() -> tuple[list[_Failed], bool]:
-    """Return the runs that failed and are to be tried again, the latest first: a backlog of others comes after them."""
-    waiting = Run.objects.filter(lane=OPEN_LANE, next_try_at__lt=PARKED).order_by("-next_try_at")
-    rows = list(_columns(waiting)[:MAX_LOOKED_AT])
-    return [row for row in rows if row[1] == Run.Status.FAILED], len(rows) == MAX_LOOKED_AT
+def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
+    """Return the runs that failed and are to be tried again, and whether there may be more.
+
+    Of each lane the latest first: a backlog of others comes after them.
+    """
+    lanes = lanes_of(rows.db).occupied
+    failed: list[_Failed] = []
+    is_capped = len(lanes) > MAX_LANES
+    for lane in lanes[:MAX_LANES]:
+        waiting = rows.filter(lane=lane, next_try_at__lt=PARKED).order_by("-next_try_at")
+        found = list(_columns(waiting)[: MAX_LOOKED_AT - len(failed)])
+        failed += [row for row in found if row[1] == Run.Status.FAILED]
+        is_capped = is_capped or len(found) == MAX_LOOKED_AT
+        if len(failed) == MAX_LOOKED_AT:
+            return failed, True
+    return failed, is_capped
 
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin.bounds import SLACK, Ends, Period, by_keys, ends_of
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.unseen import visible
@@ -91,9 +92,14 @@ class EventFilter(ChoiceFilter):
     parameter_name = "event"
     column = "event"
 
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the events to choose from; of webhooks those that the user may see are asked."""
+        self.permitted = Permitted(model_admin.admin_site, request)
+        return super().lookups(request, model_admin)
+
     def known(self) -> list[str]:
         """Return the published events, then those of the catalogue and those that a webhook names."""
-        named = Webhook.objects.values_list("events", flat=True)
+        named = self.permitted.of(Webhook).order_by().values_list("events", flat=True)
         known = known_events()
         unknown = {name for names in named for name in names if isinstance(name, str)} - known.keys()
         return [*known, *sorted(unknown)]
@@ -111,18 +117,23 @@ class ReceiverFilter(ChoiceFilter):
         return sorted({receiver.name for receiver in registry})
 
 
-class WebhookFilter(ColumnFilter, admin.RelatedFieldListFilter):
+class NamedWebhookFilter(admin.RelatedFieldListFilter):
     """By webhook; only their names are read, not their secrets."""
 
-    column = "webhook_id"
-
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
-        """Return the webhooks to choose from."""
-        return [(key, visible(name)) for key, name in Webhook.objects.order_by("name").values_list("pk", "name")]
+        """Return the webhooks to choose from, those that the user may see."""
+        rows = Permitted(model_admin.admin_site, request).of(Webhook)
+        return [(key, visible(name)) for key, name in rows.order_by("name").values_list("pk", "name")]
 
     def has_output(self) -> bool:
         """Say whether there is a choice, or one was made: a filter without output does not filter either."""
         return super().has_output() or bool(self.lookup_val)
+
+
+class WebhookFilter(ColumnFilter, NamedWebhookFilter):
+    """By webhook, through the list's index."""
+
+    column = "webhook_id"
 
     def chosen(self) -> list[Any]:
         """Return the keys that were chosen. Raises `IncorrectLookupParameters` for what is none."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +16,7 @@ from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.models.webhook import check_secret
+from nateq_webhooks.protocol.secret_text import SecretText
 
 Owner = TypeVar("Owner", Webhook, Secret)
 
@@ -39,6 +41,10 @@ class SecretField(forms.CharField):
         attributes = {"autocomplete": "new-password", "spellcheck": "false", "dir": "ltr", "class": "vTextField"}
         widget = forms.PasswordInput(render_value=False, attrs=attributes)
         super().__init__(max_length=255, widget=widget, **options)
+
+    def to_python(self, value: Any) -> str:
+        """Return the secret as text whose repr does not show it."""
+        return SecretText(super().to_python(value))
 
     def validate(self, value: str) -> None:
         """Refuse a secret that could verify nothing."""
@@ -66,10 +72,13 @@ class SecretEntryForm(_ModelForm[Owner]):
         return cleaned
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """Show what the model says about its `secret` at the field that a person sees."""
+        """Show what the model says about its `secret` at the field that a person sees.
+
+        Who has no such field can't put it right, and is not kept from changing the rest.
+        """
         found = getattr(error, "error_dict", {})
         complaint = found.pop("secret", None) if field is None else None
-        if complaint and "new_secret" not in self.errors:
+        if complaint and "new_secret" in self.fields and "new_secret" not in self.errors:
             found["new_secret"] = complaint
         if field is not None or not isinstance(error, ValidationError) or complaint is None or found:
             super().add_error(field, error)
@@ -136,6 +145,16 @@ class WebhookForm(SecretEntryForm[Webhook]):
         field.help_text = gettext(
             "Replaces the secret; the former one is accepted for %(hours)s hours more, for late retries. Empty: keep."
         ) % {"hours": hours}
+
+
+def hide_secrets(request: HttpRequest) -> None:
+    """Have the secrets among what was posted not print themselves: with DEBUG an error page shows all of it."""
+    posted = request.POST.copy()
+    for name in posted:
+        if name.endswith("new_secret"):
+            posted.setlist(name, [SecretText(value) for value in posted.getlist(name)])
+    posted._mutable = False  # noqa: SLF001 - as Django leaves it
+    request.POST = posted  # type: ignore[assignment]
 
 
 def _name(field: forms.Field) -> None:

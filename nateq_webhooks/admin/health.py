@@ -18,6 +18,7 @@ from django.db.models import Count, Max, Min, QuerySet, Value
 from django.db.models.functions import Greatest, TruncHour
 from django.utils import timezone
 
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Run
 
 HOURS: Final = 48
@@ -138,8 +139,10 @@ class Survey:
         )
 
 
-def survey(webhook_id: uuid.UUID | None = None) -> Survey:
+def survey(webhook_id: uuid.UUID | None = None, among: Among = ALL_ROWS) -> Survey:
     """Look at the newest deliveries, of one webhook or of all: a bounded number of rows, however many there are.
+
+    What is looked at is a range of keys; of the deliveries in it those count that may be seen.
 
     Five statements; where the charts' hours have more than `MAX_COUNTED` keys, one more for each doubling of the table.
     """
@@ -150,12 +153,13 @@ def survey(webhook_id: uuid.UUID | None = None) -> Survey:
     hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
     newest: int = Delivery.objects.aggregate(newest=Max("pk"))["newest"] or 0
     seen_from = _received_at(newest - MAX_COUNTED)
-    recent = Delivery.objects.filter(pk__gt=newest - MAX_COUNTED)
+    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None)
+    recent = rows.filter(pk__gt=newest - MAX_COUNTED)
     looked_at, step = recent, 1
     if seen_from is not None and seen_from >= hours[0]:
         first = _first_key_since(hours[0], newest - MAX_COUNTED)
         step = -(-(newest - first + 1) // SAMPLE)
-        looked_at = Delivery.objects.filter(pk__in=_spread(first, newest, step))
+        looked_at = rows.filter(pk__in=_spread(first, newest, step))
     if webhook_id is not None:
         recent, looked_at = recent.filter(webhook=webhook_id), looked_at.filter(webhook=webhook_id)
     return Survey(
@@ -167,7 +171,7 @@ def survey(webhook_id: uuid.UUID | None = None) -> Survey:
             Share(webhook_id=whose, status=status, hour=hour, number=number * step, first=first, last=last)
             for whose, status, hour, number, first, last in _counted(looked_at, hours[0])
         ],
-        times=_times(recent.filter(status=Delivery.Status.PROCESSED)),
+        times=_times(recent.filter(status=Delivery.Status.PROCESSED), among.of(Run)),
     )
 
 
@@ -215,10 +219,10 @@ def _counted(
     return counted.values_list("webhook_id", "status", "hour", "number", "first", "last")
 
 
-def _times(processed: QuerySet[Delivery]) -> dict[uuid.UUID | None, Times]:
+def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, Times]:
     """Measure the newest of these by the end of their last run; one that no receiver ran for took no time."""
     rows = list(processed.order_by("-pk").values_list("pk", "webhook_id", "received_at")[:MAX_TIMED])
-    runs = Run.objects.filter(delivery_id__in=[pk for pk, _, _ in rows], round=0).order_by()
+    runs = among.filter(delivery_id__in=[pk for pk, _, _ in rows], round=0).order_by()
     ends = dict(runs.values_list("delivery_id").annotate(Max("finished_at")))
     measured: dict[uuid.UUID | None, list[timedelta]] = {}
     for pk, webhook_id, received_at in rows:

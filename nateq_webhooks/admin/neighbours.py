@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among, Permitted
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -29,6 +30,7 @@ CONVERSATION: Final = "conversation"
 """The family of the events that are about a conversation itself."""
 
 _COLUMNS: Final = (
+    "webhook",
     "event",
     "delivery_id",
     "resource",
@@ -53,28 +55,37 @@ class Neighbour:
 
 
 def neighbours(
-    delivery: Delivery, document: Any, newest: Delivery | None, url_of: Callable[[Delivery], str]
+    delivery: Delivery,
+    document: Any,
+    newest: Delivery | None,
+    url_of: Callable[[Delivery], str],
+    permitted: Permitted,
 ) -> list[Neighbour]:
-    """Return what belongs to a delivery: `newest` is what superseded it.
+    """Return what belongs to a delivery and may be seen: `newest` is what superseded it.
 
     `document` is its payload, None where it is not for the reader's eyes.
     """
     seen, found = {delivery.pk}, []
-    for relation, other in _related(delivery, document, newest):
-        if other.pk not in seen:
+    for relation, other in _related(delivery, document, newest, _rows(permitted)):
+        if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
             found.append(_neighbour(relation, other, url_of(other)))
     return found
 
 
-def superseding(delivery: Delivery) -> Delivery | None:
+def _rows(among: Among) -> QuerySet[Delivery]:
+    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None)
+    return rows.only(*_COLUMNS)
+
+
+def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
     """Return the newest delivery that carries a later state of the same resource: one of `Delivery.superseding`.
 
     Looked for among the newest of its resource id only, as thousands may share it and the database would read them all.
     """
     if not delivery.resource_id or delivery.timestamp is None:
         return None
-    later = Delivery.objects.only(*_COLUMNS).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
+    later = _rows(among).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
     return next(iter(_alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)), None)
 
 
@@ -88,9 +99,10 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
     return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
 
 
-def _related(delivery: Delivery, document: Any, newest: Delivery | None) -> Iterator[tuple[str, Delivery]]:
+def _related(
+    delivery: Delivery, document: Any, newest: Delivery | None, rows: QuerySet[Delivery]
+) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
-    rows = Delivery.objects.only(*_COLUMNS)
     for other in rows.filter(twins__delivery=delivery.pk):
         yield _("The same content, first under this id"), other
     for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:

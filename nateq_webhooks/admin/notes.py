@@ -28,6 +28,9 @@ SENTENCES: Final[dict[str, Any]] = {
     Note.CUT: _(
         "A value was too long for its column or held a character that no database stores; the body has it whole."
     ),
+    Note.CONTENT_DIFFERS: _(
+        "The sender used its delivery id again for another content. That one ran no receiver; it is kept below."
+    ),
 }
 """The sentence of each note, as a person on call reads it."""
 

@@ -11,6 +11,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.attention import held_by, pause_of
 from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.permitted import Among, Permitted
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.gate import EVERYTHING, Gate
 
@@ -52,11 +53,11 @@ class PauseAdmin(PageAdmin):
     def _pause_page(
         self, request: HttpRequest, webhook: Webhook, context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        whole = {**pause_context(webhook), **(context or {})}
+        whole = {**pause_context(webhook, Permitted(self.admin_site, request)), **(context or {})}
         return self.page(request, webhook, "pause", _("Pause"), whole)
 
 
-def pause_context(webhook: Webhook) -> dict[str, Any]:
+def pause_context(webhook: Webhook, among: Among) -> dict[str, Any]:
     """Return what a template needs to tell of a pause: nothing when there is none."""
     gate: Gate | None = pause_of(webhook)
     if gate is None:
@@ -64,7 +65,7 @@ def pause_context(webhook: Webhook) -> dict[str, Any]:
     return {
         "gate": gate,
         "is_everything": gate.scope == EVERYTHING,
-        "held": held_by(gate),
+        "held": held_by(gate, among),
         "paused_by": cells.visible(gate.paused_by),
         "reason": cells.visible(gate.reason),
     }

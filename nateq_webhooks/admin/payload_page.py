@@ -101,7 +101,10 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
         """Return a delivery for eyes that may see its payload. Raises `PermissionDenied` for others."""
         if not self.has_view_permission(request) or not may_see_payload(request):
             raise PermissionDenied
-        return get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+        delivery: Delivery = get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+        if not self.has_view_permission(request, delivery):
+            raise PermissionDenied
+        return delivery
 
     def url_of(self, page: str, pk: int, **query: int | str) -> str:
         """Return the address of one of a delivery's pages on this admin site."""

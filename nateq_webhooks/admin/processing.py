@@ -7,7 +7,7 @@ each settling would have to write.
 from datetime import timedelta
 from typing import Final
 
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
 
 from nateq_webhooks.models import Delivery, Run
 
@@ -16,9 +16,10 @@ FINISHED: Final = frozenset({Delivery.Status.PROCESSED, Delivery.Status.DEAD})
 
 
 def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
-    """Return the deliveries with `last_run_at`: when the last run ended, replays, maybe years later, left out."""
-    runs = Run.objects.filter(delivery=OuterRef("pk"), round=0).order_by().values("delivery")
-    return deliveries.annotate(last_run_at=Subquery(runs.annotate(last=Max("finished_at")).values("last")))
+    """Return the deliveries with `has_runs`, and `last_run_at`: when the last run ended, without replays."""
+    runs = Run.objects.filter(delivery=OuterRef("pk")).order_by()
+    last = runs.filter(round=0).values("delivery").annotate(last=Max("finished_at")).values("last")
+    return deliveries.annotate(last_run_at=Subquery(last), has_runs=Exists(runs))
 
 
 def processing_time(delivery: Delivery) -> timedelta | None:

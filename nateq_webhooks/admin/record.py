@@ -1,7 +1,7 @@
 """What deliveries and runs have in common in the admin: only the package writes them, and there are very many."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin
@@ -13,8 +13,10 @@ from django.urls import NoReverseMatch, reverse
 
 from nateq_webhooks.admin.paginator import CappedPaginator
 from nateq_webhooks.admin.payload_search import PathValue
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.record_list import RecordList
 from nateq_webhooks.admin.search import any_of
+from nateq_webhooks.models import Webhook
 
 Record = TypeVar("Record", bound=Model)
 
@@ -57,6 +59,9 @@ class RecordAdmin(_ModelAdmin[Record]):
     links: ClassVar[Mapping[str, tuple[str, str]]] = {}
     "Columns that link to another page: the permission to open that, and the column shown to who lacks it."
 
+    names_webhook: ClassVar[bool] = False
+    "Whether the rows belong to a webhook, which is named."
+
     payload_search_help_text: ClassVar[Any] = ""
     "What to tell about the search through payloads to those who may see them."
 
@@ -87,6 +92,22 @@ class RecordAdmin(_ModelAdmin[Record]):
         """Return the name of a column, or of that which stands in its place for who may not follow its link."""
         permission, without_link = self.links.get(name, ("", name))
         return name if not permission or request.user.has_perm(permission) else without_link
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Record | None:
+        """Return the row of a page, with what it may not name marked."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            self.mark_hidden(request, [found])
+        return found
+
+    def mark_hidden(self, request: HttpRequest, records: Sequence[Record]) -> None:
+        """Mark the rows that belong to a webhook which the project hides from the user: they don't name it."""
+        if not self.names_webhook:
+            return
+        permitted = Permitted(self.admin_site, request)
+        shown = permitted.shown(Webhook, {getattr(record, "webhook_id") for record in records})  # noqa: B009
+        for record in records:
+            record.is_webhook_hidden = getattr(record, "webhook_id") not in shown  # type: ignore[attr-defined]  # noqa: B009
 
     def shown_rows(self, rows: QuerySet[Record]) -> QuerySet[Record]:
         """Return the rows of a page with what the list shows of them."""

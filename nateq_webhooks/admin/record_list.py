@@ -25,6 +25,7 @@ from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
 from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.payload_search import Indexed, PathValue
+from nateq_webhooks.admin.permitted import is_narrowed
 from nateq_webhooks.admin.place import FIRST, LAST, Place, parse
 from nateq_webhooks.admin.rows import Merged, Rows, counted
 from nateq_webhooks.admin.search import any_of
@@ -218,14 +219,16 @@ class RecordList(ChangeList):
             return []
         rows = self.model_admin.shown_rows(self.root_queryset).defer(*self.model_admin.list_defer)
         by_pk = rows.order_by().in_bulk(self.page.pks)
-        return [by_pk[pk] for pk in self.page.pks if pk in by_pk]
+        found = [by_pk[pk] for pk in self.page.pks if pk in by_pk]
+        self.model_admin.mark_hidden(self._request, found)
+        return found
 
     def _count(self) -> Count:
         """Count the rows: not at all when the page has them all, by statistics when no filter is on."""
         if self.place == FIRST and self.page.next is None:
             return Count(len(self.page.pks))
         if not self.get_filters_params() and not self.query.strip():
-            number = estimate(self.root_queryset)
+            number = None if is_narrowed(self.root_queryset) else estimate(self.root_queryset)
             if number is not None and number > LIMIT:
                 return Count(number, Kind.ABOUT)
         return capped(counted(self.find(roughly=True), LIMIT + 1, self.alias))

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import causes, cells
+from nateq_webhooks.admin.filters import NamedWebhookFilter
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.models import Rejection
 
@@ -37,10 +38,11 @@ class RejectionAdmin(RecordAdmin[Rejection]):
 
     actions = ()  # Django's own, to delete
     list_display = ("shown_received_at", "shown_webhook", "shown_reason", "shown_address", "shown_size")
-    list_filter = ("webhook", ReasonFilter)
+    list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter)
     list_select_related = ("webhook",)
     list_parameters = frozenset({"webhook__id__exact", "reason"})
     list_defer = ("header_names",)
+    names_webhook = True
     links: ClassVar[Any] = {"shown_webhook": ("nateq_webhooks.view_webhook", "named_webhook")}
     fields = readonly_fields = (
         "shown_received_at",
@@ -62,13 +64,17 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         return cells.moment(rejection.received_at)
 
     @admin.display(description=gettext_lazy("webhook"))
-    def shown_webhook(self, rejection: Rejection) -> SafeString:
+    def shown_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook as a link to its page."""
+        if getattr(rejection, "is_webhook_hidden", False):
+            return self.get_empty_value_display()
         return cells.link(self.page_of(rejection.webhook), rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("webhook"))
-    def named_webhook(self, rejection: Rejection) -> SafeString:
+    def named_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook for who may not open its page."""
+        if getattr(rejection, "is_webhook_hidden", False):
+            return self.get_empty_value_display()
         return cells.link("", rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("reason"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -19,6 +20,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
 from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.sight import may_reveal_secret
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
 
@@ -39,7 +41,11 @@ class Action:
     done: str | Promise
     run: "Callable[[NateqClient, Webhook], object]"
     left: str | Promise = ""
+    replaces_secret: bool = False
+    "Whether the webhook gets another signing secret, which takes a permission of its own."
 
+
+_PUSH: Final = "push"
 
 ACTIONS: Final = {
     action.name: action
@@ -50,9 +56,10 @@ ACTIONS: Final = {
             question=gettext_lazy("This creates the webhook at Nateq and saves its id and signing secret here."),
             done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
             run=remote.register_row,
+            replaces_secret=True,
         ),
         Action(
-            name="push",
+            name=_PUSH,
             label=gettext_lazy("Make Nateq's like this one"),
             question=gettext_lazy("This changes the webhook at Nateq: its URL, its events and whether it is active."),
             done=gettext_lazy("The webhook at Nateq is like this one now."),
@@ -78,6 +85,7 @@ ACTIONS: Final = {
             ),
             done=gettext_lazy("The webhook has a new signing secret, which was saved."),
             run=remote.rotate,
+            replaces_secret=True,
         ),
     )
 }
@@ -116,6 +124,8 @@ class RemoteAdmin(PageAdmin):
         action = ACTIONS.get(request.POST.get("action", ""))
         if action is None:
             return HttpResponseRedirect(request.path)
+        if action.replaces_secret and not may_reveal_secret(request):
+            raise PermissionDenied
         if request.POST.get("confirmed") != "yes":
             return self._respond(request, webhook, {"action": action})
         return self._run(request, webhook, action)
@@ -129,7 +139,10 @@ class RemoteAdmin(PageAdmin):
                 context, offered = self._compared(webhook)
             except (ApiError, remote.RemoteError) as error:
                 context, offered = {"error": remote.told(error)}, ()
-        context["actions"] = [ACTIONS[name] for name in offered]
+        may_replace = may_reveal_secret(request)
+        names = [name for name in offered if name != _PUSH or may_replace or not context.get("is_gone")]
+        actions = [ACTIONS[name] for name in names]
+        context["actions"] = [action for action in actions if may_replace or not action.replaces_secret]
         return self._respond(request, webhook, context)
 
     def _compared(self, webhook: Webhook) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -154,6 +167,8 @@ class RemoteAdmin(PageAdmin):
             with remote.connect() as client:
                 for warning in remote.warnings(client):
                     self.message_user(request, warning, messages.WARNING)
+                if action.name == _PUSH and not may_reveal_secret(request):
+                    _refuse_anew(client, webhook)
                 is_whole = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
             self.message_user(request, format_html("<bdi>{}</bdi>", remote.told(error)), messages.ERROR)
@@ -168,3 +183,10 @@ class RemoteAdmin(PageAdmin):
 
     def _respond(self, request: HttpRequest, webhook: Webhook, context: dict[str, Any]) -> HttpResponse:
         return self.page(request, webhook, "remote", _("At Nateq"), context)
+
+
+def _refuse_anew(client: "NateqClient", webhook: Webhook) -> None:
+    """Raise `PermissionDenied` when Nateq has no such webhook: it would be registered anew, with another secret."""
+    is_registered = webhook.registration == Webhook.Registration.REGISTERED
+    if not is_registered or remote.drift_of(client, webhook).state is remote.State.GONE:
+        raise PermissionDenied

@@ -16,19 +16,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selected import keys_of
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
+from nateq_webhooks.dispatch.backlog import has_workers
+from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.dispatch.status import SEEN_LATELY
-from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
+from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Webhook
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -54,7 +54,10 @@ class ReplayActions(ConfirmingAdmin):
     @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask which receivers, and why."""
-        return self.about(lambda: from_action(request, queryset), lambda which: self._confirm_replay(request, which))
+        return self.about(
+            lambda: from_action(request, queryset, self.choosable(request)),
+            lambda which: self._confirm_replay(request, which),
+        )
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page that confirms."""
@@ -70,8 +73,10 @@ class ReplayActions(ConfirmingAdmin):
             raise PermissionDenied
         if request.method == "GET" and (key := request.GET.get("failure")):
             with_text = request.user.has_perm("nateq_webhooks.view_payload")
+            permitted = Permitted(self.admin_site, request)
             return self.about(
-                lambda: from_failure(key, with_text=with_text), lambda which: self._confirm_replay(request, which)
+                lambda: from_failure(key, self.choosable(request), permitted, with_text=with_text),
+                lambda which: self._confirm_replay(request, which),
             )
         return self.confirmed(request, self._confirm_replay, self._replay_many)
 
@@ -91,14 +96,13 @@ class ReplayActions(ConfirmingAdmin):
         reason, by = request.POST.get("reason", "").replace("\0", "").strip(), request.user.get_username()
         try:
             if which.count > MOST_AT_ONCE:
-                replay = dispatch.request_replay(which.selection, names, reason=reason, by=by)
+                replay = dispatch.request_replay(which.for_later(), names, reason=reason, by=by)
             else:
-                with transaction.atomic(using=router.db_for_write(Delivery)):
-                    keys = keys_of(which.selection, MOST_AT_ONCE)
-                    rows = list(Delivery.objects.defer("payload", "headers", "body").filter(pk__in=keys))
-                    replay = dispatch.replay(rows, names, reason=reason, by=by)
-                    Replay.objects.filter(pk=replay.pk).update(filters=which.selection.as_json())
-                    self._note(request, rows, replay)
+                alias = router.db_for_write(Delivery)
+                with transaction.atomic(using=alias):
+                    replay = dispatch.replay(which.keys(MOST_AT_ONCE), names, reason=reason, by=by)
+                    Replay.objects.using(alias).filter(pk=replay.pk).update(filters=which.selection.as_json())
+                    self._note(request, alias, replay)
         except LookupError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(self._address("changelist"))
@@ -107,7 +111,8 @@ class ReplayActions(ConfirmingAdmin):
 
     def _progress_url(self, request: HttpRequest, replay: Replay) -> str:
         """Return the replay's page; empty for who may not see it, and on a site that does not know replays."""
-        if not request.user.has_perm("nateq_webhooks.view_replay"):
+        permitted = Permitted(self.admin_site, request)
+        if not (permitted.may_view(Replay, replay) and permitted.shows(replay)):
             return ""
         try:
             name = "admin:nateq_webhooks_replay_change"
@@ -120,11 +125,14 @@ class ReplayActions(ConfirmingAdmin):
         self.message_user(request, _("Asked to replay %(words)s.") % {"words": which.words}, messages.SUCCESS)
         return self._address("changelist")
 
-    def _note(self, request: HttpRequest, rows: Sequence[Delivery], replay: Replay) -> None:
-        """Write into the history of each delivery that it was replayed; some may have had no receiver to run."""
-        made = Run.objects.filter(delivery__in=[one.pk for one in rows], round=replay.pk)
-        replayed = set(made.values_list("delivery_id", flat=True))
-        for delivery in [one for one in rows if one.pk in replayed][:MOST_LOGGED]:
+    def _note(self, request: HttpRequest, alias: str, replay: Replay) -> None:
+        """Write into the history of each delivery that it was replayed; some may have had no receiver to run.
+
+        Read through the connection that has just written: another one, such as a replica's, can't see the rows yet.
+        """
+        rows = ReplayedRun.objects.using(alias).filter(replay=replay).order_by("run__delivery_id")
+        keys = list(rows.values_list("run__delivery_id", flat=True).distinct()[:MOST_LOGGED])
+        for delivery in Delivery.objects.using(alias).defer("payload", "headers", "body").filter(pk__in=keys):
             self.log_change(request, delivery, _("Replayed (replay %(number)d).") % {"number": replay.pk})
 
     def _address(self, what: str) -> str:
@@ -135,7 +143,16 @@ class ReplayActions(ConfirmingAdmin):
 class ReplayAdmin(RecordAdmin[Replay]):
     """Replays, to read: who wanted what run again, when and why, and how far that got."""
 
-    list_display = ("__str__", "shown_created_at", "shown_by", "shown_reason", "deliveries", "runs", "shown_progress")
+    list_display = (
+        "__str__",
+        "shown_created_at",
+        "shown_by",
+        "shown_reason",
+        "deliveries",
+        "runs",
+        "brought_forward",
+        "shown_percent",
+    )
     fields = readonly_fields = (
         "shown_created_at",
         "shown_by",
@@ -144,7 +161,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
         "shown_filters",
         "deliveries",
         "runs",
-        "shown_progress",
+        "brought_forward",
+        "already_running",
         "shown_finished_at",
     )
     change_form_template = "admin/nateq_webhooks/replay/change_form.html"
@@ -175,20 +193,38 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Return what the deliveries have in common."""
         kept = dispatch.Selection.from_json(replay.filters).as_json()
         kept.pop("deliveries", None)
+        if getattr(replay, "is_webhook_hidden", False):
+            kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
         return cells.visible(shown) or _("were chosen one by one")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
+        """Return the replays where they are written: a replica may not have the one that was just asked for."""
+        return super().get_queryset(request).using(router.db_for_write(Replay))
+
+    def shown_rows(self, rows: QuerySet[Replay]) -> QuerySet[Replay]:
+        """Return the rows of a page with how many of their runs have not finished."""
+        return with_left(rows)
+
     @admin.display(description=gettext_lazy("progress"))
-    def shown_progress(self, replay: Replay) -> str:
-        """Return how much of the way is done."""
+    def shown_percent(self, replay: Replay) -> str:
+        """Return how much is done, for the list."""
         if replay.is_cancelled:
             return _("cancelled")
-        return _("%(share)d %%") % {"share": replay.share_done * 100}
+        return _("%(share)d %%") % {"share": percent(replay, replay.left)}  # type: ignore[attr-defined]
 
     @admin.display(description=gettext_lazy("all runs made"))
     def shown_finished_at(self, replay: Replay) -> str | None:
         """Return when the last run was made."""
         return cells.moment(replay.finished_at) or self.get_empty_value_display()
+
+    def mark_hidden(self, request: HttpRequest, records: Sequence[Replay]) -> None:
+        """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""
+        permitted = Permitted(self.admin_site, request)
+        for replay in records:
+            key = dispatch.Selection.from_json(replay.filters).webhook
+            if key:
+                replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
 
     def get_urls(self) -> list[URLPattern]:
         """Add the buttons' address."""
@@ -199,9 +235,12 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Cancel a replay, or make some of its runs here."""
         if request.method != "POST" or not request.user.has_perm(PERMISSION) or not self.has_view_permission(request):
             raise PermissionDenied
-        replay = get_object_or_404(Replay, pk=pk)
+        replay = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not self.has_view_permission(request, replay):
+            raise PermissionDenied
         if request.POST.get("do") == "cancel":
-            unfinished = Replay.objects.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
+            rows = Replay.objects.using(router.db_for_write(Replay))
+            unfinished = rows.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
             if unfinished.update(is_cancelled=True):
                 self.log_change(request, replay, _("Cancelled."))
         elif request.POST.get("do") == "go on":
@@ -221,10 +260,14 @@ class ReplayAdmin(RecordAdmin[Replay]):
     ) -> HttpResponse:
         """Show the progress above the fields."""
         if obj is not None:
-            context["is_under_way"] = obj.finished_at is None and not obj.is_cancelled
+            alias = router.db_for_write(Replay)
+            found = progress(alias, obj)
+            context["is_being_made"] = obj.finished_at is None and not obj.is_cancelled
+            context["is_under_way"] = not found.is_done
             context["may_steer"] = request.user.has_perm(PERMISSION)
-            context["has_workers"] = Heartbeat.objects.filter(seen_at__gte=timezone.now() - SEEN_LATELY).exists()
-            context["percent"] = int(obj.share_done * 100)
+            context["has_workers"] = has_workers(alias)
+            context["nobody_runs"] = nobody_runs(alias, [obj]) if found.left else ""
+            context["progress"] = found
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 

@@ -11,7 +11,6 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
@@ -19,6 +18,7 @@ from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
 from nateq_webhooks.admin.sight import may_replay
 from nateq_webhooks.admin.timeline import FAILING
 from nateq_webhooks.dispatch.deliveries import event_name
+from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
 
@@ -57,6 +57,8 @@ class ReplayPageAdmin(PayloadPageAdmin):
         if not self.has_view_permission(request) or not may_replay(request):
             raise PermissionDenied
         delivery = get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
+        if not self.has_view_permission(request, delivery):
+            raise PermissionDenied
         asked = request.POST if request.method == "POST" else request.GET
         choice = _choice(delivery, asked.get("which", ALL), asked.get("receiver", ""))
         if request.method == "POST" and choice.names:
@@ -82,18 +84,18 @@ class ReplayPageAdmin(PayloadPageAdmin):
         with transaction.atomic(using=router.db_for_write(Delivery)):
             # Named, not "all": what runs is what the page that asked has listed.
             replay = dispatch.replay([delivery.pk], choice.names, by=by, reason=reason)
-            told = _("Had it run again by %(receivers)s (replay %(number)s). %(reason)s") % {
+            told = _("Had it run again by %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
                 "receivers": ", ".join(map(cells.visible, choice.names)),
                 "number": replay.pk,
+                "outcome": outcome(replay),
                 "reason": cells.visible(reason),
             }
             self.log_change(request, delivery, told.strip())
-        text = ngettext(
-            "%(runs)s receiver runs again: replay %(number)s.",
-            "%(runs)s receivers run again: replay %(number)s.",
-            replay.runs,
-        )
-        self.message_user(request, text % {"runs": replay.runs, "number": replay.pk}, messages.SUCCESS)
+        text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
+        level = messages.SUCCESS if replay.runs or replay.brought_forward else messages.WARNING
+        self.message_user(request, text, level)
+        if advice := nobody_runs(router.db_for_write(Delivery), [replay]):
+            self.message_user(request, advice, messages.WARNING)
 
 
 def connected(delivery: Delivery) -> list[str]:

@@ -17,11 +17,10 @@ from django.views.decorators.debug import sensitive_variables
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.sight import may_reveal_secret
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret, generate_secret
-
-REVEAL: str = "nateq_webhooks.reveal_secret"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,11 +29,6 @@ class Rotated:
 
     secret: str = field(repr=False)
     former: Secret | None
-
-
-def may_reveal(request: HttpRequest) -> bool:
-    """Say whether the user may see and replace signing secrets."""
-    return bool(request.user.has_perm(REVEAL))
 
 
 def keep_former(webhook: Webhook, former: str) -> Secret | None:
@@ -78,7 +72,7 @@ class RotationAdmin(PageAdmin):
         if request.method not in ("GET", "POST"):
             return HttpResponseNotAllowed(["GET", "POST"])
         webhook = self.changeable(request, object_id)
-        if not may_reveal(request):
+        if not may_reveal_secret(request):
             raise PermissionDenied
         if webhook.registration != Webhook.Registration.MANUAL:
             return self._secret_page(request, webhook, {"is_nateqs": True})

@@ -1,6 +1,7 @@
 """Runs: each receiver's work on each delivery."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from django.contrib import admin
@@ -12,9 +13,10 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.sight import may_see_payload
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
 
 _FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback"})
@@ -79,6 +81,8 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("round"))
     def shown_round(self, run: Run) -> str:
         """Return whether the run was made when the delivery came, or by a replay."""
+        if getattr(run, "is_replay_hidden", False):
+            return str(_("Replay"))
         return str(_("Replay %(number)s") % {"number": run.round} if run.round else _("First"))
 
     @admin.display(description=_("created"))
@@ -131,9 +135,20 @@ class RunAdmin(RecordAdmin[Run]):
         return str(_("Hidden, as what customers wrote may be in them. Seeing them is a permission of its own."))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """Return runs with what names their delivery, without its body."""
+        """Return runs of deliveries that the user may see, with what names their delivery, without its body."""
         rows = super().get_queryset(request).select_related("delivery")
+        rows = Permitted(self.admin_site, request).with_delivery(rows)
         return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
+
+    def mark_hidden(self, request: HttpRequest, records: Sequence[Run]) -> None:
+        """Take the number of the replay off the runs of replays that the project hides from the user."""
+        permitted = Permitted(self.admin_site, request)
+        if permitted.hides(Replay):
+            shown = permitted.shown(Replay, {run.round for run in records if run.is_replay})
+            for run in records:
+                if run.is_replay and run.round not in shown:
+                    run.is_replay_hidden = True  # type: ignore[attr-defined]
+                    run.round = 0  # it is part of the run's name; nothing saves a run here
 
     def search_ways(self, term: str) -> list[Q]:
         """Search by the exact id of the delivery: found first, so that the runs are found through their index."""

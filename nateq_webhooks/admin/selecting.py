@@ -1,6 +1,6 @@
 """What an action on the list of deliveries is about: the rows that were ticked, or all that the list's filters find."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,8 +14,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.permitted import Permitted, is_narrowed
 from nateq_webhooks.admin.place import MAX_KEY
-from nateq_webhooks.admin.selected import count_of
+from nateq_webhooks.admin.selected import count_of, keys_of
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 
@@ -38,16 +39,65 @@ _LIST_PARAMETERS: Final = {
 _NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e"})
 """What else an address of the list may hold, and leaves no delivery out."""
 
+_PORTION: Final = 500
+"""Deliveries that are read at a time where a project decides on each one."""
+
 _EVERYTHING: Final = "everything"
 """The field that says that all deliveries are meant: a form without any field must not mean that."""
 
 
 @dataclass(frozen=True, slots=True)
+class Choosable:
+    """The deliveries that a user may choose from: the rows of the admin, and who decides on each one, if anybody."""
+
+    rows: QuerySet[Delivery]
+    may_view: Callable[[Delivery], bool] | None = None
+    "Of a project that decides delivery by delivery."
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no delivery is hidden from the user."""
+        return self.may_view is None and not is_narrowed(self.rows)
+
+    def permitted(self, keys: Sequence[int]) -> list[int]:
+        """Return those of the keys whose deliveries the user may see, in their order."""
+        if self.may_view is None:
+            return list(keys)
+        found: list[int] = []
+        for start in range(0, len(keys), _PORTION):
+            rows = self.rows.defer("body", "payload", "headers").in_bulk(keys[start : start + _PORTION])
+            found += [key for key, delivery in rows.items() if self.may_view(delivery)]
+        return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
-    """A selection, and how many deliveries it has: counted up to `MOST_COUNTED`."""
+    """A selection among what the user may see, and how many deliveries it has: counted up to `MOST_COUNTED`."""
 
     selection: Selection
     count: int
+    among: Choosable
+
+    def keys(self, most: int) -> list[int]:
+        """Return the keys of the first `most` deliveries, in the order they came."""
+        return self.among.permitted(keys_of(self.selection, most, self.among.rows))
+
+    def for_later(self) -> Selection:
+        """Return the selection for a job, which knows no user: by keys where some deliveries are hidden from him.
+
+        Raises `LookupError` when no delivery is left.
+        """
+        if self.among.is_everything:
+            return self.selection
+        keys = tuple(self.keys(MOST_COUNTED))
+        if not keys:
+            raise LookupError(_("None of these deliveries is there any more."))
+        return Selection(receiver=self.selection.receiver, deliveries=keys)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a job does not get all of them."""
+        return self.is_many and not self.among.is_everything
 
     @property
     def is_many(self) -> bool:
@@ -71,51 +121,54 @@ class Chosen:
         return fields or {_EVERYTHING: "yes"}
 
 
-def chosen(selection: Selection) -> Chosen:
+def chosen(selection: Selection, among: Choosable) -> Chosen:
     """Count what a selection has."""
-    return Chosen(selection, count_of(selection, MOST_COUNTED + 1))
+    if among.may_view is None:
+        return Chosen(selection, count_of(selection, MOST_COUNTED + 1, among.rows), among)
+    return Chosen(selection, len(among.permitted(keys_of(selection, MOST_COUNTED + 1, among.rows))), among)
 
 
-def from_action(request: HttpRequest, queryset: QuerySet[Delivery]) -> Chosen:
+def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Choosable) -> Chosen:
     """Return what an action on the list is about. Raises `ValueError` when that is nothing.
 
     All that a search has found are taken by their keys, up to `MOST_COUNTED`: a search is no filter that can be kept.
     The same goes for a filter that a project added, and for one with several values.
     """
     if request.POST.get("select_across") != "1":
-        return _among(_keys(request.POST.getlist(ACTION_CHECKBOX_NAME)))
+        return _by_keys(_keys(request.POST.getlist(ACTION_CHECKBOX_NAME)), among)
     known = _NO_FILTERS | _LIST_PARAMETERS.keys()
     if request.GET.get("q", "").strip() or any(
         name not in known or (name in _LIST_PARAMETERS and len(values) > 1) for name, values in request.GET.lists()
     ):
-        return _among(tuple(queryset.values_list("pk", flat=True)[:MOST_COUNTED]))
+        return _by_keys(tuple(queryset.values_list("pk", flat=True)[:MOST_COUNTED]), among)
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
     given = {_LIST_PARAMETERS[name]: value for name, value in asked.items()}
-    return chosen(_selection(given))
+    return chosen(_selection(given), among)
 
 
-def from_form(data: Any) -> Chosen:
+def from_form(data: Any, among: Choosable) -> Chosen:
     """Return what a confirmation page handed on. Raises `ValueError` for what no page of ours has sent."""
     given = {name: data.get(name, "") for name in FIELDS}
     keys = _keys(data.get("deliveries", "").split(",")) if data.get("deliveries") else ()
     if not (any(given.values()) or keys or _EVERYTHING in data):
         raise ValueError("Nothing is named.")
-    return chosen(_selection(given, keys))
+    return chosen(_selection(given, keys), among)
 
 
-def from_failure(key: str, *, with_text: bool) -> Chosen:
+def from_failure(key: str, among: Choosable, permitted: Permitted, *, with_text: bool) -> Chosen:
     """Return the deliveries of the runs that failed alike. Raises `ValueError` when there are none any more."""
-    found = next((each for each in failures(with_text=with_text).groups if each.key == key), None)
+    groups = failures(with_text=with_text, among=permitted).groups
+    found = next((each for each in groups if each.key == key), None)
     if found is None:
         raise ValueError("No runs have failed like this.")
-    return chosen(Selection(receiver=found.receiver, deliveries=found.deliveries))
+    return chosen(Selection(receiver=found.receiver, deliveries=found.deliveries), among)
 
 
-def _among(keys: tuple[int, ...]) -> Chosen:
+def _by_keys(keys: tuple[int, ...], among: Choosable) -> Chosen:
     """Return the deliveries of these keys. Raises `ValueError` without one: a selection without keys means all."""
     if not keys:
         raise ValueError("No delivery is named.")
-    return chosen(Selection(deliveries=keys))
+    return chosen(Selection(deliveries=keys), among)
 
 
 def _selection(given: dict[str, str], deliveries: tuple[int, ...] = ()) -> Selection:

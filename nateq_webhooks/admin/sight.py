@@ -25,7 +25,7 @@ def may_see_payload(request: HttpRequest) -> bool:
 
 
 def may_reveal_secret(request: HttpRequest) -> bool:
-    """Say whether the user may have requests signed anew."""
+    """Say whether the user may see, choose and replace signing secrets, and have requests signed anew."""
     return request.user.has_perm("nateq_webhooks.reveal_secret")
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from nateq_webhooks.admin.health import Share, Survey
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Webhook
 
 LEAST: Final = timedelta(hours=1)
@@ -39,7 +40,7 @@ class Silence:
     "The mean time between two deliveries; None when there were too few to tell."
 
 
-def silences(survey: Survey, webhooks: Iterable[Webhook]) -> list[Silence]:
+def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROWS) -> list[Silence]:
     """Return the active webhooks that have gone silent, the longest silence first. At most one statement."""
     active = [webhook for webhook in webhooks if webhook.is_active]
     shares: dict[uuid.UUID, list[Share]] = {}
@@ -47,7 +48,7 @@ def silences(survey: Survey, webhooks: Iterable[Webhook]) -> list[Silence]:
         shares.setdefault(share.webhook_id, []).append(share)
     unseen = [webhook for webhook in active if webhook.pk not in shares]
     found = [_of(survey, webhook, shares[webhook.pk]) for webhook in active if webhook.pk in shares]
-    found += _long_gone(survey, unseen)
+    found += _long_gone(survey, unseen, among)
     return sorted((each for each in found if each is not None), key=lambda silence: silence.last)
 
 
@@ -70,10 +71,10 @@ def _longest_pause(survey: Survey, shares: Sequence[Share]) -> timedelta:
     return max((later - earlier for earlier, later in itertools.pairwise(hours)), default=timedelta())
 
 
-def _long_gone(survey: Survey, unseen: Sequence[Webhook]) -> list[Silence]:
+def _long_gone(survey: Survey, unseen: Sequence[Webhook], among: Among) -> list[Silence]:
     """Return those with older deliveries only. A sample may just have missed a webhook, so then nothing is told."""
     since = survey.seen_from
     if not unseen or survey.step > 1 or since is None or survey.now - since <= UNKNOWN_PACE:
         return []
-    used = [webhook for webhook in unseen if Delivery.objects.filter(webhook=webhook).exists()]
+    used = [webhook for webhook in unseen if among.of(Delivery).filter(webhook=webhook).exists()]
     return [Silence(webhook_id=webhook.pk, name=webhook.name, last=since, is_older=True, pace=None) for webhook in used]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.db.models import Exists, OuterRef
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -12,8 +13,10 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
-from nateq_webhooks.models import Attempt, Delivery, Replay, Run
+from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, ReplayedRun, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest first; the list of runs has them all."""
@@ -22,6 +25,7 @@ MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
 
 ARRIVED: Final = Sign("↓", "good")
+DIFFERENT: Final = Sign("≠", "bad")
 REPEATED: Final = Sign("↓", "quiet")
 HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
@@ -60,8 +64,13 @@ class Material:
 
     delivery: Delivery
     attempts: Sequence[Attempt]
+    other_contents: Sequence[OtherContent]
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
+    brought_forward: Mapping[int, Sequence[str]]
+    "The receivers whose pending run a replay brought forward, by the replay's number."
+    hidden_replays: frozenset[int]
+    "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
     has_more_runs: bool
     shows_errors: bool
@@ -74,26 +83,43 @@ class Material:
         return newest
 
 
-def read(delivery: Delivery, *, errors: bool) -> Material:
-    """Read the material: two statements, one more for replays and one for tracebacks.
+def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
+    """Read the material: two statements, one more each for replays, tracebacks and other contents.
 
-    Without `errors` neither error texts nor tracebacks are read at all.
+    Only runs and replays that the user may see are read. Without `errors` neither error texts nor tracebacks are read.
     """
-    rows = delivery.runs.order_by("-round", "pk").defer("traceback", *(() if errors else ("error",)))
-    found = list(rows[: MAX_RUNS_SHOWN + 1])
+    rows = permitted.of(Run).filter(delivery=delivery.pk).order_by("-round", "pk")
+    rows = rows.select_related(None).defer("traceback", *(() if errors else ("error",)))
+    forward = ReplayedRun.objects.filter(run=OuterRef("pk"), is_brought_forward=True)
+    found = list(rows.annotate(was_brought_forward=Exists(forward))[: MAX_RUNS_SHOWN + 1])
     runs = found[:MAX_RUNS_SHOWN]
-    rounds = {run.round for run in runs if run.is_replay}
+    brought_forward = _brought_forward([run for run in runs if run.was_brought_forward])
+    rounds = {run.round for run in runs if run.is_replay} | brought_forward.keys()
     failing = [run.pk for run in runs if run.status in FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
+    replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
     return Material(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
+        other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
         runs=runs,
-        replays=Replay.objects.in_bulk(rounds) if rounds else {},
+        replays=replays,
+        brought_forward=brought_forward,
+        hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
         tracebacks=dict(tracebacks) if failing else {},
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
     )
+
+
+def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
+    """Return which replays brought runs forward, and the receivers of those."""
+    names = {run.pk: run.receiver for run in runs}
+    rows = ReplayedRun.objects.filter(run__in=names, is_brought_forward=True).order_by("replay", "run") if names else ()
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.replay_id, []).append(names[row.run_id])
+    return found
 
 
 def story(
@@ -138,7 +164,19 @@ def _arrivals(material: Material) -> Iterator[Entry]:
             title=_("It came again; nothing ran anew"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
-    further = delivery.attempts_seen - 1 - len(material.attempts)
+    for other in material.other_contents:
+        yield Entry(
+            at=max(other.received_at, delivery.received_at),
+            rank=2,
+            sign=DIFFERENT,
+            title=_("It came again with another content; that one was kept, and nothing ran"),
+            facts=[
+                format_html(_("event {}"), cells.text(other.event) or "-"),
+                _("%(number)s bytes") % {"number": other.size},
+                *_attempt_facts(other.number, other.remote_addr),
+            ],
+        )
+    further = delivery.attempts_seen - 1 - len(material.attempts) - len(material.other_contents)
     if further > 0:
         text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
         yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
@@ -161,11 +199,15 @@ def _replays(material: Material) -> Iterator[Entry]:
     for run in material.runs:
         if run.is_replay:
             made.setdefault(run.round, []).append(run.created_at)
+    for number in material.brought_forward.keys() & material.replays.keys():
+        made.setdefault(number, []).append(material.replays[number].created_at)
     for number, moments in made.items():
         replay = material.replays.get(number)
-        facts: list[str | SafeString] = [_("replay %(number)s") % {"number": number}]
+        facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
+        if names := material.brought_forward.get(number):
+            facts.append(format_html(_("brought forward: {}"), cells.text(", ".join(names))))
         name = replay.by if replay is not None else ""
         by = format_html("<bdi>{}</bdi>", cells.visible(name) if name else _("Somebody"))
         yield Entry(
@@ -184,7 +226,7 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
         rank=4,
         sign=SIGNS.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", cells.visible(run.receiver), run.get_status_display()),
-        facts=list(_run_facts(run)),
+        facts=list(_run_facts(run, material)),
         error=cells.visible(error),
         traceback=cells.visible(material.tracebacks.get(run.pk, "")),
         url=url,
@@ -192,13 +234,17 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
     )
 
 
-def _run_facts(run: Run) -> Iterator[str | SafeString]:
+def _replay_name(number: int) -> str:
+    return _("replay %(number)s") % {"number": number}
+
+
+def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
     if run.tries:
         yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
     if (took := cells.duration(run.duration)) is not None:
         yield took
-    if run.is_replay:
-        yield _("replay %(number)s") % {"number": run.round}
+    if run.is_replay and run.round not in material.hidden_replays:
+        yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
         yield format_html(_("next try {}"), cells.moment(run.next_try_at) or "")
     if run.status in FINISHED or run.lane == OPEN_LANE:

@@ -17,14 +17,16 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm
+from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.health import survey
 from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
+from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.remote import RemoteAdmin
-from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former, may_reveal
+from nateq_webhooks.admin.rotation import Rotated, RotationAdmin, keep_former
+from nateq_webhooks.admin.sight import may_replay, may_reveal_secret
 from nateq_webhooks.admin.summary import summary
 from nateq_webhooks.admin.test_event import EventTestAdmin
-from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models import Delivery, Secret, Webhook
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Webhook]
@@ -62,7 +64,7 @@ class SecretInline(_TabularInline):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow who may replace secrets: whoever adds one can sign deliveries."""
-        return super().has_add_permission(request, obj) and may_reveal(request)
+        return super().has_add_permission(request, obj) and may_reveal_secret(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a secret is added or deleted."""
@@ -155,20 +157,20 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         saved = obj is not None
         deliveries = ["its_deliveries"] if request.user.has_perm(VIEW_DELIVERIES) else []
-        may_enter = may_change and (not saved or may_reveal(request))
+        may_enter = may_change and may_reveal_secret(request)
         receives = ["events", "other_events", "organization_id"] if may_change else ["events", "organization_id"]
         secret = [*(["secret_id"] if saved else []), *(["new_secret"] if may_enter else [])]
         return [
             (None, {"fields": ["name", "is_active", *(["receiving_url", *deliveries] if saved else [])]}),
             (_("What it receives"), {"fields": receives}),
-            (_("Secret"), {"fields": secret}),
+            *([(_("Secret"), {"fields": secret})] if secret else []),
             (_("Advanced"), {"fields": ["signature_header", "registration"], "classes": ["collapse"]}),
         ]
 
     def get_form(self, request: HttpRequest, obj: Webhook | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
-        """Return the form; without its secret for who may not replace one: what a page does not show can be posted."""
+        """Return the form; without its secret for who may not choose one: what a page does not show can be posted."""
         form = super().get_form(request, obj, change, **kwargs)
-        if obj is not None and not may_reveal(request):
+        if not may_reveal_secret(request):
             form.base_fields.pop("new_secret", None)
         return form
 
@@ -189,6 +191,8 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Keep what was posted, secrets among it, out of error reports."""
+        if request.method == "POST":
+            hide_secrets(request)
         return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:  # noqa: FBT001
@@ -228,10 +232,10 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:
         """Show a generated secret in the answer; with a redirect it would wait in a cookie or a session."""
         response = super().response_add(request, obj, post_url_continue)
-        if request.POST.get("new_secret", "").strip():
-            return response
-        if not may_reveal(request):
+        if not may_reveal_secret(request):
             self.message_user(request, _("A signing secret was generated, which you may not see."), messages.WARNING)
+            return response
+        if request.POST.get("new_secret", "").strip():
             return response
         return self.secret_page(request, obj, Rotated(secret=obj.secret, former=None))
 
@@ -246,10 +250,12 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     ) -> HttpResponse:
         """Show how the webhook is above its form."""
         if obj is not None:
-            context["may_reveal_secret"] = may_reveal(request)
-            context |= pause_context(obj)
-            if request.user.has_perm(VIEW_DELIVERIES):
-                context["summary"] = summary(survey(obj.pk).health(obj.pk))
+            context["may_reveal_secret"] = may_reveal_secret(request)
+            context["may_send_test"] = may_replay(request)
+            permitted = Permitted(self.admin_site, request)
+            context |= pause_context(obj, permitted)
+            if permitted.may_view(Delivery):
+                context["summary"] = summary(survey(obj.pk, permitted).health(obj.pk))
             context["refused_url"] = self._refused_url(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 

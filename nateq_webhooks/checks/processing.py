@@ -9,12 +9,14 @@ from django.db import Error, router
 from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch
+from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Run
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
-_PATIENCE = timedelta(minutes=15)
+PATIENCE = timedelta(minutes=15)
+"""How long nobody may have been at work before a check says so."""
+
 _MANY = 1000
 
 
@@ -24,12 +26,11 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
     alias = router.db_for_write(Run)
     if alias not in (databases or ()) or list(conf.problems()):
         return []
-    since = timezone.now() - max(2 * conf.settings().run_lease, _PATIENCE)
+    since = timezone.now() - max(2 * conf.settings().run_lease, PATIENCE)
     try:
-        if any(gate.scope == EVERYTHING for gate in dispatch.paused(alias)):
-            return []
-        runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lt=since)[:_MANY].count()
-        deliveries = Delivery.objects.using(alias).filter(dispatch_at__lt=since)[:_MANY].count()
+        lanes = backlog.lanes(alias)
+        runs = backlog.due_runs(Run.objects.using(alias), since, lanes)[:_MANY].count()
+        deliveries = backlog.due_deliveries(Delivery.objects.using(alias), since, lanes)[:_MANY].count()
     except Error:
         return []
     if not runs and not deliveries:
@@ -65,11 +66,17 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         checks.Warning(
             f"Dispatch is paused for {gate} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
             f"{f' ({gate.reason})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
-            hint="Run manage.py nateq_resume when it should go on." if not gate.is_automatic else _BREAKER_HINT,
+            hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should go on.",
             id=f"{_PREFIX}.W006",
         )
         for gate in paused
     ]
+
+
+def _resume(gate: Gate) -> str:
+    """Return the command that ends a pause."""
+    kind, _colon, name = gate.scope.partition(":")
+    return f"manage.py nateq_resume --{kind} {name}" if gate.scope else "manage.py nateq_resume --all"
 
 
 _BREAKER_HINT = "The circuit breaker paused it; it goes on by itself when a probe succeeds, or with nateq_resume."

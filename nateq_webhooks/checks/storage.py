@@ -7,10 +7,14 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 
 from nateq_webhooks import conf
+from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, visible_chars
+from nateq_webhooks.protocol.signatures import SigningKey
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
+_MOST_WEBHOOKS = 20
 
 
 @checks.register("nateq_webhooks")
@@ -43,20 +47,37 @@ def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report webhooks whose secret is empty: each of their deliveries is refused. Silent while tables are missing."""
+    """Report secrets that verify nothing: what is signed with one is refused. Silent while tables are missing."""
     alias = router.db_for_write(Webhook)
-    if alias not in (databases or ()):
+    if alias not in (databases or ()) or list(conf.problems()):
         return []
     try:
-        empty = list(Webhook.objects.using(alias).filter(secret="").values_list("name", flat=True)[:20])
-        older = list(Secret.objects.using(alias).filter(secret="").values_list("webhook__name", flat=True)[:20])
+        current = Webhook.objects.using(alias).order_by("name").values_list("name", "secret")
+        older = Secret.objects.using(alias).order_by("webhook__name").values_list("webhook__name", "secret")
+        found = dict(reversed([each for each in [*current, *older] if _complaint(each[1])]))
     except Error:
         return []
     return [
         checks.Warning(
-            f'A signing secret of webhook "{name}" is empty; it verifies nothing.',
+            f'A signing secret of webhook "{name}" {_complaint(found[name])}; it verifies nothing.',
             hint=f"Enter the one that Nateq shows, under Webhooks > {name}.",
             id=f"{_PREFIX}.W004",
         )
-        for name in dict.fromkeys([*empty, *older])
+        for name in [*reversed(found)][:_MOST_WEBHOOKS]
     ]
+
+
+def _complaint(secret: str) -> str:
+    """Return what is wrong with a stored secret; empty when it can verify something."""
+    if not secret:
+        return "is empty"
+    try:
+        SigningKey.of(secret, conf.settings().secret_encoding)
+    except SecretError:
+        visible = visible_chars(secret)
+        if visible < MIN_SECRET_CHARS:
+            return (
+                f"is too short: {visible} visible characters after its prefix, at least {MIN_SECRET_CHARS} are needed"
+            )
+        return 'is not at least 16 bytes in base64, as NATEQ_WEBHOOKS["SECRET_ENCODING"] says'
+    return ""

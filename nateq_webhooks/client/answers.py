@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 
 DEEPEST: Final = 8
 """Nesting of a list of events that is followed; groups of groups end well before."""
 
 _SECRET_NAMES: Final = ("secret", "signing_secret")
+
+_SECRET_KEYS: Final = frozenset((*_SECRET_NAMES, "signingSecret"))
 
 T = TypeVar("T")
 
@@ -32,6 +35,14 @@ class Page(Generic[T]):
     next_cursor: str | None
 
 
+def hide_secrets(item: dict[str, Any]) -> dict[str, Any]:
+    """Have the secrets in an object of an answer not print themselves; for each object, as it is parsed."""
+    for name, value in item.items():
+        if isinstance(value, str) and (name in _SECRET_KEYS or value.startswith(SECRET_PREFIX)):
+            item[name] = SecretText(value)
+    return item
+
+
 def webhook(document: Any) -> Webhook:
     """Read one webhook."""
     return Webhook(**_webhook_fields(_object(document)))
@@ -40,7 +51,7 @@ def webhook(document: Any) -> Webhook:
 def created_webhook(document: Any) -> CreatedWebhook:
     """Read the webhook that was just made, with its secret."""
     source = _object(document)
-    return CreatedWebhook(**_webhook_fields(source), secret=_text(source, *_SECRET_NAMES) or None)
+    return CreatedWebhook(**_webhook_fields(source), secret=SecretText(_text(source, *_SECRET_NAMES)) or None)
 
 
 def changed_webhook(document: Any) -> Webhook | None:
@@ -52,7 +63,7 @@ def changed_webhook(document: Any) -> Webhook | None:
 def new_secret(document: Any, webhook_id: str) -> NewSecret:
     """Read the secret after a rotation: in an object, or the bare text."""
     data = _data(document)
-    secret = data if isinstance(data, str) else _text(_object(document), *_SECRET_NAMES)
+    secret = SecretText(data if isinstance(data, str) else _text(_object(document), *_SECRET_NAMES))
     if not secret:
         raise UnreadableError("it has no secret")
     return NewSecret(webhook_id=webhook_id, secret=secret)

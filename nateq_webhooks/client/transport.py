@@ -17,7 +17,7 @@ import tenacity
 
 from nateq_webhooks import __version__
 from nateq_webhooks.client import failures
-from nateq_webhooks.client.answers import UnreadableError
+from nateq_webhooks.client.answers import UnreadableError, hide_secrets
 from nateq_webhooks.client.calls import Call
 from nateq_webhooks.client.key import ApiKey
 from nateq_webhooks.client.limits import Allowance, count
@@ -175,7 +175,7 @@ class Transport:
         if response.is_redirect:
             return failures.redirected(call, status=status, headers=headers)
         try:
-            document = response.json() if response.content.strip() else None
+            document = response.json(object_hook=hide_secrets) if response.content.strip() else None
         except (ValueError, RecursionError):
             if response.is_success:
                 return self._unreadable(call, response, "it is no JSON that can be read; is NATEQ_BASE_URL right?")

@@ -65,6 +65,12 @@ class Settings:
     """Where receivers run: "inline" in the request, after the delivery is stored; "worker" in `manage.py nateq_worker`;
     "tasks" as a task of django.tasks; "celery" as a task of Celery; or the dotted path of a class of yours."""
 
+    task_backend: str = "default"
+    'With DISPATCH "tasks": which backend of the setting TASKS gets the tasks.'
+
+    task_queue: str = ""
+    'With DISPATCH "tasks" or "celery": the queue that gets the tasks; empty: the default one.'
+
     run_lease: timedelta = timedelta(minutes=5)
     "A run not finished after this long is taken for dead and starts again."
 

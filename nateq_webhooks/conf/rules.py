@@ -103,6 +103,16 @@ def _path(value: str) -> tuple[str, str] | None:
     return "not a path", "Write names with dots between them, such as 'data.conversation_id'."
 
 
+def _task_backend(value: str) -> tuple[str, str] | None:
+    return None if value else ("empty", "Write a name from the setting TASKS; the usual one is 'default'.")
+
+
+def _task_queue(value: str) -> tuple[str, str] | None:
+    if value == value.strip() and (not value or value.isprintable()):
+        return None
+    return "not the name of a queue", "Write printable characters with no space around them; empty: the default queue."
+
+
 def _rate_limits(value: Mapping[Any, Any]) -> tuple[str, str] | None:
     for name, rate in value.items():
         fine = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0.001 <= rate <= 10_000
@@ -123,6 +133,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "MAX_BODY_BYTES": _max_body_bytes,
     "TRUSTED_PROXIES": _trusted_proxies,
     "DISPATCH": _dispatch,
+    "TASK_BACKEND": _task_backend,
+    "TASK_QUEUE": _task_queue,
     "RUN_LEASE": _span,
     "RUN_TIMEOUT": _span,
     "RETRY_BASE": _wait,

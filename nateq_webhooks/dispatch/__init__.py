@@ -62,23 +62,33 @@ MOST_BEHIND: Final = 20
 """Deliveries that one call runs because their turn came after its own (`ORDERED_BY`); workers find the rest."""
 
 
-def run_delivery(pk: int, *, alias: str | None = None, dispatch_at: datetime | None = None) -> int:
+def run_delivery(
+    pk: int,
+    *,
+    alias: str | None = None,
+    dispatch_at: datetime | None = None,
+    watch: Watch | None = None,
+    stopping: Callable[[], bool] = never,
+) -> int:
     """Claim one delivery, make its runs and run them here, one by one. Return how many runs were claimed.
 
-    Does nothing when another has claimed it; then its runs are, or will be, somebody else's.
+    Does nothing when another has claimed it; then its runs are, or will be, somebody else's. `watch` is told of each
+    run; once `stopping` says so, what was claimed but not started is given back.
     """
     alias = alias or router.db_for_write(Delivery)
     claimed = repeated(lambda: claim_delivery(alias, pk, dispatch_at))
     found = len(claimed.runs)
-    behind = deque(work(claimed))
+    behind = deque(work(claimed, watch, stopping))
     if claimed.waiting or not claimed:
         behind.appendleft(pk)
     for _ in range(MOST_BEHIND):
-        if not behind:
+        if not behind or stopping():
             break
         for more in _claims_of(alias, behind.popleft()):
             found += len(more.runs)
-            behind += work(more)
+            behind += work(more, watch, stopping)
+            if stopping():
+                break
     return found
 
 

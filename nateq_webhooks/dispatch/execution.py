@@ -6,21 +6,20 @@ by the settlement, which reads what was committed.
 """
 
 import copy
-import inspect
 import logging
 import traceback
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-from asgiref.sync import async_to_sync
 from django.db import Error, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.calling import call
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.dispatch.other_databases import warned_of_other_databases
 from nateq_webhooks.dispatch.statements import mark_succeeded
@@ -106,19 +105,9 @@ def _execute(alias: str, sql: str) -> None:
 
 
 def _call(receiver: Receiver, run: Run, alias: str) -> None:
-    function = receiver.function
-    if function is None:
-        raise RunLostError(f'the receiver "{receiver.name}" is gone.')
-    call: Callable[..., Any] = async_to_sync(function) if receiver.is_async else function
     # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
     with warned_of_other_databases(receiver.name, alias):
-        result = call(sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
-        if inspect.isawaitable(result):  # a decorator's sync wrapper around an async function
-            async_to_sync(_awaited)(result)
-
-
-async def _awaited(awaitable: Awaitable[object]) -> None:
-    await awaitable
+        call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
 
 
 def _mark_succeeded(run: Run, started: datetime, lease: Lease) -> None:

@@ -170,11 +170,6 @@ def gate_of(alias: str, scope: str) -> Gate:
     return Gate.objects.using(alias).get_or_create(scope=scope)[0]
 
 
-def lanes(alias: str) -> list[int]:
-    """Return the lanes that there are beside that of turns: the index of what is due begins with the lane."""
-    return [OPEN_LANE, *Gate.objects.using(alias).values_list("pk", flat=True)]
-
-
 def close(alias: str, scope: str, *, reason: str = "", by: str = "", probe_at: datetime | None = None) -> Gate:
     """Close a gate; return it. `fill_lane` moves what it holds out of the way.
 

@@ -50,8 +50,13 @@ def is_limited(alias: str, gate: Gate) -> bool:
 
 
 def paused(alias: str | None = None) -> list[Gate]:
-    """Return the gates that are closed, the one before everything first."""
-    return list(Gate.objects.using(alias or router.db_for_read(Gate)).filter(paused_at__isnull=False).order_by("scope"))
+    """Return the gates that are closed, the one before everything first.
+
+    Read where they are written, by default: who has just paused or resumed must see it, and a replica may not yet.
+    """
+    return list(
+        Gate.objects.using(alias or router.db_for_write(Gate)).filter(paused_at__isnull=False).order_by("scope")
+    )
 
 
 def _webhook_id(webhook: Webhook | uuid.UUID | str) -> uuid.UUID:
@@ -60,7 +65,7 @@ def _webhook_id(webhook: Webhook | uuid.UUID | str) -> uuid.UUID:
     try:
         return webhook if isinstance(webhook, uuid.UUID) else uuid.UUID(webhook)
     except ValueError:
-        named = Webhook.objects.filter(name=webhook).first()
+        named = Webhook.objects.using(router.db_for_write(Webhook)).filter(name=webhook).first()
     if named is None:
         raise LookupError(f'There is no webhook called "{webhook}".')
     return named.pk

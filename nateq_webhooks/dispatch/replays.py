@@ -1,4 +1,6 @@
-"""Replaying: have deliveries run once more, on somebody's word, beside their first runs.
+"""Replaying: have deliveries run once more, on somebody's word, beside their finished runs.
+
+A run that is still pending is brought forward, and none is added beside it (dispatch.pending).
 
 A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are made in portions; a
 portion and how far it leads are committed together, so whoever goes on after a kill neither repeats nor leaves out.
@@ -7,6 +9,7 @@ portion and how far it leads are committed together, so whoever goes on after a 
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +17,13 @@ from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch import order
+from nateq_webhooks.dispatch import order, pending
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.dispatch.making import make_runs
-from nateq_webhooks.dispatch.selection import FOLLOWED, Selection
+from nateq_webhooks.dispatch.selection import FOLLOWED, Selection, did_you_mean
 from nateq_webhooks.dispatch.waking import nudge
-from nateq_webhooks.models import Delivery, Replay
+from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
@@ -50,7 +52,7 @@ def replay(
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
-    which = _which(deliveries)
+    which = _which(alias, deliveries)
 
     def make() -> Replay:
         with transaction.atomic(using=alias):
@@ -110,13 +112,17 @@ def advance(alias: str, replay_: Replay) -> bool:
         if not is_mine.filter(is_cancelled=False).update(after=after):
             replay_.refresh_from_db(using=alias)
             return replay_.finished_at is None and not replay_.is_cancelled
-        made = _make_portion(alias, replay_, chunk)
+        done = _make_portion(alias, replay_, chunk)
         finished_at = timezone.now() if after >= replay_.until else None
         Replay.objects.using(alias).filter(pk=replay_.pk).update(
-            deliveries=replay_.deliveries + made.deliveries, runs=replay_.runs + made.runs, finished_at=finished_at
+            deliveries=replay_.deliveries + done.deliveries,
+            runs=replay_.runs + done.runs,
+            brought_forward=replay_.brought_forward + done.brought_forward,
+            already_running=replay_.already_running + done.already_running,
+            finished_at=finished_at,
         )
     replay_.after, replay_.finished_at = after, finished_at
-    _count(replay_, made)
+    _count(replay_, done)
     return finished_at is None
 
 
@@ -150,33 +156,78 @@ def unfinished(alias: str) -> "models.QuerySet[Replay]":
     return Replay.objects.using(alias).filter(finished_at__isnull=True, is_cancelled=False).order_by("pk")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Portion:
-    """How many runs were made, for how many deliveries."""
+    """What was done for some deliveries: how many there were, and how many runs were made, brought forward or busy."""
 
     deliveries: int
     runs: int
+    brought_forward: int
+    already_running: int
 
 
-def _count(replay_: Replay, made: _Portion) -> None:
-    replay_.deliveries += made.deliveries
-    replay_.runs += made.runs
+def _count(replay_: Replay, done: _Portion) -> None:
+    replay_.deliveries += done.deliveries
+    replay_.runs += done.runs
+    replay_.brought_forward += done.brought_forward
+    replay_.already_running += done.already_running
 
 
 def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _Portion:
-    """Make the runs of some deliveries, inside the caller's transaction, and wake after its commit."""
-    wanted = [(delivery, names) for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))]
-    now = timezone.now()
-    if settings().ordered_by:
-        with order.lock(alias):
-            made = make_runs(alias, wanted, controls.get(alias), now=now, round_=replay_.pk)
-    else:
-        made = make_runs(alias, wanted, controls.get(alias), now=now, round_=replay_.pk)
-    pks = [delivery.pk for delivery, _names in wanted]
-    Delivery.objects.using(alias).filter(pk__in=pks).update(status=Delivery.Status.RECEIVED)
+    """Have some deliveries run again, inside the caller's transaction, and wake after its commit."""
+    wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
+    with order.lock(alias) if pending.is_ordered() else nullcontext():
+        return _replay_portion(alias, replay_, wanted)
+
+
+def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _Portion:
+    """Make a run for each receiver of each delivery, or bring its pending run forward; leave a started one alone."""
+    control, now = controls.get(alias), timezone.now()
+    keys: set[str] = set()
+    if pending.is_ordered():
+        for earlier in pending.undispatched_before(alias, [delivery.pk for delivery in wanted]):
+            keys |= pending.make_first_runs(alias, earlier, control, now)
+    there = pending.lock_deliveries(alias, [delivery.pk for delivery in wanted])
+    wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
+    if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
+        keys |= pending.make_first_runs(alias, new, control, now)
+    pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
+    found = pending.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
+    forward = [run for pair, run in found.pending.items() if pair in pairs]
+    pending.bring_forward(alias, forward, now)
+    busy = found.running & pairs
+    left = {delivery: _without(delivery, names, found) for delivery, names in wanted.items()}
+    made = make_runs(alias, left.items(), control, now=now, round_=replay_.pk)
+    _record(alias, replay_, made.waiting, forward)
+    _write_status(alias, {run.delivery_id for run in made.waiting})
+    pks = sorted({run.delivery_id for run in [*made.waiting, *forward]})
     woken = pks[: max(0, MAX_WOKEN - replay_.deliveries)]
-    transaction.on_commit(functools.partial(_after_commit, alias, made.keys, woken), using=alias, robust=True)
-    return _Portion(len(wanted), len(made.waiting))
+    transaction.on_commit(functools.partial(_after_commit, alias, keys | made.keys, woken), using=alias, robust=True)
+    return _Portion(
+        deliveries=len(wanted), runs=len(made.waiting), brought_forward=len(forward), already_running=len(busy)
+    )
+
+
+def _without(delivery: Delivery, names: Sequence[str], found: pending.OpenRuns) -> list[str]:
+    """Return the receivers that have no unfinished run of the delivery."""
+    taken = found.running | found.pending.keys()
+    return [name for name in names if (delivery.pk, name) not in taken]
+
+
+def _record(alias: str, replay_: Replay, made: Sequence[Run], forward: Sequence[Run]) -> None:
+    """Keep which runs are the replay's, for its progress."""
+    rows = [ReplayedRun(replay=replay_, run=run) for run in made]
+    rows += [ReplayedRun(replay=replay_, run=run, is_brought_forward=True) for run in forward]
+    ReplayedRun.objects.using(alias).bulk_create(rows)
+
+
+def _write_status(alias: str, pks: set[int]) -> None:
+    """Write the status of locked deliveries that have new runs, none of which has started."""
+    failing = pending.with_failing(alias, sorted(pks))
+    rows = Delivery.objects.using(alias)
+    for status, some in ((Delivery.Status.RECEIVED, pks - failing), (Delivery.Status.FAILED, failing)):
+        if some:
+            rows.filter(pk__in=some).update(status=status)
 
 
 def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
@@ -186,12 +237,12 @@ def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
 
 def _portion() -> int:
     """Return how many deliveries to take at a time; where order matters their bodies are read, too."""
-    return PORTION // 10 if settings().ordered_by else PORTION
+    return PORTION // 10 if pending.is_ordered() else PORTION
 
 
 def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
     """Leave out the columns that making runs needs nothing of."""
-    unread = ["payload", "headers"] if settings().ordered_by else ["payload", "headers", "body"]
+    unread = ["payload", "headers"] if pending.is_ordered() else ["payload", "headers", "body"]
     return deliveries.defer(*unread)
 
 
@@ -209,9 +260,10 @@ def check_receivers(names: Sequence[str] | None) -> None:
         raise TypeError(f"receivers is a list of names: write [{names!r}].")
     for name in names or ():
         if registry.get(name) is None:
-            known = ", ".join(sorted({receiver.name for receiver in registry})) or _("none")
+            names_known = sorted({receiver.name for receiver in registry})
             told = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
-            raise LookupError(told % {"name": name, "known": known})
+            words = {"name": name, "known": ", ".join(names_known) or _("none")}
+            raise LookupError(told % words + did_you_mean(name, names_known))
 
 
 def _names(names: Sequence[str] | None) -> list[str] | None:
@@ -219,6 +271,7 @@ def _names(names: Sequence[str] | None) -> list[str] | None:
 
 
 def _which(
+    alias: str,
     deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
 ) -> "models.QuerySet[Delivery] | list[int]":
     """Return a queryset that can be read in portions, else keys. Raises `TypeError` for rows that are no deliveries."""
@@ -229,8 +282,8 @@ def _which(
             raise TypeError(f"replay() takes deliveries, not rows of {deliveries.model.__name__}.")
         if not deliveries.query.is_sliced and not deliveries.query.combinator:
             return deliveries
-        return list(dict.fromkeys(deliveries.values_list("pk", flat=True)))
-    return list(dict.fromkeys(one.pk if isinstance(one, Delivery) else int(one) for one in deliveries))
+        return sorted(set(deliveries.using(alias).values_list("pk", flat=True)))
+    return sorted({one.pk if isinstance(one, Delivery) else int(one) for one in deliveries})
 
 
 def _chunks(alias: str, which: "models.QuerySet[Delivery] | list[int]") -> Iterator[list[Delivery]]:

@@ -1,11 +1,14 @@
 """Which deliveries are meant: what a command, a form or a replay that goes on later says about them."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
 
@@ -63,3 +66,10 @@ class Selection:
             )
             rows = rows.filter(models.Exists(trouble))
         return rows
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return a sentence that suggests the nearest of the known names, after a space; empty if none is near."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
+    return " " + _("Did you mean %(name)r?") % {"name": names[near[0]]} if near else ""

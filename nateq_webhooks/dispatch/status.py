@@ -5,20 +5,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, Exists, Min, OuterRef, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, QuerySet, When
 from django.utils import timezone
 
-from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.dispatch.claim import PARKED
-from nateq_webhooks.dispatch.gates import LONG_AGO
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Replay, Run
-from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.dispatch.gates import HELD, LONG_AGO
+from nateq_webhooks.dispatch.progress import Progress, under_way
+from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run
+from nateq_webhooks.models.gate import TURN_LANE
 
 MOST_COUNTED: Final = 1_000_000
 """Rows that are counted before it is said to be more: a second's worth."""
 
-SEEN_LATELY: Final = timedelta(seconds=60)
-"""A worker that was seen so long ago is at work."""
+MOST_REPLAYS: Final = 20
+"""Replays that are shown: the newest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ class ReceiverStatus:
     failing: int = 0
     dead: int = 0
     held: int = 0
-    "Of those waiting or failing: behind a pause or an earlier delivery of the same key."
+    "Of those waiting or failing: behind a pause, that of everything too, or an earlier delivery of the same key."
     orphaned: int = 0
     "Of those waiting: no process knows the receiver."
 
@@ -43,12 +44,12 @@ class Status:
     undispatched: int
     "Deliveries whose runs are still to be made, and that are due."
     oldest_due: datetime | None
-    "Since when the longest waiting delivery or run could have been started."
+    "Since when the longest waiting delivery or run could have been started; None while everything is paused."
     receivers: Mapping[str, ReceiverStatus]
     paused: Sequence[Gate]
     workers: Sequence[Heartbeat] = field(default_factory=tuple)
-    replays: Sequence[Replay] = field(default_factory=tuple)
-    "Those whose runs are still being made."
+    replays: Sequence[Progress] = field(default_factory=tuple)
+    "Those whose runs are still to be made or to finish."
 
     @property
     def lag(self) -> timedelta:
@@ -70,16 +71,16 @@ class Status:
 def status(alias: str) -> Status:
     """Return how dispatch stands. Every figure comes through an index; none reads the finished runs."""
     now = timezone.now()
-    gates = list(Gate.objects.using(alias))
-    due = Delivery.objects.using(alias).filter(dispatch_at__lte=now)
+    lanes = backlog.lanes(alias)
+    undispatched = Delivery.objects.using(alias).filter(dispatch_at__lte=now)
     return Status(
         now=now,
-        undispatched=due[:MOST_COUNTED].count(),
-        oldest_due=_oldest_due(alias, now),
-        receivers=_receivers(alias, gates),
-        paused=[gate for gate in gates if gate.paused_at is not None],
-        workers=list(Heartbeat.objects.using(alias).filter(seen_at__gte=now - SEEN_LATELY)),
-        replays=list(Replay.objects.using(alias).filter(finished_at__isnull=True, is_cancelled=False)[:20]),
+        undispatched=undispatched[:MOST_COUNTED].count(),
+        oldest_due=backlog.oldest_due(alias, now, lanes),
+        receivers=_receivers(alias, lanes),
+        paused=[gate for gate in lanes.gates if gate.paused_at is not None],
+        workers=list(backlog.workers(alias, now)),
+        replays=under_way(alias, MOST_REPLAYS),
     )
 
 
@@ -91,17 +92,7 @@ def dead_runs(alias: str) -> QuerySet[Run]:
     return Run.objects.using(alias).filter(~Exists(later), status=Run.Status.DEAD)
 
 
-def _oldest_due(alias: str, now: datetime) -> datetime | None:
-    deliveries = Delivery.objects.using(alias).filter(dispatch_at__lte=now)
-    runs = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lte=now)
-    moments = [
-        deliveries.aggregate(oldest=Min("dispatch_at"))["oldest"],
-        runs.aggregate(oldest=Min("next_try_at"))["oldest"],
-    ]
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _receivers(alias: str, gates: Sequence[Gate]) -> dict[str, ReceiverStatus]:
+def _receivers(alias: str, lanes: backlog.Lanes) -> dict[str, ReceiverStatus]:
     """Count the unfinished runs lane by lane, which is what the index of what is due begins with."""
     counts: dict[str, dict[str, int]] = {}
 
@@ -109,16 +100,16 @@ def _receivers(alias: str, gates: Sequence[Gate]) -> dict[str, ReceiverStatus]:
         of_one = counts.setdefault(receiver, {})
         of_one[what] = of_one.get(what, 0) + count
 
-    for lane in (OPEN_LANE, TURN_LANE, *(gate.pk for gate in gates)):
+    for lane in (*lanes.with_parked, TURN_LANE):
         rows = Run.objects.using(alias).filter(lane=lane, next_try_at__gte=LONG_AGO, status__in=list(_WORDS)).order_by()
-        for receiver, state, count in rows.values_list("receiver", "status").annotate(Count("pk")):
+        is_parked = Case(When(next_try_at__gte=PARKED, then=True), default=False)
+        of_lane = rows.annotate(is_parked=is_parked).values_list("receiver", "status", "is_parked")
+        for receiver, state, is_orphan, count in of_lane.annotate(Count("pk")):
             add(receiver, _WORDS[state], count)
-            if lane != OPEN_LANE and state != Run.Status.RUNNING and lane not in _limited(gates):
+            if is_orphan and lane != TURN_LANE:
+                add(receiver, "orphaned", count)
+            elif lane in lanes.closed and state in HELD:
                 add(receiver, "held", count)
-    lanes = [OPEN_LANE, *(gate.pk for gate in gates)]
-    parked = Run.objects.using(alias).filter(lane__in=lanes, next_try_at__gte=PARKED).order_by()
-    for receiver, count in parked.values_list("receiver").annotate(Count("pk")):
-        add(receiver, "orphaned", count)
     for receiver, count in dead_runs(alias).order_by().values_list("receiver").annotate(Count("pk")):
         add(receiver, "dead", count)
     return {receiver: ReceiverStatus(**counts[receiver]) for receiver in sorted(counts)}
@@ -129,9 +120,3 @@ _WORDS: Final[Mapping[str, str]] = {
     Run.Status.RUNNING: "running",
     Run.Status.FAILED: "failing",
 }
-
-
-def _limited(gates: Sequence[Gate]) -> set[int]:
-    """Return the lanes of rate limits that are not closed: what is in them starts as the rate allows."""
-    limited = settings().rate_limits
-    return {g.pk for g in gates if g.paused_at is None and g.scope.removeprefix("receiver:") in limited}

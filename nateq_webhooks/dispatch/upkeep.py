@@ -13,6 +13,7 @@ from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
 from nateq_webhooks.dispatch.orphans import unpark
+from nateq_webhooks.dispatch.progress import note_done
 from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Gate, Heartbeat, Run
@@ -72,6 +73,7 @@ def worker_name() -> str:
 
 def _mend(alias: str) -> int:
     """Find what is stuck: runs whose receiver is back, lanes of open gates, turns that nobody called up."""
+    note_done(alias)
     mended = repeated(lambda: unpark(alias))
     while done := order.mend(alias):
         mended += done

@@ -19,12 +19,13 @@ from django.dispatch import Signal
 from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
+from nateq_webhooks.inbox import contents
 from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
 from nateq_webhooks.inbox.rotation import end_former_secrets
-from nateq_webhooks.inbox.statement import NewDelivery, upsert
+from nateq_webhooks.inbox.statement import NewDelivery, Stored, upsert
 from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
@@ -156,22 +157,23 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
         is_readable=stored.status != Delivery.Status.INVALID,
         dispatch_at=new.dispatch_at if is_new else None,
     )
+    has_other_content = not is_new and _keep_repetition(receipt, stored, new)
     try:
-        _follow_up(verified, receipt, new, stored.attempts_seen)
+        _follow_up(verified, receipt, new, has_other_content=has_other_content)
     except Exception:  # the delivery is committed: whatever happens now, the sender is told so
         logger.exception("Delivery %s is stored, but what follows could not be done.", receipt.pk)
     return receipt
 
 
-def _follow_up(verified: Verified, receipt: Receipt, new: NewDelivery, attempts_seen: int) -> None:
+def _follow_up(verified: Verified, receipt: Receipt, new: NewDelivery, *, has_other_content: bool) -> None:
     """Do what a stored delivery or a counted attempt brings about, apart from its receivers."""
-    if not receipt.is_new:
-        _keep_attempt(receipt, attempts_seen, new)
-    elif new.attempt is not None and new.attempt > 1:
+    if receipt.is_new and new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
     if verified.key_id == verified.webhook.awaited_key_id:
         end_former_secrets(verified.webhook, new.received_at)
     _announce(signals.delivery_received if receipt.is_new else signals.delivery_duplicated, receipt)
+    if has_other_content:
+        _announce(signals.delivery_content_differs, receipt, event=verified.content.event)
     if receipt.is_new and new.status == Delivery.Status.PROCESSED:
         _announce(signals.delivery_processed, receipt)
 
@@ -197,6 +199,7 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
         **columns,
         webhook_id=verified.webhook.id,
         identity=content.identity,
+        content_hash=content.content_hash,
         timestamp=event.timestamp,
         attempt=event.attempt,
         body=arrival.body,
@@ -230,6 +233,28 @@ def _plan(verified: Verified) -> tuple[str, bool]:
     return Delivery.Status.RECEIVED, True
 
 
+def _keep_repetition(receipt: Receipt, stored: Stored, new: NewDelivery) -> bool:
+    """Keep what is known of a repetition; say whether it carries another content than the stored delivery.
+
+    Raises `StoreError` if another content can't be committed: it is stored nowhere else.
+    """
+    try:
+        has_other_content = contents.differs(receipt.alias, stored, new)
+        is_kept = has_other_content and contents.keep(receipt.alias, stored, new)
+    except UNAVAILABLE as error:
+        if isinstance(error, Error):
+            close_if_lost(receipt.alias)
+        raise StoreError(
+            f"Delivery {receipt.pk} came again; whether its content differs could not be stored: "
+            f"{type(error).__name__}."
+        ) from error
+    if not is_kept:
+        _keep_attempt(receipt, stored.attempts_seen, new)
+    if has_other_content:
+        contents.log_difference(receipt.pk, new, is_kept=is_kept)
+    return has_other_content
+
+
 def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> None:
     """Keep when and from where a stored delivery was repeated. It is committed already, so a failure is only logged."""
     if attempts_seen > MAX_ATTEMPTS_KEPT + 1:
@@ -241,7 +266,7 @@ def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> Non
             received_at=new.received_at,
             remote_addr=new.remote_addr,
         )
-    except Error as error:
+    except UNAVAILABLE as error:
         logger.warning(
             "An attempt at delivery %s was counted but its details not kept: %s",
             receipt.pk,
@@ -249,7 +274,7 @@ def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> Non
         )
 
 
-def _announce(signal: Signal, receipt: Receipt) -> None:
+def _announce(signal: Signal, receipt: Receipt, **arguments: object) -> None:
     """Send a monitoring signal; the row is read only when somebody listens."""
     if not signal.has_listeners(Delivery):
         return
@@ -258,7 +283,7 @@ def _announce(signal: Signal, receipt: Receipt) -> None:
     except (Error, Delivery.DoesNotExist) as error:
         logger.warning("Delivery %s is stored, but could not be announced: %s", receipt.pk, type(error).__name__)
         return
-    signal.send_robust(sender=Delivery, delivery=delivery)
+    signal.send_robust(sender=Delivery, delivery=delivery, **arguments)
 
 
 def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> str:
@@ -271,7 +296,10 @@ def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> 
             'NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
         )
     if reason is signatures.Reason.NO_SECRET:
-        return f"{start} it has no usable signing secret. Enter Nateq's under Webhooks > {webhook.name}."
+        return (
+            f"{start} it has no usable signing secret: each is empty, too short, expired or not in SECRET_ENCODING. "
+            f"Enter Nateq's under Webhooks > {webhook.name}."
+        )
     if reason is signatures.Reason.NO_MATCH:
         return (
             f"{start} {name} ({len(header or '')} characters) matches none of its {len(webhook.keys)} secrets. "

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F
+from django.db.models import F, TextField
+from django.db.models.functions import Cast
 
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.repetition import repeated
@@ -25,6 +26,7 @@ class NewDelivery:
 
     webhook_id: uuid.UUID
     identity: str
+    content_hash: str
     delivery_id: str
     event: str
     resource: str
@@ -47,11 +49,17 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The row as the statement left it; `attempts_seen` is 1 when it is new."""
+    """The row as the statement left it; `attempts_seen` is 1 when it is new.
+
+    The hash and the notes are those of the stored delivery, not of its repetition: `content_hash` is None if it was
+    stored before there was one, `notes` is JSON text.
+    """
 
     pk: int
     attempts_seen: int
     status: str
+    content_hash: str | None
+    notes: str
 
 
 Statement = Callable[[BaseDatabaseWrapper, NewDelivery], Stored]
@@ -107,7 +115,8 @@ def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
     except IntegrityError:
         if not same.update(attempts_seen=F("attempts_seen") + 1, last_received_at=new.last_received_at):
             raise
-    return Stored(*same.values_list("pk", "attempts_seen", "status").get())
+    as_text = Cast("notes", TextField())
+    return Stored(*same.values_list("pk", "attempts_seen", "status", "content_hash", as_text).get())
 
 
 @functools.cache
@@ -126,7 +135,7 @@ def _on_conflict_sql(alias: str) -> str:
     return (
         f"{_insert_sql(alias)} ON CONFLICT (webhook_id, identity) DO UPDATE SET "
         f"attempts_seen = {table}.attempts_seen + 1, last_received_at = excluded.last_received_at "
-        "RETURNING id, attempts_seen, status"
+        "RETURNING id, attempts_seen, status, content_hash, notes"
     )
 
 
@@ -136,7 +145,7 @@ def _on_duplicate_key_sql(alias: str) -> str:
     return (
         f"{_insert_sql(alias)} ON DUPLICATE KEY UPDATE "
         "attempts_seen = attempts_seen + 1, last_received_at = VALUES(last_received_at) "
-        "RETURNING id, attempts_seen, status"
+        "RETURNING id, attempts_seen, status, content_hash, notes"
     )
 
 
@@ -151,6 +160,7 @@ def _parameters(connection: BaseDatabaseWrapper, new: NewDelivery) -> list[Any]:
     return [
         _WEBHOOK_PK.get_db_prep_value(new.webhook_id, connection),
         new.identity,
+        new.content_hash,
         new.delivery_id,
         new.event,
         new.resource,

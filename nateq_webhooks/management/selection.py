@@ -2,18 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
+from django.db import router
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.delivery import with_delivery_id
+from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.receivers import ANY_EVENT, registry
+
+_STATUSES: Final = tuple(Delivery.Status.values)
+
+MOST_NAMES: Final = 1_000
+"""Names of webhooks that a suggestion is looked for among."""
+
+
+def add_all_option(parser: CommandParser, help_text: str) -> None:
+    """Add `--all`, which a command that acts on everything asks for."""
+    parser.add_argument("--all", action="store_true", dest="is_all", help=help_text)
+
+
+def refuse_silent_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
+    """Raise `CommandError` unless what is meant is narrowed down, or all is meant in so many words, and not both."""
+    if is_all and narrowed_by:
+        raise CommandError(_("--all goes with none of %(options)s: say which.") % {"options": ", ".join(narrowed_by)})
+    if not is_all and not narrowed_by:
+        raise CommandError(_("This would be about everything. Say --all if that is meant, or narrow it down."))
 
 
 def add_webhook_option(parser: CommandParser) -> None:
@@ -25,7 +47,7 @@ def add_selection_options(parser: CommandParser) -> None:
     """Add the options that name deliveries."""
     add_webhook_option(parser)
     parser.add_argument("--event", default="", help="The event's name, such as ticket.created.")
-    parser.add_argument("--status", default="", choices=Delivery.Status.values, help="How far the delivery got.")
+    parser.add_argument("--status", default="", metavar="STATUS", help=f"How far it got: {', '.join(_STATUSES)}.")
     parser.add_argument("--since", metavar="TIME", help="Received at this time or later (ISO 8601; UTC by default).")
     parser.add_argument("--until", metavar="TIME", help="Received before this time.")
     parser.add_argument(
@@ -44,19 +66,24 @@ def several(given: str | Sequence[str] | None) -> list[str]:
 
 def webhook_named(name: str) -> Webhook:
     """Return the webhook of this name or id. Raises `CommandError` that lists those there are."""
+    webhooks = Webhook.objects.using(router.db_for_write(Webhook))
     try:
-        found = Webhook.objects.filter(name=name).first() or Webhook.objects.filter(pk=name).first()
+        found = webhooks.filter(name=name).first() or webhooks.filter(pk=name).first()
     except (ValidationError, ValueError):
         found = None
     if found is None:
-        known = ", ".join(Webhook.objects.values_list("name", flat=True)[:20]) or _("none")
-        raise CommandError(_("There is no webhook %(name)r. There are: %(known)s.") % {"name": name, "known": known})
+        names = list(webhooks.order_by("name").values_list("name", flat=True)[:MOST_NAMES])
+        words = {"name": name, "known": ", ".join(names[:20]) or _("none")}
+        said = _("There is no webhook %(name)r. There are: %(known)s.") % words
+        raise CommandError(said + did_you_mean(str(name), names))
     return found
 
 
 def selection_of(options: Mapping[str, Any]) -> Selection:
     """Return the selection that the options mean. Raises `CommandError` for what is not to be understood."""
     webhook = webhook_named(options["webhook"]) if options["webhook"] else None
+    _refuse_unknown_status(options["status"])
+    _refuse_unknown_event(options["event"])
     return Selection(
         webhook=str(webhook.pk) if webhook else "",
         event=options["event"],
@@ -67,8 +94,39 @@ def selection_of(options: Mapping[str, Any]) -> Selection:
     )
 
 
+def narrowed_by(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that were given and say which deliveries are meant."""
+    return [f"--{name}" for name in _NARROWING if options[name]]
+
+
+_NARROWING: Final = ("webhook", "event", "status", "since", "until", "delivery")
+
+
+def _refuse_unknown_status(status: str) -> None:
+    if status and status not in _STATUSES:
+        words = {"status": status, "known": ", ".join(_STATUSES)}
+        said = _("argument --status: invalid choice: %(status)r (choose from %(known)s).") % words
+        raise CommandError(said + did_you_mean(status, _STATUSES))
+
+
+def _refuse_unknown_event(event: str) -> None:
+    """Refuse an event that no delivery has and that nobody knows: it would find nothing, which is no answer."""
+    known = known_events().keys() | registry.events() - {ANY_EVENT}
+    if not event or event in known:
+        return
+    # By status, too, which the index begins with.
+    if not _deliveries().filter(status__in=_STATUSES, event=event).exists():
+        said = _("There is no event %(event)r, and no delivery of it.") % {"event": event}
+        raise CommandError(said + did_you_mean(event, known))
+
+
+def _deliveries() -> QuerySet[Delivery]:
+    """Return the deliveries where they are written: a replica may not have what has just been stored."""
+    return Delivery.objects.using(router.db_for_write(Delivery))
+
+
 def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
-    rows: QuerySet[Delivery] = with_delivery_id(Delivery.objects.all(), delivery_id)
+    rows: QuerySet[Delivery] = with_delivery_id(_deliveries(), delivery_id)
     if webhook is not None:
         rows = rows.filter(webhook=webhook)
     found = list(rows.values_list("pk", flat=True))

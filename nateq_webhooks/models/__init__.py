@@ -1,10 +1,10 @@
 """What is stored: webhooks, deliveries and their attempts, runs and what holds them back, replays, rejections."""
 
-from nateq_webhooks.models.delivery import Attempt, Delivery, Twin
+from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Twin
 from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
 from nateq_webhooks.models.rejection import Rejection
-from nateq_webhooks.models.replay import Replay
+from nateq_webhooks.models.replay import Replay, ReplayedRun
 from nateq_webhooks.models.run import Run
 from nateq_webhooks.models.webhook import Secret, Webhook
 
@@ -14,8 +14,10 @@ __all__ = [
     "EventType",
     "Gate",
     "Heartbeat",
+    "OtherContent",
     "Rejection",
     "Replay",
+    "ReplayedRun",
     "Run",
     "Secret",
     "Turn",

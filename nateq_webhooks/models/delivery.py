@@ -21,6 +21,10 @@ MAX_ATTEMPTS_KEPT = 50
 """Repeated attempts kept per delivery; the count goes on (ours: a sender gives up long before)."""
 
 
+MAX_CONTENTS_KEPT = 10
+"""Other contents kept per delivery id (ours: docs/receiving.md)."""
+
+
 class Delivery(models.Model):
     """What Nateq delivered: the bytes as they came, what was read from them, and how far we got with it."""
 
@@ -67,6 +71,11 @@ class Delivery(models.Model):
     attempts_seen = models.PositiveIntegerField(_("attempts seen"), default=1)
     remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
     secret_id = ExactCharField(_("signed with"), max_length=32)
+    # For the INSERT, which returns it (another content under a stored id), and for a retry under a new id. NULL: stored
+    # by an earlier version. No index: both look it up in a row they have found.
+    content_hash = models.CharField(  # noqa: DJ001 - see above
+        _("content hash"), max_length=64, null=True, help_text=_("SHA-256 of event, time, organization and data.")
+    )
     # Indexed for dispatch: deliveries whose runs are still to be made. NULL once they are.
     dispatch_at = models.DateTimeField(_("dispatch at"), null=True, db_index=True)
 
@@ -139,6 +148,46 @@ class Twin(models.Model):
         return f"{self.delivery_id} = {self.first_id}"
 
 
+class OtherContent(models.Model):
+    """Another content that came under the id of a stored delivery: kept, and never run."""
+
+    delivery = models.ForeignKey(
+        Delivery,
+        on_delete=models.CASCADE,
+        related_name="other_contents",
+        db_index=False,
+        verbose_name=_("delivery"),
+    )
+    content_hash = ExactCharField(_("content hash"), max_length=64)
+    event = ExactCharField(_("event"), max_length=200)
+    number = models.PositiveIntegerField(_("attempt"), null=True)
+    received_at = models.DateTimeField(_("received"))
+    remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
+    secret_id = ExactCharField(_("signed with"), max_length=32)
+    size = models.PositiveBigIntegerField(_("size"))
+    body = BytesField(_("body"))
+    "Empty when the delivery's other contents have too many bytes already."
+
+    class Meta:
+        verbose_name = _("other content")
+        verbose_name_plural = _("other contents")
+        ordering = ["pk"]
+        default_permissions = ()
+        constraints = [
+            # Each is kept once; the index also finds and counts those of a delivery.
+            models.UniqueConstraint(fields=["delivery", "content_hash"], name="nateq_other_content_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id}: {self.content_hash[:12]}"
+
+    def load_event(self) -> Event:
+        """Load the event from the kept bytes. Raises `ValueError` if they are not kept or unreadable."""
+        if not self.body:
+            raise ValueError(f"The bytes of content {self.content_hash[:12]} ({self.size} bytes) are not kept.")
+        return load_event(self.body)
+
+
 class Attempt(models.Model):
     """A repeated attempt of the sender at a delivery that was stored already."""
 
@@ -165,15 +214,15 @@ MAX_DIGITS = 200
 
 def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "models.QuerySet[Delivery]":
     """Return those of `deliveries` whose delivery id is `term`, of whichever webhook."""
-    return deliveries.filter(has_delivery_id(term))
+    return deliveries.filter(has_delivery_id(term, deliveries.db))
 
 
-def has_delivery_id(term: str) -> models.Q:
+def has_delivery_id(term: str, alias: str | None = None) -> models.Q:
     """Name the webhooks, because the index begins with them: else the database would read every row.
 
     Where the content is the identity (`IDENTITY`) no index has the id, and it does.
     """
-    webhooks: list[Any] = list(Webhook.objects.values_list("pk", flat=True))
+    webhooks: list[Any] = list(Webhook.objects.using(alias).values_list("pk", flat=True))
     if settings().identity == "content":
         return models.Q(webhook__in=webhooks, delivery_id=term.strip())
     return models.Q(webhook__in=webhooks, identity__in=_identities(term))

@@ -1,9 +1,12 @@
-"""Two columns that Django's own would get wrong on one database or another."""
+"""Columns that Django's own would get wrong: on one database or another, or in an error report."""
 
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.query_utils import DeferredAttribute
+
+from nateq_webhooks.protocol.secret_text import SecretText
 
 if TYPE_CHECKING:
     _CharField = models.CharField[str, str]
@@ -30,3 +33,40 @@ class BytesField(_BinaryField):
     def from_db_value(self, value: object, *args: object) -> bytes | None:  # noqa: ARG002 - Django's signature
         """Return the stored bytes."""
         return None if value is None else bytes(value)  # type: ignore[call-overload]
+
+
+class _SecretAttribute(DeferredAttribute):
+    """A model's signing secret: whatever is assigned is kept as text whose repr does not show it."""
+
+    def __set__(self, instance: models.Model, value: object) -> None:
+        instance.__dict__[self.field.attname] = _hidden(value)
+
+
+class SecretField(_CharField):
+    """A signing secret: text whose repr does not show it, from the database, in the model and on its way back.
+
+    For migrations it is a `CharField`: the column is the same.
+    """
+
+    descriptor_class = _SecretAttribute
+
+    def from_db_value(self, value: str | None, *args: object) -> str | None:  # noqa: ARG002 - Django's signature
+        """Return the stored secret."""
+        return None if value is None else SecretText(value)
+
+    def to_python(self, value: Any) -> Any:
+        """Return the secret as text."""
+        return _hidden(super().to_python(value))
+
+    def get_prep_value(self, value: Any) -> Any:
+        """Return the secret as the database's driver gets it: Django's functions hold it in variables."""
+        return _hidden(super().get_prep_value(value))
+
+    def deconstruct(self) -> Any:
+        """Return what a migration says of the column."""
+        name, _path, args, options = super().deconstruct()
+        return name, "django.db.models.CharField", args, options
+
+
+def _hidden(value: Any) -> Any:
+    return SecretText(value) if isinstance(value, str) and not isinstance(value, SecretText) else value

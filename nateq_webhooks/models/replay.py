@@ -4,6 +4,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.models.run import Run
+
 
 class Replay(models.Model):
     """Who wanted which deliveries run again by which receivers, when and why, and how far that got.
@@ -25,9 +27,20 @@ class Replay(models.Model):
     "The key of the last delivery that is to be looked at: what comes later is not replayed."
     deliveries = models.BigIntegerField(_("deliveries"), default=0)
     "How many were found so far."
-    runs = models.BigIntegerField(_("runs"), default=0)
+    runs = models.BigIntegerField(_("runs made"), default=0)
     "How many runs were made so far."
+    # The columns below have defaults in the database, too: a process of the former version knows nothing of them.
+    brought_forward = models.BigIntegerField(_("brought forward"), default=0, db_default=0)
+    "How many pending runs were brought forward so far, in place of a second run beside each."
+    already_running = models.BigIntegerField(_("already running"), default=0, db_default=0)
+    "For how many receivers of deliveries nothing was done, because their run had started."
+    succeeded = models.BigIntegerField(_("succeeded"), default=0, db_default=0)
+    "How many of its runs have succeeded; counted once, when `done_at` is set."
+    failed = models.BigIntegerField(_("failed"), default=0, db_default=0)
+    "How many of its runs were given up or dropped; counted once, when `done_at` is set."
     finished_at = models.DateTimeField(_("all runs made"), null=True)
+    done_at = models.DateTimeField(_("all runs finished"), null=True)
+    "When its last run was found to have finished."
     is_cancelled = models.BooleanField(_("cancelled"), default=False)
 
     class Meta:
@@ -41,7 +54,31 @@ class Replay(models.Model):
 
     @property
     def share_done(self) -> float:
-        """How much of the way is done, from 0 to 1, by the deliveries' keys."""
+        """The share of the deliveries whose runs were made, from 0 to 1, by the deliveries' keys.
+
+        The runs may not have started: `dispatch.progress` says how far those are.
+        """
         if self.finished_at is not None or not self.until:
             return 1.0
         return min(1.0, self.after / self.until)
+
+
+class ReplayedRun(models.Model):
+    """A run that a replay has made, or that was pending already and was brought forward by it."""
+
+    # The unique constraint starts with the replay, so that foreign key needs no index of its own.
+    replay = models.ForeignKey(Replay, on_delete=models.CASCADE, related_name="replayed_runs", db_index=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="replayed_by")
+    is_brought_forward = models.BooleanField(default=False)
+    "It was pending already; else the replay made it."
+
+    class Meta:
+        verbose_name = _("replayed run")
+        verbose_name_plural = _("replayed runs")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["replay", "run"], name="nateq_replayed_run_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.replay_id}: {self.run_id}"

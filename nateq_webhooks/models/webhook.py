@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal, receiver
 from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse, set_script_prefix
@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField
-from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SECRET_PREFIX, SigningKey
+from nateq_webhooks.models.fields import ExactCharField, SecretField
+from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
 
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
@@ -26,7 +28,7 @@ configuration_changed = Signal()
 
 def generate_secret() -> str:
     """Return a new signing secret: `whsec_` and 32 random bytes as hex digits."""
-    return SECRET_PREFIX + secrets.token_hex(32)
+    return SecretText(SECRET_PREFIX + secrets.token_hex(32))
 
 
 def receiver_path(webhook_id: object, *, prefix: str = "/") -> str:
@@ -54,7 +56,7 @@ def receiver_path(webhook_id: object, *, prefix: str = "/") -> str:
 _RECEIVER: Final = "nateq_webhooks:receive"
 
 
-class WebhookQuerySet(models.QuerySet["Webhook"]):
+class WebhookQuerySet(GuardedQuerySet["Webhook"]):
     """Webhooks; every way to change one leaves a trace that other processes' caches see."""
 
     def update(self, **kwargs: Any) -> int:
@@ -93,7 +95,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         )
 
 
-class Webhook(models.Model):
+class Webhook(HoldsSecret):
     """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
 
     class Registration(models.TextChoices):
@@ -110,7 +112,7 @@ class Webhook(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
-    secret = models.CharField(
+    secret = SecretField(
         _("signing secret"),
         max_length=255,
         default=generate_secret,
@@ -202,12 +204,13 @@ class Webhook(models.Model):
         return site.rstrip("/") + receiver_path(self.pk) if site else ""
 
 
-class SecretQuerySet(models.QuerySet["Secret"]):
+class SecretQuerySet(GuardedQuerySet["Secret"]):
     """Older secrets; every way to change one touches its webhook, which is what the doors' caches look at."""
 
     def update(self, **kwargs: Any) -> int:
         """Update as Django does, and touch the webhooks."""
-        touched = set(self.values_list("webhook_id", flat=True))
+        alias = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
+        touched = set(self.using(alias).values_list("webhook_id", flat=True))
         rows = super().update(**kwargs)
         Webhook.objects.filter(pk__in=touched).update()
         return rows
@@ -223,13 +226,13 @@ class SecretQuerySet(models.QuerySet["Secret"]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
 
-class Secret(models.Model):
+class Secret(HoldsSecret):
     """One more secret that a webhook accepts, beside `Webhook.secret`: both are live while one is rotated."""
 
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
     )
-    secret = models.CharField(_("signing secret"), max_length=255)
+    secret = SecretField(_("signing secret"), max_length=255)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
@@ -257,7 +260,7 @@ class Secret(models.Model):
 
 
 def check_secret(secret: str) -> None:
-    """Raise `ValidationError` when a secret can't verify anything: it is empty or not in the site's encoding."""
+    """Raise `ValidationError` when a secret can't verify anything: empty, too short, or not in the site's encoding."""
     try:
         SigningKey.of(secret, settings().secret_encoding)
     except SecretError as error:

@@ -58,19 +58,23 @@ class Note(StrEnum):
     """No JSON column holds this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
     CUT = "cut"
     """A text is longer than its column, or holds a character no database stores; the bytes have it whole."""
+    CONTENT_DIFFERS = "content_differs"
+    """The sender repeated the delivery id with another content, which is kept beside (`models.OtherContent`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
     """A body as it was read: its event, its identity, and what a database may hold of it.
 
-    `identity` is the hex SHA-256 of the tagged delivery id (ours: docs/protocol.md). `payload_json` is the whole
+    `identity` is the hex SHA-256 of the tagged delivery id, `content_hash` that of the content, which is the same for
+    every attempt of the sender at it (ours: docs/protocol.md). `payload_json` is the whole
     body as strict JSON text that every database's JSON column takes, None when there is no such text. A body that
     is no JSON object which Python can read has `is_readable` False, an empty event, and the reason as its note.
     """
 
     event: Event
     identity: str
+    content_hash: str
     resource_id: str
     payload_json: str | None
     notes: tuple[Note, ...]
@@ -81,9 +85,11 @@ def read(body: bytes, *, by_content: bool = False) -> Envelope:
     """Read a delivery's body. Never raises. `by_content`: the content is the identity, not the delivery id."""
     document = _load(body)
     if isinstance(document, Note):
+        content_hash = _identity("bytes", body)
         return Envelope(
             event=_NO_EVENT,
-            identity=_identity("bytes", body),
+            identity=content_hash,
+            content_hash=content_hash,
             resource_id="",
             payload_json=None,
             notes=(document,),
@@ -91,12 +97,14 @@ def read(body: bytes, *, by_content: bool = False) -> Envelope:
         )
     notes: list[Note] = []
     event = _event(document, notes)
+    content_hash = _identity_of_content(document)
     payload_json = column_json(body, document)
     if payload_json is None:
         notes.append(Note.PAYLOAD_NOT_QUERYABLE)
     return Envelope(
         event=event,
-        identity=_identity_of_content(document) if by_content else _identity_of(document),
+        identity=content_hash if by_content else _identity_of_id(document) or content_hash,
+        content_hash=content_hash,
         resource_id=_resource_id(event.data),
         payload_json=payload_json,
         notes=tuple(notes),
@@ -130,8 +138,8 @@ def value_at(body: bytes, path: str) -> str | None:
     return None if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def content_identity(body: bytes) -> str:
-    """Return the identity that the body has by its content, whatever its delivery id."""
+def content_hash(body: bytes) -> str:
+    """Return the hash of a body's content, whatever its delivery id and attempt: `Envelope.content_hash`."""
     document = _load(body)
     return _identity("bytes", body) if isinstance(document, Note) else _identity_of_content(document)
 
@@ -232,17 +240,20 @@ def _resource_id(data: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-def _identity_of(document: Mapping[str, Any]) -> str:
-    """Return the identity: the delivery id, or what stays the same from one attempt of the sender to the next."""
+def _identity_of_id(document: Mapping[str, Any]) -> str | None:
+    """Return the identity by the delivery id; None if the document has no usable one."""
     metadata = document.get("metadata")
     delivery_id = _usable_id(metadata) if isinstance(metadata, dict) else None
-    if delivery_id is not None:
-        return identity_of_id(delivery_id)
-    return _identity_of_content(document)
+    return None if delivery_id is None else identity_of_id(delivery_id)
 
 
 def _identity_of_content(document: Mapping[str, Any]) -> str:
-    """Return what stays the same from one attempt of the sender to the next, whatever id it gives them."""
+    """Return what stays the same from one attempt of the sender to the next, whatever id it gives them.
+
+    The four values as Python reads them from JSON: whitespace, escapes, the order of keys and the notation of a number
+    don't matter (of doubled keys the last counts); an integer and a float differ (1 and 1.0), as do two spellings of
+    one time. A missing key is null.
+    """
     content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
     return _identity("content", json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 

@@ -16,12 +16,11 @@ from typing import Final, Literal
 
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.protocol.marking import gettext_noop
+from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, SecretBytes, SecretText, visible_chars
+from nateq_webhooks.protocol.secret_text import SECRET_PREFIX as SECRET_PREFIX
 
 DEFAULT_HEADER: Final = "X-Nateq-Signature"
 """The header that carries the signature; Nateq's page names none."""
-
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix of every secret, not a secret
-"""What a generated secret starts with."""
 
 MAX_HEADER_CHARS: Final = 1024
 """Eight values of 71 characters (`sha256=` and 64 digits) with room for white space."""
@@ -66,10 +65,17 @@ class SigningKey:
 
         `utf-8` takes the secret as it stands, prefix included; `base64` decodes what follows the prefix.
         The id is derived from the key, so the same secret has the same id for ever, and can't be turned back.
-        Raises `SecretError` for an empty secret or one that is not base64 when it should be.
+        Raises `SecretError` for a secret that is empty, is not base64 when it should be, or is too short to prove
+        anything (`MIN_SECRET_CHARS`): anyone could sign with the public prefix alone.
         """
+        secret = SecretText(secret)
         key = _key_bytes(secret, encoding)
+        _check_length(secret, key, encoding)
         return cls(id="sec_" + hmac.digest(key, b"nateq_webhooks: id of this key", "sha256").hex()[:12], key=key)
+
+    def sign(self, body: bytes) -> str:
+        """Return the lower-case hex HMAC-SHA256 of `body` by this key."""
+        return hmac.digest(self.key, body, "sha256").hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,8 @@ class Mismatch:
 def sign(body: bytes, secret: str, *, encoding: SecretEncoding = "utf-8") -> str:
     """Return the lower-case hex HMAC-SHA256 of `body`, as Nateq puts it into the header.
 
-    Raises `SecretError` for an empty secret or one that is not in `encoding`.
+    A sender signs with whatever secret it has, so a short one is taken here. Raises `SecretError` for an empty secret
+    or one that is not in `encoding`.
     """
     return hmac.digest(_key_bytes(secret, encoding), body, "sha256").hex()
 
@@ -110,7 +117,7 @@ def verify(
     """Say whether `header` holds a signature of `body` by any of `secrets`, in constant time.
 
     `header` is the raw header value, None when it is absent. `secrets` is one secret, or several secrets or
-    prepared `SigningKey`s. An empty or undecodable secret never matches anything.
+    prepared `SigningKey`s. A secret that is empty, undecodable or too short never matches anything.
     """
     candidates = _candidates(header)
     if isinstance(candidates, Reason):
@@ -184,17 +191,34 @@ def _keys(secrets: Iterable[str | SigningKey], encoding: SecretEncoding) -> list
     return keys
 
 
+def _check_length(secret: str, key: bytes, encoding: SecretEncoding) -> None:
+    if visible_chars(secret) < MIN_SECRET_CHARS:
+        raise SecretError(
+            gettext_noop(
+                "The signing secret is too short: it needs at least 16 visible characters after the prefix whsec_, or "
+                "anyone could guess it. Copy the whole secret from Nateq: Settings > Developers > Webhooks."
+            )
+        )
+    if encoding == "base64" and len(key) < MIN_SECRET_CHARS:
+        raise SecretError(
+            gettext_noop(
+                "The signing secret is too short: decoded from base64 it needs at least 16 bytes, or anyone could "
+                "guess it. Copy the whole secret from Nateq: Settings > Developers > Webhooks."
+            )
+        )
+
+
 def _key_bytes(secret: str, encoding: SecretEncoding) -> bytes:
     if not secret:
         raise SecretError(
             gettext_noop("The signing secret is empty. Copy it from Nateq: Settings > Developers > Webhooks.")
         )
     if encoding == "utf-8":
-        return secret.encode("utf-8", "surrogatepass")
+        return SecretBytes(secret.encode("utf-8", "surrogatepass"))
     try:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+        key = SecretBytes(base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True))
     except ValueError:
-        key = b""
+        key = SecretBytes()
     if not key:
         raise SecretError(
             gettext_noop(

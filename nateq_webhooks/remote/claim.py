@@ -20,7 +20,9 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.models.guarding import refuse_unusable
 from nateq_webhooks.remote.errors import BusyError, ClaimLostError, NotSavedError, RemoteError
 
 LEASE: Final = timedelta(minutes=5)
@@ -62,8 +64,9 @@ class Claim:
             ) from None
 
     def change_within(self, **fields: Any) -> None:
-        """Change the webhook as part of a `step`."""
+        """Change the webhook as part of a `step`. Raises `RemoteError` for a secret that could verify nothing."""
         fields = _Unshown(fields)
+        self._check_secret(fields.get("secret", ""))
         mine = Webhook.objects.using(alias()).filter(pk=self.webhook.pk, claim=self.token)
         if not mine.update(claimed_until=timezone.now() + LEASE, **fields):
             raise ClaimLostError(
@@ -75,6 +78,18 @@ class Claim:
             )
         for name, value in fields.items():
             setattr(self.webhook, name, value)
+
+    def _check_secret(self, secret: str) -> None:
+        try:
+            refuse_unusable(secret)
+        except SecretError as error:
+            raise RemoteError(
+                _(
+                    'Nateq gave webhook "%(name)s" a signing secret that can verify nothing, so it was not saved. '
+                    "%(why)s Run this again: it asks Nateq for another one."
+                )
+                % {"name": self.webhook.name, "why": _(str(error))}
+            ) from None
 
 
 class _Unshown(dict[str, Any]):

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
@@ -283,7 +284,7 @@ def _begin(claim: Claim) -> _Former:
     retired = Secret(webhook=webhook, secret=webhook.secret, is_retiring=True)
     former = _Former(claim, webhook.registration, webhook.nateq_id, webhook.is_active, retired)
     with claim.step():
-        if webhook.secret:  # an empty one verifies nothing
+        if is_usable(webhook.secret):  # any other verifies nothing
             retired.save(using=alias())
         claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)
     return former

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.remote.claim import Claim, alias, claimed
 from nateq_webhooks.remote.errors import RemoteError
 
@@ -86,7 +87,8 @@ def _save(claim: Claim, rotated: "NewSecret") -> None:
     """Save the new secret in one transaction with the former one's new place."""
     former = Secret(webhook=claim.webhook, secret=claim.webhook.secret, is_retiring=True)
     with claim.step():
-        former.save(using=alias())
+        if is_usable(former.secret):  # any other verifies nothing
+            former.save(using=alias())
         claim.change_within(
             secret=rotated.secret,
             registration=Webhook.Registration.REGISTERED,

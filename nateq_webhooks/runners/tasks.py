@@ -1,9 +1,14 @@
 """As tasks of django.tasks (Django 6), or of the `django-tasks` backport (Django 5.2). Imported only when asked for."""
 
 import functools
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
 
 from nateq_webhooks import dispatch
+from nateq_webhooks.conf import Problem, settings
 from nateq_webhooks.runners.wakes import Waker
 
 try:
@@ -16,16 +21,41 @@ except ImportError:
         from django_tasks.backends.dummy import DummyBackend  # type: ignore[assignment]
         from django_tasks.backends.immediate import ImmediateBackend  # type: ignore[assignment]
     except ImportError as error:
+        if error.name != "django_tasks":
+            raise ImportError(f"django-tasks is installed, but can't be imported: {error}") from error
         raise ImportError(
             'NATEQ_WEBHOOKS["DISPATCH"] is "tasks", which needs Django 6 or the backport: pip install '
             '"nateq-webhooks[tasks]".'
         ) from error
 
+DEFAULT_QUEUE: Final = "default"
+"""The queue of a task that names none (django.tasks)."""
 
-@task()
+
+def _where() -> dict[str, str]:
+    return {"backend": settings().task_backend, "queue_name": settings().task_queue or DEFAULT_QUEUE}
+
+
 def run_delivery(pk: int) -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
     return dispatch.run_delivery(pk)
+
+
+def _as_task(function: Any) -> Any:
+    """Make a function a task, which the backend validates at once. Raises `ImproperlyConfigured` saying what to set."""
+    where = _where()
+    try:
+        return task(**where)(function)  # type: ignore[call-overload, unused-ignore]
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"TASKS has no queue {where['queue_name']!r} of the backend {where['backend']!r} for our tasks "
+            f'({type(error).__name__}: {error}). Add it there, or name another one in NATEQ_WEBHOOKS["TASK_BACKEND"] '
+            'and ["TASK_QUEUE"].'
+        ) from error
+
+
+run_delivery = _as_task(run_delivery)
+"""The task. Workers find it by this name; where it goes is asked of the settings again for each."""
 
 
 class TasksRunner:
@@ -36,16 +66,46 @@ class TasksRunner:
     @property
     def runs_elsewhere(self) -> bool:
         """Whether the backend hands tasks to other processes."""
-        return not isinstance(run_delivery.get_backend(), (ImmediateBackend, DummyBackend))
+        return not isinstance(_task().get_backend(), (ImmediateBackend, DummyBackend))
 
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
         if self.runs_elsewhere:
             _waker().wake(due.pk)
         else:
-            run_delivery.enqueue(due.pk)
+            _task().enqueue(due.pk)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the backend, which must hand tasks to other processes."""
+        backend = _task().get_backend()
+        named = f'TASKS["{backend.alias}"] is {type(backend).__name__}'
+        if isinstance(backend, DummyBackend):
+            yield Problem(
+                "W053",
+                f'NATEQ_WEBHOOKS["DISPATCH"] is "tasks", but {named}, which runs nothing: only nateq_worker would.',
+                _OTHER_BACKEND,
+            )
+        elif isinstance(backend, ImmediateBackend):
+            yield Problem(
+                "W053",
+                f'NATEQ_WEBHOOKS["DISPATCH"] is "tasks", but {named}: receivers run in the process that receives, '
+                "before it answers.",
+                _OTHER_BACKEND,
+            )
+
+
+_OTHER_BACKEND: Final = (
+    "Name a backend with workers in TASKS, such as django_tasks_db.DatabaseBackend, and another one than 'default' in "
+    "NATEQ_WEBHOOKS[\"TASK_BACKEND\"]; or set DISPATCH to 'inline' or 'worker'."
+)
+
+
+def _task() -> Any:
+    """Return the task for the backend and the queue of the settings in force."""
+    task: Any = run_delivery
+    return task.using(**_where())
 
 
 @functools.cache
 def _waker() -> Waker:
-    return Waker(run_delivery.enqueue)
+    return Waker(lambda pk: _task().enqueue(pk))

@@ -20,6 +20,9 @@ logger: Final = logging.getLogger("nateq_webhooks")
 PATIENCE_SECONDS: Final = 0.5
 """A send that takes longer than this is trouble."""
 
+FIRST_PATIENCE_SECONDS: Final = 5.0
+"""As long for a process's first send, which imports the client and connects: Celery takes up to half a second."""
+
 PAUSE_SECONDS: Final = 5.0
 """How long no further message is tried after trouble."""
 
@@ -40,6 +43,7 @@ class Waker:
         self._thread: threading.Thread | None = None
         self._hung: list[threading.Thread] = []
         self._pid = 0
+        self._has_sent = False
         self._sending_since: float | None = None
         self._paused_until = float("-inf")
 
@@ -56,7 +60,7 @@ class Waker:
     def _trouble(self) -> str:
         """Return why no message can be sent now; empty when it can."""
         since, now = self._sending_since, time.monotonic()
-        if self._pid == os.getpid() and since is not None and now - since > PATIENCE_SECONDS:
+        if self._pid == os.getpid() and since is not None and now - since > self._patience:
             self._give_up(f"it has not answered for {now - since:.1f} s")
             self._leave_behind()
         if now < self._paused_until:
@@ -64,6 +68,10 @@ class Waker:
         if sum(thread.is_alive() for thread in self._hung) >= MAX_HUNG:
             return "too many sends hang"
         return "too many are waiting" if self._queue.qsize() >= MAX_QUEUED else ""
+
+    @property
+    def _patience(self) -> float:
+        return PATIENCE_SECONDS if self._has_sent else FIRST_PATIENCE_SECONDS
 
     def _give_up(self, why: str) -> None:
         """Stop sending for a while, and say so once."""
@@ -88,6 +96,7 @@ class Waker:
         """Start the thread unless it runs; after a fork there is none in the child."""
         with self._lock:
             if self._thread is None or self._pid != os.getpid() or not self._thread.is_alive():
+                self._has_sent = self._has_sent and self._pid == os.getpid()
                 self._pid = os.getpid()
                 self._sending_since = None
                 self._queue = queue.SimpleQueue()
@@ -104,6 +113,7 @@ class Waker:
             self._sending_since = time.monotonic()
             try:
                 self._send(pk)
+                self._has_sent = True
             except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, it is only a wake-up
                 if messages is self._queue:
                     self._give_up(f"{type(error).__name__}")

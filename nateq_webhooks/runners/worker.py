@@ -59,13 +59,16 @@ class Batch:
             self._seconds_each = max(0.001, (self._seconds_each + seconds / found) / 2)
 
 
-def drain(watch: dispatch.Watch | None = None, *, concurrency: int = 1) -> int:
+def drain(
+    watch: dispatch.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = dispatch.never
+) -> int:
     """Run everything that is due now; return how many runs that was. Raises when the database can't.
 
     In this thread, or in as many others as `concurrency` says: not where those would not see what this one sees.
+    In this thread it ends as soon as `stopping` says so, and gives back what it has not started.
     """
     if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
-        return _drain(watch, dispatch.never)
+        return _drain(watch, stopping)
     stop = threading.Event()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
         try:

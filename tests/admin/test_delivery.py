@@ -47,7 +47,8 @@ def fail(**kwargs: Any) -> None:
     raise LookupError("no such <customer>")
 
 
-def test_the_list_shows_what_came(boss: Client, sender: Sender) -> None:
+def test_the_list_shows_what_came(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     sender.post(envelope())
 
     shown = page(boss, LIST)
@@ -55,6 +56,21 @@ def test_the_list_shows_what_came(boss: Client, sender: Sender) -> None:
     assert 'nateq-badge nateq-good"><span aria-hidden="true">✓</span> Processed' in shown
     for text in ("ticket.created", "tkt_1", "org_1", "shop", "nateq_webhooks/admin.css"):
         assert text in shown
+
+
+def test_what_nothing_ran_for_says_so_in_the_list_and_on_its_page(boss: Client, sender: Sender) -> None:
+    """A module of receivers that nobody imports must not look like success."""
+    sender.post(envelope())
+    delivery = Delivery.objects.get()
+    said = 'nateq-badge nateq-warn"><span aria-hidden="true">⊘</span> No receiver'
+
+    for path in (LIST, f"{LIST}{delivery.pk}/change/"):
+        assert said in page(boss, path)
+        assert "Processed</span>" not in page(boss, path)
+    Run.objects.create(delivery=delivery, receiver="shop.send", round=1, status="succeeded", next_try_at=None)
+    for path in (LIST, f"{LIST}{delivery.pk}/change/"):  # a replay has run it since
+        assert "No receiver" not in page(boss, path)
+        assert "Processed</span>" in page(boss, path)
 
 
 def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, sender: Sender) -> None:

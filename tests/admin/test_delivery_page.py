@@ -211,7 +211,7 @@ def test_the_signature_verifies_again_with_the_current_an_older_and_an_expired_s
     sender.post(envelope())
     assert genuine() == "✓ Yes: the stored bytes verify again."
 
-    webhook.secret = "whsec_next"
+    webhook.secret = "whsec_next_0123456789abcdef"
     webhook.save()
     older = Secret.objects.create(webhook=webhook, secret=SECRET)
     assert genuine() == "✓ Yes: the stored bytes verify again."
@@ -267,7 +267,12 @@ def test_the_signature_verifies_after_the_site_has_changed_the_encoding_of_its_s
 
 def test_headers_that_may_hold_a_secret_are_masked_by_name_and_by_value(boss: Client, sender: Sender) -> None:
     sender.post(
-        envelope(), headers={"X-Forwarded-Auth": "s3cr3t", "User-Agent": "whsec_leaked", "X-Request-Id": "hello"}
+        envelope(),
+        headers={
+            "X-Forwarded-Auth": "s3cr3t",
+            "User-Agent": "whsec_leaked_0123456789abcdef",
+            "X-Request-Id": "hello",
+        },
     )
     delivery = Delivery.objects.get()
     delivery.headers["X-Old-Name"] = "stored before names were masked"
@@ -275,7 +280,7 @@ def test_headers_that_may_hold_a_secret_are_masked_by_name_and_by_value(boss: Cl
 
     page = shown(boss, detail_url(delivery))
 
-    for secret in ("s3cr3t", "whsec_leaked", "stored before names"):
+    for secret in ("s3cr3t", "whsec_leaked_0123456789abcdef", "stored before names"):
         assert secret not in page
     masked = {"X-Old-Name": "masked", "X-Forwarded-Auth": "masked", "User-Agent": "masked", "X-Request-Id": "hello"}
     for name, value in masked.items():

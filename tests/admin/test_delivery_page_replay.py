@@ -23,12 +23,19 @@ def fail(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def delivery(sender: Sender, connect: Callable[..., None]) -> Delivery:
-    """A delivery of two receivers, one of which has failed."""
+def pending(sender: Sender, connect: Callable[..., None]) -> Delivery:
+    """A delivery of two receivers, one of which has failed and is to be tried again."""
     connect(signals.ticket_created, fail, "shop.fail")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
     sender.post(envelope())
     return Delivery.objects.get()
+
+
+@pytest.fixture
+def delivery(pending: Delivery) -> Delivery:
+    """A delivery of two receivers, one of which has failed for good."""
+    pending.runs.filter(status="failed").update(status="dead", next_try_at=None)
+    return pending
 
 
 def replay_url(delivery: Delivery) -> str:
@@ -67,7 +74,7 @@ def test_all_receivers_run_again_once_it_is_confirmed(boss: Client, delivery: De
     replay = Replay.objects.get()
     assert (replay.by, replay.reason) == ("boss", "the bug is <mended>")
     page = shown(boss, detail_url(delivery))
-    assert f"2 receivers run again: replay {replay.pk}." in page
+    assert f"Replay {replay.pk}: 2 runs made." in page
     assert "reason: " in page
     assert "the bug is &lt;mended&gt;" in page
 
@@ -79,6 +86,31 @@ def test_only_those_that_failed_run_again(boss: Client, delivery: Delivery) -> N
     confirm(boss, url)
 
     assert replayed() == ["shop.fail"]
+
+
+def test_a_run_that_is_to_be_tried_again_is_brought_forward(boss: Client, pending: Delivery) -> None:
+    url = links(boss, pending)["Run the failed ones again"]
+    assert "is brought forward instead" in shown(boss, url)
+
+    confirm(boss, url, reason="CRM is back")
+
+    assert replayed() == []
+    replay = Replay.objects.get()
+    page = shown(boss, detail_url(pending))
+    assert f"Replay {replay.pk}: 0 runs made, 1 brought forward." in page
+    assert "had it run again" in page
+    assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
+    assert "CRM is back" in page
+
+
+def test_a_run_that_has_started_is_left_alone_and_the_answer_says_so(boss: Client, pending: Delivery) -> None:
+    pending.runs.filter(status="failed").update(status="running")
+
+    confirm(boss, f"{replay_url(pending)}?which=one&receiver=shop.fail")
+
+    assert replayed() == []
+    page = shown(boss, detail_url(pending))
+    assert f"Replay {Replay.objects.get().pk}: 0 runs made, 1 already running." in page
 
 
 def test_one_receiver_runs_again(boss: Client, delivery: Delivery) -> None:
@@ -104,7 +136,7 @@ def test_a_replay_is_in_the_admins_history(boss: Client, delivery: Delivery) -> 
 
     entry = LogEntry.objects.get()
     assert entry.object_id == str(delivery.pk)
-    message = f"Had it run again by shop.fail (replay {Replay.objects.get().pk}). mended"
+    message = f"Had it run again by shop.fail (replay {Replay.objects.get().pk}: 1 run made). mended"
     assert entry.get_change_message() == message
     assert message in shown(boss, reverse("admin:nateq_webhooks_delivery_history", args=[delivery.pk]))
 

@@ -15,7 +15,7 @@ from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
-from nateq_webhooks.admin import export_parts, exporting, selecting
+from nateq_webhooks.admin import export_parts, export_stream, selecting
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope
@@ -70,8 +70,8 @@ def test_only_what_was_ticked_is_taken(boss: Client, stored: list[Delivery]) -> 
 
 
 def test_portions_neither_repeat_nor_leave_out(boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "PORTION", 2)
-    monkeypatch.setattr(exporting, "SPAN", 3)
+    monkeypatch.setattr(export_stream, "PORTION", 2)
+    monkeypatch.setattr(export_stream, "SPAN", 3)
     for number in range(11):
         sender.post(envelope("message.sent" if number % 3 else "ticket.created", delivery_id=f"dlv_{number}"))
 

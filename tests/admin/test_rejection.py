@@ -97,8 +97,8 @@ def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> Non
 
 
 def test_a_refused_request_is_explained_from_the_door_to_the_page(boss: Client, sender: Sender) -> None:
-    Webhook.objects.create(name="support", secret="whsec_support")
-    sender.post(envelope(), secret="whsec_support", headers={"X-Odd": "value of it"})
+    Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
+    sender.post(envelope(), secret="whsec_support_0123456789abcdef", headers={"X-Odd": "value of it"})
     book.flush()
 
     shown = page(boss, url_of(Rejection.objects.get()))

@@ -102,7 +102,7 @@ def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> 
 
 
 def test_a_secret_is_in_no_repr() -> None:
-    assert "whsec_x" not in repr(Rotated(secret="whsec_x", former=None))
+    assert "whsec_x_0123456789abcdef" not in repr(Rotated(secret="whsec_x_0123456789abcdef", former=None))
 
 
 def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhook: Webhook) -> None:
@@ -116,8 +116,13 @@ def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhoo
 
 def test_only_who_may_reveal_secrets_can_see_or_replace_one(staff: Callable[..., Client], webhook: Webhook) -> None:
     changer = staff("view_webhook", "change_webhook", "add_secret", "view_secret")
-    form = {"name": "shop", "is_active": "on", "new_secret": "whsec_mine", "older_secrets-INITIAL_FORMS": "0"}
-    row = {"older_secrets-0-new_secret": "whsec_mine", "older_secrets-0-webhook": str(webhook.pk)}
+    form = {
+        "name": "shop",
+        "is_active": "on",
+        "new_secret": "whsec_mine_0123456789abcdef",
+        "older_secrets-INITIAL_FORMS": "0",
+    }
+    row = {"older_secrets-0-new_secret": "whsec_mine_0123456789abcdef", "older_secrets-0-webhook": str(webhook.pk)}
 
     assert changer.get(page_of(webhook)).status_code == 403
     assert changer.post(page_of(webhook), confirmed(webhook)).status_code == 403

@@ -193,7 +193,9 @@ def test_who_may_not_change_webhooks_can_not_send(staff: Callable[..., Client], 
 def test_who_may_not_see_deliveries_is_told_that_it_was_sent_and_no_more(
     staff: Callable[..., Client], webhook: Webhook
 ) -> None:
-    shown = sent(staff("change_webhook"), webhook, example(webhook, "ticket.created")).content.decode()
+    shown = sent(
+        staff("change_webhook", "replay_delivery"), webhook, example(webhook, "ticket.created")
+    ).content.decode()
 
     assert "was taken in like a delivery" in shown
     assert "What came of it" not in shown

@@ -114,17 +114,17 @@ def test_a_generated_secret_is_shown_once_and_never_again(boss: Client) -> None:
 
 
 def test_a_pasted_secret_is_kept_without_the_space_around_it_and_not_echoed(boss: Client) -> None:
-    response = boss.post(ADD, add_form(new_secret=" whsec_pasted\n", _continue="1"), follow=True)
+    response = boss.post(ADD, add_form(new_secret=" whsec_pasted_0123456789abcdef\n", _continue="1"), follow=True)
 
     webhook = Webhook.objects.get()
-    assert webhook.secret == "whsec_pasted"
+    assert webhook.secret == "whsec_pasted_0123456789abcdef"
     assert "whsec_" not in response.content.decode()
     assert "whsec_" not in everywhere(boss, webhook)
     assert "whsec_" not in history()
 
 
 def test_a_refused_form_does_not_give_the_secret_back(boss: Client, webhook: Webhook) -> None:
-    response = boss.post(ADD, add_form(name="shop", new_secret="whsec_pasted"))
+    response = boss.post(ADD, add_form(name="shop", new_secret="whsec_pasted_0123456789abcdef"))
 
     assert "already exists" in response.content.decode()
     assert "whsec_" not in response.content.decode()
@@ -144,7 +144,7 @@ def test_what_the_model_says_about_a_stored_secret_stands_at_the_field_for_a_new
     webhook = Webhook.objects.create(name="shop", secret="")
 
     refused = boss.post(change_url(webhook), change_form())
-    taken = boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+    taken = boss.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef"))
 
     assert list(refused.context["adminform"].form.errors) == ["new_secret"]
     assert taken.status_code == 302
@@ -160,7 +160,9 @@ def test_saving_without_a_new_secret_keeps_the_secret(boss: Client, webhook: Web
 
 
 def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: Webhook, sender: Sender) -> None:
-    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new", _continue="1"), follow=True)
+    response = boss.post(
+        change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef", _continue="1"), follow=True
+    )
 
     former = Secret.objects.get()
     assert former.secret == SECRET
@@ -168,12 +170,12 @@ def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: We
     assert timedelta(hours=47) < former.expires_at - timezone.now() <= timedelta(hours=48)
     assert f"The former secret ({former}) is accepted until" in response.content.decode()
     assert sender.post(envelope(delivery_id="late"), secret=SECRET).status_code == 200
-    assert sender.post(envelope(delivery_id="new"), secret="whsec_new").status_code == 200
+    assert sender.post(envelope(delivery_id="new"), secret="whsec_new_0123456789abcdef").status_code == 200
     assert Delivery.objects.get(delivery_id="late").secret_id == str(former)
 
 
 def test_no_page_and_no_history_holds_a_secret_after_a_replacement(boss: Client, webhook: Webhook) -> None:
-    boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+    boss.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef"))
 
     shown = everywhere(boss, webhook) + history()
 
@@ -189,18 +191,18 @@ def test_entering_the_same_secret_again_replaces_nothing(boss: Client, webhook: 
 
 def test_another_secret_can_be_added_and_deleted_but_not_read(boss: Client, webhook: Webhook, sender: Sender) -> None:
     row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-0-webhook": str(webhook.pk)}
-    boss.post(change_url(webhook), change_form(**row, **{"older_secrets-0-new_secret": "whsec_other"}))
+    boss.post(change_url(webhook), change_form(**row, **{"older_secrets-0-new_secret": "whsec_other_0123456789abcdef"}))
 
     other = Secret.objects.get()
-    assert (other.secret, other.expires_at) == ("whsec_other", None)
-    assert sender.post(envelope(), secret="whsec_other").status_code == 200
+    assert (other.secret, other.expires_at) == ("whsec_other_0123456789abcdef", None)
+    assert sender.post(envelope(), secret="whsec_other_0123456789abcdef").status_code == 200
     assert str(other) in page(boss, change_url(webhook))
     assert "whsec_" not in everywhere(boss, webhook) + history()
 
     kept = {"older_secrets-INITIAL_FORMS": "1", "older_secrets-0-id": str(other.pk)}
     boss.post(change_url(webhook), change_form(**row, **kept))
     other.refresh_from_db()
-    assert other.secret == "whsec_other"
+    assert other.secret == "whsec_other_0123456789abcdef"
 
     boss.post(change_url(webhook), change_form(**row, **kept, **{"older_secrets-0-DELETE": "on"}))
     assert not Secret.objects.exists()
@@ -223,7 +225,7 @@ def test_an_added_secret_that_is_empty_is_refused(boss: Client, webhook: Webhook
 
 
 def test_who_may_only_view_sees_no_secret_and_nothing_to_enter(staff: Callable[..., Client], webhook: Webhook) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_older")
+    Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef")
 
     shown = page(staff("view_webhook", "view_secret"), change_url(webhook))
 
@@ -233,7 +235,9 @@ def test_who_may_only_view_sees_no_secret_and_nothing_to_enter(staff: Callable[.
     assert "new_secret" not in shown.replace("field-new_secret", "").replace("column-new_secret", "")
 
 
-@pytest.mark.parametrize("query", ["secret__startswith=w", "older_secrets__secret__startswith=w", "secret=whsec_test"])
+@pytest.mark.parametrize(
+    "query", ["secret__startswith=w", "older_secrets__secret__startswith=w", "secret=whsec_test_0123456789abcdef"]
+)
 def test_the_list_can_not_be_asked_for_a_secret_letter_by_letter(boss: Client, webhook: Webhook, query: str) -> None:
     assert boss.get(f"{LIST}?{query}").status_code == 400
 
@@ -309,7 +313,7 @@ def test_deleting_selected_webhooks_spares_those_with_deliveries_and_loads_none_
 
 
 def test_a_webhook_without_deliveries_can_be_deleted(boss: Client, webhook: Webhook) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_older")
+    Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef")
     asked = boss.get(delete_url(webhook))
     boss.post(delete_url(webhook), {"post": "yes"})
     Webhook.objects.create(name="another")
@@ -340,7 +344,7 @@ def test_staff_without_permission_are_refused(staff: Callable[..., Client], webh
 
     assert [nobody.get(url).status_code for url in (LIST, ADD, change_url(webhook), delete_url(webhook))] == [403] * 4
     assert viewer.get(ADD).status_code == 403
-    assert viewer.post(change_url(webhook), change_form(new_secret="whsec_new")).status_code == 403
+    assert viewer.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef")).status_code == 403
     assert viewer.get(delete_url(webhook)).status_code == 403
 
 
@@ -352,7 +356,7 @@ def test_what_was_posted_stays_out_of_error_reports(
 
     boss.raise_request_exception = False
     monkeypatch.setattr(Webhook, "save", break_down)
-    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new"))
+    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef"))
 
     assert response.status_code == 500
     assert response.wsgi_request.sensitive_post_parameters == "__ALL__"  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ def staged(connect: Callable[..., None]) -> Scene:
     connect(signals.event_received, lambda **kwargs: None, "shop.open_ticket")
     connect(signals.event_received, lambda **kwargs: None, "shop.tell_crm")
     webhook = Webhook.objects.create(name="shop", secret=SECRET, organization_id="")
-    quiet = Webhook.objects.create(name=LONG[:100], secret="whsec_quiet", is_active=False)
+    quiet = Webhook.objects.create(name=LONG[:100], secret="whsec_quiet_0123456789abcdef", is_active=False)
     _store_traffic(webhook)
     sender = Sender(webhook)
     for number, event in enumerate(("ticket.created", "message.received", "conversation.started", "ticket.updated")):
@@ -56,7 +56,7 @@ def staged(connect: Callable[..., None]) -> Scene:
     dead = Delivery.objects.get(delivery_id="dlv_live_0")
     again = Delivery.objects.get(delivery_id="dlv_live_1")
     given_up = _give_up(dead)
-    sender.post(body("ticket.created", 9), secret="whsec_quiet")
+    sender.post(body("ticket.created", 9), secret="whsec_quiet_0123456789abcdef")
     sender.post(b"{}", signature="nonsense")
     book.flush()
     dispatch.pause(webhook=quiet, reason=f"Moving house, {LONG}", by="boss")

@@ -1,11 +1,12 @@
 """Every shape that the wire contract tolerates, as it comes over the wire."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from nateq_webhooks.client import EventType, NateqClient, Webhook
+from nateq_webhooks.client import EventType, NateqClient, Webhook, answers
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 from tests.client.scripted import Say, ScriptedServer, wrapped
 
@@ -94,12 +95,12 @@ def test_what_a_webhook_does_not_say_is_none_and_its_number_is_text(
 def test_create_sends_url_and_events_and_returns_the_secret(
     client: NateqClient, server: ScriptedServer, name: str, shape: Any
 ) -> None:
-    server.says(Say(201, shape(SNAKE | {name: "whsec_1"})))
+    server.says(Say(201, shape(SNAKE | {name: "whsec_1_0123456789abcdef"})))
 
     created = client.webhooks.create(url="https://shop.example/nateq/", events=("ticket.created", "lead.created"))
 
-    assert (created.id, created.secret, created.is_active) == ("wh_1", "whsec_1", True)
-    assert "whsec_1" not in repr(created)
+    assert (created.id, created.secret, created.is_active) == ("wh_1", "whsec_1_0123456789abcdef", True)
+    assert "whsec_1_0123456789abcdef" not in repr(created)
     assert server.asked[0].line == "POST /api/v1/webhooks"
     assert server.asked[0].json == {
         "url": "https://shop.example/nateq/",
@@ -108,9 +109,9 @@ def test_create_sends_url_and_events_and_returns_the_secret(
 
 
 def test_a_secret_beside_the_webhook_is_found(client: NateqClient, server: ScriptedServer) -> None:
-    server.says(Say(201, wrapped({"webhook": SNAKE, "secret": "whsec_1"})))
+    server.says(Say(201, wrapped({"webhook": SNAKE, "secret": "whsec_1_0123456789abcdef"})))
 
-    assert client.webhooks.create(url="https://shop.example/", events=["a.b"]).secret == "whsec_1"
+    assert client.webhooks.create(url="https://shop.example/", events=["a.b"]).secret == "whsec_1_0123456789abcdef"
 
 
 def test_a_created_webhook_without_a_secret_is_still_known_by_its_id(
@@ -126,11 +127,11 @@ def test_a_created_webhook_without_a_secret_is_still_known_by_its_id(
 @pytest.mark.parametrize(
     "body",
     [
-        wrapped({"secret": "whsec_2"}),
-        wrapped({"signingSecret": "whsec_2"}),
-        wrapped("whsec_2"),
-        {"signing_secret": "whsec_2"},
-        wrapped({"webhook": SNAKE | {"secret": "whsec_2"}}),
+        wrapped({"secret": "whsec_2_0123456789abcdef"}),
+        wrapped({"signingSecret": "whsec_2_0123456789abcdef"}),
+        wrapped("whsec_2_0123456789abcdef"),
+        {"signing_secret": "whsec_2_0123456789abcdef"},
+        wrapped({"webhook": SNAKE | {"secret": "whsec_2_0123456789abcdef"}}),
     ],
 )
 def test_a_rotation_returns_the_new_secret_in_every_shape(
@@ -140,8 +141,8 @@ def test_a_rotation_returns_the_new_secret_in_every_shape(
 
     rotated = client.webhooks.rotate_secret("wh_1")
 
-    assert (rotated.webhook_id, rotated.secret) == ("wh_1", "whsec_2")
-    assert "whsec_2" not in repr(rotated)
+    assert (rotated.webhook_id, rotated.secret) == ("wh_1", "whsec_2_0123456789abcdef")
+    assert "whsec_2_0123456789abcdef" not in repr(rotated)
     assert server.lines == ["POST /webhooks/wh_1/rotate-secret"]
 
 
@@ -314,3 +315,14 @@ def test_a_byte_order_mark_is_taken(client: NateqClient, server: ScriptedServer)
     server.says(Say(200, b'\xef\xbb\xbf{"data": []}'))
 
     assert client.webhooks.list() == []
+
+
+def test_a_secret_in_an_answer_does_not_print_itself() -> None:
+    document = json.loads(
+        '{"data": {"webhook": {"id": "wh_1", "signingSecret": "s3cr3t"}, "secret": "s3cr3t"}, "other": "whsec_s3cr3t"}',
+        object_hook=answers.hide_secrets,
+    )
+
+    assert "s3cr3t" not in repr(document)
+    assert answers.created_webhook(document).secret == "s3cr3t"
+    assert "s3cr3t" not in repr(answers.new_secret({"data": "s3cr3t"}, "wh_1").secret)

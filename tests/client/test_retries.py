@@ -77,7 +77,7 @@ def test_a_write_that_may_have_happened_is_not_made_again(
 def test_a_write_over_the_limit_was_not_done_and_is_made_again(
     client: NateqClient, server: ScriptedServer, fake_time: FakeTime, write: Callable[[NateqClient], Any]
 ) -> None:
-    answer = Say(200, wrapped({"id": "wh_1", "secret": "whsec_1"}))
+    answer = Say(200, wrapped({"id": "wh_1", "secret": "whsec_1_0123456789abcdef"}))
     server.says(Say(429, refused("RATE_LIMIT_EXCEEDED"), {"Retry-After": "7"}), answer)
 
     write(client)

@@ -18,7 +18,7 @@ from tests.faults.sending import Sender
 if TYPE_CHECKING:
     from nateq_webhooks.models import Webhook
 
-SECRET = "whsec_control"
+SECRET = "whsec_control_0123456789abcdef"
 STALLED_SECONDS = 120
 """Nothing was finished for so long: it is not only slow."""
 

@@ -66,7 +66,7 @@ def work() -> None:
 
 def pause_in_another_process(**options: str) -> None:
     """Have another process pause."""
-    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments = [f"--{name}={value}" for name, value in options.items()] or ["--all"]
     run_process("-m", "django", "nateq_pause", *arguments)
 
 

@@ -111,19 +111,22 @@ class TestReplay:
             dispatch.replay([deliver()], "test.one")
 
     def test_it_is_recorded_who_asked_for_it_when_and_why(self, deliver: Deliver, receivers: list[str]) -> None:
+        delivery = deliver()
+        run_until_finished()
         before = timezone.now()
-        dispatch.replay([deliver().pk], ["test.two", "test.one", "test.two"], reason="CRM was down", by="sara")
+        dispatch.replay([delivery.pk], ["test.two", "test.one", "test.two"], reason="CRM was down", by="sara")
 
         kept = Replay.objects.get()
         assert (kept.by, kept.reason, kept.receivers) == ("sara", "CRM was down", ["test.one", "test.two"])
         assert before <= kept.created_at <= timezone.now()
         assert kept.finished_at is not None
-        assert set(Run.objects.values_list("round", flat=True)) == {kept.pk}
+        assert set(Run.objects.values_list("round", flat=True)) == {0, kept.pk}
 
     def test_its_runs_have_an_idempotency_key_of_their_own(self, deliver: Deliver, receivers: list[str]) -> None:
         delivery = deliver()
         run_until_finished()
         dispatch.replay(delivery)
+        run_until_finished()
         dispatch.replay(delivery)
 
         keys = {run.idempotency_key for run in Run.objects.filter(receiver="test.one")}
@@ -302,14 +305,15 @@ class TestStatus:
         delivery.refresh_from_db()
         assert delivery.status == "dead"
 
-    def test_a_replay_before_the_first_runs_were_made_leaves_those_to_be_made(
+    def test_a_replay_before_the_first_runs_were_made_has_them_made_and_adds_none(
         self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
     ) -> None:
         delivery = deliver()
-        dispatch.replay(delivery, ["test.one"])
+        made = dispatch.replay(delivery, ["test.one"])
         run_until_finished()
 
-        assert Counter(calls) == {("test.one", "dlv_1", True): 1} | {(name, "dlv_1", False): 1 for name in receivers}
+        assert Counter(calls) == {(name, "dlv_1", False): 1 for name in receivers}
+        assert (made.runs, made.brought_forward) == (0, 1)
         delivery.refresh_from_db()
         assert (delivery.status, delivery.dispatch_at) == ("processed", None)
 
@@ -516,7 +520,7 @@ def test_a_first_run_that_finishes_while_it_is_replayed_leaves_the_right_status(
 
         delivery.refresh_from_db()
         assert delivery.status == "processed"
-        assert Counter(delivery.runs.values_list("status", flat=True)) == {"succeeded": 2}
+        assert set(delivery.runs.values_list("status", flat=True)) == {"succeeded"}
 
 
 def test_the_keys_of_deliveries_that_are_gone_are_leapt_over(
@@ -524,6 +528,8 @@ def test_the_keys_of_deliveries_that_are_gone_are_leapt_over(
 ) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "test.one")
     old = deliver()
+    run_until_finished()
+    old.refresh_from_db()
     kept = Delivery.objects.get(pk=old.pk)
     kept.pk, kept.identity = old.pk + 1_000_000, "f" * 64
     kept.save(force_insert=True)

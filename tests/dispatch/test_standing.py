@@ -119,7 +119,7 @@ def test_workers_and_replays_are_listed(make: Make) -> None:
 
     found = status(ALIAS)
     assert len(found.workers) == 1
-    assert [replay.runs for replay in found.replays] == [0]
+    assert [progress.replay.runs for progress in found.replays] == [0]
 
 
 @pytest.mark.parametrize(

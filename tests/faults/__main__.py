@@ -19,7 +19,7 @@ from tests.faults.actors import ROOT, Actors, runners_of
 from tests.faults.sending import Sender
 
 RECEIVERS = ("stock", "ledger", "journal")
-SECRET = "whsec_faults"
+SECRET = "whsec_faults_0123456789abcdef"
 BROKERS = {"none": services.no_broker, "redis": services.redis, "rabbitmq": services.rabbitmq}
 DATABASES = {"postgresql": services.postgresql, "mariadb": services.mariadb}
 

@@ -146,17 +146,20 @@ def test_a_webhook_that_is_switched_off_or_being_registered_is_known_as_that() -
 
 def test_every_live_secret_is_a_key_and_the_webhooks_own_comes_first(webhook: Webhook) -> None:
     for number in range(3):
-        Secret.objects.create(webhook=webhook, secret=f"whsec_{number}")
-    other = Webhook.objects.create(name="other", secret="whsec_other")
+        Secret.objects.create(webhook=webhook, secret=f"whsec_{number}_0123456789abcdef")
+    other = Webhook.objects.create(name="other", secret="whsec_other_0123456789abcdef")
 
     assert key_ids(webhook)[0] == id_of(SECRET)
-    assert set(key_ids(webhook)) == {id_of(secret) for secret in (SECRET, "whsec_0", "whsec_1", "whsec_2")}
-    assert key_ids(other) == [id_of("whsec_other")]
+    assert set(key_ids(webhook)) == {
+        id_of(secret)
+        for secret in (SECRET, "whsec_0_0123456789abcdef", "whsec_1_0123456789abcdef", "whsec_2_0123456789abcdef")
+    }
+    assert key_ids(other) == [id_of("whsec_other_0123456789abcdef")]
 
 
 def test_a_secret_is_a_key_until_the_moment_it_expires_without_a_statement(webhook: Webhook) -> None:
     now = timezone.now()
-    Secret.objects.create(webhook=webhook, secret="whsec_old", expires_at=now + timedelta(hours=1))
+    Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef", expires_at=now + timedelta(hours=1))
     found = known(webhook)
 
     with statements(0):
@@ -168,13 +171,13 @@ def test_a_secret_is_a_key_until_the_moment_it_expires_without_a_statement(webho
 def test_a_secret_that_can_verify_nothing_is_left_out_and_logged_without_it(
     webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_!private!")
+    Secret.objects.create(webhook=webhook, secret="whsec_!private!_not_base64")
     with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
         cache.forget()
-        Webhook.objects.filter(pk=webhook.pk).update(secret="whsec_c2VjcmV0")
+        Webhook.objects.filter(pk=webhook.pk).update(secret="whsec_c2l4dGVlbiBieXRlcyBvciBtb3Jl")
 
         assert [key.id for key in known(webhook).live_keys(timezone.now())] == [
-            SigningKey.of("whsec_c2VjcmV0", "base64").id
+            SigningKey.of("whsec_c2l4dGVlbiBieXRlcyBvciBtb3Jl", "base64").id
         ]
 
     assert '"shop"' in caplog.text
@@ -206,12 +209,12 @@ def test_events_that_are_no_list_shut_no_webhooks_door(webhook: Webhook, events:
 
 
 def test_no_secret_is_in_any_repr(webhook: Webhook) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_old")
+    Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
     found = known(webhook)
 
     for text in (repr(found), str(found), repr(found.keys), repr(cache), str(vars(cache)), f"{found.keys[0]}"):
         assert SECRET not in text
-        assert "whsec_old" not in text
+        assert "whsec_old_0123456789abcdef" not in text
     assert id_of(SECRET) in repr(found)
 
 
@@ -221,7 +224,7 @@ def test_no_secret_is_in_any_repr(webhook: Webhook) -> None:
 def test_a_cold_copy_costs_one_statement_however_many_webhooks_and_secrets() -> None:
     for number in range(5):
         webhook = Webhook.objects.create(name=f"shop {number}")
-        Secret.objects.create(webhook=webhook, secret="whsec_old")
+        Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
 
     with statements(1):
         known(webhook)
@@ -429,9 +432,9 @@ def change_secret(webhook: Webhook, how: str) -> None:
     """Change the older secrets of the webhook, of which there is one, in one of the ways that Django has."""
     older = webhook.older_secrets.get()
     if how == "create":
-        Secret.objects.create(webhook=webhook, secret="whsec_new")
+        Secret.objects.create(webhook=webhook, secret="whsec_new_0123456789abcdef")
     elif how == "bulk_create":
-        Secret.objects.bulk_create([Secret(webhook=webhook, secret="whsec_new")])
+        Secret.objects.bulk_create([Secret(webhook=webhook, secret="whsec_new_0123456789abcdef")])
     elif how == "save":
         older.expires_at = timezone.now()
         older.save()
@@ -452,14 +455,15 @@ REVOKED = ["save", "update", "bulk_update", "delete", "delete many"]
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [(how, {SECRET, "whsec_old", "whsec_new"}) for how in ADDED] + [(how, {SECRET}) for how in REVOKED],
+    [(how, {SECRET, "whsec_old_0123456789abcdef", "whsec_new_0123456789abcdef"}) for how in ADDED]
+    + [(how, {SECRET}) for how in REVOKED],
 )
 def test_a_secret_added_or_revoked_is_known_at_once_here_and_after_a_second_elsewhere(
     webhook: Webhook, clock: Clock, how: str, expected: set[str]
 ) -> None:
     other = ConfigurationCache()
-    Secret.objects.create(webhook=webhook, secret="whsec_old")
-    assert set(key_ids(webhook)) == set(key_ids(webhook, other)) == {id_of(SECRET), id_of("whsec_old")}
+    Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
+    assert set(key_ids(webhook)) == set(key_ids(webhook, other)) == {id_of(SECRET), id_of("whsec_old_0123456789abcdef")}
 
     change_secret(webhook, how)
 
@@ -611,7 +615,7 @@ def test_a_bad_signature_is_refused_from_the_copy_while_the_database_is_away(
 def test_what_a_transaction_showed_is_forgotten_when_it_is_rolled_back(webhook: Webhook) -> None:
     with transaction.atomic():
         webhook.is_active = False
-        webhook.secret = "whsec_other"
+        webhook.secret = "whsec_other_0123456789abcdef"
         webhook.save()
         assert not known(webhook).is_active
         transaction.set_rollback(True)

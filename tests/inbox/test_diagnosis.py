@@ -50,36 +50,36 @@ def cause(code: Cause, **details: Any) -> dict[str, Any]:
 
 
 def test_a_secret_that_nobody_here_knows(refused: Refused) -> None:
-    assert refused(secret="whsec_wrong") == cause(Cause.UNKNOWN_SECRET)
+    assert refused(secret="whsec_wrong_0123456789abcdef") == cause(Cause.UNKNOWN_SECRET)
 
 
 def test_the_secret_of_another_webhook_names_that_webhook(refused: Refused) -> None:
-    Webhook.objects.create(name="support", secret="whsec_support")
+    Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
 
-    assert refused(secret="whsec_support") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+    assert refused(secret="whsec_support_0123456789abcdef") == cause(Cause.OTHER_WEBHOOK, webhook="support")
 
 
 def test_an_older_secret_of_another_webhook_names_it_too(refused: Refused) -> None:
-    other = Webhook.objects.create(name="support", secret="whsec_support")
-    Secret.objects.create(webhook=other, secret="whsec_older")
+    other = Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
+    Secret.objects.create(webhook=other, secret="whsec_older_0123456789abcdef")
 
-    assert refused(secret="whsec_older") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+    assert refused(secret="whsec_older_0123456789abcdef") == cause(Cause.OTHER_WEBHOOK, webhook="support")
 
 
 def test_a_secret_that_has_expired_is_named_by_its_id(refused: Refused, webhook: Webhook) -> None:
     ended = datetime.now(UTC) - timedelta(days=1)
-    old = Secret.objects.create(webhook=webhook, secret="whsec_old", expires_at=ended)
+    old = Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef", expires_at=ended)
 
-    assert refused(secret="whsec_old") == cause(Cause.EXPIRED_SECRET, secret=str(old))
+    assert refused(secret="whsec_old_0123456789abcdef") == cause(Cause.EXPIRED_SECRET, secret=str(old))
 
 
 @pytest.mark.parametrize(
     ("entered", "signed_with", "form"),
     [
-        ("whsec_abc", b"abc", Form.WITHOUT_PREFIX),
-        ("abc", b"whsec_abc", Form.WITH_PREFIX),
-        ("whsec_abc ", b"whsec_abc", Form.TRIMMED),
-        ("whsec_" + base64.b64encode(b"0123456789").decode(), b"0123456789", Form.DECODED),
+        ("whsec_abc_0123456789abcdef", b"abc_0123456789abcdef", Form.WITHOUT_PREFIX),
+        ("abc_0123456789abcdef", b"whsec_abc_0123456789abcdef", Form.WITH_PREFIX),
+        ("whsec_abc_0123456789abcdef ", b"whsec_abc_0123456789abcdef", Form.TRIMMED),
+        ("whsec_" + base64.b64encode(b"0123456789abcdef").decode(), b"0123456789abcdef", Form.DECODED),
     ],
 )
 def test_the_secret_read_another_way(
@@ -92,7 +92,7 @@ def test_the_secret_read_another_way(
 
 
 def test_the_secret_as_shown_where_it_should_be_decoded(refused: Refused, webhook: Webhook) -> None:
-    webhook.secret = "whsec_" + base64.b64encode(b"0123456789").decode()
+    webhook.secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     webhook.save()
 
     with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
@@ -126,8 +126,8 @@ def test_a_renamed_header_is_found_beside_a_right_one_that_holds_something_else(
 
 
 def test_a_renamed_header_with_another_webhooks_secret_tells_both(sender: Sender) -> None:
-    Webhook.objects.create(name="support", secret="whsec_support")
-    headers = {"X-Signature": sign(BODY, "whsec_support")}
+    Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
+    headers = {"X-Signature": sign(BODY, "whsec_support_0123456789abcdef")}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
     book.flush()
@@ -137,7 +137,7 @@ def test_a_renamed_header_with_another_webhooks_secret_tells_both(sender: Sender
 
 
 def test_headers_that_look_like_a_signature_are_named_when_none_is_one(sender: Sender) -> None:
-    headers = {"X-Signature": sign(BODY, "whsec_unknown"), "X-Trace": "abc"}
+    headers = {"X-Signature": sign(BODY, "whsec_unknown_0123456789abcdef"), "X-Trace": "abc"}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
     book.flush()
@@ -271,17 +271,17 @@ def test_a_get_that_a_redirect_made_of_a_post(sender: Sender) -> None:
 
 class TestBounds:
     def test_a_body_of_64_kib_is_looked_into_and_a_larger_one_gets_the_plain_reason(self, refused: Refused) -> None:
-        Webhook.objects.create(name="support", secret="whsec_support")
+        Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
         just, over = b"x" * MAX_BODY_BYTES, b"x" * (MAX_BODY_BYTES + 1)
 
-        assert refused(just, secret="whsec_support") == cause(Cause.OTHER_WEBHOOK, webhook="support")
-        assert refused(over, secret="whsec_support") == {}
+        assert refused(just, secret="whsec_support_0123456789abcdef") == cause(Cause.OTHER_WEBHOOK, webhook="support")
+        assert refused(over, secret="whsec_support_0123456789abcdef") == {}
         assert Rejection.objects.latest("pk").reason == NO_MATCH
 
     def test_of_each_webhook_only_one_body_is_held_between_two_writes(self, sender: Sender) -> None:
-        other = Sender(Webhook.objects.create(name="support", secret="whsec_support"))
+        other = Sender(Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef"))
         for each in (sender, sender, other, sender, other):
-            each.post(BODY, secret="whsec_unknown")
+            each.post(BODY, secret="whsec_unknown_0123456789abcdef")
         book.flush()
 
         told = list(Rejection.objects.order_by("received_at").values_list("webhook__name", "hint"))
@@ -303,9 +303,9 @@ class TestBounds:
         assert {len(body) - len(BODY) for body in tried} <= {0, 3}  # as it came, and the first candidate only
 
     def test_no_flood_of_headers_hides_the_signature(self, sender: Sender) -> None:
-        Webhook.objects.create(name="support", secret="whsec_support")
+        Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
         noise = {f"X-Noise-{number}": ",".join(["0" * 64] * 8) for number in range(100)}
-        headers = noise | {"X-Nateq-Signature": sign(BODY, "whsec_support")}
+        headers = noise | {"X-Nateq-Signature": sign(BODY, "whsec_support_0123456789abcdef")}
 
         sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="text/plain", headers=headers)
         (page,) = book._pages.values()
@@ -322,16 +322,22 @@ class TestBounds:
     ) -> None:
         monkeypatch.setattr(diary, "DIAGNOSIS_SECONDS", -1)
 
-        assert refused(secret="whsec_wrong") == {}
+        assert refused(secret="whsec_wrong_0123456789abcdef") == {}
 
     def test_the_secrets_of_many_webhooks_are_not_all_tried(self, webhook: Webhook) -> None:
-        Webhook.objects.bulk_create(Webhook(name=f"{n:04}", secret=f"whsec_{n}") for n in range(MAX_WEBHOOKS + 50))
+        Webhook.objects.bulk_create(
+            Webhook(name=f"{n:04}", secret=f"whsec_{n}_0123456789abcdef") for n in range(MAX_WEBHOOKS + 50)
+        )
         cache.forget()
         cache.get(webhook.pk)
         names = [each.name for each in cache.known() if each.name != webhook.name]
 
-        first = diagnosis.diagnose(specimen(webhook, f"whsec_{int(names[0])}"), cache.known(), deadline=later())
-        last = diagnosis.diagnose(specimen(webhook, f"whsec_{int(names[-1])}"), cache.known(), deadline=later())
+        first = diagnosis.diagnose(
+            specimen(webhook, f"whsec_{int(names[0])}_0123456789abcdef"), cache.known(), deadline=later()
+        )
+        last = diagnosis.diagnose(
+            specimen(webhook, f"whsec_{int(names[-1])}_0123456789abcdef"), cache.known(), deadline=later()
+        )
 
         assert (first.code, last.code) == (Cause.OTHER_WEBHOOK, Cause.UNKNOWN_SECRET)
 
@@ -340,7 +346,7 @@ def later() -> float:
     return time.monotonic() + 60
 
 
-def specimen(webhook: Webhook, secret: str = "whsec_unknown", body: bytes = BODY) -> Specimen:
+def specimen(webhook: Webhook, secret: str = "whsec_unknown_0123456789abcdef", body: bytes = BODY) -> Specimen:
     known = cache.get(webhook.pk)
     assert known is not None
     headers = {"HTTP_X_NATEQ_SIGNATURE": sign(body, secret)}
@@ -349,19 +355,26 @@ def specimen(webhook: Webhook, secret: str = "whsec_unknown", body: bytes = BODY
 
 class TestSecrecy:
     def test_no_hint_holds_a_secret_a_digest_or_a_part_of_the_body(self, sender: Sender) -> None:
-        Webhook.objects.create(name="support", secret="whsec_support")
-        signatures = [sign(BODY, secret) for secret in ("whsec_unknown", "whsec_support", "test", SECRET)]
+        Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
+        signatures = [
+            sign(BODY, secret)
+            for secret in ("whsec_unknown_0123456789abcdef", "whsec_support_0123456789abcdef", "test", SECRET)
+        ]
         for signature in signatures:
             sender.post(BODY + b"\n" if signature == signatures[-1] else BODY, signature=signature)
             book.flush()
 
         kept = " ".join(map(str, Rejection.objects.values()))
         assert Rejection.objects.count() == 4
-        for private in (SECRET, "whsec_support", "tkt_1", "سارة", "org_1", "dlv_1", *signatures):
+        for private in (SECRET, "whsec_support_0123456789abcdef", "tkt_1", "سارة", "org_1", "dlv_1", *signatures):
             assert private not in kept
 
     def test_the_names_of_headers_are_kept_and_no_value(self, sender: Sender) -> None:
-        sender.post(BODY, secret="whsec_wrong", headers={"Authorization": "Bearer abc", "Cookie": "session=abc"})
+        sender.post(
+            BODY,
+            secret="whsec_wrong_0123456789abcdef",
+            headers={"Authorization": "Bearer abc", "Cookie": "session=abc"},
+        )
         book.flush()
 
         names = Rejection.objects.get().header_names
@@ -371,15 +384,15 @@ class TestSecrecy:
     def test_no_repr_shows_what_came_or_a_secret(self, webhook: Webhook) -> None:
         shown = repr(specimen(webhook)) + "".join(map(repr, diagnosis._keys(specimen(webhook), cache.known())))
 
-        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown")):
+        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown_0123456789abcdef")):
             assert private not in shown
 
     def test_no_repr_of_what_is_noted_shows_what_came(self, sender: Sender) -> None:
-        sender.post(BODY, secret="whsec_unknown", headers={"X-Odd": "value of it"})
+        sender.post(BODY, secret="whsec_unknown_0123456789abcdef", headers={"X-Odd": "value of it"})
 
         shown = repr(book._pages)
         assert "X-Odd" in shown
-        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown"), "value of it"):
+        for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown_0123456789abcdef"), "value of it"):
             assert private not in shown
 
     def test_no_log_line_tells_more_than_the_reason(self, sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
@@ -390,10 +403,10 @@ class TestSecrecy:
             assert private not in caplog.text
 
     def test_the_answer_is_the_same_for_every_reason_behind_a_401(self, sender: Sender) -> None:
-        Webhook.objects.create(name="support", secret="whsec_support")
+        Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
         cases: list[dict[str, Any]] = [
-            {"signature": sign(BODY, "whsec_support")},
-            {"signature": sign(BODY, "whsec_unknown")},
+            {"signature": sign(BODY, "whsec_support_0123456789abcdef")},
+            {"signature": sign(BODY, "whsec_unknown_0123456789abcdef")},
             {"signature": sign(BODY + b"\n", SECRET)},
             {"signature": "", "headers": {"X-Signature": sign(BODY, SECRET)}},
             {"signature": "abc"},

@@ -103,7 +103,9 @@ def has_ended(diary: Diary) -> Callable[[], bool]:
 @pytest.mark.django_db
 class TestTheRequest:
     def test_a_refusal_is_in_the_diary_with_when_why_from_where_size_and_header_names(self, sender: Sender) -> None:
-        sender.post(b"{ }", secret="whsec_wrong", REMOTE_ADDR="192.0.2.7", headers={"User-Agent": "nateq/1"})
+        sender.post(
+            b"{ }", secret="whsec_wrong_0123456789abcdef", REMOTE_ADDR="192.0.2.7", headers={"User-Agent": "nateq/1"}
+        )
         module.book.flush()
 
         rejection = Rejection.objects.get()
@@ -116,7 +118,7 @@ class TestTheRequest:
     @pytest.mark.parametrize(
         ("status", "send"),
         [
-            (401, lambda sender: sender.post(envelope(), secret="whsec_wrong")),
+            (401, lambda sender: sender.post(envelope(), secret="whsec_wrong_0123456789abcdef")),
             (401, lambda sender: sender.post(envelope(), signature="")),
             (403, lambda sender: sender.post(envelope(organization_id="org_2"))),
             (411, lambda sender: sender.post(b"", CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked")),
@@ -147,7 +149,7 @@ class TestTheRequest:
         sender.client.get(f"/nateq/{uuid.uuid4()}/")
         Sender(off).post(envelope())
         Webhook.objects.filter(pk=sender.webhook.pk).update(registration=Webhook.Registration.ROTATING)
-        assert sender.post(envelope(), secret="whsec_new").status_code == 503
+        assert sender.post(envelope(), secret="whsec_new_0123456789abcdef").status_code == 503
         module.book.flush()
 
         assert module.book._pages == {}
@@ -168,7 +170,7 @@ class TestTheRequest:
 
         signals.delivery_rejected.connect(listen)
         try:
-            sender.post(b"", secret="whsec_wrong")
+            sender.post(b"", secret="whsec_wrong_0123456789abcdef")
             sender.client.get(sender.webhook.get_absolute_url())
         finally:
             signals.delivery_rejected.disconnect(listen)
@@ -193,7 +195,7 @@ class TestTheRequest:
 
     def test_of_many_and_long_headers_few_names_are_kept_shortened(self, sender: Sender) -> None:
         headers = {f"X-{number}-{'a' * 200}\x00": "value" for number in range(300)}
-        sender.post(b"", secret="whsec_wrong", headers=headers)
+        sender.post(b"", secret="whsec_wrong_0123456789abcdef", headers=headers)
         module.book.flush()
 
         names = Rejection.objects.get().header_names
@@ -202,7 +204,7 @@ class TestTheRequest:
         assert "value" not in "".join(names)
 
     def test_in_a_transaction_no_thread_is_started_for_it_would_see_nothing(self, sender: Sender) -> None:
-        sender.post(b"", secret="whsec_wrong")
+        sender.post(b"", secret="whsec_wrong_0123456789abcdef")
 
         assert module.book._thread is None
 
@@ -215,7 +217,7 @@ class TestTheRequest:
         monkeypatch.setattr(module, "is_private", lambda alias: False)
         monkeypatch.setattr(threading.Thread, "start", fail)
 
-        assert sender.post(b"", secret="whsec_wrong").status_code == 401
+        assert sender.post(b"", secret="whsec_wrong_0123456789abcdef").status_code == 401
         assert "can't start new thread" in caplog.text
 
 
@@ -234,7 +236,7 @@ class TestTheThread:
 
         monkeypatch.setattr(connections, "close_all", observed)
 
-        sender.post(b"", secret="whsec_wrong")
+        sender.post(b"", secret="whsec_wrong_0123456789abcdef")
         thread = module.book._thread
         assert thread is not None
         assert thread.daemon
@@ -263,7 +265,10 @@ class TestTheThread:
         def flood(_number: int) -> None:
             try:
                 for _ in range(25):
-                    assert Sender(sender.webhook, Client()).post(b"{}", secret="whsec_wrong").status_code == 401
+                    assert (
+                        Sender(sender.webhook, Client()).post(b"{}", secret="whsec_wrong_0123456789abcdef").status_code
+                        == 401
+                    )
             finally:
                 connections.close_all()
 
@@ -321,7 +326,7 @@ class TestTheThread:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         for _ in range(3):
-            sender.post(b"", secret="whsec_wrong")
+            sender.post(b"", secret="whsec_wrong_0123456789abcdef")
         with monkeypatch.context() as patched:
             patched.setattr(module, "_database", functools.cache(module._database))  # it is the same one, but away
             module._database()
@@ -333,7 +338,7 @@ class TestTheThread:
         assert not Rejection.objects.exists()
 
         assert sender.post(envelope()).status_code == 200
-        assert sender.post(b"", secret="whsec_wrong").status_code == 401
+        assert sender.post(b"", secret="whsec_wrong_0123456789abcdef").status_code == 401
         ticks.pass_one()
         wait_until(lambda: Rejection.objects.exists())
         assert json.loads(Rejection.objects.get().hint)["dropped"] == 3

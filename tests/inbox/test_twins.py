@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from nateq_webhooks.inbox import twins
 from nateq_webhooks.models import Delivery, Twin
 from nateq_webhooks.models.delivery import with_delivery_id
-from tests.conftest import Sender, envelope
+from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -94,6 +94,48 @@ def test_content_without_an_id_or_a_time_is_compared_too(sender: Sender, content
     sender.post(envelope(delivery_id="b", attempt=2) | content)
 
     assert delivery("b").twin.first == delivery("a")
+
+
+def test_no_body_is_read(sender: Sender) -> None:
+    for delivery_id in "abc":
+        sender.post(envelope(delivery_id=delivery_id))
+    with CaptureQueriesContext(connection) as queries:
+        sender.post(envelope(delivery_id="d", attempt=2))
+
+    assert delivery("d").twin.first == delivery("a")
+    assert not [one["sql"] for one in queries.captured_queries if "SELECT" in one["sql"] and "body" in one["sql"]]
+
+
+def test_deliveries_stored_before_there_were_hashes_are_compared_too(sender: Sender) -> None:
+    for delivery_id in "abcde":
+        sender.post(envelope(delivery_id=delivery_id, data={"id": "tkt_1", "subject": delivery_id}))
+    Delivery.objects.update(content_hash=None)
+
+    sender.post(envelope(delivery_id="again", attempt=2, data={"id": "tkt_1", "subject": "b"}))
+
+    assert delivery("again").twin.first == delivery("b")
+    assert delivery("b").content_hash == delivery("again").content_hash
+
+
+def test_of_those_only_few_and_small_bodies_are_read(sender: Sender) -> None:
+    for number in range(6):
+        text = "x" * (twins.MOST_BYTES_READ if number == 0 else 1)
+        sender.post(envelope(delivery_id=str(number), data={"id": "tkt_1", "text": text, "number": number}))
+    Delivery.objects.update(content_hash=None)
+
+    sender.post(envelope(delivery_id="again", attempt=2))
+
+    hashed = set(Delivery.objects.exclude(content_hash=None).values_list("delivery_id", flat=True))
+    assert hashed == {"again", "1", "2"}
+    assert not Twin.objects.exists()
+
+
+def test_content_of_another_webhook_is_no_twin(sender: Sender) -> None:
+    other = Sender(type(sender.webhook).objects.create(name="other", secret=SECRET))
+    sender.post(envelope(delivery_id="a"))
+    other.post(envelope(delivery_id="b", attempt=2))
+
+    assert not Twin.objects.exists()
 
 
 def test_trouble_with_looking_is_only_logged(

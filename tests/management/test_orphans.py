@@ -1,11 +1,13 @@
 """`manage.py nateq_orphans`: what is parked is shown, given to another receiver or dropped."""
 
+import importlib
 import sys
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import PARKED
@@ -72,8 +74,20 @@ def test_a_person_is_asked_and_may_say_no(parked: Run, monkeypatch: pytest.Monke
     assert parked.status == Run.Status.WAITING
 
 
-def test_a_dry_run_changes_nothing(parked: Run) -> None:
-    assert "1 run of shop.old" in orphans("--dry-run", "drop", "shop.old")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--dry-run", "drop", "shop.old"],
+        ["drop", "shop.old", "--dry-run"],
+        ["drop", "--dry-run", "shop.old"],
+        ["reassign", "shop.old", "shop.new", "--dry-run"],
+        ["reassign", "--no-input", "shop.old", "--dry-run", "shop.new", "--verbosity", "2", "--no-color"],
+        ["--dry-run", "reassign", "shop.old", "shop.new", "--no-input"],
+    ],
+    ids=" ".join,
+)
+def test_a_dry_run_changes_nothing_wherever_it_is_said(parked: Run, arguments: list[str]) -> None:
+    assert "1 run of shop.old" in orphans(*arguments)
 
     parked.refresh_from_db()
     assert parked.status == Run.Status.WAITING
@@ -82,8 +96,9 @@ def test_a_dry_run_changes_nothing(parked: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["drop", "shop.odl"], "No runs of 'shop.odl' are parked. Parked: shop.old."),
+        (["drop", "shop.odl"], "No runs of 'shop.odl' are parked. Parked: shop.old. Did you mean 'shop.old'?"),
         (["reassign", "shop.old", "shop.nwe"], 'No receiver called "shop.nwe" is connected.'),
+        (["reassign", "shop.old", "shop.nwe"], "Did you mean 'shop.new'?"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_with_what_to_do(parked: Run, arguments: list[str], complaint: str) -> None:
@@ -91,3 +106,46 @@ def test_what_can_not_be_meant_is_refused_with_what_to_do(parked: Run, arguments
         orphans(*arguments)
 
     assert complaint in str(raised.value)
+
+
+def test_code_may_pass_the_options_by_name(parked: Run) -> None:
+    assert "1 run of shop.old" in orphans("drop", "shop.old", dry_run=True)
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.WAITING
+
+
+def test_a_run_is_not_given_to_a_receiver_that_has_a_pending_one(parked: Run) -> None:
+    """A replay may have asked for it in the meantime, in a round of its own."""
+    Run.objects.create(delivery=parked.delivery, receiver="shop.new", round=7, status="failed")
+
+    orphans("reassign", "shop.old", "shop.new")
+
+    parked.refresh_from_db()
+    assert (parked.receiver, parked.status) == ("shop.old", Run.Status.DROPPED)
+
+
+def test_more_than_one_portion_is_dropped(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("nateq_webhooks.dispatch.orphans"), "PORTION", 2)
+    for number in range(1, 6):
+        Run.objects.create(delivery=parked.delivery, receiver="shop.old", round=number, next_try_at=PARKED)
+
+    assert orphans("drop", "shop.old").endswith(": 6\n")
+
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.DROPPED}
+
+
+def test_it_opens_no_cursor_on_the_server(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler that hands out a connection for each transaction knows nothing of it in the next one."""
+
+    def refused() -> None:
+        raise AssertionError("a cursor on the server")
+
+    monkeypatch.setattr(connection, "chunked_cursor", refused)
+
+    assert orphans().split() == ["1", "shop.old"]
+    orphans("reassign", "shop.old", "shop.new")
+    drain()
+
+    parked.refresh_from_db()
+    assert parked.status == Run.Status.SUCCEEDED

@@ -26,12 +26,12 @@ def _receiver(connect: Connect) -> None:
 
 
 def test_everything() -> None:
-    assert said("nateq_pause", "--reason", "Deployment") == "Paused: everything.\n"
+    assert said("nateq_pause", "--all", "--reason", "Deployment") == "Paused: everything.\n"
 
     (gate,) = dispatch.paused()
     assert (gate.scope, gate.reason) == ("", "Deployment")
     assert gate.paused_by
-    assert said("nateq_resume") == "Resumed: everything.\n"
+    assert said("nateq_resume", "--all") == "Resumed: everything.\n"
     assert dispatch.paused() == []
 
 
@@ -46,17 +46,17 @@ def test_a_webhook_by_its_name_or_its_id(webhook: Webhook) -> None:
         assert said("nateq_resume", "--webhook", name) == f"Resumed: webhook:{webhook.pk}.\n"
 
 
-def test_what_is_still_paused_is_said() -> None:
-    said("nateq_pause")
+def test_what_is_still_paused_is_said(webhook: Webhook) -> None:
+    said("nateq_pause", "--all")
     said("nateq_pause", "--receiver", "test.one")
 
-    assert said("nateq_resume") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
-    assert said("nateq_resume", "--receiver", "test.two") == "That was not paused.\nStill paused: receiver:test.one.\n"
+    assert said("nateq_resume", "--all") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
+    assert said("nateq_resume", "--webhook", "shop") == "That was not paused.\nStill paused: receiver:test.one.\n"
 
 
 def test_nothing_is_said_when_quiet() -> None:
-    assert said("nateq_pause", verbosity=0) == ""
-    assert said("nateq_resume", verbosity=0) == ""
+    assert said("nateq_pause", "--all", verbosity=0) == ""
+    assert said("nateq_resume", "--all", verbosity=0) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,26 @@ def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, mon
     assert Run.objects.filter(lane=gate.pk).count() == 25
     said("nateq_resume", "--receiver", "test.one")
     assert Run.objects.filter(lane=gate.pk).count() == 0
+
+
+@pytest.mark.parametrize("command", ["nateq_pause", "nateq_resume"])
+def test_everything_must_be_said(command: str) -> None:
+    dispatch.pause(receiver="test.one")
+    wrong: list[tuple[list[str], str]] = [
+        ([], "This would be about everything. Say --all"),
+        (["--all", "--receiver", "test.one"], "--all goes with none of --receiver"),
+    ]
+    for options, complaint in wrong:
+        with pytest.raises(CommandError, match=complaint):
+            said(command, *options)
+
+    assert [gate.scope for gate in dispatch.paused()] == ["receiver:test.one"]
+
+
+def test_a_mistyped_receiver_is_not_believed_to_go_on() -> None:
+    dispatch.pause(receiver="test.gone")
+    for name, suggestion in (("test.oen", "test.one"), ("test.gon", "test.gone")):
+        with pytest.raises(CommandError, match=f"is paused or connected. Did you mean '{suggestion}'"):
+            said("nateq_resume", "--receiver", name)
+
+    assert said("nateq_resume", "--receiver", "test.gone") == "Resumed: receiver:test.gone.\n"

@@ -1,6 +1,7 @@
 """`manage.py nateq_replay`: many at a time, and on where a kill stopped it."""
 
 import signal
+import sys
 from collections import Counter
 from datetime import timedelta
 from io import StringIO
@@ -18,6 +19,7 @@ from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, BOUND_SECONDS, Connect, Deliver
+from tests.management.test_orphans import Terminal
 from tests.runners.processes import process, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,15 +49,15 @@ def replayed() -> Counter[tuple[str, str]]:
 
 
 class TestWhich:
-    def test_everything_by_every_receiver_without_options(self, stored: list[Delivery]) -> None:
-        said = replay()
+    def test_everything_by_every_receiver(self, stored: list[Delivery]) -> None:
+        said = replay("--all")
 
-        assert said == f"Replay {Replay.objects.get().pk}: 20 runs made for 10 deliveries; workers run them.\n"
+        assert said == f"Replay {Replay.objects.get().pk} of 10 deliveries: 20 runs made.\n"
         assert set(replayed().values()) == {1}
         assert len(replayed()) == 20
 
     def test_a_receiver(self, stored: list[Delivery]) -> None:
-        replay("--receiver", "test.two")
+        replay("--all", "--receiver", "test.two")
 
         assert replayed() == {(one.delivery_id, "test.two"): 1 for one in stored}
 
@@ -87,6 +89,7 @@ class TestWhich:
         long_ago = timezone.now() - timedelta(days=365)
         for options in ({"receiver": "test.two"}, {"receiver": ["test.two"]}, {"receiver": ("test.two",)}):
             replay(delivery="dlv_3", webhook=stored[0].webhook_id, since=long_ago, **options)
+            drain()
         assert replay(dry_run=True, until=long_ago.date()) == "0 deliveries would be replayed.\n"
 
         assert replayed() == {("dlv_3", "test.two"): 3}
@@ -107,8 +110,15 @@ class TestWhich:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--receiver", "test.tow"], 'No receiver called "test.tow" is connected. Connected: '),
-        (["--webhook", "shp"], "There is no webhook 'shp'. There are: shop"),
+        (["--all", "--receiver", "test.tow"], 'No receiver called "test.tow" is connected. Connected: '),
+        (["--all", "--receiver", "test.tow"], "Did you mean 'test.two'?"),
+        (["--webhook", "shp"], "There is no webhook 'shp'. There are: shop. Did you mean 'shop'?"),
+        (["--event", "ticket.creatd"], "There is no event 'ticket.creatd', and no delivery of it."),
+        (["--event", "ticket.creatd"], "Did you mean 'ticket.created'?"),
+        (["--event", "TICKET.CREATED"], "Did you mean 'ticket.created'?"),
+        (["--event", "quite other"], "There is no event 'quite other', and no delivery of it."),
+        (["--status", "daed"], "invalid choice: 'daed' (choose from received, processed, failed, dead, "),
+        (["--status", "daed"], "Did you mean 'dead'?"),
         (["--delivery", "dlv_99"], "There is no delivery with the id 'dlv_99'."),
         (["--since", "yesterday"], "--since is 'yesterday', no time; write it such as 2026-06-30T12:00."),
         (["--until", "2026-13-01"], "--until is '2026-13-01', no time"),
@@ -124,6 +134,42 @@ def test_what_can_not_be_meant_is_refused_with_what_to_do(
 
     assert complaint in str(raised.value)
     assert not Replay.objects.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--receiver", "test.two"], ["--reason", "all of it"], ["--no-input"]])
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "script"])
+def test_everything_must_be_said(
+    stored: list[Delivery], monkeypatch: pytest.MonkeyPatch, options: list[str], *, is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n") if is_terminal else StringIO())
+
+    with pytest.raises(CommandError, match=r"This would be about everything\. Say --all"):
+        replay(*options)
+
+    assert not Replay.objects.exists()
+
+
+def test_a_person_who_says_all_is_asked_all_the_same(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+
+    with pytest.raises(CommandError, match=r"Nothing was changed\."):
+        replay("--all")
+
+    assert not Replay.objects.exists()
+
+
+def test_all_goes_with_nothing_that_says_which(stored: list[Delivery]) -> None:
+    with pytest.raises(CommandError, match="--all goes with none of --event, --status"):
+        replay("--all", "--event", "ticket.created", "--status", "dead")
+
+
+@pytest.mark.parametrize("event", ["ticket.closed", "shop.own", "once.sent"])
+def test_an_event_that_is_known_may_find_nothing(stored: list[Delivery], connect: Connect, event: str) -> None:
+    """Published, connected to, or stored once."""
+    connect(signals.signal_for("shop.own"), lambda **kwargs: None, "test.own")
+    Delivery.objects.filter(pk=stored[0].pk).update(event="once.sent")
+
+    assert replay("--event", event, "--until", "2020-01-01").startswith("Replay ")
 
 
 class TestInterrupted:
@@ -145,15 +191,15 @@ class TestInterrupted:
         with monkeypatch.context() as patch:
             patch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", dies)
             with pytest.raises(KeyboardInterrupt):
-                replay("--receiver", "test.two")
+                replay("--all", "--receiver", "test.two")
         assert len(replayed()) == 6
         return Replay.objects.get()
 
     def test_the_same_command_goes_on(self, interrupted: Replay) -> None:
-        said = replay("--receiver", "test.two")
+        said = replay("--all", "--receiver", "test.two")
 
         assert said.startswith(f"Going on with replay {interrupted.pk}, ")
-        assert f"Replay {interrupted.pk}: 10 runs made for 10 deliveries" in said
+        assert f"Replay {interrupted.pk} of 10 deliveries: 10 runs made.\n" in said
         assert (len(replayed()), set(replayed().values())) == (10, {1})
 
     def test_so_it_does_when_a_worker_has_finished_it_in_the_meantime(self, interrupted: Replay) -> None:
@@ -164,14 +210,15 @@ class TestInterrupted:
         interrupted.refresh_from_db()
         assert interrupted.finished_at is not None
 
-        said = replay("--receiver", "test.two")
+        said = replay("--all", "--receiver", "test.two")
 
-        assert f"Going on with replay {interrupted.pk}, 100 % done." in said
+        assert f"Going on with replay {interrupted.pk}, 100 % of its runs made." in said
         assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
 
     def test_after_its_end_was_seen_the_same_command_is_another_replay(self, interrupted: Replay) -> None:
-        replay("--receiver", "test.two")
-        replay("--receiver", "test.two")
+        replay("--all", "--receiver", "test.two")
+        drain()
+        replay("--all", "--receiver", "test.two")
 
         assert (Replay.objects.count(), set(replayed().values())) == (2, {2})
 
@@ -180,12 +227,12 @@ class TestInterrupted:
         assert Replay.objects.count() == 2
 
     def test_a_new_one_can_be_asked_for(self, interrupted: Replay) -> None:
-        replay("--receiver", "test.two", "--new")
+        replay("--all", "--receiver", "test.two", "--new")
         assert Replay.objects.count() == 2
 
     def test_one_that_was_cancelled_is_not_gone_on_with(self, interrupted: Replay) -> None:
         Replay.objects.update(is_cancelled=True)
-        replay("--receiver", "test.two")
+        replay("--all", "--receiver", "test.two")
         assert Replay.objects.count() == 2
 
     def test_trouble_with_the_database_ends_it_with_what_to_do(
@@ -196,17 +243,17 @@ class TestInterrupted:
 
         monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", broken)
         with pytest.raises(CommandError, match=r"\(OperationalError\). The same command goes on with replay"):
-            replay()
+            replay("--all")
 
     def test_progress_is_told(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.TOLD_EVERY", 0.0)
 
-        lines = replay("--receiver", "test.two").splitlines()
+        lines = replay("--all", "--receiver", "test.two").splitlines()
 
         assert len(lines) >= 4
         assert lines[0].split() == [lines[0].split()[0], "3"]
         assert lines[0].split()[0].endswith("%")
-        assert replay("--receiver", "test.two", verbosity=0) == ""
+        assert replay("--all", "--receiver", "test.two", verbosity=0) == ""
 
 
 def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(deliver: Deliver, connect: Connect) -> None:
@@ -214,12 +261,13 @@ def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(delive
     connect(signals.ticket_created, lambda **kwargs: None, ONE)
     first = deliver()
     Delivery.objects.update(dispatch_at=None, status="processed")
+    first.refresh_from_db()
     columns = {field.attname: getattr(first, field.attname) for field in Delivery._meta.concrete_fields}
     del columns["id"]
     Delivery.objects.bulk_create(
         (Delivery(**(columns | {"identity": f"{number:064}"})) for number in range(20_000)), batch_size=2_000
     )
-    command = ("-m", "django", "nateq_replay", "--receiver", ONE)
+    command = ("-m", "django", "nateq_replay", "--all", "--receiver", ONE)
     made = 0
     for _ in range(2):
         with process(*command) as running:
@@ -233,6 +281,6 @@ def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(delive
     said = run(*command)
 
     assert "Going on with replay" in said
-    assert "20001 runs made for 20001 deliveries" in said
+    assert "of 20001 deliveries: 20001 runs made." in said
     assert Replay.objects.count() == 1
     assert Run.objects.values("delivery_id").distinct().count() == Run.objects.count() == 20_001

@@ -2,20 +2,23 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models import ProtectedError
 from django.test import Client, override_settings
 from django.urls import NoReverseMatch, get_script_prefix, resolve, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 from pytest_django import Settings
 
-from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.errors import SecretError
+from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret, generate_secret
 from nateq_webhooks.protocol.signatures import SigningKey
 from nateq_webhooks.remote import public_url
@@ -59,7 +62,10 @@ def test_a_webhook_needs_nothing_but_a_name() -> None:
 
 
 def test_a_webhook_takes_the_secret_it_is_given() -> None:
-    assert Webhook.objects.create(name="shop", secret="whsec_mine").secret == "whsec_mine"
+    assert (
+        Webhook.objects.create(name="shop", secret="whsec_mine_0123456789abcdef").secret
+        == "whsec_mine_0123456789abcdef"
+    )
 
 
 def test_a_generated_secret_is_the_prefix_and_32_random_bytes() -> None:
@@ -102,7 +108,7 @@ def test_webhooks_are_listed_by_name_and_called_by_it() -> None:
 
 
 def test_no_text_about_a_webhook_shows_its_secret(webhook: Webhook) -> None:
-    older = Secret.objects.create(webhook=webhook, secret="whsec_older")
+    older = Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef")
 
     for text in (str(webhook), repr(webhook), f"{webhook}", str(older), repr(older), f"{older}"):
         assert SECRET not in text
@@ -232,7 +238,7 @@ def test_a_webhook_with_deliveries_can_not_be_deleted_only_deactivated(sender: S
 
 
 def test_a_webhook_without_deliveries_can_be_deleted_with_its_secrets(webhook: Webhook) -> None:
-    Secret.objects.create(webhook=webhook, secret="whsec_older")
+    Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef")
 
     webhook.delete()
 
@@ -272,7 +278,10 @@ def test_an_empty_secret_is_refused() -> None:
 
 
 def test_a_secret_that_is_not_in_the_sites_encoding_is_refused_without_being_shown() -> None:
-    for made in (Webhook(name="shop", secret="whsec_!private!"), Secret(secret="whsec_!private!")):
+    for made in (
+        Webhook(name="shop", secret="whsec_!private!_not_base64"),
+        Secret(secret="whsec_!private!_not_base64"),
+    ):
         made.clean()
         with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
             with pytest.raises(ValidationError) as caught:
@@ -283,9 +292,9 @@ def test_a_secret_that_is_not_in_the_sites_encoding_is_refused_without_being_sho
 
 
 def test_a_usable_secret_is_checked_in_silence() -> None:
-    check_secret("whsec_x")
+    check_secret("whsec_x_0123456789abcdef")
     with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
-        check_secret("whsec_c2VjcmV0")
+        check_secret("whsec_c2l4dGVlbiBieXRlcyBvciBtb3Jl")
 
 
 @pytest.mark.parametrize("header", ["X Nateq", "X-Nateq-Signature:", "X_Nateq", "é", "-", "X-A\r\nB"])
@@ -302,30 +311,118 @@ def test_a_signature_header_that_a_request_can_have_is_fine(header: str) -> None
     Webhook(name="shop", signature_header=header).full_clean()
 
 
+# Too short to prove anything
+
+SHORT = ["whsec_", "a", "\u200b" * 20, " \u00a0", "whsec_0123456789abcde", "whsec_whsec_whsec_"]
+
+
+def stored(webhook: Webhook, secret: str) -> Webhook:
+    """Store a secret behind Django's back, as an older version or another program may have."""
+    table = connection.ops.quote_name(Webhook._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET secret = %s", [secret])  # the only row
+    webhook.refresh_from_db()
+    cache.forget()
+    return webhook
+
+
+@pytest.mark.parametrize("secret", SHORT, ids=ascii)
+def test_a_short_secret_is_refused_by_validation(secret: str) -> None:
+    for made in (Webhook(name="shop", secret=secret), Secret(secret=secret)):
+        with pytest.raises(ValidationError, match="too short") as caught:
+            made.full_clean(exclude=["webhook"])
+        assert "secret" in caught.value.message_dict
+
+
+@pytest.mark.parametrize("secret", SHORT, ids=ascii)
+def test_a_short_secret_is_written_in_no_way(webhook: Webhook, secret: str) -> None:
+    def saved() -> None:
+        webhook.secret = secret
+        webhook.save(update_fields=["secret"])
+
+    ways: list[Callable[[], object]] = [
+        saved,
+        lambda: Webhook.objects.create(name="other", secret=secret),
+        lambda: Webhook.objects.get_or_create(name="other", defaults={"secret": secret}),
+        lambda: Webhook.objects.update_or_create(name="shop", defaults={"secret": secret}),
+        lambda: Webhook.objects.bulk_create([Webhook(name="other", secret=secret)]),
+        lambda: Webhook.objects.filter(pk=webhook.pk).update(secret=secret),
+        lambda: Webhook.objects.bulk_update([Webhook(pk=webhook.pk, secret=secret)], ["secret"]),
+        lambda: Secret.objects.create(webhook=webhook, secret=secret),
+        lambda: webhook.older_secrets.create(secret=secret),
+        lambda: Secret.objects.bulk_create([Secret(webhook=webhook, secret=secret)]),
+    ]
+    for way in ways:
+        with pytest.raises(SecretError, match="too short"):
+            way()
+    assert Webhook.objects.get().secret == SECRET
+    assert not Secret.objects.exists()
+
+
+@pytest.mark.parametrize("secret", SHORT, ids=ascii)
+def test_a_short_secret_that_is_stored_verifies_nothing_and_hinders_nothing_else(
+    sender: Sender, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhook = stored(sender.webhook, secret)
+
+    assert sender.post(envelope(), secret=secret).status_code == 401
+    assert "too short" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    webhook.organization_id = "org_9"
+    webhook.save()
+    webhook.secret = SECRET
+    webhook.save()
+    assert sender.post(envelope(organization_id="org_9")).status_code == 200
+
+
+def test_a_delivery_that_the_public_prefix_signed_is_refused_with_a_reason(sender: Sender) -> None:
+    stored(sender.webhook, "whsec_")
+
+    assert sender.post(envelope(), secret="whsec_").status_code == 401
+    book.flush()
+    assert Rejection.objects.get().reason == "no_secret"
+    assert not Delivery.objects.exists()
+
+
+def test_an_older_secret_that_is_short_verifies_nothing(sender: Sender) -> None:
+    older = Secret.objects.create(webhook=sender.webhook, secret="whsec_older_0123456789abcdef")
+    table = connection.ops.quote_name(Secret._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET secret = 'whsec_'")
+    cache.forget()
+    older.refresh_from_db()
+
+    assert sender.post(envelope(), secret="whsec_").status_code == 401
+    assert sender.post(envelope()).status_code == 200
+    assert str(older) == "unusable secret"
+
+
 # Several secrets
 
 
 def test_a_delivery_signed_with_any_live_secret_is_stored_with_the_id_of_that_one(sender: Sender) -> None:
-    Secret.objects.create(webhook=sender.webhook, secret="whsec_older")
+    Secret.objects.create(webhook=sender.webhook, secret="whsec_older_0123456789abcdef")
     expired = Secret.objects.create(
-        webhook=sender.webhook, secret="whsec_expired", expires_at=timezone.now() - timedelta(seconds=1)
+        webhook=sender.webhook,
+        secret="whsec_expired_0123456789abcdef",
+        expires_at=timezone.now() - timedelta(seconds=1),
     )
 
     answers = {
         secret: sender.post(envelope(delivery_id=secret), secret=secret).status_code
-        for secret in (SECRET, "whsec_older", expired.secret)
+        for secret in (SECRET, "whsec_older_0123456789abcdef", expired.secret)
     }
 
-    assert answers == {SECRET: 200, "whsec_older": 200, "whsec_expired": 401}
+    assert answers == {SECRET: 200, "whsec_older_0123456789abcdef": 200, "whsec_expired_0123456789abcdef": 401}
     assert dict(Delivery.objects.values_list("delivery_id", "secret_id")) == {
         SECRET: SigningKey.of(SECRET).id,
-        "whsec_older": SigningKey.of("whsec_older").id,
+        "whsec_older_0123456789abcdef": SigningKey.of("whsec_older_0123456789abcdef").id,
     }
 
 
 def test_a_secret_is_called_by_the_id_that_its_deliveries_carry(sender: Sender) -> None:
-    older = Secret.objects.create(webhook=sender.webhook, secret="whsec_older")
-    sender.post(envelope(), secret="whsec_older")
+    older = Secret.objects.create(webhook=sender.webhook, secret="whsec_older_0123456789abcdef")
+    sender.post(envelope(), secret="whsec_older_0123456789abcdef")
 
     assert str(older) == Delivery.objects.get().secret_id
 
@@ -333,14 +430,20 @@ def test_a_secret_is_called_by_the_id_that_its_deliveries_carry(sender: Sender) 
 def test_an_unusable_secret_has_a_text_too() -> None:
     assert str(Secret(secret="")) == "unusable secret"
     with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
-        assert str(Secret(secret="whsec_!private!")) == "unusable secret"
+        assert str(Secret(secret="whsec_!private!_not_base64")) == "unusable secret"
 
 
 def test_the_newest_secret_is_listed_first(webhook: Webhook) -> None:
     for days in (2, 1, 3):
-        Secret.objects.create(webhook=webhook, secret=f"whsec_{days}", created_at=timezone.now() - timedelta(days=days))
+        Secret.objects.create(
+            webhook=webhook, secret=f"whsec_{days}_0123456789abcdef", created_at=timezone.now() - timedelta(days=days)
+        )
 
-    assert [secret.secret for secret in webhook.older_secrets.all()] == ["whsec_1", "whsec_2", "whsec_3"]
+    assert [secret.secret for secret in webhook.older_secrets.all()] == [
+        "whsec_1_0123456789abcdef",
+        "whsec_2_0123456789abcdef",
+        "whsec_3_0123456789abcdef",
+    ]
 
 
 # What a change leaves behind
@@ -362,7 +465,9 @@ def test_saving_some_fields_moves_modified_at_too_and_leaves_the_others(settled:
     assert (settled.name, settled.organization_id) == ("shop", "org_9")
 
 
-@pytest.mark.parametrize("change", [{"is_active": False}, {"secret": "whsec_new"}, {"events": ["ticket.created"]}])
+@pytest.mark.parametrize(
+    "change", [{"is_active": False}, {"secret": "whsec_new_0123456789abcdef"}, {"events": ["ticket.created"]}]
+)
 def test_updating_by_queryset_moves_modified_at(settled: Webhook, change: dict[str, Any]) -> None:
     assert Webhook.objects.filter(pk=settled.pk).update(**change) == 1
 
@@ -394,11 +499,11 @@ def test_a_chosen_modified_at_is_kept_by_update(webhook: Webhook) -> None:
 
 @pytest.mark.parametrize("change", ["create", "save", "delete"])
 def test_changing_a_secret_moves_its_webhooks_modified_at(webhook: Webhook, change: str) -> None:
-    secret = Secret.objects.create(webhook=webhook, secret="whsec_older")
+    secret = Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef")
     Webhook.objects.update(modified_at=LONG_AGO)
 
     if change == "create":
-        Secret.objects.create(webhook=webhook, secret="whsec_new")
+        Secret.objects.create(webhook=webhook, secret="whsec_new_0123456789abcdef")
     elif change == "save":
         secret.save()
     else:

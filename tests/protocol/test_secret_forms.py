@@ -15,10 +15,10 @@ ENCODED = base64.b64encode(bytes(range(200, 232))).decode()
 @pytest.mark.parametrize(
     ("ours", "encoding", "form", "theirs"),
     [
-        ("whsec_abc", "utf-8", Form.WITHOUT_PREFIX, b"abc"),
-        ("abc", "utf-8", Form.WITH_PREFIX, b"whsec_abc"),
-        (" whsec_abc\n", "utf-8", Form.TRIMMED, b"whsec_abc"),
-        (" whsec_abc\n", "utf-8", Form.WITHOUT_PREFIX, b"abc"),
+        ("whsec_abc_0123456789abcdef", "utf-8", Form.WITHOUT_PREFIX, b"abc_0123456789abcdef"),
+        ("abc_0123456789abcdef", "utf-8", Form.WITH_PREFIX, b"whsec_abc_0123456789abcdef"),
+        (" whsec_abc_0123456789abcdef\n", "utf-8", Form.TRIMMED, b"whsec_abc_0123456789abcdef"),
+        (" whsec_abc_0123456789abcdef\n", "utf-8", Form.WITHOUT_PREFIX, b"abc_0123456789abcdef"),
         ("whsec_" + ENCODED, "utf-8", Form.DECODED, bytes(range(200, 232))),
         (ENCODED.rstrip("="), "utf-8", Form.DECODED, bytes(range(200, 232))),
         (ENCODED.translate(str.maketrans("+/", "-_")), "utf-8", Form.DECODED, bytes(range(200, 232))),
@@ -41,7 +41,8 @@ def test_no_form_is_the_key_itself_or_empty_whatever_the_secret(encoding: Secret
         "é",
         "\ud800",
         "whsec_whsec_",
-        *(secrets.token_urlsafe(n) for n in range(1, 40)),
+        " " + "é" * 16,
+        *(secrets.token_urlsafe(n) for n in range(1, 60)),
     ):
         try:
             key = SigningKey.of(secret, encoding).key

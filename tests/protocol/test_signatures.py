@@ -85,9 +85,11 @@ def test_a_signature_is_the_lower_case_hex_hmac_sha256_of_the_raw_body(body: byt
     ],
 )
 def test_a_published_vector_comes_out_and_is_accepted(secret: str, body: bytes, expected: str) -> None:
-    assert sign(body, secret) == expected
-    assert verify(body, expected, secret)
-    assert verify(body, f"sha256={expected}", secret)
+    key = SigningKey(id="published", key=secret.encode())
+
+    assert sign(body, secret) == key.sign(body) == expected
+    assert verify(body, expected, [key])
+    assert verify(body, f"sha256={expected}", [key])
 
 
 @pytest.mark.parametrize(
@@ -293,6 +295,48 @@ def test_an_empty_secret_verifies_nothing_not_even_what_the_empty_key_signed(sec
     assert verify(BODY, signed_with_nothing, secrets, encoding="base64") == Mismatch(Reason.NO_SECRET)
 
 
+INVISIBLE = [
+    " ", "\t", "\n", "\u00a0", "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u202e", "\u034f", "\u0301", "\ufe0f",
+    "\u115f", "\u2800", "\u3164", "\uffa0", "\U000e0041", "\x00", "\ud800", "\ue000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "whsec_",
+        "a",
+        "whsec_" + "a" * 15,
+        "whsec_" * 20,
+        "whsec_" * 3 + "0123456789abcde",
+        *(char * 40 for char in INVISIBLE),
+        *("whsec_0123456789abcde" + char * 40 for char in INVISIBLE),
+    ],
+    ids=ascii,
+)
+def test_a_secret_with_fewer_than_sixteen_visible_characters_after_the_prefix_verifies_nothing(secret: str) -> None:
+    forged = sign(BODY, secret)
+
+    assert verify(BODY, forged, secret) == Mismatch(Reason.NO_SECRET)
+    assert verify(BODY, forged, [secret, SECRET]) == Mismatch(Reason.NO_MATCH)
+    with pytest.raises(SecretError, match="too short"):
+        SigningKey.of(secret)
+
+
+@pytest.mark.parametrize("secret", ["whsec_0123456789abcdef", "0123456789abcdef", "سر طويل بما يكفي ليثبت", "🔑" * 16])
+def test_sixteen_visible_characters_are_enough_in_any_script(secret: str) -> None:
+    assert verify(BODY, sign(BODY, secret), secret)
+
+
+@pytest.mark.parametrize(("size", "is_usable"), [(1, False), (12, False), (15, False), (16, True), (32, True)])
+def test_a_base64_secret_counts_by_the_bytes_that_it_decodes_to(size: int, is_usable: bool) -> None:
+    secret = "whsec_" + standard(bytes(range(size)))
+
+    signature = sign(BODY, secret, encoding="base64")
+
+    assert bool(verify(BODY, signature, secret, encoding="base64")) is is_usable
+
+
 def test_an_empty_secret_beside_a_usable_one_changes_nothing() -> None:
     signed_with_nothing = hmac.new(b"", BODY, hashlib.sha256).hexdigest()
 
@@ -398,8 +442,8 @@ def test_a_secret_error_is_caught_as_any_error_of_the_package_and_as_a_value_err
 
 def test_the_id_of_a_key_is_the_same_for_ever_and_another_for_another_key() -> None:
     # These ids are stored with deliveries: a change of how they are made would orphan them.
-    assert SigningKey.of("whsec_test").id == "sec_19860d51c6dd"
-    secrets = [f"whsec_{number}" for number in range(500)]
+    assert SigningKey.of("whsec_0123456789abcdef").id == "sec_53cc62d9dfe3"
+    secrets = [f"whsec_{number:016}" for number in range(500)]
     assert len({SigningKey.of(secret).id for secret in secrets}) == len(secrets)
 
 

@@ -167,8 +167,13 @@ def test_a_secret_that_a_person_enters_ends_a_pending_registration(
     webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, nateq_id="wh_1")
     boss.post(
         reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]),
-        {"name": "shop", "is_active": "on", "new_secret": "whsec_by_hand", "older_secrets-TOTAL_FORMS": "0"}
+        {
+            "name": "shop",
+            "is_active": "on",
+            "new_secret": "whsec_by_hand_0123456789abcdef",
+            "older_secrets-TOTAL_FORMS": "0",
+        }
         | {"older_secrets-INITIAL_FORMS": "0"},
     )
     webhook.refresh_from_db()
-    assert (webhook.registration, webhook.secret) == (Webhook.Registration.REGISTERED, "whsec_by_hand")
+    assert (webhook.registration, webhook.secret) == (Webhook.Registration.REGISTERED, "whsec_by_hand_0123456789abcdef")

@@ -56,12 +56,12 @@ def test_both_secrets_verify_until_the_new_one_is_seen_and_for_the_overlap_after
 
 
 def test_a_secret_that_a_person_added_does_not_end(nateq: NateqClient, registered: Webhook) -> None:
-    Secret.objects.create(webhook=registered, secret="whsec_mine")
+    Secret.objects.create(webhook=registered, secret="whsec_mine_0123456789abcdef")
     remote.rotate(nateq, registered)
     deliver(registered, registered.secret, 1)
 
-    assert Secret.objects.get(secret="whsec_mine").expires_at is None
-    assert Secret.objects.exclude(secret="whsec_mine").get().expires_at is not None
+    assert Secret.objects.get(secret="whsec_mine_0123456789abcdef").expires_at is None
+    assert Secret.objects.exclude(secret="whsec_mine_0123456789abcdef").get().expires_at is not None
 
 
 def test_two_rotations_wait_for_the_newest_secret(nateq: NateqClient, registered: Webhook) -> None:

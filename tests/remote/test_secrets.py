@@ -1,19 +1,21 @@
 """Secrets in a registration: a former one stays for late retries, and no error shows one."""
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import Error, OperationalError, connection
 from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import WebhookQuerySet
-from nateq_webhooks.remote import How
+from nateq_webhooks.remote import How, RemoteError
 from nateq_webhooks.sandbox import Sandbox
+from tests.admin.test_error_reports import refused_by_a_trigger
 from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
@@ -24,11 +26,11 @@ EVENT = ["ticket.created"]
 def test_a_row_that_nateq_does_not_have_is_created_and_its_former_secret_stays(
     nateq: NateqClient, sandbox: Sandbox
 ) -> None:
-    Webhook.objects.create(name="shop", secret="whsec_by_hand", events=EVENT)
+    Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", events=EVENT)
 
     assert remote.register(nateq, "shop").how is How.CREATED
     both_sides_agree(sandbox)
-    assert Secret.objects.get().secret == "whsec_by_hand"
+    assert Secret.objects.get().secret == "whsec_by_hand_0123456789abcdef"
     assert Secret.objects.get().is_retiring
     assert Webhook.objects.get().looked_through is not None
 
@@ -45,7 +47,7 @@ def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
         create(**options)
         raise Killed
 
-    Webhook.objects.create(name="shop", secret="whsec_by_hand", events=EVENT)
+    Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", events=EVENT)
     create: Callable[..., Any] = nateq.webhooks.create
     monkeypatch.setattr(nateq.webhooks, "create", killed)
     with pytest.raises(Killed):
@@ -54,7 +56,9 @@ def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
 
     assert remote.register(nateq, "shop").how is How.ADOPTED
     both_sides_agree(sandbox)
-    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [("whsec_by_hand", True)]
+    assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [
+        ("whsec_by_hand_0123456789abcdef", True)
+    ]
     assert Webhook.objects.get().looked_through is not None
 
 
@@ -106,3 +110,74 @@ def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
 
     both_sides_agree(sandbox)
     assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]
+
+
+@pytest.mark.parametrize("short", ["whsec_", "a", "whsec_0123456789abcde"])
+def test_a_short_secret_from_nateq_is_not_saved_and_the_next_run_asks_for_another(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, short: str
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.sandbox.webhooks._new_secret", lambda: short)
+    with pytest.raises(RemoteError, match=r"can verify nothing, so it was not saved\. The signing secret is too short"):
+        remote.register(nateq, "shop")
+    assert Webhook.objects.get().registration == Webhook.Registration.PENDING
+    monkeypatch.undo()
+
+    assert remote.register(nateq, "shop").how is How.ADOPTED
+    both_sides_agree(sandbox)
+
+
+def test_a_short_secret_from_a_rotation_leaves_the_former_one_in_force(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.register(nateq, "shop")
+    former = Webhook.objects.get().secret
+    monkeypatch.setattr("nateq_webhooks.sandbox.webhooks._new_secret", lambda: "whsec_short")
+    with pytest.raises(RemoteError, match="can verify nothing"):
+        remote.rotate(nateq, Webhook.objects.get())
+    webhook = Webhook.objects.get()
+    assert (webhook.secret, webhook.registration) == (former, Webhook.Registration.ROTATING)
+    assert not Secret.objects.exists()
+    monkeypatch.undo()
+
+    remote.rotate(nateq, webhook)
+    both_sides_agree(sandbox)
+    assert Secret.objects.get().secret == former
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("do", ["register", "rotate"])
+def test_a_database_that_refuses_the_new_secret_repeats_it_in_no_report(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    """The database really refuses it, with a message that has the row in it where it can."""
+    if do == "rotate":
+        remote.register(nateq, "shop", EVENT)
+    name = "rotate_secret" if do == "rotate" else "create"
+    call: Callable[..., Any] = getattr(nateq.webhooks, name)
+    broken = contextlib.ExitStack()
+
+    def then_break(*arguments: Any, **options: Any) -> Any:
+        answer = call(*arguments, **options)
+        broken.enter_context(refused_by_a_trigger())
+        return answer
+
+    monkeypatch.setattr(nateq.webhooks, name, then_break)
+    with broken, pytest.raises((Error, RemoteError)) as failed:
+        remote.rotate(nateq, Webhook.objects.get()) if do == "rotate" else remote.register(nateq, "shop", EVENT)
+
+    told = report(failed.value)
+    secrets = [webhook.secret for webhook in sandbox.webhooks.all()]
+    secrets += Webhook.objects.values_list("secret", flat=True)
+    assert all(secrets)
+    assert not any(secret[:40] in told for secret in secrets)
+
+
+def test_a_stored_secret_that_is_short_does_not_hinder_a_registration(nateq: NateqClient, sandbox: Sandbox) -> None:
+    Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", events=EVENT)
+    with connection.cursor() as cursor:  # behind Django's back, as an older version may have
+        cursor.execute("UPDATE nateq_webhooks_webhook SET secret = 'whsec_'")
+
+    remote.register(nateq, "shop")
+
+    both_sides_agree(sandbox)
+    assert not Secret.objects.exists()

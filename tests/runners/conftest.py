@@ -23,6 +23,7 @@ def at_the_site(connect: Callable[..., None]) -> None:
         signals.ticket_created: ["write_once"],
         signals.ticket_updated: ["wait", "come_after"],
         signals.ticket_closed: ["meet"],
+        signals.lead_created: ["take_first", "take_second", "take_third"],
     }.items():
         for name in names:
             connect(

@@ -81,17 +81,24 @@ def worker(*options: str, **environment: str) -> Iterator[Process]:
         yield started
 
 
+SERVERS = {
+    "gunicorn": ["gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
+    "gevent": ["gunicorn", "--worker-class", "gevent", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
+    "uvicorn": ["uvicorn", "--port", "{port}", "--lifespan", "off", "tests.runners.site.asgi:application"],
+}
+
+
 @contextmanager
-def site(**environment: str) -> Iterator[int]:
+def site(server: str = "gunicorn", **environment: str) -> Iterator[int]:
     """Serve the site; yield its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    arguments = ["-m", "gunicorn", "--threads", "4", "--bind", f"127.0.0.1:{port}", "tests.runners.site.wsgi"]
-    with process(*arguments, **environment) as server:
+    arguments = [part.format(port=port) for part in SERVERS[server]]
+    with process("-m", *arguments, **environment) as running:
 
         def answers() -> bool:
-            assert server.popen.poll() is None, server.output
+            assert running.popen.poll() is None, running.output
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 return True

@@ -16,6 +16,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.runners import celery as runner
+from nateq_webhooks.runners import wakes
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import Configure, Connect, Deliver, names_written, write, written
 from tests.runners.processes import is_listening, process, site
@@ -154,7 +155,297 @@ class TestRealBroker:
         assert messages(app) == [("nateq_webhooks.run_delivery", ([first.pk], {}))]
 
 
+@pytest.mark.services
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+class TestTimeLimits:
+    """A soft time limit of the site's, for all tasks: the receiver that takes too long is the only one it ends."""
+
+    LIMIT = "3"
+
+    @pytest.fixture(params=["settings", "command line"])
+    def run_in_worker(self, request: pytest.FixtureRequest, app: Celery, broker: str) -> Callable[..., None]:
+        """Send a task to a worker with that limit, and wait for something."""
+
+        def run(condition: Callable[[], bool], task: str, *args: object) -> None:
+            arguments = ["-m", "celery", "-A", "tests.runners.site.celery", "worker", "-c", "1", "-l", "info"]
+            arguments += ["--without-gossip", "--without-mingle"]
+            on = {"NATEQ_BROKER": broker, "NATEQ_QUEUE": app.conf.task_default_queue, "NATEQ_DISPATCH": "celery"}
+            if request.param == "settings":
+                on["NATEQ_SOFT_LIMIT"] = self.LIMIT
+            else:
+                arguments += ["--soft-time-limit", self.LIMIT]
+            with process(*arguments, **on) as worker:
+                worker.wait_until_it_says("ready.")
+                app.send_task(task, args=args)
+                wait_until(condition, seconds=60)
+
+        return run
+
+    def test_no_run_fails_because_of_those_before_it(
+        self, deliver: Deliver, at_the_site: None, configure: Configure, run_in_worker: Callable[..., None]
+    ) -> None:
+        configure(DISPATCH="worker")
+        for _ in range(2):
+            deliver("lead.created", data={"seconds": 1.2})
+
+        run_in_worker(lambda: Run.objects.filter(status="succeeded").count() == 6, "nateq_webhooks.run_due")
+
+        assert set(Run.objects.values_list("status", "tries", "error")) == {("succeeded", 1, "")}
+        assert len(set(names_written())) == len(names_written()) == 6
+
+    def test_a_receiver_that_takes_too_long_fails_and_the_others_of_its_delivery_run(
+        self, deliver: Deliver, at_the_site: None, configure: Configure, run_in_worker: Callable[..., None]
+    ) -> None:
+        configure(DISPATCH="worker")
+        slow = deliver("lead.created", data={"seconds": 8})
+        quick = deliver("lead.created", data={"seconds": 1.2})
+
+        def done() -> bool:
+            return Run.objects.filter(delivery=slow, status="failed").count() == 3 and (
+                Run.objects.filter(delivery=quick, status="succeeded").count() == 3
+            )
+
+        run_in_worker(done, "nateq_webhooks.run_delivery", slow.pk)
+
+        assert {
+            error.partition(":")[0] for error in Run.objects.filter(delivery=slow).values_list("error", flat=True)
+        } == {"SoftTimeLimitExceeded"}
+        assert set(Run.objects.values_list("tries", flat=True)) == {1}
+
+
+@pytest.mark.services
+class TestPortions:
+    @pytest.fixture
+    def in_a_worker(self, app: Celery) -> Callable[..., int]:
+        """Call a task as a worker does that took it from the site's queue."""
+
+        def call(task: Any, *args: object, **request: object) -> int:
+            came_by = {"exchange": "", "routing_key": app.conf.task_default_queue}
+            task.push_request(is_eager=False, called_directly=False, delivery_info=came_by, **request)
+            try:
+                return int(task.run(*args))
+            finally:
+                task.pop_request()
+
+        return call
+
+    @pytest.fixture
+    def tasks(self, app: Celery) -> Any:
+        """The module of the tasks, in the app's registry."""
+        from nateq_webhooks import tasks
+
+        app.finalize()
+        return tasks
+
+    def stored(self, deliver: Deliver, connect: Connect, configure: Configure, count: int) -> None:
+        configure(DISPATCH="worker")
+        connect(signals.ticket_created, lambda **kwargs: write("mine"))
+        for _ in range(count):
+            deliver()
+
+    def test_a_task_ends_after_a_portion_and_sends_the_next_until_nothing_is_due(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(tasks, "PORTION", 2)
+        self.stored(deliver, connect, configure, 5)
+
+        began = time.time()
+        assert in_a_worker(tasks.run_due) == 2
+        ((name, (args, kwargs)),) = messages(app)
+        assert (name, args) == ("nateq_webhooks.run_due", [])
+        assert began < kwargs["until"] <= time.time() + tasks.CHAIN_SECONDS
+        assert in_a_worker(tasks.run_due, kwargs["until"]) == 2
+        assert messages(app) == [(name, ([], kwargs))]
+        assert in_a_worker(tasks.run_due, kwargs["until"]) == 1
+
+        assert messages(app) == []
+        assert written("mine") == 5
+
+    def test_a_task_ends_after_some_seconds(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(tasks, "PORTION_SECONDS", 0.3)
+        configure(DISPATCH="worker")
+        connect(signals.ticket_created, lambda **kwargs: time.sleep(0.2))
+        for _ in range(5):
+            deliver()
+
+        assert 1 <= in_a_worker(tasks.run_due) <= 3
+        assert [name for name, _arguments in messages(app)] == ["nateq_webhooks.run_due"]
+
+    def test_the_tasks_that_follow_each_other_end_at_last(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Celery beat starts the next ones; else they would add up while much is due."""
+        monkeypatch.setattr(tasks, "PORTION", 1)
+        self.stored(deliver, connect, configure, 3)
+
+        assert in_a_worker(tasks.run_due, time.time() - 1) == 1
+
+        assert messages(app) == []
+
+    @pytest.mark.parametrize("limit", ["message", "task", "settings", "worker"])
+    def test_under_a_time_limit_a_task_runs_one_receiver(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+        limit: str,
+    ) -> None:
+        self.stored(deliver, connect, configure, 2)
+        request: dict[str, object] = {}
+        if limit == "message":
+            request["timelimit"] = [None, 30]
+        elif limit == "task":
+            monkeypatch.setattr(app.tasks["nateq_webhooks.run_due"], "time_limit", 30)
+        elif limit == "settings":
+            app.conf.task_soft_time_limit = 30
+        else:
+            monkeypatch.setitem(tasks._of_worker, "soft_time_limit", 30)
+
+        assert in_a_worker(tasks.run_due, **request) == 1
+        assert [name for name, _arguments in messages(app)] == ["nateq_webhooks.run_due"]
+
+    def test_a_delivery_is_run_in_portions_too(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        configure(DISPATCH="worker")
+        for name in ("one", "two", "three"):
+            connect(signals.ticket_created, lambda name=name, **kwargs: write(name), f"test.{name}")
+        delivery = deliver()
+        app.conf.task_soft_time_limit = 30
+
+        assert in_a_worker(tasks.run_delivery, delivery.pk) == 1
+        assert messages(app)[0][0] == "nateq_webhooks.run_due"
+        assert in_a_worker(tasks.run_due) == 1
+        assert in_a_worker(tasks.run_due) == 1
+
+        assert names_written() == ["one", "three", "two"]
+        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
+
+    def test_a_soft_limit_that_strikes_between_two_runs_fails_none_and_a_further_task_goes_on(
+        self,
+        app: Celery,
+        tasks: Any,
+        in_a_worker: Callable[..., int],
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        self.stored(deliver, connect, configure, 2)
+
+        def struck(*args: object, **options: object) -> int:
+            raise tasks.SoftTimeLimitExceeded
+
+        monkeypatch.setattr(tasks, "drain", struck)
+        assert in_a_worker(tasks.run_due) == 0
+
+        assert "between two runs" in caplog.text
+        assert [name for name, _arguments in messages(app)] == ["nateq_webhooks.run_due"]
+        assert not Run.objects.filter(status="failed").exists()
+
+    def test_called_directly_or_eagerly_it_runs_everything(
+        self, tasks: Any, deliver: Deliver, connect: Connect, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tasks, "PORTION", 1)
+        self.stored(deliver, connect, configure, 3)
+        assert tasks.run_due() == 3
+        for _ in range(3):
+            deliver()
+        assert tasks.run_due.apply().get() == 3
+
+
+@pytest.mark.services
+class TestQueue:
+    def test_messages_go_to_the_queue_of_the_settings(
+        self, app: Celery, deliver: Deliver, at_the_site: None, configure: Configure
+    ) -> None:
+        queue = app.conf.task_default_queue
+        app.conf.task_default_queue = "nateq_test_nobody"
+        configure(TASK_QUEUE=queue)
+        delivery = deliver()
+        app.conf.task_default_queue = queue
+
+        assert messages(app) == [("nateq_webhooks.run_delivery", ([delivery.pk], {}))]
+
+
+class TestChecks:
+    def found(self) -> list[str]:
+        from django.core.checks import run_checks
+
+        return [f"{one.id} {one.msg}" for one in run_checks() if "nateq" in str(one.id)]
+
+    def test_a_process_without_an_app_is_warned_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_state, "default_app", None)
+        monkeypatch.setattr(_state._tls, "current_app", None)
+
+        (said,) = self.found()
+
+        assert said.startswith("nateq_webhooks.W052 ")
+        assert "amqp://guest:**@localhost:5672//" in said
+
+    def test_an_app_that_only_the_main_thread_knows_is_warned_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As when it was made before DJANGO_SETTINGS_MODULE was set: a server's threads don't see it."""
+        monkeypatch.setattr(_state._tls, "current_app", Celery("site", broker="memory://", set_as_current=False))
+        monkeypatch.setattr(_state, "default_app", None)
+
+        (said,) = self.found()
+
+        assert said.startswith("nateq_webhooks.W052 ")
+
+    def test_an_app_of_the_sites_own_is_not(self, make_app: MakeApp) -> None:
+        make_app("memory://")
+
+        assert self.found() == []
+
+    def test_tasks_that_run_in_the_request_are_warned_of(self, make_app: MakeApp) -> None:
+        make_app("memory://").conf.task_always_eager = True
+
+        (said,) = self.found()
+
+        assert said.startswith("nateq_webhooks.W053 ")
+        assert "task_always_eager" in said
+
+
 class TestBrokerInTrouble:
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", wakes.PATIENCE_SECONDS)
+
     @pytest.fixture
     def closed_port(self) -> int:
         with socket.socket() as probe:

@@ -19,6 +19,7 @@ PAUSE = 0.3
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakes, "PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", PATIENCE)
     monkeypatch.setattr(wakes, "PAUSE_SECONDS", PAUSE)
 
 
@@ -102,6 +103,48 @@ def test_a_broker_that_refuses_is_complained_of_once_and_not_woken_for_a_while(
     assert "ConnectionRefusedError" in said
 
 
+def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It imports the client and connects: 0.1 to 0.5 s with Celery."""
+    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
+    connected, started, sent = threading.Event(), threading.Event(), []
+
+    def send(pk: int) -> None:
+        started.set()
+        connected.wait(10)
+        sent.append(pk)
+
+    waker = Waker(send)
+    assert waker.wake(1)
+    assert started.wait(10)
+    wait_until(after(3 * PATIENCE))
+    assert all(waker.wake(pk) for pk in (2, 3, 4))
+    connected.set()
+
+    wait_until(lambda: sent == [1, 2, 3, 4])
+    assert complaints(caplog) == []
+
+
+def test_a_later_send_that_takes_as_long_is_trouble(monkeypatch: pytest.MonkeyPatch, silence: threading.Event) -> None:
+    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
+    sent: list[int] = []
+
+    def send(pk: int) -> None:
+        sent.append(pk)
+        if pk != 1:
+            silence.wait()
+
+    waker = Waker(send)
+    waker.wake(1)
+    wait_until(lambda: sent == [1])
+    waker.wake(2)
+    wait_until(lambda: sent == [1, 2])
+    wait_until(after(PATIENCE))
+
+    assert not waker.wake(3)
+
+
 def test_after_the_pause_it_is_tried_again() -> None:
     sent: list[int] = []
 
@@ -146,7 +189,7 @@ def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(sil
 def test_sends_that_never_end_do_not_add_up_without_bound(
     silence: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(wakes, "PAUSE_SECONDS", 0.01)
     inside: list[int] = []
 
@@ -184,7 +227,7 @@ def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
 
 def test_no_more_wait_than_it_can_hold(silence: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakes, "MAX_QUEUED", 10)
-    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
     waker = Waker(lambda pk: silence.wait())
 
     taken = sum(waker.wake(pk) for pk in range(100))

@@ -1,6 +1,7 @@
 """`manage.py nateq_orphans`: runs whose receiver is gone, to be reassigned or dropped."""
 
 import sys
+from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -9,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
+from nateq_webhooks.dispatch.selection import did_you_mean
 
 
 class Command(BaseCommand):
@@ -18,14 +20,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions and options."""
-        parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
-        parser.add_argument("--no-input", action="store_true", help="Do not ask.")
+        _add_options(parser, default=False)
         actions = parser.add_subparsers(dest="action")
         reassign = actions.add_parser("reassign", help="Give the runs of a receiver to another one.")
         reassign.add_argument("old", help="The name of the receiver that is gone.")
         reassign.add_argument("new", help="The name of a connected receiver.")
         drop = actions.add_parser("drop", help="Decide that the runs of a receiver shall not run.")
         drop.add_argument("old", help="The name of the receiver that is gone.")
+        for action in (reassign, drop):
+            _add_options(action, default=SUPPRESS)  # what was given before the action stays as it is
+            action.add_argument("-v", "--verbosity", default=SUPPRESS, type=int, choices=[0, 1, 2, 3], help=SUPPRESS)
+            for flag in ("--traceback", "--no-color", "--force-color"):
+                action.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
 
     def handle(self, *, action: str | None, dry_run: bool, no_input: bool, **options: Any) -> None:
         """List, reassign or drop."""
@@ -37,7 +43,8 @@ class Command(BaseCommand):
         old = options["old"]
         if not parked[old]:
             known = ", ".join(sorted(parked)) or _("none")
-            raise CommandError(_("No runs of %(name)r are parked. Parked: %(known)s.") % {"name": old, "known": known})
+            said = _("No runs of %(name)r are parked. Parked: %(known)s.") % {"name": old, "known": known}
+            raise CommandError(said + did_you_mean(old, parked))
         what = ngettext("%(count)d run of %(name)s", "%(count)d runs of %(name)s", parked[old])
         text = f"{action}: {what % {'count': parked[old], 'name': old}}"
         if dry_run:
@@ -57,3 +64,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{count:8}  {name}")
         if not parked:
             self.stdout.write(_("No runs are parked: every receiver is connected."))
+
+
+def _add_options(parser: ArgumentParser, *, default: Any) -> None:
+    """Add the options that may come before the action or after it."""
+    flag: dict[str, Any] = {"action": "store_true", "default": default}
+    parser.add_argument("--dry-run", help="Say what would be done, and do nothing.", **flag)
+    parser.add_argument("--no-input", "--noinput", help="Do not ask.", **flag)

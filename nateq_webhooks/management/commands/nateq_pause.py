@@ -10,23 +10,26 @@ from django.utils.translation import gettext as _
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.gates import fill_lane
 from nateq_webhooks.dispatch.replays import check_receivers
-from nateq_webhooks.management.selection import add_webhook_option, webhook_named
+from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
 from nateq_webhooks.models import Gate
 
 
 class Command(BaseCommand):
     """Pauses dispatch; deliveries are stored all the while."""
 
-    help = "Start no more receivers: none at all, none of a webhook's deliveries, or not one receiver."
+    help = "Start no more receivers: none at all (--all), none of a webhook's deliveries, or not one receiver."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_webhook_option(parser)
+        add_all_option(parser, "Start no receiver at all.")
         parser.add_argument("--receiver", metavar="NAME", help="The receiver's name.")
         parser.add_argument("--reason", default="", help="Why; shown wherever the pause is.")
 
-    def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:
         """Pause, and move what was waiting out of the way."""
+        given = {"--webhook": webhook, "--receiver": receiver}
+        refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         named = webhook_named(webhook) if webhook else None
         try:
             check_receivers([receiver] if receiver else None)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
@@ -18,7 +19,14 @@ from nateq_webhooks.dispatch.replays import (
     request_replay,
 )
 from nateq_webhooks.management.commands.nateq_pause import user_name
-from nateq_webhooks.management.selection import add_selection_options, selection_of, several
+from nateq_webhooks.management.selection import (
+    add_all_option,
+    add_selection_options,
+    narrowed_by,
+    refuse_silent_all,
+    selection_of,
+    several,
+)
 from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.repetition import repeated
 
@@ -34,6 +42,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_selection_options(parser)
+        add_all_option(parser, "Replay every delivery; needed where no option says which.")
         parser.add_argument(
             "--receiver", action="append", default=None, metavar="NAME", help="Only this receiver; may be repeated."
         )
@@ -45,6 +54,8 @@ class Command(BaseCommand):
     def handle(self, *, dry_run: bool, verbosity: int, **options: Any) -> None:
         """Replay what the options name; the same command again goes on with a replay that was interrupted."""
         alias = router.db_for_write(Delivery)
+        if not dry_run:
+            refuse_silent_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
         selection = selection_of(options)
         receivers = several(options["receiver"]) or None
         try:
@@ -63,7 +74,7 @@ class Command(BaseCommand):
             replay = request_replay(selection, receivers, is_followed=True, **words)
         elif verbosity:
             share = {"number": replay.pk, "share": replay.share_done * 100}
-            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% done.") % share)
+            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% of its runs made.") % share)
         try:
             self._make_runs(alias, replay, verbosity)
         except Error as error:
@@ -84,11 +95,17 @@ class Command(BaseCommand):
         while repeated(lambda: advance(alias, replay)):
             if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
                 told_at = time.monotonic()
-                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs}")
+                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
         follow_to_its_end(alias, replay)
         if replay.is_cancelled:
             raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})
         if verbosity:
-            done = _("Replay %(number)d: %(runs)d runs made for %(deliveries)d deliveries; workers run them.")
-            words = {"number": replay.pk, "runs": replay.runs, "deliveries": replay.deliveries}
+            done = ngettext(
+                "Replay %(number)d of %(count)d delivery: %(outcome)s.",
+                "Replay %(number)d of %(count)d deliveries: %(outcome)s.",
+                replay.deliveries,
+            )
+            words = {"number": replay.pk, "outcome": outcome(replay), "count": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
+            if advice := nobody_runs(alias, [replay]):
+                self.stdout.write(self.style.WARNING(advice))

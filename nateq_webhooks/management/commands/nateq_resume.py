@@ -2,29 +2,36 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.gates import clear_lane
 from nateq_webhooks.dispatch.pauses import is_limited
-from nateq_webhooks.management.selection import add_webhook_option, webhook_named
+from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
 from nateq_webhooks.models import Gate
+from nateq_webhooks.models.gate import receiver_scope
+from nateq_webhooks.receivers import registry
 
 
 class Command(BaseCommand):
     """Resumes what `nateq_pause`, the admin or the circuit breaker has paused."""
 
-    help = "Start receivers again that were paused. Without options: what was paused for everything."
+    help = "Start receivers again that were paused: all (--all), a webhook's, or one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_webhook_option(parser)
+        add_all_option(parser, "End the pause of everything; what has a pause of its own stays paused.")
         parser.add_argument("--receiver", metavar="NAME", help="The receiver's name.")
 
-    def handle(self, *, webhook: str | None, receiver: str | None, verbosity: int, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, webhook: str | None, receiver: str | None, verbosity: int, **options: Any) -> None:
         """Resume, and move what was put aside back; workers go on with that when this is interrupted."""
+        given = {"--webhook": webhook, "--receiver": receiver}
+        refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
+        _refuse_unknown_receiver(receiver)
         named = webhook_named(webhook) if webhook else None
         alias = router.db_for_write(Gate)
         opened = dispatch.resume(webhook=named, receiver=receiver)
@@ -40,3 +47,12 @@ class Command(BaseCommand):
             self.stdout.write(_("That was not paused."))
         if verbosity and (still := dispatch.paused()):
             self.stdout.write(_("Still paused: %(gates)s.") % {"gates": ", ".join(map(str, still))})
+
+
+def _refuse_unknown_receiver(receiver: str | None) -> None:
+    """Refuse a name that is neither connected nor paused: who mistypes it must not believe that it goes on."""
+    paused = {gate.scope.removeprefix(receiver_scope("")) for gate in dispatch.paused() if ":" in gate.scope}
+    known = {one.name for one in registry} | paused
+    if receiver and receiver not in known:
+        said = _('No receiver called "%(name)s" is paused or connected.') % {"name": receiver}
+        raise CommandError(said + did_you_mean(receiver, known))

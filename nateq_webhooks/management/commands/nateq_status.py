@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.status import Status, status
 from nateq_webhooks.models import Run
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *, as_json: bool, max_lag: float, max_dead: int, **options: Any) -> None:  # noqa: ARG002
         """Show the status, and end with 1 when there is trouble: work long due, dead or orphaned runs, a pause."""
-        found = status(router.db_for_read(Run))
+        found = status(router.db_for_write(Run))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
         if as_json:
             self.stdout.write(json.dumps(document(found, troubles), indent=2))
@@ -56,11 +57,9 @@ class Command(BaseCommand):
                 "reason": gate.reason,
             }
             self.stdout.write(self.style.WARNING((line % words).strip()))
-        for replay in found.replays:
-            self.stdout.write(
-                _("Replay %(number)d: %(share)d %% looked through, %(runs)d runs made")
-                % {"number": replay.pk, "share": replay.share_done * 100, "runs": replay.runs}
-            )
+        for progress in found.replays:
+            done = {"number": progress.replay.pk, "percent": progress.percent, "counts": progress.in_words}
+            self.stdout.write(_("Replay %(number)d: %(percent)d %% done (%(counts)s)") % done)
         names = ", ".join(worker.name for worker in found.workers)
         self.stdout.write(_("Workers seen lately: %(names)s") % {"names": names or _("none")})
         if troubles:
@@ -86,11 +85,22 @@ def document(found: Status, troubles: list[str]) -> dict[str, Any]:
             for gate in found.paused
         ],
         "workers": [{"name": worker.name, "seen_at": _moment(worker.seen_at)} for worker in found.workers],
-        "replays": [
-            {"id": replay.pk, "share_done": round(replay.share_done, 4), "runs": replay.runs}
-            for replay in found.replays
-        ],
+        "replays": [_replay(progress) for progress in found.replays],
         "needs_attention": troubles,
+    }
+
+
+def _replay(progress: Progress) -> dict[str, Any]:
+    replay = progress.replay
+    return {
+        "id": replay.pk,
+        "share_done": progress.percent / 100,
+        "runs": replay.runs,
+        "brought_forward": replay.brought_forward,
+        "already_running": replay.already_running,
+        "succeeded": progress.succeeded,
+        "failed": progress.failed,
+        "left": progress.left,
     }
 
 

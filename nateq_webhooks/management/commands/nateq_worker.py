@@ -5,11 +5,13 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import Outcome, Run
+from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
 
 
@@ -27,6 +29,7 @@ class Command(BaseCommand):
         """Work until everything due is done (`--once`), or until SIGTERM or SIGINT."""
         if not 1 <= concurrency <= 64:
             raise CommandError(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
+        self._warn_of_small_pool(concurrency)
         watch = self._show if verbosity > 1 or (verbosity and self.stdout.isatty()) else None
         if once:
             found = drain(watch, concurrency=concurrency)
@@ -41,6 +44,19 @@ class Command(BaseCommand):
         worker.run()
         if verbosity:
             self.stdout.write(_("Stopped; what was not started is left for others."))
+
+    def _warn_of_small_pool(self, concurrency: int) -> None:
+        """Say when the connection pool has too few connections for so many threads."""
+        alias = router.db_for_write(Run)
+        size, needed = pool_size(alias), connections_needed(concurrency)
+        if size is not None and size < needed:
+            said = _(
+                "The connection pool of database %(alias)r has at most %(size)d connections, and --concurrency "
+                "%(threads)d needs %(needed)d: leases may run out, and runs start twice. Raise "
+                'OPTIONS["pool"]["max_size"], or lower --concurrency.'
+            )
+            words = {"alias": alias, "size": size, "threads": concurrency, "needed": needed}
+            self.stderr.write(self.style.WARNING(said % words))
 
     def _stop_on_signals(self, worker: Worker) -> None:
         if threading.current_thread() is threading.main_thread():

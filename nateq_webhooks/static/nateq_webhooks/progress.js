@@ -5,7 +5,7 @@
 (() => {
     const EVERY_MS = 3000;
     const UNDER_WAY = "[data-nateq-under-way]";
-    const NUMBERS = "#nateq-progress, .readonly";
+    const NUMBERS = "#nateq-progress, #nateq-progress-words, .readonly";
 
     const fetched = async () => {
         try {

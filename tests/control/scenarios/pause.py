@@ -42,7 +42,7 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
     from nateq_webhooks.models import Delivery
 
     mine = Delivery.objects.filter(delivery_id__startswith=name)
-    option = ["--receiver", receiver] if receiver else []
+    option = ["--receiver", receiver] if receiver else ["--all"]
     # More than there is time for: the senders go on until everything has been seen.
     parcels = [Parcel(delivery_id=f"{name}_{number}", number=number) for number in range(50 * stage.deliveries)]
     some = stage.deliveries // 6

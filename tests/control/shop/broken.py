@@ -1,6 +1,8 @@
 """A package that is broken on purpose."""
 
-from nateq_webhooks.dispatch import gates
+from collections.abc import Sequence
+
+from nateq_webhooks.dispatch import gates, pending
 
 
 def ignore_gates() -> None:
@@ -10,3 +12,12 @@ def ignore_gates() -> None:
 
 def _nothing(alias: str) -> gates.Control:
     return gates.Control(gates={}, rates={})
+
+
+def add_runs_beside_pending_ones() -> None:
+    """Have a replay see no pending run, so that it adds another one beside each."""
+    pending.open_runs = _no_runs
+
+
+def _no_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> pending.OpenRuns:
+    return pending.OpenRuns(running=frozenset())

@@ -1,5 +1,7 @@
 """Connects the receivers, as a site does."""
 
+from importlib.util import find_spec
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,6 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from tests.runners.site import receivers  # noqa: F401 - importing it connects them
+
+        if find_spec("httpx") is not None:
+            from tests.runners.site import async_receivers  # noqa: F401

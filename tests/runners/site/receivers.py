@@ -41,3 +41,27 @@ def meet(*, event: Event, **kwargs: Any) -> None:
     folder = Path(event.data["folder"])
     (folder / f"{os.getpid()}.{threading.get_ident()}").touch()
     wait_until(lambda: len(list(folder.iterdir())) >= event.data["together"], seconds=BOUND_SECONDS)
+
+
+def _take(receiver: str, delivery: Delivery, seconds: float) -> None:
+    """Take so many seconds, and write a row."""
+    threading.Event().wait(seconds)
+    write(f"{delivery.delivery_id} {receiver}")
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_first(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_first", delivery, event.data["seconds"])
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_second(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_second", delivery, event.data["seconds"])
+
+
+@receiver(signals.lead_created, atomic=False)
+def take_third(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
+    """Take as long as the event says."""
+    _take("take_third", delivery, event.data["seconds"])

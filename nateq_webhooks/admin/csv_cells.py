@@ -1,0 +1,51 @@
+"""CSV for spreadsheets: no cell is taken for a formula, whatever character the spreadsheet splits cells at.
+
+Spreadsheets drop white space and invisible characters before a formula, some take full-width signs for the plain ones,
+and where a semicolon or a tab separates cells, a part of our cell is a cell of its own.
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+_SIGNS: Final = (
+    "".join(char for char in map(chr, range(0x10000)) if unicodedata.normalize("NFKC", char) in ("=", "+", "-", "@"))
+    + "\N{MINUS SIGN}"
+)
+"""The characters that begin a formula, with their full-width, small, superscript and subscript forms."""
+
+_ALWAYS: Final = ("\t", "\r", "\n")
+"""A cell that begins so is marked in any case: some programs begin a new cell or row there."""
+
+_INSIDE: Final = re.compile(
+    rf"([;|\t\r\n\v\f\x85\u2028\u2029][\s\"']*)(?=[{re.escape(_SIGNS)}])"
+    r"(?![-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?:[\s,\]}]|$))"
+)
+"""A separator of other programs before a sign; a plain number in a document of several lines is left alone."""
+
+
+def safe_cell(value: object) -> str:
+    """Return a value as the text of a cell; an apostrophe before each place where a formula could begin."""
+    text = "" if value is None else str(value)
+    marked = _INSIDE.sub(r"\1'", text)
+    return f"'{marked}" if text.startswith(_ALWAYS) or _begins_formula(text) else marked
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """Return rows as CSV in UTF-8, each cell made safe; what UTF-8 can't hold is written as an escape."""
+    out = io.StringIO()
+    csv.writer(out).writerows([safe_cell(value) for value in row] for row in rows)
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _begins_formula(text: str) -> bool:
+    """Say whether the first character that a person sees, quotes and separators aside, begins a formula."""
+    first = next((char for char in text if not _is_skipped(char)), "")
+    return bool(first) and first in _SIGNS
+
+
+def _is_skipped(char: str) -> bool:
+    return char in ";,|\"'`" or unicodedata.category(char)[0] in "ZC"

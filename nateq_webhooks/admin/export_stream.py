@@ -1,0 +1,175 @@
+"""What is sent of an export: portion by portion, while the client takes it, and no longer than a request may last."""
+
+import json
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from django.utils.translation import gettext as _
+
+from nateq_webhooks.admin.csv_cells import csv_lines
+from nateq_webhooks.admin.export_parts import Part
+from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.selecting import Chosen
+from nateq_webhooks.models import Delivery, Webhook
+
+PORTION: Final = 100
+"""Deliveries that are read at a time; each body may have a MiB."""
+
+SPAN: Final = 50_000
+"""Keys of deliveries that are looked through at a time, so that a filter that finds few reads no more at once."""
+
+MAX_SECONDS: Final = 25.0
+"""How long one export lasts at most: servers give a request about thirty seconds."""
+
+PIECE: Final = 64 * 1024
+"""Bytes that are handed to the server at a time: a client that takes so many within a send's time limit is served."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """What is exported, and how."""
+
+    which: Chosen
+    columns: Sequence[str]
+    part: Part
+    "The range of keys."
+    is_csv: bool
+    permitted: Permitted
+    rest_url: Callable[[int], str]
+    "The page that continues with a key; empty where no address can name what is left."
+
+
+class Stream:
+    """The export's bytes. Whoever iterates it stops at `MAX_SECONDS`; `ended` is called once, however it ends."""
+
+    def __init__(self, export: Export, ended: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._export = export
+        self._clock = clock
+        self._until = clock() + MAX_SECONDS
+        self._pieces = self._read()
+        # Also for a response that is dropped before its first byte.
+        self._finalizer = weakref.finalize(self, ended)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except BaseException:
+            self._finalizer()
+            raise
+
+    def close(self) -> None:
+        """End it: the client went away, or has everything."""
+        self._finalizer()
+
+    def _read(self) -> Iterator[bytes]:
+        export = self._export
+        if export.is_csv:
+            yield csv_lines([export.columns])
+        last = export.part.first - 1
+        for rows, last in _portions(export):
+            yield from _cut(_written(rows, export))
+            if self._clock() >= self._until and last < export.part.last:
+                yield _ending(export, last)
+                return
+
+
+class AsyncStream:
+    """The same for ASGI, without keeping the event loop from others."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        def next_piece() -> bytes | None:
+            return next(self._stream, None)
+
+        try:
+            while (piece := await sync_to_async(next_piece)()) is not None:
+                yield piece
+        finally:
+            self._stream.close()
+
+    def close(self) -> None:
+        """End it."""
+        self._stream.close()
+
+
+def _portions(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """Yield rows in the order they came, and the key up to which was looked."""
+    among = export.which.among
+    after, newest = export.part.first - 1, export.part.last
+    while after < newest:
+        following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
+        first = following.values_list("pk", flat=True).first()  # keys without a delivery are leapt over
+        if first is None:
+            return
+        end = min(first - 1 + SPAN, newest)
+        span = export.which.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
+        keys = list(span.order_by("pk").values_list("pk", flat=True)[:PORTION])
+        after = keys[-1] if len(keys) == PORTION else end
+        permitted = among.permitted(keys)
+        yield _rows(export, permitted) if permitted else [], after
+
+
+def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:
+    """Read rows with their columns in order; a webhook that is hidden from the user is not named."""
+    rows = export.which.among.rows.filter(pk__in=keys).order_by("pk")
+    needed = ["webhook__name" if column == "webhook" else column for column in export.columns]
+    found = list(rows.values("webhook_id", *needed))
+    shown = export.permitted.shown(Webhook, {values["webhook_id"] for values in found})
+    return [_row(values, export.columns, is_named=values["webhook_id"] in shown) for values in found]
+
+
+def _row(values: dict[str, Any], columns: Sequence[str], *, is_named: bool) -> dict[str, Any]:
+    """Return a row as it is written: moments as ISO 8601, the body as text, with escapes for bytes that are none."""
+    known: dict[str, Any] = values | {"webhook": values["webhook__name"] if is_named else ""}
+    row = {column: known[column] for column in columns}
+    for name in ("timestamp", "received_at", "last_received_at"):
+        if row[name] is not None:
+            row[name] = row[name].isoformat()
+    if "body" in row:
+        row["body"] = bytes(row["body"]).decode("utf-8", "backslashreplace")
+    return row
+
+
+def _written(rows: Sequence[dict[str, Any]], export: Export) -> Iterator[bytes]:
+    for row in rows:
+        if export.is_csv:
+            yield csv_lines([[row[column] for column in export.columns]])
+        else:
+            yield _json_line(row)
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _cut(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines' bytes in pieces of about `PIECE`."""
+    gathered: list[bytes] = []
+    size = 0
+    for line in lines:
+        for start in range(0, len(line), PIECE):
+            gathered.append(line[start : start + PIECE])
+            size += len(gathered[-1])
+            if size >= PIECE:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _ending(export: Export, last: int) -> bytes:
+    """Return the last line of an export that ended before everything was sent: that it did, and where it goes on."""
+    url = export.rest_url(last + 1)
+    told = _("Not complete: the time of one download was over after delivery %(number)d.") % {"number": last}
+    if export.is_csv:
+        return csv_lines([[told, _("Continue: %(url)s") % {"url": url}] if url else [told]])
+    return _json_line({"not_complete": told, "last_id": last, "continue": url})

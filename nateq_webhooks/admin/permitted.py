@@ -1,0 +1,127 @@
+"""The rows that a page may show: those of the project's own admin, as it is registered on the site that answers.
+
+A project hides rows by a `get_queryset` of its own in a subclass of one of our admins. That holds for every path to a
+row: its list and its page, what other pages tell of it, counts, actions, exports and the dashboard. A run is a part of
+its delivery, so that it is hidden with it.
+"""
+
+from typing import Any, Final, Protocol
+
+from django.contrib import admin
+from django.contrib.admin.exceptions import NotRegistered
+from django.contrib.admin.sites import AdminSite, all_sites, site
+from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.http import HttpRequest
+
+from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+
+
+class Among(Protocol):
+    """The rows of each model that something is looked for among."""
+
+    def of(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of a model."""
+
+
+class Everything:
+    """All rows, for what answers no request."""
+
+    def of(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of a model."""
+        rows: QuerySet[Any] = model._meta.default_manager.all()  # type: ignore[union-attr]
+        return rows
+
+
+ALL_ROWS: Final = Everything()
+
+
+class Permitted:
+    """The rows that an admin site shows to the user of a request."""
+
+    def __init__(self, admin_site: AdminSite, request: HttpRequest) -> None:
+        self._site = admin_site
+        self._request = request
+        self._rows: dict[type[Model], QuerySet[Any]] = {}
+
+    def of(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of a model."""
+        if model not in self._rows:
+            self._rows[model] = self._read(model)
+        return self._rows[model].all()
+
+    def _read(self, model: type[Model]) -> QuerySet[Any]:
+        model_admin = self.admin_of(model)
+        return self._unregistered(model) if model_admin is None else model_admin.get_queryset(self._request)
+
+    def _unregistered(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of a model without an admin: those that belong to what the user may see."""
+        rows = ALL_ROWS.of(model)
+        if model is Run:
+            return self.with_delivery(rows)
+        if model is Rejection or (model is Delivery and self.admin_of(Webhook)):
+            return rows.filter(webhook__in=self.of(Webhook).values("pk")) if self.hides(Webhook) else rows
+        if model is Delivery or not self.hides(Delivery):
+            return rows
+        if model is Webhook:
+            return rows.filter(Exists(self.of(Delivery).filter(webhook=OuterRef("pk")).order_by()))
+        return rows.none()
+
+    def with_delivery(self, runs: QuerySet[Run]) -> QuerySet[Run]:
+        """Return those of the runs whose delivery the user may see."""
+        return runs.filter(delivery__in=self.of(Delivery).values("pk")) if self.hides(Delivery) else runs
+
+    def hides(self, model: type[Model]) -> bool:
+        """Say whether the project hides some rows of a model from the user."""
+        return is_narrowed(self.of(model))
+
+    def shows(self, record: Model) -> bool:
+        """Say whether the user may see that a row exists."""
+        return not self.hides(type(record)) or self.of(type(record)).filter(pk=record.pk).exists()
+
+    def shown(self, model: type[Model], keys: set[Any]) -> set[Any]:
+        """Return those of the keys whose rows the user may see. Asks the database only where some rows are hidden."""
+        if not keys or not self.hides(model):
+            return keys
+        return set(self.of(model).filter(pk__in=keys).values_list("pk", flat=True))
+
+    def may_view(self, model: type[Model], record: Model | None = None) -> bool:
+        """Say whether the user may view a model, or a row of it."""
+        model_admin = self.admin_of(model)
+        if model_admin is not None:
+            return may_view(model_admin, self._request, record)
+        return bool(self._request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
+
+    def admin_of(self, model: type[Model]) -> "admin.ModelAdmin[Any] | None":
+        """Return the model's admin on this site; None where the site does not know the model."""
+        try:
+            return self._site.get_model_admin(model)
+        except NotRegistered:
+            return None
+
+
+def may_view(model_admin: "admin.ModelAdmin[Any]", request: HttpRequest, record: Model | None = None) -> bool:
+    """Say whether an admin lets the user see a row, or its list."""
+    return bool(model_admin.has_view_permission(request, record))
+
+
+def judges_rows(model_admin: "admin.ModelAdmin[Any]") -> bool:
+    """Say whether a project's admin decides row by row who may view it."""
+    return type(model_admin).has_view_permission is not admin.ModelAdmin.has_view_permission
+
+
+def is_narrowed(rows: QuerySet[Any]) -> bool:
+    """Say whether a queryset may leave rows of its table out: then no statistics and no raw SQL speak for it."""
+    query = rows.query
+    return bool(
+        query.where or query.is_sliced or query.combinator or query.distinct or query.annotations or query.extra_tables
+    )
+
+
+def site_of(request: HttpRequest) -> AdminSite:
+    """Return the admin site that answers a request; the default one outside of any."""
+    view: Any = request.resolver_match and request.resolver_match.func
+    found = getattr(view, "admin_site", None)
+    if isinstance(found, AdminSite):
+        return found
+    name = getattr(request, "current_app", None)
+    return next((each for each in all_sites if each.name == name), site)

@@ -1,0 +1,172 @@
+"""Checks of the receivers, and of who runs them."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django.core import checks
+from django.db import Error, router
+from django.utils import timezone
+
+from nateq_webhooks import conf, dispatch
+from nateq_webhooks.checks.processing import PATIENCE
+from nateq_webhooks.models import Delivery, Heartbeat, Webhook
+from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.receivers import ANY_EVENT, registry
+
+_PREFIX = "nateq_webhooks"
+
+_MOST_NAMED: Final = 12
+"""Events that one message names."""
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_events(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report events that are subscribed to and have no receiver. Silent while tables are missing."""
+    alias = router.db_for_read(Webhook)
+    connected = registry.events()
+    if alias not in (databases or ()) or ANY_EVENT in connected:
+        return []
+    try:
+        webhooks = list(Webhook.objects.using(alias).filter(is_active=True).only("name", "events").order_by("name"))
+    except Error:
+        return []
+    return [
+        checks.Warning(
+            f'No receiver is connected to {_without_receiver(webhook, connected)}, which webhook "{webhook.name}" '
+            "subscribes to: deliveries are stored, but nothing runs.",
+            hint=(
+                "Import the receivers' module in AppConfig.ready(), connect a receiver, or take the events out of the "
+                f"webhook. Connected: {', '.join(sorted(connected)) or 'none'}."
+            ),
+            id=f"{_PREFIX}.W050",
+        )
+        for webhook in webhooks
+        if _without_receiver(webhook, connected)
+    ]
+
+
+def _without_receiver(webhook: Webhook, connected: set[str]) -> str:
+    """Return the events of a webhook that have no receiver, in words; empty if each has one.
+
+    A webhook of all events needs at least one receiver: nobody is expected to handle them all.
+    """
+    listed = _listed(webhook)
+    if not listed:
+        return "" if connected else "any event"
+    missing = [event for event in listed if event not in connected]
+    more = len(missing) - _MOST_NAMED
+    return ", ".join(missing[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_event_names(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report receivers of an event that nobody knows, but nearly: a typo receives nothing."""
+    alias = router.db_for_read(Webhook)
+    if alias not in (databases or ()):
+        return []
+    try:
+        known = set(known_events())
+        known.update(*(_listed(one) for one in Webhook.objects.using(alias).only("events")))
+    except Error:
+        return []
+    found: list[checks.CheckMessage] = []
+    for event in sorted(registry.events() - known - {ANY_EVENT}):
+        close = difflib.get_close_matches(event, sorted(known), n=1, cutoff=0.8)
+        if close:
+            names = ", ".join(receiver.name for receiver in registry.for_event(event))
+            found.append(
+                checks.Warning(
+                    f"{names} is connected to {event!r}, which is neither published, nor in the events fetched from "
+                    "Nateq, nor subscribed to by a webhook.",
+                    hint=f"Did you mean {close[0]!r}? If Nateq offers {event!r}, fetch the events: nateq_events.",
+                    id=f"{_PREFIX}.W055",
+                )
+            )
+    return found
+
+
+def _listed(webhook: Webhook) -> list[str]:
+    """Return the events that a webhook names."""
+    return [str(event) for event in webhook.events] if isinstance(webhook.events, list) else []
+
+
+@checks.register("nateq_webhooks")
+def check_imported_twice(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report receivers whose module was imported under two names: each delivery runs them twice."""
+    return [
+        checks.Warning(
+            f"The receivers {one.name} and {other.name} are one function: its module has been imported under two "
+            "names, and each delivery runs it twice.",
+            hint="Import the module by one name everywhere, the one that INSTALLED_APPS leads to.",
+            id=f"{_PREFIX}.W051",
+        )
+        for one, other in registry.imported_twice()
+    ]
+
+
+@checks.register("nateq_webhooks")
+def check_runner(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report what the runner finds wrong with its own setup; one that can't be made is for another check."""
+    runner = _runner()
+    if runner is None or not hasattr(runner, "problems"):
+        return []
+    try:
+        return [checks.Warning(one.message, hint=one.hint, id=f"{_PREFIX}.{one.id}") for one in runner.problems()]
+    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises over its own settings
+        return [
+            checks.Error(
+                f'NATEQ_WEBHOOKS["DISPATCH"] is {conf.settings().dispatch!r}, whose setup can\'t be read: '
+                f"{type(error).__name__}: {error}",
+                hint="Mend the settings that it names.",
+                id=f"{_PREFIX}.E025",
+            )
+        ]
+
+
+@checks.register("nateq_webhooks", checks.Tags.database)
+def check_recovery(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Report that nobody makes the later tries, once there are deliveries. Silent while tables are missing."""
+    alias = router.db_for_write(Delivery)
+    runner = _runner()
+    if alias not in (databases or ()) or runner is None or _recovers_by_itself(runner):
+        return []
+    since = timezone.now() - PATIENCE
+    try:
+        if Heartbeat.objects.using(alias).filter(seen_at__gte=since).exists():
+            return []
+        if not Delivery.objects.using(alias).filter(received_at__lt=since).exists():
+            return []
+    except Error:
+        return []
+    return [
+        checks.Warning(
+            f"No worker has been seen since {since:%Y-%m-%d %H:%M} UTC: failed runs are not tried again, and what a "
+            "broker or a killed process lost is not found.",
+            hint=_RECOVERY_HINT,
+            id=f"{_PREFIX}.W054",
+        )
+    ]
+
+
+_RECOVERY_HINT: Final = (
+    "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery beat call the "
+    "task nateq_webhooks.run_due."
+)
+
+
+def _recovers_by_itself(runner: Any) -> bool:
+    try:
+        return bool(getattr(runner, "recovers_by_itself", False))
+    except Exception:  # noqa: BLE001 - reported by the check of the runner
+        return True
+
+
+def _runner() -> Any:
+    """Return the runner; None if the settings or the runner are broken, which other checks report."""
+    if list(conf.problems()):
+        return None
+    try:
+        return dispatch.runner()
+    except Exception:  # noqa: BLE001 - whatever a class of the site's own raises when it is made; E007 says it
+        return None

@@ -1,0 +1,123 @@
+"""How far a replay is: its runs are made, or brought forward, and then they still have to run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.dispatch.backlog import has_workers
+from nateq_webhooks.dispatch.claim import OPEN
+from nateq_webhooks.dispatch.waking import runner
+from nateq_webhooks.models import Replay, ReplayedRun, Run
+
+MOST_LOOKED_AT: Final = 1_000
+"""Replays that are looked at in one round of maintenance."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How many runs of a replay have succeeded, failed for good (given up or dropped), and are still to finish."""
+
+    replay: Replay
+    succeeded: int
+    failed: int
+    left: int
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every run is made and has finished."""
+        return percent(self.replay, self.left) == 100
+
+    @property
+    def percent(self) -> int:
+        """How much is done: 100 only when every run is made and has finished."""
+        return percent(self.replay, self.left)
+
+    @property
+    def in_words(self) -> str:
+        """The numbers, in words."""
+        return _("%(succeeded)d succeeded, %(failed)d failed, %(left)d left") % {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "left": self.left,
+        }
+
+
+def progress(alias: str, replay: Replay) -> Progress:
+    """Return how far a replay is, counted now unless it is known to be done."""
+    if replay.done_at is not None:
+        return Progress(replay=replay, succeeded=replay.succeeded, failed=replay.failed, left=0)
+    rows = ReplayedRun.objects.using(alias).filter(replay=replay).order_by().values_list("run__status")
+    counts = dict(rows.annotate(Count("pk")))
+    succeeded = counts.pop(Run.Status.SUCCEEDED, 0)
+    left = sum(counts.pop(status, 0) for status in OPEN)
+    return Progress(replay=replay, succeeded=succeeded, failed=sum(counts.values()), left=left)
+
+
+def percent(replay: Replay, left: int) -> int:
+    """Return how much of a replay is done, from 0 to 100, given how many of its runs have not finished.
+
+    While its runs are still being made only the deliveries that were looked at count.
+    """
+    is_made = replay.finished_at is not None or replay.is_cancelled
+    if is_made and not left:
+        return 100
+    total = max(replay.runs + replay.brought_forward, left, 1)
+    share = (1.0 if is_made else replay.share_done) * (total - left) / total
+    return min(99, int(share * 100))
+
+
+def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
+    """Return the replays with `left`: how many of their runs have not finished. One statement for a whole list."""
+    runs = ReplayedRun.objects.filter(replay=OuterRef("pk"), run__status__in=OPEN).order_by().values("replay")
+    count = Coalesce(Subquery(runs.annotate(count=Count("pk")).values("count")), 0)
+    return replays.annotate(left=Case(When(done_at=None, then=count), default=Value(0), output_field=IntegerField()))
+
+
+def under_way(alias: str, limit: int) -> list[Progress]:
+    """Return the newest replays whose runs are still to be made or to finish."""
+    replays = Replay.objects.using(alias).filter(done_at=None).order_by("-pk")[:limit]
+    return [found for replay in replays if not (found := progress(alias, replay)).is_done]
+
+
+def note_done(alias: str) -> int:
+    """Keep the numbers of replays whose runs have all finished; return how many there were."""
+    made = Replay.objects.using(alias).filter(Q(finished_at__isnull=False) | Q(is_cancelled=True), done_at=None)
+    return sum(_note_done(alias, replay) for replay in made.order_by("pk")[:MOST_LOOKED_AT])
+
+
+def _note_done(alias: str, replay: Replay) -> bool:
+    if ReplayedRun.objects.using(alias).filter(replay=replay, run__status__in=OPEN).exists():
+        return False
+    found = progress(alias, replay)
+    if not found.is_done:
+        return False
+    mine = Replay.objects.using(alias).filter(pk=replay.pk, done_at=None)
+    return bool(mine.update(done_at=timezone.now(), succeeded=found.succeeded, failed=found.failed))
+
+
+def outcome(replay: Replay) -> str:
+    """Say what a replay did: how many runs it made, brought forward, and found running."""
+    made = ngettext("%(count)d run made", "%(count)d runs made", replay.runs) % {"count": replay.runs}
+    parts = [made]
+    if replay.brought_forward:
+        parts.append(_("%(count)d brought forward") % {"count": replay.brought_forward})
+    if replay.already_running:
+        parts.append(_("%(count)d already running") % {"count": replay.already_running})
+    return ", ".join(parts)
+
+
+def nobody_runs(alias: str, replays: Iterable[Replay]) -> str:
+    """Say what to do when nobody is there to run what the replays made; empty when somebody is, or nothing was made."""
+    is_something = any(replay.runs or replay.brought_forward for replay in replays)
+    if not is_something or getattr(runner(), "runs_elsewhere", False) or has_workers(alias):
+        return ""
+    return _(
+        "No worker was seen in the last minute, so nobody runs them now. Start manage.py nateq_worker, or run "
+        "manage.py nateq_worker --once, by hand or from cron."
+    )

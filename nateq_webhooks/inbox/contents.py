@@ -1,0 +1,120 @@
+"""The contents of deliveries, compared by their hashes: a stored id that comes again with another content.
+
+The delivery id is the identity, so such a request stores no delivery and runs no receiver. What it brought is kept
+beside the delivery, so that nothing that was acknowledged is lost. Two contents are equal if their
+`Envelope.content_hash` is: the attempt, the version and the form of the JSON may differ.
+"""
+
+import functools
+import logging
+from typing import Final
+
+from django.db import IntegrityError, connections
+from django.db.models.expressions import Col
+from django.db.models.functions import Length
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.inbox.statement import NewDelivery, Stored
+from nateq_webhooks.models import Delivery, OtherContent
+from nateq_webhooks.models.delivery import MAX_CONTENTS_KEPT
+from nateq_webhooks.protocol.envelope import Note, content_hash
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+_NOTES: Final = Delivery._meta.get_field("notes")
+
+
+def differs(alias: str, stored: Stored, new: NewDelivery) -> bool:
+    """Say whether a repetition carries another content than the stored delivery.
+
+    Asks the database only for a delivery that was stored before contents had hashes. Raises `django.db.Error`.
+    """
+    if new.identity == new.content_hash:  # the content is the identity
+        return False
+    known = stored.content_hash or hash_of_older(alias, stored.pk, settings().max_body_bytes)
+    return known is not None and known != new.content_hash
+
+
+def hash_of_older(alias: str, pk: int, max_bytes: int) -> str | None:
+    """Compute, and keep, the content hash of a delivery that was stored without one.
+
+    None for a body of more than `max_bytes`, which is not read, and for a delivery that is gone.
+    """
+    row = Delivery.objects.using(alias).filter(pk=pk)
+    body = row.annotate(size=Length("body")).filter(size__lte=max_bytes).values_list("body", flat=True).first()
+    if body is None:
+        return None
+    known = content_hash(body)
+    row.update(content_hash=known)
+    return known
+
+
+def keep(alias: str, stored: Stored, new: NewDelivery) -> bool:
+    """Keep another content of a delivery and note it there; False if it is known already or there are too many.
+
+    `MAX_CONTENTS_KEPT` are kept of a delivery, and of their bytes as many as one delivery may have
+    (`MAX_BODY_BYTES`): what does not fit is kept without its bytes. Raises `django.db.Error`.
+    """
+    if not _insert(alias, stored.pk, new):
+        return False
+    notes = _NOTES.from_db_value(stored.notes, Col("", _NOTES), connections[alias])
+    if Note.CONTENT_DIFFERS not in notes:
+        Delivery.objects.using(alias).filter(pk=stored.pk).update(notes=[*notes, Note.CONTENT_DIFFERS])
+    return True
+
+
+def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
+    """Insert the row unless the limits are reached or the content is there; say whether it was inserted."""
+    connection = connections[alias]
+    size = len(new.body)
+    values = [
+        pk,
+        new.content_hash,
+        new.event,
+        new.attempt,
+        connection.ops.adapt_datetimefield_value(new.received_at),
+        new.remote_addr,
+        new.secret_id,
+        size,
+        settings().max_body_bytes - size,
+        connection.Database.Binary(new.body),  # type: ignore[attr-defined]
+        connection.Database.Binary(b""),  # type: ignore[attr-defined]
+        pk,
+        MAX_CONTENTS_KEPT,
+        new.content_hash,
+    ]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_insert_sql(alias), values)
+            return bool(cursor.rowcount == 1)
+    except IntegrityError:  # another process has just kept the same content
+        if not OtherContent.objects.using(alias).filter(delivery=pk, content_hash=new.content_hash).exists():
+            raise
+        return False
+
+
+@functools.cache
+def _insert_sql(alias: str) -> str:
+    """Return one statement that checks the limits and inserts, in SQL that every database speaks."""
+    table = connections[alias].ops.quote_name(OtherContent._meta.db_table)
+    # Only names of our own columns and placeholders are put in.
+    return (
+        f"INSERT INTO {table} (delivery_id, content_hash, event, number, received_at, remote_addr, secret_id, size, "  # noqa: S608
+        "body) SELECT %s, %s, %s, %s, %s, %s, %s, %s, "
+        f"CASE WHEN COALESCE(SUM(LENGTH(body)), 0) <= %s THEN %s ELSE %s END FROM {table} WHERE delivery_id = %s "
+        "HAVING COUNT(*) < %s AND COUNT(CASE WHEN content_hash = %s THEN 1 END) = 0"
+    )
+
+
+def log_difference(pk: int, new: NewDelivery, *, is_kept: bool) -> None:
+    """Tell the log of another content under a stored id, and what to do about a sender that repeats its ids."""
+    logger.warning(
+        "Delivery %s came again under its id, but with another content (event %r, %s bytes, hash %s). It runs no "
+        "receiver; %s. If the sender gives its deliveries no ids of their own, set "
+        'NATEQ_WEBHOOKS["IDENTITY"] = "content": then each content is a delivery.',
+        pk,
+        new.event,
+        len(new.body),
+        new.content_hash[:12],
+        "the content is kept beside the delivery" if is_kept else "it is known already, or too many are kept",
+    )

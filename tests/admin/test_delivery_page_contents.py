@@ -1,0 +1,74 @@
+"""Other contents under a delivery's id, on its page and in the list."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from nateq_webhooks.models import Delivery, OtherContent
+from tests.admin.pages import detail_url, shown
+from tests.admin.test_delivery_page import story
+from tests.conftest import Sender, envelope
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/nateq_webhooks/delivery/"
+HEADING = "Other contents under this delivery id"
+
+
+@pytest.fixture
+def delivery(sender: Sender) -> Delivery:
+    sender.post(envelope(data="one"))
+    sender.post(envelope("ticket.<i>updated", data="</pre><b>two", attempt=2))
+    return Delivery.objects.get()
+
+
+def test_the_page_notes_it_tells_when_and_shows_the_bytes(boss: Client, delivery: Delivery) -> None:
+    page = shown(boss, detail_url(delivery))
+
+    assert "The sender used its delivery id again for another content." in page
+    told = story(page)
+    assert "It came again with another content; that one was kept, and nothing ran" in told
+    assert "attempt 2 · from 127.0.0.1" in told
+    assert "further" not in told
+    assert HEADING in page
+    assert "&quot;&lt;/pre&gt;&lt;b&gt;two&quot;" in page
+    assert "<b>two" not in page
+    assert "<i>updated" not in page
+
+
+def test_who_may_not_see_payloads_sees_that_there_was_one(staff: Callable[..., Client], delivery: Delivery) -> None:
+    page = shown(staff("view_delivery"), detail_url(delivery))
+
+    assert "It came again with another content" in story(page)
+    assert HEADING not in page
+    assert "two" not in page
+
+
+def test_bytes_that_are_not_kept_are_said_to_be_missing(boss: Client, delivery: Delivery) -> None:
+    OtherContent.objects.update(body=b"")
+
+    assert "Its bytes are not kept" in shown(boss, detail_url(delivery))
+
+
+def test_long_bytes_are_shown_as_far_as_a_page_goes(boss: Client, sender: Sender) -> None:
+    sender.post(envelope(data="one"))
+    sender.post(envelope(data="é" * 100_000))
+
+    page = shown(boss, detail_url(Delivery.objects.get()))
+
+    assert "This is its beginning" in page
+    assert len(page) < 100_000
+
+
+def test_the_list_marks_it(boss: Client, delivery: Delivery, sender: Sender) -> None:
+    assert "2, with different contents" in shown(boss, LIST)
+    OtherContent.objects.all().delete()
+    assert "with different contents" not in shown(boss, LIST)
+
+
+def test_a_delivery_without_others_has_no_such_section(boss: Client, sender: Sender) -> None:
+    sender.post(envelope())
+    sender.post(envelope(attempt=2))
+
+    assert HEADING not in shown(boss, detail_url(Delivery.objects.get()))

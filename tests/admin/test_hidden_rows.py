@@ -1,0 +1,360 @@
+"""Rows that a project hides by a `get_queryset` of its own: no page tells of them, and no action reaches them."""
+
+import html
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db.models import Model
+from django.test import Client
+from django.urls import URLPattern, URLResolver
+from django.utils import timezone
+
+from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.dispatch.replays import advance
+from nateq_webhooks.models import Delivery, Gate, Rejection, Replay, Run, Twin, Webhook
+from nateq_webhooks.models.gate import webhook_scope
+from nateq_webhooks.signals import signal_for
+from tests.admin import rows
+from tests.admin.rows import ago
+from tests.admin.tenants_site import MINE, tenants
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site")]
+
+MARK = "HIDDEN"
+SHARED = "tkt_shared"
+NUMBER = 7
+BASE = "/tenants/nateq_webhooks/"
+ADDRESS = "203.0.113.99"
+
+
+@dataclass
+class Stored:
+    """What is in the database: a row of each kind that may be seen, and hidden ones."""
+
+    webhook: Webhook
+    other: Webhook
+    mine: Delivery
+    hidden: list[Delivery]
+    hidden_runs: list[Run]
+    hidden_replay: Replay
+    hidden_rejection: Rejection
+    replay: Replay
+    run: Run
+    rejection: Rejection
+
+    def hidden_keys(self) -> dict[type[Model], Any]:
+        return {
+            Delivery: self.hidden[0].pk,
+            Webhook: self.other.pk,
+            Run: self.hidden_runs[0].pk,
+            Replay: self.hidden_replay.pk,
+            Rejection: self.hidden_rejection.pk,
+        }
+
+    def shown_keys(self) -> dict[type[Model], Any]:
+        return {
+            Delivery: self.mine.pk,
+            Webhook: self.webhook.pk,
+            Run: self.run.pk,
+            Replay: self.replay.pk,
+            Rejection: self.rejection.pk,
+        }
+
+
+@pytest.fixture
+def stored(connect: Callable[..., None]) -> Stored:
+    connect(signal_for("ticket.created"), lambda event, **_: None, "shop.open")
+    webhook = Webhook.objects.create(name="mine", organization_id=MINE)
+    other = Webhook.objects.create(name=f"{MARK} shop", organization_id="org_other", events=[f"{MARK}.event"])
+    mine = rows.delivery(
+        webhook, ago(minutes=4), "failed", organization_id=MINE, resource_id=SHARED, timestamp=ago(days=1)
+    )
+    replay = Replay.objects.create(
+        pk=71_001, by="mine", reason="why not", filters={"webhook": str(other.pk)}, until=10**9
+    )
+    hidden_replay = Replay.objects.create(pk=72_002, by=MARK, reason=MARK, until=10**9)
+    hidden = [_hidden(other if number else webhook, number) for number in range(NUMBER)]
+    Delivery.objects.bulk_create([mine, *hidden])
+    mine.refresh_from_db()
+    Twin.objects.create(delivery=hidden[0], first=mine)
+    hidden_runs = Run.objects.bulk_create(
+        rows.run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
+        for one, status in zip(hidden, itertools.cycle(["dead", "failed", "waiting"]), strict=False)
+    )
+    run = Run.objects.create(
+        delivery=mine, receiver="shop.open", status="succeeded", round=hidden_replay.pk, next_try_at=None
+    )
+    Run.objects.filter(status="waiting").update(next_try_at=ago(hours=2))
+    Gate.objects.create(scope=webhook_scope(other.pk), paused_at=timezone.now(), reason=MARK)
+    Gate.objects.create(scope="", paused_at=timezone.now(), reason="all of it")
+    return Stored(
+        webhook=webhook,
+        other=other,
+        mine=mine,
+        hidden=hidden,
+        hidden_runs=hidden_runs,
+        hidden_replay=hidden_replay,
+        hidden_rejection=Rejection.objects.create(
+            webhook=other, reason="no_match", remote_addr=ADDRESS, received_at=ago(minutes=1)
+        ),
+        replay=replay,
+        run=run,
+        rejection=Rejection.objects.create(
+            webhook=webhook, reason="no_match", remote_addr="192.0.2.1", received_at=ago(minutes=1)
+        ),
+    )
+
+
+def _hidden(webhook: Webhook, number: int) -> Delivery:
+    return rows.delivery(
+        webhook,
+        ago(minutes=3),
+        "dead",
+        delivery_id=f"{MARK}_{number}",
+        organization_id="org_other",
+        resource_id=SHARED if number else f"{MARK}_tkt",
+        timestamp=ago(hours=number + 1),
+        body=f'{{"data": {{"note": "{MARK}"}}}}'.encode(),
+        payload={"data": {"note": MARK}},
+        dispatch_at=ago(hours=3) if number == 2 else None,
+    )
+
+
+def patterns(found: Any = None, prefix: str = "/tenants/") -> Iterator[tuple[str, URLPattern]]:
+    """Every address of the site, as a route."""
+    for one in tenants.get_urls() if found is None else found:
+        if isinstance(one, URLResolver):
+            yield from patterns(one.url_patterns, prefix + str(one.pattern))
+        else:
+            yield prefix + str(one.pattern), one
+
+
+def addresses(keys: dict[type[Model], Any], *, of_rows: bool) -> list[str]:
+    """The addresses of our models' pages, those about one row with its key filled in."""
+    found = []
+    for route, _pattern in patterns():
+        model = next((each for each in keys if route.startswith(f"{BASE}{each._meta.model_name}/")), None)
+        if model is None or ("<" in route) != of_rows:
+            continue
+        filled = route.replace("<path:object_id>", str(keys[model])).replace("<int:pk>", str(keys[model]))
+        assert "<" not in filled, filled
+        found.append(filled)
+    assert len(found) > 5
+    return found
+
+
+def told(answer: Any) -> str:
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return html.unescape(content.decode())
+
+
+def assert_nothing_hidden(stored: Stored, text: str, where: str) -> None:
+    for secret in (MARK, str(stored.other.pk), ADDRESS, "72002", "72,002", "72_002"):
+        assert secret not in text, f"{secret} at {where}"
+    for one in stored.hidden:
+        assert f"/delivery/{one.pk}/" not in text, where
+
+
+QUERIES = [
+    "",
+    "_facets=True",
+    f"q={MARK}_1",
+    f"q={SHARED}",
+    f"q=data.note={MARK}",
+    "status__exact=dead&_facets=True",
+    "cursor=last",
+    "o=1",
+    "reason=no_match&_facets=True",
+]
+
+
+def test_no_list_and_no_dashboard_tells_of_them(boss: Client, stored: Stored) -> None:
+    for address in [*addresses(stored.hidden_keys(), of_rows=False), BASE, "/tenants/"]:
+        for query in QUERIES:
+            answer = boss.get(f"{address}?{query}", follow=True)
+            # What the user types into the search comes back in its field.
+            text = re.sub(rf"(q(=|%3D)|value=\")(data\.note(=|%3D|%253D))?{MARK}(_1)?", "", told(answer))
+            assert_nothing_hidden(stored, text, f"{address}?{query}")
+            assert answer.status_code in (200, 400, 403, 404, 405)
+
+
+@pytest.mark.parametrize("query", ["", "_facets=True", f"q={SHARED}&_facets=True"])
+def test_no_list_counts_them(boss: Client, stored: Stored, query: str) -> None:
+    for model in (Delivery, Run, Rejection, Webhook, Replay):
+        if query.startswith("q=") and model is not Delivery:
+            continue
+        listing = boss.get(f"{BASE}{model._meta.model_name}/?{query}").context["cl"]
+        assert listing.result_count == 1, model
+
+
+def test_the_dashboard_does_not_count_them(boss: Client, stored: Stored) -> None:
+    board = boss.get(BASE).content.decode()
+
+    assert re.findall(r"<dt>Deliveries</dt><dd><bdi>(.*?)</bdi>", board) == ["1"]
+    assert "to be started" not in board
+    assert "to be dispatched" not in board
+    assert "0 runs are held back" in board
+    assert "1 request to mine refused" in board
+
+
+def test_no_page_of_a_shown_row_tells_of_them(boss: Client, stored: Stored) -> None:
+    for address in addresses(stored.shown_keys(), of_rows=True):
+        if "/remote/" in address:  # asks Nateq
+            continue
+        for query in ("", f"?sent={stored.hidden[0].pk}", "?which=failed", f"?find={MARK}&part="):
+            answer = boss.get(address + query, follow=True)
+            assert_nothing_hidden(stored, told(answer).replace(f'value="{MARK}"', ""), address + query)
+
+
+def test_no_page_of_a_hidden_row_opens(boss: Client, stored: Stored) -> None:
+    before = _state()
+    for address in addresses(stored.hidden_keys(), of_rows=True):
+        for ask in (boss.get, boss.post):
+            answer = ask(address, {"do": "cancel", "which": "all", "action": "pause", "reason": "x", "post": "yes"})
+            if answer.status_code == 302:  # as Django answers for a row that is not there
+                assert answer["Location"] in ("/tenants/", "../change/") or answer["Location"].endswith("/change/")
+            else:
+                assert answer.status_code in (403, 404, 405), (address, answer.status_code)
+    assert _state() == before
+
+
+def _state() -> Any:
+    """All that an action could change."""
+    return [list(model.objects.order_by("pk").values()) for model in (Webhook, Run, Replay, Rejection, Gate)]
+
+
+CHOICES: list[Callable[[Stored], dict[str, Any]]] = [
+    lambda stored: {"everything": "yes"},
+    lambda stored: {"deliveries": ",".join(str(one.pk) for one in stored.hidden)},
+    lambda stored: {"deliveries": f"{stored.mine.pk},{stored.hidden[0].pk}"},
+    lambda stored: {"webhook": str(stored.other.pk)},
+    lambda stored: {"status": "dead"},
+    lambda stored: {"event": "ticket.created"},
+    lambda stored: {"receiver": "shop.open"},
+    lambda stored: {"since": ago(days=9).isoformat()},
+]
+
+
+@pytest.mark.parametrize("is_job", [False, True])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_bulk_replay_reaches_no_hidden_delivery(
+    boss: Client,
+    stored: Stored,
+    choice: Callable[[Stored], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_job: bool,
+) -> None:
+    if is_job:
+        monkeypatch.setattr("nateq_webhooks.admin.replay_jobs.MOST_AT_ONCE", 0)
+    before = Run.objects.filter(delivery__in=stored.hidden).count()
+
+    assert MARK not in boss.get(f"{BASE}delivery/replay-many/", choice(stored)).content.decode()
+    boss.post(f"{BASE}delivery/replay-many/", choice(stored))
+    replay = Replay.objects.latest("pk")
+    boss.post(f"/tenants/nateq_webhooks/replay/{replay.pk}/steer/", {"do": "go on"})
+    _advance_all()
+
+    assert Run.objects.filter(delivery__in=stored.hidden).count() == before
+
+
+def _advance_all() -> None:
+    for replay in Replay.objects.filter(by="boss", finished_at__isnull=True):
+        while advance("default", replay):
+            pass
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_an_export_holds_no_hidden_delivery(
+    boss: Client, stored: Stored, choice: Callable[[Stored], dict[str, Any]], kind: str
+) -> None:
+    answer: Any = boss.post(f"{BASE}delivery/export/", {"format": kind, **choice(stored)})
+
+    assert MARK not in told(answer)
+
+
+def test_an_export_of_everything_holds_what_may_be_seen(boss: Client, stored: Stored) -> None:
+    taken = told(boss.post(f"{BASE}delivery/export/", {"format": "jsonl", "everything": "yes"}))
+
+    assert [json.loads(line)["delivery_id"] for line in taken.splitlines()] == [stored.mine.delivery_id]
+
+
+@pytest.mark.parametrize("action", ["replay_selected", "export_selected", "delete_selected"])
+@pytest.mark.parametrize("across", ["0", "1"])
+def test_actions_on_lists_are_about_shown_rows_only(boss: Client, stored: Stored, action: str, across: str) -> None:
+    before = _state()
+    for model, key in stored.hidden_keys().items():
+        posted = {
+            "action": action,
+            "_selected_action": [str(key)],
+            "select_across": across,
+            "post": "yes",
+            "index": "0",
+        }
+        if across == "1" and action == "delete_selected":
+            continue
+        answer = boss.post(f"{BASE}{model._meta.model_name}/", posted, follow=True)
+        assert MARK not in told(answer)
+    assert _state() == before
+
+
+def test_deleting_all_rejections_leaves_the_hidden_ones(boss: Client, stored: Stored) -> None:
+    posted = {
+        "action": "delete_selected",
+        "_selected_action": [str(stored.rejection.pk)],
+        "select_across": "1",
+        "post": "yes",
+    }
+    boss.post(f"{BASE}rejection/", posted)
+
+    assert list(Rejection.objects.all()) == [stored.hidden_rejection]
+
+
+def test_a_group_of_failures_is_replayed_without_hidden_ones(boss: Client, stored: Stored) -> None:
+    for group in failures(with_text=True).groups:
+        answer = boss.get(f"{BASE}delivery/replay-many/", {"failure": group.key})
+        assert answer.status_code == 400
+
+
+def test_a_site_that_knows_deliveries_only_tells_nothing_of_what_belongs_to_hidden_ones(
+    boss: Client, stored: Stored
+) -> None:
+    Run.objects.create(
+        delivery=stored.mine, receiver="shop.open", status="dead", error="ValueError: mine", next_try_at=None
+    )
+    Rejection.objects.filter(pk=stored.rejection.pk).update(reason="no_header")
+
+    for address in ("", "delivery/", f"delivery/{stored.mine.pk}/change/"):
+        text = told(boss.get(f"/deliveries-only/nateq_webhooks/{address}"))
+        assert_nothing_hidden(stored, text, address)
+
+
+def test_a_project_that_decides_row_by_row_is_asked_for_each(boss: Client, stored: Stored) -> None:
+    base, before = "/judged/nateq_webhooks/delivery/", Run.objects.filter(delivery__in=stored.hidden).count()
+    for page in ("change/", "body/", "payload/", "replay/", "history/"):
+        assert boss.get(f"{base}{stored.hidden[0].pk}/{page}").status_code == 403, page
+        assert boss.get(f"{base}{stored.mine.pk}/{page}").status_code == 200, page
+
+    shown = told(boss.get(f"{base}{stored.mine.pk}/change/"))
+    boss.post(f"{base}replay-many/", {"everything": "yes"})
+    boss.post(f"{base}{stored.hidden[0].pk}/replay/", {"which": "all"})
+    taken = told(boss.post(f"{base}export/", {"everything": "yes", "format": "jsonl"}))
+
+    assert f"{MARK}_1" not in shown
+    assert MARK not in taken.replace(f'"{MARK} shop"', "")
+    assert stored.mine.delivery_id in taken
+    assert Run.objects.filter(delivery__in=stored.hidden).count() == before
+    assert Run.objects.filter(delivery=stored.mine).count() == 2
+
+
+def test_autocompletion_finds_shown_rows_only(boss: Client, stored: Stored) -> None:
+    query = {"app_label": "nateq_webhooks", "model_name": "run", "field_name": "delivery"}
+
+    assert boss.get("/tenants/autocomplete/", {**query, "term": f"{MARK}_1"}).json()["results"] == []
+    assert len(boss.get("/tenants/autocomplete/", query).json()["results"]) == 1

@@ -1,0 +1,177 @@
+"""What is due, held and parked: the dashboard, the checks and `nateq_status` say the same of every run."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin import attention
+from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.dispatch import PARKED, backlog
+from nateq_webhooks.dispatch.gates import controls, gate_of
+from nateq_webhooks.dispatch.status import status
+from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks.models.gate import TURN_LANE
+from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "test.one"
+LONG = timedelta(hours=1)
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def make(deliver: Deliver, connect: Connect) -> Make:
+    """Make a run of this receiver that has been due for an hour, in any lane."""
+    connect(signals.ticket_created, lambda **kwargs: None, NAME)
+    delivery = deliver()
+    Delivery.objects.update(dispatch_at=None)
+
+    def one(**over: Any) -> Run:
+        return Run.objects.create(
+            **{"delivery": delivery, "receiver": NAME, "next_try_at": timezone.now() - LONG} | over
+        )
+
+    return one
+
+
+def lane() -> int:
+    """The lane of the receiver's gate."""
+    return gate_of(ALIAS, f"receiver:{NAME}").pk
+
+
+def is_said_to_be_late() -> bool:
+    """Ask all three whether something is long overdue; they must agree."""
+    now = timezone.now()
+    by_dashboard = attention.runs_due(now) is not None or attention.deliveries_due(now) is not None
+    found = checks.run_checks(databases=[ALIAS], tags=["nateq_webhooks", "database"])
+    by_check = "nateq_webhooks.W005" in {message.id for message in found}
+    by_status = "lag" in status(ALIAS).troubles(max_lag=timedelta(minutes=30), max_dead=0)
+    assert by_dashboard == by_check == by_status, (by_dashboard, by_check, by_status)
+    return by_status
+
+
+def parked() -> int:
+    """Ask all three how many runs are parked; they must agree."""
+    by_status = sum(one.orphaned for one in status(ALIAS).receivers.values())
+    assert attention.orphaned()[0] == by_status == dispatch.orphans(ALIAS).total()
+    return by_status
+
+
+def test_a_run_in_the_open_lane_is_late(make: Make) -> None:
+    make()
+    assert is_said_to_be_late()
+
+
+def test_a_run_of_a_dead_worker_is_late(make: Make) -> None:
+    make(status="running")
+    assert is_said_to_be_late()
+
+
+def test_a_finished_run_that_was_not_settled_is_not_started_late(make: Make) -> None:
+    make(status="succeeded")
+    assert not is_said_to_be_late()
+
+
+def test_a_delivery_that_nobody_dispatches_is_late(make: Make) -> None:
+    Delivery.objects.update(dispatch_at=timezone.now() - LONG)
+    assert is_said_to_be_late()
+
+
+def test_a_run_in_the_lane_of_a_rate_limit_is_late_when_nobody_took_a_slot(make: Make, configure: Configure) -> None:
+    configure(RATE_LIMITS={NAME: 1.0})
+    make(lane=lane())
+    assert is_said_to_be_late()
+
+    Gate.objects.update(next_slot_at=timezone.now() + timedelta(seconds=1))
+    assert not is_said_to_be_late()  # a worker is at it, as fast as it may
+
+
+def test_the_lag_of_a_rate_limited_run_begins_with_the_free_slot(make: Make, configure: Configure) -> None:
+    configure(RATE_LIMITS={NAME: 1.0})
+    make(lane=lane())
+    slot = timezone.now() - timedelta(minutes=5)
+    Gate.objects.update(next_slot_at=slot)
+
+    assert status(ALIAS).oldest_due == slot
+
+
+def test_a_run_in_the_lane_of_a_pause_that_is_over_is_late(make: Make) -> None:
+    make(lane=lane())
+    assert is_said_to_be_late()
+
+
+def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
+    make(lane=lane())
+    dispatch.pause(receiver=NAME)
+
+    assert not is_said_to_be_late()
+    assert status(ALIAS).receivers[NAME].held == 1
+    (pause,) = attention.pauses()
+    assert pause.held == "1 run is held back."
+
+
+def test_a_run_that_waits_for_its_turn_is_not_late(make: Make) -> None:
+    make(lane=TURN_LANE)
+    assert not is_said_to_be_late()
+
+
+def test_while_everything_is_paused_nothing_is_late_and_what_waits_is_held(make: Make) -> None:
+    make()
+    make(round=1, status="running")
+    Delivery.objects.update(dispatch_at=timezone.now() - LONG)
+    dispatch.pause()
+
+    assert not is_said_to_be_late()
+    assert status(ALIAS).receivers[NAME].held == 1
+    (pause,) = attention.pauses()
+    assert pause.held == "1 run is held back."  # what runs is not held
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "limited and paused"])
+def test_a_parked_run_is_counted_in_the_lane_of_a_rate_limit_too(
+    make: Make, configure: Configure, *, is_paused: bool
+) -> None:
+    configure(RATE_LIMITS={NAME: 1.0})
+    make(lane=lane(), next_try_at=PARKED)
+    make(round=1, next_try_at=PARKED)
+    if is_paused:
+        dispatch.pause(receiver=NAME)
+
+    assert parked() == 2
+    assert status(ALIAS).receivers[NAME].held == 0  # it is parked, whatever else may hold it
+    assert not is_said_to_be_late()
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "paused"])
+def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
+    make: Make, configure: Configure, *, is_paused: bool
+) -> None:
+    if not is_paused:
+        configure(RATE_LIMITS={NAME: 1.0})
+    make(status="failed", lane=lane(), error="ValueError: broken")
+    make(round=1, status="failed", error="ValueError: broken")
+    if is_paused:
+        dispatch.pause(receiver=NAME)
+
+    (group,) = failures(with_text=True).groups
+    assert (group.receiver, group.number) == (NAME, 2)
+
+
+def test_looking_only_reads(make: Make, configure: Configure) -> None:
+    """A gate of a rate limit is made by who dispatches; a replica could not."""
+    configure(RATE_LIMITS={NAME: 1.0})
+    controls.forget()
+    make()
+
+    assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1
+    assert status(ALIAS).oldest_due
+    assert attention.runs_due(timezone.now())
+
+    assert not Gate.objects.exists()

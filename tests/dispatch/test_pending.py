@@ -1,0 +1,495 @@
+"""A replay of what has not finished: a pending run is brought forward, a started one left alone, none is doubled."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import PARKED, replays
+from nateq_webhooks.dispatch.claim import claim_runs
+from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch.replays import advance, request_replay
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.models import Delivery, Gate, Replay, ReplayedRun, Run, Turn, Webhook
+from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.runners.worker import drain
+from tests.conftest import Sender
+from tests.dispatch.scene import (
+    ALIAS,
+    BOUND_SECONDS,
+    Configure,
+    Connect,
+    Deliver,
+    at_once,
+    elsewhere,
+    make_due,
+    run_until_finished,
+    write,
+    written,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LATER = timedelta(hours=1)
+
+
+class Flaky:
+    """A receiver that writes a row and fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.is_broken = True
+        self.keys: list[str] = []
+
+    def __call__(self, *, run: Run, **kwargs: Any) -> None:
+        self.keys.append(run.idempotency_key)
+        if self.is_broken:
+            raise ValueError("CRM is down")
+        write("effect")
+
+
+@pytest.fixture
+def flaky(connect: Connect) -> Flaky:
+    receiver = Flaky()
+    connect(signals.ticket_created, receiver.__call__, "test.flaky")
+    return receiver
+
+
+@pytest.fixture
+def failed(deliver: Deliver, flaky: Flaky) -> Delivery:
+    """A delivery whose run has failed once, and waits an hour for its next try."""
+    delivery = deliver()
+    dispatch.run_due()
+    Run.objects.update(next_try_at=timezone.now() + LATER)
+    delivery.refresh_from_db()
+    assert delivery.status == "failed"
+    return delivery
+
+
+def counts(replay: Replay) -> tuple[int, int, int]:
+    """What the replay says of itself: made, brought forward, already running."""
+    kept = Replay.objects.get(pk=replay.pk)
+    assert (kept.runs, kept.brought_forward, kept.already_running) == (
+        replay.runs,
+        replay.brought_forward,
+        replay.already_running,
+    )
+    return kept.runs, kept.brought_forward, kept.already_running
+
+
+def is_due(run: Run) -> bool:
+    run.refresh_from_db()
+    return run.next_try_at is not None and run.next_try_at <= timezone.now()
+
+
+class TestStates:
+    """One test for each line of the table in docs/control.md."""
+
+    def test_failed_and_to_be_tried_again(self, failed: Delivery, flaky: Flaky) -> None:
+        before = Run.objects.get()
+        flaky.is_broken = False
+
+        made = dispatch.replay(failed, by="sara")
+
+        assert counts(made) == (0, 1, 0)
+        run = Run.objects.get()
+        assert (run.pk, run.status, run.tries, run.round) == (before.pk, "failed", 1, 0)
+        assert is_due(run)
+        assert list(ReplayedRun.objects.values_list("replay", "run", "is_brought_forward")) == [(made.pk, run.pk, True)]
+        failed.refresh_from_db()
+        assert failed.status == "failed"
+        run_until_finished()
+        run.refresh_from_db()
+        assert (run.status, run.tries) == ("succeeded", 2)
+        assert len(set(flaky.keys)) == 1
+        assert written("effect") == 1
+
+    def test_waiting(self, deliver: Deliver, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        delivery = deliver()
+        Delivery.objects.update(dispatch_at=None)
+        due_since = timezone.now() - timedelta(minutes=2)
+        Run.objects.create(delivery=delivery, receiver="test.flaky", next_try_at=due_since)
+
+        made = dispatch.replay(delivery)
+
+        assert counts(made) == (0, 1, 0)
+        assert Run.objects.get().next_try_at == due_since  # it keeps its place in line
+        run_until_finished()
+        assert written("effect") == 1
+
+    def test_running(self, failed: Delivery) -> None:
+        make_due()
+        claimed = claim_runs(ALIAS, 20)
+        before = Run.objects.values().get()
+
+        made = dispatch.replay(failed)
+
+        assert len(claimed.runs) == 1
+        assert counts(made) == (0, 0, 1)
+        assert Run.objects.values().get() == before
+        assert not ReplayedRun.objects.exists()
+
+    def test_dead(self, failed: Delivery, flaky: Flaky) -> None:
+        run_until_finished()
+        assert Run.objects.get().status == "dead"
+        flaky.is_broken = False
+
+        made = dispatch.replay(failed)
+
+        assert counts(made) == (1, 0, 0)
+        run_until_finished()
+        assert sorted(Run.objects.values_list("round", "status")) == [(0, "dead"), (made.pk, "succeeded")]
+        assert len(set(flaky.keys)) == 2
+
+    def test_succeeded(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        run_until_finished()
+
+        made = dispatch.replay(failed)
+
+        assert counts(made) == (1, 0, 0)
+        run_until_finished()
+        assert written("effect") == 2
+
+    def test_dropped(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        Run.objects.update(status="dropped", next_try_at=None)
+
+        made = dispatch.replay(failed)
+
+        assert counts(made) == (1, 0, 0)
+        run_until_finished()
+        assert written("effect") == 1
+
+    def test_held_by_a_pause(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        dispatch.pause(receiver="test.flaky")
+        lane = Run.objects.get().lane
+        assert lane != OPEN_LANE
+
+        made = dispatch.replay(failed)
+        drain()
+
+        assert counts(made) == (0, 1, 0)
+        assert Run.objects.get().lane == lane
+        assert written("effect") == 0
+        dispatch.resume(receiver="test.flaky")
+        drain()
+        assert written("effect") == 1
+
+    def test_held_by_the_pause_of_everything(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        dispatch.pause()
+        dispatch.replay(failed)
+        drain()
+        assert written("effect") == 0
+
+        dispatch.resume()
+        drain()
+
+        assert written("effect") == 1
+
+    def test_held_by_a_rate_limit(self, failed: Delivery, flaky: Flaky, configure: Configure) -> None:
+        flaky.is_broken = False
+        configure(RATE_LIMITS={"test.flaky": 0.01})
+        gate = controls.get(ALIAS).gates["receiver:test.flaky"]
+        Gate.objects.filter(pk=gate.pk).update(next_slot_at=timezone.now() + LATER)
+        controls.forget()
+
+        made = dispatch.replay(failed)
+        dispatch.run_due()
+        dispatch.run_due()
+
+        assert counts(made) == (0, 1, 0)
+        assert written("effect") == 0
+        Gate.objects.filter(pk=gate.pk).update(next_slot_at=None)
+        controls.forget()
+        dispatch.run_due()
+        assert written("effect") == 1
+
+    def test_held_by_the_circuit_breaker(self, deliver: Deliver, flaky: Flaky, configure: Configure) -> None:
+        configure(BREAKER_AFTER=1, BREAKER_PAUSE=LATER)
+        delivery = deliver()
+        dispatch.run_due()
+        assert Gate.objects.filter(is_automatic=True).exists()
+        Run.objects.update(next_try_at=timezone.now() + LATER)
+        flaky.is_broken = False
+
+        made = dispatch.replay(delivery)
+        dispatch.run_due()
+        dispatch.run_due()
+
+        assert counts(made) == (0, 1, 0)
+        assert written("effect") == 0
+        Gate.objects.update(probe_at=timezone.now())
+        controls.forget()
+        dispatch.run_due()
+        assert written("effect") == 1
+
+    def test_waiting_for_an_earlier_delivery(self, deliver: Deliver, flaky: Flaky, configure: Configure) -> None:
+        configure(ORDERED_BY="data.id")
+        first, second = deliver(), deliver()
+        dispatch.run_due()
+        Run.objects.filter(delivery=first).update(next_try_at=timezone.now() + LATER)
+        assert Run.objects.get(delivery=second).lane == TURN_LANE
+
+        made = dispatch.replay(second)
+        dispatch.run_due()
+
+        assert counts(made) == (0, 1, 0)
+        assert Run.objects.get(delivery=second).tries == 0
+        assert Turn.objects.count() == 2
+        flaky.is_broken = False
+        assert counts(dispatch.replay(first)) == (0, 1, 0)
+        drain()
+        assert written("effect") == 2
+        assert not Turn.objects.exists()
+
+    def test_parked_as_its_receiver_was_unknown(self, deliver: Deliver, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        delivery = deliver()
+        Delivery.objects.update(dispatch_at=None)
+        run = Run.objects.create(
+            delivery=delivery, receiver="test.flaky", next_try_at=PARKED, error='No receiver called "test.flaky"'
+        )
+
+        made = dispatch.replay(delivery)
+
+        assert counts(made) == (0, 1, 0)
+        assert is_due(run)
+        assert run.error == ""
+        dispatch.run_due()
+        assert written("effect") == 1
+
+    def test_not_dispatched_yet(self, deliver: Deliver, flaky: Flaky, connect: Connect) -> None:
+        """Held by the request that has stored it, say: whoever it is finds the runs made, and nothing is doubled."""
+        connect(signals.ticket_created, lambda **kwargs: write("other"), "test.other")
+        flaky.is_broken = False
+        delivery = deliver()
+        held_until = timezone.now() + LATER
+        Delivery.objects.update(dispatch_at=held_until)
+
+        made = dispatch.replay(delivery, ["test.flaky"])
+
+        assert counts(made) == (0, 1, 0)
+        assert set(Run.objects.values_list("receiver", "round", "status")) == {
+            ("test.flaky", 0, "waiting"),
+            ("test.other", 0, "waiting"),
+        }
+        assert dispatch.run_delivery(delivery.pk, dispatch_at=held_until) == 2
+        delivery.refresh_from_db()
+        assert (delivery.status, written("effect"), written("other")) == ("processed", 1, 1)
+
+    def test_an_earlier_delivery_that_is_not_dispatched_yet_keeps_its_turn(
+        self, deliver: Deliver, flaky: Flaky, configure: Configure
+    ) -> None:
+        configure(ORDERED_BY="data.id")
+        flaky.is_broken = False
+        first, second = deliver(), deliver()
+
+        made = dispatch.replay(second)
+
+        assert counts(made) == (0, 1, 0)
+        assert list(Turn.objects.order_by("position").values_list("position", flat=True)) == [first.pk, second.pk]
+        drain()
+        finished = Run.objects.order_by("finished_at").values_list("delivery_id", flat=True)
+        assert list(finished) == [first.pk, second.pk]
+
+
+class TestSeveral:
+    def test_what_failed_is_brought_forward_and_what_succeeded_runs_anew(
+        self, failed: Delivery, flaky: Flaky, connect: Connect
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: write("other"), "test.other")
+        Run.objects.create(delivery=failed, receiver="test.other", status="succeeded", next_try_at=None)
+        flaky.is_broken = False
+
+        made = dispatch.replay(failed)
+
+        assert counts(made) == (1, 1, 0)
+        failed.refresh_from_db()
+        assert failed.status == "failed"  # as any delivery with a run that is to be tried again
+        run_until_finished()
+        failed.refresh_from_db()
+        assert (failed.status, written("effect"), written("other")) == ("processed", 1, 1)
+
+    def test_a_replay_of_a_replays_pending_run_adds_none(self, failed: Delivery, flaky: Flaky) -> None:
+        run_until_finished()
+        first = dispatch.replay(failed)
+        dispatch.run_due()
+        Run.objects.filter(round=first.pk).update(next_try_at=timezone.now() + LATER)
+
+        second = dispatch.replay(failed)
+
+        assert counts(second) == (0, 1, 0)
+        run = Run.objects.get(round=first.pk)
+        assert is_due(run)
+        assert set(ReplayedRun.objects.values_list("replay", "run", "is_brought_forward")) == {
+            (first.pk, run.pk, False),
+            (second.pk, run.pk, True),
+        }
+
+    def test_twelve_runs_of_the_former_version_are_not_made_eighteen(self, failed: Delivery) -> None:
+        """Of two pending runs beside each other, which older versions made, the later one is brought forward."""
+        beside = Replay.objects.create()
+        Run.objects.create(
+            delivery=failed, receiver="test.flaky", round=beside.pk, status="failed", next_try_at=PARKED - LATER
+        )
+
+        assert counts(dispatch.replay(failed)) == (0, 1, 0)
+
+        assert Run.objects.count() == 2
+        assert is_due(Run.objects.get(round=beside.pk))
+
+    def test_they_start_in_the_order_their_deliveries_came(self, deliver: Deliver, flaky: Flaky) -> None:
+        deliveries = [deliver() for _ in range(5)]
+        dispatch.run_due()
+        for number, one in enumerate(deliveries):
+            Run.objects.filter(delivery=one).update(next_try_at=timezone.now() + LATER * (10 - number))
+
+        dispatch.replay(reversed(deliveries))
+
+        due = Run.objects.order_by("next_try_at").values_list("delivery_id", flat=True)
+        assert list(due) == [one.pk for one in deliveries]
+
+    def test_a_job_made_in_portions_says_the_same(
+        self, deliver: Deliver, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replays, "PORTION", 2)
+        for _ in range(5):
+            deliver()
+        dispatch.run_due()
+        Run.objects.filter(delivery__delivery_id="dlv_1").update(status="dead", next_try_at=None)
+        Run.objects.filter(delivery__delivery_id="dlv_2").update(status="running", next_try_at=timezone.now() + LATER)
+        job = request_replay(Selection(event="ticket.created"))
+
+        while advance(ALIAS, job):
+            pass
+
+        assert counts(job) == (1, 3, 1)
+        assert Run.objects.count() == 6
+
+
+class TestRaces:
+    """Real threads, each with a connection of its own."""
+
+    def test_two_replays_at_once_add_one_run(self, failed: Delivery, flaky: Flaky) -> None:
+        run_until_finished()
+        flaky.is_broken = False
+
+        for number in range(1, 6):
+            both: list[Callable[[], Replay]] = [partial(dispatch.replay, [failed.pk])] * 2
+            made = at_once(both)
+
+            assert sorted(counts(one) for one in made) == [(0, 1, 0), (1, 0, 0)]
+            run_until_finished()
+            assert written("effect") == number
+
+    def test_two_jobs_at_once_add_one_run_each(self, deliver: Deliver, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        for _ in range(30):
+            deliver()
+        drain()
+
+        def make() -> Replay:
+            job = request_replay(Selection())
+            while advance(ALIAS, job):
+                pass
+            return job
+
+        made = at_once([make, make])
+
+        assert sum(one.runs for one in made) == 30
+        assert sum(one.brought_forward for one in made) == 30
+        drain()
+        assert written("effect") == 60
+
+    def test_a_replay_asked_for_while_the_retry_starts(self, deliver: Deliver, flaky: Flaky) -> None:
+        """Whichever is first: the run is tried once, by the claim or as it was brought forward, and never doubled."""
+        flaky.is_broken = False
+        seen: Counter[tuple[int, int, int]] = Counter()
+        for number in range(1, 16):
+            delivery = deliver()
+            Delivery.objects.update(dispatch_at=None)
+            Run.objects.create(delivery=delivery, receiver="test.flaky", status="failed", tries=1)
+            both: list[Callable[[], Any]] = [dispatch.run_due, partial(dispatch.replay, [delivery.pk])]
+
+            _found, made = at_once(both)
+            seen[counts(made)] += 1
+            drain()
+
+            # Finished before the replay was asked for, it runs once more: a replay of what has succeeded.
+            assert Run.objects.filter(delivery=delivery).count() == 1 + made.runs
+            assert set(Run.objects.filter(delivery=delivery).values_list("status", flat=True)) == {"succeeded"}
+            assert written("effect") == number + sum(times for (new, _, _), times in seen.items() if new)
+
+    def test_what_has_started_is_said_to_run_and_is_not_tried_again(self, deliver: Deliver, connect: Connect) -> None:
+        if connection.vendor == "sqlite":
+            pytest.skip("SQLite has one writer: nothing can be asked for while a receiver writes")
+        started, go_on = threading.Event(), threading.Event()
+
+        def slow(**kwargs: Any) -> None:
+            write("slow")
+            started.set()
+            assert go_on.wait(BOUND_SECONDS)
+
+        connect(signals.ticket_created, slow, "test.slow")
+        delivery = deliver()
+
+        def work() -> int:
+            try:
+                return dispatch.run_due()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as threads:
+            working = threads.submit(work)
+            assert started.wait(BOUND_SECONDS)
+            asked_at = time.monotonic()
+            made = elsewhere(partial(dispatch.replay, [delivery.pk]))
+            waited = time.monotonic() - asked_at
+            go_on.set()
+            working.result(BOUND_SECONDS)
+
+        assert waited < 5
+        assert counts(made) == (0, 0, 1)
+        drain()
+        assert (written("slow"), Run.objects.count()) == (1, 1)
+
+    def test_a_delivery_dispatched_while_it_is_replayed(self, deliver: Deliver, flaky: Flaky) -> None:
+        flaky.is_broken = False
+        for _ in range(10):
+            delivery = deliver()
+            both: list[Callable[[], Any]] = [
+                partial(dispatch.run_delivery, delivery.pk, dispatch_at=delivery.dispatch_at),
+                partial(dispatch.replay, [delivery.pk]),
+            ]
+
+            _found, made = at_once(both)
+            drain()
+
+            assert Run.objects.filter(delivery=delivery).count() == 1 + made.runs
+            delivery.refresh_from_db()
+            assert (delivery.status, delivery.dispatch_at) == ("processed", None)
+
+    def test_a_retry_that_the_sender_repeats_is_stored_while_a_replay_is_not_committed(
+        self, failed: Delivery, sender: Sender, webhook: Webhook
+    ) -> None:
+        """The sender repeats what is stored already under another id: its rows refer to the first delivery."""
+        if connection.vendor != "postgresql":
+            pytest.skip("only PostgreSQL has a lock that lets others refer to a row")
+        from django.db import transaction
+
+        with transaction.atomic():
+            dispatch.replay(failed)
+            again = partial(Run.objects.create, delivery_id=failed.pk, receiver="test.other", next_try_at=PARKED)
+            assert elsewhere(again).pk
