@@ -1,8 +1,5 @@
 """System checks: what is wrong with the settings is said at start, with an id, the value and what to do."""
 
-from nateq_webhooks.checks import pools, processing, site, storage
+from nateq_webhooks.checks import pools, processing, reaching, receiving, site, storage
 
-__all__ = ["pools", "processing", "site", "storage"]
-from nateq_webhooks.checks import receiving
-
-__all__ = ["processing", "receiving", "site", "storage"]
+__all__ = ["pools", "processing", "reaching", "receiving", "site", "storage"]
