@@ -36,8 +36,8 @@ def receiver_path(webhook_id: object, *, prefix: str = "/", language: str | None
 
     The same in every request and every command: it begins with `prefix` whatever the script prefix is (`PUBLIC_URL`
     has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`)
-    unless `language` is another. Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one, it is theirs. Raises
-    `NoReverseMatch` when neither has.
+    unless `language` is another. Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one,
+    it is theirs. Raises `NoReverseMatch` when neither has.
     """
     prefix_of_the_moment = get_script_prefix()
     set_script_prefix(prefix)
