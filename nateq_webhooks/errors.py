@@ -27,7 +27,9 @@ class StoreError(NateqWebhooksError):
 class RetryLater(NateqWebhooksError):  # noqa: N818 - what a receiver raises to say something, not an error
     """A receiver raises this to be tried again after `seconds`, whatever its number of tries.
 
-    Its database work is undone. Only the greatest age of a run (`RETRY_MAX_AGE`) ends it.
+    Its database work is undone. Only the greatest age of a run (`RETRY_MAX_AGE`) ends it. The wait is a second at
+    least; with 0 or a negative number it is as long as after any other failure. What is no number counts as any other
+    failure.
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -47,7 +49,7 @@ class TimedOutError(NateqWebhooksError):
 
 
 class RolledBackError(NateqWebhooksError):
-    """A receiver returned, but the database has rolled back what it wrote: the run counts as failed."""
+    """A receiver returned, but what it wrote is rolled back: the run counts as failed."""
 
 
 class RunLostError(NateqWebhooksError):

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise ImportError('nateq_webhooks.tasks needs Celery: pip install "nateq-webhooks[celery]".') from error
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.runners.worker import drain
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -48,11 +48,12 @@ def _note_limits(options: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: AR
 
 
 @shared_task(name="nateq_webhooks.run_delivery", ignore_result=True, bind=True)
-def run_delivery(self: Any, pk: int) -> int:
+def run_delivery(self: Any, pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
     portion = _Portion(self)
     try:
-        dispatch.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
+        with tenants.activate(tenant):
+            dispatch.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
     except SoftTimeLimitExceeded:
         portion.note_limit()
     if portion.is_over():

@@ -16,6 +16,7 @@ from tests.conftest import wait_until
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "gunicorn": ["-m", "gunicorn", "--threads", "16", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
+    "four threads": ["-m", "gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
     "preloaded": [
         "-m",
         "gunicorn",

@@ -40,6 +40,7 @@ LEGAL: Mapping[str, list[Any]] = {
     "RETRY_MAX_AGE": [timedelta(milliseconds=1), timedelta(days=3), timedelta(days=365)],
     "MAX_TRIES": [1, 10, 1000],
     "API_KEY": ["", "tg_live_0123456789abcdef", "tg_test_local"],
+    "API_KEYS": [{}, {"org_2": "tg_live_0123456789abcdef", "shop": "tg_test_local"}],
     "BASE_URL": ["", "https://api.nateq.io/api/v1", "http://127.0.0.1:8765/api/v1/"],
     "ROTATION_OVERLAP": [timedelta(), timedelta(hours=48), timedelta(days=365)],
     "ACK": ["stored", "processed"],
@@ -50,6 +51,7 @@ LEGAL: Mapping[str, list[Any]] = {
     "BREAKER_AFTER": [0, 1, 100],
     "BREAKER_PAUSE": [timedelta(seconds=1), timedelta(hours=1)],
     "IDENTITY": ["delivery_id", "content"],
+    "TENANTS": ["", "nateq_webhooks.tenants.DjangoTenants", "tests.tenancy.Schemas"],
 }
 
 ILLEGAL: Mapping[str, list[Any]] = {
@@ -90,8 +92,10 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "RATE_LIMITS": [{"": 1.0}, {7: 1.0}, {"crm": 0}, {"crm": -1.0}, {"crm": True}, {"crm": "5"}, {"crm": 10_001}],
     "BREAKER_AFTER": [-1, 1_000_001],
     "IDENTITY": ["", "id"],
+    "TENANTS": ["tenants", "no.such.Tenants", "nateq_webhooks.tenants.named", "nateq_webhooks.tenants.NO_TENANT"],
     "MAX_TRIES": [-1, 0, 1001],
     "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
+    "API_KEYS": [{"": "tg_live_01"}, {7: "tg_live_01"}, {"org_2": ""}, {"org_2": "sk_live"}, {"tg_live_01": "org_2"}],
     "BASE_URL": ["api.nateq.io", "ftp://api.nateq.io", "https://tg_live_0123@api.nateq.io", "https://a.b?k=tg_live_0"],
 }
 
@@ -103,7 +107,7 @@ WRONG_TYPES: Mapping[type, list[Any]] = {
     list: [None, 5.0, "X-Shop-Region", {"X-Shop-Region": True}],
 }
 
-CONFIDENTIAL = ("API_KEY", "BASE_URL")
+CONFIDENTIAL = ("API_KEY", "API_KEYS", "BASE_URL")
 
 KEYS = [field.name.upper() for field in fields(Settings)]
 
@@ -143,7 +147,8 @@ def test_an_illegal_value_is_named_with_its_setting_and_what_is_legal(key: str, 
 
     assert problem.id == "E004"
     if key in CONFIDENTIAL:
-        assert f"NATEQ_WEBHOOKS['{key}'] is not shown here ({len(value)} characters):" in problem.message
+        unit = "characters" if isinstance(value, str) else "entries"
+        assert f"NATEQ_WEBHOOKS['{key}'] is not shown here ({len(value)} {unit}):" in problem.message
         assert value not in problem.message
     else:
         assert f"NATEQ_WEBHOOKS['{key}'] is {value!r}:" in problem.message

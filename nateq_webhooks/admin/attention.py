@@ -3,7 +3,6 @@
 Each from an index or a table that is small by itself, and never more rows than a cap.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,11 +14,11 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permitted import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -98,19 +97,23 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def refusals(now: datetime, webhooks: Sequence[Webhook], among: Among = ALL_ROWS) -> list[Refusals]:
+def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
     """Return what was refused lately, GETs last: an uptime monitor's are many, and mean little.
 
     What is kept of the refused requests is bounded per webhook and reason.
     """
-    by_key = {webhook.pk: webhook for webhook in webhooks}
-    lately = among.of(Rejection).filter(received_at__gte=now - LATELY, webhook__in=by_key).order_by()
+    lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
+    webhooks = among.of(Webhook)
+    if is_narrowed(webhooks):
+        lately = lately.filter(webhook__in=webhooks.values("pk"))
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
     means_little = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
-    rows = counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS]
+    rows = list(counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS])
+    by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
         for webhook_id, reason, number, newest in rows
+        if webhook_id in by_key
     ]
 
 
@@ -118,7 +121,7 @@ def pauses(among: Among = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
     gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
     names = _names_of_webhooks(gates, among)
-    return [_pause(gate, names, among) for gate in gates if gate.scope in names or not _is_of_webhook(gate)]
+    return [_pause(gate, names, among) for gate in gates if scope_parts(gate.scope)[0] in {"", *names}]
 
 
 def _gates() -> QuerySet[Gate]:
@@ -126,20 +129,11 @@ def _gates() -> QuerySet[Gate]:
     return Gate.objects.using(router.db_for_write(Gate))
 
 
-_NOBODY: Final = uuid.UUID(int=0)
-_WEBHOOKS: Final = webhook_scope(_NOBODY).removesuffix(str(_NOBODY))
-"""How the scope of a webhook's gate begins."""
-
-
-def _is_of_webhook(gate: Gate) -> bool:
-    return gate.scope.startswith(_WEBHOOKS)
-
-
 def _names_of_webhooks(gates: Sequence[Gate], among: Among) -> dict[str, str]:
-    """Return by scope the names of the webhooks that are paused and may be seen."""
-    keys = [gate.scope.removeprefix(_WEBHOOKS) for gate in gates if _is_of_webhook(gate)]
+    """Return by key the names of the webhooks that gates are about and that may be seen."""
+    keys = {webhook for gate in gates if (webhook := scope_parts(gate.scope)[0])}
     found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
-    return {webhook_scope(key): name for key, name in found}
+    return {str(key): name for key, name in found}
 
 
 def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
@@ -161,11 +155,11 @@ def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
 
 
 def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
-    is_receiver = gate.scope.startswith(receiver_scope(""))
-    what = names.get(gate.scope, gate.scope.removeprefix(receiver_scope("")))
+    webhook, receiver = scope_parts(gate.scope)
+    what = [receiver, names.get(webhook, webhook)]
     return Pause(
-        what=_("everything") if gate.scope == EVERYTHING else what,
-        is_receiver=is_receiver,
+        what=_("everything") if gate.scope == EVERYTHING else ", ".join(filter(None, what)),
+        is_receiver=bool(receiver),
         since=gate.paused_at,
         by=gate.paused_by,
         reason=gate.reason,

@@ -6,11 +6,15 @@ million rows. Processes and their clocks put neighbours out of order by a little
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connections
 from django.db.models import Max, Min, Model, Q, QuerySet
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""The moments that are asked for; what lies beyond is no date of a delivery, and databases refuse the most extreme."""
 
 SLACK: Final = timedelta(minutes=1)
 """How far a delivery's time may be from those of its neighbours: requests take a while, clocks differ."""

@@ -133,6 +133,16 @@ def combinations(model: type[Model], alias: str, columns: tuple[str, ...]) -> li
     return found if len(found) <= MAX_COMBINATIONS else None
 
 
+def _next_with(table: str, equal: Sequence[str], further: Sequence[str]) -> str:
+    """Return the query for the next row with the same first columns and a larger value in the one after them.
+
+    Column by column, as SQLite uses no index beyond the first column for a comparison of several at once.
+    """
+    conditions = [*(f"n.{name} = d.{name}" for name in equal), f"n.{further[0]} > d.{further[0]}"]
+    order = ", ".join(f"n.{name}" for name in further)
+    return f"(SELECT n.id FROM {table} n WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT 1)"  # noqa: S608
+
+
 def _leaped(model: type[Model], alias: str, columns: tuple[str, ...]) -> list[Combination]:
     """Read one row of each combination: a recursive query, each step of which is one descent of the index."""
     connection = connections[alias]
@@ -141,11 +151,11 @@ def _leaped(model: type[Model], alias: str, columns: tuple[str, ...]) -> list[Co
     names = [quote(column) for column in columns]
     order = ", ".join(names)
     current = ", ".join(f"d.{name}" for name in names)
-    following = ", ".join(f"n.{name}" for name in names)
+    following = ", ".join(_next_with(table, names[:equal], names[equal:]) for equal in reversed(range(len(names))))
     sql = (
         f"WITH RECURSIVE leap (id) AS ("  # noqa: S608 - only names of our own columns are put in
         f"SELECT * FROM (SELECT id FROM {table} ORDER BY {order} LIMIT 1) AS first_one UNION ALL "
-        f"SELECT (SELECT n.id FROM {table} n WHERE ({following}) > ({current}) ORDER BY {following} LIMIT 1) "
+        f"SELECT COALESCE({following}) "
         f"FROM leap JOIN {table} d ON d.id = leap.id) "
         f"SELECT {current} FROM leap JOIN {table} d ON d.id = leap.id LIMIT {MAX_COMBINATIONS + 1:d}"
     )

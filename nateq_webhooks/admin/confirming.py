@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.permitted import judges_rows
 from nateq_webhooks.admin.selecting import Choosable, Chosen, from_form
+from nateq_webhooks.admin.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.models import Delivery
 
 if TYPE_CHECKING:
@@ -29,12 +30,18 @@ class ConfirmingAdmin(_Base):
         may_view = functools.partial(self.has_view_permission, request) if judges_rows(self) else None
         return Choosable(self.get_queryset(request), may_view)
 
-    def about(self, find: Callable[[], Chosen], then: Callable[[Chosen], HttpResponseBase]) -> HttpResponseBase:
+    def about(
+        self, request: HttpRequest, find: Callable[[], Chosen], then: Callable[[Chosen], HttpResponseBase]
+    ) -> HttpResponseBase:
         """Answer for what was chosen; what no page of ours has sent is a clear answer."""
         try:
-            which = find()
+            with limited(self.get_queryset(request).db):
+                which = find()
         except (ValueError, ValidationError):
             return HttpResponseBadRequest(_("These are no deliveries."))
+        except TookTooLongError:
+            told = _("Counting these deliveries takes longer than %(seconds)d seconds. Choose fewer, by a filter.")
+            return HttpResponseBadRequest(told % {"seconds": MAX_SECONDS})
         return then(which)
 
     def confirmed(
@@ -47,7 +54,9 @@ class ConfirmingAdmin(_Base):
         is_confirmed = request.method == "POST"
         data = request.POST if is_confirmed else request.GET
         among = self.choosable(request)
-        return self.about(lambda: from_form(data, among), lambda which: (act if is_confirmed else ask)(request, which))
+        return self.about(
+            request, lambda: from_form(data, among), lambda which: (act if is_confirmed else ask)(request, which)
+        )
 
     def confirmation(
         self, request: HttpRequest, which: Chosen, *, page: str, title: str, **more: Any

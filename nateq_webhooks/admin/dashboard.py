@@ -18,6 +18,7 @@ from nateq_webhooks.admin import attention, causes, cells
 from nateq_webhooks.admin.chart import Chart, chart
 from nateq_webhooks.admin.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
 from nateq_webhooks.admin.failures import Failure, Failures, failures
+from nateq_webhooks.admin.filters import FIND_WEBHOOK, wanted_name
 from nateq_webhooks.admin.health import Health, Survey, survey
 from nateq_webhooks.admin.permitted import Permitted, site_of
 from nateq_webhooks.admin.silence import Silence, silences
@@ -88,6 +89,9 @@ class Dashboard:
     "Whether the user may see anything of what could need somebody."
     failure_limit: str
     has_more_webhooks: bool
+    wanted: str
+    "The part of a name that webhooks are searched by; empty: they are the first by name."
+    wanted_field: str
     webhook_limit: str
 
     @property
@@ -105,17 +109,16 @@ class Board:
         self._site: str = site.name
         self._permitted = Permitted(site, request)
         self._now = timezone.now()
+        self._wanted = wanted_name(request)
 
     def build(self) -> Dashboard:
         """Ask what the user may see, in a bounded number of statements."""
         sees_deliveries = self._permitted.may_view(Delivery)
-        rows = self._permitted.of(Webhook).defer("secret", "events").order_by("name") if self._sees(Webhook) else None
-        webhooks = [] if rows is None else list(rows[: MAX_WEBHOOKS + 1])
-        found = survey(among=self._permitted) if sees_deliveries else None
+        webhooks, has_more = self._webhooks() if self._sees(Webhook) else ([], False)
+        each_of = [webhook.pk for webhook in webhooks] if has_more or self._wanted else None
+        found = survey(among=self._permitted, each_of=each_of) if sees_deliveries else None
         with_text = self._may("view_payload")
         groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
-        has_more = len(webhooks) > MAX_WEBHOOKS
-        webhooks = webhooks[:MAX_WEBHOOKS]
         return Dashboard(
             summary=summary(found.health()) if found else None,
             webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
@@ -125,16 +128,26 @@ class Board:
                 [
                     *self._waiting(),
                     *self._paused(),
-                    *self._refused(webhooks),
+                    *self._refused(),
                     *self._silent(found, webhooks),
                 ],
                 key=lambda item: _URGENCY.index(item.tone),
             ),
             has_more_webhooks=has_more,
+            wanted=cells.visible(self._wanted),
+            wanted_field=FIND_WEBHOOK,
             webhook_limit=number_format(MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
             failure_limit=number_format(FAILURES_LOOKED_AT),
         )
+
+    def _webhooks(self) -> tuple[list[Webhook], bool]:
+        """Return the webhooks of the table, the first ones by name, and whether there are more."""
+        rows = self._permitted.of(Webhook).defer("secret", "events").order_by("name")
+        if self._wanted:
+            rows = rows.filter(name__icontains=self._wanted)
+        found = list(rows[: MAX_WEBHOOKS + 1])
+        return found[:MAX_WEBHOOKS], len(found) > MAX_WEBHOOKS
 
     def _sees(self, model: type[Model]) -> bool:
         return self._permitted.may_view(model)
@@ -255,10 +268,10 @@ class Board:
         text = cells.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
         return Item(tone="warn", symbol="‖", title=how % {"what": cells.visible(pause.what)}, text=text)
 
-    def _refused(self, webhooks: Sequence[Webhook]) -> list[Item]:
-        if not self._sees(Rejection):
+    def _refused(self) -> list[Item]:
+        if not (self._sees(Rejection) and self._sees(Webhook)):
             return []
-        return [self._refusal(each) for each in attention.refusals(self._now, webhooks, self._permitted)]
+        return [self._refusal(each) for each in attention.refusals(self._now, self._permitted)]
 
     def _refusal(self, refusal: attention.Refusals) -> Item:
         name = cells.visible(refusal.webhook.name)

@@ -46,7 +46,9 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     )
     list_select_related = ("webhook",)
     list_defer = ("body", "payload", "headers", "notes", "identity", "content_hash")
-    list_parameters = frozenset({"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"})
+    list_parameters = indexed_parameters = frozenset(
+        {"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"}
+    )
     names_webhook = True
     browse_columns = ("status", "event", "webhook_id")
     facet_columns = ("status", "event", "webhook_id", "received_at")

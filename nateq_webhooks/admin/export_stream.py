@@ -14,6 +14,7 @@ from nateq_webhooks.admin.csv_cells import csv_lines
 from nateq_webhooks.admin.export_parts import Part
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.selecting import Chosen
+from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Delivery, Webhook
 
 PORTION: Final = 100
@@ -24,6 +25,9 @@ SPAN: Final = 50_000
 
 MAX_SECONDS: Final = 25.0
 """How long one export lasts at most: servers give a request about thirty seconds."""
+
+GRACE: Final = 10.0
+"""Seconds that a client then has left to take the rest of a row; after that the connection is cut."""
 
 PIECE: Final = 64 * 1024
 """Bytes that are handed to the server at a time: a client that takes so many within a send's time limit is served."""
@@ -59,6 +63,8 @@ class Stream:
 
     def __next__(self) -> bytes:
         try:
+            if self._clock() > self._until + GRACE:
+                raise TimeoutError("The client of an export takes too little, so the export was cut off.")
             return next(self._pieces)
         except BaseException:
             self._finalizer()
@@ -72,12 +78,21 @@ class Stream:
         export = self._export
         if export.is_csv:
             yield csv_lines([export.columns])
-        last = export.part.first - 1
-        for rows, last in _portions(export):
-            yield from _cut(_written(rows, export))
-            if self._clock() >= self._until and last < export.part.last:
-                yield _ending(export, last)
-                return
+        looked_to = export.part.first - 1
+        try:
+            for rows, following in _portions(export):
+                for row in rows:
+                    if self._clock() >= self._until:
+                        yield _ending(export, looked_to)
+                        return
+                    yield from _cut(_written(row, export))
+                    looked_to = row["id"]
+                looked_to = following
+                if self._clock() >= self._until and looked_to < export.part.last:
+                    yield _ending(export, looked_to)
+                    return
+        except TookTooLongError:
+            yield _ending(export, looked_to)
 
 
 class AsyncStream:
@@ -106,16 +121,23 @@ def _portions(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
     among = export.which.among
     after, newest = export.part.first - 1, export.part.last
     while after < newest:
-        following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
-        first = following.values_list("pk", flat=True).first()  # keys without a delivery are leapt over
-        if first is None:
-            return
-        end = min(first - 1 + SPAN, newest)
-        span = export.which.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
-        keys = list(span.order_by("pk").values_list("pk", flat=True)[:PORTION])
-        after = keys[-1] if len(keys) == PORTION else end
-        permitted = among.permitted(keys)
-        yield _rows(export, permitted) if permitted else [], after
+        with limited(among.rows.db):
+            rows, after = _portion(export, after)
+        yield rows, after
+
+
+def _portion(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the next rows beyond a key, and the key up to which was looked for them."""
+    among, newest = export.which.among, export.part.last
+    following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
+    first = following.values_list("pk", flat=True).first()  # keys without a delivery are leapt over
+    if first is None:
+        return [], newest
+    end = min(first - 1 + SPAN, newest)
+    span = export.which.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
+    keys = list(span.order_by("pk").values_list("pk", flat=True)[:PORTION])
+    permitted = among.permitted(keys)
+    return _rows(export, permitted) if permitted else [], keys[-1] if len(keys) == PORTION else end
 
 
 def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:
@@ -139,31 +161,18 @@ def _row(values: dict[str, Any], columns: Sequence[str], *, is_named: bool) -> d
     return row
 
 
-def _written(rows: Sequence[dict[str, Any]], export: Export) -> Iterator[bytes]:
-    for row in rows:
-        if export.is_csv:
-            yield csv_lines([[row[column] for column in export.columns]])
-        else:
-            yield _json_line(row)
+def _written(row: dict[str, Any], export: Export) -> bytes:
+    return csv_lines([[row[column] for column in export.columns]]) if export.is_csv else _json_line(row)
 
 
 def _json_line(row: dict[str, Any]) -> bytes:
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _cut(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the lines' bytes in pieces of about `PIECE`."""
-    gathered: list[bytes] = []
-    size = 0
-    for line in lines:
-        for start in range(0, len(line), PIECE):
-            gathered.append(line[start : start + PIECE])
-            size += len(gathered[-1])
-            if size >= PIECE:
-                yield b"".join(gathered)
-                gathered, size = [], 0
-    if gathered:
-        yield b"".join(gathered)
+def _cut(line: bytes) -> Iterator[bytes]:
+    """Yield a line in pieces of at most `PIECE` bytes."""
+    for start in range(0, len(line), PIECE):
+        yield line[start : start + PIECE]
 
 
 def _ending(export: Export, last: int) -> bytes:

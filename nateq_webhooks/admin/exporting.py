@@ -63,6 +63,7 @@ class ExportActions(ConfirmingAdmin):
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask in which format."""
         return self.about(
+            request,
             lambda: from_action(request, queryset, self.choosable(request)),
             lambda which: self._confirm_export(request, which),
         )

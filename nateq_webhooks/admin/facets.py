@@ -1,6 +1,6 @@
 """The counts beside a filter's choices, each up to a limit: never a count over the whole table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +11,7 @@ from nateq_webhooks.admin.combinations import Combined
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped
 from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.rows import Merged, Rows, counted_together
+from nateq_webhooks.admin.time_limit import TookTooLongError
 
 SAMPLE: Final = 2_500
 """Rows of a search that are looked at to count beside the filters: they may be far apart on the disk."""
@@ -27,6 +28,21 @@ class Facets:
 
     def by_value(self, spec: ColumnFilter) -> dict[str, Count]:
         """Return the count of each of a column's values."""
+        return self._in_time(spec.facet_values(), lambda: self._by_value(spec))
+
+    def by_period(self, spec: PeriodFilter) -> dict[str, Count]:
+        """Return the count of each period."""
+        return self._in_time(spec.facet_periods(), lambda: self._by_period(spec))
+
+    def _in_time(self, names: Iterable[str], count: Callable[[], dict[str, Count]]) -> dict[str, Count]:
+        """Count; unknown is what takes too long."""
+        try:
+            with self._listing.limited():
+                return count()
+        except TookTooLongError:
+            return dict.fromkeys(names, Count(0, Kind.UNKNOWN))
+
+    def _by_value(self, spec: ColumnFilter) -> dict[str, Count]:
         values = spec.facet_values()
         if self._listing.is_narrow:
             return self._in_sample(spec, {key: Choice(spec.column, (value,)) for key, value in values.items()})
@@ -38,8 +54,7 @@ class Facets:
         )
         return {key: capped(number) for key, number in zip(values, counts, strict=True)}
 
-    def by_period(self, spec: PeriodFilter) -> dict[str, Count]:
-        """Return the count of each period."""
+    def _by_period(self, spec: PeriodFilter) -> dict[str, Count]:
         periods = spec.facet_periods()
         if self._listing.is_narrow:
             return self._in_sample(spec, {key: Within(spec.field.name, period) for key, period in periods.items()})

@@ -2,8 +2,9 @@
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -14,15 +15,13 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.bounds import SLACK, Ends, Period, by_keys, ends_of
-from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.bounds import EARLIEST, LATEST, SLACK, Ends, Period, by_keys, ends_of
+from nateq_webhooks.admin.permitted import Permitted, is_narrowed
+from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.unseen import visible
 from nateq_webhooks.receivers import registry
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class ColumnFilter:
@@ -99,9 +98,9 @@ class EventFilter(ChoiceFilter):
 
     def known(self) -> list[str]:
         """Return the published events, then those of the catalogue and those that a webhook names."""
-        named = self.permitted.of(Webhook).order_by().values_list("events", flat=True)
+        named = _in_time(self.permitted.of(Webhook).order_by().values_list("events", flat=True).distinct())
         known = known_events()
-        unknown = {name for names in named for name in names if isinstance(name, str)} - known.keys()
+        unknown = {name for names in named if isinstance(names, list) for name in names if is_text(name)} - known.keys()
         return [*known, *sorted(unknown)]
 
 
@@ -117,17 +116,81 @@ class ReceiverFilter(ChoiceFilter):
         return sorted({receiver.name for receiver in registry})
 
 
+def is_text(name: object) -> bool:
+    """Say whether a name is text that an address can hold: half of a surrogate pair is not, and is no event's name."""
+    return isinstance(name, str) and visible(name) == name
+
+
+def _in_time(rows: QuerySet[Any, Any]) -> list[Any]:
+    """Read the choices of a filter; none where a project's condition takes the database too long."""
+    try:
+        with limited(rows.db) if is_narrowed(rows) else nullcontext():
+            return list(rows)
+    except TookTooLongError:
+        return []
+
+
+FIND_WEBHOOK: Final = "find_webhook"
+"""The query parameter that holds a part of a webhook's name, where there are too many to choose from."""
+
+MAX_WEBHOOKS: Final = 50
+"""Webhooks to choose from; of more, those whose name is searched for."""
+
+
+def wanted_name(request: HttpRequest) -> str:
+    """Return the part of a webhook's name that is searched for; empty without one."""
+    return request.GET.get(FIND_WEBHOOK, "").replace("\0", "").strip()[:100]
+
+
 class NamedWebhookFilter(admin.RelatedFieldListFilter):
-    """By webhook; only their names are read, not their secrets."""
+    """By webhook; only their names are read, not their secrets. Where there are many, their names can be searched."""
+
+    template = "admin/nateq_webhooks/webhook_filter.html"
+    has_more = False
+    "Whether there are more webhooks than are to choose from."
+
+    def __init__(self, field: Any, request: HttpRequest, params: Any, *args: Any, **kwargs: Any) -> None:
+        params.pop(FIND_WEBHOOK, None)
+        self.wanted = wanted_name(request)
+        self._request = request
+        super().__init__(field, request, params, *args, **kwargs)
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the webhooks to choose from, those that the user may see."""
-        rows = Permitted(model_admin.admin_site, request).of(Webhook)
-        return [(key, visible(name)) for key, name in rows.order_by("name").values_list("pk", "name")]
+        rows = Permitted(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
+        named = rows.filter(name__icontains=self.wanted) if self.wanted else rows
+        found = _in_time(named[: MAX_WEBHOOKS + 1])
+        self.has_more = len(found) > MAX_WEBHOOKS
+        chosen = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
+        choices = dict(chosen) | dict(found[:MAX_WEBHOOKS])
+        return [(key, visible(name)) for key, name in choices.items()]
+
+    def _keys(self) -> list[Any]:
+        """Return the webhooks that were chosen, which are always among the choices; of what is no key none."""
+        try:
+            return [Webhook._meta.pk.to_python(value) for value in self.lookup_val or []]
+        except ValidationError:
+            return []
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the names can be searched: where there are many, or a search is on."""
+        return self.has_more or bool(self.wanted)
+
+    @property
+    def field_name(self) -> str:
+        """The name of the search's field."""
+        return FIND_WEBHOOK
+
+    def other_parameters(self) -> Iterator[tuple[str, str]]:
+        """Yield what else the address says, for the form that searches."""
+        for name, values in self._request.GET.lists():
+            if name not in (FIND_WEBHOOK, "cursor", "p", "e"):
+                yield from ((name, value) for value in values)
 
     def has_output(self) -> bool:
         """Say whether there is a choice, or one was made: a filter without output does not filter either."""
-        return super().has_output() or bool(self.lookup_val)
+        return super().has_output() or bool(self.lookup_val) or bool(self.wanted)
 
 
 class WebhookFilter(ColumnFilter, NamedWebhookFilter):

@@ -7,7 +7,7 @@ deliveries evenly spread over it, each found by its key.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -44,7 +44,8 @@ FAILED: Final = (Delivery.Status.FAILED, Delivery.Status.DEAD)
 class Share:
     """Deliveries of one webhook and status in one hour; what is older than the charts' hours stands before them."""
 
-    webhook_id: uuid.UUID
+    webhook_id: uuid.UUID | None
+    "None: of all webhooks together."
     status: str
     hour: datetime
     number: int
@@ -110,7 +111,7 @@ class Health:
         return self.failed / self.total if self.total else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """What the newest deliveries tell, of one webhook or of all."""
 
@@ -121,12 +122,23 @@ class Survey:
     "When the newest delivery came that is too old to be looked at; None when all were."
     step: int
     shares: Sequence[Share]
+    "Of each webhook that was asked for."
+    totals: Sequence[Share]
+    "Of all webhooks."
     times: Mapping[uuid.UUID | None, Times]
     "The processing times of each webhook, and under None of all together."
 
+    @cached_property
+    def of_webhook(self) -> Mapping[uuid.UUID | None, Sequence[Share]]:
+        """The shares by webhook."""
+        found: dict[uuid.UUID | None, list[Share]] = {}
+        for share in self.shares:
+            found.setdefault(share.webhook_id, []).append(share)
+        return found
+
     def health(self, webhook_id: uuid.UUID | None = None) -> Health:
         """Return the health of one webhook, or of all together."""
-        shares = self.shares if webhook_id is None else [each for each in self.shares if each.webhook_id == webhook_id]
+        shares = self.totals if webhook_id is None else self.of_webhook.get(webhook_id, ())
         counted: dict[datetime, Counter[str]] = {start: Counter() for start in self.hours}
         for share in shares:
             if share.hour in counted:
@@ -139,10 +151,15 @@ class Survey:
         )
 
 
-def survey(webhook_id: uuid.UUID | None = None, among: Among = ALL_ROWS) -> Survey:
+def survey(
+    webhook_id: uuid.UUID | None = None,
+    among: Among = ALL_ROWS,
+    each_of: Collection[uuid.UUID] | None = None,
+) -> Survey:
     """Look at the newest deliveries, of one webhook or of all: a bounded number of rows, however many there are.
 
-    What is looked at is a range of keys; of the deliveries in it those count that may be seen.
+    What is looked at is a range of keys; of the deliveries in it those count that may be seen. Where there are very
+    many webhooks, `each_of` names those that are told apart (None: all); the others count in the totals only.
 
     Five statements; where the charts' hours have more than `MAX_COUNTED` keys, one more for each doubling of the table.
     """
@@ -162,17 +179,28 @@ def survey(webhook_id: uuid.UUID | None = None, among: Among = ALL_ROWS) -> Surv
         looked_at = rows.filter(pk__in=_spread(first, newest, step))
     if webhook_id is not None:
         recent, looked_at = recent.filter(webhook=webhook_id), looked_at.filter(webhook=webhook_id)
+    apart = looked_at if each_of is None else looked_at.filter(webhook__in=each_of)
+    shares = _shares(_counted(apart, hours[0]), step)
+    totals = shares if each_of is None else _shares(_counted(looked_at, hours[0], together=True), step)
     return Survey(
         now=now,
         hours=hours,
         seen_from=seen_from,
         step=step,
-        shares=[
-            Share(webhook_id=whose, status=status, hour=hour, number=number * step, first=first, last=last)
-            for whose, status, hour, number, first, last in _counted(looked_at, hours[0])
-        ],
+        shares=shares,
+        totals=totals,
         times=_times(recent.filter(status=Delivery.Status.PROCESSED), among.of(Run)),
     )
+
+
+_Counted = Iterable[tuple[uuid.UUID | None, str, datetime, int, datetime, datetime]]
+
+
+def _shares(counted: _Counted, step: int) -> list[Share]:
+    return [
+        Share(webhook_id=whose, status=status, hour=hour, number=number * step, first=first, last=last)
+        for whose, status, hour, number, first, last in counted
+    ]
 
 
 def _received_at(pk: int) -> datetime | None:
@@ -208,15 +236,18 @@ _GOLDEN: Final = 0x9E3779B1
 """2 ** 32 by the golden ratio: its multiples, cut to 32 bits, spread evenly."""
 
 
-def _counted(
-    deliveries: QuerySet[Delivery], since: datetime
-) -> Iterable[tuple[uuid.UUID, str, datetime, int, datetime, datetime]]:
-    """Count the deliveries by webhook, status and hour; what came before `since` as one hour, the one before it."""
+def _counted(deliveries: QuerySet[Delivery], since: datetime, *, together: bool = False) -> _Counted:
+    """Count the deliveries by webhook, status and hour; what came before `since` as one hour, the one before it.
+
+    `together` counts those of all webhooks, under None.
+    """
     zone = since.tzinfo
     hour = TruncHour(Greatest("received_at", Value(since - timedelta(hours=1))), tzinfo=zone)
-    grouped = deliveries.order_by().values("webhook_id", "status", hour=hour)
+    names = ["status"] if together else ["webhook_id", "status"]
+    grouped = deliveries.order_by().values(*names, hour=hour)
     counted = grouped.annotate(number=Count("pk"), first=Min("received_at"), last=Max("received_at"))
-    return counted.values_list("webhook_id", "status", "hour", "number", "first", "last")
+    found = counted.values_list(*names, "hour", "number", "first", "last")
+    return [(None, *row) for row in found] if together else found
 
 
 def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, Times]:

@@ -39,6 +39,7 @@ _COLUMNS: Final = (
     "timestamp",
     "received_at",
     "status",
+    "webhook__name",
 )
 
 
@@ -69,12 +70,19 @@ def neighbours(
     for relation, other in _related(delivery, document, newest, _rows(permitted)):
         if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
+            if other.webhook_id != delivery.webhook_id and permitted.shows(
+                other.webhook
+            ):  # maybe another party's: its word about a resource is its own
+                relation = _("%(relation)s, by the webhook %(name)s") % {
+                    "relation": relation,
+                    "name": cells.visible(other.webhook.name),
+                }
             found.append(_neighbour(relation, other, url_of(other)))
     return found
 
 
 def _rows(among: Among) -> QuerySet[Delivery]:
-    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None)
+    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).select_related("webhook")
     return rows.only(*_COLUMNS)
 
 
@@ -86,7 +94,8 @@ def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
     if not delivery.resource_id or delivery.timestamp is None:
         return None
     later = _rows(among).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
-    return next(iter(_alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)), None)
+    newest = _alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)
+    return next((other for other in newest if other.webhook_id == delivery.webhook_id), None)
 
 
 def conversation_of(delivery: Delivery, document: Any) -> str:

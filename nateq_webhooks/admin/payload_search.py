@@ -16,11 +16,18 @@ from django.db.models.fields.json import KeyTransform
 
 from nateq_webhooks.admin.keyset import Found
 from nateq_webhooks.admin.rows import compiled
+from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.walk import Walk
 
 MAX_DEPTH: Final = 16
 MAX_NUMBERS: Final = 3
 """Segments of a path, and those of them that are numbers: each may be a key or a place in a list."""
+
+INDEX_SECONDS: Final = 2.0
+"""How long the optional index is asked; of a value that very many payloads have, the walk's rows are shown then."""
+
+MAX_PLACE: Final = 2**31 - 1
+"""The last place in a list that PostgreSQL can be asked for."""
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _DECIMAL: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.\d{1,15}")
@@ -67,9 +74,18 @@ def parse(term: str) -> PathValue | None:
     value = right.strip()
     if not sign or not value or not all(path) or len(path) > MAX_DEPTH:
         return None
-    if sum(key.isdecimal() for key in path) > MAX_NUMBERS:
+    if sum(key.isdecimal() for key in path) > MAX_NUMBERS or any(map(_is_odd_number, path)):
         return None
     return PathValue(path, tuple(_values(value)))
+
+
+def _is_odd_number(key: str) -> bool:
+    """Say whether Django takes a key for a place in a list that no database accepts: -1, 1_0, 2147483648."""
+    try:
+        place = int(key)
+    except ValueError:
+        return False
+    return not (key.isascii() and key.isdecimal()) or place > MAX_PLACE
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -99,7 +115,13 @@ class Indexed:
         if found.stopped_at is None or len(found.pks) == count:
             return found
         more = count - len(found.pks)
-        rest = through_index(self.filtered, self.wanted, more + 1, descending=descending, beyond=found.stopped_at)
+        try:
+            with limited(self.filtered.db, INDEX_SECONDS):
+                rest = through_index(
+                    self.filtered, self.wanted, more + 1, descending=descending, beyond=found.stopped_at
+                )
+        except TookTooLongError:
+            return found
         return Found(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.looked_at)
 
 

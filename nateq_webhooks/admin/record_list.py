@@ -4,6 +4,7 @@ Django counts what it lists and leaves out rows from the start to reach a page; 
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,17 +24,22 @@ from nateq_webhooks.admin import keyset
 from nateq_webhooks.admin.combinations import Combination, Combined, combinations
 from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.facets import Facets
-from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.filters import FIND_WEBHOOK, ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.payload_search import Indexed, PathValue
+from nateq_webhooks.admin.peers import load_together
 from nateq_webhooks.admin.permitted import is_narrowed
 from nateq_webhooks.admin.place import FIRST, LAST, Place, parse
 from nateq_webhooks.admin.rows import Merged, Rows, counted
 from nateq_webhooks.admin.search import any_of
+from nateq_webhooks.admin.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.walk import Walk
 from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.record import RecordAdmin
+
+FACETS_VAR: Final = "_facets"
+"""Django's parameter that shows the counts beside the filters."""
 
 CURSOR_VAR: Final = "cursor"
 
@@ -87,6 +93,7 @@ class RecordList(ChangeList):
         """Return all rows that fit, for actions over the list; of a search through payloads, those of the page."""
         for parameters in (self.params, self.filter_params):
             parameters.pop(CURSOR_VAR, None)  # a changed filter begins at the first page
+        self.filter_params.pop(FIND_WEBHOOK, None)  # it is about the filter's choices, not about rows
         query, self.query = self.query, ""  # the search is ours, see `find`
         try:
             rows = super().get_queryset(request, exclude_parameters)
@@ -168,21 +175,50 @@ class RecordList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page."""
-        self._look_into_payloads(request)
-        self.page = keyset.read(self._finding(), self.place, self.list_per_page, newest_first=self.newest_first)
+        try:
+            with self.limited():
+                self._read_page(request)
+        except TookTooLongError:
+            self._give_up()
         if self.wanted:
             self._found = self.page.pks
             self.queryset = self.get_queryset(request)
             self.add_facets = self.is_facets_optional = False  # each would have to look into all payloads
-        elif not self.is_walk:
+        elif not self.is_walk and self.count is None:
             self.count = self._count()
-        self.result_list = self._loaded()
         self.result_count = self._result_count()
         self.full_result_count = self.result_count  # else Django shows the number, which may be a limit, as the result
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
         self.paginator = Paginator(self.result_list, self.list_per_page)
+
+    def _read_page(self, request: HttpRequest) -> None:
+        self._look_into_payloads(request)
+        self.page = keyset.read(self._finding(), self.place, self.list_per_page, newest_first=self.newest_first)
+        self.result_list = self._loaded()
+
+    def _give_up(self) -> None:
+        """Show no rows, and say why."""
+        self.page = keyset.Page([], None, None, keyset.Found([], None))
+        self.result_list, self.wanted, self.count = [], None, Count(0, Kind.UNKNOWN)
+        self.add_facets = self.is_facets_optional = False
+        self.search_hint = _(
+            "The database was stopped after %(seconds)d seconds. "
+            "Narrow it down: choose a status, an event or a shorter period."
+        ) % {"seconds": MAX_SECONDS}
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Limit the time of the statements, where the indexes do not do that."""
+        is_ours = self.wanted is None and not is_narrowed(self.root_queryset) and not self._has_foreign_filters
+        is_path = self.model_admin.payload_search(self.query) is not None
+        return nullcontext() if is_ours and not is_path else limited(self.alias)
+
+    @cached_property
+    def _has_foreign_filters(self) -> bool:
+        """Whether a filter is on that is none of ours, such as one that a project added."""
+        known = self.model_admin.indexed_parameters | {FIND_WEBHOOK, FACETS_VAR}
+        return any(name not in known for name in self.filter_params)
 
     def _finding(self) -> keyset.Find:
         if self.wanted:
@@ -218,9 +254,10 @@ class RecordList(ChangeList):
         if not self.page.pks:
             return []
         rows = self.model_admin.shown_rows(self.root_queryset).defer(*self.model_admin.list_defer)
-        by_pk = rows.order_by().in_bulk(self.page.pks)
+        by_pk = self.apply_select_related(rows).order_by().in_bulk(self.page.pks)
         found = [by_pk[pk] for pk in self.page.pks if pk in by_pk]
         self.model_admin.mark_hidden(self._request, found)
+        load_together(found)
         return found
 
     def _count(self) -> Count:
@@ -231,10 +268,16 @@ class RecordList(ChangeList):
             number = None if is_narrowed(self.root_queryset) else estimate(self.root_queryset)
             if number is not None and number > LIMIT:
                 return Count(number, Kind.ABOUT)
-        return capped(counted(self.find(roughly=True), LIMIT + 1, self.alias))
+        try:
+            with self.limited():
+                return capped(counted(self.find(roughly=True), LIMIT + 1, self.alias))
+        except TookTooLongError:
+            return Count(0, Kind.UNKNOWN)
 
     def _result_count(self) -> int:
         if self.count is None:
+            return len(self.page.pks)
+        if self.count.kind is Kind.UNKNOWN:
             return len(self.page.pks)
         return self.count.number + (self.count.kind is Kind.MORE)
 

@@ -40,7 +40,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     list_display = ("shown_received_at", "shown_webhook", "shown_reason", "shown_address", "shown_size")
     list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter)
     list_select_related = ("webhook",)
-    list_parameters = frozenset({"webhook__id__exact", "reason"})
+    list_parameters = indexed_parameters = frozenset({"webhook__id__exact", "reason"})
     list_defer = ("header_names",)
     names_webhook = True
     links: ClassVar[Any] = {"shown_webhook": ("nateq_webhooks.view_webhook", "named_webhook")}

@@ -77,6 +77,16 @@ ACTIONS: Final = {
             ),
         ),
         Action(
+            name="anew",
+            label=gettext_lazy("Nateq has deleted it: register it anew"),
+            question=gettext_lazy(
+                "The API key does not see this webhook. If Nateq has deleted it, this creates it there once more, with "
+                "a new signing secret. If it belongs to another organization, don't: its deliveries would be refused."
+            ),
+            done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
+            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.HERE, is_gone=True),
+        ),
+        Action(
             name="rotate",
             label=gettext_lazy("Rotate the signing secret"),
             question=gettext_lazy(
@@ -96,6 +106,12 @@ _OFFERED: Final[dict[str, tuple[str, ...]]] = {
     Webhook.Registration.ROTATING: ("rotate",),
 }
 """The buttons of a webhook that is not registered, or not wholly."""
+
+_NOT_SEEN: Final[dict[remote.State, tuple[str, ...]]] = {
+    remote.State.UNSEEN: ("anew",),
+    remote.State.ELSEWHERE: (),
+}
+"""The buttons of a registered webhook that the key does not see."""
 
 _WORDS: Final = {
     "url": gettext_lazy("URL"),
@@ -146,12 +162,13 @@ class RemoteAdmin(PageAdmin):
         return self._respond(request, webhook, context)
 
     def _compared(self, webhook: Webhook) -> tuple[dict[str, Any], tuple[str, ...]]:
-        with remote.connect() as client:
+        with remote.connect(webhook) as client:
             remote.retire_secrets()
             drift = remote.drift_of(client, webhook)
             context = {
                 "is_compared": True,
                 "is_gone": drift.state is remote.State.GONE,
+                "unseen": remote.unseen_text(drift) if drift.state in _NOT_SEEN else "",
                 "is_settled": drift.is_settled,
                 "differences": [
                     {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
@@ -159,12 +176,14 @@ class RemoteAdmin(PageAdmin):
                 "extra": drift.extra,
                 "warnings": list(remote.warnings(client)),
             }
+        if drift.state in _NOT_SEEN:
+            return context, _NOT_SEEN[drift.state]
         return context, ("rotate",) if drift.is_settled else ("push", "pull", "rotate")
 
     def _run(self, request: HttpRequest, webhook: Webhook, action: Action) -> HttpResponse:
         """Do it, and say on the webhook's page how it went."""
         try:
-            with remote.connect() as client:
+            with remote.connect(webhook) as client:
                 for warning in remote.warnings(client):
                     self.message_user(request, warning, messages.WARNING)
                 if action.name == _PUSH and not may_reveal_secret(request):

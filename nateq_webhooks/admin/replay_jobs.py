@@ -55,6 +55,7 @@ class ReplayActions(ConfirmingAdmin):
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
         """Ask which receivers, and why."""
         return self.about(
+            request,
             lambda: from_action(request, queryset, self.choosable(request)),
             lambda which: self._confirm_replay(request, which),
         )
@@ -75,6 +76,7 @@ class ReplayActions(ConfirmingAdmin):
             with_text = request.user.has_perm("nateq_webhooks.view_payload")
             permitted = Permitted(self.admin_site, request)
             return self.about(
+                request,
                 lambda: from_failure(key, self.choosable(request), permitted, with_text=with_text),
                 lambda which: self._confirm_replay(request, which),
             )

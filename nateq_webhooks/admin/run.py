@@ -37,7 +37,7 @@ class RunAdmin(RecordAdmin[Run]):
     list_filter = (("status", StatusFilter), ReceiverFilter)
     list_select_related = ("delivery",)
     list_defer = ("error", "traceback")
-    list_parameters = frozenset({"status__exact", "receiver", "delivery__id__exact"})
+    list_parameters = indexed_parameters = frozenset({"status__exact", "receiver", "delivery__id__exact"})
     browse_columns = facet_columns = ("status", "receiver")
     narrow_parameters = frozenset({"delivery__id__exact"})
     search_fields = ("delivery__delivery_id",)

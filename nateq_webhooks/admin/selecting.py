@@ -13,7 +13,9 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin.bounds import EARLIEST, LATEST
 from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.permitted import Permitted, is_narrowed
 from nateq_webhooks.admin.place import MAX_KEY
 from nateq_webhooks.admin.selected import count_of, keys_of
@@ -36,7 +38,7 @@ _LIST_PARAMETERS: Final = {
 }
 """The list's filters, and what they are in a selection."""
 
-_NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e"})
+_NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e", FIND_WEBHOOK})
 """What else an address of the list may hold, and leaves no delivery out."""
 
 _PORTION: Final = 500
@@ -186,7 +188,10 @@ def _moment(text: str) -> datetime | None:
     moment = parse_datetime(text)
     if moment is None:
         raise ValueError("This is no moment.")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    moment = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError("No delivery came then.")
+    return moment
 
 
 def _keys(texts: Sequence[str]) -> tuple[int, ...]:

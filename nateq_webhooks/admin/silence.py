@@ -43,9 +43,7 @@ class Silence:
 def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROWS) -> list[Silence]:
     """Return the active webhooks that have gone silent, the longest silence first. At most one statement."""
     active = [webhook for webhook in webhooks if webhook.is_active]
-    shares: dict[uuid.UUID, list[Share]] = {}
-    for share in survey.shares:
-        shares.setdefault(share.webhook_id, []).append(share)
+    shares = survey.of_webhook
     unseen = [webhook for webhook in active if webhook.pk not in shares]
     found = [_of(survey, webhook, shares[webhook.pk]) for webhook in active if webhook.pk in shares]
     found += _long_gone(survey, unseen, among)

@@ -92,8 +92,9 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         """Return the first few names, and how many more there are."""
         if not webhook.events:
             return _("All")
-        shown = ", ".join(map(str, webhook.events[:EVENTS_SHOWN]))
-        more = len(webhook.events) - EVENTS_SHOWN
+        names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
+        shown = ", ".join(cells.visible(str(name)) for name in names[:EVENTS_SHOWN])
+        more = len(names) - EVENTS_SHOWN
         if more <= 0:
             return shown
         return ngettext("%(events)s and %(more)s more", "%(events)s and %(more)s more", more) % {

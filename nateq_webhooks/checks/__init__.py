@@ -3,3 +3,6 @@
 from nateq_webhooks.checks import pools, processing, reaching, receiving, site, storage
 
 __all__ = ["pools", "processing", "reaching", "receiving", "site", "storage"]
+from nateq_webhooks.checks import encoding, keys, tenants
+
+__all__ = ["encoding", "keys", "pools", "processing", "receiving", "site", "storage", "tenants"]

@@ -33,6 +33,7 @@ __all__ = [
     "root_urlconf",
     "settings",
     "site",
+    "uses_shared_tables",
     "uses_time_zones",
 ]
 
@@ -96,8 +97,8 @@ class Settings:
     'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
 
     ordered_by: str = ""
-    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs the deliveries that have the same
-    value there one at a time, in the order they came. Empty: as they come."""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs a webhook's deliveries that have
+    the same value there one at a time, in the order they came. Empty: as they come."""
 
     order_on_dead: str = "skip"
     'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
@@ -106,7 +107,7 @@ class Settings:
     "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
 
     breaker_after: int = 0
-    "A receiver that fails so many times in a row is paused by itself until a probe succeeds; 0: never."
+    "A receiver that fails so many times in a row for a webhook is paused there until a probe succeeds; 0: never."
 
     breaker_pause: timedelta = timedelta(minutes=1)
     "How long a receiver that was paused by itself waits for the next probe."
@@ -118,8 +119,16 @@ class Settings:
     api_key: str = field(default="", repr=False)
     "Nateq's API key with the scope webhooks:manage, for the commands; empty: NATEQ_API_KEY of the environment."
 
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys of further organizations at Nateq: from a webhook's name or an organization's id to the key. A webhook that
+    none fits uses `api_key`."""
+
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
+
+    tenants: str = ""
+    """For a database schema per tenant: the dotted path of a class that knows the tenants, such as
+    "nateq_webhooks.tenants.DjangoTenants". Empty: there are none."""
 
     rotation_overlap: timedelta = timedelta(hours=48)
     """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
@@ -231,6 +240,12 @@ def root_urlconf() -> Any:
     return django_settings.ROOT_URLCONF
 
 
+def uses_shared_tables() -> bool:
+    """Say whether django-tenants puts this app's tables into the public schema, too (`SHARED_APPS`)."""
+    shared = getattr(django_settings, "SHARED_APPS", ())
+    return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
+
+
 def _raw() -> Any:
     return getattr(django_settings, SETTING, {})
 
@@ -245,7 +260,8 @@ def _value_problems(key: str, value: object) -> Iterator[Problem]:
         return
     rule = RULES.get(key)
     if rule is not None and (complaint := rule(value)):
-        shown = f"is not shown here ({len(str(value))} characters)" if key in CONFIDENTIAL else f"is {value!r}"
+        unit = "characters" if isinstance(value, str) else "entries"
+        shown = f"is not shown here ({len(value)} {unit})" if key in CONFIDENTIAL else f"is {value!r}"
         yield Problem("E004", f"{SETTING}[{key!r}] {shown}: {complaint[0]}.", complaint[1])
 
 

@@ -34,6 +34,21 @@ def _api_key(value: str) -> tuple[str, str] | None:
     return "not an API key", f"A key starts with {LIVE_KEY_PREFIX!r} or {TEST_KEY_PREFIX!r} and has no space in it."
 
 
+def _api_keys(value: Mapping[Any, Any]) -> tuple[str, str] | None:
+    for name, key in value.items():
+        if not isinstance(name, str) or not name.strip() or any(name.startswith(p) for p in _KEY_PREFIXES):
+            return "not a dict from names to keys", _API_KEYS_HINT
+        if not isinstance(key, str) or not key:
+            return f"no key for {name[:200]!r}", _API_KEYS_HINT
+        if complaint := _api_key(key):
+            return f"the value for {name[:200]!r} is {complaint[0]}", complaint[1]
+    return None
+
+
+_KEY_PREFIXES: Final = (LIVE_KEY_PREFIX, TEST_KEY_PREFIX)
+_API_KEYS_HINT: Final = "Write {'org_2': key} or {'shop': key}: an organization's id, or the name of a webhook."
+
+
 def _base_url(value: str) -> tuple[str, str] | None:
     complaint = _public_url(value)
     if complaint or "@" in value:
@@ -78,6 +93,18 @@ def _dispatch(value: str) -> tuple[str, str] | None:
     except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
         return f"not importable ({error})", hint
     return None
+
+
+def _tenants(value: str) -> tuple[str, str] | None:
+    if not value:
+        return None
+    hint = "Name a class with current(), all() and activate(), such as 'nateq_webhooks.tenants.DjangoTenants'."
+    try:
+        named = import_string(value)
+    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+        return f"not importable ({error})", hint
+    missing = [name for name in ("current", "all", "activate") if not callable(getattr(named, name, None))]
+    return (f"without {missing[0]}()", hint) if missing else None
 
 
 def _span(value: timedelta) -> tuple[str, str] | None:
@@ -149,9 +176,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "BREAKER_PAUSE": _span,
     "IDENTITY": _one_of("delivery_id", "content"),
     "API_KEY": _api_key,
+    "API_KEYS": _api_keys,
     "BASE_URL": _base_url,
+    "TENANTS": _tenants,
     "ROTATION_OVERLAP": _wait,
 }
 
-CONFIDENTIAL: Final = ("API_KEY", "BASE_URL")
-"""Settings whose value no message repeats: the key, and an address into which somebody may have written it."""
+CONFIDENTIAL: Final = ("API_KEY", "API_KEYS", "BASE_URL")
+"""Settings whose value no message repeats: the keys, and an address into which somebody may have written it."""

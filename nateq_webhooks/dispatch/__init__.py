@@ -105,15 +105,17 @@ def run_due(
     alias: str | None = None,
     watch: Watch | None = None,
     stopping: Callable[[], bool] = never,
+    untried_since: datetime | None = None,
 ) -> int:
     """Claim up to `limit` deliveries and as many runs that are due, and run them here. Return how many it found.
 
-    `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back.
+    `watch` is told of each run; once `stopping` says so, what was claimed but not started is given back. With
+    `untried_since` given: only runs that nobody has started since then.
     """
     alias = alias or router.db_for_write(Delivery)
-    scarce = Scarce(alias, watch, stopping)
+    scarce = Scarce(alias, watch, stopping, untried_since)
     found = scarce.run()
-    for claim in (claim_runs, claim_deliveries):
+    for claim in (functools.partial(claim_runs, untried_since=untried_since), claim_deliveries):
         if not stopping():
             claimed = repeated(functools.partial(claim, alias, limit))
             found += claimed.found

@@ -2,6 +2,8 @@
 
 A claim is a lease: it sets `next_try_at` to its end and a token that only this claim knows. While a worker lives it
 renews the lease; when it dies the lease runs out, and the run is due again by the same column and the same index.
+
+A claimed run is `running` and has no `started_at` until its receiver is about to be called; only that counts a try.
 """
 
 import copy
@@ -14,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from django.db import Error, connections, models, transaction
-from django.db.models import F, Q
+from django.db.models import Case, DateTimeField, F, Q, Value, When
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
@@ -23,6 +25,7 @@ from nateq_webhooks.dispatch.gates import LONG_AGO, Control, controls, fill_lane
 from nateq_webhooks.dispatch.rates import is_free, take_slot
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.receivers import registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -45,14 +48,16 @@ _Row = TypeVar("_Row", bound=models.Model)
 class Claimed:
     """What one claim took: runs to execute, all under one lease, and what only waits to be settled.
 
-    `finished` are runs that ended without their delivery being settled, `unheard` deliveries whose receivers have been
-    gone for so long that they are given up. `moved` counts runs that were only put into the lane where they belong,
-    `waiting` those that were made, but may not start yet.
+    `tries` and `started_at` of the runs are those before the claim. `started` is the run that the claim has marked as
+    started, and whose try it has counted; None if none is. `finished` are runs that ended without their delivery being
+    settled, `unheard` deliveries whose receivers have been gone for so long that they are given up. `moved` counts runs
+    that were only put into the lane where they belong, `waiting` those that were made, but may not start yet.
     """
 
     alias: str
     lease: uuid.UUID
     runs: Sequence[Run] = ()
+    started: Run | None = None
     finished: Sequence[Run] = ()
     unheard: Sequence[int] = ()
     moved: int = 0
@@ -67,19 +72,22 @@ class Claimed:
         return len(self.runs) + len(self.finished) + len(self.unheard) + self.moved + self.waiting
 
 
-def claim_runs(alias: str, limit: int) -> Claimed:
+def claim_runs(alias: str, limit: int, *, untried_since: datetime | None = None) -> Claimed:
     """Claim up to `limit` runs that are due and that nothing holds back.
 
     They are new, failed and to be tried again, or left by a dead worker. A run that a worker left unfinished on its
-    last try is given up here instead: it may be what kills the workers.
+    last try is given up here instead: it may be what kills the workers. With `untried_since` given: only runs that
+    nobody has started since then.
     """
     now = timezone.now()
-    due = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lte=now)
+    due = Run.objects.using(alias).filter(untried(untried_since), lane=OPEN_LANE, next_try_at__lte=now)
     return _claim(alias, due, limit, controls.get(alias), now)
 
 
 def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried_since: datetime | None = None) -> Claimed:
-    """Claim one run that a rate limit or a breaker's probe lets start now; of any delivery, or as `claim_runs_of`.
+    """Claim one run that a rate limit or a breaker's probe lets start now.
+
+    Of any delivery, as `claim_runs`, or of one, as `claim_runs_of`.
 
     One at a time, to be started at once: a slot that is kept is a burst later.
     """
@@ -88,7 +96,7 @@ def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried_since: d
         return Claimed(alias=alias, lease=uuid.uuid4())
     now = timezone.now()
     if delivery_pk is None:
-        due = Run.objects.using(alias).filter(next_try_at__lte=now)
+        due = Run.objects.using(alias).filter(untried(untried_since), next_try_at__lte=now)
     else:
         due = _due_of(alias, delivery_pk, now, untried_since)
     moved = 0
@@ -116,8 +124,14 @@ def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime
     if untried_since is not None:
         due |= Q(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED)
         due |= Q(status__in=FINISHED, next_try_at__isnull=False)
-        runs = runs.filter(Q(started_at__isnull=True) | Q(started_at__lt=untried_since))
-    return runs.filter(due)
+    return runs.filter(due, untried(untried_since))
+
+
+def untried(since: datetime | None) -> Q:
+    """Return the condition that nobody has started a run since then; what is finished still has to be settled."""
+    if since is None:
+        return Q()
+    return Q(status__in=FINISHED) | Q(started_at__isnull=True) | Q(started_at__lt=since)
 
 
 _ALL_OF_ONE: Final = 100
@@ -143,31 +157,53 @@ def _claim(
         return Claimed(alias=alias, lease=lease)
     with locked(due.order_by("next_try_at"), alias, limit) as rows:
         targets = _targets(alias, rows, control)
-        spent = [run for run in rows if run.status == Run.Status.RUNNING and run.tries >= settings().max_tries]
+        spent = [run for run in rows if _was_left(run) and run.tries >= settings().max_tries]
         wanted = [run for run in rows if run.status in OPEN and run not in spent and targets[run] == lane]
+        wanted.sort(key=_was_left)  # what may have killed its worker comes last: the others have run by then
+        finished = spent + [run for run in rows if run.status not in OPEN]
         strays = [run for run in targets if run not in spent and targets[run] not in (run.lane, lane)]
         moved = sum(move(alias, [run.pk], run.lane, targets[run], every_status=True) for run in strays)
         if spent:
             left = {"status": Run.Status.DEAD, "lease": None, "finished_at": now, "lane": OPEN_LANE}
             _still_mine(due, spent).update(error=_LEFT_BEHIND, **left)
-        taken = _take(due, wanted, lease, now, lane) if wanted else 0
+        started = None if finished else first_known(wanted)
+        taken = _take(due, wanted, started, lease, now, lane) if wanted else 0
     if taken != len(wanted):  # without row locks another worker may have been faster with some of them
         ours = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
         wanted = [run for run in wanted if run.pk in ours]
     for run in wanted:
-        run.status, run.tries, run.lease, run.started_at = Run.Status.RUNNING, run.tries + 1, lease, now
+        run.status, run.lease = Run.Status.RUNNING, lease
         run.next_try_at, run.lane = now + settings().run_lease, lane
     moved += _move_others(alias, {(run.lane, targets[run]) for run in strays}, control)
     _attach_deliveries(alias, wanted)
-    finished = spent + [run for run in rows if run.status not in OPEN]
-    return Claimed(alias=alias, lease=lease, runs=wanted, finished=finished, moved=moved)
+    started = started if started in wanted else None
+    return Claimed(alias=alias, lease=lease, runs=wanted, started=started, finished=finished, moved=moved)
 
 
-def _take(due: models.QuerySet[Run], wanted: Sequence[Run], lease: uuid.UUID, now: datetime, lane: int) -> int:
+def _was_left(run: Run) -> bool:
+    """Say whether a worker died, or hung, while the run's receiver was at work."""
+    return run.status == Run.Status.RUNNING and run.started_at is not None
+
+
+def first_known(runs: Sequence[Run]) -> Run | None:
+    """Return the first of the runs whose receiver is connected in this process: the one to start first."""
+    return next((run for run in runs if registry.get(run.receiver) is not None), None)
+
+
+def _take(
+    due: models.QuerySet[Run],
+    wanted: Sequence[Run],
+    started: Run | None,
+    lease: uuid.UUID,
+    now: datetime,
+    lane: int,
+) -> int:
+    """Take the runs, and count a try of the one that starts now."""
+    starts = Q(pk=started.pk if started is not None else None)
     return _still_mine(due, wanted).update(
         status=Run.Status.RUNNING,
-        tries=F("tries") + 1,
-        started_at=now,
+        tries=F("tries") + Case(When(starts, then=1), default=0),
+        started_at=Case(When(starts, then=Value(now)), default=None, output_field=DateTimeField()),
         next_try_at=now + settings().run_lease,
         lease=lease,
         lane=lane,
@@ -198,18 +234,29 @@ def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) 
     return moved
 
 
-def release(claimed: Claimed, runs: Sequence[Run]) -> None:
-    """Give back runs that were claimed but not started, to where they stood, as if they had never been taken."""
-    for number, run in enumerate(runs):
-        is_new = run.tries == 1
-        came_at = (run.created_at if run.is_replay else run.delivery.received_at) + number * MOMENT
-        mine = Run.objects.using(claimed.alias).filter(pk=run.pk, lease=claimed.lease)
-        mine.update(
-            status=Run.Status.WAITING if is_new else Run.Status.FAILED,
-            tries=F("tries") - 1,
-            next_try_at=came_at if is_new else timezone.now(),
-            lease=None,
-        )
+def release(alias: str, lease: uuid.UUID, runs: Sequence[Run]) -> None:
+    """Give back runs that were claimed but not started."""
+    for place, run in enumerate(runs):
+        give_back(alias, lease, run, place)
+
+
+def give_back(alias: str, lease: uuid.UUID, run: Run, place: int = 0, *, only_unstarted: bool = False) -> bool:
+    """Give one claimed run back, to where it was, as if it had never been taken; say whether it was still held.
+
+    `place` is its place among those that are given back with it. Only the thread that starts the claim's runs knows
+    whether a run that is marked as started has been called; any other passes `only_unstarted`.
+    """
+    is_new = run.tries == 0
+    came_at = run.created_at if run.is_replay else run.delivery.received_at
+    held = Run.objects.using(alias).filter(pk=run.pk, lease=lease, status=Run.Status.RUNNING)
+    given_back = (held.filter(started_at__isnull=True) if only_unstarted else held).update(
+        status=Run.Status.WAITING if is_new else Run.Status.FAILED,
+        tries=run.tries,
+        started_at=run.started_at,
+        next_try_at=(came_at if is_new else timezone.now()) + place * MOMENT,
+        lease=None,
+    )
+    return bool(given_back)
 
 
 def pks_of(rows: Sequence[models.Model]) -> list[int]:

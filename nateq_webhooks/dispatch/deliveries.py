@@ -94,13 +94,14 @@ def _make_runs(
     lease = uuid.uuid4()
     mine = _taken(alias, deliveries)
     wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in mine]
-    made = make_runs(alias, wanted, control, now=now, lease=lease, only=only)
-    separate(made.held)
     silent = [delivery for delivery, names in wanted if not names]
+    made = make_runs(alias, wanted, control, now=now, lease=lease, only=only, starts=not silent)
+    separate(made.held)
     claimed = Claimed(
         alias=alias,
         lease=lease,
         runs=made.held,
+        started=made.started,
         unheard=_unheard(alias, silent, now),
         waiting=len(made.waiting),
     )
@@ -126,13 +127,20 @@ def _unheard(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list[
 
 
 def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those."""
+    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those.
+
+    In memory, too: a receiver that saves its delivery must not have it dispatched once more.
+    """
     rows = Delivery.objects.using(alias)
     if can_skip_locked(alias) and len(deliveries) > 1:
         rows.filter(pk__in=[delivery.pk for delivery in deliveries]).update(dispatch_at=None)
-        return list(deliveries)
-    return [
-        delivery
-        for delivery in deliveries
-        if rows.filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at).update(dispatch_at=None)
-    ]
+        taken = list(deliveries)
+    else:
+        taken = [
+            delivery
+            for delivery in deliveries
+            if rows.filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at).update(dispatch_at=None)
+        ]
+    for delivery in taken:
+        delivery.dispatch_at = None
+    return taken

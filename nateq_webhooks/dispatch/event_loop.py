@@ -15,8 +15,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakSet
@@ -211,19 +210,27 @@ event_loop: Final = EventLoop()
 atexit.register(event_loop.close)
 
 
-@contextmanager
-def event_loop_for(receiver: str) -> Iterator[None]:
-    """Have `async_to_sync`, called in this thread inside the block, use the process's loop, or the ASGI server's."""
-    here = SyncToAsync.threadlocal
-    before = {name: getattr(here, name, None) for name in ("main_event_loop", "main_event_loop_pid", "task_context")}
-    _receiver.set(receiver)
-    if not _lasts(before["main_event_loop"], before["main_event_loop_pid"]):
-        here.main_event_loop, here.main_event_loop_pid, here.task_context = event_loop, os.getpid(), None
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(here, name, value)
+class event_loop_for:  # noqa: N801 - used as a function
+    """Have `async_to_sync`, called in this thread inside the block, use the process's loop, or the ASGI server's.
+
+    No generator: `contextlib` sets attributes of an exception that passes through one, which its class may refuse.
+    """
+
+    def __init__(self, receiver: str) -> None:
+        self._name = receiver
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        here = SyncToAsync.threadlocal
+        names = ("main_event_loop", "main_event_loop_pid", "task_context")
+        self._before = {name: getattr(here, name, None) for name in names}
+        _receiver.set(self._name)
+        if not _lasts(self._before["main_event_loop"], self._before["main_event_loop_pid"]):
+            here.main_event_loop, here.main_event_loop_pid, here.task_context = event_loop, os.getpid(), None
+
+    def __exit__(self, *exception: object) -> None:
+        for name, value in self._before.items():
+            setattr(SyncToAsync.threadlocal, name, value)
 
 
 def _lasts(loop: Any, pid: int | None) -> bool:

@@ -18,10 +18,11 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Gate, Run
 from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
-from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, breaker_scope, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.repetition import repeated
 
 REFRESH_SECONDS: Final = 0.5
@@ -66,9 +67,9 @@ class Control:
 
     def lane(self, webhook_id: uuid.UUID | None, receiver: str) -> int:
         """Return the lane in which a run belongs now."""
-        scopes = (
-            [receiver_scope(receiver)] if webhook_id is None else [webhook_scope(webhook_id), receiver_scope(receiver)]
-        )
+        scopes = [receiver_scope(receiver)]
+        if webhook_id is not None:
+            scopes = [webhook_scope(webhook_id), *scopes, breaker_scope(webhook_id, receiver)]
         for scope in scopes:
             if self._is_paused(scope):
                 return int(self.gates[scope].pk)
@@ -117,11 +118,14 @@ class _Known:
 
 
 class Controls:
-    """The process's knowledge of the gates. That nothing is held back is remembered for a moment; all else is read."""
+    """The process's knowledge of each tenant's gates.
+
+    That nothing is held back is remembered for a moment; all else is read.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._generation = 0
 
     def get(self, alias: str) -> Control:
@@ -134,7 +138,7 @@ class Controls:
         return self._fresh(alias) or self._ask(alias)
 
     def _fresh(self, alias: str) -> Control | None:
-        known = self._known.get(alias)
+        known = self._known.get((alias, tenants.current(alias)))
         if known is None or known.generation != self._generation or not are_open(alias, known.read_in):
             return None
         return known.control if time.monotonic() - known.read_at < REFRESH_SECONDS else None
@@ -143,7 +147,7 @@ class Controls:
         generation, now = self._generation, time.monotonic()
         control = _read(alias)
         with self._lock:
-            self._known[alias] = _Known(control, now, generation, open_blocks(alias))
+            self._known[alias, tenants.current(alias)] = _Known(control, now, generation, open_blocks(alias))
         return control
 
     def forget(self) -> None:
@@ -215,9 +219,12 @@ def open_(alias: str, scope: str, *, only_automatic: bool = False) -> Gate | Non
 def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
     """Move a portion of what a gate holds from another lane into its own, the oldest first; return how many."""
     runs = Run.objects.using(alias).filter(lane=source, next_try_at__gte=LONG_AGO, status__in=HELD)
-    kind, _colon, name = gate.scope.partition(":")
-    held = runs.filter(delivery__webhook_id=name) if kind == "webhook" else runs.filter(receiver=name)
-    pks = list(held.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
+    webhook, receiver = scope_parts(gate.scope)
+    if webhook:
+        runs = runs.filter(delivery__webhook_id=webhook)
+    if receiver:
+        runs = runs.filter(receiver=receiver)
+    pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
     return repeated(lambda: move(alias, pks, source, gate.pk), alias=alias)
 
 

@@ -2,7 +2,8 @@
 
 One daemon thread per process, started with the first run that lasts; it renews what is running, and stops renewing a
 run that has been going for longer than `RUN_TIMEOUT`: then another worker takes it over, and its late commit is
-refused. On SQLite nothing can be renewed while a receiver holds the write lock, and nothing can be claimed either.
+refused. What waits behind a run that lasts is given back, for others to take. On SQLite nothing can be renewed or given
+back while a receiver holds the write lock, and nothing can be claimed either.
 """
 
 import logging
@@ -10,32 +11,69 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from django.db import Error, connections
+from django.db import DatabaseError, Error, connections
 from django.utils import timezone
 
+from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.claim import give_back
 from nateq_webhooks.models import Run
+from nateq_webhooks.models.blocks import is_private
+from nateq_webhooks.models.repetition import wants_another_try
 
 logger: Final = logging.getLogger("nateq_webhooks")
+
+GIVE_BACK_SECONDS: Final = 3.0
+"""How long a receiver may run before what waits behind it is given back: a claim is about a second's worth of work."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often to look at the leases at least."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Lease:
-    """What a worker holds under one token: when the receiver at hand began, when it was renewed (monotonic seconds)."""
+    """What a worker holds under one token: the runs of one claim, which it starts one by one."""
 
     alias: str
     token: uuid.UUID
+    runs: Sequence[Run] = ()
+    started: Run | None = None
+    "The run whose try is counted, so that its receiver may be called; the one at hand, or the next one."
+    interrupted_by: BaseException | None = None
+    "What a signal to this process raised in the receiver at hand."
+    given_back: set[int] = field(default_factory=set)
+    "The keys of runs that the lease no longer holds: they waited too long to be started."
+    taken: int = 0
+    "How many of the runs have been taken, in their order; it is changed by the thread that works only."
+    tenant: str = ""
+    "The tenant whose runs they are; empty where there are none."
     begun: float = field(default_factory=time.monotonic)
+    "When the receiver at hand began (monotonic seconds)."
     renewed: float = field(default_factory=time.monotonic)
+    "When the lease was renewed (monotonic seconds)."
 
     def begin(self) -> None:
         """Note that the next receiver starts now."""
         self.begun = time.monotonic()
+
+    def take(self) -> Run | None:
+        """Return the next run to start; None after the last."""
+        while self.taken < len(self.runs):
+            run = self.runs[self.taken]
+            self.taken += 1
+            if run.pk not in self.given_back:
+                return run
+        return None
+
+    @property
+    def waiting(self) -> list[Run]:
+        """The runs that are held and have not been taken."""
+        return [run for run in self.runs[self.taken :] if run.pk not in self.given_back]
 
     @property
     def age(self) -> float:
@@ -47,13 +85,18 @@ class Lease:
         return time.monotonic() - self.renewed > interval and not self.has_timed_out
 
     @property
+    def holds_up(self) -> bool:
+        """Whether the receiver at hand has been running for so long that the others must not wait for it."""
+        return self.age > GIVE_BACK_SECONDS
+
+    @property
     def has_timed_out(self) -> bool:
         """Whether the receiver at hand has been running for longer than `RUN_TIMEOUT`."""
         return self.age > settings().run_timeout.total_seconds()
 
 
 class Keeper:
-    """The process's leases and the thread that renews them."""
+    """The process's leases and the thread that renews them, and gives back what waits for too long."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,9 +106,11 @@ class Keeper:
         self._wait = threading.Event()  # never set: it is only waited on
 
     @contextmanager
-    def holding(self, alias: str, token: uuid.UUID) -> Iterator[Lease]:
-        """Keep a lease renewed for the length of the block."""
-        lease = Lease(alias=alias, token=token)
+    def holding(self, lease: Lease) -> Iterator[Lease]:
+        """Keep a lease renewed for the length of the block; not where another connection would not see its runs."""
+        if is_private(lease.alias):
+            yield lease
+            return
         with self._lock:
             self._held.add(lease)
             self._start()
@@ -85,28 +130,55 @@ class Keeper:
     def _renew_for_ever(self) -> None:
         idle_rounds = 0
         while idle_rounds < 10:
-            self._wait.wait(self._interval())
+            self._wait.wait(min(_interval(), LOOK_SECONDS))
             with self._lock:
-                due = [lease for lease in self._held if lease.wants_renewal(self._interval())]
-                idle_rounds = 0 if self._held else idle_rounds + 1
+                held = list(self._held)
+                idle_rounds = 0 if held else idle_rounds + 1
                 if idle_rounds == 10:
                     self._thread = None
-            self._renew(due)
+            # This thread's own connections: it needs one again in a while at the earliest.
+            if sum(_look_after(lease) for lease in held):
+                connections.close_all()
 
-    def _interval(self) -> float:
-        return settings().run_lease.total_seconds() / 4
 
-    def _renew(self, leases: list[Lease]) -> None:
-        for lease in leases:
-            try:
-                held = Run.objects.using(lease.alias).filter(lease=lease.token, status=Run.Status.RUNNING)
-                held.update(next_try_at=timezone.now() + settings().run_lease)
-                lease.renewed = time.monotonic()
-            except Error as error:
-                logger.warning("A lease could not be renewed: %s", type(error).__name__)
-        if leases:
-            # This thread's own connections: it needs one again in a third of a lease at the earliest.
-            connections.close_all()
+def _interval() -> float:
+    return settings().run_lease.total_seconds() / 4
+
+
+def _look_after(lease: Lease) -> bool:
+    """Do for a lease what is due; say whether the database was asked for anything."""
+    waiting = lease.waiting if lease.holds_up else []
+    renews = lease.wants_renewal(_interval())
+    try:
+        with tenants.activate(lease.tenant):
+            if waiting:
+                _give_back(lease, waiting)
+            if renews:
+                _renew(lease)
+    except Error as error:
+        is_locked = isinstance(error, DatabaseError) and wants_another_try(error)
+        if renews or not is_locked:  # giving back waits on SQLite for as long as the receiver writes
+            logger.warning("A lease could not be renewed, or its runs given back: %s", type(error).__name__)
+        if renews:
+            lease.renewed += _interval() / 4
+    return bool(waiting) or renews
+
+
+def _renew(lease: Lease) -> None:
+    """Renew the lease of each run, one by one: whoever holds one row's lock while it waits for another may deadlock."""
+    for run in [*lease.runs[: lease.taken][-1:], *lease.waiting]:
+        held = Run.objects.using(lease.alias).filter(pk=run.pk, lease=lease.token, status=Run.Status.RUNNING)
+        held.update(next_try_at=timezone.now() + settings().run_lease)
+    lease.renewed = time.monotonic()
+
+
+def _give_back(lease: Lease, waiting: Sequence[Run]) -> None:
+    """Give back what waits, one by one, as long as the receiver at hand works; the worker goes on with the rest."""
+    for place, run in enumerate(waiting):
+        if not lease.holds_up:
+            return
+        if give_back(lease.alias, lease.token, run, place, only_unstarted=True):
+            lease.given_back.add(run.pk)
 
 
 keeper: Final = Keeper()

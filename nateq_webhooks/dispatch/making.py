@@ -22,9 +22,13 @@ Wanted = Iterable[tuple[Delivery, Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The runs that were made: those in the claim's hands and those that wait; the keys of which some have turns."""
+    """The runs that were made: those in the claim's hands and those that wait; the keys of which some have turns.
+
+    `started` is the one of those in the claim's hands that is marked as started, and whose try is counted.
+    """
 
     held: Sequence[Run]
+    started: Run | None
     waiting: Sequence[Run]
     keys: frozenset[str]
 
@@ -37,28 +41,33 @@ def make_runs(
     now: datetime,
     lease: uuid.UUID | None = None,
     only: int | None = None,
+    starts: bool = True,
     round_: int = 0,
 ) -> Made:
     """Make runs, inside the caller's transaction. Those of the claim's hands are of `only` that delivery, if given.
 
-    Without a `lease` they all wait for somebody to claim them, in the order their deliveries came, or of a replay.
+    Without a `lease` they all wait for somebody to claim them, in the order their deliveries came, or of a replay. With
+    `starts` the first of those in the claim's hands is marked as started.
     """
     runs: list[Run] = []
+    starts = starts and lease is not None
     for delivery, names in wanted:
         value = order.key_of(delivery) if names else None
         for name in names:
             due_at = now if round_ else delivery.received_at
             lane = TURN_LANE if value is not None else control.lane(delivery.webhook_id, name)
             is_held = lane == OPEN_LANE and lease is not None and only in (None, delivery.pk)
+            is_started = is_held and starts
+            starts = starts and not is_started
             run = Run(
                 delivery=delivery,
                 receiver=name,
                 round=round_,
                 lane=lane,
                 status=Run.Status.RUNNING if is_held else Run.Status.WAITING,
-                tries=int(is_held),
+                tries=int(is_started),
                 created_at=now + len(runs) * MOMENT,
-                started_at=now if is_held else None,
+                started_at=now if is_started else None,
                 next_try_at=now + settings().run_lease if is_held else due_at + len(runs) * MOMENT,
                 lease=lease if is_held else None,
             )
@@ -66,8 +75,12 @@ def make_runs(
     saved = _saved(alias, Run.objects.using(alias).bulk_create(runs), round_)
     in_line = [run for run in saved if run.lane == TURN_LANE]
     keys = order.line_up(alias, in_line) if in_line else set()
+    started = next((run for run in saved if run.started_at is not None), None)
+    if started is not None:  # in memory a run is as it was before the try
+        started.tries, started.started_at = 0, None
     return Made(
         held=[run for run in saved if run.status == Run.Status.RUNNING],
+        started=started,
         waiting=[run for run in saved if run.status != Run.Status.RUNNING],
         keys=frozenset(keys),
     )

@@ -1,4 +1,4 @@
-"""Order: the deliveries of one key run one at a time, in the order they came, for each receiver (`ORDERED_BY`).
+"""Order: a webhook's deliveries of one key run one at a time, in the order they came, for each receiver (`ORDERED_BY`).
 
 Each unfinished run of a key has a turn. One is up, which a unique column guarantees; the others wait in a lane of their
 own. A run that finishes gives its turn up before it leaves the index of what is due, so that a process that dies in
@@ -8,6 +8,7 @@ between leaves it to be found again. Runs are made under a lock, so that an earl
 import functools
 import hashlib
 import logging
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -38,9 +39,13 @@ def key_of(delivery: Delivery) -> str | None:
     return value_at(delivery.body, path) if path else None
 
 
-def turn_key(receiver: str, value: str) -> str:
-    """Return the key of a receiver's turns for one value."""
-    return hashlib.sha256(f"{receiver}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
+def turn_key(webhook_id: uuid.UUID, receiver: str, value: str) -> str:
+    """Return the key of a receiver's turns for one value of one webhook: no sender stops another one's.
+
+    The migration 0011 makes the keys of earlier versions, which had no webhook, into such.
+    """
+    inner = hashlib.sha256(f"{receiver}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(f"{webhook_id}\0{inner}".encode()).hexdigest()
 
 
 @contextmanager
@@ -61,8 +66,14 @@ def line_up(alias: str, runs: Sequence[Run]) -> set[str]:
 
     A run that was given up and still stops its key makes room for one of the same delivery: its replay.
     """
+    values = {delivery.pk: key_of(delivery) or "" for delivery in {run.delivery for run in runs}}
     turns = [
-        Turn(run=run, key=turn_key(run.receiver, key_of(run.delivery) or ""), position=run.delivery_id) for run in runs
+        Turn(
+            run=run,
+            key=turn_key(run.delivery.webhook_id, run.receiver, values[run.delivery_id]),
+            position=run.delivery_id,
+        )
+        for run in runs
     ]
     replayed = [turn for turn in turns if turn.run.is_replay]
     for turn in replayed:

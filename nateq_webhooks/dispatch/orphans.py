@@ -30,7 +30,8 @@ def park(alias: str, run: Run) -> None:
     mine = Run.objects.using(alias).filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
     mine.update(
         status=Run.Status.WAITING,
-        tries=run.tries - 1,
+        tries=run.tries,
+        started_at=run.started_at,
         next_try_at=PARKED,
         lease=None,
         error=f'No receiver called "{run.receiver}" is connected.',

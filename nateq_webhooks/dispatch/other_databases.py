@@ -1,8 +1,7 @@
 """Telling of a receiver that writes to another database: that write is not part of its run's transaction."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.db import connections
@@ -15,14 +14,23 @@ _told: Final[set[tuple[str, str]]] = set()
 """Receivers and aliases that were warned of in this process; once is enough."""
 
 
-@contextmanager
-def warned_of_other_databases(receiver: str, own_alias: str | None) -> Iterator[None]:
-    """Log a warning, once per receiver and database, when the block writes to another database than the runs'."""
-    with ExitStack() as stack:
-        for alias in connections:
-            if alias != own_alias and (receiver, alias) not in _told:
-                stack.enter_context(connections[alias].execute_wrapper(_watch(receiver, alias)))
-        yield
+class warned_of_other_databases:  # noqa: N801 - used as a function
+    """Log a warning, once per receiver and database, when the block writes to another database than the runs'.
+
+    No generator: `contextlib` sets attributes of an exception that passes through one, which its class may refuse.
+    """
+
+    def __init__(self, receiver: str, own_alias: str | None) -> None:
+        aliases = (alias for alias in connections if alias != own_alias and (receiver, alias) not in _told)
+        self._watches = [(connections[alias], _watch(receiver, alias)) for alias in aliases]
+
+    def __enter__(self) -> None:
+        for connection, watch in self._watches:
+            connection.execute_wrappers.append(watch)
+
+    def __exit__(self, *exception: object) -> None:
+        for connection, watch in self._watches:
+            connection.execute_wrappers.remove(watch)
 
 
 def _watch(receiver: str, alias: str) -> Callable[..., Any]:

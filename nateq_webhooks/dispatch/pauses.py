@@ -7,7 +7,7 @@ from django.db import router
 
 from nateq_webhooks.dispatch import gates
 from nateq_webhooks.models import Gate, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, webhook_scope
+from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, scope_parts, webhook_scope
 
 PORTIONS_AT_ONCE: Final = 10
 """Portions of runs that are moved before the call returns; workers, and `nateq_resume`, move the rest."""
@@ -34,9 +34,16 @@ def pause(
 
 
 def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None) -> list[Gate]:
-    """Start runs again, in the order their deliveries came. Returns the gates that there are of what was named."""
+    """Start runs again, in the order their deliveries came. Returns the gates that there are of what was named.
+
+    With a receiver, also what the circuit breaker paused of it, for whichever webhook.
+    """
     alias = router.db_for_write(Gate)
-    opened = [gate for scope in _scopes(webhook, receiver) if (gate := gates.open_(alias, scope)) is not None]
+    scopes = _scopes(webhook, receiver)
+    if receiver is not None:
+        broken = Gate.objects.using(alias).filter(scope__startswith=webhook_scope(""), is_automatic=True)
+        scopes += [gate.scope for gate in broken if scope_parts(gate.scope)[1] == receiver]
+    opened = [gate for scope in scopes if (gate := gates.open_(alias, scope)) is not None]
     for gate in opened:
         for _ in range(PORTIONS_AT_ONCE):
             if is_limited(alias, gate) or not gates.clear_lane(alias, gate):

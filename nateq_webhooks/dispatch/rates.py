@@ -8,6 +8,7 @@ so that whoever comes a little late does not make the rate lower; no whole numbe
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.dispatch.gates import controls
@@ -33,15 +34,21 @@ def take_slot(alias: str, gate: Gate, rate: float) -> bool:
     return bool(mine.update(next_slot_at=slot + step))
 
 
-def next_slot_at(alias: str) -> datetime | None:
-    """Return when the next run of a rate-limited receiver may start; None when none waits for that."""
+def next_slot_at(alias: str, *, untried_since: datetime | None = None) -> datetime | None:
+    """Return when the next run of a rate-limited receiver may start; None when none waits for that.
+
+    With `untried_since` given: none that nobody has started since then.
+    """
     control = controls.get(alias)
     if control.is_paused:
         return None
-    gates = [gate for gate, _rate in control.limited() if has_due(alias, gate)]
+    gates = [gate for gate, _rate in control.limited() if has_due(alias, gate, untried_since)]
     return min((gate.next_slot_at or timezone.now() for gate in gates), default=None)
 
 
-def has_due(alias: str, gate: Gate) -> bool:
+def has_due(alias: str, gate: Gate, untried_since: datetime | None = None) -> bool:
     """Say whether a run in the gate's lane is due, and only the rate keeps it from starting."""
-    return Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now()).exists()
+    due = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__lte=timezone.now())
+    if untried_since is not None:
+        due = due.filter(Q(started_at__isnull=True) | Q(started_at__lt=untried_since))
+    return due.exists()

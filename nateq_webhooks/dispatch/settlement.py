@@ -4,7 +4,9 @@ A finished run stays due (`next_try_at` is the end of its lease) until its deliv
 dies in between, the claim finds the run again, and the delivery is settled then.
 """
 
+import logging
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from django.db import connections, transaction
 from django.db.models import F
@@ -13,9 +15,12 @@ from django.dispatch import Signal
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.order import give_up_turns
+from nateq_webhooks.dispatch.raised import describe, ends_the_process
 from nateq_webhooks.dispatch.statements import mark_processed
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.repetition import repeated
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 
 def settle_all(alias: str, delivery_pks: Collection[int]) -> bool:
@@ -79,7 +84,7 @@ def _settle_under_lock(alias: str, delivery_pk: int) -> Delivery.Status:
         runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).order_by("round", "pk")
         latest = dict(runs.values_list("receiver", "status"))  # of each receiver its latest round
         after = derived_status(set(latest.values()))
-        if before == after:
+        if before in (after, None):  # None: it was deleted since
             return after
         rows.update(status=after)
     if after is Delivery.Status.PROCESSED:
@@ -90,6 +95,13 @@ def _settle_under_lock(alias: str, delivery_pk: int) -> Delivery.Status:
 
 
 def _announce(signal: Signal, pk: int, alias: str) -> None:
-    """Send a monitoring signal; the row is read only when somebody listens."""
-    if signal.has_listeners(Delivery):
-        signal.send_robust(sender=Delivery, delivery=Delivery.objects.using(alias).get(pk=pk))
+    """Send a monitoring signal; the row is read only when somebody listens. One that was deleted since is left out."""
+    delivery = Delivery.objects.using(alias).filter(pk=pk).first() if signal.has_listeners(Delivery) else None
+    if delivery is None:
+        return
+    try:
+        signal.send_robust(sender=Delivery, delivery=delivery)
+    except BaseException as error:  # send_robust catches nothing but Exception
+        if ends_the_process(error):
+            raise
+        logger.error("A receiver of a monitoring signal raised %s.", describe(error).name)

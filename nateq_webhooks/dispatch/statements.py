@@ -1,12 +1,13 @@
-"""The two statements that every run costs, written out: built by the ORM each time they take longer than the database.
+"""The statements that every run costs, written out: built by the ORM each time they take longer than the database.
 
-Standard SQL that every database speaks; the values are converted by the fields, as the ORM would.
+Standard SQL that every database speaks, but for PostgreSQL's tripwire; the values are converted by the fields, as the
+ORM would.
 """
 
 import functools
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import connections
 
@@ -17,20 +18,54 @@ _DURATION: Final = Run._meta.get_field("duration")
 _LEASE: Final = Run._meta.get_field("lease")
 
 
-def mark_succeeded(alias: str, run: Run, finished_at: datetime, started_at: datetime) -> bool:
-    """Mark a run as succeeded if it is still held under its lease; say whether it was."""
+def mark_started(alias: str, run: Run, started_at: datetime) -> bool:
+    """Count a try of a run that is held under its lease, and say whether it was; `run.tries` are those before it.
+
+    It may be repeated: the try is counted once.
+    """
     connection = connections[alias]
     with connection.cursor() as cursor:
         cursor.execute(
-            _mark_succeeded_sql(alias),
-            [
-                connection.ops.adapt_datetimefield_value(finished_at),
-                _DURATION.get_db_prep_value(finished_at - started_at, connection),
-                run.pk,
-                _LEASE.get_db_prep_value(run.lease, connection),
-            ],
+            _mark_started_sql(alias),
+            [run.tries + 1, connection.ops.adapt_datetimefield_value(started_at), run.pk, _lease_of(alias, run)],
         )
         return bool(cursor.rowcount == 1)
+
+
+def mark_succeeded(
+    alias: str, run: Run, finished_at: datetime, started_at: datetime, *, following: Run | None, tripwire: str | None
+) -> int:
+    """Mark a run as succeeded and, in the same statement, the following one of its claim as started.
+
+    Return how many rows were changed: each only if it is still held under the lease, and none if the transaction is
+    not the one in which `set_tripwire` was called with this value.
+    """
+    connection = connections[alias]
+    finished = connection.ops.adapt_datetimefield_value(finished_at)
+    duration = _DURATION.get_db_prep_value(finished_at - started_at, connection)
+    if following is None:
+        values: list[Any] = [finished, duration, run.pk]
+    else:
+        values = [*[run.pk] * 2, finished, run.pk, duration, *[run.pk] * 4]
+        values += [following.pk, following.tries + 1, following.pk, finished, run.pk, following.pk]
+    values += [_lease_of(alias, run), *([tripwire] if tripwire else [])]
+    with connection.cursor() as cursor:
+        cursor.execute(_mark_succeeded_sql(alias, following is not None, tripwire is not None), values)
+        changed: int = cursor.rowcount
+        return changed
+
+
+def set_tripwire(alias: str, value: str) -> None:
+    """Set a variable of PostgreSQL's that has this value until the transaction ends, and no longer."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT set_config('nateq_webhooks.run', %s, true)", [value])
+
+
+def tripwire_holds(alias: str, value: str) -> bool:
+    """Say whether the transaction is still the one in which `set_tripwire` was called."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT {_TRIPWIRE}", [value])
+        return bool(cursor.fetchone()[0])
 
 
 def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
@@ -43,14 +78,43 @@ def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
         return changed
 
 
+_TRIPWIRE: Final = "COALESCE(current_setting('nateq_webhooks.run', true), '') = %s"
+
+
+def _lease_of(alias: str, run: Run) -> Any:
+    return _LEASE.get_db_prep_value(run.lease, connections[alias])
+
+
 @functools.cache
-def _mark_succeeded_sql(alias: str) -> str:
+def _mark_started_sql(alias: str) -> str:
+    table = connections[alias].ops.quote_name(Run._meta.db_table)
+    return (
+        f"UPDATE {table} SET tries = %s, started_at = %s "  # noqa: S608
+        f"WHERE id = %s AND lease = %s AND status = '{Run.Status.RUNNING}'"
+    )
+
+
+@functools.cache
+def _mark_succeeded_sql(alias: str, with_following: bool, with_tripwire: bool) -> str:  # noqa: FBT001 - a cache's key
     table = connections[alias].ops.quote_name(Run._meta.db_table)
     status = Run.Status
-    return (
-        f"UPDATE {table} SET status = '{status.SUCCEEDED}', finished_at = %s, duration = %s, lease = NULL, "  # noqa: S608
-        f"lane = {OPEN_LANE}, error = '', traceback = '' WHERE id = %s AND lease = %s AND status = '{status.RUNNING}'"
-    )
+    finish = {
+        "status": f"'{status.SUCCEEDED}'",
+        "finished_at": "%s",
+        "duration": "%s",
+        "lease": "NULL",
+        "lane": str(OPEN_LANE),
+        "error": "''",
+        "traceback": "''",
+    }
+    changes, where = finish, "id = %s"
+    if with_following:
+        start = {"tries": "%s", "started_at": "%s"}
+        changes = {name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in (finish | start).items()}
+        where = "id IN (%s, %s)"
+    assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
+    tripwire = f" AND {_TRIPWIRE}" if with_tripwire else ""
+    return f"UPDATE {table} SET {assignments} WHERE {where} AND lease = %s AND status = '{status.RUNNING}'{tripwire}"  # noqa: S608
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox import contents
-from nateq_webhooks.inbox.arrival import Arrival, kept_headers, remote_address
+from nateq_webhooks.inbox.arrival import MAX_ADDRESS_CHARS, Arrival, kept_headers, remote_address
 from nateq_webhooks.inbox.configuration import Configuration, cache, close_if_lost
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.reasons import NO_MATCH, Reason, Refusal
@@ -29,6 +29,7 @@ from nateq_webhooks.inbox.statement import NewDelivery, Stored, upsert
 from nateq_webhooks.inbox.twins import note_twin
 from nateq_webhooks.models import Attempt, Delivery
 from nateq_webhooks.models.delivery import MAX_ATTEMPTS_KEPT
+from nateq_webhooks.models.encoding import is_storable_json, storable
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.envelope import Envelope, Note, read
@@ -139,9 +140,9 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     With receivers connected to its event the delivery is due for dispatch after `hold`. Raises `StoreError` when the
     database can't commit it: then it must not be acknowledged.
     """
-    new = _new_delivery(verified, hold)
     alias = router.db_for_write(Delivery)
     try:
+        new = _new_delivery(verified, hold, alias)
         stored = upsert(alias, new)
     except UNAVAILABLE as error:
         if isinstance(error, Error):
@@ -157,29 +158,43 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
         is_readable=stored.status != Delivery.Status.INVALID,
         dispatch_at=new.dispatch_at if is_new else None,
     )
-    has_other_content = not is_new and _keep_repetition(receipt, stored, new)
+    other = _OtherContent() if is_new else _keep_other_content(receipt, stored, new)
     try:
-        _follow_up(verified, receipt, new, has_other_content=has_other_content)
+        _follow_up(verified, receipt, new, stored.attempts_seen, other)
     except Exception:  # the delivery is committed: whatever happens now, the sender is told so
         logger.exception("Delivery %s is stored, but what follows could not be done.", receipt.pk)
     return receipt
 
 
-def _follow_up(verified: Verified, receipt: Receipt, new: NewDelivery, *, has_other_content: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _OtherContent:
+    """What a repetition was found to carry: another content than the stored one, and whether that is kept now."""
+
+    is_there: bool = False
+    is_kept: bool = False
+
+
+def _follow_up(
+    verified: Verified, receipt: Receipt, new: NewDelivery, attempts_seen: int, other: _OtherContent
+) -> None:
     """Do what a stored delivery or a counted attempt brings about, apart from its receivers."""
+    if not receipt.is_new and not other.is_kept:
+        _keep_attempt(receipt, attempts_seen, new)
+    if other.is_there:
+        contents.log_difference(receipt.pk, new, is_kept=other.is_kept)
     if receipt.is_new and new.attempt is not None and new.attempt > 1:
         note_twin(receipt.alias, receipt.pk, new)
     if verified.key_id == verified.webhook.awaited_key_id:
         end_former_secrets(verified.webhook, new.received_at)
     _announce(signals.delivery_received if receipt.is_new else signals.delivery_duplicated, receipt)
-    if has_other_content:
+    if other.is_there:
         _announce(signals.delivery_content_differs, receipt, event=verified.content.event)
     if receipt.is_new and new.status == Delivery.Status.PROCESSED:
         _announce(signals.delivery_processed, receipt)
 
 
-def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
-    """Build the row, in the shape that every database takes alike."""
+def _new_delivery(verified: Verified, hold: timedelta, alias: str) -> NewDelivery:
+    """Build the row, in the shape that every database takes alike, with the characters that this one stores."""
     now = datetime.now(UTC)
     content, arrival = verified.content, verified.arrival
     event = content.event
@@ -191,10 +206,14 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
         "organization_id": event.organization_id,
         "version": event.version,
     }
-    columns = {name: column_text(text, _LIMITS[name]) for name, text in texts.items()}
+    columns = {name: _stored_text(column_text(text, _LIMITS[name]), name, alias) for name, text in texts.items()}
     notes = content.notes if columns == texts else (*content.notes, Note.CUT)
+    payload_json = content.payload_json
+    if payload_json is not None and not is_storable_json(payload_json, alias):
+        payload_json, notes = None, (*notes, Note.PAYLOAD_NOT_QUERYABLE)
     status, is_due = _plan(verified)
     headers = kept_headers(arrival.meta, verified.webhook.signature_meta_key)
+    headers = {name: storable(value, alias, binary=True) for name, value in headers.items()}
     return NewDelivery(
         **columns,
         webhook_id=verified.webhook.id,
@@ -204,15 +223,20 @@ def _new_delivery(verified: Verified, hold: timedelta) -> NewDelivery:
         attempt=event.attempt,
         body=arrival.body,
         headers=json.dumps(headers),
-        payload=content.payload_json,
+        payload=payload_json,
         notes=json.dumps(notes) if notes else "[]",
         status=status,
         received_at=now,
         last_received_at=now,
-        remote_addr=arrival.remote_addr,
+        remote_addr=arrival.remote_addr and storable(arrival.remote_addr, alias)[:MAX_ADDRESS_CHARS],
         secret_id=verified.key_id,
         dispatch_at=now + hold if is_due else None,
     )
+
+
+def _stored_text(text: str, name: str, alias: str) -> str:
+    """Return a text as its column holds it on this database."""
+    return storable(text, alias, binary=True)[: _LIMITS[name]]
 
 
 _LIMITS: Final[dict[str, int]] = {
@@ -233,14 +257,14 @@ def _plan(verified: Verified) -> tuple[str, bool]:
     return Delivery.Status.RECEIVED, True
 
 
-def _keep_repetition(receipt: Receipt, stored: Stored, new: NewDelivery) -> bool:
-    """Keep what is known of a repetition; say whether it carries another content than the stored delivery.
+def _keep_other_content(receipt: Receipt, stored: Stored, new: NewDelivery) -> _OtherContent:
+    """Keep what a repetition carries if it is another content than the stored delivery's.
 
-    Raises `StoreError` if another content can't be committed: it is stored nowhere else.
+    Raises `StoreError` if it can't be committed: it is stored nowhere else.
     """
     try:
-        has_other_content = contents.differs(receipt.alias, stored, new)
-        is_kept = has_other_content and contents.keep(receipt.alias, stored, new)
+        is_there = contents.differs(receipt.alias, stored, new)
+        return _OtherContent(is_there, is_there and contents.keep(receipt.alias, stored, new))
     except UNAVAILABLE as error:
         if isinstance(error, Error):
             close_if_lost(receipt.alias)
@@ -248,11 +272,6 @@ def _keep_repetition(receipt: Receipt, stored: Stored, new: NewDelivery) -> bool
             f"Delivery {receipt.pk} came again; whether its content differs could not be stored: "
             f"{type(error).__name__}."
         ) from error
-    if not is_kept:
-        _keep_attempt(receipt, stored.attempts_seen, new)
-    if has_other_content:
-        contents.log_difference(receipt.pk, new, is_kept=is_kept)
-    return has_other_content
 
 
 def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from django.db import connections, router
 
+from nateq_webhooks import tenants
 from nateq_webhooks.inbox import diagnosis
 from nateq_webhooks.inbox.arrival import declared_size, header_names
 from nateq_webhooks.inbox.configuration import Configuration, cache
@@ -78,6 +79,10 @@ class Page:
 
 
 Pages = dict[uuid.UUID, Page]
+"""Of one tenant, by webhook."""
+
+AllPages = dict[tuple[str, uuid.UUID], Page]
+"""By tenant and webhook."""
 
 
 class Diary:
@@ -89,7 +94,7 @@ class Diary:
     def forget(self) -> None:
         """Begin anew with nothing noted: after a fork, what was noted and the thread are the parent's."""
         self._lock = threading.Lock()
-        self._pages: Pages = {}
+        self._pages: AllPages = {}
         self._noted: Counter[Reason] = Counter()
         self._specimens = 0
         self._thread: threading.Thread | None = None
@@ -106,7 +111,8 @@ class Diary:
     ) -> None:
         """Note a refusal to be written soon; count it only when the buffer is full. No SQL, no waiting, no error."""
         with self._lock:
-            page = self._pages.setdefault(webhook.id, Page())
+            tenant = tenants.current(router.db_for_write(Rejection))
+            page = self._pages.setdefault((tenant, webhook.id), Page())
             if page.count(reason) >= MAX_NOTED or self._noted[reason] >= MAX_NOTED_IN_ALL:
                 page.dropped[reason] += 1
                 return
@@ -181,7 +187,11 @@ class Diary:
             self._write_once()
 
     def _write_once(self) -> None:
-        pages = self._take()
+        taken = self._take()
+        for tenant in sorted({tenant for tenant, _webhook in taken}):
+            self._write_of({key: page for key, page in taken.items() if key[0] == tenant})
+
+    def _write_of(self, pages: AllPages) -> None:
         try:
             try:
                 _write(pages)
@@ -192,24 +202,24 @@ class Diary:
             logger.warning("%s refused requests could not be written to the diary: %s", lost, type(error).__name__)
             self._count(pages)
 
-    def _take(self) -> Pages:
+    def _take(self) -> AllPages:
         """Take what is to be written; what could only be counted of a reason waits for its next entry."""
         with self._lock:
-            taken = {webhook: page for webhook, page in self._pages.items() if page.entries}
-            self._pages = {webhook: page for webhook, page in self._pages.items() if not page.entries}
-            for webhook, page in taken.items():
+            taken = {key: page for key, page in self._pages.items() if page.entries}
+            self._pages = {key: page for key, page in self._pages.items() if not page.entries}
+            for key, page in taken.items():
                 written = {entry.reason for entry in page.entries}
                 if left := Counter({reason: page.dropped[reason] for reason in page.dropped if reason not in written}):
-                    self._pages[webhook] = Page(dropped=left)
+                    self._pages[key] = Page(dropped=left)
                     page.dropped -= left
             self._noted, self._specimens = Counter(), 0
         return taken
 
-    def _count(self, pages: Pages) -> None:
+    def _count(self, pages: AllPages) -> None:
         """Count what could not be written: the next row that can says how many."""
         with self._lock:
-            for webhook, lost in pages.items():
-                dropped = self._pages.setdefault(webhook, Page()).dropped
+            for key, lost in pages.items():
+                dropped = self._pages.setdefault(key, Page()).dropped
                 dropped.update(lost.dropped)
                 dropped.update(entry.reason for entry in lost.entries)
 
@@ -219,10 +229,14 @@ def _database() -> object:
     return connections[router.db_for_write(Rejection)].settings_dict["NAME"]
 
 
-def _write(pages: Pages) -> None:
+def _write(pages: AllPages) -> None:
     """Look into the bodies held and write everything. Raises `django.db.Error` when the database can't take it."""
-    if not pages:
-        return
+    for tenant in sorted({tenant for tenant, _webhook in pages}):
+        with tenants.activate(tenant):
+            _write_of_tenant({webhook: page for (its, webhook), page in pages.items() if its == tenant})
+
+
+def _write_of_tenant(pages: Pages) -> None:
     findings = _diagnosed(pages)
     alias = router.db_for_write(Rejection)
     known = set(Webhook.objects.using(alias).filter(pk__in=pages).values_list("pk", flat=True))

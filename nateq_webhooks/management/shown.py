@@ -14,6 +14,8 @@ def in_words(state: "remote.State") -> str:
         remote.State.IN_STEP: _("the same on both sides"),
         remote.State.DIFFERENT: _("different"),
         remote.State.GONE: _("gone at Nateq"),
+        remote.State.UNSEEN: _("not visible to this key"),
+        remote.State.ELSEWHERE: _("of another organization than this key"),
         remote.State.UNREGISTERED: _("set up by hand"),
         remote.State.UNFINISHED: _("not finished: run manage.py nateq_webhook sync"),
     }[state]

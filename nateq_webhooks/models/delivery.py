@@ -107,7 +107,7 @@ class Delivery(models.Model):
         return visible(named) or f"{_('Delivery')} {self.pk}"
 
     def is_superseded(self) -> bool:
-        """Say whether a newer event about the same resource has been stored: this one may carry an old state.
+        """Say whether the webhook brought a newer event about the same resource: this one may carry an old state.
 
         A retry may come hours late (Nateq: Retries). Asks the database once, through an index; False where the
         delivery names no resource or no time.
@@ -115,12 +115,16 @@ class Delivery(models.Model):
         return self.superseding().exists()
 
     def superseding(self) -> "models.QuerySet[Delivery]":
-        """Return the deliveries of newer events about the same resource, in no order."""
+        """Return the webhook's deliveries of newer events about the same resource, in no order.
+
+        Those of other webhooks don't count: each may belong to another party, which could name any resource.
+        """
         if not self.resource_id or self.timestamp is None:
             return Delivery.objects.none()
         newer = Delivery.objects.using(self._state.db).filter(
             resource_id=self.resource_id,
             timestamp__gt=self.timestamp,
+            webhook_id=self.webhook_id,
             resource=self.resource,
             organization_id=self.organization_id,
         )

@@ -4,7 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.protocol.events import EVENTS
 
 
@@ -23,7 +23,7 @@ class EventType(models.Model):
     """An event that Nateq offers and this version does not know: it has a signal, and a choice in the admin."""
 
     name = ExactCharField(_("event"), max_length=200, unique=True)
-    description = models.CharField(_("fires when"), max_length=500, blank=True, default="")
+    description = SafeCharField(_("fires when"), max_length=500, blank=True, default="")
     seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
 
     objects = EventTypeQuerySet.as_manager()

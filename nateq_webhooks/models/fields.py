@@ -6,18 +6,63 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.query_utils import DeferredAttribute
 
+from nateq_webhooks.models.encoding import storable
 from nateq_webhooks.protocol.secret_text import SecretText
 
 if TYPE_CHECKING:
     _CharField = models.CharField[str, str]
+    _TextField = models.TextField[str, str]
     _BinaryField = models.BinaryField[bytes, bytes]
 else:  # Django's fields are generic for the type checker only
     _CharField = models.CharField
+    _TextField = models.TextField
     _BinaryField = models.BinaryField
+
+
+class SafeCharField(_CharField):
+    """Text of which a database stores what it can, and the rest as escapes: see `models.encoding`.
+
+    For migrations it is Django's field: the column is the same.
+    """
+
+    def deconstruct(self) -> Any:
+        """Return Django's field."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the text as the column holds it, whole escapes included."""
+        prepared_value = super().get_db_prep_value(value, connection, prepared)
+        if not isinstance(prepared_value, str):
+            return prepared_value
+        text = storable(prepared_value, connection.alias)
+        return text if text == prepared_value else text[: self.max_length]
+
+
+class SafeTextField(_TextField):
+    """The same for a text without a limit."""
+
+    def deconstruct(self) -> Any:
+        """Return Django's field."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the text as the column holds it."""
+        prepared_value = super().get_db_prep_value(value, connection, prepared)
+        return storable(prepared_value, connection.alias) if isinstance(prepared_value, str) else prepared_value
 
 
 class ExactCharField(_CharField):
     """Text that is compared exactly: MariaDB's and MySQL's default collation takes ABC for abc and é for e."""
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the text as the column holds it: with every character that the connection can send."""
+        prepared_value = super().get_db_prep_value(value, connection, prepared)
+        if not isinstance(prepared_value, str):
+            return prepared_value
+        text = storable(prepared_value, connection.alias, binary=True)
+        return text if text == prepared_value else text[: self.max_length]
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         """Return Django's parameters, with a binary collation where the default one folds."""

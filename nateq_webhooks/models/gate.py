@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.models.run import Run
 
 OPEN_LANE: Final = 0
@@ -20,7 +20,7 @@ EVERYTHING: Final = ""
 """The scope of the gate before every run."""
 
 
-def webhook_scope(webhook_id: uuid.UUID) -> str:
+def webhook_scope(webhook_id: uuid.UUID | str) -> str:
     """Return the scope of the gate before the runs of one webhook's deliveries."""
     return f"webhook:{webhook_id}"
 
@@ -30,8 +30,28 @@ def receiver_scope(name: str) -> str:
     return f"receiver:{name}"
 
 
+def breaker_scope(webhook_id: uuid.UUID, receiver: str) -> str:
+    """Return the scope of the gate before the runs of one receiver for one webhook, which the circuit breaker closes.
+
+    Per webhook, so that what one sender's deliveries make fail pauses nobody else's.
+    """
+    return f"{webhook_scope(webhook_id)}{_AND_RECEIVER}{receiver}"
+
+
+_AND_RECEIVER: Final = "/receiver:"
+
+
+def scope_parts(scope: str) -> tuple[str, str]:
+    """Return the webhook's key and the receiver's name that a scope names; an empty text where it names none."""
+    kind, _colon, name = scope.partition(":")
+    if kind != "webhook":
+        return "", name
+    webhook, _separator, receiver = name.partition(_AND_RECEIVER)
+    return webhook, receiver
+
+
 class Gate(models.Model):
-    """Stands before every run, those of one webhook or those of one receiver; what it holds is in a lane of its own.
+    """Holds back every run, those of a webhook, of a receiver, or of both; what it holds is in a lane of its own.
 
     A run in another lane than the open one is not in the way of the claim's index. There are few gates: each
     process reads them all, once a second at most.
@@ -39,8 +59,8 @@ class Gate(models.Model):
 
     scope = ExactCharField(_("what it stands before"), max_length=255, unique=True)
     paused_at = models.DateTimeField(_("paused"), null=True)
-    paused_by = models.CharField(_("paused by"), max_length=150, default="")
-    reason = models.CharField(_("reason"), max_length=500, default="")
+    paused_by = SafeCharField(_("paused by"), max_length=150, default="")
+    reason = SafeCharField(_("reason"), max_length=500, default="")
     is_automatic = models.BooleanField(_("paused by itself"), default=False)
     "Closed by the circuit breaker: it opens by itself when a probe succeeds."
     probe_at = models.DateTimeField(_("next probe"), null=True)
@@ -69,7 +89,7 @@ class Turn(models.Model):
 
     run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="turn")
     key = ExactCharField(max_length=64)
-    "SHA-256 of the receiver and the value that `ORDERED_BY` leads to."
+    "SHA-256 of the webhook, the receiver and the value that `ORDERED_BY` leads to."
     position = models.BigIntegerField()
     "The delivery's key: deliveries are numbered as they come."
     up = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - NULL may repeat, an empty text not

@@ -7,7 +7,7 @@ from typing import Final
 from django.db import connections, models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeTextField
 from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.models.webhook import Webhook
 
@@ -71,7 +71,7 @@ class Rejection(models.Model):
     size = models.PositiveBigIntegerField(_("size"), null=True)
     "The body's bytes; NULL when it was not read and no length was declared."
     header_names = models.JSONField(_("header names"), default=list)
-    hint = models.TextField(_("hint"), default="")
+    hint = SafeTextField(_("hint"), default="")
     "What the diagnosis found: a code and its details as JSON text, shown in words by the admin."
 
     objects = RejectionQuerySet.as_manager()

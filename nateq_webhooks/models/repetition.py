@@ -29,8 +29,20 @@ def repeated(work: Callable[[], _Result], *, alias: str | None = None) -> _Resul
 
 def wants_another_try(error: DatabaseError) -> bool:
     """Say whether the database asks for a repetition: a deadlock, or a lock that did not come in time."""
+    return error_code(error) in _REPEATED or "database is locked" in str(error)  # the text is SQLite's
+
+
+_REPEATED: Final = ("40P01", "40001", 1213, 1205)
+"""PostgreSQL's deadlock and serialization failure; MariaDB's and MySQL's deadlock and lock wait timeout."""
+
+
+def error_code(error: BaseException) -> str | int | None:
+    """Return a database's own code of an error: PostgreSQL's SQLSTATE, MariaDB's and MySQL's number; None without one.
+
+    Django's errors carry the driver's as their cause: psycopg calls it `sqlstate`, psycopg2 `pgcode`.
+    """
     cause = error.__cause__
-    if getattr(cause, "sqlstate", None) in ("40P01", "40001"):  # PostgreSQL: deadlock, serialization failure
-        return True
-    code = error.args[0] if error.args else None
-    return code in (1213, 1205) or "database is locked" in str(error)  # MariaDB and MySQL; SQLite
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state is not None:
+        return str(state)
+    return next((code for code in error.args[:1] if isinstance(code, int)), None)

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.models.fields import SafeCharField
 from nateq_webhooks.models.run import Run
 
 
@@ -15,8 +16,8 @@ class Replay(models.Model):
     """
 
     created_at = models.DateTimeField(_("asked for"), default=timezone.now)
-    by = models.CharField(_("by"), max_length=150, default="")
-    reason = models.CharField(_("reason"), max_length=500, default="")
+    by = SafeCharField(_("by"), max_length=150, default="")
+    reason = SafeCharField(_("reason"), max_length=500, default="")
     receivers = models.JSONField(_("receivers"), null=True)
     "Names; NULL: every receiver that is connected to the event."
     filters = models.JSONField(_("filters"), default=dict)

@@ -2,12 +2,13 @@
 
 import hashlib
 
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks import tenants
 from nateq_webhooks.models.delivery import Delivery
-from nateq_webhooks.models.fields import ExactCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeTextField
 
 MAX_ERROR_CHARS = 1_000
 """Characters kept of an exception's own text."""
@@ -46,8 +47,8 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
     duration = models.DurationField(_("duration"), null=True)
-    error = models.TextField(_("error"), default="")
-    traceback = models.TextField(_("traceback"), default="")
+    error = SafeTextField(_("error"), default="")
+    traceback = SafeTextField(_("traceback"), default="")
     # 0 is open; else what holds the run back: a gate's key, or -1 while it waits for its turn (models.gate).
     lane = models.BigIntegerField(_("lane"), default=0)
     # While running it is the end of the lease; NULL once finished.
@@ -81,4 +82,7 @@ class Run(models.Model):
     @property
     def idempotency_key(self) -> str:
         """A key for calls to other services: the same for every try of this run, another for a replay."""
-        return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(self.receiver.encode()).hexdigest()[:16]}"
+        tenant = tenants.current(self._state.db or router.db_for_write(Run))
+        # Deliveries of two tenants have the same keys.
+        name = f"{tenant}\0{self.receiver}" if tenant else self.receiver
+        return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

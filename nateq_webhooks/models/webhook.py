@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField, SecretField
+from nateq_webhooks.models.encoding import storable
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField, SecretField
 from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
 
@@ -111,7 +113,7 @@ class Webhook(HoldsSecret):
         "Registered; a new secret was asked for, and what came of it is not known. Deliveries verify as before."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
+    name = SafeCharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
     secret = SecretField(
         _("signing secret"),
         max_length=255,
@@ -141,7 +143,7 @@ class Webhook(HoldsSecret):
         default="",
         help_text=_("Only if this webhook's signature comes in another header than the site's setting says."),
     )
-    nateq_id = models.CharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
+    nateq_id = SafeCharField(_("id at Nateq"), max_length=200, blank=True, default="", editable=False)
     registration = models.CharField(
         _("registration"),
         max_length=16,
@@ -188,7 +190,8 @@ class Webhook(HoldsSecret):
         """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
         super().clean()
         check_secret(self.secret)
-        if not isinstance(self.events, list) or not all(isinstance(name, str) and name for name in self.events):
+        check_storable(self, "name", "secret")
+        if not isinstance(self.events, list) or not all(map(_is_event_name, self.events)):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
         if self.signature_header and header_problem(self.signature_header):
             told = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
@@ -257,6 +260,20 @@ class Secret(HoldsSecret):
         """Refuse a secret that could verify nothing."""
         super().clean()
         check_secret(self.secret)
+        check_storable(self, "secret")
+
+
+def check_storable(instance: models.Model, *names: str) -> None:
+    """Raise `ValidationError` when the database can't store a character of these fields as it is (W045)."""
+    alias = router.db_for_write(type(instance))
+    for name in names:
+        text = getattr(instance, name)
+        if storable(text, alias) != text:
+            raise ValidationError({name: _("It holds a character that this database can't store. Write it without.")})
+
+
+def _is_event_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and column_text(name, len(name)) == name
 
 
 def check_secret(secret: str) -> None:

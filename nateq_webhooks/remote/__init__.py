@@ -12,10 +12,22 @@ killed at any point and called again. Call none of them inside a transaction: wh
 from nateq_webhooks.remote.catalogue import Catalogue, Coverage, catalogue, coverage
 from nateq_webhooks.remote.changes import change
 from nateq_webhooks.remote.connection import connect, warnings
-from nateq_webhooks.remote.drift import Difference, Drift, Side, State, compare, drift_of, settle
+from nateq_webhooks.remote.drift import (
+    Difference,
+    Drift,
+    Side,
+    State,
+    compare,
+    compare_each,
+    drift_of,
+    known,
+    settle,
+    unseen_text,
+)
 from nateq_webhooks.remote.errors import BusyError, RemoteError
+from nateq_webhooks.remote.keys import entry_of, organization_of
 from nateq_webhooks.remote.registration import How, Registered, public_url, register, register_row
-from nateq_webhooks.remote.removal import Removed, remove
+from nateq_webhooks.remote.removal import Removed, check_removal, remove
 from nateq_webhooks.remote.rotation import retire_secrets, rotate
 from nateq_webhooks.remote.telling import told
 
@@ -33,10 +45,15 @@ __all__ = [
     "State",
     "catalogue",
     "change",
+    "check_removal",
     "compare",
+    "compare_each",
     "connect",
     "coverage",
     "drift_of",
+    "entry_of",
+    "known",
+    "organization_of",
     "public_url",
     "register",
     "register_row",
@@ -45,5 +62,6 @@ __all__ = [
     "rotate",
     "settle",
     "told",
+    "unseen_text",
     "warnings",
 ]

@@ -1,15 +1,20 @@
 """Where this side and Nateq's differ about a webhook, and making one like the other."""
 
 import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import NateqNotFoundError, NateqNotOfferedError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event, wanted_events
 from nateq_webhooks.remote.claim import Claim, alias, claimed
+from nateq_webhooks.remote.connection import Listed, client_of, entry_seeing
+from nateq_webhooks.remote.errors import RemoteError
+from nateq_webhooks.remote.keys import entries, entry_of, organization_of, organizations_of, place_of
 from nateq_webhooks.remote.registration import anew, public_url, same_url
 
 if TYPE_CHECKING:
@@ -33,7 +38,11 @@ class State(Enum):
     DIFFERENT = "different"
     "Its URL, its events or whether it is active."
     GONE = "gone"
-    "Nateq does not have it any more, or this key does not see it."
+    "Nateq does not have it any more: the key sees other webhooks of its organization, and not this one."
+    UNSEEN = "not visible"
+    "The key does not see it. It may be deleted, of another organization, or at another base URL."
+    ELSEWHERE = "other organization"
+    "The key belongs to another organization than the webhook."
     UNREGISTERED = "unregistered"
     "Set up by hand: what Nateq has is not known."
     UNFINISHED = "unfinished"
@@ -58,6 +67,8 @@ class Drift:
     differences: tuple[Difference, ...] = ()
     there: "AtNateq | None" = None
     extra: tuple[str, ...] = ()
+    seen: int = 0
+    "How many webhooks the key sees."
 
     @property
     def is_settled(self) -> bool:
@@ -65,27 +76,55 @@ class Drift:
         return self.state in (State.IN_STEP, State.UNREGISTERED) and not self.extra
 
 
-def compare(client: "NateqClient") -> list[Drift]:
-    """Compare every webhook of this site with Nateq's. Raises `ApiError`."""
+def compare(client: "NateqClient", webhooks: Iterable[Webhook] | None = None) -> list[Drift]:
+    """Compare webhooks of this site (default: all) with what one key sees at Nateq. Raises `ApiError`."""
     there = client.webhooks.list()
     every = functools.cache(lambda: every_event(client))
-    return [_drift(webhook, there, every) for webhook in Webhook.objects.using(alias()).all()]
+    chosen = Webhook.objects.using(alias()).all() if webhooks is None else webhooks
+    return [_drift(webhook, there, every) for webhook in chosen]
+
+
+def compare_each(webhooks: Iterable[Webhook]) -> list[Drift]:
+    """Compare each webhook with what its own key sees at Nateq. Raises `RemoteError` and `ApiError`."""
+    chosen = list(webhooks)
+    listed = Listed()
+    if not chosen:  # a key that is refused is told all the same
+        listed.of(next(iter(entries()), ""))
+    groups: dict[str, list[Webhook]] = {}
+    for webhook in chosen:
+        groups.setdefault(entry_seeing(webhook, listed), []).append(webhook)
+    found: dict[object, Drift] = {}
+    for entry, group in groups.items():
+        with client_of(entry) as client:
+            found |= {drift.webhook.pk: drift for drift in compare(client, group)}
+    return [found[webhook.pk] for webhook in chosen]
 
 
 def drift_of(client: "NateqClient", webhook: Webhook) -> Drift:
     """Compare one webhook with Nateq's. Raises `ApiError`."""
-    return _drift(webhook, client.webhooks.list(), lambda: every_event(client))
+    return compare(client, [webhook])[0]
 
 
-def settle(client: "NateqClient", webhook: Webhook, side: Side, *, patience: float = 0.0) -> bool:
+def presence(client: "NateqClient", webhook: Webhook) -> Drift:
+    """Say whether the key sees a webhook whose id at Nateq is known, whatever its registration. Raises `ApiError`."""
+    there = client.webhooks.list()
+    if any(each.id == webhook.nateq_id for each in there):
+        return Drift(webhook=webhook, state=State.IN_STEP, seen=len(there))
+    return Drift(webhook=webhook, state=_absent(webhook, there), seen=len(there))
+
+
+def settle(
+    client: "NateqClient", webhook: Webhook, side: Side, *, patience: float = 0.0, is_gone: bool = False
+) -> bool:
     """Make one side of a webhook like the other, and say whether nothing is left that differs.
 
     With `Side.HERE` a webhook that Nateq no longer has is registered anew. With `Side.NATEQ` such a one is switched
-    off here; its URL, which is this site's own, and further webhooks at Nateq stay as they are. Raises `RemoteError`
-    and `ApiError`.
+    off here; its URL, which is this site's own, and further webhooks at Nateq stay as they are. One that the key does
+    not see is refused, unless the caller knows that Nateq has deleted it (`is_gone`). Raises `RemoteError` and
+    `ApiError`.
     """
     with claimed(webhook, patience=patience) as claim:
-        drift = drift_of(client, webhook)
+        drift = known(drift_of(client, webhook), is_gone=is_gone)
         if side is Side.HERE:
             _push(client, claim, drift)
             return True
@@ -93,7 +132,64 @@ def settle(client: "NateqClient", webhook: Webhook, side: Side, *, patience: flo
         return not drift.extra and all(difference.name != "url" for difference in drift.differences)
 
 
-def _drift(webhook: Webhook, there: "Iterable[AtNateq]", every: Callable[[], list[str]]) -> Drift:
+def known(drift: Drift, *, is_gone: bool = False) -> Drift:
+    """Return a comparison that may be acted on: one of a webhook that is seen, or surely gone.
+
+    With `is_gone` a person says that Nateq has deleted it. Raises `RemoteError`, which says what was seen.
+    """
+    if drift.state is State.UNSEEN and is_gone:
+        return replace(drift, state=State.GONE)
+    if drift.state in (State.UNSEEN, State.ELSEWHERE):
+        raise RemoteError(unseen_text(drift))
+    return drift
+
+
+def unseen_text(drift: Drift) -> str:
+    """Say what the key sees instead of a webhook, and what to do."""
+    webhook = drift.webhook
+    words = {
+        "name": webhook.name,
+        "id": webhook.nateq_id or "-",
+        "key": place_of(entry_of(webhook)),
+        "seen": drift.seen,
+        "organization": organization_of(webhook) or _("not known"),
+    }
+    if drift.state is State.ELSEWHERE:
+        return (
+            _(
+                'Webhook "%(name)s" (%(id)s) belongs to %(organization)s, and the key in %(key)s to another '
+                'organization. Nothing was changed. Set NATEQ_WEBHOOKS["API_KEYS"] = {"%(organization)s": ...}.'
+            )
+            % words
+        )
+    return (
+        _(
+            'Webhook "%(name)s" (%(id)s, organization: %(organization)s) is not visible to the key in %(key)s, which '
+            "sees %(seen)d webhooks. Nothing was changed. Look at BASE_URL, and set API_KEYS if it belongs to another "
+            "organization. Only if it was deleted at Nateq: manage.py nateq_webhook sync --name %(name)s --gone with "
+            "--push, which registers it anew, or --pull, which switches it off here."
+        )
+        % words
+    )
+
+
+def _absent(webhook: Webhook, there: "Collection[AtNateq]") -> State:
+    """Say why a registered webhook may not be among those that a key sees.
+
+    A key belongs to one organization, so what it sees of ours tells which. An empty list, and one without any webhook
+    of ours, tells nothing.
+    """
+    ids = [each.id for each in there]
+    ours = list(Webhook.objects.using(alias()).exclude(nateq_id="").filter(nateq_id__in=ids[:500])) if ids else []
+    organization, seen = organization_of(webhook), organizations_of(ours)
+    if organization and seen and organization not in seen:
+        return State.ELSEWHERE
+    if ours and (organization in seen or entry_of(webhook)):
+        return State.GONE
+    return State.UNSEEN
+
+
+def _drift(webhook: Webhook, there: "Collection[AtNateq]", every: Callable[[], list[str]]) -> Drift:
     registration = Webhook.Registration
     if webhook.registration in (registration.PENDING, registration.ROTATING):
         return Drift(webhook=webhook, state=State.UNFINISHED)
@@ -103,14 +199,14 @@ def _drift(webhook: Webhook, there: "Iterable[AtNateq]", every: Callable[[], lis
     twin = next((each for each in there if each.id == webhook.nateq_id), None)
     extra = tuple(each.id for each in there if each.id != webhook.nateq_id and same_url(each.url, url))
     if twin is None:
-        return Drift(webhook=webhook, state=State.GONE, extra=extra)
+        return Drift(webhook=webhook, state=_absent(webhook, there), extra=extra, seen=len(there))
     differences = tuple(_differences(webhook, twin, url, list(webhook.events) or every()))
     state = State.DIFFERENT if differences else State.IN_STEP
-    return Drift(webhook=webhook, state=state, differences=differences, there=twin, extra=extra)
+    return Drift(webhook=webhook, state=state, differences=differences, there=twin, extra=extra, seen=len(there))
 
 
 def _differences(webhook: Webhook, twin: "AtNateq", url: str, events: list[str]) -> Iterable[Difference]:
-    if not same_url(twin.url, url):
+    if twin.url != url:  # a slash too few is a difference, too: it may cost a redirect
         yield Difference(name="url", here=url, there=twin.url)
     if set(twin.events) != set(events):
         yield Difference(name="events", here=", ".join(events), there=", ".join(twin.events))

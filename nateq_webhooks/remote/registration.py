@@ -23,11 +23,17 @@ from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
 from nateq_webhooks.remote.errors import ClaimLostError, RemoteError
+from nateq_webhooks.remote.keys import entry_of, organization_of, organizations_of, place_of
 from nateq_webhooks.remote.rotation import finish_rotation, newest_delivery
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret
     from nateq_webhooks.client import Webhook as AtNateq
+
+
+_SAVED = ("id", "events", "organization_id", "registration", "claim", "claimed_until")
+_MOST_IDS = 500
+"""Ids in one query, below SQLite's limit of parameters."""
 
 
 class How(Enum):
@@ -67,18 +73,25 @@ def public_url(webhook: Webhook) -> str:
 
 
 def register(
-    client: "NateqClient", name: str, events: Sequence[str] | None = None, *, patience: float = 0.0
+    client: "NateqClient",
+    name: str,
+    events: Sequence[str] | None = None,
+    *,
+    patience: float = 0.0,
+    organization_id: str = "",
 ) -> Registered:
     """Have exactly one webhook of this name here, and its counterpart at Nateq.
 
     `events` are the names to subscribe to; None keeps those of a webhook that is here already, and means all for a
-    new one. Waits up to `patience` seconds for another run. Raises `RemoteError` and `ApiError`.
+    new one. A new one is bound to `organization_id`; empty: to none. Waits up to `patience` seconds for another run.
+    Raises `RemoteError` and `ApiError`.
     """
     public_url(Webhook())
     token = new_token()
     new = Webhook(
         name=name,
         events=list(events or ()),
+        organization_id=organization_id,
         registration=Webhook.Registration.PENDING,
         claim=token,
         claimed_until=timezone.now() + LEASE,
@@ -86,7 +99,7 @@ def register(
     _check(new)
     webhook, is_new = Webhook.objects.using(alias()).get_or_create(
         name=name,
-        defaults={key: getattr(new, key) for key in ("id", "events", "registration", "claim", "claimed_until")},
+        defaults={key: getattr(new, key) for key in _SAVED},
     )
     with claimed(webhook, patience=patience, token=token, is_taken=is_new) as claim:
         return _Registration(client, claim).run(events, is_new=is_new)
@@ -117,10 +130,17 @@ class _Registration:
         if webhook.registration == Webhook.Registration.MANUAL:
             return self._register_manual()
         twins = [] if is_new else self._twins()
+        if not twins:
+            try:
+                self._check_organization()
+            except (RemoteError, ApiError):
+                if is_new:
+                    self._claim_delete()
+                raise
         return self._adopt(twins) if twins else self._create(undo=self._claim_delete if is_new else None)
 
     def _confirm(self, events: Sequence[str] | None) -> Registered:
-        """Take a webhook that is registered as it is; finish a rotation that died."""
+        """Take a webhook that is registered as it is, if Nateq has it with this URL; finish a rotation that died."""
         name = self._webhook.name
         if events is not None and set(events) != set(self._webhook.events):
             raise RemoteError(
@@ -130,8 +150,35 @@ class _Registration:
                 )
                 % {"name": name}
             )
+        self._check_there()
         finish_rotation(self._client, self._claim)
         return Registered(self._webhook, How.UNCHANGED)
+
+    def _check_there(self) -> None:
+        """Raise `RemoteError` when Nateq has another URL for the webhook, or the key does not see it."""
+        try:
+            there = self._client.webhooks.list()
+        except NateqNotOfferedError:
+            return
+        webhook = self._webhook
+        found = next((each for each in there if each.id == webhook.nateq_id), None)
+        if found is None:
+            raise RemoteError(
+                _(
+                    'Webhook "%(name)s" is registered as %(id)s, which the key does not see: it sees %(seen)d '
+                    "webhooks. Nothing was changed. Look at BASE_URL and API_KEYS, then at: "
+                    "manage.py nateq_webhook sync --name %(name)s"
+                )
+                % {"name": webhook.name, "id": webhook.nateq_id, "seen": len(there)}
+            )
+        if found.url != self._url:
+            raise RemoteError(
+                _(
+                    'Webhook "%(name)s" is registered as %(id)s with another URL: here %(here)s, at Nateq %(there)s. '
+                    "If the one here is right: manage.py nateq_webhook sync --name %(name)s --push"
+                )
+                % {"name": webhook.name, "id": webhook.nateq_id, "here": self._url, "there": found.url}
+            )
 
     def _register_manual(self) -> Registered:
         """Link what a person has set up at Nateq; else create it, and keep the secret that is here for late retries."""
@@ -145,10 +192,38 @@ class _Registration:
                 % {"count": len(twins), "name": self._webhook.name, "screen": WEBHOOKS_SCREEN}
             )
         if twins:
+            if twins[0].url != self._url:  # without its last slash
+                self._client.webhooks.update(twins[0].id, url=self._url)
             self._claim.change(nateq_id=twins[0].id, registration=Webhook.Registration.REGISTERED)
             return Registered(self._webhook, How.LINKED)
+        self._check_organization()
         former = _begin(self._claim)
         return self._create(undo=former.restore)
+
+    def _check_organization(self) -> None:
+        """Raise `RemoteError` when the key is known to belong to another organization than the webhook."""
+        mine = organization_of(self._webhook)
+        if not mine:
+            return
+        try:
+            there = [each.id for each in self._client.webhooks.list()]
+        except NateqNotOfferedError:
+            return
+        ours = Webhook.objects.using(alias()).exclude(nateq_id="").filter(nateq_id__in=there[:_MOST_IDS])
+        seen = organizations_of(ours)
+        if seen and mine not in seen:
+            raise RemoteError(
+                _(
+                    'Webhook "%(name)s" belongs to %(mine)s, and the key in %(key)s to %(seen)s. Nothing was created. '
+                    'Set NATEQ_WEBHOOKS["API_KEYS"] = {"%(mine)s": ...}.'
+                )
+                % {
+                    "name": self._webhook.name,
+                    "mine": mine,
+                    "key": place_of(entry_of(self._webhook)),
+                    "seen": ", ".join(sorted(seen)),
+                }
+            )
 
     def _twins(self) -> "list[AtNateq]":
         """Return the webhooks that Nateq has for this row, the oldest first."""
@@ -197,9 +272,10 @@ class _Registration:
     def _renew(self, kept: "AtNateq") -> "NewSecret":
         """Make a webhook at Nateq what the row says, with a new secret. Raises `NateqNotOfferedError`."""
         events = wanted_events(self._client, self._webhook)
-        if set(kept.events) != set(events) or kept.is_active is False:
+        if set(kept.events) != set(events) or kept.is_active is False or kept.url != self._url:
             self._claim.renew()
-            self._client.webhooks.update(kept.id, events=events, is_active=True)
+            url = self._url if kept.url != self._url else None
+            self._client.webhooks.update(kept.id, url=url, events=events, is_active=True)
         self._claim.renew()
         return self._client.webhooks.rotate_secret(kept.id)
 

@@ -1,4 +1,4 @@
-"""As tasks of Celery. The message carries the delivery's key and is only a wake-up; the table is the queue."""
+"""As tasks of Celery. The message names the delivery (and its tenant) and is only a wake-up; the table is the queue."""
 
 import functools
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import Problem, settings
 from nateq_webhooks.runners.wakes import Waker
 
@@ -41,9 +41,9 @@ class CeleryRunner:
         app = _celery_app()
         if app.conf.task_always_eager:
             app.loader.import_task_module("nateq_webhooks.tasks")  # autodiscovery does so in Celery's workers only
-            app.tasks[TASK_NAME].apply(args=[due.pk])
+            app.tasks[TASK_NAME].apply(args=[*tenants.named(due.alias, due.pk)])
         else:
-            _waker().wake(due.pk)
+            _waker().wake(*tenants.named(due.alias, due.pk))
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the way Celery is set up here."""
@@ -82,7 +82,7 @@ def _celery_app() -> Any:
 def _waker() -> Waker:
     app = _celery_app()
 
-    def send(pk: int) -> None:
-        app.send_task(TASK_NAME, args=[pk], queue=settings().task_queue or None, retry=False, ignore_result=True)
+    def send(*names: int | str) -> None:
+        app.send_task(TASK_NAME, args=[*names], queue=settings().task_queue or None, retry=False, ignore_result=True)
 
     return Waker(send)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import Problem, settings
 from nateq_webhooks.runners.wakes import Waker
 
@@ -36,9 +36,10 @@ def _where() -> dict[str, str]:
     return {"backend": settings().task_backend, "queue_name": settings().task_queue or DEFAULT_QUEUE}
 
 
-def run_delivery(pk: int) -> int:
+def run_delivery(pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
-    return dispatch.run_delivery(pk)
+    with tenants.activate(tenant):
+        return dispatch.run_delivery(pk)
 
 
 def _as_task(function: Any) -> Any:
@@ -71,9 +72,9 @@ class TasksRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
         if self.runs_elsewhere:
-            _waker().wake(due.pk)
+            _waker().wake(*tenants.named(due.alias, due.pk))
         else:
-            _task().enqueue(due.pk)
+            _task().enqueue(*tenants.named(due.alias, due.pk))
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the backend, which must hand tasks to other processes."""

@@ -34,12 +34,12 @@ MAX_HUNG: Final = 5
 
 
 class Waker:
-    """Sends wake-ups from a thread of its own. `send` gets the key of a delivery; it may hang or raise."""
+    """Sends wake-ups from a thread of its own. `send` gets what names a delivery; it may hang or raise."""
 
-    def __init__(self, send: Callable[[int], object]) -> None:
+    def __init__(self, send: Callable[..., object]) -> None:
         self._send = send
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int | str, ...]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._hung: list[threading.Thread] = []
         self._pid = 0
@@ -47,14 +47,17 @@ class Waker:
         self._sending_since: float | None = None
         self._paused_until = float("-inf")
 
-    def wake(self, pk: int) -> bool:
-        """Have a message sent soon; say whether it was taken. Never blocks, never raises."""
+    def wake(self, *names: int | str) -> bool:
+        """Have a message sent soon; say whether it was taken. Never blocks, never raises.
+
+        `names` are a delivery's key and, if there is one, its tenant's.
+        """
         reason = self._trouble()
         if reason:
-            logger.debug("Wake-up for delivery %s dropped: %s", pk, reason)
+            logger.debug("Wake-up for delivery %s dropped: %s", names[0], reason)
             return False
         self._start()
-        self._queue.put(pk)
+        self._queue.put(names)
         return True
 
     def _trouble(self) -> str:
@@ -105,14 +108,14 @@ class Waker:
                 )
                 self._thread.start()
 
-    def _run(self, messages: "queue.SimpleQueue[int]") -> None:
+    def _run(self, messages: "queue.SimpleQueue[tuple[int | str, ...]]") -> None:
         while messages is self._queue:  # else this thread has been left behind
-            pk = messages.get()
+            names = messages.get()
             if time.monotonic() < self._paused_until:
                 continue
             self._sending_since = time.monotonic()
             try:
-                self._send(pk)
+                self._send(*names)
                 self._has_sent = True
             except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, it is only a wake-up
                 if messages is self._queue:

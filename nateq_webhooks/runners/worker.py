@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import Error, close_old_connections, connections, router
 from django.utils import timezone
 
-from nateq_webhooks import dispatch
+from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import settings
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -62,35 +62,44 @@ class Batch:
 def drain(
     watch: dispatch.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = dispatch.never
 ) -> int:
-    """Run everything that is due now; return how many runs that was. Raises when the database can't.
+    """Run everything that is due now, each run once; return how many that was. Raises when the database can't.
 
     In this thread, or in as many others as `concurrency` says: not where those would not see what this one sees.
     In this thread it ends as soon as `stopping` says so, and gives back what it has not started.
     """
+    began = timezone.now()
     if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
-        return _drain(watch, stopping)
+        return _drain(watch, stopping, began)
     stop = threading.Event()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
         try:
-            drained = [threads.submit(_drain_apart, watch, stop.is_set) for _ in range(concurrency)]
+            drained = [threads.submit(_drain_apart, watch, stop.is_set, began) for _ in range(concurrency)]
             return sum(one.result() for one in drained)
         finally:
             stop.set()
 
 
-def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
+def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
     """Drain in a thread of its own, on connections of its own."""
     try:
-        return _drain(watch, stopping)
+        return _drain(watch, stopping, began)
     finally:
         connections.close_all()
 
 
-def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
-    """Run what is due until nothing is.
+def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
+    """Run what is due until nothing is, each run once: what failed since it `began` is for the next call.
 
     What a rate limit lets start within a second is waited for, for most of a minute in all: the next call goes on.
     """
+    executed = 0
+    for tenant in tenants.every():
+        with tenants.activate(tenant):
+            executed += _drain_tenant(watch, stopping, began)
+    return executed
+
+
+def _drain_tenant(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
     alias = router.db_for_write(dispatch.Delivery)
     upkeep, batch = dispatch.Upkeep(alias), Batch()
     executed, found, waited = 0, 0, 0.0
@@ -106,10 +115,10 @@ def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool]) -> int:
         is_idle = not found
         kept_up = upkeep.round() if is_idle else 0
         started = time.monotonic()
-        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping)
+        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping, untried_since=began)
         batch.took(time.monotonic() - started, found)
         if is_idle and not found and not kept_up:
-            pause = _seconds_to_next_slot(alias)
+            pause = _seconds_to_next_slot(alias, began)
             if pause is None or pause > 1 or waited > MOST_WAITED:
                 break
             waited += pause
@@ -121,9 +130,9 @@ _NEVER: Final = threading.Event()
 """It is only waited on."""
 
 
-def _seconds_to_next_slot(alias: str) -> float | None:
+def _seconds_to_next_slot(alias: str, untried_since: datetime | None = None) -> float | None:
     """Return how long until a rate limit lets a waiting run start; None when none waits for that."""
-    moment = dispatch.next_slot_at(alias)
+    moment = dispatch.next_slot_at(alias, untried_since=untried_since)
     return None if moment is None else max(0.001, (moment - timezone.now()).total_seconds())
 
 
@@ -142,9 +151,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. A thread whose receiver hangs is replaced: its run is somebody else's by then."""
-        upkeep = dispatch.Upkeep(router.db_for_write(dispatch.Delivery))
+        upkeeps = Upkeeps()
         while not self._stopping.is_set():
-            is_busy = _look_after(upkeep)
+            is_busy = upkeeps.look_after()
             busy = [slot for slot in self._threads if not slot.is_hung]
             for slot in set(self._threads) - set(busy):
                 slot.abandon()
@@ -159,15 +168,34 @@ class Worker:
         connections.close_all()
 
 
-def _look_after(upkeep: dispatch.Upkeep) -> bool:
-    """Do the worker's rounds; say whether there is more. Trouble with the database is the next round's."""
-    close_old_connections()
+class Upkeeps:
+    """The upkeep of each tenant."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dispatch.Upkeep] = {}
+
+    def look_after(self) -> bool:
+        """Do what is due for every tenant; say whether there is more. Trouble with the database is the next round's."""
+        close_old_connections()
+        is_busy = False
+        for tenant in _known_tenants():
+            try:
+                with tenants.activate(tenant):
+                    upkeep = self._of.setdefault(tenant, dispatch.Upkeep(router.db_for_write(dispatch.Delivery)))
+                    upkeep.beat()
+                    is_busy = upkeep.round() > 0 or is_busy
+            except Error as error:
+                logger.warning("The worker's rounds are put off: %s", type(error).__name__)
+        return is_busy
+
+
+def _known_tenants() -> list[str]:
+    """Return the tenants; none while the database can't say which there are."""
     try:
-        upkeep.beat()
-        return upkeep.round() > 0
+        return tenants.every()
     except Error as error:
-        logger.warning("The worker's rounds are put off: %s", type(error).__name__)
-        return False
+        logger.warning("Which tenants there are can't be read: %s", type(error).__name__)
+        return []
 
 
 class _Slot(threading.Thread):
@@ -209,20 +237,43 @@ class _Slot(threading.Thread):
         """Claim and run once; return how much was found. Trouble with the database is waited out."""
         self._alive_at = started = time.monotonic()
         close_old_connections()
+        found, waits, is_back, trouble = 0, [POLL_SECONDS], False, ""
         try:
+            for tenant in tenants.every():
+                try:
+                    found += self._look_at(tenant, waits)
+                    is_back = True
+                except Error as error:  # one tenant's tables may be gone: the others are served all the same
+                    trouble = f"{type(error).__name__}{f' (tenant {tenant})' if tenant else ''}"
+                    connections.close_all()
+        except Error as error:
+            trouble = type(error).__name__
+            connections.close_all()
+        self._note_trouble(trouble, is_back=is_back)
+        self._batch.took(time.monotonic() - started, found)
+        self._idle_wait = min(waits)
+        return found
+
+    def _look_at(self, tenant: str, waits: list[float]) -> int:
+        """Claim and run once for a tenant; if nothing was found, note how long until a rate limit lets a run start."""
+        with tenants.activate(tenant):
             found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
             until_slot = None if found else _seconds_to_next_slot(router.db_for_write(dispatch.Delivery))
-        except Error as error:
-            self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
-            logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, type(error).__name__)
-            connections.close_all()
-            return 0
-        if self._outage_wait:
-            logger.warning("The database is back.")
-            self._outage_wait = 0.0
-        self._batch.took(time.monotonic() - started, found)
-        self._idle_wait = POLL_SECONDS if until_slot is None else min(POLL_SECONDS, until_slot)
+        if until_slot is not None:
+            waits.append(until_slot)
         return found
+
+    def _note_trouble(self, trouble: str, *, is_back: bool) -> None:
+        """Say what was the matter; wait longer and longer while the database serves nobody."""
+        if trouble and not is_back:
+            self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
+            logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, trouble)
+        elif trouble:
+            logger.warning("A tenant's work is put off: %s", trouble)
+        elif self._outage_wait:
+            logger.warning("The database is back.")
+        if is_back:
+            self._outage_wait = 0.0
 
     def _tell(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:
         self._alive_at = time.monotonic()

@@ -3,6 +3,7 @@
 import ipaddress
 import secrets
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 
 from nateq_webhooks.protocol.api import (
@@ -18,6 +19,7 @@ from nateq_webhooks.sandbox.exchange import Answer, Request
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.keys import Key, Refusal, authenticate
 from nateq_webhooks.sandbox.limits import WINDOW_SECONDS, Quota, RateLimit
+from nateq_webhooks.sandbox.origin import is_for, is_same_origin
 from nateq_webhooks.sandbox.resources import Operation, Reply, RequestError, Resources, find
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,6 +44,7 @@ class Api:
         rate_limit: int,
         allowed: Collection[Network] = (),
         withheld: Collection[str] = (),
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._resources = resources
         self._faults = faults
@@ -49,10 +52,15 @@ class Api:
         self._limit = RateLimit(rate_limit)
         self._allowed = allowed
         self._withheld = withheld
+        self._hosts = hosts
 
     def respond(self, request: Request) -> Answer:
         """Answer a request, in Nateq's envelope and with its headers."""
         headers = {REQUEST_ID_HEADER: "req_" + secrets.token_hex(12)}
+        if not is_for(request, self._hosts):
+            return _refused(421, "This host name is not the sandbox's. Use the address that it printed.", headers)
+        if not is_same_origin(request):
+            return _refused(403, "A page of another site sent this request. Nothing was done.", headers)
         try:
             key = self._key(request)
             operation, webhook_id, methods = find(request.method, request.path.removeprefix(API_PATH))
@@ -61,7 +69,7 @@ class Api:
                 self._check(key)
             if operation is None:
                 raise _no_such(request, methods)
-            reply = self._reply(operation, request, webhook_id)
+            reply = self._reply(key, operation, request, webhook_id)
         except RequestError as error:
             return Answer.json(error.status, {"success": False, "error": error.as_json()}, headers | error.headers)
         document: dict[str, Any] = {"success": True, "data": reply.data}
@@ -99,10 +107,16 @@ class Api:
             if self._faults.strikes(fault):
                 raise RequestError(code, message)
 
-    def _reply(self, operation: Operation, request: Request, webhook_id: str) -> Reply:
+    def _reply(self, key: Key, operation: Operation, request: Request, webhook_id: str) -> Reply:
         if operation.name in self._withheld:
             raise RequestError(ErrorCode.ENDPOINT_NOT_PUBLIC, "This endpoint is not part of the public API")
-        return operation.handler(self._resources, request, webhook_id)
+        visible = replace(self._resources, webhooks=self._resources.webhooks.of(key.organization))
+        return operation.handler(visible, request, webhook_id)
+
+
+def _refused(status: int, message: str, headers: dict[str, str]) -> Answer:
+    error = {"code": ErrorCode.INSUFFICIENT_PERMISSION, "message": message}
+    return Answer.json(status, {"success": False, "error": error}, headers)
 
 
 def _too_many(quota: Quota, retry_after: int) -> RequestError:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--key",
         action="append",
-        metavar="KEY[:SCOPE,SCOPE]",
+        metavar="KEY[@ORGANIZATION][:SCOPE,SCOPE]",
         help="an API key, like tg_test_local; may be repeated (default: one is made up)",
     )
     add("--database", default=":memory:", metavar="FILE", help="where to keep everything (default: in memory)")

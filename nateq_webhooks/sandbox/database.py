@@ -1,5 +1,6 @@
 """The sandbox's state in SQLite: a file of its own, or memory. One connection, used by one thread at a time."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,16 @@ from nateq_webhooks.sandbox.errors import SandboxError, StoreClosedError
 
 MEMORY: Final = ":memory:"
 
+_PRIVATE: Final = 0o600
+
 _APPLICATION_ID: Final = 0x4E615465  # "NaTe"
-_VERSION: Final = 1
+_VERSION: Final = 2
+
+ORGANIZATION_ID: Final = "org_sandbox"
+"""The organization of keys and webhooks for which none was named."""
+
+_ADD_ORGANIZATION: Final = f"ALTER TABLE webhook ADD COLUMN organization TEXT NOT NULL DEFAULT '{ORGANIZATION_ID}'"
+"""From version 1 to version 2."""
 
 _SCHEMA: Final = f"""
 PRAGMA application_id = {_APPLICATION_ID};
@@ -24,7 +33,8 @@ CREATE TABLE webhook (
     events TEXT NOT NULL,
     secret TEXT NOT NULL,
     is_active INTEGER NOT NULL,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    organization TEXT NOT NULL DEFAULT '{ORGANIZATION_ID}'
 );
 CREATE TABLE delivery (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -64,6 +74,7 @@ class Database:
         self._name = str(name)
         self._lock = threading.RLock()
         self._closed = False
+        _create_private(self._name)
         try:
             self._connection = sqlite3.connect(self._name, timeout=1.0, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -121,6 +132,9 @@ class Database:
         with self.transaction():
             for statement in _SCHEMA.split(";") if is_new else ():
                 self._connection.execute(statement)
+            if self._connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+                self._connection.execute(_ADD_ORGANIZATION)
+                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _is_new(self) -> bool:
         """Say whether the database is empty. Raises `SandboxError` for one that is not the sandbox's."""
@@ -130,9 +144,28 @@ class Database:
         )
         if tables and application != _APPLICATION_ID:
             raise SandboxError(f"{self._name!r} is the database of another program. Give the sandbox its own file.")
-        if tables and version != _VERSION:
+        if tables and version not in (1, _VERSION):
             raise SandboxError(
                 f"{self._name!r} was made by another version of the sandbox ({version}, not {_VERSION}). "
                 "Delete it or give another file."
             )
         return not tables
+
+
+def _create_private(name: str) -> None:
+    """Make sure that only its owner reads the file: signing secrets are in it. SQLite's WAL takes over the mode.
+
+    A file that exists is restricted, too. Raises `SandboxError` when that is not possible.
+    """
+    if name in (MEMORY, ""):
+        return
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a reader.
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), _PRIVATE)
+        try:
+            if os.name == "posix":
+                os.fchmod(descriptor, _PRIVATE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SandboxError(f"The database {name!r} can't be opened: {error.strerror}.") from error

@@ -18,8 +18,6 @@ from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.moments import now
 from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
 
-ORGANIZATION_ID: Final = "org_sandbox"
-
 MOST_AT_ONCE: Final = 10_000
 """Events in one request: that many are built and stored in about a second."""
 
@@ -80,14 +78,23 @@ class Deliveries:
         self._faults = faults
         self._catalogue = catalogue
 
-    def accept(self, event: object, data: object = None, count: object = 1, webhook_id: object = None) -> list[str]:
+    def accept(
+        self,
+        event: object,
+        data: object = None,
+        count: object = 1,
+        webhook_id: object = None,
+        *,
+        among: Webhooks | None = None,
+    ) -> list[str]:
         """Store an event, `count` times, for every active webhook that subscribes to it; return the delivery ids.
 
         Without `data` each gets an example of its own. With `webhook_id` the event goes to that webhook alone,
-        whatever it subscribes to. The events are committed when this returns. Raises `InvalidError`.
+        whatever it subscribes to. `among` are the webhooks that it may go to, by default all. The events are
+        committed when this returns. Raises `InvalidError`.
         """
         name, number = self._validated(event, data, count)
-        receivers = self._receivers(name, webhook_id)
+        receivers = self._receivers(name, webhook_id, among or self._webhooks)
         moment = now()
         first = self._next_number()
         rows = [
@@ -156,7 +163,7 @@ class Deliveries:
             event,
             number=number,
             delivery_id=delivery_id,
-            organization_id=ORGANIZATION_ID,
+            organization_id=webhook.organization,
             timestamp=datetime.fromtimestamp(moment, UTC),
         )
         if data is not None:
@@ -179,10 +186,10 @@ class Deliveries:
         }
         return [row, row] if Fault.DUPLICATE in struck and state != State.DROPPED else [row]
 
-    def _receivers(self, event: str, webhook_id: object) -> Sequence[Webhook]:
+    def _receivers(self, event: str, webhook_id: object, among: Webhooks) -> Sequence[Webhook]:
         if webhook_id is None:
-            return [webhook for webhook in self._webhooks.all() if webhook.is_active and event in webhook.events]
-        webhook = self._webhooks.get(webhook_id) if isinstance(webhook_id, str) else None
+            return [webhook for webhook in among.all() if webhook.is_active and event in webhook.events]
+        webhook = among.get(webhook_id) if isinstance(webhook_id, str) else None
         if webhook is None:
             raise InvalidError({"webhook_id": "is no webhook of this sandbox."})
         return [webhook]

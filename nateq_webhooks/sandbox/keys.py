@@ -1,10 +1,14 @@
 """API keys, their scopes, and the order in which Nateq refuses a request (Nateq: authentication)."""
 
+import re
 import secrets
 from dataclasses import dataclass, field
 
 from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, SCOPE, TEST_KEY_PREFIX, ErrorCode
+from nateq_webhooks.sandbox.database import ORGANIZATION_ID
 from nateq_webhooks.sandbox.errors import SandboxError
+
+_ORGANIZATION = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,6 +17,8 @@ class Key:
 
     text: str = field(repr=False)
     scopes: frozenset[str] = frozenset({SCOPE})
+    organization: str = ORGANIZATION_ID
+    """The organization that the key belongs to: it sees and changes that one's webhooks only."""
 
     @property
     def label(self) -> str:
@@ -21,11 +27,15 @@ class Key:
 
     @classmethod
     def parse(cls, text: str) -> "Key":
-        """Read `KEY` or `KEY:scope,scope`; without scopes it has `webhooks:manage`, with a bare colon it has none.
+        """Read `KEY`, `KEY@organization` or `KEY:scope,scope`, or all three.
 
-        Raises `SandboxError` for a key that is no test key.
+        Without scopes a key has `webhooks:manage`, with a bare colon it has none; without an organization it belongs
+        to `org_sandbox`. Raises `SandboxError` for a key that is no test key.
         """
-        key, colon, scopes = text.partition(":")
+        left, colon, scopes = text.partition(":")
+        key, at, organization = left.partition("@")
+        if at and not _ORGANIZATION.fullmatch(organization):
+            raise SandboxError("After @ comes the key's organization, such as tg_test_local@org_2.")
         if not key.startswith(TEST_KEY_PREFIX) or len(key) == len(TEST_KEY_PREFIX) or not key.isprintable():
             raise SandboxError(
                 f"A key of the sandbox starts with {TEST_KEY_PREFIX} and goes on, like {TEST_KEY_PREFIX}local; "
@@ -33,9 +43,8 @@ class Key:
             )
         if not key.isascii() or " " in key:
             raise SandboxError("A key has neither spaces nor letters outside ASCII: it goes into a header.")
-        if not colon:
-            return cls(text=key)
-        return cls(text=key, scopes=frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()))
+        granted = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()) if colon else {SCOPE}
+        return cls(text=key, scopes=frozenset(granted), organization=organization or ORGANIZATION_ID)
 
     @classmethod
     def generate(cls) -> "Key":

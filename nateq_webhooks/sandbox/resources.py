@@ -153,6 +153,7 @@ def _send(resources: Resources, request: Request, _: str) -> Reply:
             document.get("data"),
             document.get("count", 1),
             document.get("webhook_id"),
+            among=resources.webhooks,
         )
     resources.wake()
     return Reply(data={"accepted": document.get("count", 1), "delivery_ids": ids}, status=202)

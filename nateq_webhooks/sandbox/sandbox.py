@@ -37,11 +37,12 @@ _UNDELIVERED: Final = (State.PENDING, State.HELD, State.SENDING, State.FAILED)
 class Sandbox:
     """A local Nateq. A context manager: it runs inside, and everything is closed after it.
 
-    `key` is one key or several, each like `tg_test_local` or `tg_test_local:webhooks:manage,tickets:read`; without
-    one a key is made up. Port 0 takes a free port. Times are in seconds. With a `seed` the jitter of retries and the
-    dice of the faults fall the same way each time. `events` are added to the catalogue (name and description),
-    `allow_ips` are the addresses or networks that keys may be used from, `withhold` names operations of the API that
-    answer `ENDPOINT_NOT_PUBLIC`. Raises `SandboxError` for a value that it can't work with.
+    `key` is one key or several, each like `tg_test_local`, `tg_test_local:webhooks:manage,tickets:read` or
+    `tg_test_local@org_2`, which belongs to another organization; without one a key is made up. Port 0 takes a free
+    port. Times are in seconds. With a `seed` the jitter of retries and the dice of the faults fall the same way each
+    time. `events` are added to the catalogue (name and description), `allow_ips` are the addresses or networks that
+    keys may be used from, `withhold` names operations of the API that answer `ENDPOINT_NOT_PUBLIC`. Raises
+    `SandboxError` for a value that it can't work with.
     """
 
     def __init__(
@@ -106,7 +107,15 @@ class Sandbox:
             catalogue=catalogue,
             wake=self._sender.wake,
         )
-        self._api = Api(resources, self.faults, keys, rate_limit=rate_limit, allowed=allowed, withheld=withheld)
+        self._api = Api(
+            resources,
+            self.faults,
+            keys,
+            rate_limit=rate_limit,
+            allowed=allowed,
+            withheld=withheld,
+            hosts=host_names(host),
+        )
         always = {
             "base_url": self.base_url,
             "keys": keys,

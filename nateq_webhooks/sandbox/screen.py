@@ -1,13 +1,13 @@
 """The settings screen at `/`: who may load it, which page is meant, and the headers that keep it to itself."""
 
 import re
-import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.exchange import Answer, Request
 from nateq_webhooks.sandbox.notes import Note, Notes
+from nateq_webhooks.sandbox.origin import is_for, is_same_origin
 from nateq_webhooks.sandbox.pages import Done, Missing, Page, Pages
 from nateq_webhooks.sandbox.rendering import STATIC, Templates, static
 from nateq_webhooks.sandbox.resources import Resources
@@ -58,7 +58,7 @@ class Screen:
 
     def respond(self, request: Request) -> Answer:
         """Answer a request for a page, a posted form or a file."""
-        if not self._is_for_us(request):
+        if not is_for(request, self._hosts):
             return self._error(421, "This address is not the sandbox's", "Open it by the address it printed.")
         if request.path.startswith("/static/"):
             return self._file(request.path.removeprefix("/static/"))
@@ -72,7 +72,7 @@ class Screen:
         return self._error(405, "That can't be done here", f"{request.method[:20]} is no method of this page.")
 
     def _view(self, request: Request, view: View, arguments: tuple[str, ...]) -> Answer:
-        if request.method == "POST" and not _is_same_origin(request):
+        if request.method == "POST" and not is_same_origin(request):
             return self._error(403, "This form came from another site", "Nothing was changed.")
         try:
             shown = view(request, *arguments)
@@ -103,20 +103,3 @@ class Screen:
             content_type=STATIC[name],
             headers=_HEADERS | {"Cache-Control": "no-cache"},
         )
-
-    def _is_for_us(self, request: Request) -> bool:
-        """Say whether the host asked for is ours: another site's name may be made to point to this machine."""
-        try:
-            host = urllib.parse.urlsplit(f"//{request.headers.get('Host', '')}").hostname
-        except ValueError:
-            return False
-        return not self._hosts or host in self._hosts
-
-
-def _is_same_origin(request: Request) -> bool:
-    """Say whether a form was posted by our own page, or by no browser at all."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("Origin")
-    return origin is None or origin == f"http://{request.headers.get('Host', '')}"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX
-from nateq_webhooks.sandbox.database import Database
+from nateq_webhooks.sandbox.database import ORGANIZATION_ID, Database
 from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.moments import iso, now
 
@@ -27,6 +27,7 @@ class Webhook:
     secret: str = field(repr=False)
     is_active: bool
     created_at: float
+    organization: str
 
     def as_json(self) -> dict[str, Any]:
         """Return what the API shows of it: everything but the secret."""
@@ -40,11 +41,19 @@ class Webhook:
 
 
 class Webhooks:
-    """The webhooks, in the store. `catalogue` has the events that one may subscribe to."""
+    """The webhooks, in the store. `catalogue` has the events that one may subscribe to.
 
-    def __init__(self, database: Database, catalogue: Mapping[str, str]) -> None:
+    With an `organization` there are only the webhooks of that one; without, those of all.
+    """
+
+    def __init__(self, database: Database, catalogue: Mapping[str, str], organization: str | None = None) -> None:
         self._database = database
         self._catalogue = catalogue
+        self._organization = organization
+
+    def of(self, organization: str) -> "Webhooks":
+        """Return the same webhooks as far as they belong to one organization."""
+        return Webhooks(self._database, self._catalogue, organization)
 
     def create(self, url: object, events: object) -> Webhook:
         """Create a webhook with a secret of its own. Raises `InvalidError`, which names the fields."""
@@ -56,32 +65,42 @@ class Webhooks:
             secret=_new_secret(),
             is_active=True,
             created_at=now(),
+            organization=self._organization or ORGANIZATION_ID,
         )
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO webhook (id, url, events, secret, is_active, created_at) VALUES (?, ?, ?, ?, 1, ?)",
-                (webhook.id, webhook.url, " ".join(webhook.events), webhook.secret, webhook.created_at),
+                _INSERT,
+                (
+                    webhook.id,
+                    webhook.url,
+                    " ".join(webhook.events),
+                    webhook.secret,
+                    webhook.created_at,
+                    webhook.organization,
+                ),
             )
         return webhook
 
     def all(self) -> list[Webhook]:
         """Return every webhook, newest first."""
-        return [_webhook(row) for row in self._database.rows("SELECT * FROM webhook ORDER BY seq DESC")]
+        return self.page(-1, 0)
 
     def page(self, limit: int, offset: int) -> list[Webhook]:
         """Return one page of them, newest first."""
-        query = "SELECT * FROM webhook ORDER BY seq DESC LIMIT ? OFFSET ?"
-        return [_webhook(row) for row in self._database.rows(query, (limit, offset))]
+        query = "SELECT * FROM webhook WHERE ?1 IS NULL OR organization = ?1 ORDER BY seq DESC LIMIT ?2 OFFSET ?3"
+        return [_webhook(row) for row in self._database.rows(query, (self._organization, limit, offset))]
 
     def count(self) -> int:
         """Return how many there are."""
-        return int(self._database.rows("SELECT count(*) FROM webhook")[0][0])
+        query = "SELECT count(*) FROM webhook WHERE ?1 IS NULL OR organization = ?1"
+        return int(self._database.rows(query, (self._organization,))[0][0])
 
     def get(self, webhook_id: str) -> Webhook | None:
         """Return the webhook of this id, None when there is none."""
         if not webhook_id.isascii():  # no id is, and half of a surrogate pair can't even be asked for
             return None
-        rows = self._database.rows("SELECT * FROM webhook WHERE id = ?", (webhook_id,))
+        query = "SELECT * FROM webhook WHERE id = ?2 AND (?1 IS NULL OR organization = ?1)"
+        rows = self._database.rows(query, (self._organization, webhook_id))
         return _webhook(rows[0]) if rows else None
 
     def update(self, webhook_id: str, changes: Mapping[str, object]) -> Webhook | None:
@@ -92,6 +111,8 @@ class Webhooks:
         fields = self._validated({name: changes[name] for name in _COLUMNS if name in changes})
         if "events" in fields:
             fields["events"] = " ".join(fields["events"])
+        if self.get(webhook_id) is None:
+            return None
         with self._database.transaction() as connection:
             for name, value in fields.items():
                 connection.execute(_COLUMNS[name], (value, webhook_id))
@@ -99,12 +120,16 @@ class Webhooks:
 
     def rotate_secret(self, webhook_id: str) -> Webhook | None:
         """Give the webhook a new secret: it signs every attempt from now on, retries too. None: no such webhook."""
+        if self.get(webhook_id) is None:
+            return None
         with self._database.transaction() as connection:
             connection.execute("UPDATE webhook SET secret = ? WHERE id = ?", (_new_secret(), webhook_id))
         return self.get(webhook_id)
 
     def delete(self, webhook_id: str) -> bool:
         """Delete the webhook with its deliveries and its log; False when there is none."""
+        if self.get(webhook_id) is None:
+            return False
         with self._database.transaction() as connection:
             return connection.execute("DELETE FROM webhook WHERE id = ?", (webhook_id,)).rowcount > 0
 
@@ -131,6 +156,10 @@ class Webhooks:
             return f"{', '.join(map(ascii, unknown[:5]))} unknown. The events are {', '.join(self._catalogue)}."
         return None
 
+
+_INSERT: Final = """
+INSERT INTO webhook (id, url, events, secret, is_active, created_at, organization) VALUES (?, ?, ?, ?, 1, ?, ?)
+"""
 
 _COLUMNS: Final = {
     "url": "UPDATE webhook SET url = ? WHERE id = ?",
@@ -175,4 +204,5 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         secret=row["secret"],
         is_active=bool(row["is_active"]),
         created_at=row["created_at"],
+        organization=row["organization"],
     )

@@ -414,3 +414,30 @@ def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(b
     assert "/nateq_webhooks/run/" not in shown
     assert "/nateq_webhooks/webhook/" not in shown
     assert "/deliveries/nateq_webhooks/delivery/replay-many/" in shown
+
+
+def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nateq_webhooks.admin import dashboard
+
+    monkeypatch.setattr(dashboard, "MAX_WEBHOOKS", 1)
+    other = Webhook.objects.create(name="zebra <b>")
+    store([delivery(webhook, ago(hours=1)), delivery(other, ago(hours=2)), delivery(other, ago(hours=2))])
+    Rejection.objects.create(webhook=other, reason="no_match", received_at=ago(minutes=3))
+
+    first, found = board(boss), board(boss, f"{INDEX}?find_webhook=ZEBRA+%3C")
+    none = board(boss, f"{INDEX}?find_webhook=nothing")
+
+    assert 'name="find_webhook"' in first
+    assert "zebra &lt;b&gt;</bdi></a>" not in first
+    assert "1 request to zebra &lt;b&gt; refused" in first
+    assert "zebra &lt;b&gt;</bdi></a>" in found
+    assert re.findall(r"<dt>Deliveries</dt><dd><bdi>(.*?)</bdi>", found) == ["3"]
+    assert "No webhook is called so." in none
+
+
+def test_few_webhooks_have_no_search(boss: Client, webhook: Webhook) -> None:
+    store([delivery(webhook, ago(hours=1))])
+
+    assert "find_webhook" not in board(boss)

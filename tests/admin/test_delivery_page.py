@@ -414,3 +414,14 @@ def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(bos
     page = shown(boss, detail_url(delivery))
 
     assert page.index("It came, its signature held") < page.index("It came again; nothing ran anew")
+
+
+def test_what_another_webhook_brought_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:
+    other = Sender(Webhook.objects.create(name="<b>of another party", secret=SECRET))
+    sender.post(envelope(delivery_id="a"))
+    other.post(envelope("ticket.updated", delivery_id="b", timestamp="2026-06-30T13:00:00Z"))
+
+    page = shown(boss, detail_url(Delivery.objects.get(delivery_id="a")))
+
+    assert "Same resource, by the webhook &lt;b&gt;of another party" in page
+    assert "Superseded" not in page

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.admin import bounds, combinations
 from nateq_webhooks.models import Delivery, Webhook
-from tests.admin.listing import LIST, RUNS, listed, pks, statements, store, store_run
+from tests.admin.listing import LIST, RUNS, delivery, listed, pks, statements, store, store_run
 
 pytestmark = pytest.mark.django_db
 
@@ -273,3 +274,67 @@ def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], mon
 
     assert len(asked) <= (16 if connection.vendor == "mysql" else 12)
     assert timezone.now() > START
+
+
+@pytest.fixture
+def many(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> list[Webhook]:
+    """More webhooks than are to choose from."""
+    monkeypatch.setattr("nateq_webhooks.admin.filters.MAX_WEBHOOKS", 2)
+    return Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(5)])
+
+
+def test_of_many_webhooks_a_few_are_to_choose_from_and_the_others_are_found_by_name(
+    boss: Client, many: list[Webhook]
+) -> None:
+    for address in (LIST, "/admin/nateq_webhooks/rejection/"):
+        shown = boss.get(address).content.decode()
+        found = boss.get(address, {"find_webhook": "ANCH 4"}).content.decode()
+
+        assert shown.count("branch") == 2
+        assert 'name="find_webhook"' in shown
+        assert ">branch 4<" in found
+        assert ">branch 0<" not in found
+
+
+def test_the_chosen_webhook_is_among_the_choices_and_the_search_is_no_filter(
+    boss: Client, webhook: Webhook, many: list[Webhook]
+) -> None:
+    store(many[4])
+    store(webhook)
+    query = f"webhook__id__exact={many[4].pk}&find_webhook=branch"
+
+    assert ">branch 4<" in boss.get(f"{LIST}?{query}").content.decode()
+    assert len(pks(boss, query)) == 1
+    assert len(pks(boss, "find_webhook=nothing")) == 2
+
+
+def test_with_a_search_on_all_that_the_filters_find_can_be_chosen(
+    boss: Client, webhook: Webhook, many: list[Webhook]
+) -> None:
+    store(webhook, 3)
+    posted = {"action": "export_selected", "select_across": "1", "_selected_action": ["1"], "index": "0"}
+
+    page = boss.post(f"{LIST}?status__exact=processed&find_webhook=x", posted)
+
+    assert b'name="status" value="processed"' in page.content
+
+
+def test_combinations_are_read_by_leaps_however_many_webhooks(webhook: Webhook) -> None:
+    webhooks = Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(300)])
+    Delivery.objects.bulk_create(
+        [
+            delivery(one, status=status, event=event)
+            for one in webhooks
+            for status in ("dead", "processed")
+            for event in "ab"
+        ]
+    )
+    expected = set(Delivery.objects.values_list("status", "event", "webhook_id").order_by().distinct())
+
+    with CaptureQueriesContext(connection) as captured:
+        found = combinations.combinations(Delivery, "default", ("status", "event", "webhook_id"))
+        found_few = combinations.combinations(Delivery, "default", ("status", "event"))
+
+    assert found is None
+    assert set(found_few or ()) == {each[:2] for each in expected}
+    assert sum(float(entry["time"]) for entry in captured.captured_queries) < 3

@@ -30,6 +30,14 @@ HUGE = "9" * 30
         (f"delivery/{HUGE}/replay/", {}, 404),
         (f"delivery/{HUGE}/body/", {}, 404),
         ("webhook/no-uuid/pause/", {}, 404),
+        ("delivery/", {"q": "data.-1=x"}, 200),
+        ("delivery/", {"q": "2147483648=1"}, 200),
+        ("delivery/", {"q": "2147483647=1"}, 200),
+        ("delivery/", {"q": "data.1_0=x"}, 200),
+        ("delivery/", {"q": "data.\u0661=x"}, 200),
+        ("delivery/replay-many/", {"since": "0001-01-01T00:00:00+14:00"}, 400),
+        ("delivery/export/", {"until": "9999-12-31T23:59:59-14:00"}, 400),
+        ("delivery/export/", {"since": "0001-01-01"}, 400),
     ],
 )
 def test_an_odd_address_has_a_clear_answer(
@@ -53,3 +61,26 @@ def test_a_reason_for_a_pause_holds_no_nul(boss: Client, webhook: Webhook) -> No
     boss.post(f"{ROOT}webhook/{webhook.pk}/pause/", {"action": "pause", "reason": "in\0ventory"})
 
     assert [gate.reason for gate in dispatch.paused()] == ["inventory"]
+
+
+@pytest.mark.parametrize("events", [[], ["ticket.created"]])
+def test_a_test_event_may_be_named_with_half_of_a_surrogate_pair(
+    boss: Client, webhook: Webhook, events: list[str]
+) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(events=events)
+    address = f"{ROOT}webhook/{webhook.pk}/test/"
+
+    answer = boss.post(address, {"payload": '{"event": "ticket\\ud800", "data": {"id": "x\\udfff"}}'}, follow=True)
+
+    assert answer.status_code == 200
+    assert "ticket\\ud800" in answer.content.decode() or events == []
+
+
+@pytest.mark.parametrize("events", [["a\u202e", "ticket.created"], {"a": 1}, "ticket.created", 7, [7, None]])
+def test_whatever_a_webhook_names_as_events_its_lists_are_shown(boss: Client, webhook: Webhook, events: object) -> None:
+    Webhook.objects.filter(pk=webhook.pk).update(events=events)
+
+    assert boss.get(f"{ROOT}webhook/").status_code == 200
+    assert boss.get(f"{ROOT}delivery/").status_code == 200
+    assert boss.get(f"{ROOT}webhook/{webhook.pk}/change/").status_code == 200
+    assert boss.get(f"{ROOT}webhook/{webhook.pk}/test/").status_code == 200

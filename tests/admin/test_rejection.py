@@ -259,7 +259,7 @@ def test_the_dashboard_names_a_monitors_gets_last_however_many_they_are(webhook:
         other = Webhook.objects.create(name=f"number {number}")
         Rejection.objects.bulk_create([Rejection(webhook=other, reason=reason, received_at=now)] * count)
 
-    told = attention.refusals(now, list(Webhook.objects.all()))
+    told = attention.refusals(now)
 
     assert len(told) == attention.MAX_REFUSALS
     assert [told[0].reason, told[1].reason] == ["no_match", "not_post"]

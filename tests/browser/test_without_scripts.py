@@ -62,7 +62,7 @@ def test_one_delivery_and_many_are_replayed(page: Page, scene: Scene) -> None:
     page.goto(SCREENS["delivery"](scene))
     page.get_by_role("link", name="Run the failed ones again").click()
     page.get_by_role("button", name="Run it again").click()
-    expect(page.get_by_text("1 receiver runs again")).to_be_visible()
+    expect(page.get_by_text("1 run made")).to_be_visible()
 
     page.goto(f"{LIST}?status__exact=failed")
     page.locator("#result_list input.action-select").first.check()

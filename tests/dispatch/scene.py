@@ -17,7 +17,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import claim
 from nateq_webhooks.dispatch import deliveries as deliveries_room
-from nateq_webhooks.dispatch.execution import execute
+from nateq_webhooks.dispatch.execution import execute, start
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
@@ -101,11 +101,12 @@ def claim_one() -> claim.Claimed:
 
 
 def execute_only(claimed: claim.Claimed, number: int = 0) -> dispatch.Outcome:
-    """Execute one claimed run, and die before its delivery is settled."""
+    """Start and execute one claimed run, and die before its delivery is settled; lost is what can't be started."""
     run = claimed.runs[number]
     receiver = registry.get(run.receiver)
     assert receiver is not None
-    return execute(run, receiver, Lease(alias=claimed.alias, token=claimed.lease))
+    lease = Lease(alias=claimed.alias, token=claimed.lease, runs=claimed.runs, started=claimed.started)
+    return execute(run, receiver, lease) if start(run, lease) else dispatch.Outcome.LOST
 
 
 def kill_connection(backend: Any) -> None:

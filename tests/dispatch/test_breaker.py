@@ -1,6 +1,7 @@
 """The circuit breaker: a receiver that fails again and again is paused by itself, and tried again with a probe."""
 
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,8 +15,10 @@ from nateq_webhooks.dispatch.breaker import failed, succeeded
 from nateq_webhooks.dispatch.claim import claim_scarce
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.errors import GiveUp, RetryLater
-from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks.models import Delivery, Gate, Run, Webhook
+from nateq_webhooks.models.gate import breaker_scope, receiver_scope
 from nateq_webhooks.runners.worker import drain
+from tests.conftest import SECRET, Sender, envelope
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,6 +61,10 @@ def work() -> None:
         pass
 
 
+def any_run() -> Run:
+    return Run.objects.select_related("delivery").order_by("pk")[0]
+
+
 def let_a_probe_through() -> None:
     """Let BREAKER_PAUSE go by."""
     Gate.objects.update(probe_at=timezone.now() - timedelta(seconds=1))
@@ -78,11 +85,9 @@ def test_it_is_off_by_default_and_costs_nothing(
     assert not Gate.objects.exists()
 
 
-def test_after_so_many_failures_in_a_row_the_receiver_is_paused(
-    open_breaker: Crm, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_after_so_many_failures_in_a_row_the_receiver_is_paused(open_breaker: Crm, webhook: Webhook) -> None:
     (gate,) = dispatch.paused()
-    assert (gate.scope, gate.is_automatic, gate.failures) == (f"receiver:{CRM}", True, 3)
+    assert (gate.scope, gate.is_automatic, gate.failures) == (breaker_scope(webhook.pk, CRM), True, 3)
     assert gate.reason == "It failed 3 times in a row."
     assert open_breaker.calls == 3
 
@@ -95,7 +100,7 @@ def test_it_is_logged_once(crm: Crm, deliver: Deliver, caplog: pytest.LogCapture
         let_a_probe_through()
         work()
 
-    assert sum("failed 3 times in a row and is paused" in record.message for record in caplog.records) == 1
+    assert sum("failed 3 times in a row for webhook" in record.message for record in caplog.records) == 1
 
 
 def test_its_backlog_keeps_its_tries(open_breaker: Crm) -> None:
@@ -175,7 +180,7 @@ class TestAPersonsPause:
     def test_is_not_undone_by_a_success(self, open_breaker: Crm) -> None:
         dispatch.pause(receiver=CRM, reason="moved", by="sara")
         open_breaker.error = None
-        succeeded(ALIAS, Run(receiver=CRM))
+        succeeded(ALIAS, any_run())
 
         (gate,) = dispatch.paused()
         assert (gate.is_automatic, gate.reason, gate.paused_by, gate.probe_at) == (False, "moved", "sara", None)
@@ -199,7 +204,7 @@ class TestAPersonsPause:
                 return _original(*args, **options)
 
             monkeypatch.setattr(gates, name, late)
-        count(ALIAS, Run(receiver=CRM))
+        count(ALIAS, any_run())
 
         (gate,) = dispatch.paused()
         assert (gate.is_automatic, gate.reason) == (False, "moved")
@@ -226,3 +231,81 @@ def test_a_breaker_that_can_not_count_keeps_nothing_from_being_settled(
     work()
 
     assert Delivery.objects.get().status == "processed"
+
+
+class TestSeveralWebhooks:
+    @pytest.fixture
+    def other(self, webhook: Webhook) -> Sender:
+        return Sender(Webhook.objects.create(name="of another party", secret=SECRET))
+
+    def test_what_one_party_sends_pauses_nobody_elses_runs(
+        self, crm: Crm, webhook: Webhook, other: Sender, connect: Connect, deliver: Deliver
+    ) -> None:
+        poison = webhook.pk
+        ran: list[int] = []
+
+        def receive(*, delivery: Delivery, **kwargs: Any) -> None:
+            if delivery.webhook_id == poison:
+                raise ValueError("poison")
+            ran.append(delivery.pk)
+
+        connect(signals.ticket_closed, receive, "test.both")
+        for number in range(5):
+            deliver("ticket.closed")
+            other.post(envelope("ticket.closed", delivery_id=f"good_{number}"))
+        work()
+        controls.forget()
+        other.post(envelope("ticket.closed", delivery_id="good_5"))
+        work()
+
+        assert [gate.scope for gate in dispatch.paused()] == [breaker_scope(poison, "test.both")]
+        assert len(ran) == 6
+        tries = Run.objects.filter(delivery__webhook=poison).values_list("tries", flat=True)
+        assert Counter(tries) == {1: 3, 0: 2}
+
+    def test_a_success_for_one_webhook_does_not_open_the_breaker_of_another(
+        self, open_breaker: Crm, other: Sender
+    ) -> None:
+        open_breaker.error = None
+        other.post(envelope(delivery_id="good"))
+        work()
+
+        assert Run.objects.get(delivery__delivery_id="good").status == "succeeded"
+        assert len(dispatch.paused()) == 1
+        assert Gate.objects.get(paused_at__isnull=False).failures == 3
+
+    def test_a_receiver_that_is_down_is_paused_for_each_and_resumed_for_all(
+        self, open_breaker: Crm, other: Sender, webhook: Webhook
+    ) -> None:
+        for number in range(5):
+            other.post(envelope(delivery_id=f"other_{number}"))
+        work()
+        assert len(dispatch.paused()) == 2
+        open_breaker.error = None
+
+        resumed = dispatch.resume(receiver=CRM)
+        make_due()
+        drain()
+
+        assert {gate.scope for gate in resumed} == {breaker_scope(pk, CRM) for pk in (webhook.pk, other.webhook.pk)}
+        assert dispatch.paused() == []
+        assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
+
+    def test_the_longest_name_of_a_receiver_fits(self) -> None:
+        scope = breaker_scope(uuid.uuid4(), "x" * 200)
+        assert len(scope) <= (Gate._meta.get_field("scope").max_length or 0)
+
+    def test_a_gate_that_an_earlier_version_closed_is_opened_by_a_success(self, crm: Crm, deliver: Deliver) -> None:
+        past = timezone.now() - timedelta(seconds=1)
+        gate = Gate.objects.create(
+            scope=receiver_scope(CRM), paused_at=past, is_automatic=True, probe_at=past, failures=3, is_cleared=False
+        )
+        controls.forget()
+        crm.error = None
+        deliver()
+        drain()
+
+        assert dispatch.paused() == []
+        gate.refresh_from_db()
+        assert gate.failures == 0
+        assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -214,6 +215,56 @@ class TestRetryLater:
         run = Run.objects.get(receiver="test.asks")
         assert run.status in ("failed", "dead")
         assert (written("mine"), written("next")) == (0, 1)
+
+    @pytest.mark.parametrize("seconds", [0, -1, -1e9, 0.0, Decimal(0), "0", False], ids=repr)
+    def test_a_wait_that_is_none_is_as_long_as_after_any_failure(
+        self, deliver: Deliver, connect: Connect, configure: Configure, seconds: Any
+    ) -> None:
+        """A service that answers `Retry-After: 0` for hours must not be asked again and again without a pause."""
+        configure(RETRY_BASE=timedelta(seconds=100), MAX_TRIES=2)
+        connect(signals.ticket_created, raises(RetryLater(seconds), times=5))
+        deliver()
+
+        for full in (100, 200, 400):
+            dispatch.run_due()
+            run = Run.objects.get()
+            assert run.next_try_at is not None
+            assert run.finished_at is not None
+            wait = run.next_try_at - run.finished_at
+            assert timedelta(seconds=full / 2) <= wait <= timedelta(seconds=full)
+            make_due()
+        run_until_finished()
+        assert Run.objects.get().status == "succeeded"  # it asked for each of its tries
+
+    @pytest.mark.parametrize(
+        ("seconds", "wait"), [(1e-9, 1), (0.5, 1), (1, 1), (2.5, 2.5), ("30", 30), (Decimal(7), 7)], ids=repr
+    )
+    def test_a_wait_is_a_second_at_least(self, deliver: Deliver, connect: Connect, seconds: Any, wait: float) -> None:
+        connect(signals.ticket_created, raises(RetryLater(seconds)))
+        deliver()
+
+        dispatch.run_due()
+
+        run = Run.objects.get()
+        assert run.next_try_at is not None
+        assert run.finished_at is not None
+        assert run.next_try_at - run.finished_at == timedelta(seconds=wait)
+
+    def test_one_that_was_never_told_how_long_waits_as_after_any_failure(
+        self, deliver: Deliver, connect: Connect
+    ) -> None:
+        class BusyError(RetryLater):
+            def __init__(self) -> None:
+                Exception.__init__(self, "no seconds in it")
+
+        connect(signals.ticket_created, raises(BusyError(), times=1))
+        deliver()
+
+        dispatch.run_due()
+
+        assert Run.objects.get().status == "failed"
+        run_until_finished()
+        assert Run.objects.get().status == "succeeded"
 
     def test_it_is_logged_as_asked_for_and_not_as_an_error(
         self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture

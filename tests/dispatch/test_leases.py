@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import working
+from nateq_webhooks.dispatch import leases, working
 from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.dispatch.leases import Keeper
 from nateq_webhooks.models import Delivery, Run
@@ -174,3 +174,97 @@ def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_a
     deliver()
     dispatch.run_due()
     assert len(keepers()) == 1
+
+
+class TestWhatWaitsBehindALongReceiver:
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "GIVE_BACK_SECONDS", 0.3)
+
+    def test_is_given_back_and_run_by_others_meanwhile(self, deliver: Deliver, connect: Connect, atomic: bool) -> None:
+        """Nine quick runs behind one that hangs: they wait for a few seconds, not for RUN_TIMEOUT and a lease."""
+        inside, go_on = threading.Event(), threading.Event()
+        outcomes: list[tuple[str, str, Outcome]] = []
+
+        def long(**kwargs: Any) -> None:
+            inside.set()
+            wait_for(go_on)
+
+        def noted_as(name: str) -> Callable[[Run, Outcome], None]:
+            return lambda run, outcome: outcomes.append((name, run.receiver, outcome))
+
+        def holds() -> None:
+            dispatch.run_due(watch=noted_as("holds"))
+
+        def others() -> None:
+            wait_for(inside)
+            end = time.monotonic() + BOUND_SECONDS
+            pause = threading.Event()
+            while Run.objects.filter(status="succeeded").count() < 9:
+                assert time.monotonic() < end
+                dispatch.run_due(watch=noted_as("others"))
+                pause.wait(0.05)
+            go_on.set()
+
+        connect(signals.ticket_created, long, "test.long", atomic=atomic)
+        for number in range(9):
+            connect(signals.ticket_created, lambda **kwargs: write("quick"), f"test.{number}", atomic=atomic)
+        deliver()
+
+        at_once([holds, others])
+
+        assert set(outcomes) == set(
+            [("holds", "test.long", Outcome.SUCCEEDED)]
+            + [("others", f"test.{number}", Outcome.SUCCEEDED) for number in range(9)]
+        )
+        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
+        assert names_written() == ["quick"] * 9
+        assert Delivery.objects.get().status == "processed"
+
+    def test_is_run_by_the_request_itself_when_nobody_else_has(
+        self, deliver: Deliver, connect: Connect, atomic: bool
+    ) -> None:
+        order: list[str] = []
+
+        def long(**kwargs: Any) -> None:
+            order.append("long")
+            end = time.monotonic() + BOUND_SECONDS
+            pause = threading.Event()
+            while Run.objects.filter(status="waiting").count() < 2:
+                assert time.monotonic() < end
+                pause.wait(0.05)
+
+        connect(signals.ticket_created, long, "test.long", atomic=False)
+        connect(signals.ticket_created, lambda **kwargs: order.append("second"), "test.second")
+        connect(signals.ticket_created, lambda **kwargs: order.append("third"), "test.third")
+        delivery = deliver()
+
+        dispatch.run_delivery(delivery.pk)
+
+        assert order == ["long", "second", "third"]
+        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
+        assert Delivery.objects.get().status == "processed"
+
+    def test_stays_held_while_the_receivers_are_quick(self, deliver: Deliver, connect: Connect) -> None:
+        pause = threading.Event()
+        for number in range(4):
+            connect(signals.ticket_created, lambda **kwargs: pause.wait(0.2), f"test.{number}", atomic=False)
+        deliver()
+        executed: list[str] = []
+
+        dispatch.run_due(watch=lambda run, outcome: executed.append(run.receiver))
+
+        assert executed == [f"test.{number}" for number in range(4)]
+
+    def test_is_left_alone_inside_a_transaction_that_nobody_else_sees(
+        self, deliver: Deliver, connect: Connect, keeper: Keeper
+    ) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None)
+        deliver()
+
+        with transaction.atomic():
+            transaction.get_connection().atomic_blocks[-1]._from_testcase = True  # as Django's TestCase has it
+            dispatch.run_due()
+
+        assert keeper._thread is None
+        assert Run.objects.get().status == "succeeded"

@@ -19,7 +19,7 @@ from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run, Turn, Webhook
 from nateq_webhooks.models.gate import TURN_LANE
 from nateq_webhooks.runners.worker import drain
-from tests.conftest import Sender, envelope, wait_until
+from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (
     ALIAS,
     BOUND_SECONDS,
@@ -465,3 +465,28 @@ def test_no_error_is_swallowed_that_is_not_the_databases(monkeypatch: pytest.Mon
     monkeypatch.setattr(order, "_call_up", broken)
     with pytest.raises(TypeError):
         order.call_up(ALIAS, ["key"])
+
+
+class TestSeveralWebhooks:
+    @pytest.fixture
+    def other(self, webhook: Webhook) -> Sender:
+        return Sender(Webhook.objects.create(name="of another party", secret=SECRET))
+
+    def test_one_partys_bad_delivery_stops_nobody_elses(
+        self, deliver: Deliver, connect: Connect, configure: Configure, other: Sender, calls: list[str]
+    ) -> None:
+        configure(ORDERED_BY="data.conversation", ORDER_ON_DEAD="block")
+
+        def receive(*, delivery: Delivery, **kwargs: Any) -> None:
+            if delivery.webhook_id != other.webhook.pk:
+                raise GiveUp("bad")
+            calls.append(delivery.delivery_id)
+
+        connect(signals.ticket_created, receive)
+        deliver(**of("cnv_1"))
+        deliver(**of("cnv_1"))
+        other.post(envelope(delivery_id="good", **of("cnv_1")))
+        work()
+
+        assert calls == ["good"]
+        assert sorted(Run.objects.values_list("status", flat=True)) == ["dead", "succeeded", "waiting"]

@@ -66,7 +66,9 @@ def work() -> None:
 
 def pause_in_another_process(**options: str) -> None:
     """Have another process pause."""
-    arguments = [f"--{name}={value}" for name, value in options.items()] or ["--all"]
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    if not {"webhook", "receiver"} & options.keys():
+        arguments.append("--all")
     run_process("-m", "django", "nateq_pause", *arguments)
 
 
@@ -166,7 +168,7 @@ class TestOneReceiver:
 
         assert Counter(Run.objects.values_list("receiver", "lane")) == {("test.one", 0): 3, ("test.two", gate.pk): 3}
         work()
-        assert Counter(call.split()[0] for call in calls) == {"one": 6}
+        assert Counter(call.split()[0] for call in calls) == {"one": 3}
 
     def test_a_run_at_work_finishes(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.one")

@@ -1,11 +1,14 @@
 """How far a replay is: 100 % only when its runs have finished; and who is there to run them."""
 
+import importlib
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -15,7 +18,7 @@ from nateq_webhooks.dispatch.progress import nobody_runs, progress, under_way
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
+from nateq_webhooks.models import Delivery, Heartbeat, Replay, ReplayedRun, Run
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -183,3 +186,27 @@ class TestNobody:
         run_until_finished()
 
         assert "No worker" not in page_of(admin_client, replay)
+
+
+def test_replays_of_the_former_version_have_a_progress_after_the_migration(four: list[Delivery]) -> None:
+    replay = dispatch.replay(four)
+    ReplayedRun.objects.all().delete()
+    migration = importlib.import_module("nateq_webhooks.migrations.0007_replay")
+
+    with connection.schema_editor() as editor:
+        migration.record_runs(apps, editor)
+
+    assert set(ReplayedRun.objects.values_list("replay", "is_brought_forward")) == {(replay.pk, False)}
+    assert numbers(replay) == (0, 0, 0, 4)
+
+
+def test_a_process_of_the_former_version_can_still_ask_for_a_replay(four: list[Delivery]) -> None:
+    """Its INSERT names none of the new columns."""
+    table = connection.ops.quote_name(Replay._meta.db_table)
+    columns = ("created_at", "by", "reason", "receivers", "filters", "after", "until", "deliveries", "runs")
+    names = ", ".join(connection.ops.quote_name(name) for name in (*columns, "is_cancelled"))
+    values: list[Any] = [timezone.now(), "", "", None, "{}", 0, 5, 0, 0, False]
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(values))})", values)
+
+    assert numbers(Replay.objects.get()) == (0, 0, 0, 0)

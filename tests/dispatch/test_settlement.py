@@ -204,7 +204,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert (written("first"), written("second")) == (1, 1)
         assert list(Run.objects.values_list("status", "tries", "next_try_at")) == [
             ("succeeded", 1, None),
-            ("succeeded", 2, None),
+            ("succeeded", 1, None),
         ]
         assert Delivery.objects.get().status == "processed"
         assert announced == [("processed", delivery.pk)]
@@ -270,11 +270,12 @@ class TestSignals:
 
         assert announced == [("failed", delivery.pk)]
 
+    @pytest.mark.parametrize("error", [ValueError("the pager is broken"), SystemExit(1)], ids=repr)
     def test_a_monitoring_receiver_that_raises_harms_nothing(
-        self, deliver: Deliver, connect: Connect, announced: Announced
+        self, deliver: Deliver, connect: Connect, announced: Announced, error: BaseException
     ) -> None:
         def breaks(**kwargs: Any) -> None:
-            raise ValueError("the pager is broken")
+            raise error
 
         connect(signals.ticket_created, lambda **kwargs: None)
         signals.delivery_processed.connect(breaks)

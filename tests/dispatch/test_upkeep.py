@@ -11,7 +11,7 @@ from nateq_webhooks.dispatch import replays, upkeep
 from nateq_webhooks.dispatch.replays import request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep, worker_name
-from nateq_webhooks.models import Heartbeat, Replay, Run
+from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, Connect, Deliver, at_once
@@ -38,6 +38,7 @@ class TestRounds:
     def test_the_oldest_is_made_first(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.one")
         deliver()
+        Delivery.objects.update(dispatch_at=None)
         first, _second = request_replay(Selection()), request_replay(Selection())
 
         Upkeep(ALIAS).round()
@@ -51,6 +52,7 @@ class TestRounds:
         connect(signals.ticket_created, lambda **kwargs: None, "test.new")
         connect(signals.ticket_created, lambda **kwargs: None, "test.old")
         deliver()
+        Delivery.objects.update(dispatch_at=None)
         request_replay(Selection(), ["test.new"])
         later = request_replay(Selection(), ["test.old"])
         assert signals.ticket_created.disconnect(dispatch_uid="test.new")

@@ -21,6 +21,7 @@ from nateq_webhooks.inbox.configuration import (
     RELOAD_SECONDS,
     Configuration,
     ConfigurationCache,
+    TenantCache,
     cache,
 )
 from nateq_webhooks.models import Delivery, Secret, Webhook
@@ -74,13 +75,13 @@ def behind_djangos_back(sql: str) -> None:
         cursor.execute(sql)
 
 
-def known(webhook: Webhook | uuid.UUID, where: ConfigurationCache = cache) -> Configuration:
+def known(webhook: Webhook | uuid.UUID, where: ConfigurationCache | TenantCache = cache) -> Configuration:
     found = where.get(webhook if isinstance(webhook, uuid.UUID) else webhook.pk)
     assert found is not None
     return found
 
 
-def key_ids(webhook: Webhook, where: ConfigurationCache = cache) -> list[str]:
+def key_ids(webhook: Webhook, where: ConfigurationCache | TenantCache = cache) -> list[str]:
     return [key.id for key in known(webhook, where).live_keys(timezone.now())]
 
 
@@ -228,7 +229,7 @@ def test_a_cold_copy_costs_one_statement_however_many_webhooks_and_secrets() -> 
 
     with statements(1):
         known(webhook)
-    assert len(cache._by_id) == 5
+    assert len(cache._of_tenant()._by_id) == 5
 
 
 def test_a_warm_copy_costs_none(webhook: Webhook, clock: Clock) -> None:
@@ -280,17 +281,17 @@ def test_an_unknown_id_adds_no_entry_and_costs_nothing_more(webhook: Webhook, cl
     with statements(0):
         for _ in range(1_000):
             assert cache.get(uuid.uuid4()) is None
-    assert set(cache._by_id) == {webhook.pk}
+    assert set(cache._of_tenant()._by_id) == {webhook.pk}
 
     clock.now += REFRESH_SECONDS
     with statements(1):
         for _ in range(1_000):
             assert cache.get(uuid.uuid4()) is None
-    assert set(cache._by_id) == {webhook.pk}
+    assert set(cache._of_tenant()._by_id) == {webhook.pk}
 
 
 def test_without_any_webhook_an_unknown_id_costs_one_statement_a_second_too(clock: Clock) -> None:
-    fresh = ConfigurationCache()
+    fresh = TenantCache()
 
     with statements(3):
         for _ in range(3):
@@ -386,7 +387,7 @@ def test_a_change_in_this_process_is_known_at_once(webhook: Webhook, how: str) -
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_change_in_another_process_is_known_after_a_second(webhook: Webhook, clock: Clock, how: str) -> None:
-    other = ConfigurationCache()  # no signal reaches it, like another process's
+    other = TenantCache()  # no signal reaches it, like another process's
     assert known(webhook, other).organization_id == ""
 
     change(webhook, how)
@@ -397,7 +398,7 @@ def test_a_change_in_another_process_is_known_after_a_second(webhook: Webhook, c
 
 
 def test_a_new_webhook_is_known_at_once_here_and_after_a_second_elsewhere(webhook: Webhook, clock: Clock) -> None:
-    other = ConfigurationCache()
+    other = TenantCache()
     known(webhook)
     known(webhook, other)
 
@@ -413,7 +414,7 @@ def test_a_new_webhook_is_known_at_once_here_and_after_a_second_elsewhere(webhoo
 def test_a_deleted_webhook_is_forgotten_at_once_here_and_at_the_next_reload_elsewhere(
     webhook: Webhook, clock: Clock, how: str
 ) -> None:
-    other = ConfigurationCache()
+    other = TenantCache()
     pk = webhook.pk
     known(webhook)
     known(webhook, other)
@@ -461,7 +462,7 @@ REVOKED = ["save", "update", "bulk_update", "delete", "delete many"]
 def test_a_secret_added_or_revoked_is_known_at_once_here_and_after_a_second_elsewhere(
     webhook: Webhook, clock: Clock, how: str, expected: set[str]
 ) -> None:
-    other = ConfigurationCache()
+    other = TenantCache()
     Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
     assert set(key_ids(webhook)) == set(key_ids(webhook, other)) == {id_of(SECRET), id_of("whsec_old_0123456789abcdef")}
 
@@ -523,7 +524,7 @@ def test_what_another_thread_read_before_the_commit_is_read_again_after_it(webho
     with transaction.atomic():
         Webhook.objects.filter(pk=webhook.pk).update(is_active=False)
         # Another thread looks now, and its connection still sees the row as it was committed before.
-        cache._by_id = {webhook.pk: replace(known(webhook), is_active=True)}
+        cache._of_tenant()._by_id = {webhook.pk: replace(known(webhook), is_active=True)}
 
     assert not known(webhook).is_active
 
@@ -566,7 +567,7 @@ def test_a_database_that_is_away_is_asked_once_a_second_too(webhook: Webhook, cl
 
 
 def test_the_copy_recovers_by_itself_when_the_database_is_back(webhook: Webhook, clock: Clock) -> None:
-    other = ConfigurationCache()
+    other = TenantCache()
     known(webhook, other)
     clock.now += REFRESH_SECONDS
     with broken_database(OperationalError("gone away")):
@@ -579,7 +580,7 @@ def test_the_copy_recovers_by_itself_when_the_database_is_back(webhook: Webhook,
 
 
 def test_when_nothing_is_known_yet_the_error_is_told_and_the_next_look_up_tries_again(webhook: Webhook) -> None:
-    fresh = ConfigurationCache()
+    fresh = TenantCache()
     with broken_database(OperationalError("gone away")), pytest.raises(OperationalError):
         fresh.get(webhook.pk)
 

@@ -79,7 +79,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     writes: list[tuple[str, int]] = []
     write = module._write
 
-    def observed(pages: module.Pages) -> None:
+    def observed(pages: module.AllPages) -> None:
         write(pages)
         writes.append((threading.current_thread().name, Rejection.objects.count()))
 
@@ -391,10 +391,10 @@ class TestBounds:
         note(diary, webhook, 10_000, body=b"x" * 60_000)
         note(diary, other)
 
-        flooded = diary._pages[webhook.pk]
+        flooded = diary._pages["", webhook.pk]
         assert (len(flooded.entries), flooded.dropped.total()) == (MAX_NOTED, 10_000 - MAX_NOTED)
         assert sum(entry.specimen is not None for entry in flooded.entries) == 1
-        assert len(diary._pages[other.pk].entries) == 1
+        assert len(diary._pages["", other.pk].entries) == 1
 
     def test_many_webhooks_share_a_bounded_buffer(self, db: None, diary: Diary) -> None:
         webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(30))
@@ -507,7 +507,7 @@ class TestEachReason:
         note(diary, webhook, 2, reason=inbox.Refusal.NOT_POST)
         diary._count(diary._take())
 
-        assert diary._pages[webhook.pk].dropped == {NO_MATCH: 25, inbox.Refusal.NOT_POST: 2}
+        assert diary._pages["", webhook.pk].dropped == {NO_MATCH: 25, inbox.Refusal.NOT_POST: 2}
 
     def test_a_flood_of_long_names_of_headers_holds_little(self, webhook: Webhook, diary: Diary) -> None:
         known = cache.get(webhook.pk)
@@ -516,7 +516,7 @@ class TestEachReason:
             meta = {f"HTTP_{'A' * 60_000}_{number}_{header}": "x" for header in range(3)}
             diary.note(known, Bad.MISSING, meta=meta, remote_addr=None, body=None)
 
-        names = {name for entry in diary._pages[webhook.pk].entries for name in entry.header_names}
+        names = {name for entry in diary._pages["", webhook.pk].entries for name in entry.header_names}
         assert sum(map(len, names)) <= MAX_NAME_CHARS * 3
         assert _name_of.cache_info().currsize <= 256
 

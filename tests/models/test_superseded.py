@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 
 from nateq_webhooks import signals
-from nateq_webhooks.models import Delivery
-from tests.conftest import Sender, envelope
+from nateq_webhooks.models import Delivery, Webhook
+from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -47,6 +47,13 @@ def test_an_event_of_the_same_moment_supersedes_nothing(sender: Sender) -> None:
 def test_what_is_about_something_else_does_not(sender: Sender, over: dict[str, Any]) -> None:
     older = store(sender, "old", timestamp=OLD)
     store(sender, "new", **({"timestamp": NEW} | over))
+
+    assert not older.is_superseded()
+
+
+def test_what_another_webhook_brought_does_not(sender: Sender) -> None:
+    older = store(sender, "old", timestamp=OLD)
+    store(Sender(Webhook.objects.create(name="of another party", secret=SECRET)), "new", timestamp=NEW)
 
     assert not older.is_superseded()
 

@@ -17,7 +17,7 @@ from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
 
-ACTIONS = ["register", "push", "pull", "rotate"]
+ACTIONS = ["register", "push", "pull", "anew", "rotate"]
 
 
 @pytest.fixture
@@ -111,8 +111,13 @@ def test_the_secret_is_rotated(boss: Client, registered: Webhook, sandbox: Sandb
 
 def test_a_webhook_gone_at_nateq_is_told(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.webhooks.delete(registered.nateq_id)
-    assert "does not have it any more" in boss.get(page(registered)).text
-    act(boss, registered, "push")
+    assert "is not visible to the key in API_KEY, which sees 0 webhooks" in boss.get(page(registered)).text
+    for action in ("push", "pull"):
+        assert "is not visible" in act(boss, registered, action)
+    assert Webhook.objects.get().is_active
+    assert sandbox.webhooks.all() == []
+
+    act(boss, registered, "anew")
     both_sides_agree(sandbox)
 
 

@@ -16,7 +16,7 @@ from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Sender, envelope
-from tests.remote.conftest import KEY, both_sides_agree, text
+from tests.remote.conftest import KEY, SITE, both_sides_agree, text
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def test_show_names_the_secrets_by_their_id(run: Run, registered: Webhook) -> No
 
 
 def test_update_changes_both_sides(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    run("update", "--events", "ticket.closed", "--inactive")
+    run("update", "--events", "ticket.closed", "--inactive", "--yes")
 
     here, there = Webhook.objects.get(), sandbox.webhooks.all()[0]
     assert (here.events, here.is_active) == (["ticket.closed"], False)
@@ -80,7 +80,7 @@ def test_update_to_all_events(run: Run, registered: Webhook, sandbox: Sandbox) -
 
 def test_an_update_that_nateq_refuses_changes_nothing_here(run: Run, registered: Webhook) -> None:
     with pytest.raises(CommandError, match="nope"):
-        run("update", "--events", "ticket.nope")
+        run("update", "--events", "ticket.nope", "--yes")
     assert Webhook.objects.get().events == ["ticket.created"]
 
 
@@ -110,12 +110,17 @@ def test_what_destroys_asks_at_a_terminal_first(
     assert Webhook.objects.get().secret == registered.secret
 
 
-@pytest.mark.parametrize("stdin", [Terminal("y\n"), StringIO()], ids=["a yes", "no terminal"])
-def test_a_yes_is_taken_and_a_script_not_asked(
-    run: Run, registered: Webhook, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, stdin: StringIO
+@pytest.mark.parametrize(("stdin", "options"), [(Terminal("y\n"), []), (StringIO(), ["--yes"])], ids=["asked", "told"])
+def test_a_yes_is_taken_from_the_terminal_or_the_command_line(
+    run: Run,
+    registered: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    sandbox: Sandbox,
+    stdin: StringIO,
+    options: list[str],
 ) -> None:
     monkeypatch.setattr("sys.stdin", stdin)
-    run("rotate")
+    run("rotate", *options)
     both_sides_agree(sandbox)
     assert Webhook.objects.get().secret != registered.secret
 
@@ -154,8 +159,64 @@ def test_a_webhook_that_nateq_has_deleted_already_is_deleted_here(
     run: Run, registered: Webhook, sandbox: Sandbox
 ) -> None:
     sandbox.webhooks.delete(registered.nateq_id)
-    run("delete", "--no-input")
+    with pytest.raises(CommandError, match="sees 0 webhooks"):
+        run("delete", "--yes")
+    assert Webhook.objects.get().is_active
+
+    run("delete", "--name", "shop", "--gone", "--yes")
     assert not Webhook.objects.exists()
+
+
+DESTRUCTIVE = [
+    ["delete"],
+    ["rotate"],
+    ["update", "--inactive"],
+    ["update", "--events", "ticket.closed"],
+    ["sync", "--push"],
+    ["sync", "--pull"],
+]
+
+
+@pytest.mark.parametrize("arguments", DESTRUCTIVE, ids=" ".join)
+def test_without_a_terminal_what_ends_reception_needs_yes(
+    run: Run, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    change = {"url": "http://127.0.0.1:1/old/"} if "--push" in arguments else {}
+    sandbox.webhooks.update(registered.nateq_id, change | ({"is_active": False} if "--pull" in arguments else {}))
+    monkeypatch.setattr("sys.stdin", StringIO())
+    columns = ("secret", "events", "is_active", "registration", "nateq_id")
+    before = (Webhook.objects.values(*columns).get(), sandbox.webhooks.all())
+
+    with pytest.raises(CommandError, match="--yes"):
+        run(*arguments)
+
+    assert (Webhook.objects.values(*columns).get(), sandbox.webhooks.all()) == before
+
+
+@pytest.mark.parametrize("arguments", [["sync", "--pull"], ["sync", "--push"], ["delete"]], ids=" ".join)
+@pytest.mark.parametrize("name", [[], ["--name", "shop"]], ids=["all", "named"])
+def test_an_empty_nateq_switches_nothing_off_and_creates_nothing(
+    run: Run, registered: Webhook, arguments: list[str], name: list[str]
+) -> None:
+    with (
+        Sandbox(key=KEY) as other,
+        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": other.base_url, "PUBLIC_URL": SITE}),
+        pytest.raises(CommandError, match="sees 0 webhooks"),
+    ):
+        run(*arguments, *name, "--yes")
+
+    kept = Webhook.objects.get()
+    assert (kept.is_active, kept.registration, kept.secret) == (True, "registered", registered.secret)
+    assert other.webhooks is not None
+
+
+def test_create_does_not_say_that_nothing_was_changed_while_the_url_differs(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
+    for url in (registered.public_url.rstrip("/"), "http://127.0.0.1:1/old/"):
+        sandbox.webhooks.update(registered.nateq_id, {"url": url})
+        with pytest.raises(CommandError, match=r"with another URL.*sync --name shop --push"):
+            run("create", "--name", "shop")
 
 
 # What goes wrong

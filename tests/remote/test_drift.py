@@ -39,12 +39,12 @@ def test_sync_shows_drift_and_ends_with_3(run: Run, registered: Webhook, sandbox
 
 def test_sync_settles_drift_either_way(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
     drifted(sandbox, registered)
-    assert [each["state"] for each in run("sync", "--push")] == ["in step"]
+    assert [each["state"] for each in run("sync", "--push", "--yes")] == ["in step"]
     both_sides_agree(sandbox)
     assert sandbox.webhooks.all()[0].events == ("ticket.created",)
 
     drifted(sandbox, registered)
-    run("sync", "--pull")
+    run("sync", "--pull", "--yes")
     here = Webhook.objects.get()
     assert (here.events, here.is_active) == (["ticket.closed"], False)
 
@@ -52,9 +52,9 @@ def test_sync_settles_drift_either_way(run: Run, registered: Webhook, sandbox: S
 def test_another_url_is_drift_that_only_this_side_settles(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.webhooks.update(registered.nateq_id, {"url": "http://127.0.0.1:1/old/"})
     with pytest.raises(CommandError):
-        run("sync", "--pull")
+        run("sync", "--pull", "--yes")
 
-    run("sync", "--push")
+    run("sync", "--push", "--yes")
     both_sides_agree(sandbox)
 
 
@@ -71,11 +71,13 @@ def test_a_webhook_gone_at_nateq_is_registered_anew_or_switched_off(
     sandbox.webhooks.delete(registered.nateq_id)
     with pytest.raises(CommandError, match="shop"):
         run("sync")
-    run("sync", "--push")
+    run("sync", "--push", "--yes", "--gone", "--name", "shop")
     both_sides_agree(sandbox)
 
     sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
-    run("sync", "--pull")
+    with pytest.raises(CommandError, match="name it with --name"):
+        run("sync", "--pull", "--yes", "--gone")
+    run("sync", "--pull", "--yes", "--gone", "--name", "shop")
     assert (Webhook.objects.get().is_active, Webhook.objects.get().registration) == (False, "manual")
 
 
@@ -86,11 +88,22 @@ def test_a_second_webhook_at_the_same_url_is_drift_and_push_deletes_it(
     with pytest.raises(CommandError):
         run("sync")
 
-    run("sync", "--push")
+    run("sync", "--push", "--yes")
     both_sides_agree(sandbox)
 
 
 def test_sync_finishes_a_registration_that_died(run: Run, sandbox: Sandbox) -> None:
     Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=["ticket.created"])
     run("sync")
+    both_sides_agree(sandbox)
+
+
+def test_a_url_without_its_last_slash_is_drift_that_push_mends(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+    sandbox.webhooks.update(registered.nateq_id, {"url": registered.public_url.rstrip("/")})
+    out = StringIO()
+    with pytest.raises(CommandError, match="--push"):
+        call_command("nateq_webhook", "sync", stdout=out)
+    assert f"url: here {registered.public_url}, at Nateq {registered.public_url.rstrip('/')}" in out.getvalue()
+
+    run("sync", "--push")
     both_sides_agree(sandbox)

@@ -106,7 +106,7 @@ def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
     former = remote.register(nateq, "shop", EVENT).webhook.secret
     sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
 
-    remote.settle(nateq, Webhook.objects.get(), remote.Side.HERE)
+    remote.settle(nateq, Webhook.objects.get(), remote.Side.HERE, is_gone=True)
 
     both_sides_agree(sandbox)
     assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]

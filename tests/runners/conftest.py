@@ -24,6 +24,8 @@ def at_the_site(connect: Callable[..., None]) -> None:
         signals.ticket_updated: ["wait", "come_after"],
         signals.ticket_closed: ["meet"],
         signals.lead_created: ["take_first", "take_second", "take_third"],
+        signals.user_created: ["raise_it", "write_pid"],
+        signals.broadcast_sent: ["die", *(f"innocent {number}" for number in range(9))],
     }.items():
         for name in names:
             connect(

@@ -82,6 +82,7 @@ def worker(*options: str, **environment: str) -> Iterator[Process]:
 
 
 SERVERS = {
+    "gunicorn sync": ["gunicorn", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],  # in the main thread
     "gunicorn": ["gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
     "gevent": ["gunicorn", "--worker-class", "gevent", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
     "uvicorn": ["uvicorn", "--port", "{port}", "--lifespan", "off", "tests.runners.site.asgi:application"],

@@ -1,7 +1,14 @@
 """In the request: the answer is sent after the receivers have run, and is 200 whatever they do."""
 
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +18,9 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import delivery_received
-from tests.conftest import Sender, envelope
+from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (
     Configure,
     Connect,
@@ -20,9 +28,12 @@ from tests.dispatch.scene import (
     elsewhere,
     kill_connection,
     make_due,
+    names_written,
     write,
     written,
 )
+from tests.runners.processes import site
+from tests.server import post
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,3 +126,56 @@ def test_a_database_that_goes_away_after_the_store_does_not_change_the_answer(
     call_command("nateq_worker", "--once", verbosity=0)
     assert written("mine") == 1
     assert Delivery.objects.get().status == "processed"
+
+
+class TestUnderGunicorn:
+    """Its worker's main thread runs the receivers; what a receiver raises must not end it, what ends it must."""
+
+    def test_no_receiver_restarts_the_worker_or_changes_the_answer(self, sender: Sender) -> None:
+        path = sender.webhook.get_absolute_url()
+        with site("gunicorn sync", NATEQ_DISPATCH="inline") as port:
+            for name in ("KeyboardInterrupt", "SystemExit", "GeneratorExit", "PanicError"):
+                body, headers = signed(envelope("user.created", delivery_id=name, data={"raise": name}))
+                assert post(port, path, body, headers)[0] == 200
+
+        assert len(names_written()) == 4
+        assert len(set(names_written())) == 1  # one process has run them all
+        errors = dict(Run.objects.exclude(error="").values_list("delivery__delivery_id", "error"))
+        assert len(errors) == 4
+        for name, error in errors.items():
+            assert error == f"{name}: as it was asked for"
+
+    def test_the_end_of_the_worker_is_recorded_and_the_rest_given_back(self, sender: Sender, tmp_path: Path) -> None:
+        path = sender.webhook.get_absolute_url()
+        body, headers = signed(envelope("ticket.updated", data={"folder": str(tmp_path)}))
+        with site("gunicorn sync", NATEQ_DISPATCH="inline") as port, ThreadPoolExecutor(1) as request:
+            answer = request.submit(post, port, path, body, headers)
+            wait_until((tmp_path / "began").exists)
+            worker = int((tmp_path / "pid").read_text())
+            os.kill(worker, signal.SIGQUIT)  # gunicorn's worker turns it into SystemExit
+            with suppress(OSError, HTTPException):
+                answer.result()
+            wait_until(lambda: Run.objects.filter(status="failed").exists())
+            wait_until(lambda: not is_alive(worker))
+
+        assert list(Run.objects.values_list("receiver", "status", "tries")) == [
+            ("tests.runners.site.receivers.wait", "failed", 1),
+            ("tests.runners.site.receivers.come_after", "waiting", 0),
+        ]
+        assert Run.objects.get(status="failed").error.startswith("SystemExit")
+        assert names_written() == []
+
+
+def signed(document: Any) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a delivery, and its headers."""
+    body = json.dumps(document).encode()
+    return body, {"X-Nateq-Signature": sign(body, SECRET)}
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch.claim import can_skip_locked
+from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
 from tests.conftest import Sender, envelope, wait_until
@@ -33,7 +34,7 @@ from tests.dispatch.scene import (
     write,
     written,
 )
-from tests.runners.processes import run, worker
+from tests.runners.processes import process, run, worker
 from tests.server import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,6 +96,34 @@ class TestOnce:
         assert once() == "1 run was due.\n"
         assert once() == "0 runs were due.\n"
         assert Run.objects.get().tries == 1
+
+    @pytest.mark.parametrize("rates", [{}, {"test.asks": 50.0}], ids=["free", "limited"])
+    @pytest.mark.parametrize("concurrency", [1, 2])
+    def test_it_starts_no_run_twice_whatever_that_asks_for(
+        self,
+        deliver: Deliver,
+        connect: Connect,
+        configure: Configure,
+        rates: dict[str, float],
+        concurrency: int,
+    ) -> None:
+        configure(RATE_LIMITS=rates)
+        pause = threading.Event()
+
+        def asks(**kwargs: Any) -> None:
+            raise RetryLater(0.001)
+
+        connect(signals.ticket_created, asks, "test.asks")
+        connect(signals.ticket_closed, lambda **kwargs: pause.wait(0.8), "test.lasts", atomic=False)
+        deliver("ticket.created")
+        for _ in range(3):
+            deliver("ticket.closed")
+
+        assert once(concurrency=concurrency) == "4 runs were due.\n"
+
+        run = Run.objects.get(receiver="test.asks")
+        assert (run.status, run.tries) == ("failed", 1)
+        assert once().startswith("1 run")
 
     def test_it_starts_runs_whose_receiver_is_back(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.back")
@@ -236,8 +265,30 @@ class TestStopped:
         run("-m", "django", "nateq_worker", "--once")
 
         assert names_written() == ["dlv_1 come_after", "dlv_1 wait"]
-        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 2)}
+        assert list(Run.objects.values_list("receiver", "status", "tries")) == [
+            ("tests.runners.site.receivers.wait", "succeeded", 2),
+            ("tests.runners.site.receivers.come_after", "succeeded", 1),  # it had not been started
+        ]
         assert Delivery.objects.get().status == "processed"
+
+    @pytest.mark.parametrize("max_tries", [1, 3])
+    def test_by_a_receiver_it_costs_that_one_its_tries_and_the_nine_others_none(
+        self, deliver: Deliver, at_the_site: None, max_tries: int
+    ) -> None:
+        deliver("broadcast.sent")
+        for _ in range(max_tries):
+            with process("-m", "django", "nateq_worker", NATEQ_MAX_TRIES=str(max_tries)) as killed:
+                assert killed.popen.wait(BOUND_SECONDS) == -signal.SIGKILL
+            assert lapse_leases() > 0
+
+        run("-m", "django", "nateq_worker", "--once", NATEQ_MAX_TRIES=str(max_tries))
+
+        died, *others = Run.objects.order_by("pk")
+        assert (died.receiver, died.status, died.tries) == ("tests.runners.site.receivers.die", "dead", max_tries)
+        assert died.error == "The worker died, or the receiver hung, on the last try."
+        assert [(run.status, run.tries) for run in others] == [("succeeded", 1)] * 9
+        assert names_written() == [f"dlv_1 innocent {number}" for number in range(9)]
+        assert Delivery.objects.get().status == "dead"
 
 
 @pytest.mark.services
@@ -321,9 +372,9 @@ def kill_all_others() -> int:
 
 
 @contextmanager
-def working(concurrency: int = 1) -> Iterator[Worker]:
+def working(concurrency: int = 1, watch: dispatch.Watch | None = None) -> Iterator[Worker]:
     """Run a worker in threads of this process."""
-    worker = Worker(concurrency)
+    worker = Worker(concurrency, watch)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -367,19 +418,43 @@ class TestThreads:
         died: list[object] = []
         monkeypatch.setattr(threading, "excepthook", lambda info: died.append(info.exc_type))
 
-        def dies(**kwargs: Any) -> None:
-            raise Death
+        def dies(run: Run, outcome: object) -> None:
+            if run.receiver == "test.first":
+                raise Death
 
-        connect(signals.ticket_created, dies)
-        connect(signals.ticket_closed, lambda **kwargs: write("mine"))
+        connect(signals.ticket_created, lambda **kwargs: None, "test.first")
+        connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.second")
+
+        with working(watch=dies):
+            deliver()
+            wait_until(lambda: died == [Death])
+            wait_until(lambda: written("mine") == 1)  # it was given back
+
+        assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
+
+    def test_one_whose_receiver_raises_what_is_no_exception_goes_on(self, deliver: Deliver, connect: Connect) -> None:
+        class Panic(BaseException):
+            """What an extension in Rust raises."""
+
+        threads: set[str] = set()
+
+        def panics(**kwargs: Any) -> None:
+            threads.add(threading.current_thread().name)
+            raise Panic("index out of bounds")
+
+        def writes(**kwargs: Any) -> None:
+            threads.add(threading.current_thread().name)
+            write("mine")
+
+        connect(signals.ticket_created, panics, "test.panics")
+        connect(signals.ticket_created, writes, "test.writes")
 
         with working():
             deliver()
-            wait_until(lambda: died == [Death])
-            deliver("ticket.closed")
             wait_until(lambda: written("mine") == 1)
 
-        assert Run.objects.get(delivery__event="ticket.created").status == "running"
+        assert len(threads) == 1
+        assert Run.objects.get(receiver="test.panics").error.endswith("Panic: index out of bounds")
 
 
 class TestBatch:

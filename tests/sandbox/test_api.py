@@ -346,3 +346,54 @@ def test_a_connection_is_kept_for_further_requests(sandbox: Sandbox) -> None:
     connection.close()
 
     assert len({id(sock) for sock in sockets}) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "evil.example:8765"}, 421),
+        ({"Host": ""}, 421),
+        ({"Host": "[::1"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_a_page_of_another_site_can_use_neither_the_api_nor_the_screen(
+    sandbox: Sandbox, api: httpx.Client, headers: dict[str, str], status: int
+) -> None:
+    body = {"url": "https://evil.example/", "events": ["ticket.created"]}
+    assert api.post("/webhooks", json=body, headers=headers).status_code == status
+    assert api.get("/webhooks", headers=headers).status_code == status
+    assert api.post(f"{sandbox.url}/webhooks/new", data=body, headers=headers).status_code == status
+    assert sandbox.webhooks.all() == []
+
+
+def test_this_machine_may_be_asked_for_by_each_of_its_names(sandbox: Sandbox, api: httpx.Client) -> None:
+    port = sandbox.url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "LOCALHOST"):
+        assert api.get("/webhooks", headers={"Host": host}).status_code == 200
+
+
+def test_a_key_sees_changes_and_sends_to_the_webhooks_of_its_organization_only() -> None:
+    keys = ["tg_test_one@org_1", "tg_test_two@org_2"]
+    with Sandbox(key=keys) as sandbox, client_of(sandbox) as one, client_of(sandbox, "tg_test_two") as two:
+        body = {"url": "http://127.0.0.1:1/", "events": ["ticket.created"]}
+        first, second = (api.post("/webhooks", json=body).json()["data"]["id"] for api in (one, two))
+
+        assert [each["id"] for each in two.get("/webhooks").json()["data"]] == [second]
+        assert two.get("/webhooks").json()["meta"]["total"] == 1
+        for answer in (
+            two.get(f"/webhooks/{first}"),
+            two.patch(f"/webhooks/{first}", json={"is_active": False}),
+            two.post(f"/webhooks/{first}/rotate-secret"),
+            two.get(f"/webhooks/{first}/logs"),
+            two.delete(f"/webhooks/{first}"),
+        ):
+            assert answer.status_code == 404
+        assert one.get(f"/webhooks/{first}").json()["data"]["is_active"] is True
+        sent = two.post("/sandbox/events", json={"event": "ticket.created"}).json()["data"]["delivery_ids"]
+        assert len(sent) == 1
+        assert {each.organization for each in sandbox.webhooks.all()} == {"org_1", "org_2"}

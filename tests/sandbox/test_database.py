@@ -40,7 +40,7 @@ def test_the_file_of_another_version_is_refused(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
 
-    with pytest.raises(SandboxError, match="99, not 1"):
+    with pytest.raises(SandboxError, match="99, not 2"):
         Database(file)
 
 
@@ -67,7 +67,7 @@ def test_a_transaction_that_fails_leaves_nothing_behind() -> None:
 
     def insert_and_fail() -> None:
         with database.transaction() as connection:
-            connection.execute("INSERT INTO webhook VALUES (1, 'wh_1', '', '', '', 1, 0)")
+            connection.execute("INSERT INTO webhook VALUES (1, 'wh_1', '', '', '', 1, 0, 'org_1')")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -84,3 +84,25 @@ def test_a_closed_store_says_so() -> None:
         database.rows("SELECT 1")
     with pytest.raises(StoreClosedError), database.transaction():
         pass
+
+
+def test_only_its_owner_reads_the_file_with_the_secrets(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.sqlite3", tmp_path / "old.sqlite3"
+    old.touch(mode=0o644)
+    for file in (new, old):
+        with Sandbox(key=KEY, database=file) as sandbox:
+            sandbox.webhooks.create("https://shop.example/", ["ticket.created"])
+            assert {path.stat().st_mode & 0o777 for path in tmp_path.glob(f"{file.name}*")} == {0o600}
+
+
+def test_a_file_of_the_version_without_organizations_is_taken_over(tmp_path: Path) -> None:
+    file = tmp_path / "nateq.sqlite3"
+    with Sandbox(key=KEY, database=file) as sandbox:
+        webhook = sandbox.webhooks.create("https://shop.example/", ["ticket.created"])
+    connection = sqlite3.connect(file)
+    connection.executescript("ALTER TABLE webhook DROP COLUMN organization; PRAGMA user_version = 1;")
+    connection.close()
+
+    with Sandbox(key=KEY, database=file) as sandbox:
+        assert sandbox.webhooks.all() == [webhook]
+        assert webhook.organization == "org_sandbox"

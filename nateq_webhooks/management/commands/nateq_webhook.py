@@ -13,8 +13,10 @@ from django.utils.translation import gettext as _
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.management.shown import as_json, in_words, row, secrets
+from nateq_webhooks.management.steps import Step, steps
 from nateq_webhooks.management.terminal import Lines, TerminalCommand
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.protocol.unseen import one_line
 from nateq_webhooks.remote.claim import alias
 
@@ -27,6 +29,8 @@ PATIENCE_SECONDS: Final = 60.0
 
 DRIFT_EXIT: Final = 3
 """The exit code of a `sync` that leaves both sides different; 1 is a failure, 2 a wrong command line."""
+
+NOT_SEEN: Final = (remote.State.UNSEEN, remote.State.ELSEWHERE)
 
 _BETWEEN: Final = re.compile(r"[\s,]+")
 
@@ -41,6 +45,9 @@ class Command(TerminalCommand):
         actions = parser.add_subparsers(dest="action", required=True, metavar="action")
         create = self._action(actions, "create", "Create the webhook at Nateq, and keep its id and secret here.")
         self._add_events(create, "Events to subscribe to (default: all).")
+        create.add_argument(
+            "--organization", default="", metavar="ORG", help="The organization at Nateq to bind a new webhook to."
+        )
         self._action(actions, "list", "List the webhooks of this site and how Nateq's compare.", has_name=False)
         self._action(actions, "show", "Show one webhook, here and at Nateq.")
         update = self._action(actions, "update", "Change the events of a webhook, or switch it, on both sides.")
@@ -58,25 +65,61 @@ class Command(TerminalCommand):
             "--push", dest="side", action="store_const", const=remote.Side.HERE, help="This side is right."
         )
         way.add_argument("--pull", dest="side", action="store_const", const=remote.Side.NATEQ, help="Nateq is right.")
-        for destructive in (delete, rotate):
-            destructive.add_argument(
-                "--no-input", "--noinput", action="store_true", help="Do not ask. Without a terminal nobody is asked."
+        for asking in (create, update, delete, rotate, sync):
+            asking.add_argument(
+                "--yes",
+                "--no-input",
+                "--noinput",
+                dest="yes",
+                action="store_true",
+                help="Do not ask before what can end the receipt of deliveries. Needed without a terminal.",
             )
-        for dry in (delete, rotate, sync):
+        for knowing in (delete, sync):
+            knowing.add_argument(
+                "--gone",
+                action="store_true",
+                help="With --name: you know that Nateq has deleted this webhook, which the key does not see.",
+            )
+        for dry in (create, update, delete, rotate, sync):
             dry.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
 
     def handle(self, *, action: str, **options: Any) -> None:
         """Do one of the actions."""
-        with _told_cleanly(), remote.connect() as client:
+        if options.get("gone") and not options["name"]:
+            raise CommandError(_("--gone is about one webhook: name it with --name."), returncode=2)
+        self._warned: set[str] = set()
+        with _told_cleanly():
+            getattr(self, f"_{action}")(**options)
+
+    @contextmanager
+    def _connected(self, webhook: Webhook | None = None) -> "Iterator[NateqClient]":
+        """Connect with the key for a webhook; say once what is odd about it."""
+        with remote.connect(webhook) as client:
             for warning in remote.warnings(client):
-                self.stderr.write(self.style.WARNING(warning))
-            getattr(self, f"_{action}")(client, **options)
+                if warning not in self._warned:
+                    self._warned.add(warning)
+                    self.stderr.write(self.style.WARNING(warning))
+            yield client
 
     # One method for each action
 
-    def _create(self, client: "NateqClient", *, name: str | None, events: list[str] | None, **options: Any) -> None:
+    def _create(self, *, name: str | None, events: list[str] | None, organization: str = "", **options: Any) -> None:
         names = None if events is None else _names(events)
-        done = remote.register(client, name or DEFAULT_NAME, names, patience=PATIENCE_SECONDS)
+        name = name or DEFAULT_NAME
+        known = Webhook.objects.using(alias()).filter(name=name).first()
+        webhook = known or Webhook(name=name, organization_id=organization)
+        if organization and webhook.organization_id != organization:
+            told = _('Webhook "%(name)s" is bound to organization %(bound)s. Change that in the admin first.')
+            raise CommandError(told % {"name": name, "bound": webhook.organization_id or _("none")})
+        what = _('Create webhook "%(name)s" at Nateq, with the key in %(key)s') % self._with_key(webhook)
+        if options["dry_run"]:
+            self._tell(webhook, _("Would do: %(would_do)s."), options, would_do=what)
+            return
+        with self._connected(webhook) as client:
+            if _is_in_use_by_hand(known) and not self._is_at_nateq(client, webhook):
+                what = _('Nateq has no webhook with this URL. Create "%(name)s" there and replace its secret here')
+                self._confirm(what % {"name": name}, options)
+            done = remote.register(client, name, names, patience=PATIENCE_SECONDS, organization_id=organization)
         text = {
             remote.How.CREATED: _('Webhook "%(name)s" was created at Nateq as %(id)s. Its secret was saved.'),
             remote.How.ADOPTED: _(
@@ -88,9 +131,10 @@ class Command(TerminalCommand):
         }[done.how]
         self._tell(done.webhook, text, options, how=done.how.value)
 
-    def _list(self, client: "NateqClient", **options: Any) -> None:
+    def _list(self, **options: Any) -> None:
         remote.retire_secrets()
-        drifts = remote.compare(client)
+        with self._connected():
+            drifts = remote.compare_each(Webhook.objects.using(alias()).all())
         if options["as_json"]:
             self._write_json([as_json(drift) for drift in drifts])
             return
@@ -99,10 +143,11 @@ class Command(TerminalCommand):
         if not drifts:
             self.stdout.write(_("There is no webhook yet. Create one: manage.py nateq_webhook create --name shop"))
 
-    def _show(self, client: "NateqClient", *, name: str | None, **options: Any) -> None:
+    def _show(self, *, name: str | None, **options: Any) -> None:
         remote.retire_secrets()
         webhook = _find(name)
-        drift = remote.drift_of(client, webhook)
+        with self._connected(webhook) as client:
+            drift = remote.drift_of(client, webhook)
         if options["as_json"]:
             self._write_json(as_json(drift) | {"secrets": secrets(webhook)})
             return
@@ -115,7 +160,6 @@ class Command(TerminalCommand):
 
     def _update(
         self,
-        client: "NateqClient",
         *,
         name: str | None,
         events: list[str] | None,
@@ -126,15 +170,27 @@ class Command(TerminalCommand):
         if events is None and is_active is None:
             raise CommandError(_("Nothing to change. Give --events, --active or --inactive."), returncode=2)
         names = None if events is None else _names(events)
-        remote.change(client, webhook, events=names, is_active=is_active, patience=PATIENCE_SECONDS)
+        dropped = _dropped(webhook, names)
+        text = _('Change webhook "%(name)s" (%(id)s) on both sides') % _words(webhook)
+        if is_active is False and webhook.is_active:
+            text = _('Switch off webhook "%(name)s" (%(id)s) on both sides') % _words(webhook)
+        elif dropped:
+            text = _('Receive no more %(events)s by webhook "%(name)s"') % {"events": dropped, "name": webhook.name}
+        is_ending = (is_active is False and webhook.is_active) or bool(dropped)
+        if (options["dry_run"] or is_ending) and not self._is_wanted(webhook, text, options):
+            return
+        with self._connected(webhook) as client:
+            remote.change(client, webhook, events=names, is_active=is_active, patience=PATIENCE_SECONDS)
         self._tell(webhook, _('Webhook "%(name)s" (%(id)s) was changed on both sides.'), options)
 
-    def _delete(self, client: "NateqClient", *, name: str | None, **options: Any) -> None:
+    def _delete(self, *, name: str | None, gone: bool = False, **options: Any) -> None:
         webhook = _find(name)
         what = _('Delete webhook "%(name)s" (%(id)s) at Nateq and here') % _words(webhook)
-        if not self._is_wanted(webhook, what, options):
-            return
-        removed = remote.remove(client, webhook, patience=PATIENCE_SECONDS)
+        with self._connected(webhook) as client:
+            remote.check_removal(client, webhook, is_gone=gone)
+            if not self._is_wanted(webhook, what, options):
+                return
+            removed = remote.remove(client, webhook, patience=PATIENCE_SECONDS, is_gone=gone)
         text = {
             remote.Removed.DELETED: _('Webhook "%(name)s" was deleted on both sides.'),
             remote.Removed.SWITCHED_OFF: _(
@@ -143,52 +199,68 @@ class Command(TerminalCommand):
         }[removed]
         self._tell(webhook, text, options, removed=removed.value)
 
-    def _rotate(self, client: "NateqClient", *, name: str | None, **options: Any) -> None:
+    def _rotate(self, *, name: str | None, **options: Any) -> None:
         webhook = _find(name)
         remote.retire_secrets()
         what = _('Replace the signing secret of webhook "%(name)s" (%(id)s)') % _words(webhook)
         if not self._is_wanted(webhook, what, options):
             return
-        remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
+        with self._connected(webhook) as client:
+            remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
         text = _(
             'Webhook "%(name)s" (%(id)s) has a new secret, which was saved. The former one is accepted until the new '
             "one was seen in use, and a while longer for late retries."
         )
         self._tell(webhook, text, options)
 
-    def _sync(
-        self,
-        client: "NateqClient",
-        *,
-        name: str | None,
-        side: "remote.Side | None",
-        **options: Any,
-    ) -> None:
+    def _sync(self, *, name: str | None, side: "remote.Side | None", gone: bool = False, **options: Any) -> None:
         chosen = [_find(name)] if name else list(Webhook.objects.using(alias()).all())
+        with self._connected():
+            drifts = remote.compare_each(chosen)
+        would = [text for drift in drifts for text in steps(drift, side, is_gone=gone)]
+        refused = _refused(drifts, side, is_gone=gone)
         if not options["dry_run"]:
+            if side is not None and (ending := [step.text for step in would if step.is_ending]):
+                self._confirm("; ".join(ending), options)
             remote.retire_secrets()
-            for webhook in chosen:
-                self._settle(client, webhook, side)
-        names = {webhook.pk for webhook in chosen}
-        drifts = [drift for drift in remote.compare(client) if drift.webhook.pk in names]
-        if options["as_json"]:
-            self._write_json([as_json(drift) for drift in drifts])
-        else:
             for drift in drifts:
-                self._write_drift(drift)
+                self._settle(drift, side, is_gone=gone)
+            drifts = remote.compare_each(_still_there(chosen))
+        self._report(drifts, would if options["dry_run"] else [], options)
+        if refused:
+            raise CommandError("\n".join(refused), returncode=DRIFT_EXIT)
         left = [drift.webhook.name for drift in drifts if not drift.is_settled]
         if left:
             hint = _("Both sides differ: %(names)s. Settle it with --push (this side is right) or --pull (Nateq is).")
             raise CommandError(hint % {"names": ", ".join(left)}, returncode=DRIFT_EXIT)
 
-    def _settle(self, client: "NateqClient", webhook: Webhook, side: "remote.Side | None") -> None:
-        """Finish what died, then make one side like the other."""
-        if webhook.registration == Webhook.Registration.ROTATING:
-            remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
-        elif webhook.registration == Webhook.Registration.PENDING:
-            remote.register(client, webhook.name, patience=PATIENCE_SECONDS)
-        if side is not None:
-            remote.settle(client, webhook, side, patience=PATIENCE_SECONDS)
+    def _settle(self, drift: "remote.Drift", side: "remote.Side | None", *, is_gone: bool) -> None:
+        """Finish what died, then make one side like the other; leave a webhook that the key does not see."""
+        webhook = drift.webhook
+        with self._connected(webhook) as client:
+            if webhook.registration == Webhook.Registration.ROTATING:
+                remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
+            elif webhook.registration == Webhook.Registration.PENDING:
+                remote.register(client, webhook.name, patience=PATIENCE_SECONDS)
+            if side is None or (drift.state in NOT_SEEN and not (is_gone and drift.state is remote.State.UNSEEN)):
+                return
+            if webhook.registration != Webhook.Registration.MANUAL:
+                remote.settle(client, webhook, side, patience=PATIENCE_SECONDS, is_gone=is_gone)
+
+    def _report(self, drifts: "list[remote.Drift]", would: "list[Step]", options: dict[str, Any]) -> None:
+        if options["as_json"]:
+            told: dict[str, list[str]] = {drift.webhook.name: [] for drift in drifts}
+            for step in would:
+                told.setdefault(step.name, []).append(step.text)
+            dry = options["dry_run"]
+            self._write_json(
+                [as_json(drift) | ({"would_do": told[drift.webhook.name]} if dry else {}) for drift in drifts]
+            )
+            return
+        for drift in drifts:
+            self._write_drift(drift)
+        for step in would:
+            self.stdout.write(_("Would do: %(would_do)s.") % {"would_do": step.text})
 
     # What they share
 
@@ -207,15 +279,31 @@ class Command(TerminalCommand):
         if options["dry_run"]:
             self._tell(webhook, _("Would do: %(would_do)s."), options, would_do=what)
             return False
-        if options["no_input"] or not sys.stdin.isatty():  # a script that runs this means it
-            return True
+        self._confirm(what, options)
+        return True
+
+    def _confirm(self, what: str, options: dict[str, Any]) -> None:
+        """Have what can end the receipt of deliveries confirmed: by `--yes`, or by whoever sits at the terminal."""
+        if options["yes"]:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError(
+                _("Nothing was changed: there is no terminal to ask at. Run it again with --yes to do this: %(what)s.")
+                % {"what": what}
+            )
         try:
             answer = input(f"{one_line(what)}? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
-        return True
+
+    def _with_key(self, webhook: Webhook) -> dict[str, str]:
+        entry = remote.entry_of(webhook)
+        return {"name": webhook.name, "key": f'API_KEYS["{entry}"]' if entry else "API_KEY"}
+
+    def _is_at_nateq(self, client: "NateqClient", webhook: Webhook) -> bool:
+        return any(str(webhook.pk) in each.url for each in client.webhooks.list())
 
     def _tell(self, webhook: Webhook, text: str, options: dict[str, Any], **more: str) -> None:
         if options["as_json"]:
@@ -235,6 +323,32 @@ class Command(TerminalCommand):
 
     def _write_json(self, value: Any) -> None:
         self.stdout.write(Lines(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _is_in_use_by_hand(webhook: Webhook | None) -> bool:
+    """Say whether a webhook that a person set up receives deliveries with a secret that a registration replaces."""
+    return webhook is not None and webhook.registration == Webhook.Registration.MANUAL and webhook.is_active
+
+
+def _dropped(webhook: Webhook, names: list[str] | None) -> str:
+    """Return the events that a change ends, with commas between; empty: none."""
+    if not names:  # not changed, or all
+        return ""
+    return ", ".join(name for name in webhook.events or EVENTS if name not in names)
+
+
+def _still_there(webhooks: list[Webhook]) -> list[Webhook]:
+    keys = [webhook.pk for webhook in webhooks]
+    found = {webhook.pk: webhook for webhook in Webhook.objects.using(alias()).all()}
+    return [found[pk] for pk in keys if pk in found]
+
+
+def _refused(drifts: "list[remote.Drift]", side: "remote.Side | None", *, is_gone: bool) -> list[str]:
+    """Say of each webhook that the key does not see what was seen, and what to do."""
+    unseen = [drift for drift in drifts if drift.state in NOT_SEEN]
+    if is_gone and side is not None:
+        unseen = [drift for drift in unseen if drift.state is not remote.State.UNSEEN]
+    return [remote.unseen_text(drift) for drift in unseen]
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Receivers that write what they did, and wait where the test says so."""
 
 import os
+import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ def wait(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
     """Write a row, say so, and wait until the test lets it end."""
     write(f"{delivery.delivery_id} wait")
     folder = Path(event.data["folder"])
+    (folder / "pid").write_text(str(os.getpid()))
     (folder / "began").touch()
     wait_until((folder / "go on").exists, seconds=BOUND_SECONDS)
 
@@ -33,6 +36,44 @@ def wait(*, delivery: Delivery, event: Event, **kwargs: Any) -> None:
 def come_after(*, delivery: Delivery, **kwargs: Any) -> None:
     """Write a row."""
     write(f"{delivery.delivery_id} come_after")
+
+
+class PanicError(BaseException):
+    """What an extension in Rust raises."""
+
+
+WHAT_ENDS = {error.__name__: error for error in (KeyboardInterrupt, SystemExit, GeneratorExit, PanicError)}
+
+
+@receiver(signals.user_created)
+def raise_it(*, event: Event, **kwargs: Any) -> None:
+    """Raise what the payload asks for."""
+    raise WHAT_ENDS[event.data["raise"]]("as it was asked for")
+
+
+@receiver(signals.user_created)
+def write_pid(**kwargs: Any) -> None:
+    """Write a row with the key of the process."""
+    write(str(os.getpid()))
+
+
+@receiver(signals.broadcast_sent)
+def die(**kwargs: Any) -> None:
+    """Kill the process, as a bug in an extension does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_as(name: str, *, delivery: Delivery, **kwargs: Any) -> None:
+    """Write a row."""
+    write(f"{delivery.delivery_id} {name}")
+
+
+for number in range(9):
+    signals.broadcast_sent.connect(
+        partial(write_as, f"innocent {number}"),
+        dispatch_uid=f"tests.runners.site.receivers.innocent {number}",
+        weak=False,
+    )
 
 
 @receiver(signals.ticket_closed, atomic=False)

@@ -11,6 +11,7 @@ from tests.settings import INSTALLED_APPS, NATEQ_WEBHOOKS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.runners.site"]
 NATEQ_WEBHOOKS = NATEQ_WEBHOOKS | {
     "DISPATCH": os.environ.get("NATEQ_DISPATCH", "worker"),
+    "MAX_TRIES": int(os.environ.get("NATEQ_MAX_TRIES", "10")),
     "RUN_LEASE": timedelta(seconds=int(os.environ.get("NATEQ_RUN_LEASE", "300"))),
 }
 if "NATEQ_TASKS" in os.environ:

@@ -1,0 +1,125 @@
+"""What a receiver raised: as text that can be recorded whatever its class does, and whether the process must end.
+
+An exception is somebody else's object. Its `__str__`, its class's name, its traceback and what it was caused by may
+raise, lie or be huge, so each of them is asked in a `try`.
+"""
+
+import dis
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, TracebackType
+from typing import Final
+
+from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
+from nateq_webhooks.protocol.columns import column_text
+
+MAX_NAME_CHARS: Final = 200
+"""Characters kept of an exception class's name."""
+
+MAX_CHAIN: Final = 1_000
+"""Exceptions that may have led to the one that is formatted: each takes about a tenth of a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception as text that every database stores: its class's name, that and its own text, its traceback."""
+
+    name: str
+    text: str
+    traceback: str
+    is_sound: bool
+    "Whether its class let itself be shown: only then it is handed on to handlers of the log."
+
+    def storable(self) -> Iterator[tuple[str, str]]:
+        """Yield text and traceback to store, until a database takes them: as they are, escaped, without content."""
+        yield self.text, self.traceback
+        yield _ascii(self.text, MAX_ERROR_CHARS), _ascii(self.traceback, MAX_TRACEBACK_CHARS)
+        yield "(the database does not store the error's text)", ""
+
+
+def describe(error: BaseException) -> Raised:
+    """Return an exception as text. Raises nothing that the exception's class raises."""
+    name = _shown(lambda: type(error).__qualname__, MAX_NAME_CHARS)
+    text = _shown(lambda: str(error), MAX_ERROR_CHARS)
+    trace = _shown(lambda: _formatted(error), -MAX_TRACEBACK_CHARS)
+    is_sound = None not in (name, text, trace)
+    name = _printable(name) if name else "(an exception without a name)"
+    text = f"{name}: {'(its text can not be shown)' if text is None else text}"
+    if trace is None:
+        frames = _shown(lambda: "".join(traceback.format_tb(error.__traceback__)), MAX_TRACEBACK_CHARS)
+        trace = f"{frames or ''}{text}\n(what else belongs to it can not be shown)\n"[-MAX_TRACEBACK_CHARS:]
+    return Raised(name, column_text(text, MAX_ERROR_CHARS), column_text(trace, MAX_TRACEBACK_CHARS), is_sound)
+
+
+def _shown(ask: Callable[[], str], limit: int) -> str | None:
+    """Return the first characters of a text, or the last with a negative limit; None if asking for it raises."""
+    try:
+        text = ask()
+        part = slice(limit, None) if limit < 0 else slice(limit)
+        return "".join(str.__getitem__(text, part))  # a subclass of str may do anything, too
+    except BaseException as error:
+        if ends_the_process(error):
+            raise
+        return None
+
+
+def _formatted(error: BaseException) -> str:
+    """Return the traceback with those of what led to the exception. Raises `ValueError` if that are too many."""
+    todo, seen = [error], {id(error)}
+    while todo:
+        one = todo.pop()
+        parts = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        for other in (one.__cause__, one.__context__, *parts):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                todo.append(other)
+        if len(seen) > MAX_CHAIN:
+            raise ValueError(f"More than {MAX_CHAIN} exceptions led to it.")
+    return "".join(traceback.format_exception(error))
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+def _ascii(text: str, limit: int) -> str:
+    return text.encode("ascii", "backslashreplace").decode()[:limit]
+
+
+def ends_the_process(error: BaseException) -> bool:
+    """Say whether a signal to this process raised the exception, so that it must go on to whoever ends the process.
+
+    Signals are handled in the main thread: by a Python function that raises (gunicorn's workers, time limits), or by
+    Python itself (Ctrl-C). What a receiver raises by itself, `SystemExit` and `KeyboardInterrupt` included, is its
+    failure and no more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = _handlers()
+    frame, innermost = error.__traceback__, None
+    while frame is not None:
+        if frame.tb_frame.f_code in handlers:
+            return True
+        frame, innermost = frame.tb_next, frame
+    is_ctrl_c = issubclass(type(error), KeyboardInterrupt) and innermost is not None
+    return is_ctrl_c and signal.getsignal(signal.SIGINT) is signal.default_int_handler and not _raises(innermost)
+
+
+def _handlers() -> set[CodeType]:
+    """Return the code of the functions that handle signals in this process."""
+    functions = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = (getattr(getattr(function, "__func__", function), "__code__", None) for function in functions)
+    return {code for code in codes if code is not None}
+
+
+def _raises(innermost: TracebackType | None) -> bool:
+    """Say whether the exception came from a `raise` in Python code: Ctrl-C comes at any other instruction."""
+    if innermost is None:
+        return False
+    return innermost.tb_frame.f_code.co_code[innermost.tb_lasti] in _RAISE
+
+
+_RAISE: Final = {dis.opmap[name] for name in ("RAISE_VARARGS", "RERAISE")}

@@ -1,0 +1,130 @@
+r"""What a database can store of a text: MariaDB's utf8mb3 knows no emoji, PostgreSQL's LATIN1 no Arabic.
+
+Such a character is stored as an escape (`\U0001f600`), so that an error, a name or a reason is never lost for it.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from nateq_webhooks.protocol.columns import column_text
+
+TABLES: Final = "nateq\\_webhooks\\_%"
+"""The names of this app's tables, as SQL's LIKE takes them."""
+
+
+class Repertoire(StrEnum):
+    """Which characters a database stores."""
+
+    ALL = "utf-8"
+    BMP = "utf8mb3"
+    "Those of up to three bytes in UTF-8: no emoji."
+    LATIN1 = "latin-1"
+    ASCII = "ascii"
+
+
+def storable(text: str, alias: str, *, binary: bool = False) -> str:
+    """Return `text` as the database stores it: a NUL or half a surrogate pair as U+FFFD, what it lacks as escapes.
+
+    `binary` for a column with a collation of its own (`ExactCharField`), which holds every character that the
+    connection can send. Asks the database once per process, MariaDB for the other columns.
+    """
+    text = column_text(text, len(text))
+    if text.isascii():
+        return text
+    repertoire = of_connection(alias) if binary else of_columns(alias)
+    if repertoire is Repertoire.ALL:
+        return text
+    if repertoire is Repertoire.BMP:
+        return _ASTRAL.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
+    return text.encode(repertoire, "backslashreplace").decode(repertoire)
+
+
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
+
+
+def is_storable_json(text: str, alias: str) -> bool:
+    """Say whether a JSON column holds this ASCII text: PostgreSQL reads its escapes into the database's encoding."""
+    repertoire = of_connection(alias) if connections[alias].vendor == "postgresql" else Repertoire.ALL
+    if repertoire is Repertoire.ALL or "\\u" not in text:
+        return True
+    limit = 0xFF if repertoire is Repertoire.LATIN1 else 0x7F
+    return all(not found[1] or int(found[1], 16) <= limit for found in _JSON_ESCAPE.finditer(text))
+
+
+_JSON_ESCAPE: Final = re.compile(r"\\\\|\\u([0-9a-fA-F]{4})")
+"""A backslash that is escaped itself, or the number of an escaped character."""
+
+
+def of_connection(alias: str) -> Repertoire:
+    """Return which characters the connection can send and the database, by its encoding, can store."""
+    known = _of_connection.get(alias)
+    if known is None:
+        connection = connections[alias]
+        if connection.vendor == "postgresql":
+            known = _of_postgresql(encoding_of(connection))
+        elif connection.vendor == "mysql":
+            known = _of_mysql(connection_charset(connection))
+        else:
+            known = Repertoire.ALL
+        _of_connection[alias] = known
+    return known
+
+
+def of_columns(alias: str) -> Repertoire:
+    """Return which characters all of this app's text columns can store."""
+    known = _of_columns.get(alias)
+    if known is None:
+        found = {of_connection(alias), *map(_of_mysql, column_charsets(connections[alias]))}
+        known = _of_columns[alias] = max(found, key=list(Repertoire).index)
+    return known
+
+
+_of_connection: Final[dict[str, Repertoire]] = {}
+_of_columns: Final[dict[str, Repertoire]] = {}
+
+
+def forget() -> None:
+    """Ask each database again."""
+    _of_connection.clear()
+    _of_columns.clear()
+
+
+def encoding_of(connection: BaseDatabaseWrapper) -> str:
+    """Return the encoding of a PostgreSQL database, as the server said it when the connection was made."""
+    connection.ensure_connection()
+    driver: Any = connection.connection
+    if hasattr(driver, "get_parameter_status"):  # psycopg2
+        return str(driver.get_parameter_status("server_encoding"))
+    return str(driver.info.parameter_status("server_encoding"))
+
+
+def connection_charset(connection: BaseDatabaseWrapper) -> str:
+    """Return the character set that a connection to MariaDB or MySQL is made with."""
+    return str(connection.get_connection_params().get("charset", "utf8mb4"))
+
+
+def column_charsets(connection: BaseDatabaseWrapper) -> set[str]:
+    """Return the character sets of this app's text columns on MariaDB or MySQL; none elsewhere."""
+    if connection.vendor != "mysql":
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT character_set_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+            "AND character_set_name IS NOT NULL AND table_name LIKE %s",
+            [TABLES],
+        )
+        return {str(name) for (name,) in cursor.fetchall()}
+
+
+def _of_postgresql(encoding: str) -> Repertoire:
+    # SQL_ASCII stores any bytes, but counts them instead of characters, and its JSON refuses what is not ASCII.
+    return {"UTF8": Repertoire.ALL, "LATIN1": Repertoire.LATIN1}.get(encoding, Repertoire.ASCII)
+
+
+def _of_mysql(charset: str) -> Repertoire:
+    wide = {"utf8mb4": Repertoire.ALL, "utf8mb3": Repertoire.BMP, "utf8": Repertoire.BMP}
+    return wide.get(charset.lower(), Repertoire.ASCII)

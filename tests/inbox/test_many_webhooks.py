@@ -1,0 +1,97 @@
+"""Many webhooks: no request reads them all; a thread does, while each request reads the one that it is about."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from nateq_webhooks.inbox import configuration
+from nateq_webhooks.inbox.configuration import RELOAD_SECONDS, TenantCache
+from nateq_webhooks.models import Webhook
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Clock:
+    """Stands in for the `time` module."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(configuration, "time", made)
+    monkeypatch.setattr(configuration, "LARGE", 3)
+    return made
+
+
+@pytest.fixture
+def webhooks() -> list[Webhook]:
+    return [Webhook.objects.create(name=f"branch {number}") for number in range(6)]
+
+
+@pytest.fixture
+def warm(clock: Clock, webhooks: list[Webhook]) -> Iterator[TenantCache]:
+    """A copy that knows them all."""
+    made = TenantCache()
+    made.get(webhooks[0].pk)
+    yield made
+    if made._reader is not None:
+        made._reader.join(10)
+
+
+def names(where: TenantCache) -> set[str]:
+    return {each.name for each in where.known()}
+
+
+def asked(where: TenantCache, pk: Any) -> tuple[str | None, list[str]]:
+    """What a request learns of a webhook, and the statements that it costs."""
+    with CaptureQueriesContext(connection) as captured:
+        found = where.get(pk)
+    return found.name if found else None, [entry["sql"] for entry in captured.captured_queries]
+
+
+def test_after_a_change_a_request_reads_the_one_webhook_and_a_thread_all(
+    warm: TenantCache, webhooks: list[Webhook]
+) -> None:
+    Webhook.objects.filter(pk=webhooks[1].pk).update(name="renamed")
+    Webhook.objects.filter(pk=webhooks[2].pk).delete()
+    warm.forget()
+
+    name, statements = asked(warm, webhooks[1].pk)
+
+    assert name == "renamed"
+    assert len(statements) == 1
+    assert webhooks[1].pk.hex in statements[0].replace("-", "")
+    assert asked(warm, webhooks[2].pk)[0] is None
+    wait_until(lambda: names(warm) == {"branch 0", "renamed", "branch 3", "branch 4", "branch 5"})
+    assert asked(warm, webhooks[1].pk) == ("renamed", [])
+
+
+def test_the_reload_in_time_is_the_threads_and_the_request_reads_what_changed(
+    warm: TenantCache, webhooks: list[Webhook], clock: Clock
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM nateq_webhooks_webhook WHERE name = 'branch 5'")
+    clock.now += RELOAD_SECONDS
+
+    _name, statements = asked(warm, webhooks[0].pk)
+
+    assert len(statements) == 1
+    assert "modified_at" in statements[0].split("WHERE")[1]
+    wait_until(lambda: "branch 5" not in names(warm))
+
+
+def test_few_are_read_at_once_without_a_thread(warm: TenantCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "LARGE", 100)
+    warm.forget()
+
+    assert warm.get(Webhook.objects.latest("name").pk) is not None
+    assert warm._reader is None

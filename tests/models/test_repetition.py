@@ -1,0 +1,94 @@
+"""A transaction that the database broke off is repeated, whatever its driver calls the database's code."""
+
+import threading
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import DatabaseError, OperationalError, connection, transaction
+
+from nateq_webhooks.models.repetition import TRIES, error_code, repeated, wants_another_try
+from tests.dispatch.scene import BOUND_SECONDS, at_once
+
+
+class PsycopgError(Exception):
+    """As psycopg's errors are."""
+
+    sqlstate: str | None = None
+
+
+class Psycopg2Error(Exception):
+    """As psycopg2's errors are, which Django supports, too."""
+
+    pgcode: str | None = None
+
+
+def raised(cause: Exception | None, *args: Any) -> OperationalError:
+    error = OperationalError(*args)
+    error.__cause__ = cause
+    return error
+
+
+def caused(kind: type[Exception], **attributes: str) -> Exception:
+    cause = kind()
+    for name, value in attributes.items():
+        setattr(cause, name, value)
+    return cause
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "is_repeated"),
+    [
+        (raised(caused(PsycopgError, sqlstate="40P01")), "40P01", True),
+        (raised(caused(PsycopgError, sqlstate="40001")), "40001", True),
+        (raised(caused(PsycopgError, sqlstate="23505")), "23505", False),
+        (raised(caused(Psycopg2Error, pgcode="40P01")), "40P01", True),
+        (raised(caused(Psycopg2Error, pgcode="40001")), "40001", True),
+        (raised(caused(Psycopg2Error, pgcode="23505")), "23505", False),
+        (raised(PsycopgError(), "the connection is closed"), None, False),
+        (raised(Psycopg2Error(), "server closed the connection unexpectedly"), None, False),
+        (raised(None, 1213, "Deadlock found"), 1213, True),
+        (raised(None, 1205, "Lock wait timeout exceeded"), 1205, True),
+        (raised(None, 1062, "Duplicate entry"), 1062, False),
+        (raised(None, "database is locked"), None, True),
+        (raised(None), None, False),
+    ],
+)
+def test_the_code_decides(error: DatabaseError, code: str | int | None, is_repeated: bool) -> None:
+    assert error_code(error) == code
+    assert wants_another_try(error) is is_repeated
+
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        raise error
+
+    with pytest.raises(OperationalError):
+        repeated(work)
+    assert len(calls) == (TRIES if is_repeated else 1)
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_the_victim_of_a_deadlock_is_repeated_with_the_driver_that_is_installed() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer and no deadlocks")
+    groups = [Group.objects.create(name=name) for name in ("first", "second")]
+    both_hold_one = threading.Barrier(2)
+    tries: list[int] = []
+
+    def lock_both(order: list[Group]) -> None:
+        def work() -> None:
+            tries.append(1)
+            with transaction.atomic():
+                Group.objects.select_for_update().get(pk=order[0].pk)
+                if len(tries) <= 2:
+                    both_hold_one.wait(BOUND_SECONDS)
+                Group.objects.select_for_update().get(pk=order[1].pk)
+
+        repeated(work)
+
+    at_once([lambda: lock_both(groups), lambda: lock_both(groups[::-1])])
+
+    assert len(tries) == 3
