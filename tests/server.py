@@ -29,6 +29,17 @@ COMMANDS = {
         "127.0.0.1:{port}",
         "tests.wsgi",
     ],
+    "granian": [
+        "-m",
+        "granian",
+        "--interface",
+        "wsgi",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+        "tests.wsgi:application",
+    ],
     "uvicorn": [
         "-m",
         "uvicorn",

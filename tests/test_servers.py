@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -113,3 +115,41 @@ def test_djangos_own_server_says_that_it_needs_a_length(webhook: Webhook) -> Non
     with running("runserver") as port:
         assert post(port, webhook.get_absolute_url(), BODY, signed(BODY), chunked=True)[0] == 411
         assert post(port, webhook.get_absolute_url(), BODY, signed(BODY))[0] == 200
+
+
+NO_HTTP = {
+    "a chunk without a size": (b"Transfer-Encoding: chunked\r\n", b"zz\r\n"),
+    "a chunk of a negative size": (b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n0\r\n\r\n"),
+    "a chunk without its end": (b"Transfer-Encoding: chunked\r\n", b"5\r\nhelloXX0\r\n\r\n"),
+    "a length of 5,000 digits": (b"Content-Length: " + b"9" * 5_000 + b"\r\n", b"{}"),
+    "a negative length": (b"Content-Length: -1\r\n", b"{}"),
+    "a length with a sign": (b"Content-Length: +2\r\n", b"{}"),
+    "a length in other digits": ("Content-Length: \u0662\r\n".encode(), b"{}"),
+    "two lengths": (b"Content-Length: 2\r\nContent-Length: 3\r\n", b"{}"),
+    "a body that is too short": (b"Content-Length: 200\r\n", b"{}"),
+    "both": (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"zz\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ["gunicorn", "uvicorn", "runserver", "granian"])
+def test_what_is_no_http_is_never_a_500(webhook: Webhook, kind: str) -> None:
+    if kind == "granian":
+        pytest.importorskip("granian")
+    with running(kind) as port:
+        answers = {name: raw(port, webhook.get_absolute_url(), *parts) for name, parts in NO_HTTP.items()}
+        good = post(port, webhook.get_absolute_url(), BODY, signed(BODY))[0]
+
+    assert not {name: answer for name, answer in answers.items() if b" 500 " in answer}
+    assert not {name: answer for name, answer in answers.items() if b" 200 " in answer}
+    assert good == 200
+
+
+def raw(port: int, path: str, headers: bytes, body: bytes) -> bytes:
+    """Send bytes that no HTTP client would, and nothing more; return the first line of the answer, if one comes."""
+    with socket.create_connection(("127.0.0.1", port), 20) as sending:
+        sending.sendall(b"POST %s HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n" % path.encode())
+        sending.sendall(headers + b"\r\n" + body)
+        sending.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            return sending.makefile("rb").readline()
+    return b""

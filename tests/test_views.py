@@ -1033,7 +1033,7 @@ class TestStoredOr503:
         assert (response.status_code, response["Retry-After"]) == (503, "30")
         assert Delivery.objects.exists()
 
-    @pytest.mark.parametrize("step", ["_announce", "note_twin", "end_former_secrets", "_keep_attempt"])
+    @pytest.mark.parametrize("step", ["_announce", "note_twin", "end_former_secrets"])
     def test_what_follows_the_commit_changes_no_answer(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
     ) -> None:

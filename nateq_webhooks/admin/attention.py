@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import router
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Case, Count, Max, QuerySet, When
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import backlog
+from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
 from nateq_webhooks.models.gate import EVERYTHING, scope_parts, webhook_scope
 
@@ -97,13 +98,17 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
 
 
 def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
-    """Return what was refused lately; the diary holds a bounded number per webhook."""
+    """Return what was refused lately, GETs last: an uptime monitor's are many, and mean little.
+
+    What is kept of the refused requests is bounded per webhook and reason.
+    """
     lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
     webhooks = among.of(Webhook)
     if is_narrowed(webhooks):
         lately = lately.filter(webhook__in=webhooks.values("pk"))
     counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    rows = list(counted.order_by("-number", "reason")[:MAX_REFUSALS])
+    means_little = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
+    rows = list(counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS])
     by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)

@@ -11,6 +11,7 @@ from django.utils import timezone
 from nateq_webhooks import conf, dispatch
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks.protocol.unseen import one_line
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
@@ -64,8 +65,8 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         return []
     return [
         checks.Warning(
-            f"Dispatch is paused for {gate} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
-            f"{f' ({gate.reason})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
+            f"Dispatch is paused for {one_line(str(gate))} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
+            f"{f' ({one_line(gate.reason)})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
             hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should go on.",
             id=f"{_PREFIX}.W006",
         )

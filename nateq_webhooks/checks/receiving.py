@@ -12,6 +12,7 @@ from nateq_webhooks import conf, dispatch
 from nateq_webhooks.checks.processing import PATIENCE
 from nateq_webhooks.models import Delivery, Heartbeat, Webhook
 from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.protocol.unseen import one_line
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
 _PREFIX = "nateq_webhooks"
@@ -33,8 +34,8 @@ def check_events(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         return []
     return [
         checks.Warning(
-            f'No receiver is connected to {_without_receiver(webhook, connected)}, which webhook "{webhook.name}" '
-            "subscribes to: deliveries are stored, but nothing runs.",
+            f"No receiver is connected to {_without_receiver(webhook, connected)}, which webhook "
+            f'"{one_line(webhook.name)}" subscribes to: deliveries are stored, but nothing runs.',
             hint=(
                 "Import the receivers' module in AppConfig.ready(), connect a receiver, or take the events out of the "
                 f"webhook. Connected: {', '.join(sorted(connected)) or 'none'}."

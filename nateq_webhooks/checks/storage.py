@@ -11,6 +11,7 @@ from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, visible_chars
 from nateq_webhooks.protocol.signatures import SigningKey
+from nateq_webhooks.protocol.unseen import one_line
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
@@ -59,8 +60,8 @@ def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     return [
         checks.Warning(
-            f'A signing secret of webhook "{name}" {_complaint(found[name])}; it verifies nothing.',
-            hint=f"Enter the one that Nateq shows, under Webhooks > {name}.",
+            f'A signing secret of webhook "{one_line(name)}" {_complaint(found[name])}; it verifies nothing.',
+            hint=f"Enter the one that Nateq shows, under Webhooks > {one_line(name)}.",
             id=f"{_PREFIX}.W004",
         )
         for name in [*reversed(found)][:_MOST_WEBHOOKS]

@@ -23,6 +23,7 @@ __all__ = [
     "SETTING",
     "Problem",
     "Settings",
+    "Site",
     "header_problem",
     "is_debug",
     "is_https_url",
@@ -31,6 +32,7 @@ __all__ = [
     "problems",
     "root_urlconf",
     "settings",
+    "site",
     "uses_shared_tables",
     "uses_time_zones",
 ]
@@ -196,6 +198,36 @@ def is_debug() -> bool:
 def uses_time_zones() -> bool:
     """Say whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """Django's settings that decide whether a request reaches the receiver; docs.djangoproject.com explains each."""
+
+    allowed_hosts: list[str]
+    middleware: list[str]
+    ssl_redirect: bool
+    ssl_exempt: list[str]
+    proxy_ssl_header: object
+    prepend_www: bool
+    script_name: str | None
+    uses_languages: bool
+    languages: list[str]
+
+
+def site() -> Site:
+    """Return those settings as they are now."""
+    return Site(
+        allowed_hosts=list(django_settings.ALLOWED_HOSTS),
+        middleware=list(django_settings.MIDDLEWARE),
+        ssl_redirect=django_settings.SECURE_SSL_REDIRECT,
+        ssl_exempt=list(django_settings.SECURE_REDIRECT_EXEMPT),
+        proxy_ssl_header=django_settings.SECURE_PROXY_SSL_HEADER,
+        prepend_www=django_settings.PREPEND_WWW,
+        script_name=django_settings.FORCE_SCRIPT_NAME,
+        uses_languages=django_settings.USE_I18N,
+        languages=[code for code, _name in django_settings.LANGUAGES],
+    )
 
 
 def language_code() -> str:

@@ -265,8 +265,9 @@ def _keep_other_content(receipt: Receipt, stored: Stored, new: NewDelivery) -> _
     try:
         is_there = contents.differs(receipt.alias, stored, new)
         return _OtherContent(is_there, is_there and contents.keep(receipt.alias, stored, new))
-    except Error as error:
-        close_if_lost(receipt.alias)
+    except UNAVAILABLE as error:
+        if isinstance(error, Error):
+            close_if_lost(receipt.alias)
         raise StoreError(
             f"Delivery {receipt.pk} came again; whether its content differs could not be stored: "
             f"{type(error).__name__}."
@@ -284,7 +285,7 @@ def _keep_attempt(receipt: Receipt, attempts_seen: int, new: NewDelivery) -> Non
             received_at=new.received_at,
             remote_addr=new.remote_addr,
         )
-    except Error as error:
+    except UNAVAILABLE as error:
         logger.warning(
             "An attempt at delivery %s was counted but its details not kept: %s",
             receipt.pk,

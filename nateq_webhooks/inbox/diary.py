@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,12 +36,14 @@ WRITE_SECONDS: Final = 1.0
 """How long the thread waits before it writes, each time."""
 
 MAX_NOTED: Final = 20
-"""Refusals of one webhook kept from one write to the next; a flood is the same row many times over."""
+"""Refusals of one webhook and reason kept from one write to the next; a flood is the same row many times over."""
 
 MAX_NOTED_IN_ALL: Final = 200
+"""Refusals of one reason, of all webhooks. Each reason has a share of its own, so that a flood of one (an uptime
+monitor's GETs, say) leaves room for the others; some ten reasons of 200 entries of 10 KB at most are 20 MB."""
 
-MAX_SPECIMENS: Final = 16
-"""Bodies held from one write to the next, one per webhook: with 64 KiB each 1 MiB at most."""
+MAX_SPECIMENS: Final = 24
+"""Bodies held from one write to the next, one per webhook and reason: with 64 KiB each 1.5 MiB at most."""
 
 DIAGNOSIS_SECONDS: Final = 0.5
 """How long bodies are looked into before a write; the rest get the plain reason."""
@@ -65,10 +68,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Page:
-    """What is noted of one webhook until the next write, and how many refusals are not."""
+    """What is noted of one webhook until the next write, and how many refusals of each reason are not."""
 
     entries: list[Entry] = field(default_factory=list)
-    dropped: int = 0
+    dropped: Counter[Reason] = field(default_factory=Counter)
+
+    def count(self, reason: Reason) -> int:
+        """Return how many refusals of this reason are noted."""
+        return sum(entry.reason is reason for entry in self.entries)
 
 
 Pages = dict[uuid.UUID, Page]
@@ -88,7 +95,8 @@ class Diary:
         """Begin anew with nothing noted: after a fork, what was noted and the thread are the parent's."""
         self._lock = threading.Lock()
         self._pages: AllPages = {}
-        self._noted = self._specimens = 0
+        self._noted: Counter[Reason] = Counter()
+        self._specimens = 0
         self._thread: threading.Thread | None = None
         self._end = threading.Event()
 
@@ -105,8 +113,8 @@ class Diary:
         with self._lock:
             tenant = tenants.current(router.db_for_write(Rejection))
             page = self._pages.setdefault((tenant, webhook.id), Page())
-            if len(page.entries) >= MAX_NOTED or self._noted >= MAX_NOTED_IN_ALL:
-                page.dropped += 1
+            if page.count(reason) >= MAX_NOTED or self._noted[reason] >= MAX_NOTED_IN_ALL:
+                page.dropped[reason] += 1
                 return
             now = datetime.now(UTC)
             page.entries.append(
@@ -119,7 +127,7 @@ class Diary:
                     specimen=self._specimen(page, webhook, reason, now, meta, body),
                 )
             )
-            self._noted += 1
+            self._noted[reason] += 1
             self._start()
 
     def flush(self) -> None:
@@ -142,10 +150,10 @@ class Diary:
         meta: Mapping[str, Any],
         body: bytes | None,
     ) -> Specimen | None:
-        """Hold the request to be looked into, if it is the webhook's first since the last write and not too large."""
+        """Hold the request to be looked into, if it is the first of its kind since the last write and not too large."""
         if body is None or len(body) > diagnosis.MAX_BODY_BYTES or reason not in _LOOKED_INTO:
             return None
-        if self._specimens >= MAX_SPECIMENS or any(entry.specimen for entry in page.entries):
+        if self._specimens >= MAX_SPECIMENS or any(entry.specimen for entry in page.entries if entry.reason is reason):
             return None
         self._specimens += 1
         headers = diagnosis.specimen_headers(meta, webhook.signature_meta_key)
@@ -172,7 +180,7 @@ class Diary:
             self._end.wait(WRITE_SECONDS)
             with self._lock:
                 if database != _database():  # a test's database is gone, and the site's own in its place
-                    self._pages, self._noted, self._specimens = {}, 0, 0
+                    self._pages, self._noted, self._specimens = {}, Counter(), 0
                 if not any(page.entries for page in self._pages.values()):
                     self._thread = None
                     return
@@ -190,23 +198,30 @@ class Diary:
             finally:
                 connections.close_all()  # this thread's own
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on and the door not notice
-            lost = sum(len(page.entries) + page.dropped for page in pages.values())
+            lost = sum(len(page.entries) + page.dropped.total() for page in pages.values())
             logger.warning("%s refused requests could not be written to the diary: %s", lost, type(error).__name__)
             self._count(pages)
 
     def _take(self) -> AllPages:
-        """Take what is to be written; what could only be counted of a webhook waits for its next entry."""
+        """Take what is to be written; what could only be counted of a reason waits for its next entry."""
         with self._lock:
             taken = {key: page for key, page in self._pages.items() if page.entries}
             self._pages = {key: page for key, page in self._pages.items() if not page.entries}
-            self._noted = self._specimens = 0
+            for key, page in taken.items():
+                written = {entry.reason for entry in page.entries}
+                if left := Counter({reason: page.dropped[reason] for reason in page.dropped if reason not in written}):
+                    self._pages[key] = Page(dropped=left)
+                    page.dropped -= left
+            self._noted, self._specimens = Counter(), 0
         return taken
 
     def _count(self, pages: AllPages) -> None:
         """Count what could not be written: the next row that can says how many."""
         with self._lock:
             for key, lost in pages.items():
-                self._pages.setdefault(key, Page()).dropped += len(lost.entries) + lost.dropped
+                dropped = self._pages.setdefault(key, Page()).dropped
+                dropped.update(lost.dropped)
+                dropped.update(entry.reason for entry in lost.entries)
 
 
 def _database() -> object:
@@ -228,25 +243,28 @@ def _write_of_tenant(pages: Pages) -> None:
     rows = [row for webhook, page in pages.items() if webhook in known for row in _rows(webhook, page, findings)]
     if rows:
         Rejection.objects.using(alias).record(rows)
-    if dropped := sum(page.dropped for page in pages.values()):
+    if dropped := sum(page.dropped.total() for page in pages.values()):
         logger.warning("%s more refused requests are only counted: the diary keeps %s a second.", dropped, MAX_NOTED)
 
 
-def _diagnosed(pages: Pages) -> dict[uuid.UUID, Finding]:
-    """Return what was found in the one body that is held of each webhook, of as many as there is time for."""
-    found: dict[uuid.UUID, Finding] = {}
+Findings = dict[tuple[uuid.UUID, Reason], Finding]
+
+
+def _diagnosed(pages: Pages) -> Findings:
+    """Return what was found in the one body held of each webhook and reason, of as many as there is time for."""
+    found: Findings = {}
     webhooks = cache.known()
     deadline = time.monotonic() + DIAGNOSIS_SECONDS
     for webhook, page in pages.items():
         for specimen in filter(None, (entry.specimen for entry in page.entries)):
             if time.monotonic() < deadline:
-                found[webhook] = diagnosis.diagnose(specimen, webhooks, deadline=deadline)
+                found[webhook, specimen.reason] = diagnosis.diagnose(specimen, webhooks, deadline=deadline)
     return found
 
 
-def _rows(webhook: uuid.UUID, page: Page, findings: Mapping[uuid.UUID, Finding]) -> list[Rejection]:
-    """Return the rows of one webhook; the newest says how many more there were."""
-    newest = page.entries[-1]
+def _rows(webhook: uuid.UUID, page: Page, findings: Findings) -> list[Rejection]:
+    """Return the rows of one webhook; the newest of each reason says how many more there were."""
+    newest = {entry.reason: entry for entry in page.entries}
     return [
         Rejection(
             webhook_id=webhook,
@@ -256,12 +274,17 @@ def _rows(webhook: uuid.UUID, page: Page, findings: Mapping[uuid.UUID, Finding])
             size=entry.size,
             header_names=entry.header_names,
             hint=hint(
-                (findings.get(webhook) if entry.specimen else None) or diagnosis.plain_finding(entry.reason),
-                page.dropped if entry is newest else 0,
+                _finding(webhook, entry, findings),
+                page.dropped[entry.reason] if entry is newest[entry.reason] else 0,
             ),
         )
         for entry in page.entries
     ]
+
+
+def _finding(webhook: uuid.UUID, entry: Entry, findings: Findings) -> Finding | None:
+    found = findings.get((webhook, entry.reason)) if entry.specimen else None
+    return found or diagnosis.plain_finding(entry.reason)
 
 
 book: Final = Diary()

@@ -1,7 +1,7 @@
 """The rejection: a request that was refused at the door. A bounded diary, never the body."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from django.db import connections, models, transaction
@@ -12,7 +12,7 @@ from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.models.webhook import Webhook
 
 MAX_REJECTIONS_KEPT: Final = 200
-"""Rejections kept per webhook, the newest (ours: docs/rejections.md)."""
+"""Rejections kept per webhook and reason, the newest (ours: docs/rejections.md): none drops the rows of another."""
 
 _TURNS: Final = 100
 """How often a writer that lost its turn to another one asks again for the next one."""
@@ -22,22 +22,22 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
     """Rejections, and the only way to add some."""
 
     def record(self, rejections: Sequence["Rejection"]) -> None:
-        """Store rejections and drop all but the newest of their webhooks, in one short transaction.
+        """Store rejections and drop all but the newest of their webhooks and reasons, in one short transaction.
 
         Raises `django.db.Error` when that can't be committed; then nothing is stored.
         """
-        webhooks = sorted({rejection.webhook_id for rejection in rejections})
-        repeated(lambda: self._record(rejections, webhooks))
+        kinds = sorted({(rejection.webhook_id, rejection.reason) for rejection in rejections})
+        repeated(lambda: self._record(rejections, kinds))
 
     record.alters_data = True  # type: ignore[attr-defined]
 
-    def _record(self, rejections: Sequence["Rejection"], webhooks: Iterable[uuid.UUID]) -> None:
+    def _record(self, rejections: Sequence["Rejection"], kinds: Sequence[tuple[uuid.UUID, str]]) -> None:
         with transaction.atomic(using=self.db):
-            for webhook in webhooks:
+            for webhook in sorted({webhook for webhook, _reason in kinds}):
                 self._take_turn(webhook)
             self.bulk_create(rejections)
-            for webhook in webhooks:
-                self._prune(webhook)
+            for webhook, reason in kinds:
+                self._prune(webhook, reason)
 
     def _take_turn(self, webhook: uuid.UUID) -> None:
         """Wait until no other process writes the webhook's: each would prune without seeing what the others add.
@@ -52,8 +52,8 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
             if list(oldest.select_for_update()[:1]) or not list(oldest[:1]):
                 return
 
-    def _prune(self, webhook: uuid.UUID) -> None:
-        rows = self.filter(webhook=webhook)
+    def _prune(self, webhook: uuid.UUID, reason: str) -> None:
+        rows = self.filter(webhook=webhook, reason=reason)
         surplus = rows.order_by("-pk").values_list("pk", flat=True)[MAX_REJECTIONS_KEPT : MAX_REJECTIONS_KEPT + 1]
         for newest_surplus in surplus:
             rows.filter(pk__lte=newest_surplus).delete()
@@ -82,7 +82,7 @@ class Rejection(models.Model):
         ordering = ["-pk"]
         default_permissions = ("delete", "view")
         indexes = [
-            # For the newest of one webhook, and for dropping what is older.
+            # For the newest of one webhook, and for dropping what is older: a webhook has some thousand rows at most.
             models.Index(fields=["webhook", "id"], name="nateq_rejection_newest"),
         ]
 

@@ -33,18 +33,18 @@ def generate_secret() -> str:
     return SecretText(SECRET_PREFIX + secrets.token_hex(32))
 
 
-def receiver_path(webhook_id: object, *, prefix: str = "/") -> str:
+def receiver_path(webhook_id: object, *, prefix: str = "/", language: str | None = None) -> str:
     """Return the path of the receiver in the site's own URLs: `/nateq/<uuid>/`, or `/en/nateq/<uuid>/`.
 
     The same in every request and every command: it begins with `prefix` whatever the script prefix is (`PUBLIC_URL`
-    has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`).
-    Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one, it is theirs. Raises
-    `NoReverseMatch` when neither has.
+    has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`)
+    unless `language` is another. Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one,
+    it is theirs. Raises `NoReverseMatch` when neither has.
     """
     prefix_of_the_moment = get_script_prefix()
     set_script_prefix(prefix)
     try:
-        with translation.override(language_code()):
+        with translation.override(language or language_code()):
             try:
                 return reverse(_RECEIVER, urlconf=root_urlconf(), args=[webhook_id])
             except NoReverseMatch:

@@ -12,3 +12,8 @@ _UNSEEN: Final = re.compile(
 def visible(value: str) -> str:
     """Write what can't be seen as JSON's escapes, halves of surrogate pairs too, which no page can carry."""
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+
+def one_line(value: str) -> str:
+    """Write what can't be seen as `visible` does, line breaks and tabs, too: the text is one line."""
+    return visible(value).replace("\n", "\\n").replace("\t", "\\t")

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from nateq_webhooks.admin import causes
+from nateq_webhooks.admin import attention, causes
 from nateq_webhooks.admin.causes import Hint
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diary import book
@@ -250,3 +250,16 @@ def test_the_hints_words_are_translated_when_they_are_shown() -> None:
     with translation.override("ar"):
         assert causes.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
     assert not any(isinstance(words, str) for words in (*causes.CAUSES.values(), *causes.REASONS.values()))
+
+
+def test_the_dashboard_names_a_monitors_gets_last_however_many_they_are(webhook: Webhook) -> None:
+    now = timezone.now()
+    made = [("not_post", 5 + number) for number in range(attention.MAX_REFUSALS + 5)] + [("no_match", 1)]
+    for number, (reason, count) in enumerate(made):
+        other = Webhook.objects.create(name=f"number {number}")
+        Rejection.objects.bulk_create([Rejection(webhook=other, reason=reason, received_at=now)] * count)
+
+    told = attention.refusals(now)
+
+    assert len(told) == attention.MAX_REFUSALS
+    assert [told[0].reason, told[1].reason] == ["no_match", "not_post"]

@@ -4,6 +4,7 @@ import functools
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,12 +19,13 @@ from django.utils import timezone
 from nateq_webhooks import inbox, signals
 from nateq_webhooks.inbox import configuration, diagnosis
 from nateq_webhooks.inbox import diary as module
-from nateq_webhooks.inbox.arrival import MAX_HEADERS, MAX_NAME_CHARS
+from nateq_webhooks.inbox.arrival import MAX_HEADERS, MAX_NAME_CHARS, _name_of
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.diary import MAX_NOTED, MAX_NOTED_IN_ALL, MAX_SPECIMENS, WRITE_SECONDS, Diary
 from nateq_webhooks.inbox.reasons import NO_MATCH
 from nateq_webhooks.models import Delivery, Rejection, Webhook
 from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT
+from nateq_webhooks.protocol.signatures import Reason as Bad
 from tests.conftest import Sender, envelope, wait_until
 from tests.runners.processes import run
 from tests.server import post, running
@@ -85,11 +87,13 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return writes
 
 
-def note(diary: Diary, webhook: Webhook, count: int = 1, body: bytes | None = b"{}") -> None:
+def note(
+    diary: Diary, webhook: Webhook, count: int = 1, body: bytes | None = b"{}", reason: inbox.Reason = NO_MATCH
+) -> None:
     known = cache.get(webhook.pk)
     assert known is not None
     for _ in range(count):
-        diary.note(known, NO_MATCH, meta={"HTTP_X_NATEQ_SIGNATURE": "0" * 64}, remote_addr=None, body=body)
+        diary.note(known, reason, meta={"HTTP_X_NATEQ_SIGNATURE": "0" * 64}, remote_addr=None, body=body)
 
 
 def has_ended(diary: Diary) -> Callable[[], bool]:
@@ -388,7 +392,7 @@ class TestBounds:
         note(diary, other)
 
         flooded = diary._pages["", webhook.pk]
-        assert (len(flooded.entries), flooded.dropped) == (MAX_NOTED, 10_000 - MAX_NOTED)
+        assert (len(flooded.entries), flooded.dropped.total()) == (MAX_NOTED, 10_000 - MAX_NOTED)
         assert sum(entry.specimen is not None for entry in flooded.entries) == 1
         assert len(diary._pages["", other.pk].entries) == 1
 
@@ -399,7 +403,7 @@ class TestBounds:
 
         entries = [entry for page in diary._pages.values() for entry in page.entries]
         assert len(entries) == MAX_NOTED_IN_ALL
-        assert sum(page.dropped for page in diary._pages.values()) == 30 * 50 - MAX_NOTED_IN_ALL
+        assert sum(page.dropped.total() for page in diary._pages.values()) == 30 * 50 - MAX_NOTED_IN_ALL
         assert sum(entry.specimen is not None for entry in entries) <= MAX_SPECIMENS
 
     def test_bodies_are_held_for_a_few_webhooks_only(self, db: None, diary: Diary) -> None:
@@ -425,7 +429,96 @@ class TestBounds:
         note(diary, webhook, 50)
         diary.flush()
 
-        assert (diary._pages, diary._noted, diary._specimens) == ({}, 0, 0)
+        assert (diary._pages, diary._noted.total(), diary._specimens) == ({}, 0, 0)
+
+
+@pytest.mark.django_db
+class TestEachReason:
+    """No reason washes out another: an uptime monitor's GETs leave the wrong signatures to be seen."""
+
+    def test_five_wrong_signatures_are_still_there_after_280_gets(self, sender: Sender) -> None:
+        for _ in range(5):
+            sender.post(envelope(), secret="whsec_wrong")
+        for number in range(280):
+            sender.client.get(sender.webhook.get_absolute_url())
+            if number % 7 == 0:
+                module.book.flush()
+        module.book.flush()
+
+        kept = Counter(sender.webhook.rejections.values_list("reason", flat=True))
+        assert kept == {"no_match": 5, "not_post": MAX_REJECTIONS_KEPT}
+
+    def test_each_reason_of_each_webhook_keeps_its_newest(self, webhook: Webhook, diary: Diary) -> None:
+        other = Webhook.objects.create(name="support")
+        for reason in (NO_MATCH, inbox.Refusal.TOO_LARGE):
+            for _ in range(13):
+                note(diary, webhook, 50, reason=reason)
+                note(diary, other, 3, reason=reason)
+                diary.flush()
+
+        kept = Counter(Rejection.objects.values_list("webhook", "reason"))
+        assert kept == {
+            (webhook.pk, "no_match"): MAX_REJECTIONS_KEPT,
+            (webhook.pk, "too_large"): MAX_REJECTIONS_KEPT,
+            (other.pk, "no_match"): 39,
+            (other.pk, "too_large"): 39,
+        }
+
+    def test_in_memory_each_reason_has_a_share_of_its_own(self, db: None, diary: Diary) -> None:
+        webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(20))
+        for webhook in webhooks:
+            note(diary, webhook, 500, reason=inbox.Refusal.NOT_POST, body=None)
+        for webhook in webhooks[:3]:
+            note(diary, webhook, 5)
+        diary.flush()
+
+        assert Rejection.objects.filter(reason="not_post").count() == MAX_NOTED_IN_ALL
+        assert Rejection.objects.filter(reason="no_match").count() == 15
+
+    def test_each_reason_is_looked_into(self, webhook: Webhook, diary: Diary) -> None:
+        note(diary, webhook, 30, reason=Bad.MISSING)
+        note(diary, webhook, 30)
+        diary.flush()
+
+        found = {
+            reason: json.loads(hint)["code"]
+            for reason, hint in webhook.rejections.values_list("reason", "hint")
+            if hint and "code" in json.loads(hint)
+        }
+        assert found == {"missing": "missing_header", "no_match": "unknown_secret"}
+
+    def test_what_was_only_counted_is_told_by_a_row_of_the_same_reason(self, db: None, diary: Diary) -> None:
+        webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(11))
+        for webhook in webhooks:
+            note(diary, webhook, MAX_NOTED)
+        last = webhooks[-1]
+        note(diary, last, MAX_NOTED + 3, reason=inbox.Refusal.NOT_POST)
+        diary.flush()
+        note(diary, last)
+        diary.flush()
+
+        told = [
+            (reason, json.loads(hint).get("dropped")) for reason, hint in last.rejections.values_list("reason", "hint")
+        ]
+        assert [each for each in told if each[1]] == [("no_match", MAX_NOTED), ("not_post", 3)]
+
+    def test_a_page_that_could_not_be_written_is_counted_by_reason(self, webhook: Webhook, diary: Diary) -> None:
+        note(diary, webhook, 25)
+        note(diary, webhook, 2, reason=inbox.Refusal.NOT_POST)
+        diary._count(diary._take())
+
+        assert diary._pages["", webhook.pk].dropped == {NO_MATCH: 25, inbox.Refusal.NOT_POST: 2}
+
+    def test_a_flood_of_long_names_of_headers_holds_little(self, webhook: Webhook, diary: Diary) -> None:
+        known = cache.get(webhook.pk)
+        assert known is not None
+        for number in range(2_000):
+            meta = {f"HTTP_{'A' * 60_000}_{number}_{header}": "x" for header in range(3)}
+            diary.note(known, Bad.MISSING, meta=meta, remote_addr=None, body=None)
+
+        names = {name for entry in diary._pages["", webhook.pk].entries for name in entry.header_names}
+        assert sum(map(len, names)) <= MAX_NAME_CHARS * 3
+        assert _name_of.cache_info().currsize <= 256
 
 
 SCRIPT = """

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,16 +20,21 @@ def rejections(webhook: Webhook, count: int, reason: str = "no_match") -> list[R
 
 
 @pytest.mark.django_db
-def test_the_newest_200_of_each_webhook_are_kept(webhook: Webhook) -> None:
+def test_the_newest_200_of_each_webhook_and_reason_are_kept(webhook: Webhook) -> None:
     other = Webhook.objects.create(name="support")
-    Rejection.objects.record([*rejections(webhook, 150, "old"), *rejections(other, 150)])
+    Rejection.objects.record([*rejections(webhook, 150), *rejections(other, 150), *rejections(webhook, 5, "not_hex")])
 
-    Rejection.objects.record(rejections(webhook, 120, "new"))
+    Rejection.objects.record(rejections(webhook, 120))
+    Rejection.objects.record(rejections(webhook, 500, "not_post"))
 
-    reasons = list(Rejection.objects.filter(webhook=webhook).values_list("reason", flat=True))
-    assert reasons == ["new"] * 120 + ["old"] * 80
-    assert Rejection.objects.filter(webhook=webhook, reason="old").order_by("pk")[0].size == 70
-    assert other.rejections.count() == 150
+    kept = Counter(Rejection.objects.values_list("webhook", "reason"))
+    assert kept == {
+        (webhook.pk, "no_match"): 200,
+        (webhook.pk, "not_hex"): 5,
+        (webhook.pk, "not_post"): 200,
+        (other.pk, "no_match"): 150,
+    }
+    assert Rejection.objects.filter(webhook=webhook, reason="no_match").order_by("pk")[0].size == 70
 
 
 @pytest.mark.django_db

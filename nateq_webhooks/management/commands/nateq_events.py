@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
+from nateq_webhooks.management.terminal import Lines, TerminalCommand
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Lists what Nateq can send, what is new or gone, and what nobody listens to or nobody sends."""
 
     help = "List Nateq's events: new and gone ones, subscribed ones without a receiver, and the other way round."
@@ -31,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(remote.told(error)) from None
         coverage = remote.coverage(catalogue.live)
         if as_json:
-            self.stdout.write(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False))
+            self.stdout.write(Lines(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False)))
             return
         for name, description in catalogue.live.items():
             self.stdout.write(f"{name:28}  {description}".rstrip())
@@ -43,7 +44,8 @@ class Command(BaseCommand):
     def _write(self, title: str, names: Iterable[str]) -> None:
         found = list(names)
         if found:
-            self.stdout.write(f"\n{self.style.WARNING(title)}")
+            self.stdout.write()
+            self.stdout.write(self.style.WARNING(title))
             for name in found:
                 self.stdout.write(f"  {name}")
 

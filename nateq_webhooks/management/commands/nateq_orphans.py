@@ -4,16 +4,18 @@ import sys
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.protocol.unseen import one_line
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Lists, reassigns or drops the runs of receivers that are not connected any more."""
 
     help = "List the runs whose receiver is gone; reassign them to another receiver, or drop them."
@@ -51,7 +53,7 @@ class Command(BaseCommand):
             self.stdout.write(_("Would %(what)s") % {"what": text})
             return
         is_asked = not no_input and sys.stdin.isatty()  # a script that runs this means it
-        if is_asked and input(f"{text} [y/N] ").strip().lower() not in ("y", "yes"):
+        if is_asked and input(f"{one_line(text)} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
         try:
             done = dispatch.drop(alias, old) if action == "drop" else dispatch.reassign(alias, old, options["new"])

@@ -3,7 +3,7 @@
 import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
@@ -11,10 +11,11 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.gates import fill_lane
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Gate
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Pauses dispatch; deliveries are stored all the while."""
 
     help = "Start no more receivers: none at all (--all), none of a webhook's deliveries, or not one receiver."

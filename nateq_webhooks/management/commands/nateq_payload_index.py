@@ -3,14 +3,15 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections, router
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, payload_index
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Says whether the index is there; creates or drops it without keeping deliveries from being stored."""
 
     help = (

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error, router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -27,6 +27,7 @@ from nateq_webhooks.management.selection import (
     selection_of,
     several,
 )
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.repetition import repeated
 
@@ -34,7 +35,7 @@ TOLD_EVERY: Final = 1.0
 """Seconds between two lines about the progress."""
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Makes the runs of a replay; who runs what is due runs them."""
 
     help = "Have deliveries run once more: all that the options name, by all of their receivers or by those named."

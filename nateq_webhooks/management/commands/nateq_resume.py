@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
@@ -11,12 +11,13 @@ from nateq_webhooks.dispatch.gates import clear_lane
 from nateq_webhooks.dispatch.pauses import is_limited
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Gate
 from nateq_webhooks.models.gate import receiver_scope
 from nateq_webhooks.receivers import registry
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Resumes what `nateq_pause`, the admin or the circuit breaker has paused."""
 
     help = "Start receivers again that were paused: all (--all), a webhook's, or one."

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from nateq_webhooks.errors import NateqWebhooksError
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.sandbox.command_line import add_arguments, run
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Runs a sandbox until it is interrupted; it uses nothing of the site's settings or database."""
 
     help = "Run a local Nateq: its API at /api/v1, its settings screen at /, and a sender that really posts."

@@ -6,16 +6,17 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.status import Status, status
+from nateq_webhooks.management.terminal import Lines, TerminalCommand
 from nateq_webhooks.models import Run
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Shows what waits, runs, fails and was given up, by receiver; who works; what is paused."""
 
     help = "Show how dispatch stands. Exit code 1 when something needs attention."
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         found = status(router.db_for_write(Run))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
         if as_json:
-            self.stdout.write(json.dumps(document(found, troubles), indent=2))
+            self.stdout.write(Lines(json.dumps(document(found, troubles), indent=2)))
         else:
             self._show(found, troubles)
         if troubles:

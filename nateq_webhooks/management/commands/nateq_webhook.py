@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.management.shown import as_json, in_words, row, secrets
 from nateq_webhooks.management.steps import Step, steps
+from nateq_webhooks.management.terminal import Lines, TerminalCommand
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.protocol.unseen import one_line
 from nateq_webhooks.remote.claim import alias
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ NOT_SEEN: Final = (remote.State.UNSEEN, remote.State.ELSEWHERE)
 _BETWEEN: Final = re.compile(r"[\s,]+")
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Creates, lists, shows, changes, deletes, rotates and compares webhooks. Prints no secret and no key."""
 
     help = "Register this site's webhooks at Nateq and keep both sides the same. Prints no secret and no key."
@@ -290,7 +292,7 @@ class Command(BaseCommand):
                 % {"what": what}
             )
         try:
-            answer = input(f"{what}? [y/N] ")
+            answer = input(f"{one_line(what)}? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
@@ -320,7 +322,7 @@ class Command(BaseCommand):
             self.stdout.write("  " + _("Nateq has one more with this URL: %(id)s") % {"id": nateq_id})
 
     def _write_json(self, value: Any) -> None:
-        self.stdout.write(json.dumps(value, indent=2, ensure_ascii=False))
+        self.stdout.write(Lines(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def _is_in_use_by_hand(webhook: Webhook | None) -> bool:

@@ -4,18 +4,19 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import Outcome, Run
+from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Runs what is due: new deliveries, later tries, and what a dead worker or a broker left behind."""
 
     help = "Run the receivers of stored deliveries: new ones, later tries, and what others left behind."

@@ -1,0 +1,74 @@
+"""The output of the commands: what a sender or another person wrote never steers the operator's terminal."""
+
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand, OutputWrapper
+
+from nateq_webhooks.protocol.unseen import one_line, visible
+
+Style = Callable[[str], str]
+
+
+class Lines(str):
+    """Text of several lines that are the command's own, such as a JSON document: its line breaks stay."""
+
+    __slots__ = ()
+
+
+class _Styled(str):
+    """Text that has been made safe, and coloured by the command's own style."""
+
+    __slots__ = ()
+
+
+class _Styles:
+    """Django's styles, which make safe what they colour."""
+
+    def __init__(self, styles: Any) -> None:
+        self._styles = styles
+
+    def __getattr__(self, role: str) -> Any:
+        style = getattr(self._styles, role)
+        return (lambda text: _Styled(style(_safe(str(text))))) if callable(style) else style
+
+
+class Terminal(OutputWrapper):
+    """Writes one line at a time, in which everything that can't be seen is escaped."""
+
+    def write(  # type: ignore[override]
+        self, msg: str = "", style_func: Style | None = None, ending: str | None = None
+    ) -> None:
+        """Write a line. Only `Lines`, and what Django styles by itself (its report of checks), may be several."""
+        safe = visible(msg) if style_func is not None else _safe(msg)
+        super().write(safe, style_func, ending)
+
+
+def _safe(text: str) -> str:
+    """Return the text as it may be written: line breaks stay at its ends, where the command puts them."""
+    if isinstance(text, _Styled):
+        return text
+    if isinstance(text, Lines):
+        return visible(text)
+    bare = text.strip("\n")
+    start, end = text[: len(text) - len(text.lstrip("\n"))], text[len(text.rstrip("\n")) :] if bare else ""
+    return start + one_line(bare) + end
+
+
+class TerminalCommand(BaseCommand):
+    """Base of every command of the package: all that it writes, errors too, goes through `Terminal`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Django sets the streams and the styles, at several places; each is replaced here by a safe one."""
+        if name in ("stdout", "stderr") and not isinstance(value, Terminal):
+            safe = Terminal(_stream(value), value.ending)
+            safe.style_func = value.style_func
+            value = safe
+        if name == "style" and not isinstance(value, _Styles):
+            value = _Styles(value)
+        super().__setattr__(name, value)
+
+
+def _stream(wrapper: OutputWrapper) -> TextIO:
+    stream: TextIO = wrapper._out  # type: ignore[assignment]  # noqa: SLF001 - Django has no public name for it
+    return stream
