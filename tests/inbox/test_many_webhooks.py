@@ -1,5 +1,6 @@
 """Many webhooks: no request reads them all; a thread does, while each request reads the one that it is about."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_after_a_change_a_request_reads_the_one_webhook_and_a_thread_all(
 
     assert name == "renamed"
     assert len(statements) == 1
-    assert webhooks[1].pk.hex in statements[0].replace("-", "")
+    assert re.search(r"WHERE .nateq_webhooks_webhook.\..id. = ", statements[0])
     assert asked(warm, webhooks[2].pk)[0] is None
     wait_until(lambda: names(warm) == {"branch 0", "renamed", "branch 3", "branch 4", "branch 5"})
     assert asked(warm, webhooks[1].pk) == ("renamed", [])
