@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among, Permitted
+from nateq_webhooks.admin.processing import with_runs
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -70,9 +71,8 @@ def neighbours(
     for relation, other in _related(delivery, document, newest, _rows(permitted)):
         if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
-            if other.webhook_id != delivery.webhook_id and permitted.shows(
-                other.webhook
-            ):  # maybe another party's: its word about a resource is its own
+            # Another webhook may be another party's, whose events about a resource are its own.
+            if other.webhook_id != delivery.webhook_id and permitted.shows(other.webhook):
                 relation = _("%(relation)s, by the webhook %(name)s") % {
                     "relation": relation,
                     "name": cells.visible(other.webhook.name),
@@ -83,7 +83,7 @@ def neighbours(
 
 def _rows(among: Among) -> QuerySet[Delivery]:
     rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).select_related("webhook")
-    return rows.only(*_COLUMNS)
+    return with_runs(rows.only(*_COLUMNS))
 
 
 def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
@@ -159,7 +159,7 @@ def _member(value: Any, key: str) -> Any:
 def _neighbour(relation: str, other: Delivery, url: str) -> Neighbour:
     return Neighbour(
         relation=relation,
-        badge=cells.badge(other),
+        badge=cells.delivery_badge(other, has_runs=getattr(other, "has_runs", True)),
         event=cells.visible(other.event),
         name=cells.visible(str(other).strip()),
         moment=cells.moment(other.timestamp or other.received_at),

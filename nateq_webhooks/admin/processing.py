@@ -19,7 +19,12 @@ def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
     """Return the deliveries with `has_runs`, and `last_run_at`: when the last run ended, without replays."""
     runs = Run.objects.filter(delivery=OuterRef("pk")).order_by()
     last = runs.filter(round=0).values("delivery").annotate(last=Max("finished_at")).values("last")
-    return deliveries.annotate(last_run_at=Subquery(last), has_runs=Exists(runs))
+    return with_runs(deliveries.annotate(last_run_at=Subquery(last)))
+
+
+def with_runs(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
+    """Return the deliveries with `has_runs`: whether there is a run of any round."""
+    return deliveries.annotate(has_runs=Exists(Run.objects.filter(delivery=OuterRef("pk")).order_by()))
 
 
 def has_runs(delivery: Delivery) -> bool:
