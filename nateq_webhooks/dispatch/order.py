@@ -42,7 +42,7 @@ def key_of(delivery: Delivery) -> str | None:
 def turn_key(webhook_id: uuid.UUID, receiver: str, value: str) -> str:
     """Return the key of a receiver's turns for one value of one webhook: no sender stops another one's.
 
-    The migration 0011 makes the keys of earlier versions, which had no webhook, into such.
+    The migration 0008 makes the keys of earlier versions, which had no webhook, into such.
     """
     inner = hashlib.sha256(f"{receiver}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
     return hashlib.sha256(f"{webhook_id}\0{inner}".encode()).hexdigest()

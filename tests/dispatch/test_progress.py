@@ -191,7 +191,7 @@ class TestNobody:
 def test_replays_of_the_former_version_have_a_progress_after_the_migration(four: list[Delivery]) -> None:
     replay = dispatch.replay(four)
     ReplayedRun.objects.all().delete()
-    migration = importlib.import_module("nateq_webhooks.migrations.0007_replay")
+    migration = importlib.import_module("nateq_webhooks.migrations.0006_replay")
 
     with connection.schema_editor() as editor:
         migration.record_runs(apps, editor)

@@ -22,7 +22,7 @@ from tests.dispatch.scene import Connect, make_due
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CRM = "test.crm"
-migration: Any = import_module("nateq_webhooks.migrations.0011_keys")
+migration: Any = import_module("nateq_webhooks.migrations.0008_keys")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import nateq_webhooks.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('nateq_webhooks', '0007_replay'),
+        ('nateq_webhooks', '0006_replay'),
     ]
 
     operations = [

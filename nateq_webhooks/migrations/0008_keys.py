@@ -56,7 +56,7 @@ def add_webhook_to_breakers(apps: Any, schema_editor: BaseDatabaseSchemaEditor) 
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('nateq_webhooks', '0010_content'),
+        ('nateq_webhooks', '0007_content'),
     ]
 
     operations = [
