@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = """
 SECRET_KEY = "tests only"
 USE_TZ = True
+STATIC_URL = "static/"
 ROOT_URLCONF = "project_urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "nateq_webhooks", "shop"]
 """
