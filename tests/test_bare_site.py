@@ -29,8 +29,8 @@ migrate --verbosity 0
 migrate --run-syncdb --verbosity 0
 makemigrations --check --dry-run nateq_webhooks
 nateq_status --json
-nateq_pause --reason closed
-nateq_resume
+nateq_pause --all --reason closed
+nateq_resume --all
 nateq_worker --once
 nateq_orphans
 """

@@ -1,5 +1,6 @@
 """The system checks about control: what is paused, what is limited, and who could make an answer wait."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.test_checks import found, ids
 pytestmark = pytest.mark.django_db
 
 
-def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook) -> None:
+def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook, connect: Callable[..., None]) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
     assert ids(databases=["default"]) == []
     dispatch.pause(receiver="test.one", reason="CRM is being moved")
     dispatch.pause()
