@@ -383,11 +383,11 @@ class TestATextThatTheDatabaseRefuses:
     def test_counts_for_the_breaker(self, deliver: Deliver, connect: Connect, configure: Configure) -> None:
         configure(BREAKER_AFTER=1)
         connect_three(connect, lambda: ValueError("no 😀 today"))
-        deliver()
+        delivery = deliver()
 
         dispatch.run_due()
 
-        assert [gate.scope for gate in dispatch.paused()] == ["receiver:test.raises"]
+        assert [gate.scope for gate in dispatch.paused()] == [f"webhook:{delivery.webhook_id}/receiver:test.raises"]
 
     def test_does_not_keep_a_receiver_from_giving_up(self, deliver: Deliver, connect: Connect) -> None:
         def gives_up(**kwargs: Any) -> None:

@@ -226,10 +226,10 @@ class TestOrphans:
 
     @pytest.mark.parametrize("decide", ["reassign", "drop"])
     def test_many_are_decided_on_at_once(self, deliver: Deliver, connect: Connect, decide: str) -> None:
-        delivery = deliver()
+        deliveries = [deliver() for _ in range(30)]
         connect(signals.ticket_created, lambda **kwargs: None, "test.new")
         Run.objects.bulk_create(
-            Run(delivery=delivery, receiver="test.old", round=number, next_try_at=PARKED) for number in range(30)
+            Run(delivery=delivery, receiver="test.old", next_try_at=PARKED) for delivery in deliveries
         )
 
         if decide == "drop":
