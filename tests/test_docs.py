@@ -62,3 +62,54 @@ def headings(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def strings_that_users_meet(source: str) -> list[str]:
+    """Return a module's strings, f-strings and joined ones as a whole, without its docstrings."""
+    module = ast.parse(source)
+    documentation = {
+        id(node.value)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        node.value
+        for node in ast.walk(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+    ]
+
+
+IN_THE_REPOSITORY_ONLY = re.compile(r"\bdocs/|\.md\b|\bREADME\b|\bexample_project\b")
+
+
+def test_no_message_names_a_file_that_the_wheel_lacks() -> None:
+    texts = {
+        path: strings_that_users_meet(path.read_text()) if path.suffix == ".py" else [path.read_text()]
+        for path in (ROOT / "nateq_webhooks").rglob("*")
+        if path.suffix in {".py", ".html", ".js"}
+    }
+
+    assert sum(map(len, texts.values())) > 5000
+    assert not [
+        (path.name, text) for path, found in texts.items() for text in found if IN_THE_REPOSITORY_ONLY.search(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", ["f'see docs/{page}'", "fail('See' ' README.')", "class A:\n    help: str = 'docs/runs.md'"]
+)
+def test_a_message_with_a_file_would_be_found(source: str) -> None:
+    assert any(IN_THE_REPOSITORY_ONLY.search(text) for text in strings_that_users_meet(source))
+
+
+def test_the_pages_that_messages_name_are_there() -> None:
+    titles = {page.read_text().partition("\n")[0].removeprefix("# ") for page in PAGES}
+    named = {
+        title
+        for path in (ROOT / "nateq_webhooks").rglob("*.py")
+        for text in strings_that_users_meet(path.read_text())
+        for title in re.findall(r'"([^"]+)" in the project\'s documentation', text)
+    }
+
+    assert named
+    assert named <= titles

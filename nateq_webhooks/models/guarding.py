@@ -15,7 +15,6 @@ from django.db import Error, connections, models, router
 from django.db.backends.utils import CursorDebugWrapper
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.errors import SecretError
 from nateq_webhooks.protocol.secret_text import HIDDEN, SECRET_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import SigningKey
 
@@ -126,15 +125,6 @@ def refuse_unusable(secret: str) -> None:
     """Raise `SecretError` for a secret that could verify nothing; an empty one says that none is known yet."""
     if secret:
         SigningKey.of(secret, settings().secret_encoding)
-
-
-def is_usable(secret: str) -> bool:
-    """Say whether a secret can verify something."""
-    try:
-        refuse_unusable(secret)
-    except SecretError:
-        return False
-    return bool(secret)
 
 
 def writing(using: str, write: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -9,7 +9,7 @@ whether the webhook is there, and its secret, which nobody saw, is replaced.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.urls import NoReverseMatch
@@ -17,9 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
-from nateq_webhooks.inbox.rotation import newest_delivery
+from nateq_webhooks.inbox.rotation import keep_former, newest_delivery
 from nateq_webhooks.models import Secret, Webhook
-from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
@@ -313,12 +312,12 @@ class _Registration:
 
     def _save(self, nateq_id: str, answer: "CreatedWebhook | NewSecret") -> None:
         """End the registration; a former secret that is kept waits from now on for the new one to be used."""
-        retiring = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
+        waiting = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
         self._claim.change(
             nateq_id=nateq_id,
             secret=answer.secret,
             registration=Webhook.Registration.REGISTERED,
-            looked_through=newest_delivery() if retiring.exists() else None,
+            looked_through=newest_delivery() if waiting.exists() else None,
         )
 
     def _claim_delete(self) -> None:
@@ -337,34 +336,34 @@ def anew(client: "NateqClient", claim: Claim) -> None:
     _Registration(client, claim).run(None, is_new=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Former:
-    """What a webhook was before its registration began; `retired` is its secret, kept for late retries."""
+    """What a webhook was before its registration began; `kept` is its secret, kept for late retries."""
 
     claim: Claim
-    registration: str
-    nateq_id: str
-    is_active: bool
-    retired: Secret
+    kept: Secret | None
+    fields: dict[str, Any]
 
     def restore(self) -> None:
-        """Put everything back: Nateq has created nothing."""
+        """Put everything back: Nateq has created nothing, and the secret is the webhook's own still."""
         with self.claim.step():
-            if self.retired.pk is not None:
-                self.retired.delete(using=alias())
-            self.claim.change_within(registration=self.registration, nateq_id=self.nateq_id, is_active=self.is_active)
+            if self.kept is not None:
+                self.kept.delete(using=alias())
+            self.claim.change_within(**self.fields)
 
 
 def _begin(claim: Claim) -> _Former:
-    """Make a webhook `pending` whose secret is in use: it stays, beside the new one, until that is used."""
+    """Make a webhook `pending` whose secret is in use: it stays, beside the new one, until that is used.
+
+    Nothing is waited for before the new one is here: a delivery that a process stores which has not seen this yet
+    is verified with the secret that is here now, and must end none.
+    """
     webhook = claim.webhook
-    retired = Secret(webhook=webhook, secret=webhook.secret, is_retiring=True)
-    former = _Former(claim, webhook.registration, webhook.nateq_id, webhook.is_active, retired)
+    fields = {name: getattr(webhook, name) for name in ("registration", "nateq_id", "is_active", "looked_through")}
     with claim.step():
-        if is_usable(webhook.secret):  # any other verifies nothing
-            retired.save(using=alias())
-        claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True)
-    return former
+        kept = keep_former(webhook, webhook.secret)
+        claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True, looked_through=None)
+    return _Former(claim=claim, kept=kept, fields=fields)
 
 
 def _check(webhook: Webhook) -> None:

@@ -14,9 +14,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
-from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX, newest_delivery
+from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX, keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
-from nateq_webhooks.models.guarding import is_usable
 from nateq_webhooks.remote.claim import Claim, alias, claimed
 from nateq_webhooks.remote.errors import RemoteError
 
@@ -79,16 +78,11 @@ def _rotate(client: "NateqClient", claim: Claim) -> None:
 
 
 def _save(claim: Claim, rotated: "NewSecret") -> None:
-    """Save the new secret in one transaction with the former one's new place."""
-    former = Secret(webhook=claim.webhook, secret=claim.webhook.secret, is_retiring=True)
+    """Save the new secret, and keep the former one, in one transaction."""
+    former = claim.webhook.secret
     with claim.step():
-        if is_usable(former.secret):  # any other verifies nothing
-            former.save(using=alias())
-        claim.change_within(
-            secret=rotated.secret,
-            registration=Webhook.Registration.REGISTERED,
-            looked_through=newest_delivery(),
-        )
+        claim.change_within(secret=rotated.secret, registration=Webhook.Registration.REGISTERED)
+        keep_former(claim.webhook, former)
 
 
 def _first_use(webhook: Webhook) -> datetime | None:

@@ -178,13 +178,16 @@ def test_an_active_row_set_up_by_hand_is_linked_with_the_secret_it_has(nateq: Na
 
 
 def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
-    Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", events=["ticket.nope"])
+    Webhook.objects.create(
+        name="shop", secret="whsec_by_hand_0123456789abcdef", events=["ticket.nope"], looked_through=7
+    )
 
     with pytest.raises(NateqValidationError):
         remote.register(nateq, "shop")
 
     webhook = Webhook.objects.get()
     assert (webhook.registration, webhook.secret) == (Webhook.Registration.MANUAL, "whsec_by_hand_0123456789abcdef")
+    assert webhook.looked_through == 7
     assert not Secret.objects.exists()
 
 

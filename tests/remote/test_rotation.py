@@ -177,3 +177,13 @@ def test_a_server_without_rotation_leaves_everything_as_it_was(
 def test_a_webhook_set_up_by_hand_is_not_rotated(nateq: NateqClient, webhook: Webhook) -> None:
     with pytest.raises(remote.RemoteError, match="create --name shop"):
         remote.rotate(nateq, webhook)
+
+
+def test_a_secret_that_is_rotated_away_twice_is_kept_once(nateq: NateqClient, registered: Webhook) -> None:
+    """A copy of it among the older secrets, pasted by hand for instance, is the one that is kept."""
+    copy = Secret.objects.create(webhook=registered, secret=registered.secret, expires_at=timezone.now())
+
+    remote.rotate(nateq, registered)
+
+    kept = Secret.objects.get()
+    assert (kept.pk, kept.is_retiring, kept.expires_at) == (copy.pk, True, None)

@@ -16,6 +16,7 @@ from nateq_webhooks.models.webhook import WebhookQuerySet
 from nateq_webhooks.remote import How, RemoteError
 from nateq_webhooks.sandbox import Sandbox
 from tests.admin.test_error_reports import refused_by_a_trigger
+from tests.conftest import Sender, envelope
 from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
@@ -181,3 +182,26 @@ def test_a_stored_secret_that_is_short_does_not_hinder_a_registration(nateq: Nat
 
     both_sides_agree(sandbox)
     assert not Secret.objects.exists()
+
+
+def test_a_delivery_during_a_registration_does_not_end_the_former_secret(
+    nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has not seen the registration yet stores it; its secret says nothing about the new one."""
+    before = Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", looked_through=0)
+    Secret.objects.create(webhook=before, secret="whsec_oldest_0123456789abcdef", is_retiring=True)
+    create: Callable[..., Any] = nateq.webhooks.create
+
+    def with_a_delivery(**options: Any) -> Any:
+        mine = Webhook.objects.filter(pk=before.pk)
+        mine.update(registration=Webhook.Registration.MANUAL)
+        assert Sender(before).post(envelope(), secret="whsec_by_hand_0123456789abcdef").status_code == 200
+        mine.update(registration=Webhook.Registration.PENDING)
+        assert remote.retire_secrets() == 0
+        return create(**options)
+
+    monkeypatch.setattr(nateq.webhooks, "create", with_a_delivery)
+
+    assert remote.register(nateq, "shop").how is How.CREATED
+    assert Secret.objects.filter(is_retiring=True, expires_at=None).count() == 2
+    assert Webhook.objects.get().looked_through is not None
