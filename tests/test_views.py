@@ -715,7 +715,7 @@ class TestBody:
         answer = receive(signed_request(webhook, chunked=True), webhook.pk)
 
         assert (answer.status_code, json.loads(answer.content)) == (411, {"error": "Content-Length needed"})
-        assert "its body is chunked, and this server does not say where such a body ends." in caplog.text
+        assert "or its body is chunked and this server does not say where such a body ends." in caplog.text
 
 
 def signed_request(
@@ -815,6 +815,15 @@ class TestUrl:
             headers = {"X-Nateq-Signature": sign(body, SECRET)}
             answer = async_to_sync(AsyncClient().post)(url, body, content_type="application/json", headers=headers)
             assert (answer.status_code, answer.content) == (200, b'{"status": "stored"}')
+
+    def test_it_answers_with_the_digits_in_upper_case(self, sender: Sender) -> None:
+        key = str(sender.webhook.pk)
+        path = sender.webhook.get_absolute_url()
+
+        answer = post_to(Client(), path.replace(key, key.upper()), envelope())
+
+        assert (answer.status_code, answer.content) == (200, b'{"status": "stored"}')
+        assert Delivery.objects.get().webhook == sender.webhook
 
     @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
     def test_other_methods_are_refused_without_a_redirect(self, webhook: Webhook, method: str) -> None:

@@ -83,8 +83,9 @@ CAUSES: Final[dict[str, Any]] = {
         'Its body is larger than {limit} bytes. Raise NATEQ_WEBHOOKS["MAX_BODY_BYTES"] if Nateq really sends this much.'
     ),
     Cause.NO_LENGTH: gettext_lazy(
-        "Its body is chunked, and this server does not say where such a body ends. Serve the site with gunicorn or "
-        "uvicorn, or let the proxy buffer requests, so that they come with a Content-Length."
+        "Where its body ends is not known: its Content-Length is not one number, or the body is chunked and this "
+        "server does not say where such a body ends. Serve the site with gunicorn or uvicorn, or let the proxy buffer "
+        "requests, so that they come with a Content-Length."
     ),
     Cause.NOT_POST: gettext_lazy(
         "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) makes a "

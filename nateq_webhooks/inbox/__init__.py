@@ -332,5 +332,8 @@ def _explanation(webhook: Configuration, reason: Reason, header: str | None) -> 
     if reason is Refusal.TOO_LARGE:
         return f'{start} its body is larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'
     if reason is Refusal.NO_LENGTH:
-        return f"{start} its body is chunked, and this server does not say where such a body ends."
+        return (
+            f"{start} its Content-Length is not one number, "
+            "or its body is chunked and this server does not say where such a body ends."
+        )
     return f"{start} {name} ({len(header or '')} characters) holds no signature: {reason.value}."

@@ -34,7 +34,7 @@ class Cause(StrEnum):
     TOO_LARGE = "too_large"
     """The body is larger than `limit` bytes."""
     NO_LENGTH = "no_length"
-    """A chunked body, whose end this server does not tell."""
+    """A body whose end is not known: no readable Content-Length, or chunked under a server that does not say."""
     NOT_POST = "not_post"
     """A GET where a POST belongs: a redirect on the way."""
 

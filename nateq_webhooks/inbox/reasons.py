@@ -14,7 +14,7 @@ class Refusal(StrEnum):
     TOO_LARGE = "too_large"
     """The body is larger than `MAX_BODY_BYTES`."""
     NO_LENGTH = "no_length"
-    """The body is chunked, and this server can't say where it ends."""
+    """Where the body ends is not known: no readable Content-Length, or chunked under a server that does not say."""
     NOT_POST = "not_post"
     """It was a GET: a redirect on the way makes one of a POST."""
 
