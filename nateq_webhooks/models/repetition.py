@@ -54,6 +54,21 @@ def _is_shared_lock(error: DatabaseError) -> bool:
     return "database table is locked" in str(error) or "database schema is locked" in str(error)
 
 
+def memory_hint(alias: str) -> str:
+    """Return what to do about errors of an SQLite database in memory, with a space before it; empty for any other.
+
+    The threads of Django's live server use one connection to it (Django: `LiveServerThread`), and so one transaction.
+    """
+    connection = connections[alias]
+    in_memory = getattr(connection, "is_in_memory_db", None)
+    if in_memory is None or not in_memory():
+        return ""
+    return (
+        f" The database {alias!r} is in memory, where the threads of a live server share one connection and mix their "
+        f'transactions. Give the tests a file: DATABASES[{alias!r}]["TEST"] = {{"NAME": "test.sqlite3"}}.'
+    )
+
+
 _REPEATED: Final = ("40P01", "40001", 1213, 1205)
 """PostgreSQL's deadlock and serialization failure; MariaDB's and MySQL's deadlock and lock wait timeout."""
 
