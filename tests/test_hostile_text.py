@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core import checks
 from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.core.management.base import OutputWrapper
 from django.test import Client
 
 from nateq_webhooks import dispatch, signals
@@ -182,3 +184,22 @@ def test_an_error_of_a_command_is_one_line(capsys: pytest.CaptureFixture[str]) -
     command.stderr.write(f"CommandError: There is no webhook {EVIL}")
 
     assert len(lines_of(capsys.readouterr().err)) == 2
+
+
+def test_the_hint_of_a_system_check_is_a_line_of_its_own_and_the_rest_forges_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(**kwargs: Any) -> list[checks.CheckMessage]:
+        return [checks.Warning("Look at\nthis.", hint="Do\nthat.", id="shop.W001")]
+
+    monkeypatch.setattr(checks.registry.registry, "registered_checks", {found})
+    found.tags = ("shop",)  # type: ignore[attr-defined]
+    command = load_command_class("nateq_webhooks", "nateq_webhook")
+    command.stderr = OutputWrapper(err := io.StringIO())
+
+    command.check()
+
+    assert r"?: (shop.W001) Look at\nthis." + "\n\tHINT: " + r"Do\nthat." in err.getvalue()
+
+    command.stderr.write(command.style.WARNING("Not a check's.\n\tHINT: forged"))
+    assert r"Not a check's.\n\tHINT: forged" in err.getvalue()

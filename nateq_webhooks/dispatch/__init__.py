@@ -26,7 +26,7 @@ from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.blocks import is_private
-from nateq_webhooks.models.repetition import repeated
+from nateq_webhooks.models.repetition import memory_hint, repeated
 
 __all__ = [
     "PARKED",
@@ -41,6 +41,7 @@ __all__ = [
     "drop",
     "hold",
     "is_private",
+    "memory_hint",
     "never",
     "next_slot_at",
     "orphans",

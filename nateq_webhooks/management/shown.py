@@ -16,6 +16,7 @@ def in_words(state: "remote.State") -> str:
         remote.State.GONE: _("gone at Nateq"),
         remote.State.UNSEEN: _("not visible to this key"),
         remote.State.ELSEWHERE: _("of another organization than this key"),
+        remote.State.UNKNOWN: _("not known"),
         remote.State.UNREGISTERED: _("set up by hand"),
         remote.State.UNFINISHED: _("not finished: run manage.py nateq_webhook sync"),
     }[state]
@@ -40,6 +41,7 @@ def as_json(drift: "remote.Drift") -> dict[str, Any]:
         "state": drift.state.value,
         "differences": [{"name": each.name, "here": each.here, "there": each.there} for each in drift.differences],
         "extra": list(drift.extra),
+        "problem": "" if drift.problem is None else remote.told(drift.problem),
     }
 
 

@@ -21,6 +21,8 @@ class Step:
 
 def steps(drift: "remote.Drift", side: "remote.Side | None", *, is_gone: bool = False) -> Iterator[Step]:
     """Yield what a `sync` would do about one webhook."""
+    if drift.problem is not None:
+        return
     webhook = drift.webhook
     words = {"name": webhook.name, "id": webhook.nateq_id or "-"}
     if webhook.registration == Webhook.Registration.PENDING:

@@ -1,13 +1,16 @@
 """The output of the commands: what a sender or another person wrote never steers the operator's terminal."""
 
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from django.core.management.base import BaseCommand, OutputWrapper
 
 from nateq_webhooks.protocol.unseen import one_line, visible
 
 Style = Callable[[str], str]
+
+_HINT: Final = "\n\tHINT: "
+"""What Django puts between the message of a system check and its hint."""
 
 
 class Lines(str):
@@ -23,14 +26,19 @@ class _Styled(str):
 
 
 class _Styles:
-    """Django's styles, which make safe what they colour."""
+    """Django's styles, which make safe what they colour. `is_checking`: that is the messages of system checks."""
 
     def __init__(self, styles: Any) -> None:
         self._styles = styles
+        self.is_checking = False
 
     def __getattr__(self, role: str) -> Any:
         style = getattr(self._styles, role)
-        return (lambda text: _Styled(style(_safe(str(text))))) if callable(style) else style
+        return (lambda text: _Styled(style(self._safe(str(text))))) if callable(style) else style
+
+    def _safe(self, text: str) -> str:
+        message, hint, rest = text.rpartition(_HINT) if self.is_checking else ("", "", text)
+        return _safe(message) + hint + _safe(rest)
 
 
 class Terminal(OutputWrapper):
@@ -67,6 +75,15 @@ class TerminalCommand(BaseCommand):
         if name == "style" and not isinstance(value, _Styles):
             value = _Styles(value)
         super().__setattr__(name, value)
+
+    def check(self, *args: Any, **kwargs: Any) -> Any:
+        """Check as Django does; a hint stays in a line of its own."""
+        styles: Any = self.style
+        styles.is_checking = True
+        try:
+            return super().check(*args, **kwargs)
+        finally:
+            styles.is_checking = False
 
 
 def _stream(wrapper: OutputWrapper) -> TextIO:

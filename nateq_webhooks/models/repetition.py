@@ -1,5 +1,7 @@
 """What a database asks to be repeated: a deadlock's victim, a lock that did not come in time."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -7,6 +9,11 @@ from django.db import DatabaseError, connections
 
 TRIES: Final = 3
 """How often a whole transaction is tried."""
+
+SHARED_WAIT_SECONDS: Final = 5.0
+"""How long another connection to an SQLite database in memory is waited for: as long as the driver's own timeout."""
+
+_PAUSE_SECONDS: Final = 0.01
 
 _Result = TypeVar("_Result")
 
@@ -18,18 +25,48 @@ def repeated(work: Callable[[], _Result], *, alias: str | None = None) -> _Resul
     repeated is the caller's.
     """
     is_whole = alias is None or not connections[alias].in_atomic_block
-    for _ in range(TRIES - 1 if is_whole else 0):
+    if not is_whole:
+        return work()
+    tries, ends = 1, time.monotonic() + SHARED_WAIT_SECONDS
+    while True:
         try:
             return work()
         except DatabaseError as error:
-            if not wants_another_try(error):
+            is_shared = _is_shared_lock(error) and time.monotonic() < ends
+            if not is_shared and not (tries < TRIES and wants_another_try(error)):
                 raise
-    return work()
+        tries += 1
+        if is_shared:
+            threading.Event().wait(_PAUSE_SECONDS)
 
 
 def wants_another_try(error: DatabaseError) -> bool:
     """Say whether the database asks for a repetition: a deadlock, or a lock that did not come in time."""
-    return error_code(error) in _REPEATED or "database is locked" in str(error)  # the text is SQLite's
+    is_sqlite_lock = "database is locked" in str(error) or _is_shared_lock(error)
+    return error_code(error) in _REPEATED or is_sqlite_lock
+
+
+def _is_shared_lock(error: DatabaseError) -> bool:
+    """Say whether another connection to the same SQLite database in memory holds a table (SQLite: SQLITE_LOCKED).
+
+    Django makes such databases for tests. SQLite answers at once, whatever `timeout` says.
+    """
+    return "database table is locked" in str(error) or "database schema is locked" in str(error)
+
+
+def memory_hint(alias: str) -> str:
+    """Return what to do about errors of an SQLite database in memory, with a space before it; empty for any other.
+
+    The threads of Django's live server use one connection to it (Django: `LiveServerThread`), and so one transaction.
+    """
+    connection = connections[alias]
+    in_memory = getattr(connection, "is_in_memory_db", None)
+    if in_memory is None or not in_memory():
+        return ""
+    return (
+        f" The database {alias!r} is in memory, where the threads of a live server share one connection and mix their "
+        f'transactions. Give the tests a file: DATABASES[{alias!r}]["TEST"] = {{"NAME": "test.sqlite3"}}.'
+    )
 
 
 _REPEATED: Final = ("40P01", "40001", 1213, 1205)

@@ -11,7 +11,7 @@ killed at any point and called again. Call none of them inside a transaction: wh
 
 from nateq_webhooks.remote.catalogue import Catalogue, Coverage, catalogue, coverage
 from nateq_webhooks.remote.changes import change
-from nateq_webhooks.remote.connection import connect, warnings
+from nateq_webhooks.remote.connection import connect, each_warning, warnings
 from nateq_webhooks.remote.drift import (
     Difference,
     Drift,
@@ -51,6 +51,7 @@ __all__ = [
     "connect",
     "coverage",
     "drift_of",
+    "each_warning",
     "entry_of",
     "known",
     "organization_of",

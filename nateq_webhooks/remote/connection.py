@@ -58,14 +58,34 @@ class Listed:
     """What each key sees, read once."""
 
     def __init__(self) -> None:
-        self._there: dict[str, list[AtNateq]] = {}
+        self._there: dict[str, list[AtNateq] | ApiError] = {}
 
     def of(self, entry: str) -> "list[AtNateq]":
-        """Return the webhooks at Nateq that the key of an entry sees. Raises `ApiError`."""
+        """Return the webhooks at Nateq that the key of an entry sees. Raises `ApiError`, again without asking again."""
         if entry not in self._there:
+            self._there[entry] = self._ask(entry)
+        there = self._there[entry]
+        if isinstance(there, ApiError):
+            raise there
+        return there
+
+    def _ask(self, entry: str) -> "list[AtNateq] | ApiError":
+        try:
             with client_of(entry) as client:
-                self._there[entry] = client.webhooks.list()
-        return self._there[entry]
+                return client.webhooks.list()
+        except ApiError as error:
+            return error
+
+
+def each_warning() -> Iterator[str]:
+    """Yield what is odd about each key; one that can't be used is reported of its webhooks."""
+    for entry in entries():
+        try:
+            client = client_of(entry)
+        except ApiError:
+            continue
+        with client:
+            yield from warnings(client)
 
 
 def _seeing(webhook: Webhook, candidates: list[str], listed: Listed) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.errors import NateqNotFoundError, NateqNotOfferedError
+from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event, wanted_events
 from nateq_webhooks.remote.claim import Claim, alias, claimed
@@ -43,6 +43,8 @@ class State(Enum):
     "The key does not see it. It may be deleted, of another organization, or at another base URL."
     ELSEWHERE = "other organization"
     "The key belongs to another organization than the webhook."
+    UNKNOWN = "unknown"
+    "Nateq was not seen: no key fits, the key is refused, or no answer came. `Drift.problem` says which."
     UNREGISTERED = "unregistered"
     "Set up by hand: what Nateq has is not known."
     UNFINISHED = "unfinished"
@@ -69,6 +71,8 @@ class Drift:
     extra: tuple[str, ...] = ()
     seen: int = 0
     "How many webhooks the key sees."
+    problem: "RemoteError | ApiError | None" = None
+    "Why Nateq was not seen, for `State.UNKNOWN`."
 
     @property
     def is_settled(self) -> bool:
@@ -85,19 +89,36 @@ def compare(client: "NateqClient", webhooks: Iterable[Webhook] | None = None) ->
 
 
 def compare_each(webhooks: Iterable[Webhook]) -> list[Drift]:
-    """Compare each webhook with what its own key sees at Nateq. Raises `RemoteError` and `ApiError`."""
+    """Compare each webhook with what its own key sees at Nateq.
+
+    What is wrong with one key is reported of its webhooks (`State.UNKNOWN`), and the others are compared. Raises
+    `RemoteError` and `ApiError` when no webhook could be compared.
+    """
     chosen = list(webhooks)
     listed = Listed()
     if not chosen:  # a key that is refused is told all the same
         listed.of(next(iter(entries()), ""))
     groups: dict[str, list[Webhook]] = {}
-    for webhook in chosen:
-        groups.setdefault(entry_seeing(webhook, listed), []).append(webhook)
     found: dict[object, Drift] = {}
+    for webhook in chosen:
+        try:
+            groups.setdefault(entry_seeing(webhook, listed), []).append(webhook)
+        except (RemoteError, ApiError) as error:
+            found[webhook.pk] = _unknown(webhook, error)
     for entry, group in groups.items():
-        with client_of(entry) as client:
-            found |= {drift.webhook.pk: drift for drift in compare(client, group)}
+        try:
+            with client_of(entry) as client:
+                found |= {drift.webhook.pk: drift for drift in compare(client, group)}
+        except (RemoteError, ApiError) as error:
+            found |= {webhook.pk: _unknown(webhook, error) for webhook in group}
+    problems = [drift.problem for drift in found.values() if drift.problem is not None]
+    if chosen and len(problems) == len(chosen):
+        raise problems[0]
     return [found[webhook.pk] for webhook in chosen]
+
+
+def _unknown(webhook: Webhook, problem: "RemoteError | ApiError") -> Drift:
+    return Drift(webhook=webhook, state=State.UNKNOWN, problem=problem)
 
 
 def drift_of(client: "NateqClient", webhook: Webhook) -> Drift:

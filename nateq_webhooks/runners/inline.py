@@ -29,5 +29,8 @@ class InlineRunner:
             dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
         except Error as error:
             logger.warning(
-                "Delivery %s is stored, but its receivers could not be run now: %s", due.pk, type(error).__name__
+                "Delivery %s is stored, but its receivers could not be run now: %s.%s",
+                due.pk,
+                type(error).__name__,
+                dispatch.memory_hint(due.alias),
             )

@@ -1,5 +1,6 @@
 """A transaction that the database broke off is repeated, whatever its driver calls the database's code."""
 
+import sqlite3
 import threading
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from nateq_webhooks.models import repetition
 from nateq_webhooks.models.repetition import TRIES, error_code, repeated, wants_another_try
 from tests.dispatch.scene import BOUND_SECONDS, at_once
 
@@ -92,3 +94,40 @@ def test_the_victim_of_a_deadlock_is_repeated_with_the_driver_that_is_installed(
     at_once([lambda: lock_both(groups), lambda: lock_both(groups[::-1])])
 
     assert len(tries) == 3
+
+
+def test_a_table_that_another_connection_to_a_database_in_memory_holds_is_waited_for() -> None:
+    """SQLite does not wait by itself there, whatever the timeout is."""
+    name = "file:held_in_memory?mode=memory&cache=shared"
+    first = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+    second = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+    first.execute("CREATE TABLE ticket (number integer)")
+    first.execute("BEGIN IMMEDIATE")
+    tries = []
+
+    def insert() -> None:
+        tries.append(1)
+        try:
+            second.execute("INSERT INTO ticket VALUES (1)")
+        except sqlite3.OperationalError as error:
+            if len(tries) > 2 * TRIES and first.in_transaction:
+                first.execute("COMMIT")
+            raise OperationalError(*error.args) from error
+
+    first.execute("INSERT INTO ticket VALUES (0)")
+    with first, second:
+        repeated(insert)
+
+    assert len(tries) > 2 * TRIES
+    assert first.execute("SELECT number FROM ticket ORDER BY number").fetchall() == [(0,), (1,)]
+
+
+def test_a_table_that_stays_held_is_not_waited_for_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repetition, "SHARED_WAIT_SECONDS", 0.05)
+
+    def insert() -> None:
+        raise OperationalError("database table is locked: nateq_webhooks_delivery")
+
+    with pytest.raises(OperationalError, match="table is locked") as failed:
+        repeated(insert)
+    assert wants_another_try(failed.value)

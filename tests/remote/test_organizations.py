@@ -1,5 +1,6 @@
 """Webhooks of several organizations at Nateq, each with a key of its own."""
 
+import json
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -104,6 +105,51 @@ def test_each_command_uses_the_key_that_fits_the_webhook(
         assert call("sync").count("the same on both sides") == 2
         call("delete", "--name", "second", "--yes")
     assert [each.organization for each in sandbox.webhooks.all()] == ["org_1"]
+
+
+REVOKED = "tg_test_revoked_0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"API_KEYS": {"org_2": REVOKED}},
+        {"API_KEY": REVOKED, "API_KEYS": {"org_1": ONE}},
+    ],
+    ids=["revoked", "the default key"],
+)
+def test_a_key_that_is_refused_is_reported_of_its_webhooks_and_the_others_are_compared_and_settled(
+    sandbox: Sandbox, both: tuple[Webhook, Webhook], bad: dict[str, Any]
+) -> None:
+    received(both[0], "org_1")
+    received(both[1], "org_2")
+    first = next(each for each in sandbox.webhooks.all() if each.organization == "org_1")
+    with keys(sandbox, **bad):
+        told = call("list")
+        assert "the same on both sides" in told
+        assert "second: " in told
+        assert REVOKED not in told
+
+        sandbox.webhooks.update(first.id, {"events": ["ticket.closed"]})
+        assert "Would do: Change events" in call("sync", "--push", "--dry-run")
+        assert "second: " in call("sync", "--push", "--yes")
+        with pytest.raises(CommandError) as failed:
+            call_command("nateq_webhook", "list", "--json", stdout=(out := StringIO()), stderr=StringIO())
+
+    assert next(each for each in sandbox.webhooks.all() if each.organization == "org_1").events == ("ticket.created",)
+    assert failed.value.returncode == 1
+    rows = {row["name"]: row for row in json.loads(out.getvalue())}
+    assert (rows["first"]["state"], rows["first"]["problem"]) == ("in step", "")
+    assert rows["second"]["state"] == "unknown"
+    assert rows["second"]["problem"]
+
+
+def test_without_a_key_that_works_the_error_is_the_whole_answer(
+    sandbox: Sandbox, both: tuple[Webhook, Webhook]
+) -> None:
+    with keys(sandbox, API_KEY=REVOKED, API_KEYS={"org_2": REVOKED + "2"}), pytest.raises(CommandError):
+        call_command("nateq_webhook", "list", stdout=(out := StringIO()), stderr=StringIO())
+    assert out.getvalue() == ""
 
 
 def test_a_new_webhook_is_created_in_the_organization_that_is_named(sandbox: Sandbox) -> None:

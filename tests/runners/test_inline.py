@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import delivery_received
@@ -179,3 +179,24 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_an_error_of_a_database_in_memory_says_how_to_give_the_tests_a_file(
+    sender: Sender,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_in_memory: bool,
+) -> None:
+    def locked(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("database table is locked")
+
+    connect(signals.ticket_created, lambda **kwargs: write("mine"))
+    monkeypatch.setattr(dispatch, "run_delivery", locked)
+    monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: is_in_memory, raising=False)
+
+    assert sender.post(envelope()).status_code == 200
+
+    assert "could not be run now: OperationalError." in caplog.text
+    assert ('DATABASES[\'default\']["TEST"] = {"NAME": "test.sqlite3"}' in caplog.text) is is_in_memory

@@ -95,11 +95,14 @@ class Command(TerminalCommand):
     def _connected(self, webhook: Webhook | None = None) -> "Iterator[NateqClient]":
         """Connect with the key for a webhook; say once what is odd about it."""
         with remote.connect(webhook) as client:
-            for warning in remote.warnings(client):
-                if warning not in self._warned:
-                    self._warned.add(warning)
-                    self.stderr.write(self.style.WARNING(warning))
+            self._warn(remote.warnings(client))
             yield client
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self.stderr.write(self.style.WARNING(warning))
 
     # One method for each action
 
@@ -133,15 +136,17 @@ class Command(TerminalCommand):
 
     def _list(self, **options: Any) -> None:
         remote.retire_secrets()
-        with self._connected():
-            drifts = remote.compare_each(Webhook.objects.using(alias()).all())
+        self._warn(remote.each_warning())
+        drifts = remote.compare_each(Webhook.objects.using(alias()).all())
         if options["as_json"]:
             self._write_json([as_json(drift) for drift in drifts])
+            _fail_for(drifts)
             return
         for drift in drifts:
             self._write_drift(drift)
         if not drifts:
             self.stdout.write(_("There is no webhook yet. Create one: manage.py nateq_webhook create --name shop"))
+        _fail_for(drifts)
 
     def _show(self, *, name: str | None, **options: Any) -> None:
         remote.retire_secrets()
@@ -215,8 +220,8 @@ class Command(TerminalCommand):
 
     def _sync(self, *, name: str | None, side: "remote.Side | None", gone: bool = False, **options: Any) -> None:
         chosen = [_find(name)] if name else list(Webhook.objects.using(alias()).all())
-        with self._connected():
-            drifts = remote.compare_each(chosen)
+        self._warn(remote.each_warning())
+        drifts = remote.compare_each(chosen)
         would = [text for drift in drifts for text in steps(drift, side, is_gone=gone)]
         refused = _refused(drifts, side, is_gone=gone)
         if not options["dry_run"]:
@@ -227,6 +232,7 @@ class Command(TerminalCommand):
                 self._settle(drift, side, is_gone=gone)
             drifts = remote.compare_each(_still_there(chosen))
         self._report(drifts, would if options["dry_run"] else [], options)
+        _fail_for(drifts)
         if refused:
             raise CommandError("\n".join(refused), returncode=DRIFT_EXIT)
         left = [drift.webhook.name for drift in drifts if not drift.is_settled]
@@ -237,6 +243,8 @@ class Command(TerminalCommand):
     def _settle(self, drift: "remote.Drift", side: "remote.Side | None", *, is_gone: bool) -> None:
         """Finish what died, then make one side like the other; leave a webhook that the key does not see."""
         webhook = drift.webhook
+        if drift.problem is not None:
+            return
         with self._connected(webhook) as client:
             if webhook.registration == Webhook.Registration.ROTATING:
                 remote.rotate(client, webhook, patience=PATIENCE_SECONDS)
@@ -341,6 +349,16 @@ def _still_there(webhooks: list[Webhook]) -> list[Webhook]:
     keys = [webhook.pk for webhook in webhooks]
     found = {webhook.pk: webhook for webhook in Webhook.objects.using(alias()).all()}
     return [found[pk] for pk in keys if pk in found]
+
+
+def _fail_for(drifts: "list[remote.Drift]") -> None:
+    """Raise `CommandError` when Nateq was not seen for some webhooks, with what is wrong with each one's key."""
+    names: dict[str, list[str]] = {}
+    for drift in drifts:
+        if drift.problem is not None:
+            names.setdefault(remote.told(drift.problem), []).append(drift.webhook.name)
+    if names:
+        raise CommandError("\n".join(f"{', '.join(each)}: {problem}" for problem, each in names.items()))
 
 
 def _refused(drifts: "list[remote.Drift]", side: "remote.Side | None", *, is_gone: bool) -> list[str]:
