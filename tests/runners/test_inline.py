@@ -131,6 +131,10 @@ def test_a_database_that_goes_away_after_the_store_does_not_change_the_answer(
 class TestUnderGunicorn:
     """Its worker's main thread runs the receivers; what a receiver raises must not end it, what ends it must."""
 
+    @pytest.fixture(autouse=True)
+    def gunicorn(self) -> None:
+        pytest.importorskip("gunicorn")
+
     def test_no_receiver_restarts_the_worker_or_changes_the_answer(self, sender: Sender) -> None:
         path = sender.webhook.get_absolute_url()
         with site("gunicorn sync", NATEQ_DISPATCH="inline") as port:
