@@ -976,6 +976,7 @@ class TestAnonymous:
                 editor.alter_db_table(Webhook, "elsewhere", "nateq_webhooks_webhook")
         assert not mail.outbox
 
+    @pytest.mark.filterwarnings("ignore:Django 2028 will not have a default mailer")
     def test_a_genuine_delivery_that_can_not_be_stored_does_send_one(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch
     ) -> None:

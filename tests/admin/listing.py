@@ -1,6 +1,7 @@
 """Rows for lists, stored at once: what the inbox would store one by one."""
 
 import itertools
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -80,4 +81,15 @@ def statements(client: Client, query: str, url: str = LIST) -> list[str]:
     """Return the SQL of a page."""
     with CaptureQueriesContext(connection) as captured:
         listed(client, query, url)
-    return [entry["sql"].replace("`", '"') for entry in captured.captured_queries]
+    return questions(captured)
+
+
+_OF_A_LIMIT = re.compile(
+    r"SAVEPOINT|RELEASE SAVEPOINT|SELECT (setting, )?set_config\('statement_timeout'", re.IGNORECASE
+)
+
+
+def questions(captured: CaptureQueriesContext) -> list[str]:
+    """Return the SQL of what was asked, without what PostgreSQL takes to limit the time of it."""
+    asked = (entry["sql"].replace("`", '"') for entry in captured.captured_queries)
+    return [sql for sql in asked if not _OF_A_LIMIT.match(sql)]

@@ -8,13 +8,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks import signals
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.notes import SENTENCES, sentence
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.envelope import Note
+from tests.admin.listing import questions
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -84,7 +84,7 @@ def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, s
     with CaptureQueriesContext(connection) as for_many:
         page(boss, LIST)
 
-    assert len(for_many) == len(for_one) <= 7
+    assert len(questions(for_many)) == len(questions(for_one)) <= 7
     assert not any('"body"' in query["sql"] or '"secret"' in query["sql"] for query in _of_deliveries(for_many))
     assert not any("DISTINCT" in query["sql"] for query in _of_deliveries(for_many))
 
@@ -115,19 +115,19 @@ def test_a_number_with_too_many_digits_is_searched_for_as_text(boss: Client, sen
     assert len(found(boss, {"q": "9" * 5000})) == 1
 
 
-def test_the_search_goes_through_the_index_of_webhook_and_identity(
-    boss: Client, sender: Sender, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_the_search_goes_through_the_index_of_webhook_and_identity(boss: Client, sender: Sender) -> None:
     Sender(Webhook.objects.create(name="other", secret=SECRET)).post(envelope())
     sender.post(envelope())
 
-    with django_assert_max_num_queries(8) as queries:
+    with CaptureQueriesContext(connection) as captured:
         both = found(boss, {"q": "dlv_1"})
 
     assert len(both) == 2
-    rows = [query["sql"] for query in queries.captured_queries if "identity" in query["sql"]]
+    asked = questions(captured)
+    assert len(asked) <= 8
+    rows = [sql for sql in asked if "identity" in sql]
     assert rows
-    assert all('"webhook_id" IN (' in sql.replace("`", '"') and "SELECT U0" not in sql for sql in rows)
+    assert all('"webhook_id" IN (' in sql and "SELECT U0" not in sql for sql in rows)
 
 
 def test_the_filters_find_by_status_event_webhook_and_time(boss: Client, sender: Sender, webhook: Webhook) -> None:

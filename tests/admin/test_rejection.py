@@ -20,6 +20,7 @@ from nateq_webhooks.models import Rejection, Webhook
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
+from tests.admin.listing import questions
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +69,7 @@ def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, m
     with CaptureQueriesContext(connection) as for_many:
         page(boss, LIST)
 
-    assert len(for_many) == len(for_one) <= 6
+    assert len(questions(for_many)) == len(questions(for_one)) <= 6
 
 
 def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make) -> None:
