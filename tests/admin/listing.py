@@ -84,12 +84,13 @@ def statements(client: Client, query: str, url: str = LIST) -> list[str]:
     return questions(captured)
 
 
+_LIMIT_BEFORE = re.compile(r"^SET STATEMENT max_statement_time=[0-9.]+ FOR ")
 _OF_A_LIMIT = re.compile(
     r"SAVEPOINT|RELEASE SAVEPOINT|SELECT (setting, )?set_config\('statement_timeout'", re.IGNORECASE
 )
 
 
 def questions(captured: CaptureQueriesContext) -> list[str]:
-    """Return the SQL of what was asked, without what PostgreSQL takes to limit the time of it."""
-    asked = (entry["sql"].replace("`", '"') for entry in captured.captured_queries)
+    """Return the SQL of what was asked, without what PostgreSQL and MariaDB take to limit the time of it."""
+    asked = (_LIMIT_BEFORE.sub("", entry["sql"].replace("`", '"')) for entry in captured.captured_queries)
     return [sql for sql in asked if not _OF_A_LIMIT.match(sql)]
