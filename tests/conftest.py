@@ -1,6 +1,8 @@
 """A sender that signs like Nateq, receivers that remember, and clean registries."""
 
+import http.server
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -99,3 +101,29 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
 
 def is_mysql() -> bool:
     return connection.vendor == "mysql"
+
+
+class KeepsOpen(http.server.BaseHTTPRequestHandler):
+    """Keeps connections open, as a service does, so that a client's pool has something to keep."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The URL of an HTTP service on this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeepsOpen) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()

@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import functools
-import http.server
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -28,32 +27,6 @@ from tests.runners.processes import run as run_python
 httpx = pytest.importorskip("httpx")
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Keeps connections open, as a service does, so that a client's pool has something to keep."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *args: object) -> None: ...
-
-
-@pytest.fixture
-def service() -> Iterator[str]:
-    """The URL of an HTTP service on this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

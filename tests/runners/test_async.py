@@ -1,9 +1,7 @@
 """An asynchronous client at the top of a module, in each way to run receivers, and under each kind of server."""
 
-import http.server
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import django
@@ -24,32 +22,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 COUNT = 12
 EVENT = "message.received"
-
-
-class Service(http.server.BaseHTTPRequestHandler):
-    """Keeps connections open, as a service does, so that a client's pool has something to keep."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *args: object) -> None: ...
-
-
-@pytest.fixture
-def service() -> Iterator[str]:
-    """The URL of an HTTP service on this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
