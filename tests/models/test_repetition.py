@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -99,27 +100,29 @@ def test_the_victim_of_a_deadlock_is_repeated_with_the_driver_that_is_installed(
 def test_a_table_that_another_connection_to_a_database_in_memory_holds_is_waited_for() -> None:
     """SQLite does not wait by itself there, whatever the timeout is."""
     name = "file:held_in_memory?mode=memory&cache=shared"
-    first = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
-    second = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
-    first.execute("CREATE TABLE ticket (number integer)")
-    first.execute("BEGIN IMMEDIATE")
-    tries = []
+    with closing(_shared(name)) as first, closing(_shared(name)) as second:
+        first.execute("CREATE TABLE ticket (number integer)")
+        first.execute("BEGIN IMMEDIATE")
+        tries = []
 
-    def insert() -> None:
-        tries.append(1)
-        try:
-            second.execute("INSERT INTO ticket VALUES (1)")
-        except sqlite3.OperationalError as error:
-            if len(tries) > 2 * TRIES and first.in_transaction:
-                first.execute("COMMIT")
-            raise OperationalError(*error.args) from error
+        def insert() -> None:
+            tries.append(1)
+            try:
+                second.execute("INSERT INTO ticket VALUES (1)")
+            except sqlite3.OperationalError as error:
+                if len(tries) > 2 * TRIES and first.in_transaction:
+                    first.execute("COMMIT")
+                raise OperationalError(*error.args) from error
 
-    first.execute("INSERT INTO ticket VALUES (0)")
-    with first, second:
+        first.execute("INSERT INTO ticket VALUES (0)")
         repeated(insert)
 
-    assert len(tries) > 2 * TRIES
-    assert first.execute("SELECT number FROM ticket ORDER BY number").fetchall() == [(0,), (1,)]
+        assert len(tries) > 2 * TRIES
+        assert first.execute("SELECT number FROM ticket ORDER BY number").fetchall() == [(0,), (1,)]
+
+
+def _shared(name: str) -> sqlite3.Connection:
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def test_a_table_that_stays_held_is_not_waited_for_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
