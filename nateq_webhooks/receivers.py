@@ -216,17 +216,26 @@ def _refuse_uncallable(function: Callable[..., Any], name: str) -> None:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # a built-in function may have none
         return
-    takes = {parameter.kind for parameter in signature.parameters.values()}
-    problem = "does not take **kwargs" if inspect.Parameter.VAR_KEYWORD not in takes else ""
-    try:
-        signature.bind(**dict.fromkeys(ARGUMENTS))
-    except TypeError as error:
-        problem = str(error)
+    problem = _problem_of_call(signature)
     if problem:
         raise ReceiverError(
             f'The receiver "{name}" can\'t be called with an event: {problem}. It gets {", ".join(ARGUMENTS)} by '
             f"keyword, and maybe more one day: write def {_short_name(name)}(*, event, **kwargs)."
         )
+
+
+def _problem_of_call(signature: inspect.Signature) -> str:
+    """Return why a function of this signature can't be called with an event; empty if it can."""
+    parameters = signature.parameters.values()
+    for parameter in parameters:  # Signature.bind of Python 3.13 lets a keyword argument of that name pass
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
+            return f"its parameter {parameter.name!r} is positional only"
+    try:
+        signature.bind(**dict.fromkeys(ARGUMENTS))
+    except TypeError as error:
+        return str(error)
+    takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return "" if takes_more else "does not take **kwargs"
 
 
 def _short_name(name: str) -> str:
