@@ -140,13 +140,14 @@ def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, 
 
 @pytest.mark.usefixtures("_ten_are_many")
 def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The statistics that another test's rows left behind (autovacuum) are no part of this.
+    monkeypatch.setattr("nateq_webhooks.admin.record_list.estimate", lambda rows: None)
     store(webhook, 10)
     assert str(listed(boss).count) == "10"
     assert str(listed(boss, "q=org_1").count) == "10"
 
     store(webhook, 1)
 
-    monkeypatch.setattr("nateq_webhooks.admin.record_list.estimate", lambda rows: None)
     assert "more than 10 deliveries" in boss.get(LIST).content.decode()
     assert str(listed(boss, "q=org_1").count) == str(listed(boss, "event=ticket.created").count) == "more than 10"
 
