@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_OURS = {"shop"}
 """The reader's own package in the examples."""
 
@@ -96,7 +96,7 @@ def test_no_message_names_a_file_that_the_wheel_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["f'see docs/{page}'", "fail('See' ' README.')", "class A:\n    help: str = 'docs/runs.md'"]
+    "source", ["f'see docs/{page}'", "fail('See' ' README.')", "class A:\n    help: str = 'docs/how-to/workers.md'"]
 )
 def test_a_message_with_a_file_would_be_found(source: str) -> None:
     assert any(IN_THE_REPOSITORY_ONLY.search(text) for text in strings_that_users_meet(source))

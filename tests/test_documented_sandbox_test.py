@@ -1,4 +1,4 @@
-"""The test that docs/sandbox.md shows, run as it is written there, on the SQLite file that it asks for."""
+"""The test that docs/how-to/sandbox.md shows, run as it is written there, on the SQLite file that it asks for."""
 
 import os
 import re
@@ -49,7 +49,7 @@ class Ticket(models.Model):
 
 @pytest.mark.slow
 def test_the_documented_sandbox_test_loses_no_ticket_on_sqlite(tmp_path: Path) -> None:
-    text = (ROOT / "docs/sandbox.md").read_text()
+    text = (ROOT / "docs/how-to/sandbox.md").read_text()
     test, databases = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
     (tmp_path / "shop").mkdir()
     files = {

@@ -30,7 +30,7 @@ def test_every_published_event_has_a_signal_of_its_name(event: str) -> None:
 
 
 def test_every_setting_is_in_the_docs_and_no_other() -> None:
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text("docs/settings.md"), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text("docs/reference/settings.md"), re.MULTILINE))
 
     assert documented == {field.name.upper() for field in fields(Settings)}
 
@@ -42,12 +42,12 @@ def test_every_check_is_in_the_docs_and_no_other() -> None:
     code += "".join(re.findall(r'"[EW]\d{3}"', text("nateq_webhooks/runners/tasks.py")))
     used = set(re.findall(r'"(?:E\d{3})"|\{_PREFIX\}\.([EW]\d{3})', code)) | set(re.findall(r'"([EW]\d{3})"', code))
 
-    assert set(re.findall(r"`nateq_webhooks\.([EW]\d{3})`", text("docs/settings.md"))) == used - {""}
+    assert set(re.findall(r"`nateq_webhooks\.([EW]\d{3})`", text("docs/reference/settings.md"))) == used - {""}
 
 
 @pytest.mark.parametrize("note", Note)
 def test_every_note_is_in_the_docs(note: Note) -> None:
-    assert f"`{note}`" in text("docs/protocol.md")
+    assert f"`{note}`" in text("docs/reference/protocol.md")
 
 
 def test_readmes_commands_are_unbroken_lines_and_the_test_one_ends_in_pytest() -> None:
@@ -59,7 +59,7 @@ def test_readmes_commands_are_unbroken_lines_and_the_test_one_ends_in_pytest() -
 
 
 def test_readmes_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
 
     assert links

@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 from nateq_webhooks.admin.rows import Merged, Statement, compiled, first_pks
 
 MAX_COMBINATIONS: Final = 1_000
-"""Combinations that are merged; with more of them, the database is left to find a way (ours: docs/admin.md)."""
+"""Combinations that are merged; with more of them, the database is left to find a way (ours: docs/how-to/lists.md)."""
 
 MAX_BRANCHES: Final = 300
 """The same without LATERAL, where each combination is a branch of a UNION; SQLite takes 500."""

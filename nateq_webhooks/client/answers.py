@@ -1,4 +1,4 @@
-"""From the API's JSON to values, whatever shape it comes in (ours: docs/protocol.md).
+"""From the API's JSON to values, whatever shape it comes in (ours: docs/reference/protocol.md).
 
 Wrapped in `{"success", "data", "meta"}` or bare, snake_case or camelCase, lists as such or under a name.
 """

@@ -1,4 +1,4 @@
-"""A whole list from its pages, while entries arrive at its front (ours: docs/client.md).
+"""A whole list from its pages, while entries arrive at its front (ours: docs/reference/client.md).
 
 Pages are numbered from the front, so every entry that arrives pushes the others on: the next page begins with some
 that were read before. Those are left out, and so are the arrivals. Pages overlap on purpose: one without anything

@@ -55,8 +55,8 @@ class Settings:
     '"utf-8": a secret is used as it is shown, prefix included. "base64": what follows the prefix is decoded first.'
 
     readable_headers: Sequence[str] = field(default_factory=list)
-    """Headers whose values are stored and shown, beside those that are known to be harmless (docs/receiving.md); of all
-    others only the names are."""
+    """Headers whose values are stored and shown, in addition to those that are known to be harmless
+    (docs/reference/receiving.md). Of all others only the names are kept."""
 
     max_body_bytes: int = 1024 * 1024
     "A larger body is refused with 413 before it is read (bytes)."

@@ -65,7 +65,7 @@ def clear(alias: str, runs: Sequence[Run]) -> list[int]:
 
 
 def derived_status(runs: Collection[str]) -> Delivery.Status:
-    """Return a delivery's status by the statuses of its runs (ours: docs/runs.md)."""
+    """Return a delivery's status by the statuses of its runs (ours: docs/how-to/workers.md)."""
     if Run.Status.FAILED in runs:
         return Delivery.Status.FAILED
     if not set(runs) <= set(FINISHED):

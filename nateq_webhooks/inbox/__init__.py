@@ -56,7 +56,7 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 UNAVAILABLE: Final = (Error, SynchronousOnlyOperation)
 """What asking the database raises when it can't be asked: the second one where gevent puts requests and an event loop
-into one thread (docs/receiving.md)."""
+into one thread (docs/reference/receiving.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ READABLE: Final = frozenset(
     )
 ) | {"CONTENT_TYPE", "CONTENT_LENGTH"}
 """Headers whose value is kept, as `request.META` names them; any other may carry a credential of whoever sits between
-the sender and this site (docs/receiving.md). `READABLE_HEADERS` adds names."""
+the sender and this site (docs/reference/receiving.md). `READABLE_HEADERS` adds names."""
 
 _CREDENTIAL: Final = re.compile(
     rf"\b(?:bearer|basic|digest|negotiate)\s+\S|{SECRET_PREFIX}|{LIVE_KEY_PREFIX}|{TEST_KEY_PREFIX}|\beyJ[\w-]+\.",

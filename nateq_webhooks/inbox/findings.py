@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """What may be the matter. Never certain but for what a secret has verified; docs/rejections.md lists them."""
+    """A likely cause of a refusal; certain only if a secret verified it (docs/how-to/rejections.md lists them)."""
 
     OTHER_WEBHOOK = "other_webhook"
     """Signed with the secret of another webhook of ours: `webhook` is its name."""

@@ -1,4 +1,4 @@
-"""Former secrets: kept until the new one is seen in use, and `ROTATION_OVERLAP` longer (ours: docs/remote.md).
+"""Former secrets: kept until the new one is seen in use, and `ROTATION_OVERLAP` longer (docs/how-to/registration.md).
 
 One rule for a rotation through the API, by a command and by hand: a former secret has no end until a delivery was
 verified with the new one. No command has to set the end: that delivery does.

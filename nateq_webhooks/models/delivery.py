@@ -22,7 +22,7 @@ MAX_ATTEMPTS_KEPT = 50
 
 
 MAX_CONTENTS_KEPT = 10
-"""Other contents kept per delivery id (ours: docs/receiving.md)."""
+"""Other contents kept per delivery id (ours: docs/reference/receiving.md)."""
 
 
 class Delivery(models.Model):

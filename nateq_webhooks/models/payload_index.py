@@ -1,6 +1,6 @@
 """The optional index over payloads: a GIN index on PostgreSQL, which lifts the limit of the search by a JSON path.
 
-It is no part of the migrations, because each insert pays for it (docs/admin.md): `manage.py nateq_payload_index`.
+It is not in the migrations, because each insert pays for it: `manage.py nateq_payload_index` (docs/how-to/lists.md).
 """
 
 from typing import Final

@@ -12,7 +12,7 @@ from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.models.webhook import Webhook
 
 MAX_REJECTIONS_KEPT: Final = 200
-"""Rejections kept per webhook and reason, the newest (ours: docs/rejections.md): none drops the rows of another."""
+"""The newest rejections kept per webhook and reason, so that no reason drops the rows of another."""
 
 _TURNS: Final = 100
 """How often a writer that lost its turn to another one asks again for the next one."""

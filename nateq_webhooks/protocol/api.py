@@ -1,4 +1,4 @@
-"""Nateq's API as far as it is public, and what we assume of its webhook endpoints (ours: docs/protocol.md).
+"""Nateq's API as far as it is public, and what we assume of its webhook endpoints (ours: docs/reference/protocol.md).
 
 The one place that names its paths, headers, error codes and limits: the client speaks them, the sandbox answers them.
 """

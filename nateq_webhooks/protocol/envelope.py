@@ -67,7 +67,7 @@ class Envelope:
     """A body as it was read: its event, its identity, and what a database may hold of it.
 
     `identity` is the hex SHA-256 of the tagged delivery id, `content_hash` that of the content, which is the same for
-    every attempt of the sender at it (ours: docs/protocol.md). `payload_json` is the whole
+    every attempt of the sender at it (ours: docs/reference/protocol.md). `payload_json` is the whole
     body as strict JSON text that every database's JSON column takes, None when there is no such text. A body that
     is no JSON object which Python can read has `is_readable` False, an empty event, and the reason as its note.
     """

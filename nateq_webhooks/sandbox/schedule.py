@@ -1,4 +1,4 @@
-"""When the sender tries again (ours: docs/protocol.md, "retry schedule"; Nateq says exponential backoff only)."""
+"""When the sender tries again. Nateq says only "exponential backoff"; the rest is ours (docs/reference/protocol.md)."""
 
 import random
 from dataclasses import dataclass

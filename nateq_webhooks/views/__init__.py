@@ -68,7 +68,7 @@ def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
 @login_not_required
 @_outside_every_transaction
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
-    """Receive one delivery. See docs/receiving.md for every answer and what it means."""
+    """Receive one delivery. See docs/reference/receiving.md for every answer and what it means."""
     if request.method != "POST":
         return _not_allowed(request, webhook_id)
     try:

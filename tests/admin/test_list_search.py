@@ -18,7 +18,7 @@ from tests.admin.listing import LIST, RUNS, link, listed, pks, statements, store
 pytestmark = pytest.mark.django_db
 
 LOOSE_ON_MARIADB = ("data.number=7.0", 'data.number="7"')
-"""MariaDB compares what it extracts as text: a number is the text it is written as (docs/admin.md)."""
+"""MariaDB compares what it extracts as text: a number is the text it is written as (docs/how-to/lists.md)."""
 
 is_postgresql = connection.vendor == "postgresql"
 

@@ -1,4 +1,4 @@
-"""What each permission allows: docs/security.md has a table, and each of its lines is tried in both directions.
+"""What each permission allows: each line of the table in docs/reference/security.md is tried in both directions.
 
 With the permissions of a line alone it works; with every other permission of ours but one of these it does not, also
 when what the page does not offer is posted by hand.
@@ -28,7 +28,7 @@ from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
-SECURITY: Final = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+SECURITY: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "security.md"
 KEY: Final = "tg_test_0123456789abcdef"
 
 Groups = list[list[str]]

@@ -80,12 +80,12 @@ def test_only_what_is_meant_to_stands_where_django_looks_for_a_lists_parts(model
 def test_the_docs_show_the_code_for_django_unfold_that_is_tested() -> None:
     code = (ROOT / "tests" / "unfold_site" / "admin.py").read_text().split('"""', 2)[2].strip()
 
-    assert f"```python\n{code}\n```" in (ROOT / "docs" / "appearance.md").read_text()
+    assert f"```python\n{code}\n```" in (ROOT / "docs" / "how-to" / "customize-admin.md").read_text()
 
 
 def test_every_block_of_ours_is_in_the_docs_and_no_other() -> None:
     named = {name for page in OURS.rglob("*.html") for name in re.findall(r"{% block (nateq_\w+) %}", page.read_text())}
-    documented = set(re.findall(r"`(nateq_\w+)`", (ROOT / "docs" / "appearance.md").read_text()))
+    documented = set(re.findall(r"`(nateq_\w+)`", (ROOT / "docs" / "how-to" / "customize-admin.md").read_text()))
 
     assert documented - {"nateq_webhooks"} == named
 

@@ -91,7 +91,7 @@ def is_due(run: Run) -> bool:
 
 
 class TestStates:
-    """One test for each line of the table in docs/control.md."""
+    """One test for each line of the table in docs/how-to/control.md."""
 
     def test_failed_and_to_be_tried_again(self, failed: Delivery, flaky: Flaky) -> None:
         before = Run.objects.get()

@@ -10,7 +10,7 @@ from nateq_webhooks.inbox.findings import Cause, Finding, hint
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "rejections.md").read_text()
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "rejections.md").read_text()
 
 
 @pytest.mark.parametrize("code", [*Cause, *Alteration, *Form])

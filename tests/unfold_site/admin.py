@@ -1,4 +1,4 @@
-"""Our admins with django-unfold's widgets: the code of docs/admin.md."""
+"""Our admins with django-unfold's widgets: the code of docs/how-to/customize-admin.md."""
 
 from django.contrib import admin
 from unfold.admin import ModelAdmin, TabularInline
