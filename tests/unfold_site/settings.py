@@ -1,4 +1,4 @@
-"""Settings of that site; COMBINED adds admins made of ours and django-unfold's, as docs/how-to/customize-admin.md says."""
+"""Settings of that site. COMBINED adds the combined admin classes of docs/how-to/customize-admin.md."""
 
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS, env
