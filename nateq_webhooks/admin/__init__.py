@@ -1,9 +1,9 @@
 """The admin: what came, what ran, what went wrong. Deliveries and runs are to look at; webhooks are set up here."""
 
-from nateq_webhooks.admin.delivery import DeliveryAdmin
+from nateq_webhooks.admin.deliveries.admin import DeliveryAdmin
+from nateq_webhooks.admin.deliveries.replay_many import ReplayAdmin
 from nateq_webhooks.admin.rejection import RejectionAdmin
-from nateq_webhooks.admin.replay_jobs import ReplayAdmin
 from nateq_webhooks.admin.run import RunAdmin
-from nateq_webhooks.admin.webhook import SecretInline, WebhookAdmin
+from nateq_webhooks.admin.webhooks.admin import SecretInline, WebhookAdmin
 
 __all__ = ["DeliveryAdmin", "RejectionAdmin", "ReplayAdmin", "RunAdmin", "SecretInline", "WebhookAdmin"]

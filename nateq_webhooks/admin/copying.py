@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin.genuine import signature_header
+from nateq_webhooks.admin.deliveries.signature_check import signature_header
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Delivery, Webhook

@@ -11,7 +11,7 @@ from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin import causes, cells
+from nateq_webhooks.admin import cells, diagnosis_text
 from nateq_webhooks.admin.filters import NamedWebhookFilter
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.models import Rejection
@@ -25,7 +25,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return every reason."""
-        return [(str(code), words) for code, words in causes.REASONS.items()]
+        return [(str(code), words) for code, words in diagnosis_text.REASONS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of the chosen reason."""
@@ -80,13 +80,16 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:
         """Return why it was refused, what may be the matter, and how many more were at that time."""
-        words, brief = causes.reason(rejection.reason), causes.brief(causes.Hint.read(rejection.hint))
+        words, brief = (
+            diagnosis_text.reason(rejection.reason),
+            diagnosis_text.brief(diagnosis_text.Hint.read(rejection.hint)),
+        )
         return format_html('{} <span class="nateq-quiet-text">{}</span>', words, brief) if brief else escape(words)
 
     @admin.display(description=gettext_lazy("what may be the matter"))
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
         """Return what was found, and what to do."""
-        told = causes.sentences(rejection.reason, causes.Hint.read(rejection.hint))
+        told = diagnosis_text.sentences(rejection.reason, diagnosis_text.Hint.read(rejection.hint))
         lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in told))
         return lines or self.get_empty_value_display()
 
@@ -113,7 +116,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         """Say in words under the title what the page is about."""
         rejection = context.get("original")
         if rejection is not None:
-            context["subtitle"] = causes.reason(rejection.reason)
+            context["subtitle"] = diagnosis_text.reason(rejection.reason)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.bounds import EARLIEST, LATEST
-from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.permitted import Permitted, is_narrowed
 from nateq_webhooks.admin.place import MAX_KEY

@@ -6,7 +6,7 @@ from django import template
 from django.template.context import RequestContext
 
 if TYPE_CHECKING:
-    from nateq_webhooks.admin.dashboard import Dashboard
+    from nateq_webhooks.admin.dashboard.page import Dashboard
 
 register = template.Library()
 
@@ -15,7 +15,7 @@ register = template.Library()
 def nateq_dashboard(context: RequestContext) -> "Dashboard | None":
     """Return the dashboard for the user whose request is being answered; None outside of one."""
     # Not at the top: Django imports every app's tags for its checks, also on a site without the admin.
-    from nateq_webhooks.admin.dashboard import Board
+    from nateq_webhooks.admin.dashboard.page import Board
 
     request = getattr(context, "request", None)
     return Board(request).build() if request is not None else None

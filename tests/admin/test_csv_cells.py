@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nateq_webhooks.admin.csv_cells import csv_lines, safe_cell
+from nateq_webhooks.admin.deliveries.csv_cells import csv_lines, safe_cell
 
 STARTS = [
     "",

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.admin import failures as module
-from nateq_webhooks.admin.failures import failures
-from nateq_webhooks.admin.health import survey
-from nateq_webhooks.admin.silence import silences
+from nateq_webhooks.admin.dashboard import failures as module
+from nateq_webhooks.admin.dashboard.failures import failures
+from nateq_webhooks.admin.dashboard.silence import silences
+from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
 from nateq_webhooks.models.gate import receiver_scope
 from tests.admin.rows import ago, dead_runs, delivery, run, store
@@ -297,10 +297,10 @@ def test_a_burst_an_inactive_webhook_and_an_unused_one_are_not_silent(webhook: W
 def test_a_webhook_whose_last_delivery_is_too_old_to_be_looked_at_is_silent(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin import health
+    from nateq_webhooks.admin.dashboard import statistics
 
     busy = Webhook.objects.create(name="busy")
-    monkeypatch.setattr(health, "MAX_COUNTED", 50)
+    monkeypatch.setattr(statistics, "MAX_COUNTED", 50)
     store([delivery(webhook, ago(days=90))] + [delivery(busy, ago(minutes=number * 300)) for number in range(80)])
 
     assert silent() == ["shop"]
@@ -323,9 +323,9 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
 def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin import dashboard
+    from nateq_webhooks.admin.dashboard import page
 
-    monkeypatch.setattr(dashboard, "MAX_WEBHOOKS", 2)
+    monkeypatch.setattr(page, "MAX_WEBHOOKS", 2)
     Webhook.objects.create(name="another")
     store([delivery(webhook, ago(hours=1))])
     assert "first 2 by name" not in board(boss)
@@ -419,9 +419,9 @@ def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(b
 def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin import dashboard
+    from nateq_webhooks.admin.dashboard import page
 
-    monkeypatch.setattr(dashboard, "MAX_WEBHOOKS", 1)
+    monkeypatch.setattr(page, "MAX_WEBHOOKS", 1)
     other = Webhook.objects.create(name="zebra <b>")
     store([delivery(webhook, ago(hours=1)), delivery(other, ago(hours=2)), delivery(other, ago(hours=2))])
     Rejection.objects.create(webhook=other, reason="no_match", received_at=ago(minutes=3))

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from nateq_webhooks import signals
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.notes import SENTENCES, sentence
+from nateq_webhooks.admin.deliveries.notes import SENTENCES, sentence
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.envelope import Note
 from tests.admin.listing import questions

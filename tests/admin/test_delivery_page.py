@@ -13,8 +13,8 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin.neighbours import superseding
-from nateq_webhooks.admin.notes import sentence
+from nateq_webhooks.admin.deliveries.notes import sentence
+from nateq_webhooks.admin.deliveries.related import superseding
 from nateq_webhooks.models import Attempt, Delivery, Replay, Run, Secret, Twin, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import body_url, detail_url, shown
@@ -171,7 +171,7 @@ def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender) -> None:
 def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
     boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.timeline.MAX_RUNS_SHOWN", 1)
+    monkeypatch.setattr("nateq_webhooks.admin.deliveries.timeline.MAX_RUNS_SHOWN", 1)
     connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
     sender.post(envelope())
@@ -382,7 +382,7 @@ def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client, name
 def test_all_of_its_pages_stay_on_their_admin_site(
     boss: Client, sender: Sender, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.timeline.MAX_RUNS_SHOWN", 1)
+    monkeypatch.setattr("nateq_webhooks.admin.deliveries.timeline.MAX_RUNS_SHOWN", 1)
     connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.second")
     sender.post(envelope(data={"id": "tkt_1", "conversation_id": "cnv_1"}))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from nateq_webhooks.admin import payload, tree, tree_search
+from nateq_webhooks.admin.deliveries import payload, tree, tree_search
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.verbatim import load_verbatim
 from tests.admin.pages import body_url, detail_url, payload_url, shown

@@ -28,7 +28,7 @@ from django.urls import reverse
 from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import inbox
-from nateq_webhooks.admin.rotation import id_of
+from nateq_webhooks.admin.webhooks.secrets import id_of
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
@@ -216,7 +216,7 @@ def add_older(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.
 
 
 def rotate(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("nateq_webhooks.admin.rotation.generate_secret", seen.new_secret)
+    monkeypatch.setattr("nateq_webhooks.admin.webhooks.secrets.generate_secret", seen.new_secret)
     return client.post(url("secret", webhook), {"confirmed": "yes", "current": id_of(webhook)})
 
 

@@ -12,10 +12,10 @@ from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from nateq_webhooks.admin import export_stream
-from nateq_webhooks.admin.export_slots import MOST_AT_ONCE, Slots, slots
-from nateq_webhooks.admin.export_stream import Export, Stream
-from nateq_webhooks.admin.exporting import SEND_SECONDS, _limit_sending
+from nateq_webhooks.admin.deliveries import export_stream
+from nateq_webhooks.admin.deliveries.export import SEND_SECONDS, _limit_sending
+from nateq_webhooks.admin.deliveries.export_slots import MOST_AT_ONCE, Slots, slots
+from nateq_webhooks.admin.deliveries.export_stream import Export, Stream
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.listing import store
@@ -131,7 +131,7 @@ def stream_of(monkeypatch: pytest.MonkeyPatch, client: Client, clock: Callable[[
     def stream(export: Export, ended: Callable[[], None]) -> Stream:
         return Stream(export, ended, clock)
 
-    monkeypatch.setattr("nateq_webhooks.admin.exporting.Stream", stream)
+    monkeypatch.setattr("nateq_webhooks.admin.deliveries.export.Stream", stream)
     return client.post(EXPORT, {"format": "jsonl", "event": "ticket.created", **data})
 
 

@@ -15,7 +15,8 @@ from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
-from nateq_webhooks.admin import export_parts, export_stream, selecting
+from nateq_webhooks.admin import selecting
+from nateq_webhooks.admin.deliveries import export_parts, export_stream
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope

@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
-from nateq_webhooks.admin import health as module
-from nateq_webhooks.admin.chart import BAR_WIDTH, HEIGHT, Chart, chart
-from nateq_webhooks.admin.health import Health, Hour, survey
-from nateq_webhooks.admin.summary import about, percent, span
+from nateq_webhooks.admin.dashboard import statistics as module
+from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
+from nateq_webhooks.admin.dashboard.statistics import Health, Hour, survey
+from nateq_webhooks.admin.dashboard.summary import about, percent, span
 from nateq_webhooks.models import Run, Webhook
 from tests.admin.rows import ago, delivery, run, store
 

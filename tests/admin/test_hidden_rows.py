@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
-from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.models import Delivery, Gate, Rejection, Replay, Run, Twin, Webhook
 from nateq_webhooks.models.gate import webhook_scope
@@ -251,7 +251,7 @@ def test_a_bulk_replay_reaches_no_hidden_delivery(
     is_job: bool,
 ) -> None:
     if is_job:
-        monkeypatch.setattr("nateq_webhooks.admin.replay_jobs.MOST_AT_ONCE", 0)
+        monkeypatch.setattr("nateq_webhooks.admin.deliveries.replay_many.MOST_AT_ONCE", 0)
     before = Run.objects.filter(delivery__in=stored.hidden).count()
 
     assert MARK not in boss.get(f"{BASE}delivery/replay-many/", choice(stored)).content.decode()

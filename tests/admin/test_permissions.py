@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from nateq_webhooks import dispatch, remote, signals
-from nateq_webhooks.admin.rotation import id_of
+from nateq_webhooks.admin.webhooks.secrets import id_of
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret

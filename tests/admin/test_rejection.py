@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from nateq_webhooks.admin import attention, causes
-from nateq_webhooks.admin.causes import Hint
+from nateq_webhooks.admin import diagnosis_text
+from nateq_webhooks.admin.dashboard import alerts
+from nateq_webhooks.admin.diagnosis_text import Hint
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.inbox.findings import Cause, Finding, hint
@@ -84,7 +85,7 @@ def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make)
     assert listed(f"webhook__id__exact={other.pk}") == [theirs.pk]
     assert listed("reason=missing") == [mine.pk]
     choices = page(boss, LIST)
-    for words in causes.REASONS.values():
+    for words in diagnosis_text.REASONS.values():
         assert str(words) in choices
 
 
@@ -136,34 +137,34 @@ def test_what_was_not_looked_into_says_so(boss: Client, make: Make) -> None:
 
 @pytest.mark.parametrize("code", [*Reason, *Refusal])
 def test_every_reason_has_its_words(code: str) -> None:
-    assert causes.reason(code) != code
+    assert diagnosis_text.reason(code) != code
 
 
 @pytest.mark.parametrize("code", Cause)
 def test_every_cause_has_a_hint_that_says_what_it_is(code: Cause) -> None:
     details: dict[str, Any] = {"webhook": "support", "secret": "sec_1", "limit": 1024, "form": Form.DECODED.value}
-    told = causes.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
+    told = diagnosis_text.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
 
     assert told
-    assert told != causes.sentences("no_match", Hint())
+    assert told != diagnosis_text.sentences("no_match", Hint())
     assert not any("?" in sentence or "{" in sentence for sentence in told)
 
 
 @pytest.mark.parametrize("form", Form)
 def test_every_form_of_a_secret_has_its_hint(form: Form) -> None:
-    assert causes.sentences("no_match", Hint.read(hint(Finding(Cause.SECRET_FORM, {"form": form.value}))))
+    assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.SECRET_FORM, {"form": form.value}))))
 
 
 @pytest.mark.parametrize("alteration", Alteration)
 def test_every_alteration_has_its_words(alteration: Alteration) -> None:
-    assert alteration in causes.ALTERATIONS
+    assert alteration in diagnosis_text.ALTERATIONS
 
 
 @pytest.mark.parametrize("code", ["too_large", "no_length", "not_post", "other_organization"])
 def test_what_the_reason_alone_tells_is_told_without_a_body(code: str) -> None:
     from nateq_webhooks.inbox.diagnosis import plain_finding
 
-    told = causes.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
+    told = diagnosis_text.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
 
     assert len(told) == 1
     assert "not looked into" not in told[0]
@@ -249,18 +250,20 @@ def test_it_is_registered_on_any_admin_site(boss: Client, make: Make) -> None:
 
 def test_the_hints_words_are_translated_when_they_are_shown() -> None:
     with translation.override("ar"):
-        assert causes.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
-    assert not any(isinstance(words, str) for words in (*causes.CAUSES.values(), *causes.REASONS.values()))
+        assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
+    assert not any(
+        isinstance(words, str) for words in (*diagnosis_text.CAUSES.values(), *diagnosis_text.REASONS.values())
+    )
 
 
 def test_the_dashboard_names_a_monitors_gets_last_however_many_they_are(webhook: Webhook) -> None:
     now = timezone.now()
-    made = [("not_post", 5 + number) for number in range(attention.MAX_REFUSALS + 5)] + [("no_match", 1)]
+    made = [("not_post", 5 + number) for number in range(alerts.MAX_REFUSALS + 5)] + [("no_match", 1)]
     for number, (reason, count) in enumerate(made):
         other = Webhook.objects.create(name=f"number {number}")
         Rejection.objects.bulk_create([Rejection(webhook=other, reason=reason, received_at=now)] * count)
 
-    told = attention.refusals(now)
+    told = alerts.refusals(now)
 
-    assert len(told) == attention.MAX_REFUSALS
+    assert len(told) == alerts.MAX_REFUSALS
     assert [told[0].reason, told[1].reason] == ["no_match", "not_post"]

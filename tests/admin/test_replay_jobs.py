@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.admin import replay_jobs
+from nateq_webhooks.admin.deliveries import replay_many
 from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
 from tests.conftest import Sender, envelope
@@ -86,7 +86,7 @@ def test_all_that_a_filter_finds_are_meant_when_all_are_selected(boss: Client, s
 def test_many_become_a_job_that_goes_on_where_it_stopped(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
 
     answer = boss.post(CONFIRM, {"event": "ticket.created"})
 
@@ -108,7 +108,7 @@ def test_many_become_a_job_that_goes_on_where_it_stopped(
 def test_with_a_worker_there_the_page_looks_again_by_itself(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
     Heartbeat.objects.create(name="here:1", seen_at=timezone.now())
 
     page = boss.get(boss.post(CONFIRM, {"event": "ticket.created"})["Location"]).content.decode()
@@ -119,7 +119,7 @@ def test_with_a_worker_there_the_page_looks_again_by_itself(
 def test_a_cancelled_job_makes_no_more_runs(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_jobs, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
     boss.post(CONFIRM, {"event": "ticket.created"})
     replay = Replay.objects.get()
 

@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from nateq_webhooks.admin.rotation import Rotated, id_of, rotate
-from nateq_webhooks.admin.test_event import example
+from nateq_webhooks.admin.webhooks.secrets import Rotated, id_of, rotate
+from nateq_webhooks.admin.webhooks.test_event import example
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.remote.rotation import retire_secrets
 from tests.conftest import SECRET, Sender, envelope

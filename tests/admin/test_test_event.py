@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin.test_event import example, send
+from nateq_webhooks.admin.webhooks.test_event import example, send
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS

@@ -9,8 +9,8 @@ from django.core import checks
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.admin import attention
-from nateq_webhooks.admin.failures import failures
+from nateq_webhooks.admin.dashboard import alerts
+from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import PARKED, backlog
 from nateq_webhooks.dispatch.gates import controls, gate_of
 from nateq_webhooks.dispatch.status import status
@@ -49,7 +49,7 @@ def lane() -> int:
 def is_said_to_be_late() -> bool:
     """Ask all three whether something is long overdue; they must agree."""
     now = timezone.now()
-    by_dashboard = attention.runs_due(now) is not None or attention.deliveries_due(now) is not None
+    by_dashboard = alerts.runs_due(now) is not None or alerts.deliveries_due(now) is not None
     found = checks.run_checks(databases=[ALIAS], tags=["nateq_webhooks", "database"])
     by_check = "nateq_webhooks.W005" in {message.id for message in found}
     by_status = "lag" in status(ALIAS).troubles(max_lag=timedelta(minutes=30), max_dead=0)
@@ -60,7 +60,7 @@ def is_said_to_be_late() -> bool:
 def parked() -> int:
     """Ask all three how many runs are parked; they must agree."""
     by_status = sum(one.orphaned for one in status(ALIAS).receivers.values())
-    assert attention.orphaned()[0] == by_status == dispatch.orphans(ALIAS).total()
+    assert alerts.orphaned()[0] == by_status == dispatch.orphans(ALIAS).total()
     return by_status
 
 
@@ -113,7 +113,7 @@ def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
 
     assert not is_said_to_be_late()
     assert status(ALIAS).receivers[NAME].held == 1
-    (pause,) = attention.pauses()
+    (pause,) = alerts.pauses()
     assert pause.held == "1 run is held back."
 
 
@@ -130,7 +130,7 @@ def test_while_everything_is_paused_nothing_is_late_and_what_waits_is_held(make:
 
     assert not is_said_to_be_late()
     assert status(ALIAS).receivers[NAME].held == 1
-    (pause,) = attention.pauses()
+    (pause,) = alerts.pauses()
     assert pause.held == "1 run is held back."  # what runs is not held
 
 
@@ -172,6 +172,6 @@ def test_looking_only_reads(make: Make, configure: Configure) -> None:
 
     assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1
     assert status(ALIAS).oldest_due
-    assert attention.runs_due(timezone.now())
+    assert alerts.runs_due(timezone.now())
 
     assert not Gate.objects.exists()

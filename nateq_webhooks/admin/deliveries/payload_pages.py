@@ -13,7 +13,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells, copying, payload, tree, tree_search
+from nateq_webhooks.admin import cells, copying
+from nateq_webhooks.admin.deliveries import payload, tree, tree_search
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.sight import may_see_payload
 from nateq_webhooks.models import Delivery

@@ -10,10 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import cells, genuine
+from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.cells import SIGNS, Sign
-from nateq_webhooks.admin.genuine import Genuine
-from nateq_webhooks.admin.timeline import FAILING, Material
+from nateq_webhooks.admin.deliveries import signature_check
+from nateq_webhooks.admin.deliveries.signature_check import Genuine
+from nateq_webhooks.admin.deliveries.timeline import FAILING, Material
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
@@ -33,7 +34,9 @@ def answers(material: Material, is_genuine: Genuine) -> Iterator[Answer]:
     """Yield the four answers. Of a receiver that ran again only the newest run counts."""
     latest = material.newest()
     yield _came(material.delivery)
-    yield Answer(question=_("Was it genuine?"), sign=genuine.SIGNS[is_genuine], text=genuine.sentence(is_genuine))
+    yield Answer(
+        question=_("Was it genuine?"), sign=signature_check.SIGNS[is_genuine], text=signature_check.sentence(is_genuine)
+    )
     yield _ran(material.delivery, latest)
     yield _failed(material.delivery, latest)
 

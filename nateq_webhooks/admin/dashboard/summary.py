@@ -11,8 +11,8 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.chart import Chart, chart
-from nateq_webhooks.admin.health import HOURS, Health, Times
+from nateq_webhooks.admin.dashboard.chart import Chart, chart
+from nateq_webhooks.admin.dashboard.statistics import HOURS, Health, Times
 
 EMPTY: Final = "-"
 """What stands where there is no figure, as elsewhere in the admin."""

@@ -9,9 +9,9 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.attention import held_by, pause_of
-from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
 from nateq_webhooks.admin.permitted import Among, Permitted
+from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.gate import EVERYTHING, Gate
 

@@ -14,15 +14,16 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import attention, causes, cells
-from nateq_webhooks.admin.chart import Chart, chart
-from nateq_webhooks.admin.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
-from nateq_webhooks.admin.failures import Failure, Failures, failures
+from nateq_webhooks.admin import cells, diagnosis_text
+from nateq_webhooks.admin.dashboard import alerts
+from nateq_webhooks.admin.dashboard.chart import Chart, chart
+from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
+from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
+from nateq_webhooks.admin.dashboard.silence import Silence, silences
+from nateq_webhooks.admin.dashboard.statistics import Health, Survey, survey
+from nateq_webhooks.admin.dashboard.summary import Summary, about, percent, processing, span, summary
 from nateq_webhooks.admin.filters import FIND_WEBHOOK, wanted_name
-from nateq_webhooks.admin.health import Health, Survey, survey
 from nateq_webhooks.admin.permitted import Permitted, site_of
-from nateq_webhooks.admin.silence import Silence, silences
-from nateq_webhooks.admin.summary import Summary, about, percent, processing, span, summary
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
@@ -202,7 +203,7 @@ class Board:
     def _waiting(self) -> list[Item]:
         """What nobody has started, and whether anybody is there who could."""
         items: list[Item] = []
-        if self._sees(Delivery) and (backlog := attention.deliveries_due(self._now, self._permitted)):
+        if self._sees(Delivery) and (backlog := alerts.deliveries_due(self._now, self._permitted)):
             title = ngettext(
                 "%(number)s delivery waits to be dispatched",
                 "%(number)s deliveries wait to be dispatched",
@@ -211,13 +212,13 @@ class Board:
             items.append(self._late(title, backlog, self._url("delivery_changelist", status__exact="received")))
         if not self._sees(Run):
             return items
-        if backlog := attention.runs_due(self._now, self._permitted):
+        if backlog := alerts.runs_due(self._now, self._permitted):
             title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
             items.append(self._late(title, backlog, self._url("run_changelist")))
         return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
 
     def _orphaned(self) -> list[Item]:
-        number, is_capped = attention.orphaned(self._permitted)
+        number, is_capped = alerts.orphaned(self._permitted)
         if not number:
             return []
         title = ngettext(
@@ -232,7 +233,7 @@ class Board:
             )
         ]
 
-    def _late(self, title: str, backlog: attention.Backlog, url: str) -> Item:
+    def _late(self, title: str, backlog: alerts.Backlog, url: str) -> Item:
         text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
         return Item(
             tone="bad",
@@ -245,7 +246,7 @@ class Board:
 
     def _workers(self, *, is_late: bool) -> list[Item]:
         """Say who is at work; that nobody is, only where a worker was seen before or something waits for one."""
-        seen = attention.workers(self._now)
+        seen = alerts.workers(self._now)
         if seen.number:
             title = ngettext("%(number)s worker is at work", "%(number)s workers are at work", seen.number)
             return [Item(tone="good", symbol="✓", title=title % {"number": seen.number}, text=_("Seen just now."))]
@@ -260,9 +261,9 @@ class Board:
     def _paused(self) -> list[Item]:
         if not self._sees(Run):
             return []
-        return [self._pause(pause) for pause in attention.pauses(self._permitted)]
+        return [self._pause(pause) for pause in alerts.pauses(self._permitted)]
 
-    def _pause(self, pause: attention.Pause) -> Item:
+    def _pause(self, pause: alerts.Pause) -> Item:
         how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
         text = cells.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
@@ -271,9 +272,9 @@ class Board:
     def _refused(self) -> list[Item]:
         if not (self._sees(Rejection) and self._sees(Webhook)):
             return []
-        return [self._refusal(each) for each in attention.refusals(self._now, self._permitted)]
+        return [self._refusal(each) for each in alerts.refusals(self._now, self._permitted)]
 
-    def _refusal(self, refusal: attention.Refusals) -> Item:
+    def _refusal(self, refusal: alerts.Refusals) -> Item:
         name = cells.visible(refusal.webhook.name)
         title = ngettext(
             "%(number)s request to %(webhook)s refused: %(reason)s",
@@ -283,7 +284,7 @@ class Board:
         return Item(
             tone="warn",
             symbol="⊘",
-            title=title % {"number": refusal.number, "webhook": name, "reason": causes.reason(refusal.reason)},
+            title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
             url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
             link=_("Show"),

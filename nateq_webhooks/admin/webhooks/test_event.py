@@ -21,10 +21,10 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.pages import PageAdmin
+from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.processing import has_runs
 from nateq_webhooks.admin.sight import may_replay
+from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX

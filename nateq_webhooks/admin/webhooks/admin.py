@@ -18,15 +18,15 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.form import OlderSecretForm, WebhookForm, hide_secrets
-from nateq_webhooks.admin.health import survey
-from nateq_webhooks.admin.pausing import PauseAdmin, pause_context
+from nateq_webhooks.admin.dashboard.statistics import survey
+from nateq_webhooks.admin.dashboard.summary import summary
 from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.remote import RemoteAdmin
-from nateq_webhooks.admin.rotation import Rotated, RotationAdmin
 from nateq_webhooks.admin.sight import may_replay, may_reveal_secret
-from nateq_webhooks.admin.summary import summary
-from nateq_webhooks.admin.test_event import EventTestAdmin
+from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
+from nateq_webhooks.admin.webhooks.pause import PauseAdmin, pause_context
+from nateq_webhooks.admin.webhooks.remote import RemoteAdmin
+from nateq_webhooks.admin.webhooks.secrets import Rotated, RotationAdmin
+from nateq_webhooks.admin.webhooks.test_event import EventTestAdmin
 from nateq_webhooks.inbox.rotation import keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
 

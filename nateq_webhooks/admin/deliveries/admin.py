@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.admin.age import ago
-from nateq_webhooks.admin.delivery_page import DeliveryPageAdmin
-from nateq_webhooks.admin.exporting import ExportActions
+from nateq_webhooks.admin.deliveries.export import ExportActions
+from nateq_webhooks.admin.deliveries.page import DeliveryPageAdmin
+from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
+from nateq_webhooks.admin.deliveries.replay_many import ReplayActions
 from nateq_webhooks.admin.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
 from nateq_webhooks.admin.payload_search import PathValue, parse
-from nateq_webhooks.admin.processing import processing_time, with_last_run
-from nateq_webhooks.admin.replay_jobs import ReplayActions
 from nateq_webhooks.admin.search import ways
 from nateq_webhooks.models import Delivery, OtherContent
 

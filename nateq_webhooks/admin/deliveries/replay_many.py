@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.confirming import ConfirmingAdmin
+from nateq_webhooks.admin.deliveries.confirmation import ConfirmingAdmin
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.record import RecordAdmin
 from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.cells import SIGNS
-from nateq_webhooks.admin.health import Health, Hour
+from nateq_webhooks.admin.dashboard.statistics import Health, Hour
 from nateq_webhooks.models import Delivery
 
 STATUSES: Final = (

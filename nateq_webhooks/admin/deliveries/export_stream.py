@@ -10,8 +10,8 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.csv_cells import csv_lines
-from nateq_webhooks.admin.export_parts import Part
+from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
+from nateq_webhooks.admin.deliveries.export_parts import Part
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.selecting import Chosen
 from nateq_webhooks.admin.time_limit import TookTooLongError, limited

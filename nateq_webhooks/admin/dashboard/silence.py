@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from nateq_webhooks.admin.health import Share, Survey
+from nateq_webhooks.admin.dashboard.statistics import Share, Survey
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Webhook
 

@@ -17,10 +17,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin.confirming import ConfirmingAdmin
-from nateq_webhooks.admin.export_parts import Part, part_of, parts_of
-from nateq_webhooks.admin.export_slots import slots
-from nateq_webhooks.admin.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
+from nateq_webhooks.admin.deliveries.confirmation import ConfirmingAdmin
+from nateq_webhooks.admin.deliveries.export_parts import Part, part_of, parts_of
+from nateq_webhooks.admin.deliveries.export_slots import slots
+from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
 from nateq_webhooks.admin.permitted import Permitted
 from nateq_webhooks.admin.selected import ends_of_keys
 from nateq_webhooks.admin.selecting import Chosen, from_action

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.payload_page import PayloadPageAdmin, title_of
+from nateq_webhooks.admin.deliveries.payload_pages import PayloadPageAdmin, title_of
+from nateq_webhooks.admin.deliveries.timeline import FAILING
 from nateq_webhooks.admin.sight import may_replay
-from nateq_webhooks.admin.timeline import FAILING
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.models import Delivery, Run

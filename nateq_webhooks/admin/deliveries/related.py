@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.deliveries.processing import with_runs
 from nateq_webhooks.admin.permitted import ALL_ROWS, Among, Permitted
-from nateq_webhooks.admin.processing import with_runs
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nateq_webhooks.admin import tree
+from nateq_webhooks.admin.deliveries import tree
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_FOUND: Final = 50

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nateq_webhooks.admin import cells, tree
+from nateq_webhooks.admin import cells
+from nateq_webhooks.admin.deliveries import tree
 from nateq_webhooks.protocol.verbatim import load_verbatim
 
 MAX_TREE_BYTES: Final = 4 * 1024 * 1024

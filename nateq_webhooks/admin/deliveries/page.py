@@ -13,14 +13,15 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells, copying, genuine, glance, payload, sight, timeline, tree
-from nateq_webhooks.admin.glance import Answer
-from nateq_webhooks.admin.neighbours import Neighbour, conversation_of, neighbours, superseding
-from nateq_webhooks.admin.notes import sentence
-from nateq_webhooks.admin.payload_page import title_of
+from nateq_webhooks.admin import cells, copying, sight
+from nateq_webhooks.admin.deliveries import answers, payload, signature_check, timeline, tree
+from nateq_webhooks.admin.deliveries.answers import Answer
+from nateq_webhooks.admin.deliveries.notes import sentence
+from nateq_webhooks.admin.deliveries.payload_pages import title_of
+from nateq_webhooks.admin.deliveries.processing import has_runs
+from nateq_webhooks.admin.deliveries.related import Neighbour, conversation_of, neighbours, superseding
+from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.processing import has_runs
-from nateq_webhooks.admin.replaying import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -125,11 +126,11 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         newest = superseding(delivery, permitted)
         if newest is not None and not permitted.may_view(Delivery, newest):
             newest = None
-        signature = genuine.signature_header(delivery.webhook.signature_header)
+        signature = signature_check.signature_header(delivery.webhook.signature_header)
         return Page(
             badge=cells.delivery_badge(delivery, has_runs=bool(material.runs) or has_runs(delivery)),
             notes=[sentence(code) for code in delivery.notes],
-            answers=list(glance.answers(material, genuine.check(delivery))),
+            answers=list(answers.answers(material, signature_check.check(delivery))),
             summary=list(self._summary(request, delivery, newest, permitted)),
             facts=list(_facts(delivery)),
             story=timeline.story(

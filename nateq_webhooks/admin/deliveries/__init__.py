@@ -1,0 +1,1 @@
+"""The deliveries in the admin: the list, the page of one, replays and exports."""
