@@ -24,6 +24,19 @@ class StoreError(NateqWebhooksError):
     """A delivery could not be committed. The sender must be told to try again: nothing was acknowledged."""
 
 
+class DeliveryRefusedError(NateqWebhooksError):
+    """`nateq_webhooks.testing.deliver` could deliver nothing: the request was refused, and nothing was stored.
+
+    `status` is the HTTP status of the answer. `reason` is the code of a refusal ("no_secret", "other_organization",
+    "too_large", ...), as the signal `delivery_rejected` has it; empty if the answer is not a refusal with a code.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
 class RetryLater(NateqWebhooksError):  # noqa: N818 - what a receiver raises to say something, not an error
     """A receiver raises this to be tried again after `seconds`, whatever its number of tries.
 

@@ -21,6 +21,7 @@ from nateq_webhooks.inbox.diary import book
 from nateq_webhooks.models import Delivery, OtherContent, Rejection, Run, Webhook
 from nateq_webhooks.runners import tasks as tasks_runner
 from nateq_webhooks.runners.worker import Worker, drain
+from nateq_webhooks.testing import deliver
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.scene import Connect
 from tests.tenancy import ALPHA, BETA, schemas
@@ -72,6 +73,13 @@ class TestTwoTenants:
         for name in (ALPHA, BETA):
             with tenants.activate(name):
                 assert Delivery.objects.count() == 2
+
+    def test_a_site_tests_its_receivers_in_a_tenant(self, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None)
+        for name in (ALPHA, BETA):
+            with tenants.activate(name):
+                assert deliver("ticket.created").webhook.name == name
+                assert Delivery.objects.get().status == "processed"
 
     def test_one_tenants_secret_opens_nothing_at_the_other(self) -> None:
         with tenant_of(ALPHA) as sender:

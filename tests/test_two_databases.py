@@ -40,6 +40,7 @@ from django.core.management import call_command
 from django.db import connections
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.testing import deliver
 from tests.conftest import SECRET, Sender, envelope
 
 call_command("migrate", database="hooks", verbosity=0)
@@ -53,15 +54,20 @@ def writes(delivery, **kwargs):
     Group.objects.create(name=delivery.delivery_id)
 
 signals.ticket_created.connect(writes, dispatch_uid="writes", weak=False)
+signals.ticket_updated.connect(lambda **kwargs: None, dispatch_uid="does nothing", weak=False)
 sender = Sender(Webhook.objects.create(name="shop", secret=SECRET))
 answers = [sender.post(envelope(delivery_id=name)).status_code for name in ("a", "a", "fails")]
 Run.objects.filter(status="failed").update(next_try_at="2026-01-01T00:00:00Z")
 call_command("nateq_worker", "--once", verbosity=0)
 call_command("check", databases=["default", "hooks"])
+delivered = [deliver("ticket.updated", through_http=through_http) for through_http in (False, True)]
 print(json.dumps({
+    "delivered by testing": [[one.status, [run.status for run in one.runs.all()]] for one in delivered],
     "answers": answers,
     "in a transaction (default, hooks)": seen,
-    "statuses": sorted(Delivery.objects.values_list("delivery_id", "status", "attempts_seen")),
+    "statuses": sorted(
+        Delivery.objects.filter(event="ticket.created").values_list("delivery_id", "status", "attempts_seen")
+    ),
     "written": sorted(Group.objects.values_list("name", flat=True)),
 }))
 """
@@ -90,3 +96,7 @@ def test_only_the_runs_own_transaction_is_open_around_a_receiver(told: Any) -> N
 
 def test_a_receivers_rows_commit_with_its_run(told: Any) -> None:
     assert told["written"] == ["a", "fails"]
+
+
+def test_a_site_tests_its_receivers_with_the_deliveries_elsewhere(told: Any) -> None:
+    assert told["delivered by testing"] == [["processed", ["succeeded"]]] * 2

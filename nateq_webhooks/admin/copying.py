@@ -1,4 +1,4 @@
-"""A delivery to take away: as a curl command, and as a test that feeds it to the receivers."""
+"""A delivery to copy: as a curl command, and as a test that delivers it to the receivers."""
 
 import contextlib
 import re
@@ -26,7 +26,7 @@ PIECE_CHARS: Final = 90
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copy:
-    """Text to copy, and what is to be known before it is used."""
+    """Text to copy, and what its reader must know before using it."""
 
     text: str
     notes: Sequence[str]
@@ -39,17 +39,19 @@ def file_name(delivery: Delivery) -> str:
 
 @sensitive_variables()
 def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Copy | None:
-    """Return the command that sends the stored bytes once more; None when no URL leads to the webhook.
+    """Return the command that sends the stored bytes again; None if no URL leads to the webhook.
 
-    `site` is the address of this site as the reader sees it, used where `PUBLIC_URL` is not set. The signature is
-    made anew with the webhook's current secret, and only for those who may have it: `is_signed`.
+    `site` is the address of this site as the reader sees it, used if `PUBLIC_URL` is not set. `is_signed` says whether
+    the reader may have a signature; it is computed with the webhook's current secret.
     """
     webhook = Webhook.objects.get(pk=delivery.webhook_id)
     try:
         url = webhook.public_url or site + webhook.get_absolute_url()
     except NoReverseMatch:
         return None
-    notes = [_("The door knows this delivery's id: it counts one more attempt and runs nothing. To run it, replay it.")]
+    notes = [
+        _("This delivery is stored already: sending it counts one more attempt and runs nothing. To run it, replay it.")
+    ]
     signature = _signature(delivery, webhook) if is_signed else None
     if signature is None:
         notes.append(_unsigned(is_signed=is_signed))
@@ -62,24 +64,20 @@ def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Copy | None:
 
 
 def as_test(delivery: Delivery, receivers: Sequence[str]) -> Copy:
-    """Return a pytest function that stores the delivery like the door does and runs its receivers.
+    """Return a pytest function that delivers the stored bytes to the receivers of the reader's own project.
 
-    `receivers` are the names that must have succeeded in the end; every other one must not have failed.
+    `receivers` are the names of those that must have succeeded. Any other receiver must not have failed.
     """
     notes = [_("Needs pytest-django. It runs in your own test database, whatever the setting DISPATCH says.")]
     is_small = len(delivery.body) <= MAX_INLINE_BYTES
     if not is_small:
         notes.append(_beside(delivery))
-    body = _literal(delivery.body) if is_small else f"Path(__file__).with_name({file_name(delivery)!r}).read_bytes()"
-    is_readable = delivery.status != Delivery.Status.INVALID
     code = _TEST.format(
         path="" if is_small else "from pathlib import Path\n\n",
-        body=body,
+        body=_literal(delivery.body) if is_small else f"Path(__file__).with_name({file_name(delivery)!r}).read_bytes()",
         name=re.sub(r"\W+", "_", delivery.event, flags=re.ASCII).strip("_")[:60].lower() or "delivery",
         pk=delivery.pk,
-        checks=_CHECKS.format(receivers=_names(receivers)) if is_readable else _UNREADABLE,
-        run=", Run" if is_readable else "",
-        dispatch="dispatch, " if is_readable else "",
+        checks=_INVALID if delivery.status == Delivery.Status.INVALID else _RUNS.format(receivers=_names(receivers)),
     )
     return Copy(text=code, notes=notes)
 
@@ -87,35 +85,24 @@ def as_test(delivery: Delivery, receivers: Sequence[str]) -> Copy:
 _TEST: Final = """\
 {path}import pytest
 
-from nateq_webhooks import {dispatch}inbox
-from nateq_webhooks.conf import meta_key, settings
-from nateq_webhooks.models import Webhook{run}
-from nateq_webhooks.protocol.signatures import sign
+from nateq_webhooks.testing import deliver
 
 BODY = {body}
 
 
 @pytest.mark.django_db
 def test_{name}_of_delivery_{pk}():
-    webhook = Webhook.objects.create(name="a copied delivery")
-    signature = sign(BODY, webhook.secret, encoding=settings().secret_encoding)
-    meta = {{meta_key(settings().signature_header): signature}}
-    configuration = inbox.find(webhook.pk)
-
-    verified = inbox.verify(configuration, inbox.Arrival(body=BODY, meta=meta, remote_addr=None))
-    receipt = inbox.store(verified)
+    delivery = deliver(BODY)
 {checks}"""
 
-_CHECKS: Final = """\
-    dispatch.run_delivery(receipt.pk)
-
-    runs = {{run.receiver: run for run in Run.objects.filter(delivery_id=receipt.pk)}}
-    assert not [run.traceback or run.error for run in runs.values() if run.status != Run.Status.SUCCEEDED]
+_RUNS: Final = """
+    runs = {{run.receiver: run for run in delivery.runs.all()}}
+    assert not [run.traceback or run.error for run in runs.values() if run.status != "succeeded"]
     assert set(runs) >= {receivers}
 """
 
-_UNREADABLE: Final = """
-    assert not receipt.is_readable
+_INVALID: Final = """
+    assert delivery.status == "invalid"
 """
 
 
@@ -125,7 +112,7 @@ def _names(receivers: Sequence[str]) -> str:
 
 
 def _literal(body: bytes) -> str:
-    """Return Python's own writing of the bytes: as readable text where they are UTF-8, in lines that fit a screen."""
+    """Return a Python expression for the bytes: readable text if they are UTF-8, in lines that fit a screen."""
     whole: str | bytes = body
     with contextlib.suppress(UnicodeDecodeError):
         whole = body.decode()
@@ -143,12 +130,12 @@ def _signature(delivery: Delivery, webhook: Webhook) -> str | None:
 
 def _unsigned(*, is_signed: bool) -> str:
     if is_signed:
-        return _("It is not signed, as the webhook has no usable secret, so the door refuses it.")
-    return _("It is not signed, so the door refuses it. Signing needs the permission to see signing secrets.")
+        return _("It is not signed, as the webhook has no usable secret, so it is refused.")
+    return _("It is not signed, so it is refused. Signing needs the permission to see signing secrets.")
 
 
 def _is_plain(body: bytes) -> bool:
-    """Say whether a shell takes the bytes as they are, and a person can see what is pasted."""
+    """Say whether the bytes fit a command line and a person can read all of them."""
     if len(body) > MAX_INLINE_BYTES:
         return False
     try:

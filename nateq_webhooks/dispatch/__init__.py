@@ -22,7 +22,7 @@ from nateq_webhooks.dispatch.rates import next_slot_at
 from nateq_webhooks.dispatch.replays import replay, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, wake
+from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, use_runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.blocks import is_private
@@ -56,6 +56,7 @@ __all__ = [
     "run_due",
     "runner",
     "unpark",
+    "use_runner",
     "wake",
 ]
 

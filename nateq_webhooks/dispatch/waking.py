@@ -2,7 +2,9 @@
 
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -59,8 +61,24 @@ def _runner_at(path: str) -> Runner:
     return made
 
 
+_runner_in_use: Final[ContextVar[Runner | None]] = ContextVar("nateq_webhooks runner", default=None)
+
+
+@contextmanager
+def use_runner(runner: Runner) -> Iterator[None]:
+    """Use a runner in place of the configured one for the length of a block, in this thread or asyncio task."""
+    token = _runner_in_use.set(runner)
+    try:
+        yield
+    finally:
+        _runner_in_use.reset(token)
+
+
 def runner() -> Runner:
-    """Return the runner that `NATEQ_WEBHOOKS["DISPATCH"]` names."""
+    """Return the runner that `NATEQ_WEBHOOKS["DISPATCH"]` names, or the one of `use_runner`."""
+    in_use = _runner_in_use.get()
+    if in_use is not None:
+        return in_use
     name = settings().dispatch
     return _runner_at(RUNNERS.get(name, name))
 
