@@ -1050,9 +1050,9 @@ class TestStoredOr503:
         def fail(*args: object) -> None:
             raise SynchronousOnlyOperation("a loop runs")
 
-        Webhook.objects.filter(pk=sender.webhook.pk).update(looked_through=0)
+        Webhook.objects.filter(pk=sender.webhook.pk).update(rotation_scanned_to=0)
         sender.post(envelope(delivery_id="first"))
-        Webhook.objects.filter(pk=sender.webhook.pk).update(looked_through=0)
+        Webhook.objects.filter(pk=sender.webhook.pk).update(rotation_scanned_to=0)
         monkeypatch.setattr(f"nateq_webhooks.inbox.{step}", fail)
 
         answers = [sender.post(envelope(attempt=attempt)).json() for attempt in (2, 3)]

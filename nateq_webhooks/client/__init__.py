@@ -19,7 +19,7 @@ except ModuleNotFoundError as missing:
         'Install the extra: pip install "nateq-webhooks[client]"',
         name=missing.name,
     ) from None
-from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.errors import (
     ApiError,
     NateqAuthenticationError,
@@ -53,5 +53,5 @@ __all__ = [
     "NateqUnexpectedAnswerError",
     "NateqValidationError",
     "NewSecret",
-    "Webhook",
+    "RemoteWebhook",
 ]

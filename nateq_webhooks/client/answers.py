@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 
 DEEPEST: Final = 8
@@ -43,9 +43,9 @@ def hide_secrets(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def webhook(document: Any) -> Webhook:
+def webhook(document: Any) -> RemoteWebhook:
     """Read one webhook."""
-    return Webhook(**_webhook_fields(_object(document)))
+    return RemoteWebhook(**_webhook_fields(_object(document)))
 
 
 def created_webhook(document: Any) -> CreatedWebhook:
@@ -54,7 +54,7 @@ def created_webhook(document: Any) -> CreatedWebhook:
     return CreatedWebhook(**_webhook_fields(source), secret=SecretText(_text(source, *_SECRET_NAMES)) or None)
 
 
-def changed_webhook(document: Any) -> Webhook | None:
+def changed_webhook(document: Any) -> RemoteWebhook | None:
     """Read what a change answers with; None where that is nothing, or no more than a success."""
     data = _data(document)
     return webhook(document) if isinstance(data, Mapping) and {"id", "webhook"} & data.keys() else None
@@ -73,9 +73,9 @@ def nothing(document: Any) -> None:
     """Read an answer that has nothing to say but its status."""
 
 
-def webhook_page(document: Any) -> Page[Webhook]:
+def webhook_page(document: Any) -> Page[RemoteWebhook]:
     """Read a page of the webhooks."""
-    items = tuple(Webhook(**_webhook_fields(_object(item))) for item in _items(document, "webhooks"))
+    items = tuple(RemoteWebhook(**_webhook_fields(_object(item))) for item in _items(document, "webhooks"))
     return _page(document, items)
 
 

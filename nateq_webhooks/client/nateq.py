@@ -50,13 +50,14 @@ class NateqClient:
         key.check()
         address = _address(key, base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or BASE_URL)
         self._base_url = str(address)
-        self._closing = threading.Event()
+        self.closing = threading.Event()
+        "Set by `close`: whoever waits for Nateq stops waiting."
         self._transport = Transport(
             key,
             address,
             timeout=timeout,
             retries=retries,
-            sleep=sleep or tenacity.sleep_using_event(self._closing),
+            sleep=sleep or tenacity.sleep_using_event(self.closing),
             clock=clock,
         )
         self.webhooks = Webhooks(self._transport)
@@ -88,7 +89,7 @@ class NateqClient:
 
     def close(self) -> None:
         """Close the connections. A thread that is waiting to try again stops waiting, and fails."""
-        self._closing.set()
+        self.closing.set()
         self._transport.close()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Webhook:
+class RemoteWebhook:
     """A webhook as Nateq has it.
 
     `events` are the names it is sent. `is_active` and `created_at` (aware) are None when the server does not say.
@@ -20,7 +20,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CreatedWebhook(Webhook):
+class CreatedWebhook(RemoteWebhook):
     """A webhook just made, with the signing secret that no later answer has. Its repr does not show the secret.
 
     `secret` is None when the server kept it to itself: rotate it to get one.

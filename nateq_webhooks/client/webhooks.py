@@ -10,7 +10,7 @@ from nateq_webhooks.client.answers import Page
 from nateq_webhooks.client.calls import Call
 from nateq_webhooks.client.paging import Identity, Place, Reading
 from nateq_webhooks.client.transport import Transport
-from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, Webhook
+from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError, NateqValidationError
 from nateq_webhooks.protocol.api import (
     CURSOR_PARAMETER,
@@ -53,7 +53,7 @@ class Webhooks:
         )
         return self._transport.request(call, answers.created_webhook)
 
-    def list(self) -> builtins.list[Webhook]:
+    def list(self) -> builtins.list[RemoteWebhook]:
         """Return every webhook that this key sees."""
         reading = Reading(
             lambda place: self._page("", "Listing the webhooks", place, answers.webhook_page),
@@ -61,7 +61,7 @@ class Webhooks:
         )
         return [*reading]
 
-    def get(self, id: str) -> Webhook:
+    def get(self, id: str) -> RemoteWebhook:
         """Return one webhook."""
         call = _call("GET", id, purpose=f"Reading webhook {id}", instead=f"see it under {WEBHOOKS_SCREEN}")
         return self._about(call, answers.webhook)
@@ -73,7 +73,7 @@ class Webhooks:
         url: str | None = None,
         events: Iterable[str] | None = None,
         is_active: bool | None = None,
-    ) -> Webhook:
+    ) -> RemoteWebhook:
         """Change what is given, leave the rest, and return the webhook as it is then."""
         wanted: dict[str, object] = {"url": url, "is_active": is_active}
         wanted["events"] = None if events is None else _names(events)

@@ -246,14 +246,14 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
         header,
         registration,
         modified,
-        looked_through,
+        rotation_scanned_to,
         older,
         expires,
     ) in rows:
         known = found.get(pk)
         if known is None:
             keys = _keys(name, secret, None)
-            is_waiting = bool(keys) and looked_through is not None
+            is_waiting = bool(keys) and rotation_scanned_to is not None
             known = Configuration(
                 id=pk,
                 name=name,

@@ -37,8 +37,8 @@ def keep_former(webhook: Webhook, former: str) -> Secret | None:
     if known is not None:
         secrets.filter(pk=known.pk).update(expires_at=None, is_retiring=True)
         known.expires_at, known.is_retiring = None, True
-    webhook.looked_through = newest_delivery()
-    Webhook.objects.using(alias).filter(pk=webhook.pk).update(looked_through=webhook.looked_through)
+    webhook.rotation_scanned_to = newest_delivery()
+    Webhook.objects.using(alias).filter(pk=webhook.pk).update(rotation_scanned_to=webhook.rotation_scanned_to)
     return known or secrets.create(webhook=webhook, secret=former, is_retiring=True)
 
 
@@ -59,7 +59,7 @@ def end_former_secrets(webhook: Configuration, seen_at: datetime) -> None:
     retiring = Secret.objects.using(alias).filter(webhook_id=webhook.id, is_retiring=True, expires_at=None)
     try:
         with transaction.atomic(using=alias):
-            if same.update(looked_through=None):
+            if same.update(rotation_scanned_to=None):
                 retiring.update(expires_at=seen_at + settings().rotation_overlap)
     except Error as error:
         logger.warning(

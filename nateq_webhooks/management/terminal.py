@@ -1,5 +1,6 @@
-"""The output of the commands: what a sender or another person wrote never steers the operator's terminal."""
+"""The output of the commands: text from senders and other people can't send control sequences to the terminal."""
 
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
@@ -14,19 +15,19 @@ _HINT: Final = "\n\tHINT: "
 
 
 class Lines(str):
-    """Text of several lines that are the command's own, such as a JSON document: its line breaks stay."""
+    """Text of several lines written by the command itself, such as a JSON document: its line breaks stay."""
 
     __slots__ = ()
 
 
 class _Styled(str):
-    """Text that has been made safe, and coloured by the command's own style."""
+    """Text that has been escaped, and coloured by the command's own style."""
 
     __slots__ = ()
 
 
 class _Styles:
-    """Django's styles, which make safe what they colour. `is_checking`: that is the messages of system checks."""
+    """Django's styles, which escape what they colour. `is_checking`: it is the message of a system check."""
 
     def __init__(self, styles: Any) -> None:
         self._styles = styles
@@ -42,18 +43,18 @@ class _Styles:
 
 
 class Terminal(OutputWrapper):
-    """Writes one line at a time, in which everything that can't be seen is escaped."""
+    """Writes one line at a time, with invisible characters escaped."""
 
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Style | None = None, ending: str | None = None
     ) -> None:
-        """Write a line. Only `Lines`, and what Django styles by itself (its report of checks), may be several."""
+        """Write a line. Only `Lines` and what Django styles itself (its report of checks) may have line breaks."""
         safe = visible(msg) if style_func is not None else _safe(msg)
         super().write(safe, style_func, ending)
 
 
 def _safe(text: str) -> str:
-    """Return the text as it may be written: line breaks stay at its ends, where the command puts them."""
+    """Return the text escaped, except for line breaks at its ends, which the command adds."""
     if isinstance(text, _Styled):
         return text
     if isinstance(text, Lines):
@@ -64,10 +65,10 @@ def _safe(text: str) -> str:
 
 
 class TerminalCommand(BaseCommand):
-    """Base of every command of the package: all that it writes, errors too, goes through `Terminal`."""
+    """Base of every command of the package: all output, errors too, goes through `Terminal`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Django sets the streams and the styles, at several places; each is replaced here by a safe one."""
+        """Replace the streams and styles, which Django sets in several places, by ones that escape."""
         if name in ("stdout", "stderr") and not isinstance(value, Terminal):
             safe = Terminal(_stream(value), value.ending)
             safe.style_func = value.style_func
@@ -77,13 +78,22 @@ class TerminalCommand(BaseCommand):
         super().__setattr__(name, value)
 
     def check(self, *args: Any, **kwargs: Any) -> Any:
-        """Check as Django does; a hint stays in a line of its own."""
+        """Check as Django does; a hint stays on its own line."""
         styles: Any = self.style
         styles.is_checking = True
         try:
             return super().check(*args, **kwargs)
         finally:
             styles.is_checking = False
+
+
+def accept_django_options(parser: ArgumentParser) -> None:
+    """Accept Django's own options after a subcommand, too; one that was given before it keeps its value."""
+    parser.add_argument("-v", "--verbosity", type=int, choices=[0, 1, 2, 3], default=SUPPRESS, help=SUPPRESS)
+    for name in ("--settings", "--pythonpath"):
+        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS)
+    for name in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
+        parser.add_argument(name, action="store_true", default=SUPPRESS, help=SUPPRESS)
 
 
 def _stream(wrapper: OutputWrapper) -> TextIO:

@@ -91,7 +91,7 @@ class WebhookQuerySet(GuardedQuerySet["Webhook"]):
             "signature_header",
             "registration",
             "modified_at",
-            "looked_through",
+            "rotation_scanned_to",
             "older_secrets__secret",
             "older_secrets__expires_at",
         )
@@ -152,10 +152,10 @@ class Webhook(HoldsSecret):
         editable=False,
     )
     claim = models.CharField(max_length=200, blank=True, default="", editable=False)
-    "Who is at work on the registration (remote.claim): host, process and a token. Empty: nobody."
+    "The run that works on the registration (remote.claim): host, process and a token. Empty: none."
     claimed_until = models.DateTimeField(null=True, editable=False)
-    looked_through = models.BigIntegerField(null=True, editable=False)
-    "The newest delivery that was looked at for the new secret, while a rotation waits for it to be used."
+    rotation_scanned_to = models.BigIntegerField(null=True, editable=False)
+    "While a rotation waits for a delivery with the new secret: the newest delivery that was scanned for one."
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     # Indexed for WebhookQuerySet.configuration(since): each process asks once a second.
     modified_at = models.DateTimeField(_("modified"), default=timezone.now, editable=False, db_index=True)

@@ -1,68 +1,75 @@
-"""The site's webhooks as Nateq has them: registration, rotation, drift, coverage. Needs the extra `client`.
+"""The site's webhooks at Nateq: registration, rotation, comparison, events. Needs the extra `client`.
 
-The only room that knows the client and the models. A command or an admin page calls one function of it; each may be
-killed at any point and called again. Call none of them inside a transaction: what they write must outlast them.
+Only this package uses both the client and the models. A command or an admin page calls one function of it; each may
+be killed at any point and called again. Call them outside of a transaction: each step must be committed.
 
 ::
 
     with remote.connect() as client:
-        done = remote.register(client, "shop", ["ticket.created"])
+        registered = remote.register(client, "shop", ["ticket.created"])
 """
 
 from nateq_webhooks.remote.catalogue import Catalogue, Coverage, catalogue, coverage
 from nateq_webhooks.remote.changes import change
-from nateq_webhooks.remote.connection import connect, each_warning, warnings
+from nateq_webhooks.remote.connection import all_key_warnings, connect, key_warnings
 from nateq_webhooks.remote.drift import (
     Difference,
+    Direction,
     Drift,
-    Side,
-    State,
+    DriftState,
     compare,
     compare_each,
-    drift_of,
-    known,
-    settle,
-    unseen_text,
+    compare_one,
+    not_visible_text,
+    reconcile,
 )
-from nateq_webhooks.remote.errors import BusyError, RemoteError
-from nateq_webhooks.remote.keys import entry_of, organization_of
-from nateq_webhooks.remote.registration import How, Registered, public_url, register, register_row
-from nateq_webhooks.remote.removal import Removed, check_removal, remove
-from nateq_webhooks.remote.rotation import retire_secrets, rotate
-from nateq_webhooks.remote.telling import told
+from nateq_webhooks.remote.error_text import localized
+from nateq_webhooks.remote.keys import key_entry, organization_of, setting_name
+from nateq_webhooks.remote.registration import (
+    Registered,
+    RegistrationResult,
+    public_url,
+    register,
+    register_existing,
+    same_url,
+)
+from nateq_webhooks.remote.remote_errors import BusyError, RemoteError
+from nateq_webhooks.remote.removal import RemovalResult, check_removal, remove
+from nateq_webhooks.remote.secret_rotation import retire_secrets, rotate
 
 __all__ = [
     "BusyError",
     "Catalogue",
     "Coverage",
     "Difference",
+    "Direction",
     "Drift",
-    "How",
+    "DriftState",
     "Registered",
+    "RegistrationResult",
     "RemoteError",
-    "Removed",
-    "Side",
-    "State",
+    "RemovalResult",
+    "all_key_warnings",
     "catalogue",
     "change",
     "check_removal",
     "compare",
     "compare_each",
+    "compare_one",
     "connect",
     "coverage",
-    "drift_of",
-    "each_warning",
-    "entry_of",
-    "known",
+    "key_entry",
+    "key_warnings",
+    "localized",
+    "not_visible_text",
     "organization_of",
     "public_url",
+    "reconcile",
     "register",
-    "register_row",
+    "register_existing",
     "remove",
     "retire_secrets",
     "rotate",
-    "settle",
-    "told",
-    "unseen_text",
-    "warnings",
+    "same_url",
+    "setting_name",
 ]

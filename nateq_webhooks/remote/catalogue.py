@@ -1,4 +1,4 @@
-"""Which events there are, at Nateq and in this version; which are subscribed to, and which have a receiver."""
+"""Which events exist, at Nateq and in this version; which are subscribed to, and which have a receiver."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
-    """The live list (name and description) beside the built-in one. `new` and `gone` are names."""
+    """Nateq's list of events (name and description) compared with the built-in one. `new` and `gone` are names."""
 
     live: dict[str, str]
     new: tuple[str, ...]
@@ -25,19 +25,19 @@ class Catalogue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coverage:
-    """Names of events: which a webhook subscribes to, which have a receiver of their own, and where that differs.
+    """Names of events: those subscribed to, and where subscriptions and receivers differ.
 
-    `has_catch_all` says that a receiver of every event is connected: then nothing subscribed to goes unheard.
+    `has_catch_all` says that a receiver of every event is connected: then no event is without a receiver.
     """
 
     subscribed: tuple[str, ...]
-    unheard: tuple[str, ...]
+    without_receivers: tuple[str, ...]
     unsubscribed: tuple[str, ...]
     has_catch_all: bool
 
 
 def catalogue(client: "NateqClient") -> Catalogue:
-    """Read the live catalogue, compare it with the built-in one, and keep what is new. Raises `ApiError`."""
+    """Fetch Nateq's list of events, store it, and compare it with the built-in one. Raises `ApiError`."""
     live = {event.name: event.description for event in client.webhooks.events()}
     EventType.objects.using(alias()).remember(live)
     return Catalogue(
@@ -50,23 +50,23 @@ def catalogue(client: "NateqClient") -> Catalogue:
 def coverage(live: Iterable[str]) -> Coverage:
     """Compare what this site's active webhooks subscribe to with the receivers that are connected in this process."""
     subscribed = _subscribed(live)
-    heard = registry.events()
-    has_catch_all = ANY_EVENT in heard
+    connected = registry.events()
+    has_catch_all = ANY_EVENT in connected
     return Coverage(
         subscribed=tuple(subscribed),
-        unheard=() if has_catch_all else tuple(name for name in subscribed if name not in heard),
-        unsubscribed=tuple(sorted(heard - {ANY_EVENT} - set(subscribed))),
+        without_receivers=() if has_catch_all else tuple(name for name in subscribed if name not in connected),
+        unsubscribed=tuple(sorted(connected - {ANY_EVENT} - set(subscribed))),
         has_catch_all=has_catch_all,
     )
 
 
 def wanted_events(client: "NateqClient", webhook: Webhook) -> list[str]:
-    """Return the names that Nateq shall send: the webhook's, or every one there is. Raises `ApiError`."""
+    """Return the names that a webhook subscribes to; every known one if it lists none. Raises `ApiError`."""
     return list(webhook.events) or every_event(client)
 
 
 def every_event(client: "NateqClient") -> list[str]:
-    """Return the live names, the built-in ones where the list is not offered. Raises `ApiError`."""
+    """Return Nateq's list of events, or the built-in one if the server does not offer its own. Raises `ApiError`."""
     try:
         return [event.name for event in client.webhooks.events()] or list(EVENTS)
     except NateqNotOfferedError:

@@ -1,14 +1,12 @@
-"""Changing a webhook on both sides."""
+"""Change a webhook on both sides."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.utils.translation import gettext as _
-
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event
 from nateq_webhooks.remote.claim import claimed
-from nateq_webhooks.remote.errors import RemoteError
+from nateq_webhooks.remote.secret_rotation import require_state
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import NateqClient
@@ -20,19 +18,15 @@ def change(
     *,
     events: Sequence[str] | None = None,
     is_active: bool | None = None,
-    patience: float = 0.0,
+    wait_seconds: float = 0.0,
 ) -> None:
-    """Change the events (empty: all) or whether it is active: at Nateq first, which may refuse, and then here.
+    """Change the events (empty: all) or whether the webhook is active: first at Nateq, which may refuse, then here.
 
-    Raises `RemoteError` for a webhook whose registration is not finished, and `ApiError`. Killed between the two, it
-    leaves a drift that `sync` shows.
+    Raises `RemoteError` for a webhook that is not registered or whose rotation was interrupted, and `ApiError`. If it
+    is killed between the two, `sync` shows the difference.
     """
-    with claimed(webhook, patience=patience) as claim:
-        if webhook.registration != Webhook.Registration.REGISTERED:
-            raise RemoteError(
-                _('Webhook "%(name)s" is not registered. Register it: manage.py nateq_webhook create --name %(name)s')
-                % {"name": webhook.name}
-            )
+    with claimed(client, webhook, wait_seconds=wait_seconds) as claim:
+        require_state(webhook, Webhook.Registration.REGISTERED)
         fields: dict[str, object] = {}
         if events is not None:
             fields["events"] = list(dict.fromkeys(events))
@@ -40,4 +34,4 @@ def change(
             fields["is_active"] = is_active
         wanted = None if events is None else list(events) or every_event(client)
         client.webhooks.update(webhook.nateq_id, events=wanted, is_active=is_active)
-        claim.change(**fields)
+        claim.update(**fields)

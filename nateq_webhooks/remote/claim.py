@@ -1,9 +1,9 @@
-"""Who is at work on a webhook's registration: one run at a time, on whatever machine.
+"""One run at a time works on a webhook's registration, on whatever machine.
 
-A claim is written into the webhook's row. It ends with its run, with its process (another run on the same machine
-sees at once that the process is gone), or when it was not renewed for `LEASE`.
+A claim is a lease in the webhook's row. It ends with its run; after a kill it expires `LEASE` after its last renewal.
 """
 
+import logging
 import os
 import secrets
 import socket
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import Error, router, transaction
 from django.db.models import Q
@@ -23,15 +23,18 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.guarding import refuse_unusable
-from nateq_webhooks.remote.errors import BusyError, ClaimLostError, NotSavedError, RemoteError
+from nateq_webhooks.protocol.unseen import one_line
+from nateq_webhooks.remote.remote_errors import BusyError, ClaimLostError, NotSavedError, RemoteError
 
-LEASE: Final = timedelta(minutes=5)
-"""Longer than any one call of the client takes with its retries; renewed at each step."""
+if TYPE_CHECKING:
+    from nateq_webhooks.client import NateqClient
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+LEASE: Final = timedelta(minutes=2)
+"""Longer than a call of the client takes with its retries, unless Nateq asks it to wait; renewed at each step."""
 
 _POLL_SECONDS: Final = 0.2
-
-_held: Final[set[str]] = set()
-"""The claims of this process's threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +45,37 @@ class Claim:
     token: str
 
     def renew(self) -> None:
-        """Make sure that the webhook is still this run's, for another `LEASE`. Raises `ClaimLostError`."""
-        self.change()
+        """Extend the claim by another `LEASE`. Raises `ClaimLostError` when another run has taken it over."""
+        self.update()
 
-    def change(self, **fields: Any) -> None:
-        """Commit changes of the webhook, if it is still this run's. Raises `ClaimLostError` when it is not."""
-        fields = _Unshown(fields)
+    def update(self, **fields: Any) -> None:
+        """Commit changes of the webhook. Raises `ClaimLostError` when another run has taken it over."""
+        fields = _HiddenValues(fields)
         with self.step():
-            self.change_within(**fields)
+            self.update_in_step(**fields)
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Commit what is done inside as one step. Raises `NotSavedError` when the database does not take it."""
+        """Commit what is done inside as one step. Raises `NotSavedError` for an error of the database."""
         try:
             with transaction.atomic(using=alias(), durable=True):
                 yield
         except Error as error:
             raise NotSavedError(
-                _('The database did not save webhook "%(name)s": %(error)s. Run this again: it goes on from there.')
+                _('The database did not save webhook "%(name)s": %(error)s. Run this again: it continues from there.')
                 % {"name": self.webhook.name, "error": type(error).__name__}
             ) from None
 
-    def change_within(self, **fields: Any) -> None:
-        """Change the webhook as part of a `step`. Raises `RemoteError` for a secret that could verify nothing."""
-        fields = _Unshown(fields)
+    def update_in_step(self, **fields: Any) -> None:
+        """Change the webhook as part of a `step`. Raises `RemoteError` for a secret that can't verify anything."""
+        fields = _HiddenValues(fields)
         self._check_secret(fields.get("secret", ""))
         mine = Webhook.objects.using(alias()).filter(pk=self.webhook.pk, claim=self.token)
         if not mine.update(claimed_until=timezone.now() + LEASE, **fields):
             raise ClaimLostError(
                 _(
-                    'Another run has taken over webhook "%(name)s", because this one did not go on for long. '
-                    "Look with: manage.py nateq_webhook show --name %(name)s"
+                    'Another run has taken over webhook "%(name)s", because this one was not heard of for too long. '
+                    "See its state with: manage.py nateq_webhook show --name %(name)s"
                 )
                 % {"name": self.webhook.name}
             )
@@ -92,8 +95,8 @@ class Claim:
             ) from None
 
 
-class _Unshown(dict[str, Any]):
-    """Values to be saved, a secret perhaps among them: an error page that prints a function's variables shows names."""
+class _HiddenValues(dict[str, Any]):
+    """Values to be saved, perhaps a secret among them: error pages that print local variables show only the names."""
 
     def __repr__(self) -> str:
         return f"<{', '.join(self)}>"
@@ -105,78 +108,59 @@ def alias() -> str:
 
 
 def new_token() -> str:
-    """Return a name for this run: machine, process, and something unique. `claimed` ends its validity."""
-    token = f"{socket.gethostname()[:100]}/{os.getpid()}/{secrets.token_hex(8)}"
-    _held.add(token)  # before it is written: another thread must not take this process for a dead one
-    return token
+    """Return a unique name for this run: machine, process and a random part."""
+    return f"{socket.gethostname()[:100]}/{os.getpid()}/{secrets.token_hex(8)}"
 
 
 @contextmanager
-def claimed(webhook: Webhook, *, patience: float = 0.0, token: str = "", is_taken: bool = False) -> Iterator[Claim]:
+def claimed(
+    client: "NateqClient", webhook: Webhook, *, wait_seconds: float = 0.0, token: str = "", is_taken: bool = False
+) -> Iterator[Claim]:
     """Claim a webhook for the length of a `with`; `is_taken` says that it was inserted with the claim `token`.
 
-    Waits up to `patience` seconds for another run to end. Raises `BusyError` when it does not, and `RemoteError` when
-    the webhook is gone.
+    Waits up to `wait_seconds` for another run to end, and no longer once the client is closed. Raises `BusyError` when
+    the other run still holds it, and `RemoteError` when the webhook has been deleted.
     """
     token = token or new_token()
     try:
         if not is_taken:
-            _take(webhook, token, deadline=time.monotonic() + patience)
+            _take(webhook, token, deadline=time.monotonic() + wait_seconds, stop=client.closing)
         webhook.refresh_from_db(using=alias())
         yield Claim(webhook, token)
     finally:
         Webhook.objects.using(alias()).filter(pk=webhook.pk, claim=token).update(claim="", claimed_until=None)
-        _held.discard(token)
 
 
-def _take(webhook: Webhook, token: str, *, deadline: float) -> None:
-    pause = threading.Event()
+def _take(webhook: Webhook, token: str, *, deadline: float, stop: threading.Event) -> None:
+    is_waiting = False
     while not _try(webhook, token):
+        holder = _holder(webhook)
         if time.monotonic() >= deadline:
             raise BusyError(
                 _(
-                    'Another run (%(holder)s) is at work on webhook "%(name)s". Wait for it to end; if it died on '
-                    "another machine, try again in %(minutes)d minutes."
+                    'Another run (%(holder)s) is working on webhook "%(name)s". Wait for it to end; if it was killed, '
+                    "try again in %(minutes)d minutes."
                 )
-                % {
-                    "holder": " ".join(_holder(webhook).split("/")[:2]),
-                    "name": webhook.name,
-                    "minutes": LEASE.total_seconds() // 60,
-                }
+                % {"holder": holder, "name": webhook.name, "minutes": LEASE.total_seconds() // 60}
             )
-        pause.wait(_POLL_SECONDS)
+        if not is_waiting:
+            is_waiting = True
+            logger.warning(
+                'Waiting for another run (%s) that is working on webhook "%s".', holder, one_line(webhook.name)
+            )
+        if stop.wait(_POLL_SECONDS):
+            deadline = 0.0
 
 
 def _try(webhook: Webhook, token: str) -> bool:
     now = timezone.now()
-    free = Q(claim="") | Q(claimed_until__lt=now)
-    holder = _holder(webhook)
-    if holder and _is_dead(holder):
-        free |= Q(claim=holder)
-    mine = Webhook.objects.using(alias()).filter(free, pk=webhook.pk)
-    return mine.update(claim=token, claimed_until=now + LEASE) > 0
+    free = Webhook.objects.using(alias()).filter(Q(claim="") | Q(claimed_until__lt=now), pk=webhook.pk)
+    return free.update(claim=token, claimed_until=now + LEASE) > 0
 
 
 def _holder(webhook: Webhook) -> str:
-    """Return the token of whoever holds the webhook now."""
-    found = Webhook.objects.using(alias()).filter(pk=webhook.pk).values_list("claim", flat=True).first()
-    if found is None:
-        raise RemoteError(_('There is no webhook "%(name)s" any more.') % {"name": webhook.name})
-    return found
-
-
-def _is_dead(holder: str) -> bool:
-    """Say whether the holder was a process of this machine that is gone. Of other machines nothing is known."""
-    host, _slash, rest = holder.partition("/")
-    pid = rest.partition("/")[0]
-    if os.name != "posix" or host != socket.gethostname()[:100] or not pid.isdigit():
-        return False
-    if int(pid) == os.getpid():  # in a container that was started again, the dead one had the same number
-        return holder not in _held
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's process: it is there
-        return False
-    return False
+    """Return the machine and process that hold the webhook. Raises `RemoteError` when it has been deleted."""
+    token = Webhook.objects.using(alias()).filter(pk=webhook.pk).values_list("claim", flat=True).first()
+    if token is None:
+        raise RemoteError(_('Webhook "%(name)s" has been deleted.') % {"name": webhook.name})
+    return " ".join(token.split("/")[:2])

@@ -1,4 +1,4 @@
-"""The client that the site's settings describe, and what is odd about its key."""
+"""The client that the site's settings describe, and warnings about its key."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,12 +9,11 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.conf import is_debug, is_https_url, settings
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.remote.errors import RemoteError
-from nateq_webhooks.remote.keys import entries, entry_of, key_at, organization_of
+from nateq_webhooks.remote.keys import key_entries, key_entry, key_of_entry, organization_of
+from nateq_webhooks.remote.remote_errors import RemoteError
 
 if TYPE_CHECKING:
-    from nateq_webhooks.client import NateqClient
-    from nateq_webhooks.client import Webhook as AtNateq
+    from nateq_webhooks.client import NateqClient, RemoteWebhook
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -22,25 +21,26 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 def connect(webhook: Webhook | None = None) -> "NateqClient":
     """Return a client with the key for a webhook (`API_KEYS`, else `API_KEY`); the caller closes it.
 
-    Without a webhook it has `API_KEY`, else the first of `API_KEYS`: what every key may ask. Raises `RemoteError`
-    without the extra `client` and when no key fits, and `NateqConfigurationError` for a key or an address that can't
-    be used. When several keys are configured and the one that fits by the settings does not see a registered
-    webhook, the one that does is used.
+    Without a webhook the client has `API_KEY`, else the first of `API_KEYS`: use it only for what every key may ask.
+    If several keys are configured and the webhook's own does not see it at Nateq, a key that sees it is used.
+
+    Raises `RemoteError` without the extra `client` and when no key fits, and `NateqConfigurationError` for a key or
+    an address that can't be used.
     """
-    return client_of(next(iter(entries()), "") if webhook is None else entry_seeing(webhook))
+    return client_for(next(iter(key_entries()), "") if webhook is None else choose_entry(webhook))
 
 
-def entry_seeing(webhook: Webhook, listed: "Listed | None" = None) -> str:
-    """Return the entry of `API_KEYS` ("": `API_KEY`) whose key is used for a webhook.
+def choose_entry(webhook: Webhook, lists: "RemoteLists | None" = None) -> str:
+    """Return the entry of `API_KEYS` (empty for `API_KEY`) whose key is used for a webhook.
 
-    `listed` keeps what the keys see, for a caller that asks about many webhooks. Raises `RemoteError` when none fits,
+    `lists` keeps what the keys see, for a caller that asks about many webhooks. Raises `RemoteError` when none fits,
     and `NateqConfigurationError`.
     """
-    entry = entry_of(webhook)
-    has_key = bool(key_at(entry))
-    others = [other for other in entries() if key_at(other) != key_at(entry)]
+    entry = key_entry(webhook)
+    has_key = bool(key_of_entry(entry))
+    others = [other for other in key_entries() if key_of_entry(other) != key_of_entry(entry)]
     if others:
-        found = _seeing(webhook, [entry, *others] if has_key else others, listed or Listed())
+        found = _first_that_sees(webhook, [entry, *others] if has_key else others, lists or RemoteLists())
         if found is not None:
             return found
     if not has_key and settings().api_keys:
@@ -54,67 +54,64 @@ def entry_seeing(webhook: Webhook, listed: "Listed | None" = None) -> str:
     return entry
 
 
-class Listed:
-    """What each key sees, read once."""
+class RemoteLists:
+    """The webhooks that each key sees at Nateq, read once."""
 
     def __init__(self) -> None:
-        self._there: dict[str, list[AtNateq] | ApiError] = {}
+        self._lists: dict[str, list[RemoteWebhook] | ApiError] = {}
 
-    def of(self, entry: str) -> "list[AtNateq]":
-        """Return the webhooks at Nateq that the key of an entry sees. Raises `ApiError`, again without asking again."""
-        if entry not in self._there:
-            self._there[entry] = self._ask(entry)
-        there = self._there[entry]
-        if isinstance(there, ApiError):
-            raise there
-        return there
+    def of(self, entry: str) -> "list[RemoteWebhook]":
+        """Return the webhooks that the key of an entry sees. Raises `ApiError`, the same one each time."""
+        if entry not in self._lists:
+            self._lists[entry] = self._read(entry)
+        found = self._lists[entry]
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
-    def _ask(self, entry: str) -> "list[AtNateq] | ApiError":
+    def _read(self, entry: str) -> "list[RemoteWebhook] | ApiError":
         try:
-            with client_of(entry) as client:
+            with client_for(entry) as client:
                 return client.webhooks.list()
         except ApiError as error:
             return error
 
 
-def each_warning() -> Iterator[str]:
-    """Yield what is odd about each key; one that can't be used is reported of its webhooks."""
-    for entry in entries():
-        try:
-            client = client_of(entry)
-        except ApiError:
-            continue
-        with client:
-            yield from warnings(client)
-
-
-def _seeing(webhook: Webhook, candidates: list[str], listed: Listed) -> str | None:
-    """Return the first of the entries whose key sees the webhook, None when none does.
-
-    A key that is refused sees nothing; what is wrong with it is told when it is used.
-    """
+def _first_that_sees(webhook: Webhook, candidates: list[str], lists: RemoteLists) -> str | None:
+    """Return the first entry whose key sees the webhook; a refused key sees nothing, and fails when it is used."""
     for entry in candidates:
         try:
-            there = listed.of(entry)
+            visible = lists.of(entry)
         except ApiError:
             continue
-        if any(each.id == webhook.nateq_id or str(webhook.pk) in each.url for each in there):
+        if any(each.id == webhook.nateq_id or str(webhook.pk) in each.url for each in visible):
             return entry
     return None
 
 
-def client_of(entry: str) -> "NateqClient":
-    """Return a client with the key of an entry of `API_KEYS`, or of `API_KEY` for ""; the caller closes it."""
+def client_for(entry: str) -> "NateqClient":
+    """Return a client with the key of an entry of `API_KEYS` (empty for `API_KEY`); the caller closes it."""
     try:
         # Imported here: a site that only receives does not load httpx.
         from nateq_webhooks.client import NateqClient
     except ModuleNotFoundError as error:
         raise RemoteError(str(error)) from None
-    return NateqClient(key_at(entry) or None, settings().base_url or None)
+    return NateqClient(key_of_entry(entry) or None, settings().base_url or None)
 
 
-def warnings(client: "NateqClient") -> Iterator[str]:
-    """Yield what looks like the key of the wrong environment."""
+def all_key_warnings() -> Iterator[str]:
+    """Yield the warnings of every configured key that can be used."""
+    for entry in key_entries():
+        try:
+            client = client_for(entry)
+        except ApiError:
+            continue
+        with client:
+            yield from key_warnings(client)
+
+
+def key_warnings(client: "NateqClient") -> Iterator[str]:
+    """Yield a warning for a key that seems to be of the wrong environment."""
     site = settings().public_url
     if client.is_test_key and _is_production():
         yield _(

@@ -1,4 +1,4 @@
-"""Where this side and Nateq's differ about a webhook, and making one like the other."""
+"""How a webhook here differs from the one at Nateq, and making one like the other."""
 
 import functools
 from collections.abc import Callable, Collection, Iterable
@@ -8,52 +8,58 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
+from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event, wanted_events
 from nateq_webhooks.remote.claim import Claim, alias, claimed
-from nateq_webhooks.remote.connection import Listed, client_of, entry_seeing
-from nateq_webhooks.remote.errors import RemoteError
-from nateq_webhooks.remote.keys import entries, entry_of, organization_of, organizations_of, place_of
-from nateq_webhooks.remote.registration import anew, public_url, same_url
+from nateq_webhooks.remote.connection import RemoteLists, choose_entry, client_for
+from nateq_webhooks.remote.keys import (
+    key_entries,
+    key_entry,
+    known_organizations,
+    organization_of,
+    registered_among,
+    setting_name,
+)
+from nateq_webhooks.remote.registration import delete_remote, public_url, reregister, same_url
+from nateq_webhooks.remote.remote_errors import RemoteError
 
 if TYPE_CHECKING:
-    from nateq_webhooks.client import NateqClient
-    from nateq_webhooks.client import Webhook as AtNateq
+    from nateq_webhooks.client import NateqClient, RemoteWebhook
 
 
-class Side(Enum):
-    """Which side is right."""
+class Direction(Enum):
+    """Which side is changed."""
 
-    HERE = "here"
-    "Nateq's is made like this one (`--push`)."
-    NATEQ = "nateq"
-    "This one is made like Nateq's (`--pull`)."
+    PUSH = "push"
+    "Nateq's webhook is made like the one here."
+    PULL = "pull"
+    "The webhook here is made like Nateq's."
 
 
-class State(Enum):
-    """How the two sides of a webhook stand to each other."""
+class DriftState(Enum):
+    """How a webhook here compares with the one at Nateq. The values are part of the commands' JSON."""
 
-    IN_STEP = "in step"
+    IN_SYNC = "in step"
     DIFFERENT = "different"
     "Its URL, its events or whether it is active."
     GONE = "gone"
-    "Nateq does not have it any more: the key sees other webhooks of its organization, and not this one."
-    UNSEEN = "not visible"
+    "Nateq no longer has it: the key sees other webhooks of its organization, but not this one."
+    NOT_VISIBLE = "not visible"
     "The key does not see it. It may be deleted, of another organization, or at another base URL."
-    ELSEWHERE = "other organization"
+    OTHER_ORGANIZATION = "other organization"
     "The key belongs to another organization than the webhook."
     UNKNOWN = "unknown"
-    "Nateq was not seen: no key fits, the key is refused, or no answer came. `Drift.problem` says which."
+    "Nateq could not be asked: no key fits, the key is refused, or no answer came. `Drift.problem` says which."
     UNREGISTERED = "unregistered"
-    "Set up by hand: what Nateq has is not known."
+    "Set up by hand: its id at Nateq is not known."
     UNFINISHED = "unfinished"
-    "A registration or rotation that did not come to its end."
+    "A registration or rotation was interrupted."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One thing that differs, in words; `name` is url, events or is_active."""
+    """One difference as text; `name` is url, events or is_active."""
 
     name: str
     here: str
@@ -62,52 +68,58 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """A webhook beside Nateq's. `extra` are ids of further webhooks at Nateq with this one's URL."""
+    """A webhook compared with Nateq's. `extra` are ids of further webhooks at Nateq with the same URL."""
 
     webhook: Webhook
-    state: State
+    state: DriftState
     differences: tuple[Difference, ...] = ()
-    there: "AtNateq | None" = None
+    match: "RemoteWebhook | None" = None
+    "The webhook at Nateq with the same id."
     extra: tuple[str, ...] = ()
-    seen: int = 0
+    visible: int = 0
     "How many webhooks the key sees."
     problem: "RemoteError | ApiError | None" = None
-    "Why Nateq was not seen, for `State.UNKNOWN`."
+    "Why Nateq could not be asked, for `DriftState.UNKNOWN`."
 
     @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to do."""
-        return self.state in (State.IN_STEP, State.UNREGISTERED) and not self.extra
+    def needs_nothing(self) -> bool:
+        """Whether there is nothing to reconcile."""
+        return self.state in (DriftState.IN_SYNC, DriftState.UNREGISTERED) and not self.extra
 
 
 def compare(client: "NateqClient", webhooks: Iterable[Webhook] | None = None) -> list[Drift]:
     """Compare webhooks of this site (default: all) with what one key sees at Nateq. Raises `ApiError`."""
-    there = client.webhooks.list()
+    visible = client.webhooks.list()
     every = functools.cache(lambda: every_event(client))
     chosen = Webhook.objects.using(alias()).all() if webhooks is None else webhooks
-    return [_drift(webhook, there, every) for webhook in chosen]
+    return [_drift(webhook, visible, every) for webhook in chosen]
+
+
+def compare_one(client: "NateqClient", webhook: Webhook) -> Drift:
+    """Compare one webhook with Nateq's. Raises `ApiError`."""
+    return compare(client, [webhook])[0]
 
 
 def compare_each(webhooks: Iterable[Webhook]) -> list[Drift]:
     """Compare each webhook with what its own key sees at Nateq.
 
-    What is wrong with one key is reported of its webhooks (`State.UNKNOWN`), and the others are compared. Raises
+    An error of one key is reported for its webhooks (`DriftState.UNKNOWN`), and the others are compared. Raises
     `RemoteError` and `ApiError` when no webhook could be compared.
     """
     chosen = list(webhooks)
-    listed = Listed()
-    if not chosen:  # a key that is refused is told all the same
-        listed.of(next(iter(entries()), ""))
+    lists = RemoteLists()
+    if not chosen:
+        lists.of(next(iter(key_entries()), ""))  # raises for a key that is refused
     groups: dict[str, list[Webhook]] = {}
     found: dict[object, Drift] = {}
     for webhook in chosen:
         try:
-            groups.setdefault(entry_seeing(webhook, listed), []).append(webhook)
+            groups.setdefault(choose_entry(webhook, lists), []).append(webhook)
         except (RemoteError, ApiError) as error:
             found[webhook.pk] = _unknown(webhook, error)
     for entry, group in groups.items():
         try:
-            with client_of(entry) as client:
+            with client_for(entry) as client:
                 found |= {drift.webhook.pk: drift for drift in compare(client, group)}
         except (RemoteError, ApiError) as error:
             found |= {webhook.pk: _unknown(webhook, error) for webhook in group}
@@ -118,64 +130,61 @@ def compare_each(webhooks: Iterable[Webhook]) -> list[Drift]:
 
 
 def _unknown(webhook: Webhook, problem: "RemoteError | ApiError") -> Drift:
-    return Drift(webhook=webhook, state=State.UNKNOWN, problem=problem)
+    return Drift(webhook=webhook, state=DriftState.UNKNOWN, problem=problem)
 
 
-def drift_of(client: "NateqClient", webhook: Webhook) -> Drift:
-    """Compare one webhook with Nateq's. Raises `ApiError`."""
-    return compare(client, [webhook])[0]
+def check_visible(client: "NateqClient", webhook: Webhook, *, is_gone: bool = False) -> None:
+    """Raise `RemoteError` unless the key sees the webhook's id at Nateq, or it is known to be gone."""
+    visible = client.webhooks.list()
+    if all(each.id != webhook.nateq_id for each in visible):
+        drift = Drift(webhook=webhook, state=_why_absent(webhook, visible), visible=len(visible))
+        _require_visible(drift, is_gone=is_gone)
 
 
-def presence(client: "NateqClient", webhook: Webhook) -> Drift:
-    """Say whether the key sees a webhook whose id at Nateq is known, whatever its registration. Raises `ApiError`."""
-    there = client.webhooks.list()
-    if any(each.id == webhook.nateq_id for each in there):
-        return Drift(webhook=webhook, state=State.IN_STEP, seen=len(there))
-    return Drift(webhook=webhook, state=_absent(webhook, there), seen=len(there))
-
-
-def settle(
-    client: "NateqClient", webhook: Webhook, side: Side, *, patience: float = 0.0, is_gone: bool = False
+def reconcile(
+    client: "NateqClient",
+    webhook: Webhook,
+    direction: Direction,
+    *,
+    wait_seconds: float = 0.0,
+    is_gone: bool = False,
 ) -> bool:
-    """Make one side of a webhook like the other, and say whether nothing is left that differs.
+    """Make one side of a webhook like the other, and return whether no difference is left.
 
-    With `Side.HERE` a webhook that Nateq no longer has is registered anew. With `Side.NATEQ` such a one is switched
-    off here; its URL, which is this site's own, and further webhooks at Nateq stay as they are. One that the key does
-    not see is refused, unless the caller knows that Nateq has deleted it (`is_gone`). Raises `RemoteError` and
-    `ApiError`.
+    `Direction.PUSH` registers a webhook that Nateq no longer has once more. `Direction.PULL` deactivates such a one
+    here; it changes neither the URL here, which is this site's own, nor further webhooks at Nateq. A webhook that the
+    key does not see is refused unless the caller knows that Nateq has deleted it (`is_gone`). Raises `RemoteError`
+    and `ApiError`.
     """
-    with claimed(webhook, patience=patience) as claim:
-        drift = known(drift_of(client, webhook), is_gone=is_gone)
-        if side is Side.HERE:
+    with claimed(client, webhook, wait_seconds=wait_seconds) as claim:
+        drift = _require_visible(compare_one(client, webhook), is_gone=is_gone)
+        if direction is Direction.PUSH:
             _push(client, claim, drift)
             return True
         _pull(claim, drift)
         return not drift.extra and all(difference.name != "url" for difference in drift.differences)
 
 
-def known(drift: Drift, *, is_gone: bool = False) -> Drift:
-    """Return a comparison that may be acted on: one of a webhook that is seen, or surely gone.
-
-    With `is_gone` a person says that Nateq has deleted it. Raises `RemoteError`, which says what was seen.
-    """
-    if drift.state is State.UNSEEN and is_gone:
-        return replace(drift, state=State.GONE)
-    if drift.state in (State.UNSEEN, State.ELSEWHERE):
-        raise RemoteError(unseen_text(drift))
+def _require_visible(drift: Drift, *, is_gone: bool) -> Drift:
+    """Return a comparison of a webhook that is visible or certainly gone. Raises `RemoteError` for others."""
+    if drift.state is DriftState.NOT_VISIBLE and is_gone:
+        return replace(drift, state=DriftState.GONE)
+    if drift.state in (DriftState.NOT_VISIBLE, DriftState.OTHER_ORGANIZATION):
+        raise RemoteError(not_visible_text(drift))
     return drift
 
 
-def unseen_text(drift: Drift) -> str:
+def not_visible_text(drift: Drift) -> str:
     """Say what the key sees instead of a webhook, and what to do."""
     webhook = drift.webhook
     words = {
         "name": webhook.name,
         "id": webhook.nateq_id or "-",
-        "key": place_of(entry_of(webhook)),
-        "seen": drift.seen,
+        "key": setting_name(key_entry(webhook)),
+        "seen": drift.visible,
         "organization": organization_of(webhook) or _("not known"),
     }
-    if drift.state is State.ELSEWHERE:
+    if drift.state is DriftState.OTHER_ORGANIZATION:
         return (
             _(
                 'Webhook "%(name)s" (%(id)s) belongs to %(organization)s, and the key in %(key)s to another '
@@ -186,59 +195,60 @@ def unseen_text(drift: Drift) -> str:
     return (
         _(
             'Webhook "%(name)s" (%(id)s, organization: %(organization)s) is not visible to the key in %(key)s, which '
-            "sees %(seen)d webhooks. Nothing was changed. Look at BASE_URL, and set API_KEYS if it belongs to another "
+            "sees %(seen)d webhooks. Nothing was changed. Check BASE_URL, and set API_KEYS if it belongs to another "
             "organization. Only if it was deleted at Nateq: manage.py nateq_webhook sync --name %(name)s --gone with "
-            "--push, which registers it anew, or --pull, which switches it off here."
+            "--push, which registers it again, or --pull, which switches it off here."
         )
         % words
     )
 
 
-def _absent(webhook: Webhook, there: "Collection[AtNateq]") -> State:
+def _why_absent(webhook: Webhook, visible: "Collection[RemoteWebhook]") -> DriftState:
     """Say why a registered webhook may not be among those that a key sees.
 
-    A key belongs to one organization, so what it sees of ours tells which. An empty list, and one without any webhook
-    of ours, tells nothing.
+    A key belongs to one organization, so the organizations of the webhooks that it does see tell which one. A list
+    without any webhook of this site tells nothing.
     """
-    ids = [each.id for each in there]
-    ours = list(Webhook.objects.using(alias()).exclude(nateq_id="").filter(nateq_id__in=ids[:500])) if ids else []
-    organization, seen = organization_of(webhook), organizations_of(ours)
+    ours = registered_among(each.id for each in visible)
+    organization, seen = organization_of(webhook), known_organizations(ours)
     if organization and seen and organization not in seen:
-        return State.ELSEWHERE
-    if ours and (organization in seen or entry_of(webhook)):
-        return State.GONE
-    return State.UNSEEN
+        return DriftState.OTHER_ORGANIZATION
+    if ours and (organization in seen or key_entry(webhook)):
+        return DriftState.GONE
+    return DriftState.NOT_VISIBLE
 
 
-def _drift(webhook: Webhook, there: "Collection[AtNateq]", every: Callable[[], list[str]]) -> Drift:
+def _drift(webhook: Webhook, visible: "Collection[RemoteWebhook]", every: Callable[[], list[str]]) -> Drift:
     registration = Webhook.Registration
     if webhook.registration in (registration.PENDING, registration.ROTATING):
-        return Drift(webhook=webhook, state=State.UNFINISHED)
+        return Drift(webhook=webhook, state=DriftState.UNFINISHED)
     if webhook.registration == registration.MANUAL:
-        return Drift(webhook=webhook, state=State.UNREGISTERED)
+        return Drift(webhook=webhook, state=DriftState.UNREGISTERED)
     url = public_url(webhook)
-    twin = next((each for each in there if each.id == webhook.nateq_id), None)
-    extra = tuple(each.id for each in there if each.id != webhook.nateq_id and same_url(each.url, url))
-    if twin is None:
-        return Drift(webhook=webhook, state=_absent(webhook, there), extra=extra, seen=len(there))
-    differences = tuple(_differences(webhook, twin, url, list(webhook.events) or every()))
-    state = State.DIFFERENT if differences else State.IN_STEP
-    return Drift(webhook=webhook, state=state, differences=differences, there=twin, extra=extra, seen=len(there))
+    match = next((each for each in visible if each.id == webhook.nateq_id), None)
+    extra = tuple(each.id for each in visible if each.id != webhook.nateq_id and same_url(each.url, url))
+    differences: tuple[Difference, ...] = ()
+    if match is None:
+        state = _why_absent(webhook, visible)
+    else:
+        differences = tuple(_differences(webhook, match, url, list(webhook.events) or every()))
+        state = DriftState.DIFFERENT if differences else DriftState.IN_SYNC
+    return Drift(webhook=webhook, state=state, differences=differences, match=match, extra=extra, visible=len(visible))
 
 
-def _differences(webhook: Webhook, twin: "AtNateq", url: str, events: list[str]) -> Iterable[Difference]:
-    if twin.url != url:  # a slash too few is a difference, too: it may cost a redirect
-        yield Difference(name="url", here=url, there=twin.url)
-    if set(twin.events) != set(events):
-        yield Difference(name="events", here=", ".join(events), there=", ".join(twin.events))
-    if twin.is_active is not None and twin.is_active != webhook.is_active:
-        yield Difference(name="is_active", here=_yes(webhook.is_active), there=_yes(twin.is_active))
+def _differences(webhook: Webhook, match: "RemoteWebhook", url: str, events: list[str]) -> Iterable[Difference]:
+    if match.url != url:  # a missing last slash is a difference, too: it may cost a redirect
+        yield Difference(name="url", here=url, there=match.url)
+    if set(match.events) != set(events):
+        yield Difference(name="events", here=", ".join(events), there=", ".join(match.events))
+    if match.is_active is not None and match.is_active != webhook.is_active:
+        yield Difference(name="is_active", here=str(webhook.is_active).lower(), there=str(match.is_active).lower())
 
 
 def _push(client: "NateqClient", claim: Claim, drift: Drift) -> None:
     webhook = claim.webhook
-    if drift.state is State.GONE:
-        anew(client, claim)
+    if drift.state is DriftState.GONE:
+        reregister(client, claim)
         return
     names = {difference.name for difference in drift.differences}
     if names:
@@ -250,31 +260,16 @@ def _push(client: "NateqClient", claim: Claim, drift: Drift) -> None:
             is_active=webhook.is_active if "is_active" in names else None,
         )
     for nateq_id in drift.extra:
-        claim.renew()
-        delete_there(client, nateq_id)
+        delete_remote(client, claim, nateq_id)
 
 
 def _pull(claim: Claim, drift: Drift) -> None:
-    if drift.state is State.GONE:
-        claim.change(registration=Webhook.Registration.MANUAL, nateq_id="", is_active=False)
-    if drift.there is None:
+    if drift.state is DriftState.GONE:
+        claim.update(registration=Webhook.Registration.MANUAL, nateq_id="", is_active=False)
+    if drift.match is None:
         return
     names = {difference.name for difference in drift.differences}
     if "events" in names:
-        claim.change(events=list(drift.there.events))
+        claim.update(events=list(drift.match.events))
     if "is_active" in names:
-        claim.change(is_active=bool(drift.there.is_active))
-
-
-def delete_there(client: "NateqClient", nateq_id: str) -> None:
-    """Delete a webhook at Nateq; one that is gone already is as good."""
-    try:
-        client.webhooks.delete(nateq_id)
-    except NateqNotOfferedError:
-        raise
-    except NateqNotFoundError:
-        return
-
-
-def _yes(value: bool) -> str:  # noqa: FBT001 - the value shown
-    return "true" if value else "false"
+        claim.update(is_active=bool(drift.match.is_active))

@@ -12,29 +12,27 @@ from nateq_webhooks.models import Delivery, Webhook
 
 API_KEY_VARIABLE: Final = "NATEQ_API_KEY"
 
+_MAX_IDS: Final = 500
+"""Ids in one query, below SQLite's limit of parameters."""
 
-class KeyName(str):
-    """Says where a key is set, such as `API_KEYS["org_2"]`; never the key itself."""
+
+class SettingName(str):
+    """Where a key is set, such as `API_KEYS["org_2"]`; never the key itself."""
 
     __slots__ = ()
 
 
 def organization_of(webhook: Webhook) -> str:
-    """Return the organization that a webhook belongs to: the one it is bound to, else that of its newest delivery.
-
-    Empty while neither is known.
-    """
+    """Return the organization that a webhook is bound to, else that of its newest delivery; empty if not known."""
     if webhook.organization_id:
         return webhook.organization_id
-    mine = Delivery.objects.using(router.db_for_write(Delivery)).filter(webhook_id=webhook.pk)
-    newest = (
-        mine.exclude(delivery_id__startswith=TEST_ID_PREFIX).order_by("-pk").values_list("organization_id", flat=True)
-    )
-    return newest.first() or ""
+    deliveries = Delivery.objects.using(router.db_for_write(Delivery)).filter(webhook_id=webhook.pk)
+    from_nateq = deliveries.exclude(delivery_id__startswith=TEST_ID_PREFIX).order_by("-pk")
+    return from_nateq.values_list("organization_id", flat=True).first() or ""
 
 
-def entry_of(webhook: Webhook) -> str:
-    """Return the entry of `API_KEYS` for a webhook: by its name, else by its organization. Empty: there is none."""
+def key_entry(webhook: Webhook) -> str:
+    """Return the entry of `API_KEYS` for a webhook, by its name or else its organization; empty for `API_KEY`."""
     keys = settings().api_keys
     if webhook.name in keys:
         return webhook.name
@@ -42,27 +40,34 @@ def entry_of(webhook: Webhook) -> str:
     return organization if organization in keys else ""
 
 
-def entries() -> list[str]:
-    """Return every place a key is configured in, an entry of `API_KEYS` or "" for `API_KEY`; one for each key."""
+def key_entries() -> list[str]:
+    """Return an entry of `API_KEYS` (empty for `API_KEY`) for each different key that is configured."""
     found: dict[str, str] = {}
     for entry in ("", *settings().api_keys):
-        if key := key_at(entry):
+        if key := key_of_entry(entry):
             found.setdefault(key, entry)
     return list(found.values())
 
 
-def key_at(entry: str) -> str:
-    """Return the key of an entry of `API_KEYS`; for "" that of `API_KEY`, else the environment's. Empty: none."""
+def key_of_entry(entry: str) -> str:
+    """Return the key of an entry of `API_KEYS`; for an empty one `API_KEY`, else the environment's. Empty: none."""
     if entry:
         return settings().api_keys[entry]
     return settings().api_key or os.environ.get(API_KEY_VARIABLE, "")
 
 
-def place_of(entry: str) -> KeyName:
-    """Return how a message names the key of an entry."""
-    return KeyName(f'API_KEYS["{entry}"]' if entry else "API_KEY")
+def setting_name(entry: str) -> SettingName:
+    """Return the name of the setting that holds the key of an entry, for messages."""
+    return SettingName(f'API_KEYS["{entry}"]' if entry else "API_KEY")
 
 
-def organizations_of(webhooks: Iterable[Webhook]) -> set[str]:
-    """Return the organizations that these webhooks are known to belong to."""
+def registered_among(remote_ids: Iterable[str]) -> list[Webhook]:
+    """Return the webhooks of this site that are registered under one of these ids at Nateq."""
+    ids = list(remote_ids)[:_MAX_IDS]
+    webhooks = Webhook.objects.using(router.db_for_write(Webhook)).exclude(nateq_id="")
+    return list(webhooks.filter(nateq_id__in=ids)) if ids else []
+
+
+def known_organizations(webhooks: Iterable[Webhook]) -> set[str]:
+    """Return the organizations of these webhooks, as far as they are known."""
     return {organization_of(webhook) for webhook in webhooks} - {""}

@@ -1,9 +1,9 @@
-"""Registering a webhook at Nateq so that there is exactly one on each side, whenever this is killed and run again.
+"""Register a webhook at Nateq so that exactly one exists on each side, even if a run is killed and repeated.
 
-There is no idempotency key, but there is something as good: the URL has the row's own id in it, so whatever Nateq
-sends there was created for this row. The order is: the row, `pending`, so that the door asks the sender to come back;
-then the call; then id and secret in one UPDATE. A row found `pending` was left by a run that died: Nateq's list says
-whether the webhook is there, and its secret, which nobody saw, is replaced.
+Nateq has no idempotency key, but the URL contains the row's id, so whatever Nateq has at this URL was created for this
+row. The order is: insert the row as `pending`, so that the receiver asks the sender to retry; call Nateq; save id and
+secret in one UPDATE. A row found `pending` was left by an interrupted run: Nateq's list shows whether the webhook was
+created, and its secret, which was never saved, is replaced.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,43 +22,40 @@ from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
-from nateq_webhooks.remote.errors import ClaimLostError, RemoteError
-from nateq_webhooks.remote.keys import entry_of, organization_of, organizations_of, place_of
-from nateq_webhooks.remote.rotation import finish_rotation
+from nateq_webhooks.remote.keys import key_entry, known_organizations, organization_of, registered_among, setting_name
+from nateq_webhooks.remote.remote_errors import ClaimLostError, RemoteError
+from nateq_webhooks.remote.secret_rotation import finish_rotation
 
 if TYPE_CHECKING:
-    from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret
-    from nateq_webhooks.client import Webhook as AtNateq
+    from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret, RemoteWebhook
 
 
-_SAVED = ("id", "events", "organization_id", "registration", "claim", "claimed_until")
-_MOST_IDS = 500
-"""Ids in one query, below SQLite's limit of parameters."""
+_INSERTED = ("id", "events", "organization_id", "registration", "claim", "claimed_until")
 
 
-class How(Enum):
-    """What a registration came to."""
+class RegistrationResult(Enum):
+    """What a registration did."""
 
     CREATED = "created"
-    "Made at Nateq by this run."
+    "Created at Nateq by this run."
     ADOPTED = "adopted"
-    "Found at Nateq, where an earlier run had made it; its secret was replaced."
+    "Found at Nateq, where an interrupted run had created it; its secret was replaced."
     LINKED = "linked"
     "Found at Nateq, where a person had set it up; its secret stays."
     UNCHANGED = "unchanged"
-    "Registered before."
+    "It was registered already."
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered webhook, and how it came to be."""
+    """A registered webhook, and what was done to register it."""
 
     webhook: Webhook
-    how: How
+    result: RegistrationResult
 
 
 def public_url(webhook: Webhook) -> str:
-    """Return the URL that Nateq shall post to. Raises `RemoteError` when the site does not know its address."""
+    """Return the URL that Nateq posts to. Raises `RemoteError` when the site's own address is not known."""
     try:
         url = webhook.public_url
     except NoReverseMatch:
@@ -72,19 +69,24 @@ def public_url(webhook: Webhook) -> str:
     return url
 
 
+def same_url(one: str, other: str) -> bool:
+    """Say whether two URLs are the same except for a slash at the end."""
+    return one.rstrip("/") == other.rstrip("/")
+
+
 def register(
     client: "NateqClient",
     name: str,
     events: Sequence[str] | None = None,
     *,
-    patience: float = 0.0,
+    wait_seconds: float = 0.0,
     organization_id: str = "",
 ) -> Registered:
-    """Have exactly one webhook of this name here, and its counterpart at Nateq.
+    """Make sure that exactly one webhook of this name exists here, and exactly one at Nateq for it.
 
-    `events` are the names to subscribe to; None keeps those of a webhook that is here already, and means all for a
-    new one. A new one is bound to `organization_id`; empty: to none. Waits up to `patience` seconds for another run.
-    Raises `RemoteError` and `ApiError`.
+    `events` are the names to subscribe to; None keeps those of an existing webhook, and means all for a new one. A new
+    one is bound to `organization_id`, if that is not empty. Waits up to `wait_seconds` for another run. Raises
+    `RemoteError` and `ApiError`.
     """
     public_url(Webhook())
     token = new_token()
@@ -96,20 +98,37 @@ def register(
         claim=token,
         claimed_until=timezone.now() + LEASE,
     )
-    _check(new)
+    _validate(new)
     webhook, is_new = Webhook.objects.using(alias()).get_or_create(
         name=name,
-        defaults={key: getattr(new, key) for key in _SAVED},
+        defaults={key: getattr(new, key) for key in _INSERTED},
     )
-    with claimed(webhook, patience=patience, token=token, is_taken=is_new) as claim:
+    with claimed(client, webhook, wait_seconds=wait_seconds, token=token, is_taken=is_new) as claim:
         return _Registration(client, claim).run(events, is_new=is_new)
 
 
-def register_row(client: "NateqClient", webhook: Webhook) -> Registered:
-    """Register a webhook that is here already, with the events that it has."""
+def register_existing(client: "NateqClient", webhook: Webhook) -> Registered:
+    """Register a webhook that exists here, with its own events."""
     public_url(webhook)
-    with claimed(webhook) as claim:
+    with claimed(client, webhook) as claim:
         return _Registration(client, claim).run(None, is_new=False)
+
+
+def reregister(client: "NateqClient", claim: Claim) -> None:
+    """Register a webhook once more that Nateq no longer has."""
+    _make_pending(claim)
+    _Registration(client, claim).run(None, is_new=False)
+
+
+def delete_remote(client: "NateqClient", claim: Claim, nateq_id: str) -> None:
+    """Delete a webhook at Nateq; it is no error if it has been deleted already."""
+    claim.renew()
+    try:
+        client.webhooks.delete(nateq_id)
+    except NateqNotOfferedError:
+        raise
+    except NateqNotFoundError:
+        return
 
 
 class _Registration:
@@ -126,92 +145,91 @@ class _Registration:
         if webhook.registration in (Webhook.Registration.REGISTERED, Webhook.Registration.ROTATING):
             return self._confirm(events)
         if events is not None and list(events) != webhook.events:
-            self._claim.change(events=list(events))
+            self._claim.update(events=list(events))
         if webhook.registration == Webhook.Registration.MANUAL:
             return self._register_manual()
-        twins = [] if is_new else self._twins()
-        if not twins:
-            try:
-                self._check_organization()
-            except (RemoteError, ApiError):
-                if is_new:
-                    self._claim_delete()
-                raise
-        return self._adopt(twins) if twins else self._create(undo=self._claim_delete if is_new else None)
+        matches = [] if is_new else self._remote_matches()
+        if matches:
+            return self._adopt(matches)
+        try:
+            self._check_organization()
+        except (RemoteError, ApiError):
+            if is_new:
+                self._delete_new_row()
+            raise
+        return self._create(undo=self._delete_new_row if is_new else None)
 
     def _confirm(self, events: Sequence[str] | None) -> Registered:
-        """Take a webhook that is registered as it is, if Nateq has it with this URL; finish a rotation that died."""
-        name = self._webhook.name
+        """Accept a registered webhook if Nateq has it with this URL and events; finish an interrupted rotation."""
         if events is not None and set(events) != set(self._webhook.events):
             raise RemoteError(
                 _(
                     'Webhook "%(name)s" is registered with other events. To change them: '
                     "manage.py nateq_webhook update --name %(name)s --events ..."
                 )
-                % {"name": name}
+                % {"name": self._webhook.name}
             )
-        self._check_there()
+        self._check_remote_url()
         finish_rotation(self._client, self._claim)
-        return Registered(self._webhook, How.UNCHANGED)
+        return Registered(self._webhook, RegistrationResult.UNCHANGED)
 
-    def _check_there(self) -> None:
+    def _check_remote_url(self) -> None:
         """Raise `RemoteError` when Nateq has another URL for the webhook, or the key does not see it."""
         try:
-            there = self._client.webhooks.list()
+            visible = self._client.webhooks.list()
         except NateqNotOfferedError:
             return
         webhook = self._webhook
-        found = next((each for each in there if each.id == webhook.nateq_id), None)
-        if found is None:
+        match = next((each for each in visible if each.id == webhook.nateq_id), None)
+        if match is None:
             raise RemoteError(
                 _(
                     'Webhook "%(name)s" is registered as %(id)s, which the key does not see: it sees %(seen)d '
-                    "webhooks. Nothing was changed. Look at BASE_URL and API_KEYS, then at: "
+                    "webhooks. Nothing was changed. Check BASE_URL and API_KEYS, then run: "
                     "manage.py nateq_webhook sync --name %(name)s"
                 )
-                % {"name": webhook.name, "id": webhook.nateq_id, "seen": len(there)}
+                % {"name": webhook.name, "id": webhook.nateq_id, "seen": len(visible)}
             )
-        if found.url != self._url:
+        if match.url != self._url:
             raise RemoteError(
                 _(
                     'Webhook "%(name)s" is registered as %(id)s with another URL: here %(here)s, at Nateq %(there)s. '
                     "If the one here is right: manage.py nateq_webhook sync --name %(name)s --push"
                 )
-                % {"name": webhook.name, "id": webhook.nateq_id, "here": self._url, "there": found.url}
+                % {"name": webhook.name, "id": webhook.nateq_id, "here": self._url, "there": match.url}
             )
 
     def _register_manual(self) -> Registered:
-        """Link what a person has set up at Nateq; else create it, and keep the secret that is here for late retries."""
-        twins = self._twins()
-        if len(twins) > 1:
+        """Link what a person has set up at Nateq, or create it; the secret here is kept for late retries."""
+        matches = self._remote_matches()
+        if len(matches) > 1:
             raise RemoteError(
                 _(
                     'Nateq has %(count)d webhooks with the URL of "%(name)s". Delete all but the one whose secret is '
                     "here, under %(screen)s, and run this again."
                 )
-                % {"count": len(twins), "name": self._webhook.name, "screen": WEBHOOKS_SCREEN}
+                % {"count": len(matches), "name": self._webhook.name, "screen": WEBHOOKS_SCREEN}
             )
-        if twins:
-            if twins[0].url != self._url:  # without its last slash
-                self._client.webhooks.update(twins[0].id, url=self._url)
-            self._claim.change(nateq_id=twins[0].id, registration=Webhook.Registration.REGISTERED)
-            return Registered(self._webhook, How.LINKED)
+        if matches:
+            if matches[0].url != self._url:  # without its last slash
+                self._client.webhooks.update(matches[0].id, url=self._url)
+            self._claim.update(nateq_id=matches[0].id, registration=Webhook.Registration.REGISTERED)
+            return Registered(self._webhook, RegistrationResult.LINKED)
         self._check_organization()
-        former = _begin(self._claim)
-        return self._create(undo=former.restore)
+        previous = _make_pending(self._claim)
+        return self._create(undo=previous.restore)
 
     def _check_organization(self) -> None:
         """Raise `RemoteError` when the key is known to belong to another organization than the webhook."""
-        mine = organization_of(self._webhook)
-        if not mine:
+        own = organization_of(self._webhook)
+        if not own:
             return
         try:
-            there = [each.id for each in self._client.webhooks.list()]
+            visible = self._client.webhooks.list()
         except NateqNotOfferedError:
             return
-        ours = Webhook.objects.using(alias()).exclude(nateq_id="").filter(nateq_id__in=there[:_MOST_IDS])
-        seen = organizations_of(ours)
-        if seen and mine not in seen:
+        organizations = known_organizations(registered_among(each.id for each in visible))
+        if organizations and own not in organizations:
             raise RemoteError(
                 _(
                     'Webhook "%(name)s" belongs to %(mine)s, and the key in %(key)s to %(seen)s. Nothing was created. '
@@ -219,20 +237,20 @@ class _Registration:
                 )
                 % {
                     "name": self._webhook.name,
-                    "mine": mine,
-                    "key": place_of(entry_of(self._webhook)),
-                    "seen": ", ".join(sorted(seen)),
+                    "mine": own,
+                    "key": setting_name(key_entry(self._webhook)),
+                    "seen": ", ".join(sorted(organizations)),
                 }
             )
 
-    def _twins(self) -> "list[AtNateq]":
-        """Return the webhooks that Nateq has for this row, the oldest first."""
+    def _remote_matches(self) -> "list[RemoteWebhook]":
+        """Return the webhooks that Nateq has for this row: the one of its id first, then the oldest."""
         self._claim.renew()
-        found = [twin for twin in self._client.webhooks.list() if same_url(twin.url, self._url)]
-        return sorted(found, key=lambda twin: (twin.id != self._webhook.nateq_id, str(twin.created_at or "")))
+        found = [each for each in self._client.webhooks.list() if same_url(each.url, self._url)]
+        return sorted(found, key=lambda each: (each.id != self._webhook.nateq_id, str(each.created_at or "")))
 
     def _create(self, *, undo: Callable[[], None] | None = None) -> Registered:
-        """Create the webhook at Nateq. When it surely was not created, `undo` puts things back as they were."""
+        """Create the webhook at Nateq. `undo` is called when it was certainly not created."""
         try:
             events = wanted_events(self._client, self._webhook)
             self._claim.renew()
@@ -244,33 +262,33 @@ class _Registration:
                 raise
             return self._adopt_or_raise(error)
         self._save_created(created)
-        return Registered(self._webhook, How.CREATED)
+        return Registered(self._webhook, RegistrationResult.CREATED)
 
     def _adopt_or_raise(self, error: ApiError) -> Registered:
-        """Look whether the webhook is there all the same; if it can't be seen, leave that to the next run."""
+        """Adopt the webhook if Nateq's list shows that it was created in spite of an error; else raise the error."""
         try:
-            twins = self._twins()
+            matches = self._remote_matches()
         except ApiError:
-            twins = []
-        if not twins:
+            matches = []
+        if not matches:
             raise error
-        return self._adopt(twins)
+        return self._adopt(matches)
 
-    def _adopt(self, twins: "list[AtNateq]") -> Registered:
-        """Take one webhook of Nateq's for this row's, give it a secret that is known, and delete any others."""
-        kept, *others = twins
+    def _adopt(self, matches: "list[RemoteWebhook]") -> Registered:
+        """Use one of Nateq's webhooks for this row, give it a new secret, and delete the others."""
+        kept, *others = matches
         for other in others:
-            self._delete(other.id)
+            delete_remote(self._client, self._claim, other.id)
         try:
-            rotated = self._renew(kept)
+            rotated = self._update_and_rotate(kept)
         except NateqNotOfferedError:
-            self._delete(kept.id)
+            delete_remote(self._client, self._claim, kept.id)
             return self._create()
         self._save_rotated(rotated)
-        return Registered(self._webhook, How.ADOPTED)
+        return Registered(self._webhook, RegistrationResult.ADOPTED)
 
-    def _renew(self, kept: "AtNateq") -> "NewSecret":
-        """Make a webhook at Nateq what the row says, with a new secret. Raises `NateqNotOfferedError`."""
+    def _update_and_rotate(self, kept: "RemoteWebhook") -> "NewSecret":
+        """Make Nateq's webhook like the row, and rotate its secret. Raises `NateqNotOfferedError`."""
         events = wanted_events(self._client, self._webhook)
         if set(kept.events) != set(events) or kept.is_active is False or kept.url != self._url:
             self._claim.renew()
@@ -279,19 +297,10 @@ class _Registration:
         self._claim.renew()
         return self._client.webhooks.rotate_secret(kept.id)
 
-    def _delete(self, nateq_id: str) -> None:
-        self._claim.renew()
-        try:
-            self._client.webhooks.delete(nateq_id)
-        except NateqNotOfferedError:
-            raise
-        except NateqNotFoundError:
-            return
-
     def _save_created(self, created: "CreatedWebhook") -> None:
-        """Save id and secret; a webhook made by a run that was taken for dead meanwhile is deleted again."""
+        """Save id and secret; delete the webhook at Nateq again if this run has lost its claim."""
         if created.secret is None:
-            self._claim.change(nateq_id=created.id)
+            self._claim.update(nateq_id=created.id)
             self._save_rotated(self._client.webhooks.rotate_secret(created.id))
             return
         try:
@@ -301,73 +310,64 @@ class _Registration:
             raise
 
     def _delete_stray(self, nateq_id: str) -> None:
-        """Delete what this run created, unless the run that went on without it may be adopting just that."""
+        """Delete what this run created, unless the run that took over may be adopting it."""
         self._webhook.refresh_from_db(using=alias())
-        is_done = self._webhook.registration == Webhook.Registration.REGISTERED
-        if is_done and self._webhook.nateq_id != nateq_id:
+        is_registered = self._webhook.registration == Webhook.Registration.REGISTERED
+        if is_registered and self._webhook.nateq_id != nateq_id:
             self._client.webhooks.delete(nateq_id)
 
     def _save_rotated(self, rotated: "NewSecret") -> None:
         self._save(rotated.webhook_id, rotated)
 
     def _save(self, nateq_id: str, answer: "CreatedWebhook | NewSecret") -> None:
-        """End the registration; a former secret that is kept waits from now on for the new one to be used."""
+        """Finish the registration; from now on the first delivery with the new secret ends the former one."""
         waiting = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
-        self._claim.change(
+        self._claim.update(
             nateq_id=nateq_id,
             secret=answer.secret,
             registration=Webhook.Registration.REGISTERED,
-            looked_through=newest_delivery() if waiting.exists() else None,
+            rotation_scanned_to=newest_delivery() if waiting.exists() else None,
         )
 
-    def _claim_delete(self) -> None:
-        """Undo a new row: nothing was created at Nateq, and the door has stored nothing for it."""
+    def _delete_new_row(self) -> None:
+        """Delete a row that this run inserted: nothing was created at Nateq, so no delivery belongs to it."""
         Webhook.objects.using(alias()).filter(pk=self._webhook.pk, claim=self._claim.token).delete()
 
 
-def same_url(one: str, other: str) -> bool:
-    """Say whether two URLs are the same but for a slash at the end."""
-    return one.rstrip("/") == other.rstrip("/")
-
-
-def anew(client: "NateqClient", claim: Claim) -> None:
-    """Register a webhook anew that Nateq no longer has."""
-    _begin(claim)
-    _Registration(client, claim).run(None, is_new=False)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Former:
-    """What a webhook was before its registration began; `kept` is its secret, kept for late retries."""
+class _PreviousState:
+    """A webhook before its registration began; `kept` is its secret, kept for late retries."""
 
     claim: Claim
     kept: Secret | None
     fields: dict[str, Any]
 
     def restore(self) -> None:
-        """Put everything back: Nateq has created nothing, and the secret is the webhook's own still."""
+        """Restore the webhook: Nateq has created nothing, and the secret here is still in use."""
         with self.claim.step():
             if self.kept is not None:
                 self.kept.delete(using=alias())
-            self.claim.change_within(**self.fields)
+            self.claim.update_in_step(**self.fields)
 
 
-def _begin(claim: Claim) -> _Former:
-    """Make a webhook `pending` whose secret is in use: it stays, beside the new one, until that is used.
+def _make_pending(claim: Claim) -> _PreviousState:
+    """Make a webhook `pending` and keep its secret, which is in use, beside the new one until that is used.
 
-    Nothing is waited for before the new one is here: a delivery that a process stores which has not seen this yet
-    is verified with the secret that is here now, and must end none.
+    `rotation_scanned_to` stays empty until the new secret is saved: a process that has not seen this change yet
+    verifies deliveries with the current secret, and these must not end it.
     """
     webhook = claim.webhook
-    fields = {name: getattr(webhook, name) for name in ("registration", "nateq_id", "is_active", "looked_through")}
+    names = ("registration", "nateq_id", "is_active", "rotation_scanned_to")
+    fields = {name: getattr(webhook, name) for name in names}
     with claim.step():
         kept = keep_former(webhook, webhook.secret)
-        claim.change_within(registration=Webhook.Registration.PENDING, nateq_id="", is_active=True, looked_through=None)
-    return _Former(claim=claim, kept=kept, fields=fields)
+        pending = Webhook.Registration.PENDING
+        claim.update_in_step(registration=pending, nateq_id="", is_active=True, rotation_scanned_to=None)
+    return _PreviousState(claim=claim, kept=kept, fields=fields)
 
 
-def _check(webhook: Webhook) -> None:
-    """Raise `RemoteError` when a name or events can't be stored."""
+def _validate(webhook: Webhook) -> None:
+    """Raise `RemoteError` for a name or events that can't be stored."""
     try:
         webhook.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:

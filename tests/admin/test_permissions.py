@@ -444,7 +444,7 @@ def test_nobody_can_post_what_no_page_offers(boss: Client, scene: Scene) -> None
     forged = {"id": str(uuid.uuid4()), "secret": "whsec_forged_0123456789abcdef", "nateq_id": "wh_1", "claim": "me"}
     forged |= {
         "registration": "registered",
-        "looked_through": "1",
+        "rotation_scanned_to": "1",
         "created_at_0": "2020-01-01",
         "created_at_1": "00:00",
     }

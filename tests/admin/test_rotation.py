@@ -14,7 +14,7 @@ from django.utils import timezone
 from nateq_webhooks.admin.webhooks.secrets import Rotated, id_of, rotate
 from nateq_webhooks.admin.webhooks.test_event import example
 from nateq_webhooks.models import Secret, Webhook
-from nateq_webhooks.remote.rotation import retire_secrets
+from nateq_webhooks.remote.secret_rotation import retire_secrets
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db

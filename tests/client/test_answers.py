@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nateq_webhooks.client import EventType, NateqClient, Webhook, answers
+from nateq_webhooks.client import EventType, NateqClient, RemoteWebhook, answers
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 from tests.client.scripted import Say, ScriptedServer, wrapped
 
@@ -25,7 +25,7 @@ CAMEL = {
     "isActive": True,
     "createdAt": "2026-06-30T15:00:00+03:00",
 }
-WEBHOOK = Webhook(
+WEBHOOK = RemoteWebhook(
     id="wh_1",
     url="https://shop.example/nateq/",
     events=("ticket.created", "lead.created"),
@@ -87,7 +87,7 @@ def test_what_a_webhook_does_not_say_is_none_and_its_number_is_text(
 ) -> None:
     server.says(Say(200, wrapped({"id": 7, "is_active": "yes", "created_at": "yesterday", "events": None})))
 
-    assert client.webhooks.get("7") == Webhook(id="7", url="", events=(), is_active=None, created_at=None)
+    assert client.webhooks.get("7") == RemoteWebhook(id="7", url="", events=(), is_active=None, created_at=None)
 
 
 @pytest.mark.parametrize("name", ["secret", "signing_secret", "signingSecret"])

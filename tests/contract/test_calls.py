@@ -5,7 +5,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from nateq_webhooks.client import CreatedWebhook, EventType, NateqClient, Webhook
+from nateq_webhooks.client import CreatedWebhook, EventType, NateqClient, RemoteWebhook
 from nateq_webhooks.errors import NateqNotFoundError
 from nateq_webhooks.protocol.events import EVENTS as CATALOGUE
 from nateq_webhooks.sandbox import Fault, Sandbox
@@ -15,8 +15,8 @@ from tests.contract.conftest import EVENTS, KEY, URL, Connect
 from tests.sandbox.receiver import Receiver
 
 
-def as_webhook(created: CreatedWebhook) -> Webhook:
-    return Webhook(
+def as_webhook(created: CreatedWebhook) -> RemoteWebhook:
+    return RemoteWebhook(
         id=created.id,
         url=created.url,
         events=created.events,

@@ -1,4 +1,4 @@
-"""The site in processes of its own: commands that may be killed, and a door on a port that is known beforehand."""
+"""The site in processes of its own: commands that may be killed, and a receiver on a port that is known beforehand."""
 
 import os
 import subprocess
@@ -64,8 +64,8 @@ class Site:
 
 
 @contextmanager
-def door(port: int) -> Iterator[None]:
-    """Run the site's door on a port."""
+def receiver(port: int) -> Iterator[None]:
+    """Serve the site on a port."""
     environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
     command = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}", "tests.wsgi"]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

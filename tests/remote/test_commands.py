@@ -12,6 +12,7 @@ from nateq_webhooks import errors, remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.client.webhooks import Webhooks
 from nateq_webhooks.errors import ApiError
+from nateq_webhooks.management.commands.nateq_webhook import Command
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Sandbox
@@ -290,7 +291,23 @@ def test_which_webhook_is_meant_must_be_clear(run: Run, names: list[str]) -> Non
 )
 def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debug: bool, warned: str) -> None:
     with override_settings(NATEQ_WEBHOOKS={"API_KEY": key, "PUBLIC_URL": site}, DEBUG=debug), remote.connect() as nateq:
-        told = " ".join(remote.warnings(nateq))
+        told = " ".join(remote.key_warnings(nateq))
 
     assert (warned in told) if warned else told == ""
     assert key not in told
+
+
+def test_options_of_django_may_stand_before_the_action_and_after_it() -> None:
+    options = [
+        "--no-color",
+        "--verbosity=2",
+        "--settings=tests.settings",
+        "--pythonpath=.",
+        "--traceback",
+        "--skip-checks",
+    ]
+    for arguments in ([*options, "show"], ["show", *options]):
+        parser = Command().create_parser("manage.py", "nateq_webhook")
+        given = vars(parser.parse_args(arguments))
+        assert (given["no_color"], given["verbosity"], given["settings"]) == (True, 2, "tests.settings")
+        assert (given["traceback"], given["skip_checks"], given["pythonpath"]) == (True, True, ".")

@@ -2,16 +2,18 @@
 
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.test import override_settings
+from django.utils import timezone
 
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import wait_until
 from tests.remote.conftest import both_sides_agree
-from tests.remote.site import KillAt, Site, door, port
+from tests.remote.site import KillAt, Site, port, receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -24,7 +26,7 @@ STEPS_OF_CREATE: dict[str, KillAt] = {
     "the pending row is there": ("before", f"{RUN}.run", 1),
     "before Nateq is asked": ("before", f"{CALLS}.create", 1),
     "created at Nateq, the answer unread": ("after", f"{CALLS}.create", 1),
-    "secret and id not committed": ("after", f"{CLAIM}.change_within", 2),
+    "secret and id not committed": ("after", f"{CLAIM}.update_in_step", 2),
     "secret and id saved": ("after", f"{RUN}._save_created", 1),
     "all but the last word": ("after", f"{RUN}.run", 1),
 }
@@ -49,10 +51,11 @@ def kill(site: Site, at: KillAt, *arguments: str) -> None:
     site.kill_at = at
     site.run(*arguments, code=-signal.SIGKILL)
     site.kill_at = None
+    Webhook.objects.exclude(claim="").update(claimed_until=timezone.now() - timedelta(seconds=1))  # the claim expires
 
 
 def deliveries_verify(site: Site, sandbox: Sandbox) -> None:
-    with door(site.port):
+    with receiver(site.port):
         (delivery_id,) = sandbox.send("ticket.created")
         sandbox.wait_until_delivered(timeout=20)
     assert Delivery.objects.get().delivery_id == delivery_id
@@ -93,7 +96,7 @@ def test_create_killed_between_deleting_and_creating_anew(tmp_path: Path) -> Non
 
 def test_while_pending_a_delivery_is_asked_to_come_back_and_is_not_lost(site: Site, sandbox: Sandbox) -> None:
     kill(site, STEPS_OF_CREATE["created at Nateq, the answer unread"], *CREATE)
-    with door(site.port):
+    with receiver(site.port):
         (delivery_id,) = sandbox.send("ticket.created")
         wait_until(lambda: any(attempt.response_status == 503 for attempt in sandbox.log))
 
@@ -118,7 +121,7 @@ def test_runs_at_once_make_one(site: Site, sandbox: Sandbox, count: int) -> None
     [
         ("before", f"{CALLS}.rotate_secret", 1),
         ("after", f"{CALLS}.rotate_secret", 1),
-        ("after", f"{CLAIM}.change_within", 2),
+        ("after", f"{CLAIM}.update_in_step", 2),
     ],
     ids=["before the call", "after the call", "not committed"],
 )
@@ -155,7 +158,7 @@ def test_500_events_while_the_receiver_is_down_are_all_there_exactly_once_afterw
     wait_until(lambda: len({attempt.delivery_id for attempt in sandbox.log}) == 500, seconds=30)
     assert not Delivery.objects.exists()
 
-    with door(site.port):
+    with receiver(site.port):
         sandbox.wait_until_delivered(timeout=90)
 
     assert sorted(Delivery.objects.values_list("delivery_id", flat=True)) == sorted(sent)

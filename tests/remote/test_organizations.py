@@ -183,7 +183,7 @@ def test_a_webhook_set_up_by_hand_in_another_organization_is_not_created_in_this
     with keys(sandbox):
         assert "belongs to org_2" in call("create", "--name", "by hand", "--yes")
         with pytest.raises(remote.RemoteError, match="belongs to org_2"), remote.connect(by_hand) as client:
-            remote.register_row(client, by_hand)
+            remote.register_existing(client, by_hand)
     assert state(sandbox) == before
 
 

@@ -11,7 +11,7 @@ from nateq_webhooks.client import NateqClient
 from nateq_webhooks.errors import ApiError, NateqConnectionError, NateqPermissionError, NateqValidationError
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
-from nateq_webhooks.remote import How
+from nateq_webhooks.remote import RegistrationResult
 from nateq_webhooks.sandbox import Sandbox
 from tests.remote.conftest import KEY, SITE, both_sides_agree
 
@@ -23,7 +23,7 @@ EVENT = ["ticket.created"]
 def test_a_new_webhook_is_created_on_both_sides(nateq: NateqClient, sandbox: Sandbox) -> None:
     done = remote.register(nateq, "shop", EVENT)
 
-    assert done.how is How.CREATED
+    assert done.result is RegistrationResult.CREATED
     both_sides_agree(sandbox)
     assert sandbox.webhooks.all()[0].events == ("ticket.created",)
 
@@ -39,7 +39,7 @@ def test_registering_again_changes_nothing(nateq: NateqClient, sandbox: Sandbox)
     remote.register(nateq, "shop", EVENT)
     secret = Webhook.objects.get().secret
 
-    assert remote.register(nateq, "shop", EVENT).how is How.UNCHANGED
+    assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.UNCHANGED
     assert Webhook.objects.get().secret == secret
     both_sides_agree(sandbox)
 
@@ -56,7 +56,7 @@ def test_a_lost_answer_is_found_out_and_the_webhook_adopted_with_a_new_secret(
 ) -> None:
     sandbox.faults.set("lose_create_answer", count=1)
 
-    assert remote.register(nateq, "shop", EVENT).how is How.ADOPTED
+    assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
 
 
@@ -73,7 +73,7 @@ def test_a_lost_answer_and_an_api_that_is_down_then_leave_it_to_the_next_run(
     assert Webhook.objects.get().registration == Webhook.Registration.PENDING
     monkeypatch.undo()
 
-    assert remote.register(nateq, "shop", EVENT).how is How.ADOPTED
+    assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
 
 
@@ -84,7 +84,7 @@ def test_where_rotation_is_not_offered_an_unseen_secret_is_replaced_by_deleting_
             override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
             remote.connect() as nateq,
         ):
-            assert remote.register(nateq, "shop", EVENT).how is How.CREATED
+            assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.CREATED
             both_sides_agree(sandbox)
 
 
@@ -97,7 +97,7 @@ def test_where_changing_is_not_offered_what_an_earlier_run_left_is_deleted_and_c
         webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING)
         left = nateq.webhooks.create(url=webhook.public_url, events=["ticket.closed"])
 
-        assert remote.register(nateq, "shop", EVENT).how is How.CREATED
+        assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.CREATED
         both_sides_agree(sandbox)
         assert sandbox.webhooks.all()[0].events == tuple(EVENT)
         assert sandbox.webhooks.get(left.id) is None
@@ -120,7 +120,7 @@ def test_several_at_the_url_of_a_pending_row_become_one(nateq: NateqClient, sand
     for _ in range(3):
         nateq.webhooks.create(url=webhook.public_url, events=["ticket.closed"])
 
-    assert remote.register(nateq, "shop").how is How.ADOPTED
+    assert remote.register(nateq, "shop").result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
     assert sandbox.webhooks.all()[0].events == ("ticket.created",)
 
@@ -173,13 +173,13 @@ def test_an_active_row_set_up_by_hand_is_linked_with_the_secret_it_has(nateq: Na
     assert created.secret is not None
     Webhook.objects.update(secret=created.secret)
 
-    assert remote.register(nateq, "shop").how is How.LINKED
+    assert remote.register(nateq, "shop").result is RegistrationResult.LINKED
     both_sides_agree(sandbox)
 
 
 def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
     Webhook.objects.create(
-        name="shop", secret="whsec_by_hand_0123456789abcdef", events=["ticket.nope"], looked_through=7
+        name="shop", secret="whsec_by_hand_0123456789abcdef", events=["ticket.nope"], rotation_scanned_to=7
     )
 
     with pytest.raises(NateqValidationError):
@@ -187,7 +187,7 @@ def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqC
 
     webhook = Webhook.objects.get()
     assert (webhook.registration, webhook.secret) == (Webhook.Registration.MANUAL, "whsec_by_hand_0123456789abcdef")
-    assert webhook.looked_through == 7
+    assert webhook.rotation_scanned_to == 7
     assert not Secret.objects.exists()
 
 
@@ -224,7 +224,7 @@ def test_a_secret_that_the_answer_keeps_to_itself_is_had_by_rotating(
     create = nateq.webhooks.create
     monkeypatch.setattr(nateq.webhooks, "create", lambda **options: replace(create(**options), secret=None))
 
-    assert remote.register(nateq, "shop", EVENT).how is How.CREATED
+    assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.CREATED
     both_sides_agree(sandbox)
 
 
@@ -252,7 +252,7 @@ def test_a_registration_that_died_is_deleted_with_what_it_left_at_nateq(nateq: N
     nateq.webhooks.create(url=webhook.public_url, events=EVENT)
     other = nateq.webhooks.create(url="http://127.0.0.1:9/other/", events=EVENT)
 
-    assert remote.remove(nateq, webhook) is remote.Removed.DELETED
+    assert remote.remove(nateq, webhook) is remote.RemovalResult.DELETED
 
     assert not Webhook.objects.exists()
     assert [each.id for each in sandbox.webhooks.all()] == [other.id]

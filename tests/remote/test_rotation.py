@@ -15,7 +15,7 @@ from nateq_webhooks.errors import ApiError, NateqConnectionError, NateqNotOffere
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.models.webhook import SecretQuerySet
-from nateq_webhooks.remote import rotation
+from nateq_webhooks.remote import secret_rotation
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Sender, envelope
 from tests.remote.conftest import both_sides_agree
@@ -87,7 +87,7 @@ def test_the_end_is_set_once_and_costs_later_deliveries_nothing(nateq: NateqClie
     assert Secret.objects.get().expires_at == end
 
 
-def test_a_door_that_does_not_know_of_the_newest_rotation_yet_ends_nothing(
+def test_a_process_that_has_not_seen_the_newest_rotation_ends_no_secret(
     nateq: NateqClient, registered: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process's copy is up to a second old: the key that it waits for may be one of the former."""
@@ -126,13 +126,13 @@ def test_a_use_that_the_door_could_not_note_is_found_in_the_deliveries(
 def test_each_delivery_is_looked_at_once(
     nateq: NateqClient, registered: Webhook, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(rotation, "_BATCH", 2)
+    monkeypatch.setattr(secret_rotation, "_BATCH", 2)
     former = registered.secret
     remote.rotate(nateq, registered)
     for number in range(5):
         deliver(registered, former, number)
     remote.retire_secrets()
-    assert Webhook.objects.get().looked_through == Delivery.objects.latest("pk").pk
+    assert Webhook.objects.get().rotation_scanned_to == Delivery.objects.latest("pk").pk
 
     with django_assert_num_queries(4):  # who waits, what came since, the mark, and what has ended
         remote.retire_secrets()

@@ -13,7 +13,7 @@ from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import WebhookQuerySet
-from nateq_webhooks.remote import How, RemoteError
+from nateq_webhooks.remote import RegistrationResult, RemoteError
 from nateq_webhooks.sandbox import Sandbox
 from tests.admin.test_error_reports import refused_by_a_trigger
 from tests.conftest import Sender, envelope
@@ -29,11 +29,11 @@ def test_a_row_that_nateq_does_not_have_is_created_and_its_former_secret_stays(
 ) -> None:
     Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", events=EVENT)
 
-    assert remote.register(nateq, "shop").how is How.CREATED
+    assert remote.register(nateq, "shop").result is RegistrationResult.CREATED
     both_sides_agree(sandbox)
     assert Secret.objects.get().secret == "whsec_by_hand_0123456789abcdef"
     assert Secret.objects.get().is_retiring
-    assert Webhook.objects.get().looked_through is not None
+    assert Webhook.objects.get().rotation_scanned_to is not None
 
 
 def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
@@ -55,12 +55,12 @@ def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
         remote.register(nateq, "shop")
     monkeypatch.undo()
 
-    assert remote.register(nateq, "shop").how is How.ADOPTED
+    assert remote.register(nateq, "shop").result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
     assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [
         ("whsec_by_hand_0123456789abcdef", True)
     ]
-    assert Webhook.objects.get().looked_through is not None
+    assert Webhook.objects.get().rotation_scanned_to is not None
 
 
 def report(error: BaseException) -> str:
@@ -107,7 +107,7 @@ def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
     former = remote.register(nateq, "shop", EVENT).webhook.secret
     sandbox.webhooks.delete(Webhook.objects.get().nateq_id)
 
-    remote.settle(nateq, Webhook.objects.get(), remote.Side.HERE, is_gone=True)
+    remote.reconcile(nateq, Webhook.objects.get(), remote.Direction.PUSH, is_gone=True)
 
     both_sides_agree(sandbox)
     assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]
@@ -123,7 +123,7 @@ def test_a_short_secret_from_nateq_is_not_saved_and_the_next_run_asks_for_anothe
     assert Webhook.objects.get().registration == Webhook.Registration.PENDING
     monkeypatch.undo()
 
-    assert remote.register(nateq, "shop").how is How.ADOPTED
+    assert remote.register(nateq, "shop").result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
 
 
@@ -188,7 +188,7 @@ def test_a_delivery_during_a_registration_does_not_end_the_former_secret(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that has not seen the registration yet stores it; its secret says nothing about the new one."""
-    before = Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", looked_through=0)
+    before = Webhook.objects.create(name="shop", secret="whsec_by_hand_0123456789abcdef", rotation_scanned_to=0)
     Secret.objects.create(webhook=before, secret="whsec_oldest_0123456789abcdef", is_retiring=True)
     create: Callable[..., Any] = nateq.webhooks.create
 
@@ -202,6 +202,6 @@ def test_a_delivery_during_a_registration_does_not_end_the_former_secret(
 
     monkeypatch.setattr(nateq.webhooks, "create", with_a_delivery)
 
-    assert remote.register(nateq, "shop").how is How.CREATED
+    assert remote.register(nateq, "shop").result is RegistrationResult.CREATED
     assert Secret.objects.filter(is_retiring=True, expires_at=None).count() == 2
-    assert Webhook.objects.get().looked_through is not None
+    assert Webhook.objects.get().rotation_scanned_to is not None

@@ -55,7 +55,7 @@ ACTIONS: Final = {
             label=gettext_lazy("Register with Nateq"),
             question=gettext_lazy("This creates the webhook at Nateq and saves its id and signing secret here."),
             done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
-            run=remote.register_row,
+            run=remote.register_existing,
             replaces_secret=True,
         ),
         Action(
@@ -63,14 +63,14 @@ ACTIONS: Final = {
             label=gettext_lazy("Make Nateq's like this one"),
             question=gettext_lazy("This changes the webhook at Nateq: its URL, its events and whether it is active."),
             done=gettext_lazy("The webhook at Nateq is like this one now."),
-            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.HERE),
+            run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PUSH),
         ),
         Action(
             name="pull",
             label=gettext_lazy("Make this one like Nateq's"),
             question=gettext_lazy("This changes the webhook here: its events and whether it is active."),
             done=gettext_lazy("The webhook here is like Nateq's now."),
-            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.NATEQ),
+            run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PULL),
             left=gettext_lazy(
                 "Not everything could be taken from Nateq: the URL is this site's own, and a further webhook there is "
                 "only deleted there. Make Nateq's like this one, or set PUBLIC_URL right."
@@ -78,13 +78,13 @@ ACTIONS: Final = {
         ),
         Action(
             name="anew",
-            label=gettext_lazy("Nateq has deleted it: register it anew"),
+            label=gettext_lazy("Nateq has deleted it: register it again"),
             question=gettext_lazy(
                 "The API key does not see this webhook. If Nateq has deleted it, this creates it there once more, with "
                 "a new signing secret. If it belongs to another organization, don't: its deliveries would be refused."
             ),
             done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
-            run=lambda client, webhook: remote.settle(client, webhook, remote.Side.HERE, is_gone=True),
+            run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PUSH, is_gone=True),
             replaces_secret=True,
         ),
         Action(
@@ -108,9 +108,9 @@ _OFFERED: Final[dict[str, tuple[str, ...]]] = {
 }
 """The buttons of a webhook that is not registered, or not wholly."""
 
-_NOT_SEEN: Final[dict[remote.State, tuple[str, ...]]] = {
-    remote.State.UNSEEN: ("anew",),
-    remote.State.ELSEWHERE: (),
+_NOT_SEEN: Final[dict[remote.DriftState, tuple[str, ...]]] = {
+    remote.DriftState.NOT_VISIBLE: ("anew",),
+    remote.DriftState.OTHER_ORGANIZATION: (),
 }
 """The buttons of a registered webhook that the key does not see."""
 
@@ -155,7 +155,7 @@ class RemoteAdmin(PageAdmin):
             try:
                 context, offered = self._compared(webhook)
             except (ApiError, remote.RemoteError) as error:
-                context, offered = {"error": remote.told(error)}, ()
+                context, offered = {"error": remote.localized(error)}, ()
         may_replace = may_reveal_secret(request)
         names = [name for name in offered if name != _PUSH or may_replace or not context.get("is_gone")]
         actions = [ACTIONS[name] for name in names]
@@ -165,36 +165,36 @@ class RemoteAdmin(PageAdmin):
     def _compared(self, webhook: Webhook) -> tuple[dict[str, Any], tuple[str, ...]]:
         with remote.connect(webhook) as client:
             remote.retire_secrets()
-            drift = remote.drift_of(client, webhook)
+            drift = remote.compare_one(client, webhook)
             context = {
                 "is_compared": True,
-                "is_gone": drift.state is remote.State.GONE,
-                "unseen": remote.unseen_text(drift) if drift.state in _NOT_SEEN else "",
-                "is_settled": drift.is_settled,
+                "is_gone": drift.state is remote.DriftState.GONE,
+                "unseen": remote.not_visible_text(drift) if drift.state in _NOT_SEEN else "",
+                "is_settled": drift.needs_nothing,
                 "differences": [
                     {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
                 ],
                 "extra": drift.extra,
-                "warnings": list(remote.warnings(client)),
+                "warnings": list(remote.key_warnings(client)),
             }
         if drift.state in _NOT_SEEN:
             return context, _NOT_SEEN[drift.state]
-        return context, ("rotate",) if drift.is_settled else ("push", "pull", "rotate")
+        return context, ("rotate",) if drift.needs_nothing else ("push", "pull", "rotate")
 
     def _run(self, request: HttpRequest, webhook: Webhook, action: Action) -> HttpResponse:
         """Do it, and say on the webhook's page how it went."""
         try:
             with remote.connect(webhook) as client:
-                for warning in remote.warnings(client):
+                for warning in remote.key_warnings(client):
                     self.message_user(request, warning, messages.WARNING)
                 if action.name == _PUSH and not may_reveal_secret(request):
                     _refuse_anew(client, webhook)
                 is_whole = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
-            self.message_user(request, format_html("<bdi>{}</bdi>", remote.told(error)), messages.ERROR)
+            self.message_user(request, format_html("<bdi>{}</bdi>", remote.localized(error)), messages.ERROR)
             return HttpResponseRedirect(request.path)
-        told = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
-        self.log_change(request, webhook, [{"changed": told}])
+        entry = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
+        self.log_change(request, webhook, [{"changed": entry}])
         if is_whole:
             self.message_user(request, str(action.done), messages.SUCCESS)
         else:
@@ -208,5 +208,5 @@ class RemoteAdmin(PageAdmin):
 def _refuse_anew(client: "NateqClient", webhook: Webhook) -> None:
     """Raise `PermissionDenied` when Nateq has no such webhook: it would be registered anew, with another secret."""
     is_registered = webhook.registration == Webhook.Registration.REGISTERED
-    if not is_registered or remote.drift_of(client, webhook).state is remote.State.GONE:
+    if not is_registered or remote.compare_one(client, webhook).state is remote.DriftState.GONE:
         raise PermissionDenied

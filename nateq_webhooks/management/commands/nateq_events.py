@@ -13,7 +13,7 @@ from nateq_webhooks.management.terminal import Lines, TerminalCommand
 
 
 class Command(TerminalCommand):
-    """Lists what Nateq can send, what is new or gone, and what nobody listens to or nobody sends."""
+    """Lists Nateq's events, and where the built-in list, the subscriptions and the receivers differ."""
 
     help = "List Nateq's events: new and gone ones, subscribed ones without a receiver, and the other way round."
 
@@ -25,11 +25,11 @@ class Command(TerminalCommand):
         """Ask Nateq and compare."""
         try:
             with remote.connect() as client:
-                for warning in remote.warnings(client):
+                for warning in remote.key_warnings(client):
                     self.stderr.write(self.style.WARNING(warning))
                 catalogue = remote.catalogue(client)
         except (ApiError, remote.RemoteError) as error:
-            raise CommandError(remote.told(error)) from None
+            raise CommandError(remote.localized(error)) from None
         coverage = remote.coverage(catalogue.live)
         if as_json:
             self.stdout.write(Lines(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False)))
@@ -38,7 +38,7 @@ class Command(TerminalCommand):
             self.stdout.write(f"{name:28}  {description}".rstrip())
         self._write(_("New, not in this version (they work all the same):"), catalogue.new)
         self._write(_("Gone from Nateq's list:"), catalogue.gone)
-        self._write(_("Subscribed to, but no receiver is connected:"), coverage.unheard)
+        self._write(_("Subscribed to, but no receiver is connected:"), coverage.without_receivers)
         self._write(_("A receiver is connected, but no active webhook subscribes:"), coverage.unsubscribed)
 
     def _write(self, title: str, names: Iterable[str]) -> None:
@@ -56,7 +56,7 @@ def _as_json(catalogue: "remote.Catalogue", coverage: "remote.Coverage") -> dict
         "new": list(catalogue.new),
         "gone": list(catalogue.gone),
         "subscribed": list(coverage.subscribed),
-        "subscribed_without_receiver": list(coverage.unheard),
+        "subscribed_without_receiver": list(coverage.without_receivers),
         "receiver_without_subscription": list(coverage.unsubscribed),
         "has_receiver_of_every_event": coverage.has_catch_all,
     }

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.selection import did_you_mean
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, accept_django_options
 from nateq_webhooks.protocol.unseen import one_line
 
 
@@ -31,9 +31,7 @@ class Command(TerminalCommand):
         drop.add_argument("old", help="The name of the receiver that is gone.")
         for action in (reassign, drop):
             _add_options(action, default=SUPPRESS)  # what was given before the action stays as it is
-            action.add_argument("-v", "--verbosity", default=SUPPRESS, type=int, choices=[0, 1, 2, 3], help=SUPPRESS)
-            for flag in ("--traceback", "--no-color", "--force-color"):
-                action.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
+            accept_django_options(action)
 
     def handle(self, *, action: str | None, dry_run: bool, no_input: bool, **options: Any) -> None:
         """List, reassign or drop."""
