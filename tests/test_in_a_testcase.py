@@ -1,4 +1,4 @@
-"""What users' own tests need: the door and the receivers inside Django's TestCase, as docs/testing.md says."""
+"""What users' own tests need: the door and the receivers inside Django's TestCase, as docs/how-to/testing.md says."""
 
 import json
 from typing import Any

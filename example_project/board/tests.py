@@ -1,7 +1,6 @@
 """The board's receivers and its page, tested as in any project: `python manage.py test example_project`."""
 # ruff: noqa: S101 - plain asserts, as in the package's own tests
 
-import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -10,38 +9,20 @@ from django.contrib.auth import get_user_model
 from django.test import TestCase
 from django.urls import reverse
 
-from nateq_webhooks.models import Delivery, Webhook
-from nateq_webhooks.protocol.examples import example_envelope
-from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, sign
+from nateq_webhooks.models import Delivery
+from nateq_webhooks.testing import deliver, make_event
 
 from .expectations import EVENT_THAT_FAILS, Receiver
 from .models import Effect, Ticket
 
 
 class BoardTests(TestCase):
-    """Deliveries come in by the door, as Nateq sends them."""
+    """Events are delivered as Nateq delivers them."""
 
-    def setUp(self) -> None:
-        self.webhook = Webhook.objects.create(name="test")
-
-    def deliver(self, event: str, *, hour: int = 12, data: Any = None) -> Delivery:
-        """Post an event that happened at an hour, with the example's data or with other data."""
-        envelope = example_envelope(
-            event,
-            delivery_id=f"dlv_{event}_{hour}",
-            timestamp=datetime(2026, 6, 30, hour, tzinfo=UTC),
-        )
-        if data is not None:
-            envelope["data"] = data
-        body = json.dumps(envelope).encode()
-        response = self.client.post(
-            self.webhook.get_absolute_url(),
-            body,
-            content_type="application/json",
-            headers={DEFAULT_HEADER: sign(body, self.webhook.secret)},
-        )
-        assert response.status_code == 200
-        return Delivery.objects.latest("pk")
+    def deliver(self, event: str, *, hour: int = 12, **envelope: Any) -> Delivery:
+        """Deliver an event that happened at an hour, with the example's data or other data."""
+        timestamp = datetime(2026, 6, 30, hour, tzinfo=UTC).isoformat()
+        return deliver(make_event(event) | {"timestamp": timestamp} | envelope)
 
     def test_a_ticket_moves_across_the_board(self) -> None:
         for hour, (event, status) in enumerate(
