@@ -1,11 +1,11 @@
-"""Genuine traffic beside a flood of bad signatures: its latency, and how large the diary of refused requests gets.
+"""Genuine traffic beside a flood of bad signatures: its latency, and how many rejections are stored.
 
     DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/flood.py [--seconds 10] [--rounds 2]
 
 A real gunicorn of several processes on this machine, over loopback. Genuine deliveries come at a steady rate, each
 measured from the moment it was due, so that waiting counts. Three ways, in turns: alone; with a flood from a process of
-its own; and with the same flood at a door that keeps no diary, which tells what the diary costs. `--flood 0` sends as
-fast as it is answered, which measures the processors more than the door.
+its own; and with the same flood at a site that records no rejections, to show what recording costs. `--flood 0` sends
+as fast as it is answered, which measures the processors more than the receiver view.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def flood(port: int, path: str, rate: float, size: int, over: Event, refused: An
 
 @contextmanager
 def flooding(port: int, path: str, rate: float, size: int, outcome: Outcome) -> Iterator[None]:
-    """Flood the door for the length of the block."""
+    """Flood the receiver view for the length of the block."""
     context = get_context("spawn")
     over, refused = context.Event(), context.Value("q", 0)
     process = context.Process(target=flood, args=(port, path, rate, size, over, refused))
@@ -148,7 +148,7 @@ def send_genuine(port: int, path: str, rate: float, seconds: float, outcome: Out
 
 @contextmanager
 def watching(outcome: Outcome) -> Iterator[None]:
-    """Count the diary's rows again and again for the length of the block, and once after it."""
+    """Count the rejections again and again during the block, and once after it."""
     from django.db import connections
 
     from nateq_webhooks.models import Rejection
@@ -200,9 +200,11 @@ def server(url: str, processes: int, **environment: str) -> Iterator[int]:
         running.wait(30)
 
 
-def measure(options: argparse.Namespace, url: str, path: str, outcome: Outcome, *, flooded: bool, diary: bool) -> None:
+def measure(
+    options: argparse.Namespace, url: str, path: str, outcome: Outcome, *, flooded: bool, recorded: bool
+) -> None:
     """Measure one of the three ways, on a server of its own."""
-    environment = {} if diary else {"WITHOUT_DIARY": "1"}
+    environment = {} if recorded else {"WITHOUT_RECORDER": "1"}
     with server(url, options.processes, **environment) as port:
         send_genuine(port, path, options.rate, 1, Outcome())
         with watching(outcome):
@@ -244,9 +246,9 @@ def main() -> None:
         print(f"{connection.vendor}, {options.processes} processes, {options.rate:g} genuine a second, milliseconds")
         print(f"{'':26} genuine  {'p50':>8}  {'p95':>8}  {'p99':>8}  {'refused':>10}  rows max  rows end")
         runs = {
-            "alone": {"flooded": False, "diary": True},
-            "with a flood": {"flooded": True, "diary": True},
-            "with a flood, no diary": {"flooded": True, "diary": False},
+            "alone": {"flooded": False, "recorded": True},
+            "with a flood": {"flooded": True, "recorded": True},
+            "with a flood, not recorded": {"flooded": True, "recorded": False},
         }
         outcomes = {name: Outcome() for name in runs}
         for number in range(options.rounds):

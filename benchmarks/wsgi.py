@@ -1,4 +1,4 @@
-"""The benchmarks' site under WSGI; with `WITHOUT_DIARY` in the environment it notes no refusal, to compare."""
+"""The benchmarks' site under WSGI; with `WITHOUT_RECORDER` in the environment it records no refusal, to compare."""
 
 import os
 
@@ -6,7 +6,7 @@ from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 
-if "WITHOUT_DIARY" in os.environ:
-    from nateq_webhooks.inbox.diary import Diary
+if "WITHOUT_RECORDER" in os.environ:
+    from nateq_webhooks.inbox.recorder import RejectionRecorder
 
-    Diary.note = lambda *arguments, **named: None  # type: ignore[method-assign]
+    RejectionRecorder.record = lambda *arguments, **named: None  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from django.test import Client
 
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
@@ -68,12 +68,12 @@ def _fresh_configuration() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_diary() -> Iterator[None]:
+def _empty_recorder() -> Iterator[None]:
     """What one test refused is not written during the next one, and no thread of it is left."""
     yield
-    book._take()
-    book.finish()
-    book.forget()
+    recorder._take()
+    recorder.finish()
+    recorder.forget()
 
 
 @pytest.fixture

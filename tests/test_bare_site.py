@@ -58,7 +58,7 @@ for name, *arguments in [("nateq_webhook", "list"), ("nateq_events",)]:
         assert "API key" in str(error), error
 
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.protocol.signatures import sign
 
 webhook = Webhook.objects.create(name="shop", secret="whsec_0123456789abcdef0123456789abcdef")
@@ -74,7 +74,7 @@ def post(signature):
 
 assert post(sign(body, webhook.secret)) == 200
 assert post("0" * 64) == 401
-book.finish()
+recorder.finish()
 assert Rejection.objects.count() == 1
 assert Run.objects.get().status == "succeeded", Run.objects.get().traceback
 assert Webhook.objects.filter(name="made by a receiver").exists()

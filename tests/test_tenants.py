@@ -17,7 +17,7 @@ from nateq_webhooks import dispatch, signals, tenants
 from nateq_webhooks.dispatch.gates import controls
 from nateq_webhooks.dispatch.leases import Keeper, Lease
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, OtherContent, Rejection, Run, Webhook
 from nateq_webhooks.runners import tasks as tasks_runner
 from nateq_webhooks.runners.worker import Worker, drain
@@ -197,7 +197,7 @@ class TestTwoTenants:
             return counts
 
         wait_until(lambda: recorded() == [1, 2])
-        book.finish()
+        recorder.finish()
         assert not Rejection.objects.exists()  # of the public schema
 
     def test_a_lease_is_renewed_where_it_is_held(self, settings: Any) -> None:

@@ -22,8 +22,9 @@ from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.inbox import statement
+from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.views import receive
@@ -224,7 +225,7 @@ class TestRefused:
                 "no header X-Other. If the signature comes in another",
             ),
             ({"secret": ""}, {}, 401, "not in SECRET_ENCODING. Enter Nateq's under Webhooks > shop."),
-            ({"organization_id": "org_2"}, {}, 403, "of another organization than 'org_2'. Change or clear"),
+            ({"organization_id": "org_2"}, {}, 403, "to another organization than 'org_2'. Change or clear"),
             ({}, {"CONTENT_LENGTH": "9999999"}, 413, 'larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'),
         ],
         ids=["no digest", "empty", "absent", "no secret", "organization", "too large"],
@@ -510,12 +511,12 @@ class TestReceivers:
 def broken(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> Iterator[list[Exception]]:
     """Let the store's statement raise these errors, one per call, before it works again."""
     left = list(errors)
-    real = statement._statement_for
+    real = storage._statement_for
 
-    def statement_for(connection: Any) -> statement.Statement:
+    def statement_for(connection: Any) -> storage.Statement:
         work = real(connection)
 
-        def run(connection: Any, new: statement.NewDelivery) -> statement.Stored:
+        def run(connection: Any, new: NewDelivery) -> Stored:
             if left:
                 raise left.pop(0)
             return work(connection, new)
@@ -523,7 +524,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> Iterator[list
         return run
 
     with monkeypatch.context() as patch:
-        patch.setattr(statement, "_statement_for", statement_for)
+        patch.setattr(storage, "_statement_for", statement_for)
         yield left
 
 
@@ -572,7 +573,7 @@ class TestTrouble:
 
         assert (response.status_code, response.json()) == (200, {"status": "already stored"})
         assert Delivery.objects.get().attempts_seen == 2
-        assert "was counted but its details not kept" in caplog.text
+        assert "was counted, but its details were not kept" in caplog.text
 
     @pytest.mark.django_db(transaction=True)
     def test_monitoring_that_cannot_read_the_row_changes_no_answer(
@@ -595,7 +596,7 @@ class TestTrouble:
             signals.delivery_received.disconnect(heard)
 
         assert response.json() == {"status": "stored"}
-        assert "is stored, but could not be announced" in caplog.text
+        assert "is stored, but its signal could not be sent" in caplog.text
 
     @pytest.mark.django_db(transaction=True)
     def test_a_missing_table_is_503_and_not_500(self, sender: Sender) -> None:
@@ -749,13 +750,13 @@ class TestSite:
         self, sender: Sender, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         in_atomic_block: list[bool] = []
-        real = statement.upsert
+        real = storage.upsert
 
-        def upsert(alias: str, new: statement.NewDelivery) -> statement.Stored:
+        def upsert(alias: str, new: NewDelivery) -> Stored:
             in_atomic_block.append(connection.in_atomic_block)
             return real(alias, new)
 
-        monkeypatch.setattr("nateq_webhooks.inbox.upsert", upsert)
+        monkeypatch.setattr("nateq_webhooks.inbox.storage.upsert", upsert)
         monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
         connect(signals.ticket_created, lambda **kwargs: None)
 
@@ -1043,7 +1044,7 @@ class TestStoredOr503:
         assert (response.status_code, response["Retry-After"]) == (503, "30")
         assert Delivery.objects.exists()
 
-    @pytest.mark.parametrize("step", ["_announce", "note_twin", "end_former_secrets"])
+    @pytest.mark.parametrize("step", ["_announce", "link_reissue", "end_former_secrets"])
     def test_what_follows_the_commit_changes_no_answer(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
     ) -> None:
@@ -1053,12 +1054,12 @@ class TestStoredOr503:
         Webhook.objects.filter(pk=sender.webhook.pk).update(rotation_scanned_to=0)
         sender.post(envelope(delivery_id="first"))
         Webhook.objects.filter(pk=sender.webhook.pk).update(rotation_scanned_to=0)
-        monkeypatch.setattr(f"nateq_webhooks.inbox.{step}", fail)
+        monkeypatch.setattr(f"nateq_webhooks.inbox.follow_up.{step}", fail)
 
         answers = [sender.post(envelope(attempt=attempt)).json() for attempt in (2, 3)]
 
         assert answers == [{"status": "stored"}, {"status": "already stored"}]
-        assert "is stored, but what follows could not be done" in caplog.text
+        assert "is stored, but the steps after storing it failed" in caplog.text
 
     @pytest.mark.parametrize("where", ["find", "store"])
     def test_a_database_that_an_event_loop_bars_is_503(
@@ -1068,7 +1069,9 @@ class TestStoredOr503:
             raise SynchronousOnlyOperation("a loop runs")
 
         sender.post(envelope(delivery_id="warm"))
-        path = {"find": "nateq_webhooks.inbox.cache.get", "store": "nateq_webhooks.inbox.upsert"}[where]
+        path = {"find": "nateq_webhooks.inbox.configuration.cache.get", "store": "nateq_webhooks.inbox.storage.upsert"}[
+            where
+        ]
         monkeypatch.setattr(path, fail)
 
         response = sender.post(envelope())
@@ -1158,16 +1161,16 @@ def statements(work: Callable[[], object]) -> int:
 
 
 def test_a_database_without_returning_gets_the_portable_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert statement._statement_for(connection) is not statement._portable or not has_returning()
+    assert storage._statement_for(connection) is not storage._portable or not has_returning()
     monkeypatch.setitem(vars(connection.features), "can_return_columns_from_insert", False)
 
-    assert statement._statement_for(connection) is statement._portable
+    assert storage._statement_for(connection) is storage._portable
 
 
 def test_the_portable_statement_says_the_same_as_the_one_of_each_database(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, seen: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(statement, "_statement_for", lambda connection: statement._portable)
+    monkeypatch.setattr(storage, "_statement_for", lambda connection: storage._portable)
 
     assert sender.post(envelope()).json() == {"status": "stored"}
     assert sender.post(envelope(attempt=2)).json() == {"status": "already stored"}

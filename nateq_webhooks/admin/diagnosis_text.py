@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.inbox.findings import Cause
+from nateq_webhooks.inbox.diagnosis import Cause
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.secret_forms import Form

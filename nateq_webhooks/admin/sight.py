@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from nateq_webhooks.admin import cells
 from nateq_webhooks.conf import meta_key
-from nateq_webhooks.inbox.arrival import REDACTED, is_masked
+from nateq_webhooks.inbox.request import REDACTED, is_masked
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""What the door knows of each webhook, kept in the process: a request costs a look-up, not a SELECT.
+"""The configuration of each webhook, cached in the process: a request costs a look-up instead of a SELECT.
 
-At most once a second one SELECT reads what has changed; now and then one reads everything, which also finds what was
-deleted or changed behind Django's back. The process that saves a webhook forgets its copy at once.
+At most once a second one SELECT reads what has changed. Every 30 seconds one reads everything, which also finds rows
+that were deleted, or changed without Django. The process that saves a webhook drops its copy at once.
 
-Of many webhooks a thread reads everything, while a request reads the one that it is about; only the first request of a
-process reads them all.
+Of more than `LARGE` webhooks a thread reads everything, while a request reads only its own webhook; only the first
+request of a process reads them all.
 """
 
 import logging
@@ -21,7 +21,8 @@ from django.db import Error, connections, router, transaction
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import SETTING, meta_key, settings
-from nateq_webhooks.errors import SecretError
+from nateq_webhooks.errors import SecretError, StoreError
+from nateq_webhooks.inbox.outages import UNAVAILABLE, close_if_lost
 from nateq_webhooks.models.blocks import Blocks, are_open, is_private, open_blocks
 from nateq_webhooks.models.webhook import Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
@@ -32,18 +33,18 @@ REFRESH_SECONDS: Final = 1.0
 """How old this process's copy may be: a webhook saved elsewhere is known here after that long."""
 
 RELOAD_SECONDS: Final = 30.0
-"""How often everything is read instead of what changed."""
+"""How often everything is read instead of only what changed."""
 
 LARGE: Final = 200
-"""Webhooks beyond which a thread of its own reads everything: 3,000 take some 90 ms, which no request waits for."""
+"""With more webhooks a background thread reads everything: 3,000 take 90 ms, which no request should wait for."""
 
 OVERLAP: Final = timedelta(minutes=1)
-"""How far behind the newest change to look: clocks differ, and a transaction commits after it wrote its time."""
+"""How far before the newest change to read again: clocks differ, and a transaction commits after it set the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveKey:
-    """A key that the webhook accepts, until `expires_at` (None: for ever)."""
+    """A key that the webhook accepts until `expires_at` (None: without end)."""
 
     key: SigningKey
     expires_at: datetime | None
@@ -51,7 +52,7 @@ class LiveKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configuration:
-    """A webhook as the door needs it. Shows no secret in its repr."""
+    """A webhook as the receiver view needs it. Its repr shows no secret."""
 
     id: uuid.UUID
     name: str
@@ -64,14 +65,14 @@ class Configuration:
     signature_meta_key: str
     modified_at: datetime
     awaited_key_id: str | None
-    """The id of the key whose first use ends a rotation; None when no rotation waits for it."""
+    """The id of the new key whose first use ends a rotation; None if no rotation waits for it."""
 
     def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys accepted at `now`."""
         return [live.key for live in self.keys if live.expires_at is None or live.expires_at > now]
 
     def subscribes_to(self, event: str) -> bool:
-        """Say whether the receivers of `event` run: no list means every event."""
+        """Return whether the receivers of `event` run: an empty list means every event."""
         return not self.events or event in self.events
 
 
@@ -91,12 +92,12 @@ class TenantCache:
         self._reader_started_at = float("-inf")
 
     def get(self, webhook_id: uuid.UUID) -> Configuration | None:
-        """Return the webhook's configuration, None when there is no such webhook.
+        """Return the webhook's configuration; None if there is no such webhook.
 
-        Raises `django.db.Error` only when it is not known and the database can't be asked.
+        Raises `django.db.Error` only if it is not cached and the database can't be asked.
         """
         if self._loaded_generation != self._generation or not are_open(*self._read_in):
-            if self._is_read_aside():
+            if self._is_read_in_background():
                 self._start_reader()
                 return self._read_one(webhook_id)
             self._reload(webhook_id)
@@ -112,19 +113,19 @@ class TenantCache:
         return tuple(self._by_id.values())
 
     def forget(self) -> None:
-        """Read everything anew at the next look-up."""
+        """Read everything again at the next look-up."""
         self._generation += 1
 
-    def _is_read_aside(self) -> bool:
-        """Say whether a thread reads everything: many webhooks are known, and a thread sees what this one sees."""
+    def _is_read_in_background(self) -> bool:
+        """Return whether a thread reads everything: there are many webhooks, and other threads see the same rows."""
         return len(self._by_id) > LARGE and not is_private(router.db_for_write(Webhook))
 
     def _start_reader(self) -> None:
-        """Start the thread unless it is at work, once a second at most."""
+        """Start the thread unless it runs; at most once a second."""
         with self._reader_lock:
             now = time.monotonic()
-            is_at_work = self._reader is not None and self._reader.is_alive()
-            if is_at_work or now - self._reader_started_at < REFRESH_SECONDS:
+            is_running = self._reader is not None and self._reader.is_alive()
+            if is_running or now - self._reader_started_at < REFRESH_SECONDS:
                 return
             self._reader_started_at = now
             tenant = tenants.current(router.db_for_write(Webhook))
@@ -134,18 +135,18 @@ class TenantCache:
             self._reader.start()
 
     def _read_everything(self, tenant: str) -> None:
-        """Read everything in a thread, on a connection of its own."""
+        """Read everything in the thread, on its own connection."""
         with tenants.activate(tenant):
             try:
                 with self._lock:
                     self._read(everything=True)
             except Error as error:
-                logger.warning("The webhooks' configuration could not be read anew: %s", type(error).__name__)
+                logger.warning("The configuration of the webhooks could not be read again: %s", type(error).__name__)
             finally:
                 connections[router.db_for_write(Webhook)].close()
 
     def _read_one(self, webhook_id: uuid.UUID) -> Configuration | None:
-        """Read one webhook, while everything is being read."""
+        """Read one webhook while the thread reads everything."""
         alias = router.db_for_write(Webhook)
         try:
             rows = Webhook.objects.using(alias).filter(pk=webhook_id).configuration()
@@ -154,11 +155,11 @@ class TenantCache:
             close_if_lost(alias)
             if webhook_id not in self._by_id:
                 raise
-            logger.warning("A webhook's configuration could not be read anew: %s", type(error).__name__)
+            logger.warning("The configuration of a webhook could not be read again: %s", type(error).__name__)
             return self._by_id[webhook_id]
 
     def _reload(self, wanted: uuid.UUID) -> None:
-        """Read everything, once for all threads that wait for it."""
+        """Read everything, once for all threads that wait."""
         with self._lock:
             if self._loaded_generation == self._generation and are_open(*self._read_in):
                 return
@@ -167,19 +168,19 @@ class TenantCache:
             except Error as error:
                 if wanted not in self._by_id:
                     raise
-                logger.warning("The webhooks' configuration could not be read anew: %s", type(error).__name__)
+                logger.warning("The configuration of the webhooks could not be read again: %s", type(error).__name__)
 
     def _refresh(self) -> None:
-        """Read what changed; while the database can't be asked, what is known stays good."""
+        """Read what changed; if the database can't be asked, the cached configuration stays valid."""
         self._checked_at = now = time.monotonic()
         is_due = now - self._reloaded_at >= RELOAD_SECONDS
-        if is_due and self._is_read_aside():
+        if is_due and self._is_read_in_background():
             self._start_reader()
             is_due = False
         try:
             self._read(everything=is_due)
         except Error as error:
-            logger.warning("The webhooks' configuration could not be refreshed: %s", type(error).__name__)
+            logger.warning("The configuration of the webhooks could not be refreshed: %s", type(error).__name__)
 
     def _read(self, *, everything: bool) -> None:
         generation = self._generation
@@ -200,41 +201,34 @@ class TenantCache:
 
 
 class ConfigurationCache:
-    """The process's copies, one for each tenant: webhooks of two tenants may have the same id."""
+    """The process's copies, one per tenant: webhooks of two tenants may have the same id."""
 
     def __init__(self) -> None:
-        self._of: dict[str, TenantCache] = {}
+        self._by_tenant: dict[str, TenantCache] = {}
 
     def get(self, webhook_id: uuid.UUID) -> Configuration | None:
-        """Return the webhook's configuration, None when the tenant has no such webhook.
+        """Return the webhook's configuration; None if the tenant has no such webhook.
 
-        Raises `django.db.Error` only when it is not known and the database can't be asked.
+        Raises `django.db.Error` only if it is not cached and the database can't be asked.
         """
-        return self._of_tenant().get(webhook_id)
+        return self._current().get(webhook_id)
 
     def known(self) -> tuple[Configuration, ...]:
         """Return every webhook of the tenant as it was last read. Never asks the database."""
-        return self._of_tenant().known()
+        return self._current().known()
 
     def forget(self) -> None:
-        """Read everything anew at the next look-up of each tenant."""
-        for one in tuple(self._of.values()):
+        """Read everything again at the next look-up of each tenant."""
+        for one in tuple(self._by_tenant.values()):
             one.forget()
 
-    def _of_tenant(self) -> TenantCache:
+    def _current(self) -> TenantCache:
         tenant = tenants.current(router.db_for_write(Webhook))
-        return self._of.get(tenant) or self._of.setdefault(tenant, TenantCache())
-
-
-def close_if_lost(alias: str) -> None:
-    """Close a connection that an error has shown to be lost: outside a request nobody else would, and it stays lost."""
-    connection = connections[alias]
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+        return self._by_tenant.get(tenant) or self._by_tenant.setdefault(tenant, TenantCache())
 
 
 def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configuration]:
-    """Join the rows, of which there is one per older secret, to one configuration per webhook."""
+    """Merge the rows, one per older secret, into one configuration per webhook."""
     found: dict[uuid.UUID, Configuration] = {}
     for (
         pk,
@@ -274,7 +268,7 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
 
 
 def _event_names(events: object) -> frozenset[str]:
-    """Return the names in a webhook's column; whatever else stands there must not shut the door of all the others."""
+    """Return the names in a webhook's column; an invalid value must not stop the other webhooks from receiving."""
     if isinstance(events, str) and events:
         return frozenset((events,))
     if isinstance(events, (list, dict)):
@@ -286,26 +280,38 @@ def _keys(name: str, secret: str, expires_at: datetime | None) -> tuple[LiveKey,
     try:
         return (LiveKey(key=SigningKey.of(secret, settings().secret_encoding), expires_at=expires_at),)
     except SecretError as error:
-        # No error: anybody's request may be the one that reads it, and by Django's defaults each error is a mail to
+        # Not logged as an error: any unauthenticated request may cause this read, and Django mails each error to
         # ADMINS. The check W004 reports it.
-        logger.warning('A secret of webhook "%s" can verify nothing: %s', name, error)
+        logger.warning('A secret of webhook "%s" is unusable: %s', name, error)
         return ()
 
 
 cache: Final = ConfigurationCache()
-"""The process's copies; the receiver view looks in here."""
+"""The process's copies."""
+
+
+def find(webhook_id: uuid.UUID) -> Configuration | None:
+    """Return the configuration of an active webhook; None if it is unknown or inactive.
+
+    Raises `StoreError` if it is not cached and the database can't be asked.
+    """
+    try:
+        webhook = cache.get(webhook_id)
+    except UNAVAILABLE as error:
+        raise StoreError(f"The configuration of the webhooks can't be read: {type(error).__name__}.") from error
+    return webhook if webhook is not None and webhook.is_active else None
 
 
 def _forget(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
-    # At once for this process's own next request, and again when the change is visible to other connections.
+    # At once for the next request of this process, and again when other connections see the change.
     cache.forget()
     transaction.on_commit(cache.forget, using=router.db_for_write(Webhook), robust=True)
 
 
-def _forget_at_other_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+def _forget_on_new_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     if setting == SETTING:
         cache.forget()
 
 
 configuration_changed.connect(_forget, dispatch_uid="nateq_webhooks.inbox.configuration")
-setting_changed.connect(_forget_at_other_settings, dispatch_uid="nateq_webhooks.inbox.configuration")
+setting_changed.connect(_forget_on_new_settings, dispatch_uid="nateq_webhooks.inbox.configuration")

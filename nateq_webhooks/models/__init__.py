@@ -1,6 +1,6 @@
 """What is stored: webhooks, deliveries and their attempts, runs and what holds them back, replays, rejections."""
 
-from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Twin
+from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Reissue
 from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
 from nateq_webhooks.models.rejection import Rejection
@@ -15,12 +15,12 @@ __all__ = [
     "Gate",
     "Heartbeat",
     "OtherContent",
+    "Reissue",
     "Rejection",
     "Replay",
     "ReplayedRun",
     "Run",
     "Secret",
     "Turn",
-    "Twin",
     "Webhook",
 ]

@@ -135,13 +135,15 @@ class Delivery(models.Model):
         return load_event(self.body)
 
 
-class Twin(models.Model):
-    """A delivery whose attempt says that it is a retry, but which came under a new id: the same content as another."""
+class Reissue(models.Model):
+    """A retry that came under a new delivery id: `original` is the earliest delivery with the same content."""
 
     delivery = models.OneToOneField(
-        Delivery, on_delete=models.CASCADE, primary_key=True, related_name="twin", verbose_name=_("delivery")
+        Delivery, on_delete=models.CASCADE, primary_key=True, related_name="reissue", verbose_name=_("delivery")
     )
-    first = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="twins", verbose_name=_("first"))
+    original = models.ForeignKey(
+        Delivery, on_delete=models.CASCADE, related_name="reissues", verbose_name=_("original")
+    )
 
     class Meta:
         verbose_name = _("delivery under another id")
@@ -149,7 +151,7 @@ class Twin(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.delivery_id} = {self.first_id}"
+        return f"{self.delivery_id} = {self.original_id}"
 
 
 class OtherContent(models.Model):

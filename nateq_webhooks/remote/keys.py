@@ -7,7 +7,7 @@ from typing import Final
 from django.db import router
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX
+from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Webhook
 
 API_KEY_VARIABLE: Final = "NATEQ_API_KEY"

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
-from nateq_webhooks.inbox.rotation import keep_former, newest_delivery
+from nateq_webhooks.inbox.former_secrets import keep_former, newest_delivery
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events

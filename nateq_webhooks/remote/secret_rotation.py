@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
-from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX, keep_former
+from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX, keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.remote.claim import Claim, alias, claimed
 from nateq_webhooks.remote.remote_errors import RemoteError

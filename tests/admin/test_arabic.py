@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin.diagnosis_text import FORMS
-from nateq_webhooks.inbox.findings import Cause
+from nateq_webhooks.inbox.diagnosis import Cause
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.envelope import Note

@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 from nateq_webhooks import signals
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.related import superseding
-from nateq_webhooks.models import Attempt, Delivery, Replay, Run, Secret, Twin, Webhook
+from nateq_webhooks.models import Attempt, Delivery, Reissue, Replay, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import body_url, detail_url, shown
 from tests.conftest import SECRET, Sender, envelope
@@ -358,7 +358,7 @@ def test_neighbours_are_those_of_the_same_content_under_another_id(boss: Client,
         sender.post(envelope(delivery_id=name, data={"id": 1})) and Delivery.objects.get(delivery_id=name)
         for name in ("dlv_1", "dlv_2")
     )
-    Twin.objects.create(delivery=second, first=first)
+    Reissue.objects.create(delivery=second, original=first)
 
     assert neighbours(boss, first)[0].startswith("The same content, again under this id ticket.created dlv_2")
     assert neighbours(boss, second)[0].startswith("The same content, first under this id ticket.created dlv_1")

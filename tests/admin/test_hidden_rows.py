@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.models import Delivery, Gate, Rejection, Replay, Run, Twin, Webhook
+from nateq_webhooks.models import Delivery, Gate, Reissue, Rejection, Replay, Run, Webhook
 from nateq_webhooks.models.gate import webhook_scope
 from nateq_webhooks.signals import signal_for
 from tests.admin import rows
@@ -81,7 +81,7 @@ def stored(connect: Callable[..., None]) -> Stored:
     hidden = [_hidden(other if number else webhook, number) for number in range(NUMBER)]
     Delivery.objects.bulk_create([mine, *hidden])
     mine.refresh_from_db()
-    Twin.objects.create(delivery=hidden[0], first=mine)
+    Reissue.objects.create(delivery=hidden[0], original=mine)
     hidden_runs = Run.objects.bulk_create(
         rows.run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
         for one, status in zip(hidden, itertools.cycle(["dead", "failed", "waiting"]), strict=False)

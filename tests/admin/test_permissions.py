@@ -19,7 +19,7 @@ from django.urls import reverse
 
 from nateq_webhooks import dispatch, remote, signals
 from nateq_webhooks.admin.webhooks.secrets import id_of
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
@@ -68,7 +68,7 @@ def scene(sender: Sender, connect: Callable[..., None]) -> Iterator[Scene]:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope(data={"id": "tkt_1", "email": "sara@example.com"}), headers={"X-Note": "of a customer"})
     sender.post(envelope(), secret="whsec_wrong_0123456789abcdef")
-    book.flush()
+    recorder.flush()
     delivery = Delivery.objects.get()
     with Sandbox(key=KEY, rate_limit=1_000_000) as sandbox:
         settings = {"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}

@@ -15,8 +15,8 @@ from nateq_webhooks.admin import diagnosis_text
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.diagnosis_text import Hint
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.inbox.diary import book
-from nateq_webhooks.inbox.findings import Cause, Finding, hint
+from nateq_webhooks.inbox.diagnosis import Cause, Finding, hint
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Rejection, Webhook
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
@@ -101,7 +101,7 @@ def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> Non
 def test_a_refused_request_is_explained_from_the_door_to_the_page(boss: Client, sender: Sender) -> None:
     Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
     sender.post(envelope(), secret="whsec_support_0123456789abcdef", headers={"X-Odd": "value of it"})
-    book.flush()
+    recorder.flush()
 
     shown = page(boss, url_of(Rejection.objects.get()))
 
@@ -116,7 +116,7 @@ def test_an_altered_body_is_told_with_all_that_was_done_to_it(boss: Client, send
     body = json.dumps(envelope()).encode()
     altered = json.dumps(envelope(), sort_keys=True, separators=(",", ":")).encode()
     sender.post(altered, signature="", headers={"X-Signature": sign(body, SECRET)})
-    book.flush()
+    recorder.flush()
 
     shown = page(boss, url_of(Rejection.objects.get()))
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Heartbeat, Rejection, Replay, Run, Webhook
 from nateq_webhooks.protocol.examples import example_envelope
 from tests.admin.rows import delivery, run
@@ -58,7 +58,7 @@ def staged(connect: Callable[..., None]) -> Scene:
     given_up = _give_up(dead)
     sender.post(body("ticket.created", 9), secret="whsec_quiet_0123456789abcdef")
     sender.post(b"{}", signature="nonsense")
-    book.flush()
+    recorder.flush()
     dispatch.pause(webhook=quiet, reason=f"Moving house, {LONG}", by="boss")
     replay = dispatch.replay([again.pk], ["shop.open_ticket"], by="boss", reason="CRM was down")
     under_way = Replay.objects.create(by="boss", reason="all of it", filters={"status": "dead"}, after=250, until=1000)

@@ -229,7 +229,7 @@ def test_a_cold_copy_costs_one_statement_however_many_webhooks_and_secrets() -> 
 
     with statements(1):
         known(webhook)
-    assert len(cache._of_tenant()._by_id) == 5
+    assert len(cache._current()._by_id) == 5
 
 
 def test_a_warm_copy_costs_none(webhook: Webhook, clock: Clock) -> None:
@@ -281,13 +281,13 @@ def test_an_unknown_id_adds_no_entry_and_costs_nothing_more(webhook: Webhook, cl
     with statements(0):
         for _ in range(1_000):
             assert cache.get(uuid.uuid4()) is None
-    assert set(cache._of_tenant()._by_id) == {webhook.pk}
+    assert set(cache._current()._by_id) == {webhook.pk}
 
     clock.now += REFRESH_SECONDS
     with statements(1):
         for _ in range(1_000):
             assert cache.get(uuid.uuid4()) is None
-    assert set(cache._of_tenant()._by_id) == {webhook.pk}
+    assert set(cache._current()._by_id) == {webhook.pk}
 
 
 def test_without_any_webhook_an_unknown_id_costs_one_statement_a_second_too(clock: Clock) -> None:
@@ -524,7 +524,7 @@ def test_what_another_thread_read_before_the_commit_is_read_again_after_it(webho
     with transaction.atomic():
         Webhook.objects.filter(pk=webhook.pk).update(is_active=False)
         # Another thread looks now, and its connection still sees the row as it was committed before.
-        cache._of_tenant()._by_id = {webhook.pk: replace(known(webhook), is_active=True)}
+        cache._current()._by_id = {webhook.pk: replace(known(webhook), is_active=True)}
 
     assert not known(webhook).is_active
 

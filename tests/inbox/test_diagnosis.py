@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from nateq_webhooks.inbox import diagnosis, diary
-from nateq_webhooks.inbox.arrival import MAX_HEADERS
+from nateq_webhooks.inbox import diagnosis
+from nateq_webhooks.inbox import recorder as recorder_module
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.diagnosis import MAX_BODY_BYTES, MAX_SIGNATURES, MAX_WEBHOOKS, Specimen
-from nateq_webhooks.inbox.diary import book
-from nateq_webhooks.inbox.findings import Cause
-from nateq_webhooks.inbox.reasons import NO_MATCH
+from nateq_webhooks.inbox.diagnosis import MAX_BODY_BYTES, MAX_SIGNATURES, MAX_WEBHOOKS, Cause, Sample
+from nateq_webhooks.inbox.recorder import recorder
+from nateq_webhooks.inbox.request import MAX_HEADERS, NO_MATCH
 from nateq_webhooks.models import Rejection, Secret, Webhook
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import sign
@@ -33,11 +32,11 @@ Refused = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def refused(sender: Sender) -> Refused:
-    """Send what the door refuses; return what the diary then says of it."""
+    """Send a request that is refused; return the hint that is stored for it."""
 
     def send(body: bytes = BODY, *, status: int = 401, **options: Any) -> dict[str, Any]:
         assert sender.post(body, **options).status_code == status
-        book.flush()
+        recorder.flush()
         hint = Rejection.objects.latest("pk").hint
         found: dict[str, Any] = json.loads(hint) if hint else {}
         return found
@@ -101,7 +100,7 @@ def test_the_secret_as_shown_where_it_should_be_decoded(refused: Refused, webhoo
 
 def test_no_header_with_a_signature(refused: Refused, sender: Sender) -> None:
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json")
-    book.flush()
+    recorder.flush()
 
     rejection = Rejection.objects.get()
     assert rejection.reason == "missing"
@@ -112,7 +111,7 @@ def test_a_renamed_header_is_named(sender: Sender) -> None:
     headers = {"X-Hub-Signature-256": "sha256=" + sign(BODY, SECRET), "X-Other": "0" * 64}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
-    book.flush()
+    recorder.flush()
 
     rejection = Rejection.objects.get()
     assert rejection.reason == "missing"
@@ -130,7 +129,7 @@ def test_a_renamed_header_with_another_webhooks_secret_tells_both(sender: Sender
     headers = {"X-Signature": sign(BODY, "whsec_support_0123456789abcdef")}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
-    book.flush()
+    recorder.flush()
 
     found = json.loads(Rejection.objects.get().hint)
     assert found == cause(Cause.OTHER_WEBHOOK, webhook="support", header="X-Signature")
@@ -140,7 +139,7 @@ def test_headers_that_look_like_a_signature_are_named_when_none_is_one(sender: S
     headers = {"X-Signature": sign(BODY, "whsec_unknown_0123456789abcdef"), "X-Trace": "abc"}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="application/json", headers=headers)
-    book.flush()
+    recorder.flush()
 
     assert json.loads(Rejection.objects.get().hint) == cause(Cause.MISSING_HEADER, similar=["X-Signature"])
 
@@ -201,7 +200,7 @@ def test_an_altered_body_and_a_renamed_header_are_both_told(sender: Sender) -> N
     headers = {"X-Signature": sign(BODY, SECRET)}
 
     sender.client.post(sender.webhook.get_absolute_url(), BODY + b"\n", content_type="text/plain", headers=headers)
-    book.flush()
+    recorder.flush()
 
     found = json.loads(Rejection.objects.get().hint)
     assert found == cause(Cause.ALTERED_BODY, how=["newline_added"], header="X-Signature")
@@ -254,7 +253,7 @@ def test_too_large_a_body(refused: Refused) -> None:
 def test_a_chunked_body_whose_end_is_not_told(sender: Sender) -> None:
     options = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
     assert sender.post(BODY, **options).status_code == 411
-    book.flush()
+    recorder.flush()
 
     rejection = Rejection.objects.get()
     assert json.loads(rejection.hint) == cause(Cause.NO_LENGTH)
@@ -263,7 +262,7 @@ def test_a_chunked_body_whose_end_is_not_told(sender: Sender) -> None:
 
 def test_a_get_that_a_redirect_made_of_a_post(sender: Sender) -> None:
     assert sender.client.get(sender.webhook.get_absolute_url()).status_code == 405
-    book.flush()
+    recorder.flush()
 
     rejection = Rejection.objects.get()
     assert (rejection.reason, json.loads(rejection.hint)) == ("not_post", cause(Cause.NOT_POST))
@@ -282,7 +281,7 @@ class TestBounds:
         other = Sender(Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef"))
         for each in (sender, sender, other, sender, other):
             each.post(BODY, secret="whsec_unknown_0123456789abcdef")
-        book.flush()
+        recorder.flush()
 
         told = list(Rejection.objects.order_by("received_at").values_list("webhook__name", "hint"))
         assert [name for name, _hint in told] == ["shop", "shop", "support", "shop", "support"]
@@ -297,7 +296,7 @@ class TestBounds:
 
         monkeypatch.setattr(diagnosis, "_match", match)
 
-        found = diagnosis.diagnose(specimen(webhook), (), deadline=time.monotonic() - 1)
+        found = diagnosis.diagnose(sample(webhook), (), deadline=time.monotonic() - 1)
 
         assert found.code == Cause.UNKNOWN_SECRET
         assert {len(body) - len(BODY) for body in tried} <= {0, 3}  # as it came, and the first candidate only
@@ -308,19 +307,19 @@ class TestBounds:
         headers = noise | {"X-Nateq-Signature": sign(BODY, "whsec_support_0123456789abcdef")}
 
         sender.client.post(sender.webhook.get_absolute_url(), BODY, content_type="text/plain", headers=headers)
-        (page,) = book._pages.values()
+        (page,) = recorder._buffers.values()
         (entry,) = page.entries
-        assert entry.specimen is not None
-        assert len(entry.specimen.headers) <= MAX_HEADERS
-        assert len(diagnosis._signatures(entry.specimen)) <= MAX_SIGNATURES
-        book.flush()
+        assert entry.sample is not None
+        assert len(entry.sample.headers) <= MAX_HEADERS
+        assert len(diagnosis._signatures(entry.sample)) <= MAX_SIGNATURES
+        recorder.flush()
 
         assert json.loads(Rejection.objects.get().hint) == cause(Cause.OTHER_WEBHOOK, webhook="support")
 
     def test_all_bodies_together_are_looked_into_for_a_limited_time(
         self, refused: Refused, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(diary, "DIAGNOSIS_SECONDS", -1)
+        monkeypatch.setattr(recorder_module, "DIAGNOSIS_SECONDS", -1)
 
         assert refused(secret="whsec_wrong_0123456789abcdef") == {}
 
@@ -333,10 +332,10 @@ class TestBounds:
         names = [each.name for each in cache.known() if each.name != webhook.name]
 
         first = diagnosis.diagnose(
-            specimen(webhook, f"whsec_{int(names[0])}_0123456789abcdef"), cache.known(), deadline=later()
+            sample(webhook, f"whsec_{int(names[0])}_0123456789abcdef"), cache.known(), deadline=later()
         )
         last = diagnosis.diagnose(
-            specimen(webhook, f"whsec_{int(names[-1])}_0123456789abcdef"), cache.known(), deadline=later()
+            sample(webhook, f"whsec_{int(names[-1])}_0123456789abcdef"), cache.known(), deadline=later()
         )
 
         assert (first.code, last.code) == (Cause.OTHER_WEBHOOK, Cause.UNKNOWN_SECRET)
@@ -346,11 +345,11 @@ def later() -> float:
     return time.monotonic() + 60
 
 
-def specimen(webhook: Webhook, secret: str = "whsec_unknown_0123456789abcdef", body: bytes = BODY) -> Specimen:
+def sample(webhook: Webhook, secret: str = "whsec_unknown_0123456789abcdef", body: bytes = BODY) -> Sample:
     known = cache.get(webhook.pk)
     assert known is not None
     headers = {"HTTP_X_NATEQ_SIGNATURE": sign(body, secret)}
-    return Specimen(webhook=known, reason=NO_MATCH, received_at=datetime.now(UTC), body=body, headers=headers)
+    return Sample(webhook=known, reason=NO_MATCH, received_at=datetime.now(UTC), body=body, headers=headers)
 
 
 class TestSecrecy:
@@ -362,7 +361,7 @@ class TestSecrecy:
         ]
         for signature in signatures:
             sender.post(BODY + b"\n" if signature == signatures[-1] else BODY, signature=signature)
-            book.flush()
+            recorder.flush()
 
         kept = " ".join(map(str, Rejection.objects.values()))
         assert Rejection.objects.count() == 4
@@ -375,14 +374,14 @@ class TestSecrecy:
             secret="whsec_wrong_0123456789abcdef",
             headers={"Authorization": "Bearer abc", "Cookie": "session=abc"},
         )
-        book.flush()
+        recorder.flush()
 
         names = Rejection.objects.get().header_names
         assert {"Authorization", "Cookie", "X-Nateq-Signature", "Content-Type", "Content-Length"} <= set(names)
         assert "abc" not in " ".join(names)
 
     def test_no_repr_shows_what_came_or_a_secret(self, webhook: Webhook) -> None:
-        shown = repr(specimen(webhook)) + "".join(map(repr, diagnosis._keys(specimen(webhook), cache.known())))
+        shown = repr(sample(webhook)) + "".join(map(repr, diagnosis._keys(sample(webhook), cache.known())))
 
         for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown_0123456789abcdef")):
             assert private not in shown
@@ -390,14 +389,14 @@ class TestSecrecy:
     def test_no_repr_of_what_is_noted_shows_what_came(self, sender: Sender) -> None:
         sender.post(BODY, secret="whsec_unknown_0123456789abcdef", headers={"X-Odd": "value of it"})
 
-        shown = repr(book._pages)
+        shown = repr(recorder._buffers)
         assert "X-Odd" in shown
         for private in (SECRET, "tkt_1", sign(BODY, "whsec_unknown_0123456789abcdef"), "value of it"):
             assert private not in shown
 
     def test_no_log_line_tells_more_than_the_reason(self, sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
         sender.post(BODY + b"\n", signature=sign(BODY, SECRET))
-        book.flush()
+        recorder.flush()
 
         for private in (SECRET, "tkt_1", sign(BODY, SECRET), "newline"):
             assert private not in caplog.text

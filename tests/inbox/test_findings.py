@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nateq_webhooks.inbox.findings import Cause, Finding, hint
+from nateq_webhooks.inbox.diagnosis import Cause, Finding, hint
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 

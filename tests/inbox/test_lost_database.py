@@ -92,7 +92,7 @@ def test_outside_a_request_too_the_next_delivery_finds_a_connection(sender: Send
     def verified(number: int) -> Any:
         body = b'{"event": "ticket.created", "metadata": {"delivery_id": %d}}' % number
         header = {webhook.signature_meta_key: sign(body, sender.webhook.secret)}
-        return inbox.verify(webhook, inbox.Arrival(body=body, meta=header, remote_addr=None))
+        return inbox.verify(webhook, inbox.IncomingRequest(body=body, meta=header, remote_addr=None))
 
     wire.down()
     with pytest.raises(StoreError):

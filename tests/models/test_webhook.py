@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.diary import book
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret, generate_secret
 from nateq_webhooks.protocol.signatures import SigningKey
@@ -379,7 +379,7 @@ def test_a_delivery_that_the_public_prefix_signed_is_refused_with_a_reason(sende
     stored(sender.webhook, "whsec_")
 
     assert sender.post(envelope(), secret="whsec_").status_code == 401
-    book.flush()
+    recorder.flush()
     assert Rejection.objects.get().reason == "no_secret"
     assert not Delivery.objects.exists()
 

@@ -1,7 +1,7 @@
 """What belongs to a delivery: the same resource before and after, its conversation, what came under another id.
 
 Each is found through an index and bounded, however many rows there are: the resource id and the time of the event,
-and the keys of twins. What is only in the payloads is left to the list's search.
+and the keys of reissued deliveries. What is only in the payloads is left to the list's search.
 """
 
 from collections.abc import Callable, Iterator
@@ -112,9 +112,9 @@ def _related(
     delivery: Delivery, document: Any, newest: Delivery | None, rows: QuerySet[Delivery]
 ) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
-    for other in rows.filter(twins__delivery=delivery.pk):
+    for other in rows.filter(reissues__delivery=delivery.pk):
         yield _("The same content, first under this id"), other
-    for other in rows.filter(twin__first=delivery.pk).order_by("pk")[:MAX_SHOWN]:
+    for other in rows.filter(reissue__original=delivery.pk).order_by("pk")[:MAX_SHOWN]:
         yield _("The same content, again under this id"), other
     if newest is not None:
         yield _("Superseded by this newer event"), newest

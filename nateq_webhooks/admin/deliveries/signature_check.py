@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from nateq_webhooks.admin.cells import Sign
 from nateq_webhooks.conf import meta_key, settings
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.inbox.arrival import header_name
+from nateq_webhooks.inbox.request import header_name
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.signatures import Match, SigningKey

@@ -27,7 +27,7 @@ from nateq_webhooks.admin.webhooks.pause import PauseAdmin, pause_context
 from nateq_webhooks.admin.webhooks.remote import RemoteAdmin
 from nateq_webhooks.admin.webhooks.secrets import Rotated, RotationAdmin
 from nateq_webhooks.admin.webhooks.test_event import EventTestAdmin
-from nateq_webhooks.inbox.rotation import keep_former
+from nateq_webhooks.inbox.former_secrets import keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from nateq_webhooks.admin.sight import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.conf import settings
-from nateq_webhooks.inbox.rotation import keep_former
+from nateq_webhooks.inbox.former_secrets import keep_former
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 

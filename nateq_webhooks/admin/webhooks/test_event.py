@@ -27,7 +27,7 @@ from nateq_webhooks.admin.sight import may_replay
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
-from nateq_webhooks.inbox.rotation import TEST_ID_PREFIX
+from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.documents import load_object
@@ -131,7 +131,7 @@ def _body(document: dict[str, Any]) -> bytes:
         raise NotSentError(_("The payload is nested too deeply to be written.")) from None
 
 
-def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) -> inbox.Arrival:
+def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) -> inbox.IncomingRequest:
     """Return what the door would have made of the request. From no address: nothing was sent over a network."""
     try:
         signature = SigningKey.of(webhook.secret, settings().secret_encoding).sign(body)
@@ -143,7 +143,7 @@ def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) 
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_USER_AGENT": USER_AGENT,
     }
-    return inbox.Arrival(body=body, meta=meta, remote_addr=None)
+    return inbox.IncomingRequest(body=body, meta=meta, remote_addr=None)
 
 
 class EventTestAdmin(PageAdmin):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from nateq_webhooks.inbox.arrival import (
+from nateq_webhooks.inbox.request import (
     MAX_ADDRESS_CHARS,
     MAX_HEADERS,
     MAX_NAME_CHARS,

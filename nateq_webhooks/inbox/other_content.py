@@ -1,7 +1,7 @@
-"""The contents of deliveries, compared by their hashes: a stored id that comes again with another content.
+"""Other content under a stored delivery id: detected by comparing hashes, and kept.
 
-The delivery id is the identity, so such a request stores no delivery and runs no receiver. What it brought is kept
-beside the delivery, so that nothing that was acknowledged is lost. Two contents are equal if their
+The delivery id is the identity, so such a request stores no delivery and runs no receiver. Its content is kept in
+`OtherContent`, so that nothing that was acknowledged is lost. Two contents are equal if their
 `Envelope.content_hash` is: the attempt, the version and the form of the JSON may differ.
 """
 
@@ -14,7 +14,7 @@ from django.db.models.expressions import Col
 from django.db.models.functions import Length
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.inbox.statement import NewDelivery, Stored
+from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
 from nateq_webhooks.models import Delivery, OtherContent
 from nateq_webhooks.models.delivery import MAX_CONTENTS_KEPT
 from nateq_webhooks.protocol.envelope import Note, content_hash
@@ -25,9 +25,9 @@ _NOTES: Final = Delivery._meta.get_field("notes")
 
 
 def differs(alias: str, stored: Stored, new: NewDelivery) -> bool:
-    """Say whether a repetition carries another content than the stored delivery.
+    """Return whether a repetition carries other content than the stored delivery.
 
-    Asks the database only for a delivery that was stored before contents had hashes. Raises `django.db.Error`.
+    Queries the database only for a delivery that was stored before the hash column existed. Raises `django.db.Error`.
     """
     if new.identity == new.content_hash:  # the content is the identity
         return False
@@ -36,9 +36,9 @@ def differs(alias: str, stored: Stored, new: NewDelivery) -> bool:
 
 
 def hash_of_older(alias: str, pk: int, max_bytes: int) -> str | None:
-    """Compute, and keep, the content hash of a delivery that was stored without one.
+    """Compute and save the content hash of a delivery that was stored without one.
 
-    None for a body of more than `max_bytes`, which is not read, and for a delivery that is gone.
+    None if its body has more than `max_bytes`, which is then not read, or if the delivery was deleted.
     """
     row = Delivery.objects.using(alias).filter(pk=pk)
     body = row.annotate(size=Length("body")).filter(size__lte=max_bytes).values_list("body", flat=True).first()
@@ -50,10 +50,10 @@ def hash_of_older(alias: str, pk: int, max_bytes: int) -> str | None:
 
 
 def keep(alias: str, stored: Stored, new: NewDelivery) -> bool:
-    """Keep another content of a delivery and note it there; False if it is known already or there are too many.
+    """Keep other content of a delivery and add the note; False if it is kept already or there are too many.
 
-    `MAX_CONTENTS_KEPT` are kept of a delivery, and of their bytes as many as one delivery may have
-    (`MAX_BODY_BYTES`): what does not fit is kept without its bytes. Raises `django.db.Error`.
+    At most `MAX_CONTENTS_KEPT` are kept per delivery, with `MAX_BODY_BYTES` of bodies together; beyond that the body
+    is left out. Raises `django.db.Error`.
     """
     if not _insert(alias, stored.pk, new):
         return False
@@ -64,7 +64,7 @@ def keep(alias: str, stored: Stored, new: NewDelivery) -> bool:
 
 
 def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
-    """Insert the row unless the limits are reached or the content is there; say whether it was inserted."""
+    """Insert the row unless the limits are reached or the content is kept already; return whether it was inserted."""
     connection = connections[alias]
     size = len(new.body)
     values = [
@@ -87,7 +87,7 @@ def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
         with connection.cursor() as cursor:
             cursor.execute(_insert_sql(alias), values)
             return bool(cursor.rowcount == 1)
-    except IntegrityError:  # another process has just kept the same content
+    except IntegrityError:  # another process has just inserted the same content
         if not OtherContent.objects.using(alias).filter(delivery=pk, content_hash=new.content_hash).exists():
             raise
         return False
@@ -95,9 +95,9 @@ def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
 
 @functools.cache
 def _insert_sql(alias: str) -> str:
-    """Return one statement that checks the limits and inserts, in SQL that every database speaks."""
+    """Return one statement that checks the limits and inserts, in SQL that all databases support."""
     table = connections[alias].ops.quote_name(OtherContent._meta.db_table)
-    # Only names of our own columns and placeholders are put in.
+    # Only our own table name and placeholders are interpolated.
     return (
         f"INSERT INTO {table} (delivery_id, content_hash, event, number, received_at, remote_addr, secret_id, size, "  # noqa: S608
         "body) SELECT %s, %s, %s, %s, %s, %s, %s, %s, "
@@ -107,14 +107,14 @@ def _insert_sql(alias: str) -> str:
 
 
 def log_difference(pk: int, new: NewDelivery, *, is_kept: bool) -> None:
-    """Tell the log of another content under a stored id, and what to do about a sender that repeats its ids."""
+    """Log that a stored id came with other content, and what to do about a sender that reuses its ids."""
     logger.warning(
-        "Delivery %s came again under its id, but with another content (event %r, %s bytes, hash %s). It runs no "
-        "receiver; %s. If the sender gives its deliveries no ids of their own, set "
-        'NATEQ_WEBHOOKS["IDENTITY"] = "content": then each content is a delivery.',
+        "Delivery %s was repeated with other content under the same id (event %r, %s bytes, hash %s). No receiver "
+        'runs for it; %s. If the sender\'s ids are not unique, set NATEQ_WEBHOOKS["IDENTITY"] = "content": then '
+        "each content is a delivery.",
         pk,
         new.event,
         len(new.body),
         new.content_hash[:12],
-        "the content is kept beside the delivery" if is_kept else "it is known already, or too many are kept",
+        "the content is kept with the delivery" if is_kept else "it is kept already, or too many are kept",
     )

@@ -7,8 +7,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks.inbox import twins
-from nateq_webhooks.models import Delivery, Twin
+from nateq_webhooks.inbox import reissued
+from nateq_webhooks.models import Delivery, Reissue
 from nateq_webhooks.models.delivery import with_delivery_id
 from tests.conftest import SECRET, Sender, envelope
 
@@ -25,8 +25,8 @@ def test_a_retry_under_a_new_id_is_shown_on_both(sender: Sender, caplog: pytest.
         sender.post(envelope(delivery_id="b", attempt=2))
 
     first, second = delivery("a"), delivery("b")
-    assert second.twin.first == first
-    assert [twin.delivery for twin in first.twins.all()] == [second]
+    assert second.reissue.original == first
+    assert [reissue.delivery for reissue in first.reissues.all()] == [second]
     (record,) = caplog.records
     assert f"Delivery {second.pk} is attempt 2 of delivery {first.pk} under another id" in record.message
     assert 'NATEQ_WEBHOOKS["IDENTITY"] = "content"' in record.message
@@ -36,7 +36,7 @@ def test_a_third_one_is_a_twin_of_the_first(sender: Sender) -> None:
     for attempt, delivery_id in enumerate("abc", 1):
         sender.post(envelope(delivery_id=delivery_id, attempt=attempt))
 
-    assert {twin.delivery.delivery_id for twin in delivery("a").twins.all()} == {"b", "c"}
+    assert {reissue.delivery.delivery_id for reissue in delivery("a").reissues.all()} == {"b", "c"}
 
 
 def test_a_first_attempt_is_not_looked_at(sender: Sender) -> None:
@@ -44,7 +44,7 @@ def test_a_first_attempt_is_not_looked_at(sender: Sender) -> None:
     sender.post(envelope(delivery_id="b", attempt=1))
     sender.post(envelope(delivery_id="c", attempt=None))
 
-    assert not Twin.objects.exists()
+    assert not Reissue.objects.exists()
 
 
 def test_a_first_attempt_pays_nothing(sender: Sender) -> None:
@@ -54,7 +54,7 @@ def test_a_first_attempt_pays_nothing(sender: Sender) -> None:
     with CaptureQueriesContext(connection) as later:
         sender.post(envelope(delivery_id="b", attempt=2, data={"id": "other"}))
 
-    assert not any(Twin._meta.db_table in query["sql"] for query in first.captured_queries)
+    assert not any(Reissue._meta.db_table in query["sql"] for query in first.captured_queries)
     assert len(later) == len(first) + 1
     assert len(first) <= 3, [query["sql"] for query in first.captured_queries]
 
@@ -63,7 +63,7 @@ def test_a_retry_under_the_same_id_has_no_twin(sender: Sender) -> None:
     sender.post(envelope(delivery_id="a"))
     sender.post(envelope(delivery_id="a", attempt=2))
 
-    assert (Delivery.objects.count(), Twin.objects.count()) == (1, 0)
+    assert (Delivery.objects.count(), Reissue.objects.count()) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_other_content_is_no_twin(sender: Sender, over: dict[str, Any]) -> None:
     sender.post(envelope(delivery_id="a"))
     sender.post(envelope(delivery_id="b", attempt=2) | over)
 
-    assert not Twin.objects.exists()
+    assert not Reissue.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_content_without_an_id_or_a_time_is_compared_too(sender: Sender, content
     sender.post(envelope(delivery_id="a") | content)
     sender.post(envelope(delivery_id="b", attempt=2) | content)
 
-    assert delivery("b").twin.first == delivery("a")
+    assert delivery("b").reissue.original == delivery("a")
 
 
 def test_no_body_is_read(sender: Sender) -> None:
@@ -102,7 +102,7 @@ def test_no_body_is_read(sender: Sender) -> None:
     with CaptureQueriesContext(connection) as queries:
         sender.post(envelope(delivery_id="d", attempt=2))
 
-    assert delivery("d").twin.first == delivery("a")
+    assert delivery("d").reissue.original == delivery("a")
     assert not [one["sql"] for one in queries.captured_queries if "SELECT" in one["sql"] and "body" in one["sql"]]
 
 
@@ -113,13 +113,13 @@ def test_deliveries_stored_before_there_were_hashes_are_compared_too(sender: Sen
 
     sender.post(envelope(delivery_id="again", attempt=2, data={"id": "tkt_1", "subject": "b"}))
 
-    assert delivery("again").twin.first == delivery("b")
+    assert delivery("again").reissue.original == delivery("b")
     assert delivery("b").content_hash == delivery("again").content_hash
 
 
 def test_of_those_only_few_and_small_bodies_are_read(sender: Sender) -> None:
     for number in range(6):
-        text = "x" * (twins.MOST_BYTES_READ if number == 0 else 1)
+        text = "x" * (reissued.MAX_BODY_BYTES if number == 0 else 1)
         sender.post(envelope(delivery_id=str(number), data={"id": "tkt_1", "text": text, "number": number}))
     Delivery.objects.update(content_hash=None)
 
@@ -127,7 +127,7 @@ def test_of_those_only_few_and_small_bodies_are_read(sender: Sender) -> None:
 
     hashed = set(Delivery.objects.exclude(content_hash=None).values_list("delivery_id", flat=True))
     assert hashed == {"again", "1", "2"}
-    assert not Twin.objects.exists()
+    assert not Reissue.objects.exists()
 
 
 def test_content_of_another_webhook_is_no_twin(sender: Sender) -> None:
@@ -135,7 +135,7 @@ def test_content_of_another_webhook_is_no_twin(sender: Sender) -> None:
     sender.post(envelope(delivery_id="a"))
     other.post(envelope(delivery_id="b", attempt=2))
 
-    assert not Twin.objects.exists()
+    assert not Reissue.objects.exists()
 
 
 def test_trouble_with_looking_is_only_logged(
@@ -144,11 +144,11 @@ def test_trouble_with_looking_is_only_logged(
     def broken(*args: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(twins, "_first_with_content", broken)
+    monkeypatch.setattr(reissued, "_original_of", broken)
     sender.post(envelope(delivery_id="a"))
 
     assert sender.post(envelope(delivery_id="b", attempt=2)).status_code == 200
-    assert "is not known: OperationalError" in caplog.text
+    assert "could not be compared with earlier ones under other ids: OperationalError" in caplog.text
 
 
 class TestContentAsIdentity:
@@ -162,7 +162,7 @@ class TestContentAsIdentity:
 
         assert response.json() == {"status": "already stored"}
         assert list(Delivery.objects.values_list("delivery_id", "attempts_seen")) == [("a", 2)]
-        assert not Twin.objects.exists()
+        assert not Reissue.objects.exists()
 
     def test_other_content_under_the_same_id_is_another_delivery(self, sender: Sender) -> None:
         sender.post(envelope(delivery_id="a"))

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from nateq_webhooks import signals
-from nateq_webhooks.inbox import contents
+from nateq_webhooks.inbox import other_content
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Run
 from nateq_webhooks.protocol.envelope import content_hash
 from tests.conftest import SECRET, Sender, envelope
@@ -62,7 +62,7 @@ def test_three_contents_under_one_id_are_all_kept(
         (Delivery, delivery, "ticket.closed"),
     ]
     assert len(caplog.records) == 2
-    assert f"Delivery {delivery.pk} came again under its id, but with another content" in caplog.text
+    assert f"Delivery {delivery.pk} was repeated with other content under the same id" in caplog.text
     assert "'ticket.updated'" in caplog.text
 
 
@@ -245,7 +245,7 @@ def test_what_can_not_be_kept_is_not_acknowledged(sender: Sender, monkeypatch: p
         raise OperationalError("gone")
 
     sender.post(envelope(data=1))
-    monkeypatch.setattr(contents, "_insert", broken)
+    monkeypatch.setattr(other_content, "_insert", broken)
 
     assert sender.post(envelope(data=2)).status_code == 503
     assert sender.post(envelope(data=1)).status_code == 200

@@ -1,8 +1,8 @@
 """The receiver view: one POST from Nateq, from its first byte to the answer.
 
-Find the webhook, read the body, verify, store, wake, answer. No transaction is open around it, and no answer in the
-two hundreds is sent before the delivery has been committed. What anybody can send without a secret is logged as a
-warning at most: an error is what the site's owner is called for (Django mails each to `ADMINS`).
+Find the webhook, read the body, verify, store, wake, answer. No transaction is open around it, and no 2xx answer is
+sent before the delivery has been committed. Requests that anybody can send without a secret are logged as warnings at
+most: Django mails each error to `ADMINS`.
 """
 
 import logging
@@ -18,25 +18,18 @@ from django.views.decorators.csrf import csrf_exempt
 from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
-from nateq_webhooks.views.body import (
-    BodyLostError,
-    BodyMalformedError,
-    BodyTooLargeError,
-    BodyWithoutLengthError,
-    read_body,
-)
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
 RETRY_AFTER_SECONDS: Final = 30
-"""When a sender should come back whose delivery could not be stored; its own schedule may differ (Nateq: Retries)."""
+"""Sent with a 503; the sender's own schedule may differ (Nateq: Retries)."""
 
 _STATUS_OF: Final[Mapping[inbox.Reason, int]] = {
     inbox.Refusal.OTHER_ORGANIZATION: 403,
     inbox.Refusal.TOO_LARGE: 413,
     inbox.Refusal.NO_LENGTH: 411,
 }
-"""Every other refusal is one about the signature: 401, whatever the reason."""
+"""Every other refusal is about the signature: 401 for every reason."""
 
 _TEXT_OF: Final = {
     400: b'{"error": "not a JSON object"}',
@@ -55,9 +48,9 @@ _NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
 
 
 def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep ATOMIC_REQUESTS of every database away: a router may put the deliveries, or a receiver its rows, anywhere.
+    """Exempt the view from ATOMIC_REQUESTS of every database: a router may put the deliveries into any of them.
 
-    Django's own decorator, unless told of each, stands for the default database alone.
+    Without an alias, Django's decorator exempts it from that of the default database only.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
@@ -76,26 +69,24 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
         if webhook is None:
             return _error(404)
         if webhook.is_pending:
-            return _come_back(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
-        arrival = _arrival(request)
-    except (StoreError, BodyLostError) as error:
-        return _come_back(str(error))
-    except BodyMalformedError as error:
+            return _try_again(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
+        incoming = inbox.read_request(request)
+    except (StoreError, inbox.BodyLostError) as error:
+        return _try_again(str(error))
+    except inbox.BodyMalformedError as error:
         logger.warning("Refused with 400: %s", error)
         return _json(400, _MALFORMED)
-    return _receive(request, webhook, arrival)
+    if isinstance(incoming, inbox.Refusal):
+        return _refuse(request, webhook, incoming)
+    return _receive(request, webhook, incoming)
 
 
-def _receive(
-    request: HttpRequest, webhook: inbox.Configuration, arrival: inbox.Arrival | inbox.Refusal
-) -> HttpResponse:
-    if isinstance(arrival, inbox.Refusal):
-        return _refuse(request, webhook, arrival)
-    verified = inbox.verify(webhook, arrival)
+def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox.IncomingRequest) -> HttpResponse:
+    verified = inbox.verify(webhook, incoming)
     if verified is inbox.NO_MATCH and webhook.is_rotating:
-        return _come_back(f'The secret of webhook "{webhook.name}" is being rotated; the new one may not be known yet.')
+        return _try_again(f'The secret of webhook "{webhook.name}" is being rotated; the new one may be unknown here.')
     if not isinstance(verified, inbox.Verified):
-        return _refuse(request, webhook, verified, arrival.body)
+        return _refuse(request, webhook, verified, incoming.body)
     try:
         receipt = inbox.store(verified, hold=dispatch.hold())  # committed, or StoreError
     except StoreError as error:
@@ -106,9 +97,9 @@ def _receive(
 
 
 def _run(receipt: inbox.Receipt) -> bool:
-    """Get the receivers run; say whether the delivery may be acknowledged. It is stored, so nothing makes this a 500.
+    """Have the receivers run; return whether the delivery may be acknowledged.
 
-    Only what ends the process (a signal of the server) goes on.
+    The delivery is stored, so no error becomes a 500; only exceptions that end the process are raised.
     """
     waits = settings().ack == "processed" and receipt.is_readable
     try:
@@ -122,28 +113,10 @@ def _run(receipt: inbox.Receipt) -> bool:
     return not waits
 
 
-def _arrival(request: HttpRequest) -> inbox.Arrival | inbox.Refusal:
-    """Take in the request's body and address, or say why it can't be taken in.
-
-    Raises `BodyLostError` and `BodyMalformedError`.
-    """
-    try:
-        body = read_body(request, settings().max_body_bytes)
-    except BodyTooLargeError:
-        return inbox.Refusal.TOO_LARGE
-    except BodyWithoutLengthError:
-        return inbox.Refusal.NO_LENGTH
-    return inbox.Arrival(body=body, meta=request.META, remote_addr=_remote_addr(request))
-
-
-def _remote_addr(request: HttpRequest) -> str | None:
-    return inbox.remote_address(request.META, settings().trusted_proxies)
-
-
 def _refuse(
     request: HttpRequest, webhook: inbox.Configuration, reason: inbox.Reason, body: bytes | None = None
 ) -> HttpResponse:
-    inbox.refuse(webhook, reason, meta=request.META, remote_addr=_remote_addr(request), body=body)
+    inbox.refuse(webhook, reason, meta=request.META, body=body)
     return _error(_STATUS_OF.get(reason, 401))
 
 
@@ -154,26 +127,26 @@ def _answer(receipt: inbox.Receipt) -> HttpResponse:
 
 
 def _not_processed() -> HttpResponse:
-    """Answer that not every receiver has succeeded: the sender's next try goes on with what is stored."""
-    return _later(_NOT_PROCESSED)
+    """Answer that not every receiver has succeeded: the sender's next attempt continues with the stored delivery."""
+    return _unavailable(_NOT_PROCESSED)
 
 
 def _not_stored(reason: str) -> HttpResponse:
-    """Answer that a genuine delivery was not stored, so that the sender tries again; somebody must look after it."""
+    """Answer that a genuine delivery was not stored, so that the sender tries again. Logged as an error."""
     logger.error("Not stored, answered 503: %s", reason)
-    return _later(_TEXT_OF[503])
+    return _unavailable(_TEXT_OF[503])
 
 
-def _come_back(reason: str) -> HttpResponse:
-    """Answer that nothing was stored, so that the sender tries again, whoever the sender is."""
+def _try_again(reason: str) -> HttpResponse:
+    """Answer that nothing was stored, so that the sender tries again. The request is not verified: only a warning."""
     logger.warning("Not stored, answered 503: %s", reason)
-    response = _later(_TEXT_OF[503])
-    # Django logs every 5xx as an error unless it has been logged, and has no public name for saying so.
+    response = _unavailable(_TEXT_OF[503])
+    # Django logs every 5xx answer as an error unless this is set; there is no public name for it.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
 
 
-def _later(body: bytes) -> HttpResponse:
+def _unavailable(body: bytes) -> HttpResponse:
     response = _json(503, body)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
@@ -181,7 +154,7 @@ def _later(body: bytes) -> HttpResponse:
 
 def _not_allowed(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     if request.method == "GET":
-        inbox.refuse_method(webhook_id, meta=request.META, remote_addr=_remote_addr(request))
+        inbox.refuse_method(webhook_id, meta=request.META)
     return HttpResponseNotAllowed(["POST"], _TEXT_OF[405], content_type="application/json")
 
 

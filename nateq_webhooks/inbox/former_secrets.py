@@ -1,7 +1,7 @@
-"""Former secrets: kept until the new one is seen in use, and `ROTATION_OVERLAP` longer (docs/how-to/registration.md).
+"""Former secrets: accepted until `ROTATION_OVERLAP` after the first delivery with the new one.
 
-One rule for a rotation through the API, by a command and by hand: a former secret has no end until a delivery was
-verified with the new one. No command has to set the end: that delivery does.
+The rule is the same for a rotation through the API, by a command and by hand: a former secret has no `expires_at`
+until a delivery was verified with the new one. That delivery sets it.
 """
 
 import logging
@@ -17,13 +17,13 @@ from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret
 
 TEST_ID_PREFIX: Final = "test_"
-"""How the delivery id of a test event begins: it is signed here, and so says nothing about Nateq's secret."""
+"""The prefix of a test event's delivery id: it is signed here, so it does not show that Nateq uses the new secret."""
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
 def keep_former(webhook: Webhook, former: str) -> Secret | None:
-    """Keep a secret that was replaced until the new one is seen in use; None when it could verify nothing.
+    """Keep a replaced secret until the new one is used; None if it is unusable.
 
     Call it in the transaction that saves the new one, or after it.
     """
@@ -33,7 +33,7 @@ def keep_former(webhook: Webhook, former: str) -> Secret | None:
         return None
     alias = router.db_for_write(Webhook)
     secrets = Secret.objects.using(alias)
-    known = secrets.filter(webhook=webhook, secret=former).first()  # replaced, pasted again and replaced once more
+    known = secrets.filter(webhook=webhook, secret=former).first()  # it may be replaced a second time
     if known is not None:
         secrets.filter(pk=known.pk).update(expires_at=None, is_retiring=True)
         known.expires_at, known.is_retiring = None, True
@@ -43,16 +43,16 @@ def keep_former(webhook: Webhook, former: str) -> Secret | None:
 
 
 def newest_delivery() -> int:
-    """Return the id of the newest delivery, 0 when there is none."""
+    """Return the id of the newest delivery; 0 if there is none."""
     deliveries = Delivery.objects.using(router.db_for_write(Delivery))
     return deliveries.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def end_former_secrets(webhook: Configuration, seen_at: datetime) -> None:
-    """Let a webhook's replaced secrets end `ROTATION_OVERLAP` after the new one was seen.
+    """Let a webhook's replaced secrets expire `ROTATION_OVERLAP` after the new one was used.
 
-    Does nothing when the webhook has changed since it was read, by another rotation perhaps: the next delivery knows
-    more. The delivery is committed already, so a failure is only logged.
+    Does nothing if the webhook has changed since it was cached, for instance by another rotation; the next delivery
+    does it. The delivery is committed already, so a failure is only logged.
     """
     alias = router.db_for_write(Webhook)
     same = Webhook.objects.using(alias).filter(pk=webhook.id, modified_at=webhook.modified_at)
@@ -63,7 +63,7 @@ def end_former_secrets(webhook: Configuration, seen_at: datetime) -> None:
                 retiring.update(expires_at=seen_at + settings().rotation_overlap)
     except Error as error:
         logger.warning(
-            'The former secrets of webhook "%s" were not given their end; the next delivery does it: %s',
+            'The expiry of the former secrets of webhook "%s" could not be set; the next delivery does it: %s',
             webhook.name,
             type(error).__name__,
         )

@@ -1,0 +1,120 @@
+"""The row of a new delivery: every value in the form that PostgreSQL, MariaDB and SQLite store alike."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from nateq_webhooks.inbox.request import MAX_ADDRESS_CHARS, Verified, kept_headers
+from nateq_webhooks.models import Delivery
+from nateq_webhooks.models.encoding import is_storable_json, storable
+from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.envelope import Note
+from nateq_webhooks.receivers import registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDelivery:
+    """The columns of a delivery to insert. JSON columns are text; each text fits its column."""
+
+    webhook_id: uuid.UUID
+    identity: str
+    content_hash: str
+    delivery_id: str
+    event: str
+    resource: str
+    resource_id: str
+    organization_id: str
+    timestamp: datetime | None
+    attempt: int | None
+    version: str
+    body: bytes
+    headers: str
+    payload: str | None
+    notes: str
+    status: str
+    received_at: datetime
+    last_received_at: datetime
+    remote_addr: str | None
+    secret_id: str
+    dispatch_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row as the statement left it; `attempts_seen` is 1 if it is new.
+
+    The hash and the notes are those of the stored delivery, not of its repetition. `content_hash` is None if the
+    delivery was stored before this column existed; `notes` is JSON text.
+    """
+
+    pk: int
+    attempts_seen: int
+    status: str
+    content_hash: str | None
+    notes: str
+
+
+def new_delivery(verified: Verified, hold: timedelta, alias: str) -> NewDelivery:
+    """Build the row; characters that this database can't store are escaped. Receivers are due after `hold`."""
+    now = datetime.now(UTC)
+    content, request = verified.content, verified.request
+    event = content.event
+    texts = {
+        "delivery_id": event.delivery_id,
+        "event": event.name,
+        "resource": event.resource,
+        "resource_id": content.resource_id,
+        "organization_id": event.organization_id,
+        "version": event.version,
+    }
+    columns = {name: _column_text(text, name, alias) for name, text in texts.items()}
+    notes = content.notes if columns == texts else (*content.notes, Note.CUT)
+    payload_json = content.payload_json
+    if payload_json is not None and not is_storable_json(payload_json, alias):
+        payload_json, notes = None, (*notes, Note.PAYLOAD_NOT_QUERYABLE)
+    status = _status(verified)
+    headers = kept_headers(request.meta, verified.webhook.signature_meta_key)
+    headers = {name: storable(value, alias, binary=True) for name, value in headers.items()}
+    return NewDelivery(
+        **columns,
+        webhook_id=verified.webhook.id,
+        identity=content.identity,
+        content_hash=content.content_hash,
+        timestamp=event.timestamp,
+        attempt=event.attempt,
+        body=request.body,
+        headers=json.dumps(headers),
+        payload=payload_json,
+        notes=json.dumps(notes) if notes else "[]",
+        status=status,
+        received_at=now,
+        last_received_at=now,
+        remote_addr=request.remote_addr and storable(request.remote_addr, alias)[:MAX_ADDRESS_CHARS],
+        secret_id=verified.key_id,
+        dispatch_at=now + hold if status == Delivery.Status.RECEIVED else None,
+    )
+
+
+def _column_text(text: str, name: str, alias: str) -> str:
+    limit = _LIMITS[name]
+    return storable(column_text(text, limit), alias, binary=True)[:limit]
+
+
+_LIMITS: Final[dict[str, int]] = {
+    name: Delivery._meta.get_field(name).max_length  # type: ignore[union-attr,misc]
+    for name in ("delivery_id", "event", "resource", "resource_id", "organization_id", "version")
+}
+
+
+def _status(verified: Verified) -> str:
+    """Return the status to store; only a delivery that is `RECEIVED` has receivers to run."""
+    content = verified.content
+    if not content.is_readable:
+        return Delivery.Status.INVALID
+    if not verified.webhook.subscribes_to(content.event.name):
+        return Delivery.Status.IGNORED
+    if not registry.for_event(content.event.name):
+        return Delivery.Status.PROCESSED
+    return Delivery.Status.RECEIVED
