@@ -117,24 +117,17 @@ FORMS: Final[dict[str, Any]] = {
 """How the sender reads the secret, and what to do."""
 
 ALTERATIONS: Final[dict[str, Any]] = {
-    Alteration.NEWLINE_ADDED: gettext_lazy("added a line end after it"),
-    Alteration.NEWLINE_STRIPPED: gettext_lazy("removed the line end after it"),
-    Alteration.BOM_ADDED: gettext_lazy("added a byte order mark"),
-    Alteration.BOM_STRIPPED: gettext_lazy("removed its byte order mark"),
-    Alteration.LINE_ENDS: gettext_lazy("changed its line ends"),
+    Alteration.LINE_ENDS: gettext_lazy("changed its line ends, or the white space around it"),
     Alteration.COMPRESSED: gettext_lazy("compressed it"),
     Alteration.DECOMPRESSED: gettext_lazy("decompressed it"),
-    Alteration.WHITE_SPACE: gettext_lazy("changed the white space of its JSON"),
-    Alteration.KEY_ORDER: gettext_lazy("changed the order of its JSON's keys"),
-    Alteration.ESCAPES: gettext_lazy("wrote characters of its JSON in another way"),
-    Alteration.NUMBERS: gettext_lazy("wrote its JSON anew"),
+    Alteration.RESERIALIZED: gettext_lazy("rewrote its JSON"),
 }
 """What was done to a body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A hint of the diary, read: its code, its details, and how many more refusals there were at the time."""
+    """A stored hint: its code, its details, and how many more refusals there were at the time."""
 
     code: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -142,7 +135,7 @@ class Hint:
 
     @classmethod
     def read(cls, text: str) -> "Hint":
-        """Read what the diary kept; an empty hint when there is none, or a newer version wrote it otherwise."""
+        """Parse `Rejection.hint`; return an empty hint if there is none or a newer version wrote another format."""
         try:
             parts = load_object(text.encode()) if text else {}
         except ValueError:
@@ -161,7 +154,7 @@ def reason(code: str) -> str:
 
 
 def brief(hint: Hint) -> str:
-    """Return what may be the matter and how many more requests were refused, in a few words for a list."""
+    """Return the probable cause and how many more requests were refused, in a few words for a list."""
     more = _("and %(count)s more") % {"count": hint.dropped} if hint.dropped else ""
     return _(", ").join(filter(None, [str(BRIEF.get(hint.code, "")), more]))
 

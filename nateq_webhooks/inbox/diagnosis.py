@@ -153,11 +153,10 @@ def diagnose(sample: Sample, webhooks: Iterable[Configuration], *, deadline: flo
         if (header := _match(meant.key, sample.body, signatures)) is not None:
             return _with_header(meant.finding or Finding(Cause.RENAMED_HEADER), header, sample)
     own = [signing.key for signing in sample.webhook.live_keys(sample.received_at)]
-    seconds = int(sample.received_at.timestamp())
-    for original in originals(sample.body, seconds=seconds) if signatures and own else ():
+    for original in originals(sample.body) if signatures and own else ():
         for key in own:
             if (header := _match(key, original.body, signatures)) is not None:
-                return _with_header(_altered(original.alterations), header, sample)
+                return _with_header(_altered(original.alteration), header, sample)
         if time.monotonic() > deadline:
             break
     return _nothing_verifies(sample, signatures)
@@ -206,8 +205,8 @@ def _with_header(finding: Finding, header: str, sample: Sample) -> Finding:
     return Finding(finding.code, {**finding.details, "header": header_name(header) or header})
 
 
-def _altered(alterations: Iterable[Alteration]) -> Finding:
-    return Finding(Cause.ALTERED_BODY, {"how": [alteration.value for alteration in alterations]})
+def _altered(alteration: Alteration) -> Finding:
+    return Finding(Cause.ALTERED_BODY, {"how": [alteration.value]})
 
 
 def _whose_organization(sample: Sample, webhooks: Iterable[Configuration]) -> Finding:
@@ -230,5 +229,5 @@ def _nothing_verifies(sample: Sample, signatures: list[tuple[str, bytes]]) -> Fi
         return Finding(Cause.EMPTY_BODY)
     if sample.headers.get("HTTP_CONTENT_ENCODING") and sample.body.lstrip()[:1] in (b"{", b"["):
         # Content-Encoding says it is compressed, and it is plain JSON: the compressed bytes that were signed are lost.
-        return _altered([Alteration.DECOMPRESSED])
+        return _altered(Alteration.DECOMPRESSED)
     return Finding(Cause.UNKNOWN_SECRET)

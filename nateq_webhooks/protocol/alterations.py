@@ -1,208 +1,143 @@
-"""What something on the way may have done to a body, undone: each candidate may be what the sender signed.
+"""Bodies that a proxy changed: what the sender may have signed before the body was changed on the way.
 
-`originals` is total over all bytes and bounded in time and memory: at most some two thousand candidates, made one at a
-time. What was lost for good (1.50 written as 1.5) can't be undone.
+`originals` handles all bytes and is bounded in time and memory: it yields at most some hundred candidates, one at a
+time. A change that loses information (1.50 written as 1.5, another order of the keys in `data`) can't be undone.
 """
 
 import itertools
 import json
-import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from nateq_webhooks.protocol.compression import deflated, inflated
-from nateq_webhooks.protocol.key_orders import likely_orders, permuted_orders
-
 MAX_INDENTED_CHARS: Final = 16 * 1024
 """Larger documents are not tried with line breaks: Python writes them slowly, and deep nesting multiplies them."""
 
-MAX_PERMUTED_BYTES: Final = 8 * 1024
-"""Of larger documents only the likely orders of keys are tried."""
+MAX_INFLATED_BYTES: Final = 1024 * 1024
+"""Nothing is decompressed to more than this: 64 KiB can hold 64 MiB of zeros."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_ZLIB: Final = zlib.MAX_WBITS
+_RAW: Final = -zlib.MAX_WBITS
+
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Alteration(StrEnum):
     """What was done to a body."""
 
-    NEWLINE_ADDED = "newline_added"
-    NEWLINE_STRIPPED = "newline_stripped"
-    BOM_ADDED = "bom_added"
-    BOM_STRIPPED = "bom_stripped"
     LINE_ENDS = "line_ends"
-    """CR LF became LF, or the other way round."""
+    """Line breaks, or the white space or byte order mark at its ends, were changed."""
     COMPRESSED = "compressed"
     DECOMPRESSED = "decompressed"
-    WHITE_SPACE = "white_space"
-    """The white space around it or between the tokens of its JSON."""
-    KEY_ORDER = "key_order"
-    ESCAPES = "escapes"
-    """How characters are written inside strings: as they are, or as `\\u0623`, `\\/`, `\\u003c`."""
-    NUMBERS = "numbers"
-    """JSON that says the same, but writes a number or something else another way."""
+    RESERIALIZED = "reserialized"
+    """Its JSON was parsed and written again: other white space, escapes or order of keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a body may have been before, and what then was done to it. Its repr does not show the body."""
+    """A possible original body and what was done to it. Its repr does not show the body."""
 
     body: bytes = field(repr=False)
-    alterations: tuple[Alteration, ...]
+    alteration: Alteration
 
 
-def originals(body: bytes, *, seconds: int) -> Iterator[Original]:
-    """Yield what a body may have been, likely ones first, none twice, and never the body itself.
-
-    `seconds` is when it came (Unix time): a sender that compressed it may have written the time into it.
-    """
+def originals(body: bytes) -> Iterator[Original]:
+    """Yield possible originals of a body, probable ones first, none twice, and never the body itself."""
     seen = {hash(body)}
-    for original in itertools.chain(_framed(body), _inflated(body), _rewritten(body), _deflated(body, seconds)):
-        if hash(original.body) not in seen:
-            seen.add(hash(original.body))
-            yield original
+    for alteration, candidates in (
+        (Alteration.LINE_ENDS, _with_other_line_ends(body)),
+        (Alteration.COMPRESSED, _decompressed(body)),
+        (Alteration.RESERIALIZED, _serialized(body)),
+        (Alteration.DECOMPRESSED, _compressed(body)),
+    ):
+        for candidate in candidates:
+            if hash(candidate) not in seen:
+                seen.add(hash(candidate))
+                yield Original(candidate, alteration)
 
 
-_BOM: Final = b"\xef\xbb\xbf"
+def _with_other_line_ends(body: bytes) -> Iterator[bytes]:
+    unix = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for text in (body, unix, unix.replace(b"\n", b"\r\n")):
+        stripped = text.removeprefix(_BOM).strip()
+        for ended in (text, text.removeprefix(_BOM), stripped, stripped + b"\n", stripped + b"\r\n"):
+            yield ended
+            yield _BOM + ended
 
 
-def _framed(body: bytes) -> Iterator[Original]:
-    """Yield it with other line ends, another end, with or without a byte order mark, and all together."""
-    for text, lines in _with_other_lines(body):
-        for trimmed, end in _with_another_end(text):
-            yield Original(trimmed, lines + end)
-            if trimmed.startswith(_BOM):
-                yield Original(trimmed.removeprefix(_BOM), (*lines, *end, Alteration.BOM_ADDED))
-            else:
-                yield Original(_BOM + trimmed, (*lines, *end, Alteration.BOM_STRIPPED))
+def _decompressed(body: bytes) -> Iterator[bytes]:
+    for window in (_GZIP, _ZLIB, _RAW):
+        decompressor = zlib.decompressobj(window)
+        try:
+            plain = decompressor.decompress(body, MAX_INFLATED_BYTES)
+        except zlib.error:
+            continue
+        if decompressor.eof and not decompressor.unused_data:
+            yield plain
 
 
-def _with_other_lines(body: bytes) -> Iterator[tuple[bytes, tuple[Alteration, ...]]]:
-    yield body, ()
-    if b"\n" in body or b"\r" in body:
-        unix = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        yield unix, (Alteration.LINE_ENDS,)
-        yield unix.replace(b"\n", b"\r\n"), (Alteration.LINE_ENDS,)
+def _compressed(body: bytes) -> Iterator[bytes]:
+    """Yield the body compressed with the usual levels; a gzip header with a time in it can't be guessed."""
+    for level, window in itertools.product((6, 9, 1), (_GZIP, _ZLIB)):
+        packed = zlib.compress(body, level, window)
+        yield packed
+        if window == _GZIP:  # libraries write other bytes for the level and the operating system
+            yield from (packed[:8] + bytes([flags, system]) + packed[10:] for flags in (0, 2, 4) for system in (255, 3))
 
 
-def _with_another_end(body: bytes) -> Iterator[tuple[bytes, tuple[Alteration, ...]]]:
-    yield body, ()
-    if body.endswith(b"\n"):
-        yield body.removesuffix(b"\n").removesuffix(b"\r"), (Alteration.NEWLINE_ADDED,)
-    yield body + b"\n", (Alteration.NEWLINE_STRIPPED,)
-    yield body + b"\r\n", (Alteration.NEWLINE_STRIPPED,)
-    yield body.strip(), (Alteration.WHITE_SPACE,)
-
-
-def _inflated(body: bytes) -> Iterator[Original]:
-    return (Original(plain, (Alteration.COMPRESSED,)) for plain in inflated(body))
-
-
-def _deflated(body: bytes, seconds: int) -> Iterator[Original]:
-    return (Original(packed, (Alteration.DECOMPRESSED,)) for packed in deflated(body, seconds))
-
-
-def _rewritten(body: bytes) -> Iterator[Original]:
-    """Yield its JSON, written in other ways."""
+def _serialized(body: bytes) -> Iterator[bytes]:
+    """Yield its JSON as common libraries write it, with its keys in the received order and in Nateq's."""
     try:
-        text = body.decode("utf-8-sig")
-        document = json.loads(text)
+        document = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return
-    for other in itertools.chain(_respaced(text), _restyled(document)):
-        if original := _encoded(other):
-            yield Original(original, _difference(text, other) or (Alteration.NUMBERS,))
-    permuted = permuted_orders(document) if len(body) <= MAX_PERMUTED_BYTES else ()
-    for other in itertools.chain(
-        itertools.chain.from_iterable(map(_restyled, likely_orders(document))),
-        itertools.chain.from_iterable(map(_on_one_line, permuted)),
-    ):
-        if original := _encoded(other):
-            yield Original(original, (Alteration.KEY_ORDER, *_difference(text, other)))
+    for ordered, is_ascii in itertools.product((document, _in_published_order(document)), (False, True)):
+        for text in _styles(ordered, is_ascii=is_ascii):
+            html = text
+            for character in "<>&\u2028\u2029":
+                html = html.replace(character, f"\\u{ord(character):04x}")
+            # Plain, as PHP escapes it, and as Go and Ruby do.
+            for escaped in (text, text.replace("/", "\\/"), html):
+                with suppress(UnicodeEncodeError):  # half of a surrogate pair, which only JSON's escapes can write
+                    yield escaped.encode()
 
 
-def _encoded(text: str) -> bytes | None:
+def _styles(document: Any, *, is_ascii: bool) -> Iterator[str]:
     try:
-        return text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which the escapes of JSON can say and UTF-8 can't
-        return None
-
-
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[:,]|[ \t\r\n]+')
-
-
-def _respaced(text: str) -> Iterator[str]:
-    """Yield valid JSON with other white space and everything else as it is, however its numbers are written.
-
-    Only for what has been parsed: in anything else a quote without an end makes the search slow.
-    """
-    compact = _TOKEN.sub(lambda found: "" if found[0][0] in " \t\r\n" else found[0], text)
-    yield compact
-    yield _TOKEN.sub(lambda found: found[0] + " " if found[0] in (":", ",") else found[0], compact)
-
-
-_SPACED: Final = (", ", ": ")
-_COMPACT: Final = (",", ":")
-
-
-def _restyled(document: Any) -> Iterator[str]:
-    """Yield the document as the common libraries write it."""
-    yield from _on_one_line(document)
-    for is_ascii, indent in itertools.product((False, True), (2, 4)):
-        if indented := _indented(document, indent, is_ascii=is_ascii):
-            yield from _escaped(indented)
-
-
-def _on_one_line(document: Any) -> Iterator[str]:
-    for is_ascii, separators in itertools.product((False, True), (_COMPACT, _SPACED)):
-        try:
-            yield from _escaped(json.dumps(document, separators=separators, ensure_ascii=is_ascii))
-        except RecursionError:
-            return
-
-
-def _escaped(text: str) -> Iterator[str]:
-    """Yield the text plain, with slashes escaped (PHP), and with what HTML gives a meaning escaped (Go, Ruby)."""
-    yield text
-    if "/" in text:
-        yield text.replace("/", "\\/")
-    escaped = text
-    for character, escape in _HTML.items():
-        escaped = escaped.replace(character, escape)
-    if escaped is not text:
-        yield escaped
-
-
-_HTML: Final = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+        for separators in ((",", ":"), (", ", ": ")):
+            yield json.dumps(document, separators=separators, ensure_ascii=is_ascii)
+        for indent in (2, 4):
+            if text := _indented(document, indent, is_ascii=is_ascii):
+                yield text
+    except RecursionError:
+        return
 
 
 def _indented(document: Any, indent: int, *, is_ascii: bool) -> str:
-    """Return the document with line breaks; nothing when it grows too large or is nested too deeply."""
+    """Return the document with line breaks; nothing if it becomes too large."""
     parts: list[str] = []
     left = MAX_INDENTED_CHARS
-    try:
-        for part in json.JSONEncoder(indent=indent, ensure_ascii=is_ascii).iterencode(document):
-            left -= len(part)
-            if left < 0:
-                return ""
-            parts.append(part)
-    except RecursionError:
-        return ""
+    for part in json.JSONEncoder(indent=indent, ensure_ascii=is_ascii).iterencode(document):
+        left -= len(part)
+        if left < 0:
+            return ""
+        parts.append(part)
     return "".join(parts)
 
 
-def _difference(received: str, original: str) -> tuple[Alteration, ...]:
-    """Say in what two texts of the same JSON differ, beside the order of keys and how numbers are written."""
-    found = []
-    if _escapes(received) != _escapes(original):
-        found.append(Alteration.ESCAPES)
-    if _spaces(received) != _spaces(original):
-        found.append(Alteration.WHITE_SPACE)
-    return tuple(found)
+def _in_published_order(document: Any) -> Any:
+    """Return the envelope with its keys in the order of Nateq's page; what reads and writes JSON may sort them."""
+    if not isinstance(document, dict):
+        return document
+    envelope = _ordered(document, ("event", "timestamp", "organization_id", "data", "metadata"))
+    if isinstance(metadata := envelope.get("metadata"), dict):
+        envelope["metadata"] = _ordered(metadata, ("delivery_id", "attempt", "version"))
+    return envelope
 
 
-def _escapes(text: str) -> tuple[bool, int]:
-    return text.isascii(), text.count("\\")
-
-
-def _spaces(text: str) -> int:
-    return sum(map(text.count, " \t\r\n"))
+def _ordered(source: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: source[key] for key in keys if key in source} | dict(source)

@@ -1,7 +1,6 @@
-"""What something on the way did to a body can be undone, whatever the body, within bounds."""
+"""A change of a body on the way is undone, for any bytes and within bounds."""
 
 import gzip
-import itertools
 import json
 import os
 import time
@@ -10,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from nateq_webhooks.protocol.alterations import MAX_INDENTED_CHARS, Alteration, originals
-from nateq_webhooks.protocol.compression import MAX_INFLATED_BYTES
+from nateq_webhooks.protocol.alterations import MAX_INDENTED_CHARS, MAX_INFLATED_BYTES, Alteration, originals
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.protocol.examples import example_envelope
 
-NOW = 1_782_820_800
 DOCUMENT: dict[str, Any] = {
     "event": "ticket.created",
     "timestamp": "2026-06-30T12:00:00Z",
@@ -29,76 +26,64 @@ PRETTY = json.dumps(DOCUMENT, indent=2).encode()
 BOM = b"\xef\xbb\xbf"
 
 
-def undone(received: bytes, sent: bytes) -> set[Alteration] | None:
-    """Return what was done to the body, None when it is not found."""
-    for original in originals(received, seconds=NOW):
-        if original.body == sent:
-            return set(original.alterations)
-    return None
+def undone(received: bytes, sent: bytes) -> str | None:
+    """Return what was done to the body; None if its original is not found."""
+    return next((original.alteration for original in originals(received) if original.body == sent), None)
 
 
 @pytest.mark.parametrize(
-    ("sent", "received", "alterations"),
+    ("sent", "received", "alteration"),
     [
-        (BODY, BODY + b"\n", "newline_added"),
-        (BODY, BODY + b"\r\n", "newline_added"),
-        (BODY + b"\n", BODY, "newline_stripped"),
-        (BODY + b"\r\n", BODY, "newline_stripped"),
-        (BODY, b" " + BODY + b"  ", "white_space"),
-        (BODY, BOM + BODY, "bom_added"),
-        (BOM + BODY, BODY, "bom_stripped"),
+        (BODY, BODY + b"\n", "line_ends"),
+        (BODY, BODY + b"\r\n", "line_ends"),
+        (BODY + b"\n", BODY, "line_ends"),
+        (BODY + b"\r\n", BODY, "line_ends"),
+        (BODY, b" " + BODY + b"  ", "line_ends"),
+        (BODY, BOM + BODY, "line_ends"),
+        (BOM + BODY, BODY, "line_ends"),
         (PRETTY, PRETTY.replace(b"\n", b"\r\n"), "line_ends"),
         (PRETTY.replace(b"\n", b"\r\n"), PRETTY, "line_ends"),
-        (PRETTY, BOM + PRETTY.replace(b"\n", b"\r\n") + b"\r\n", "line_ends newline_added bom_added"),
+        (PRETTY, BOM + PRETTY.replace(b"\n", b"\r\n") + b"\r\n", "line_ends"),
         (BODY, gzip.compress(BODY), "compressed"),
         (BODY, zlib.compress(BODY), "compressed"),
         (BODY, zlib.compress(BODY, wbits=-15), "compressed"),
         (gzip.compress(BODY, mtime=0), BODY, "decompressed"),
-        (gzip.compress(BODY, mtime=NOW - 3), BODY, "decompressed"),
-        (gzip.compress(BODY, compresslevel=1, mtime=NOW), BODY, "decompressed"),
+        (gzip.compress(BODY, compresslevel=1, mtime=0), BODY, "decompressed"),
         (zlib.compress(BODY), BODY, "decompressed"),
-        (COMPACT, json.dumps(DOCUMENT, ensure_ascii=False).encode(), "white_space"),
-        (COMPACT, json.dumps(DOCUMENT, separators=(",", ":")).encode(), "escapes"),
-        (BODY, COMPACT, "escapes white_space"),
-        (BODY, PRETTY, "white_space"),
-        (PRETTY, BODY, "white_space"),
-        (json.dumps(DOCUMENT, indent=4).encode(), BODY, "white_space"),
-        (COMPACT.replace(b"/", b"\\/"), COMPACT, "escapes"),
-        (COMPACT, COMPACT.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c").replace(b">", b"\\u003e"), "escapes"),
-        (COMPACT.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c").replace(b">", b"\\u003e"), COMPACT, "escapes"),
-        (BODY, json.dumps(DOCUMENT, sort_keys=True).encode(), "key_order"),
-        (json.dumps(DOCUMENT, sort_keys=True).encode(), BODY, "key_order"),
-        (BODY, json.dumps(dict(reversed(DOCUMENT.items()))).encode(), "key_order"),
-        (COMPACT, json.dumps(DOCUMENT, sort_keys=True).encode(), "key_order escapes white_space"),
-        (b'{"a": 1.50, "a": [ ]}', b'{"a":1.50,"a":[]}', None),
-        (b'{"a": 1.50, "b": []}', b'{"a":1.50,"b":[]}', "white_space"),
-        (b'{"a":1.0}', b'{"a":1.00}', "numbers"),
+        (COMPACT, json.dumps(DOCUMENT, ensure_ascii=False).encode(), "reserialized"),
+        (COMPACT, json.dumps(DOCUMENT, separators=(",", ":")).encode(), "reserialized"),
+        (BODY, COMPACT, "reserialized"),
+        (BODY, PRETTY, "reserialized"),
+        (PRETTY, BODY, "reserialized"),
+        (json.dumps(DOCUMENT, indent=4).encode(), BODY, "reserialized"),
+        (COMPACT.replace(b"/", b"\\/"), COMPACT, "reserialized"),
+        (COMPACT, COMPACT.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c"), "reserialized"),
+        (
+            COMPACT.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c").replace(b">", b"\\u003e"),
+            COMPACT,
+            "reserialized",
+        ),
+        (BODY, json.dumps(dict(reversed(DOCUMENT.items()))).encode(), "reserialized"),
+        (b'{"a":1.0}', b'{"a":1.00}', "reserialized"),
+        (b'{"a": 1.50}', b'{"a":1.5}', None),
     ],
 )
-def test_it_is_undone_and_named(sent: bytes, received: bytes, alterations: str | None) -> None:
-    assert undone(received, sent) == (
-        None if alterations is None else {Alteration(name) for name in alterations.split()}
-    )
+def test_a_change_is_undone_and_named(sent: bytes, received: bytes, alteration: str | None) -> None:
+    assert undone(received, sent) == alteration
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_sorted_and_pressed_together_each_events_example_is_found_again(event: str) -> None:
+def test_each_example_with_its_envelope_in_another_order_is_found(event: str) -> None:
     document = example_envelope(event, delivery_id="dlv_1")
     sent = json.dumps(document).encode()
-    received = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    envelope = {key: document[key] for key in sorted(document)}
+    received = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False).encode()
 
-    assert undone(received, sent) is not None
-
-
-def test_of_a_few_keys_of_data_every_order_is_tried() -> None:
-    for keys in itertools.permutations("abcde"):
-        sent = json.dumps(DOCUMENT | {"event": "x.y", "data": dict.fromkeys(keys, 0)}).encode()
-
-        assert undone(json.dumps(json.loads(sent), sort_keys=True).encode(), sent) == {Alteration.KEY_ORDER}
+    assert undone(received, sent) == "reserialized"
 
 
 def test_the_body_itself_is_no_candidate_and_none_comes_twice() -> None:
-    made = [original.body for original in originals(BODY, seconds=NOW)]
+    made = [original.body for original in originals(BODY)]
 
     assert BODY not in made
     assert len(set(made)) == len(made)
@@ -121,19 +106,18 @@ HOSTILE = {
     "a zip bomb of JSON": gzip.compress(b'{"a": "' + b"<" * 20_000_000 + b'"}'),
     "what grows": json.dumps({"event": ["x"], "metadata": [], "data": {"a": "<س/" * 15_000}}).encode(),
     "many keys": json.dumps({"event": "ticket.created", "data": {str(n): n for n in range(5_000)}}).encode(),
-    "much to permute": json.dumps({"event": "x", "data": {str(n): "x" * 1_500 for n in range(5)}}).encode(),
     "no object": b'"text"',
     "line ends": b"\r\n" * 32_000,
 }
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
-def test_any_bytes_make_few_and_small_candidates_quickly(body: bytes) -> None:
+def test_any_bytes_make_few_small_candidates_quickly(body: bytes) -> None:
     began = time.thread_time()
 
-    sizes = [len(original.body) for original in originals(body, seconds=NOW)]
+    sizes = [len(original.body) for original in originals(body)]
 
-    assert len(sizes) < 2_500
+    assert len(sizes) < 150
     assert max(sizes) <= max(MAX_INFLATED_BYTES, 6 * len(body) + 100)
     assert time.thread_time() - began < 1.5
 
@@ -141,9 +125,9 @@ def test_any_bytes_make_few_and_small_candidates_quickly(body: bytes) -> None:
 def test_nothing_is_inflated_beyond_the_limit() -> None:
     just, over = b" " * (MAX_INFLATED_BYTES - 1), b" " * (MAX_INFLATED_BYTES + 1)
 
-    assert undone(gzip.compress(just), just) == {Alteration.COMPRESSED}
+    assert undone(gzip.compress(just), just) == Alteration.COMPRESSED
     assert undone(gzip.compress(over), over) is None
-    assert max(len(original.body) for original in originals(gzip.compress(over), seconds=NOW)) < 10_000
+    assert max(len(original.body) for original in originals(gzip.compress(over))) < 10_000
 
 
 def test_a_document_is_not_indented_without_bound() -> None:
@@ -154,4 +138,4 @@ def test_a_document_is_not_indented_without_bound() -> None:
 
 
 def test_a_candidate_shows_nothing_of_the_body() -> None:
-    assert "tkt_1" not in " ".join(map(repr, originals(BODY, seconds=NOW)))
+    assert "tkt_1" not in " ".join(map(repr, originals(BODY)))
