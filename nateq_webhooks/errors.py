@@ -1,5 +1,31 @@
 """Every error this package raises, under one base: what happened, with what value (never a secret), what to do."""
 
+__all__ = [
+    "ApiError",
+    "DeliveryRefusedError",
+    "EventLoopError",
+    "GiveUp",
+    "NateqAuthenticationError",
+    "NateqConfigurationError",
+    "NateqConnectionError",
+    "NateqNotFoundError",
+    "NateqNotOfferedError",
+    "NateqPermissionError",
+    "NateqRateLimitError",
+    "NateqServerError",
+    "NateqTimeoutError",
+    "NateqUnexpectedAnswerError",
+    "NateqValidationError",
+    "NateqWebhooksError",
+    "ReceiverError",
+    "RetryLater",
+    "RolledBackError",
+    "RunLostError",
+    "SecretError",
+    "StoreError",
+    "TimedOutError",
+]
+
 
 class NateqWebhooksError(Exception):
     """Base of every error of this package."""

@@ -31,6 +31,30 @@ from nateq_webhooks.errors import ReceiverError
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
+__all__ = [
+    "EventSignal",
+    "broadcast_failed",
+    "broadcast_sent",
+    "conversation_assigned",
+    "conversation_ended",
+    "conversation_started",
+    "delivery_content_differs",
+    "delivery_duplicated",
+    "delivery_failed",
+    "delivery_processed",
+    "delivery_received",
+    "delivery_rejected",
+    "event_received",
+    "lead_created",
+    "message_received",
+    "message_sent",
+    "signal_for",
+    "ticket_closed",
+    "ticket_created",
+    "ticket_updated",
+    "user_created",
+]
+
 
 class EventSignal(Signal):
     """A Django signal whose receivers are named and run by dispatch, each by itself, instead of by `send`."""

@@ -19,7 +19,7 @@ def blocks() -> list[tuple[str, str]]:
         for number, match in enumerate(re.finditer(r"^( *)```python\n(.*?)^ *```", page.read_text(), re.M | re.S)):
             indent = len(match[1])
             code = "\n".join(line[indent:] for line in match[2].splitlines())
-            found.append((f"{page.name}-{number}", code))
+            found.append((f"{page.relative_to(ROOT)}-{number}", code))
     return found
 
 
@@ -47,7 +47,7 @@ def test_every_block_of_python_compiles_and_its_imports_resolve(code: str) -> No
                     importlib.import_module(f"{node.module}.{each.name}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if link.startswith(("http:", "https:")):
@@ -56,6 +56,13 @@ def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in headings(target), link
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+)", index.read_text())}
+
+    assert set(PAGES) - {index, ROOT / "README.md"} <= linked
 
 
 def headings(page: Path) -> set[str]:

@@ -48,7 +48,7 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
         checks.Error(
             f'NATEQ_WEBHOOKS["DISPATCH"] is {way!r}, which does not work here. {complaint}',
             hint="Install what it needs, or choose another way to run receivers: "
-            'see "Runs" in the project\'s documentation.',
+            'see "Run workers" in the project\'s documentation.',
             id=f"{_PREFIX}.E007",
         )
     ]
