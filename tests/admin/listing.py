@@ -1,6 +1,5 @@
-"""Rows for lists, stored at once: what the inbox would store one by one."""
+"""What the pages of the admin's lists show."""
 
-import itertools
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,50 +7,9 @@ from typing import Any
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
-
-from nateq_webhooks.models import Delivery, Run, Webhook
-from nateq_webhooks.protocol.envelope import identity_of_id
 
 LIST = "/admin/nateq_webhooks/delivery/"
 RUNS = "/admin/nateq_webhooks/run/"
-_numbers = itertools.count(1)
-
-
-def delivery(webhook: Webhook, **over: Any) -> Delivery:
-    """Make a delivery that is not stored yet."""
-    delivery_id = over.pop("delivery_id", f"made_{next(_numbers)}")
-    moment = over.pop("received_at", timezone.now())
-    return Delivery(
-        webhook=webhook,
-        identity=identity_of_id(delivery_id),
-        delivery_id=delivery_id,
-        received_at=moment,
-        last_received_at=moment,
-        **{
-            "event": "ticket.created",
-            "resource": "ticket",
-            "resource_id": "tkt_1",
-            "organization_id": "org_1",
-            "body": b"{}",
-            "headers": {},
-            "status": Delivery.Status.PROCESSED,
-        }
-        | over,
-    )
-
-
-def store(webhook: Webhook, count: int = 1, **over: Any) -> list[Delivery]:
-    """Store some deliveries, the oldest first."""
-    Delivery.objects.bulk_create([delivery(webhook, **over) for _ in range(count)])
-    return list(Delivery.objects.order_by("-pk")[:count])[::-1]
-
-
-def store_run(of: Delivery, receiver: str = "shop.send", **over: Any) -> Run:
-    """Store a run that has succeeded."""
-    return Run.objects.create(
-        **{"delivery": of, "receiver": receiver, "status": Run.Status.SUCCEEDED, "next_try_at": None} | over
-    )
 
 
 def later(moment: datetime, seconds: float) -> datetime:

@@ -16,7 +16,7 @@ from nateq_webhooks.inbox.diagnosis import Cause
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.envelope import Note
-from tests.admin import rows
+from tests import builders
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "path", "rect", "source", "wbr"}
 
@@ -85,8 +85,10 @@ def arabic(settings: Any) -> None:
 def troubled(webhook: Webhook) -> Webhook:
     """A webhook of which everything was seen: each status, note, refusal, a replay and a pause."""
     statuses = [*Delivery.Status]
-    stored = rows.store(rows.delivery(webhook, rows.ago(minutes=9), status, notes=[*Note]) for status in statuses)
-    Run.objects.bulk_create(rows.run(stored[0], status, receiver=f"shop.{status}") for status in Run.Status)
+    stored = builders.insert(
+        builders.build_delivery(webhook, builders.ago(minutes=9), status, notes=[*Note]) for status in statuses
+    )
+    Run.objects.bulk_create(builders.build_run(stored[0], status, receiver=f"shop.{status}") for status in Run.Status)
     dispatch.replay([stored[0].pk], by="boss", reason="")
     dispatch.pause(webhook=webhook, by="boss", reason="")
     hints: list[dict[str, object]] = [{"code": cause} for cause in Cause]

@@ -17,9 +17,9 @@ from nateq_webhooks.admin.dashboard import failures as module
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silence import silences
 from nateq_webhooks.admin.dashboard.statistics import survey
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
+from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run, Webhook
 from nateq_webhooks.models.gate import receiver_scope
-from tests.admin.rows import ago, dead_runs, delivery, run, store
+from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ def lines() -> list[tuple[str, str, int]]:
 def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_replay_them(
     boss: Client, webhook: Webhook
 ) -> None:
-    for made in dead_runs(webhook, 400):
+    for made in store_dead_runs(webhook, 400):
         Run.objects.filter(pk=made.pk).update(error=f"IntegrityError: order {made.pk} of 'cus_{made.pk}' is missing")
 
     shown = board(boss)
@@ -60,10 +60,10 @@ def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_
 
 
 def test_receivers_and_exceptions_are_lines_of_their_own_the_most_frequent_first(webhook: Webhook) -> None:
-    dead_runs(webhook, 2)
-    dead_runs(webhook, 3, error="KeyError: 'id'")
-    dead_runs(webhook, 1, receiver="shop.audit")
-    dead_runs(webhook, 4, error="ValueError: not a number")
+    store_dead_runs(webhook, 2)
+    store_dead_runs(webhook, 3, error="KeyError: 'id'")
+    store_dead_runs(webhook, 1, receiver="shop.audit")
+    store_dead_runs(webhook, 4, error="ValueError: not a number")
 
     assert lines() == [
         ("shop.open_ticket", "ValueError", 4),
@@ -74,12 +74,12 @@ def test_receivers_and_exceptions_are_lines_of_their_own_the_most_frequent_first
 
 
 def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -> None:
-    mended, again, untouched = dead_runs(webhook, 3)
+    mended, again, untouched = store_dead_runs(webhook, 3)
     Run.objects.bulk_create(
         [
-            run(mended.delivery, "succeeded", round=3),
-            run(again.delivery, "dead", round=3, error="KeyError: 'id'"),
-            run(untouched.delivery, "succeeded", round=3, receiver="shop.audit"),
+            build_run(mended.delivery, "succeeded", round=3),
+            build_run(again.delivery, "dead", round=3, error="KeyError: 'id'"),
+            build_run(untouched.delivery, "succeeded", round=3, receiver="shop.audit"),
         ]
     )
 
@@ -93,7 +93,7 @@ def test_a_replay_that_succeeds_takes_its_run_off_the_board(
     from nateq_webhooks import signals
 
     connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
-    [made] = dead_runs(webhook, 1)
+    [made] = store_dead_runs(webhook, 1)
     Delivery.objects.update(body=b'{"event": "ticket.created", "data": {}}')
     assert "ValueError" in board(boss)
 
@@ -104,13 +104,13 @@ def test_a_replay_that_succeeds_takes_its_run_off_the_board(
 
 
 def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -> None:
-    [failing, waiting, parked] = store([delivery(webhook, ago(minutes=9), "failed") for _ in range(3)])
+    [failing, waiting, parked] = insert([build_delivery(webhook, ago(minutes=9), "failed") for _ in range(3)])
     Run.objects.bulk_create(
         [
-            run(failing, "failed", error="ConnectionError: timed out"),
-            run(failing, "failed", receiver="shop.late", error="KeyError: 1", next_try_at=ago(minutes=9)),
-            run(waiting, "waiting"),
-            run(parked, "failed", next_try_at=dispatch.PARKED),
+            build_run(failing, "failed", error="ConnectionError: timed out"),
+            build_run(failing, "failed", receiver="shop.late", error="KeyError: 1", next_try_at=ago(minutes=9)),
+            build_run(waiting, "waiting"),
+            build_run(parked, "failed", next_try_at=dispatch.PARKED),
         ]
     )
 
@@ -126,8 +126,8 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
-    dead_runs(webhook, 12)
-    dead_runs(webhook, 2, receiver="shop.audit")
+    store_dead_runs(webhook, 12)
+    store_dead_runs(webhook, 2, receiver="shop.audit")
 
     found = failures(with_text=True)
 
@@ -138,8 +138,8 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
 
 def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
-    dead_runs(webhook, 8)
-    dead_runs(webhook, 2, receiver="shop.audit")
+    store_dead_runs(webhook, 8)
+    store_dead_runs(webhook, 2, receiver="shop.audit")
 
     found = failures(with_text=True)
 
@@ -149,16 +149,16 @@ def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pyt
 
 def test_of_more_than_the_limit_the_newest_are_looked_at(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LOOKED_AT", 3)
-    dead_runs(webhook, 5, error="KeyError: old")
-    dead_runs(webhook, 3, error="KeyError: new")
+    store_dead_runs(webhook, 5, error="KeyError: old")
+    store_dead_runs(webhook, 3, error="KeyError: new")
 
     assert [group.error for group in failures(with_text=True).groups] == ["KeyError: new"]
 
 
 def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[..., Client], webhook: Webhook) -> None:
-    dead_runs(webhook, 1, error=f"ValueError: {SECRETIVE}")
-    dead_runs(webhook, 1, error="ValueError: something else")
-    dead_runs(webhook, 1, error="The worker died, or the receiver hung, on the last try.")
+    store_dead_runs(webhook, 1, error=f"ValueError: {SECRETIVE}")
+    store_dead_runs(webhook, 1, error="ValueError: something else")
+    store_dead_runs(webhook, 1, error="The worker died, or the receiver hung, on the last try.")
     may = ("view_run", "view_delivery", "view_webhook")
 
     without, with_it = board(staff(*may)), board(staff(*may, "view_payload"))
@@ -174,7 +174,7 @@ def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[
 
 
 def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
-    dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>\u202e")
+    store_dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>\u202e")
     Gate.objects.create(scope=receiver_scope("<i>y</i>\u202e"), paused_at=timezone.now(), reason="<u>z</u>\u202e")
     Webhook.objects.create(name="Shop \u202epohs")
 
@@ -188,13 +188,13 @@ def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
 
 
 def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> None:
-    first, second = store(
+    first, second = insert(
         [
-            delivery(webhook, ago(hours=3), "received", dispatch_at=ago(hours=3)),
-            delivery(webhook, ago(minutes=2), "received", dispatch_at=ago(minutes=2)),
+            build_delivery(webhook, ago(hours=3), "received", dispatch_at=ago(hours=3)),
+            build_delivery(webhook, ago(minutes=2), "received", dispatch_at=ago(minutes=2)),
         ]
     )
-    Run.objects.bulk_create([run(first, "waiting", next_try_at=ago(hours=5)), run(second, "waiting")])
+    Run.objects.bulk_create([build_run(first, "waiting", next_try_at=ago(hours=5)), build_run(second, "waiting")])
 
     shown = board(boss).replace("\xa0", " ")
 
@@ -206,8 +206,8 @@ def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> Non
 
 
 def test_what_is_due_this_moment_is_no_backlog(boss: Client, webhook: Webhook) -> None:
-    [made] = store([delivery(webhook, ago(seconds=5), "received", dispatch_at=ago(seconds=5))])
-    Run.objects.bulk_create([run(made, "waiting", next_try_at=ago(seconds=5))])
+    [made] = insert([build_delivery(webhook, ago(seconds=5), "received", dispatch_at=ago(seconds=5))])
+    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=ago(seconds=5))])
 
     assert "Nothing: no failure" in board(boss)
 
@@ -224,16 +224,16 @@ def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook:
 
 
 def test_runs_of_receivers_that_nobody_knows_are_told(boss: Client, webhook: Webhook) -> None:
-    [made] = store([delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([run(made, "waiting", next_try_at=dispatch.PARKED)])
+    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=dispatch.PARKED)])
 
     assert "1 run waits for an unknown receiver" in board(boss)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, webhook: Webhook) -> None:
-    [made] = store([delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([run(made, "waiting"), run(made, "waiting", receiver="crm.sync")])
+    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([build_run(made, "waiting"), build_run(made, "waiting", receiver="crm.sync")])
     dispatch.pause(receiver="crm.sync", reason="moving", by="layla")
     dispatch.pause(webhook=webhook, reason="inventory", by="omar")
 
@@ -250,8 +250,8 @@ def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, we
 
 def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss: Client, webhook: Webhook) -> None:
     for hours in (1, 2, 30):
-        Rejection.objects.create(webhook=webhook, reason="no_match", received_at=ago(hours=hours))
-    Rejection.objects.create(webhook=webhook, reason="missing", received_at=ago(minutes=3))
+        store_rejection(webhook, received_at=ago(hours=hours))
+    store_rejection(webhook, "missing", received_at=ago(minutes=3))
 
     shown = board(boss)
 
@@ -267,7 +267,7 @@ def silent() -> list[str]:
 
 
 def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Client, webhook: Webhook) -> None:
-    store([delivery(webhook, ago(minutes=600 + number * 10)) for number in range(100)])
+    insert([build_delivery(webhook, ago(minutes=600 + number * 10)) for number in range(100)])
 
     assert silent() == ["shop"]
     shown = board(boss).replace("\xa0", " ")
@@ -276,19 +276,21 @@ def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Cli
 
 
 def test_the_usual_pause_and_a_short_one_are_no_silence(webhook: Webhook) -> None:
-    store([delivery(webhook, ago(hours=hours, minutes=-number)) for hours in (7, 8, 20, 21) for number in range(30)])
+    insert(
+        [build_delivery(webhook, ago(hours=hours, minutes=-number)) for hours in (7, 8, 20, 21) for number in range(30)]
+    )
     assert silent() == []  # it has been as quiet as this before: every night
 
-    store([delivery(webhook, ago(minutes=50))])
+    insert([build_delivery(webhook, ago(minutes=50))])
     assert silent() == []
 
 
 def test_a_burst_an_inactive_webhook_and_an_unused_one_are_not_silent(webhook: Webhook) -> None:
     off = Webhook.objects.create(name="off", is_active=False)
     Webhook.objects.create(name="unused")
-    store(
-        [delivery(webhook, ago(hours=30, seconds=-number)) for number in range(200)]
-        + [delivery(off, ago(minutes=600 + number * 10)) for number in range(100)]
+    insert(
+        [build_delivery(webhook, ago(hours=30, seconds=-number)) for number in range(200)]
+        + [build_delivery(off, ago(minutes=600 + number * 10)) for number in range(100)]
     )
 
     assert silent() == []
@@ -301,14 +303,17 @@ def test_a_webhook_whose_last_delivery_is_too_old_to_be_looked_at_is_silent(
 
     busy = Webhook.objects.create(name="busy")
     monkeypatch.setattr(statistics, "MAX_COUNTED", 50)
-    store([delivery(webhook, ago(days=90))] + [delivery(busy, ago(minutes=number * 300)) for number in range(80)])
+    insert(
+        [build_delivery(webhook, ago(days=90))]
+        + [build_delivery(busy, ago(minutes=number * 300)) for number in range(80)]
+    )
 
     assert silent() == ["shop"]
 
 
 def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: Webhook) -> None:
     off = Webhook.objects.create(name="off", is_active=False)
-    store([delivery(webhook, ago(hours=1)), delivery(off, ago(hours=2), "dead")])
+    insert([build_delivery(webhook, ago(hours=1)), build_delivery(off, ago(hours=2), "dead")])
 
     shown = board(boss)
 
@@ -327,7 +332,7 @@ def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
 
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 2)
     Webhook.objects.create(name="another")
-    store([delivery(webhook, ago(hours=1))])
+    insert([build_delivery(webhook, ago(hours=1))])
     assert "first 2 by name" not in board(boss)
 
     Webhook.objects.create(name="zebra")
@@ -337,8 +342,8 @@ def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
 
 
 def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
-    [made] = store([delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([run(made, "waiting", next_try_at=ago(hours=5))])
+    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
+    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=ago(hours=5))])
     Heartbeat.objects.create(name="one:1")
     Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
 
@@ -349,7 +354,7 @@ def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
 
 
 def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client, webhook: Webhook) -> None:
-    dead_runs(webhook, 1)
+    store_dead_runs(webhook, 1)
     shown = board(boss)
     part = shown[shown.index('class="nateq-dashboard"') : shown.index("app-nateq_webhooks module")]
 
@@ -370,8 +375,8 @@ def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client,
 def test_each_part_is_for_those_who_may_see_it(
     staff: Callable[..., Client], webhook: Webhook, may: list[str], sees: list[str], sees_not: list[str]
 ) -> None:
-    dead_runs(webhook, 1)
-    Rejection.objects.create(webhook=webhook, reason="no_match", received_at=ago(minutes=3))
+    store_dead_runs(webhook, 1)
+    store_rejection(webhook, received_at=ago(minutes=3))
     Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
     Heartbeat.objects.create(name="one:1")
 
@@ -391,13 +396,13 @@ def test_staff_without_any_permission_have_no_board() -> None:
 
 
 def test_the_number_of_statements_does_not_grow_with_what_there_is(boss: Client, webhook: Webhook) -> None:
-    dead_runs(webhook, 1)
+    store_dead_runs(webhook, 1)
     board(boss)
     with CaptureQueriesContext(connection) as few:
         board(boss)
     for number in range(10):
         Webhook.objects.create(name=f"more {number}")
-    dead_runs(webhook, 100)
+    store_dead_runs(webhook, 100)
     with CaptureQueriesContext(connection) as many:
         board(boss)
 
@@ -406,7 +411,7 @@ def test_the_number_of_statements_does_not_grow_with_what_there_is(boss: Client,
 
 @pytest.mark.urls("tests.admin.two_sites")
 def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(boss: Client, webhook: Webhook) -> None:
-    dead_runs(webhook, 1)
+    store_dead_runs(webhook, 1)
 
     shown = board(boss, "/deliveries/nateq_webhooks/")
 
@@ -423,8 +428,14 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
 
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 1)
     other = Webhook.objects.create(name="zebra <b>")
-    store([delivery(webhook, ago(hours=1)), delivery(other, ago(hours=2)), delivery(other, ago(hours=2))])
-    Rejection.objects.create(webhook=other, reason="no_match", received_at=ago(minutes=3))
+    insert(
+        [
+            build_delivery(webhook, ago(hours=1)),
+            build_delivery(other, ago(hours=2)),
+            build_delivery(other, ago(hours=2)),
+        ]
+    )
+    store_rejection(other, received_at=ago(minutes=3))
 
     first, found = board(boss), board(boss, f"{INDEX}?find_webhook=ZEBRA+%3C")
     none = board(boss, f"{INDEX}?find_webhook=nothing")
@@ -438,6 +449,6 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
 
 
 def test_few_webhooks_have_no_search(boss: Client, webhook: Webhook) -> None:
-    store([delivery(webhook, ago(hours=1))])
+    insert([build_delivery(webhook, ago(hours=1))])
 
     assert "find_webhook" not in board(boss)

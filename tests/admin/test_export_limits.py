@@ -18,7 +18,7 @@ from nateq_webhooks.admin.deliveries.export_slots import MOST_AT_ONCE, Slots, sl
 from nateq_webhooks.admin.deliveries.export_stream import Export, Stream
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
-from tests.admin.listing import store
+from tests.builders import store_deliveries
 from tests.conftest import SECRET, envelope, wait_until
 from tests.server import post, running
 
@@ -32,7 +32,7 @@ TOKEN = "t" * 32
 @pytest.fixture
 def large(webhook: Webhook) -> list[Delivery]:
     """More than the buffers of a connection hold; stored one by one, as MariaDB takes 16 MiB a statement."""
-    return [row for _ in range(24) for row in store(webhook, 1, body=b"x" * 1_000_000)]
+    return [row for _ in range(24) for row in store_deliveries(webhook, 1, body=b"x" * 1_000_000)]
 
 
 def cookies(name: str) -> str:
@@ -82,7 +82,7 @@ def receives(port: int, webhook: Webhook) -> int:
 
 
 def test_a_part_without_an_end_ends(port: int, webhook: Webhook) -> None:
-    store(webhook, 3)
+    store_deliveries(webhook, 3)
 
     code, content = answer_of(port, cookies("boss"), ENDLESS)
 
@@ -138,7 +138,7 @@ def stream_of(monkeypatch: pytest.MonkeyPatch, client: Client, clock: Callable[[
 def test_what_takes_too_long_says_so_and_where_it_goes_on(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = store(webhook, 6)
+    stored = store_deliveries(webhook, 6)
     monkeypatch.setattr(export_stream, "PORTION", 2)
     times = iter([0.0] * 8 + [export_stream.MAX_SECONDS] * 4)
 
@@ -157,7 +157,7 @@ def test_what_takes_too_long_says_so_and_where_it_goes_on(
 
 
 def test_csv_says_so_in_its_last_row(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(webhook, 3)
+    store_deliveries(webhook, 3)
     times = iter([0.0] * 5 + [export_stream.MAX_SECONDS] * 4)
 
     answer = stream_of(monkeypatch, boss, lambda: next(times, 0.0), format="csv")
@@ -170,7 +170,7 @@ def test_csv_says_so_in_its_last_row(boss: Client, webhook: Webhook, monkeypatch
 def test_a_client_that_takes_too_little_is_cut_off(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(webhook, 1, body=b"x" * 500_000)
+    store_deliveries(webhook, 1, body=b"x" * 500_000)
     times = iter([0.0] * 5)
 
     answer = stream_of(monkeypatch, boss, lambda: next(times, export_stream.MAX_SECONDS + export_stream.GRACE + 1))
@@ -182,7 +182,7 @@ def test_a_client_that_takes_too_little_is_cut_off(
 
 
 def test_a_slot_is_given_back_by_a_response_that_was_never_read(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 1)
+    store_deliveries(webhook, 1)
 
     for _ in range(3):
         answer = boss.post(EXPORT, ENDLESS)

@@ -16,9 +16,9 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import URLPattern, URLResolver
 
-from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
-from tests.admin import rows
-from tests.admin.rows import ago
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
+from tests import builders
+from tests.builders import ago, store_rejection
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
@@ -273,8 +273,8 @@ class Fuzzer:
 def keys(webhook: Webhook) -> dict[str, list[Any]]:
     """A few rows of each kind."""
     other = Webhook.objects.create(name="سارة \u202e", events=["ticket.created"], organization_id="org_1")
-    stored = rows.store(
-        rows.delivery(
+    stored = builders.insert(
+        builders.build_delivery(
             one,
             ago(hours=number),
             status,
@@ -286,9 +286,9 @@ def keys(webhook: Webhook) -> dict[str, list[Any]]:
             [(webhook, "processed", "ticket.created"), (other, "dead", "message.sent"), (other, "invalid", "")] * 3
         )
     )
-    runs = Run.objects.bulk_create([rows.run(one, "dead") for one in stored[:3]])
+    runs = Run.objects.bulk_create([builders.build_run(one, "dead") for one in stored[:3]])
     replay = Replay.objects.create(by="boss", until=stored[-1].pk, filters={"status": "dead"})
-    rejection = Rejection.objects.create(webhook=webhook, reason="no_match", received_at=ago(minutes=1))
+    rejection = store_rejection(webhook, received_at=ago(minutes=1))
     return {
         "webhook": [webhook.pk, other.pk],
         "delivery": [one.pk for one in stored],

@@ -15,7 +15,7 @@ from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour, survey
 from nateq_webhooks.admin.dashboard.summary import about, percent, span
 from nateq_webhooks.models import Run, Webhook
-from tests.admin.rows import ago, delivery, run, store
+from tests.builders import ago, build_delivery, build_run, insert
 
 pytestmark = pytest.mark.django_db
 
@@ -32,9 +32,9 @@ def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
     other = Webhook.objects.create(name="other")
     hour = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
     moments = [hour, hour + timedelta(minutes=59, seconds=59)]
-    store(
-        [delivery(webhook, moment, status) for moment in moments for status in ("processed", "dead")]
-        + [delivery(other, moments[0], "failed"), delivery(webhook, ago(hours=80))]
+    insert(
+        [build_delivery(webhook, moment, status) for moment in moments for status in ("processed", "dead")]
+        + [build_delivery(other, moments[0], "failed"), build_delivery(webhook, ago(hours=80))]
     )
 
     of_all, of_one = survey().health(), survey(webhook.pk).health(webhook.pk)
@@ -50,10 +50,10 @@ def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
 def test_the_first_of_the_hours_is_whole_and_what_is_older_is_only_the_last_delivery(webhook: Webhook) -> None:
     first = survey().hours[0]
     old = first - timedelta(seconds=1)
-    store([delivery(webhook, old)])
+    insert([build_delivery(webhook, old)])
     assert (survey(webhook.pk).health(webhook.pk).total, survey().health(webhook.pk).last) == (0, old)
 
-    store([delivery(webhook, first)])
+    insert([build_delivery(webhook, first)])
     found = survey(webhook.pk).health(webhook.pk)
     assert (found.total, found.hours[0].total, found.last) == (1, 1, first)
 
@@ -65,13 +65,13 @@ def test_without_deliveries_there_is_no_share_and_no_time(webhook: Webhook) -> N
 
 
 def test_processing_times_are_those_until_the_last_first_run_ended(webhook: Webhook) -> None:
-    stored = store([delivery(webhook, ago(minutes=200 - number)) for number in range(100)])
+    stored = insert([build_delivery(webhook, ago(minutes=200 - number)) for number in range(100)])
     runs = []
     for number, each in enumerate(stored, start=1):
         took = timedelta(milliseconds=number * 10)
-        runs.append(run(each, "succeeded", receiver="fast", finished_at=each.received_at))
-        runs.append(run(each, "succeeded", receiver="slow", finished_at=each.received_at + took))
-        runs.append(run(each, "succeeded", receiver="slow", round=7, finished_at=timezone.now()))
+        runs.append(build_run(each, "succeeded", receiver="fast", finished_at=each.received_at))
+        runs.append(build_run(each, "succeeded", receiver="slow", finished_at=each.received_at + took))
+        runs.append(build_run(each, "succeeded", receiver="slow", round=7, finished_at=timezone.now()))
     Run.objects.bulk_create(runs)
 
     times = survey(webhook.pk).health(webhook.pk).times
@@ -83,9 +83,9 @@ def test_processing_times_are_those_until_the_last_first_run_ended(webhook: Webh
 
 def test_processing_times_of_two_webhooks_are_kept_apart(webhook: Webhook) -> None:
     other = Webhook.objects.create(name="other")
-    stored = store([delivery(webhook, ago(minutes=2)), delivery(other, ago(minutes=1))])
+    stored = insert([build_delivery(webhook, ago(minutes=2)), build_delivery(other, ago(minutes=1))])
     Run.objects.bulk_create(
-        run(each, "succeeded", finished_at=each.received_at + timedelta(seconds=took))
+        build_run(each, "succeeded", finished_at=each.received_at + timedelta(seconds=took))
         for each, took in zip(stored, (1, 9), strict=True)
     )
 
@@ -105,8 +105,8 @@ def few_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def many(webhook: Webhook) -> None:
     """Two thousand deliveries, one in ten dead, of which the newer half came in the charts' hours."""
     hours = 94
-    store(
-        delivery(webhook, ago(hours=hours - hours * number / 2000), "dead" if number % 10 == 3 else "processed")
+    insert(
+        build_delivery(webhook, ago(hours=hours - hours * number / 2000), "dead" if number % 10 == 3 else "processed")
         for number in range(2000)
     )
 
@@ -149,7 +149,7 @@ def test_the_number_of_statements_is_small_and_fixed(
 
 def test_keys_that_come_in_tens_are_estimated_as_well(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_COUNTED", 100)
-    store(delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
+    insert(build_delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
 
     found = survey(webhook.pk)
 
@@ -214,7 +214,7 @@ def test_an_estimated_number_is_marked_and_a_long_time_is_in_words() -> None:
 
 
 def test_the_page_shows_figures_and_a_chart_that_a_strict_policy_allows(boss: Client, webhook: Webhook) -> None:
-    store([delivery(webhook, ago(minutes=1)), delivery(webhook, ago(minutes=2), "dead")])
+    insert([build_delivery(webhook, ago(minutes=1)), build_delivery(webhook, ago(minutes=2), "dead")])
 
     shown = change_page(boss, webhook)
 
@@ -243,7 +243,7 @@ def test_a_language_with_a_decimal_comma_does_not_reach_the_drawing(webhook: Web
 
 
 def test_who_may_not_see_deliveries_sees_no_health(staff: Callable[..., Client], webhook: Webhook) -> None:
-    store([delivery(webhook, ago(minutes=1))])
+    insert([build_delivery(webhook, ago(minutes=1))])
 
     assert CHART not in change_page(staff("view_webhook"), webhook)
     assert CHART in change_page(staff("view_webhook", "view_delivery"), webhook)

@@ -19,9 +19,9 @@ from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.models import Delivery, Gate, Reissue, Rejection, Replay, Run, Webhook
 from nateq_webhooks.models.gate import webhook_scope
 from nateq_webhooks.signals import signal_for
-from tests.admin import rows
-from tests.admin.rows import ago
+from tests import builders
 from tests.admin.tenants_site import MINE, tenants
+from tests.builders import ago
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site")]
 
@@ -71,7 +71,7 @@ def stored(connect: Callable[..., None]) -> Stored:
     connect(signal_for("ticket.created"), lambda event, **_: None, "shop.open")
     webhook = Webhook.objects.create(name="mine", organization_id=MINE)
     other = Webhook.objects.create(name=f"{MARK} shop", organization_id="org_other", events=[f"{MARK}.event"])
-    mine = rows.delivery(
+    mine = builders.build_delivery(
         webhook, ago(minutes=4), "failed", organization_id=MINE, resource_id=SHARED, timestamp=ago(days=1)
     )
     replay = Replay.objects.create(
@@ -83,7 +83,7 @@ def stored(connect: Callable[..., None]) -> Stored:
     mine.refresh_from_db()
     Reissue.objects.create(delivery=hidden[0], original=mine)
     hidden_runs = Run.objects.bulk_create(
-        rows.run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
+        builders.build_run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
         for one, status in zip(hidden, itertools.cycle(["dead", "failed", "waiting"]), strict=False)
     )
     run = Run.objects.create(
@@ -111,7 +111,7 @@ def stored(connect: Callable[..., None]) -> Stored:
 
 
 def _hidden(webhook: Webhook, number: int) -> Delivery:
-    return rows.delivery(
+    return builders.build_delivery(
         webhook,
         ago(minutes=3),
         "dead",

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run
+from tests.builders import store_rejection
 from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,7 @@ def _rows(sender: Sender, connect: Callable[..., None]) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope())
     sender.post(envelope("ticket.updated", delivery_id="dlv_2", timestamp="2026-07-01T00:00:00Z"))
-    Rejection.objects.create(webhook=sender.webhook, reason="no_match", received_at=timezone.now(), header_names=[])
+    store_rejection(sender.webhook, header_names=[])
     Replay.objects.create(finished_at=timezone.now())
 
 

@@ -14,7 +14,8 @@ from django.utils import timezone
 from nateq_webhooks import signals
 from nateq_webhooks.admin import bounds, combinations
 from nateq_webhooks.models import Delivery, Webhook
-from tests.admin.listing import LIST, RUNS, delivery, listed, pks, statements, store, store_run
+from tests.admin.listing import LIST, RUNS, listed, pks, statements
+from tests.builders import build_delivery, store_deliveries, store_run
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +35,7 @@ def mixed(webhook: Webhook, other: Webhook) -> list[Delivery]:
     for _ in range(3):
         for status, event, of in itertools.product(STATUSES, EVENTS, (webhook, other)):
             if (status, event, of) != ("dead", "invoice.paid", other):
-                made += store(of, status=status, event=event)
+                made += store_deliveries(of, status=status, event=event)
     return made
 
 
@@ -99,7 +100,7 @@ def test_the_chosen_event_is_among_the_choices_even_if_nobody_names_it(boss: Cli
 
 
 def test_the_only_webhook_can_be_filtered_by_and_another_key_finds_nothing(boss: Client, webhook: Webhook) -> None:
-    store(webhook)
+    store_deliveries(webhook)
 
     assert len(pks(boss, f"webhook__id__exact={webhook.pk}")) == 1
     assert pks(boss, "webhook__id__exact=00000000-0000-0000-0000-000000000009") == []
@@ -121,7 +122,7 @@ BAD = [
 
 @pytest.mark.parametrize("query", BAD)
 def test_a_value_that_can_not_be_understood_is_answered_with_a_word(boss: Client, webhook: Webhook, query: str) -> None:
-    store(webhook)
+    store_deliveries(webhook)
 
     response = boss.get(f"{LIST}?{query}", follow=True)
 
@@ -164,7 +165,7 @@ def test_facets_stop_at_the_limit(boss: Client, mixed: list[Delivery], monkeypat
 def test_facets_of_a_search_are_counted_among_its_newest_rows(
     boss: Client, webhook: Webhook, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(webhook, 2, organization_id="org_2", status="dead")
+    store_deliveries(webhook, 2, organization_id="org_2", status="dead")
 
     whole = facets(boss, "q=org_1&event=ticket.created")
     monkeypatch.setattr("nateq_webhooks.admin.facets.SAMPLE", 20)
@@ -191,7 +192,7 @@ def test_the_webhooks_to_choose_from_are_read_without_their_secrets(boss: Client
 
 def test_runs_are_filtered_and_counted_by_status_and_receiver(boss: Client, webhook: Webhook, connect: Any) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.send")
-    first, second = store(webhook, 2)
+    first, second = store_deliveries(webhook, 2)
     store_run(first, "shop.send", status="dead")
     mine = store_run(first, "shop.send", round=1)
     store_run(second, "shop.audit")
@@ -214,9 +215,9 @@ def hourly(webhook: Webhook) -> list[Delivery]:
     """Forty deliveries, one an hour, with gaps between their keys."""
     made = []
     for hour in range(40):
-        made += store(webhook, received_at=START + timedelta(hours=hour))
+        made += store_deliveries(webhook, received_at=START + timedelta(hours=hour))
         if hour % 3 == 0:
-            store(webhook)[0].delete()
+            store_deliveries(webhook)[0].delete()
     return made
 
 
@@ -299,8 +300,8 @@ def test_of_many_webhooks_a_few_are_to_choose_from_and_the_others_are_found_by_n
 def test_the_chosen_webhook_is_among_the_choices_and_the_search_is_no_filter(
     boss: Client, webhook: Webhook, many: list[Webhook]
 ) -> None:
-    store(many[4])
-    store(webhook)
+    store_deliveries(many[4])
+    store_deliveries(webhook)
     query = f"webhook__id__exact={many[4].pk}&find_webhook=branch"
 
     assert ">branch 4<" in boss.get(f"{LIST}?{query}").content.decode()
@@ -311,7 +312,7 @@ def test_the_chosen_webhook_is_among_the_choices_and_the_search_is_no_filter(
 def test_with_a_search_on_all_that_the_filters_find_can_be_chosen(
     boss: Client, webhook: Webhook, many: list[Webhook]
 ) -> None:
-    store(webhook, 3)
+    store_deliveries(webhook, 3)
     posted = {"action": "export_selected", "select_across": "1", "_selected_action": ["1"], "index": "0"}
 
     page = boss.post(f"{LIST}?status__exact=processed&find_webhook=x", posted)
@@ -323,7 +324,7 @@ def test_combinations_are_read_by_leaps_however_many_webhooks(webhook: Webhook) 
     webhooks = Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(300)])
     Delivery.objects.bulk_create(
         [
-            delivery(one, status=status, event=event)
+            build_delivery(one, status=status, event=event)
             for one in webhooks
             for status in ("dead", "processed")
             for event in "ab"

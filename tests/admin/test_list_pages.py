@@ -16,8 +16,9 @@ from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, age, place
 from nateq_webhooks.admin.counting import Count, Kind
 from nateq_webhooks.admin.paginator import CappedPaginator
 from nateq_webhooks.models import Delivery, Run, Webhook
-from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements, store, store_run
+from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements
 from tests.admin.own_admins import ActingAdmin
+from tests.builders import store_deliveries, store_run
 
 ACTING = "/acting/nateq_webhooks/delivery/"
 FILTERING = "/filtering/nateq_webhooks/delivery/"
@@ -50,7 +51,7 @@ def leafed_through(client: Client, query: str, rel: str, url: str = LIST) -> lis
 
 @pytest.mark.parametrize("query", ["", "status__exact=processed", "event=ticket.created", "q=org_1", "o=3"])
 def test_each_row_is_on_one_page_forwards_and_backwards(boss: Client, webhook: Webhook, query: str) -> None:
-    stored = [each.pk for each in store(webhook, 13)]
+    stored = [each.pk for each in store_deliveries(webhook, 13)]
     expected = stored if query == "o=3" else stored[::-1]
 
     forwards = leafed_through(boss, query, "next")
@@ -61,7 +62,7 @@ def test_each_row_is_on_one_page_forwards_and_backwards(boss: Client, webhook: W
 
 
 def test_runs_have_pages_too(boss: Client, webhook: Webhook) -> None:
-    (first,) = store(webhook)
+    (first,) = store_deliveries(webhook)
     stored = [store_run(first, round=number).pk for number in range(7)]
 
     assert leafed_through(boss, "", "next", RUNS) == [stored[:1:-1], stored[1::-1]]
@@ -70,13 +71,13 @@ def test_runs_have_pages_too(boss: Client, webhook: Webhook) -> None:
 
 
 def test_the_page_before_a_row_near_the_beginning_is_the_first_page(boss: Client, webhook: Webhook) -> None:
-    stored = [each.pk for each in store(webhook, 13)]
+    stored = [each.pk for each in store_deliveries(webhook, 13)]
 
     assert pks(boss, f"cursor=-{stored[-3]}") == stored[:-6:-1]
 
 
 def test_a_page_between_rows_that_are_gone_is_empty_and_leads_back(boss: Client, webhook: Webhook) -> None:
-    stored = store(webhook, 7)
+    stored = store_deliveries(webhook, 7)
     Delivery.objects.filter(pk__lt=stored[5].pk).delete()
 
     assert pks(boss, f"cursor={stored[5].pk}") == []
@@ -84,7 +85,7 @@ def test_a_page_between_rows_that_are_gone_is_empty_and_leads_back(boss: Client,
 
 
 def test_one_page_needs_no_links_and_no_count(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 5)
+    store_deliveries(webhook, 5)
 
     assert listed(boss).page_links() == []
     assert listed(boss).count == Count(5)
@@ -92,8 +93,8 @@ def test_one_page_needs_no_links_and_no_count(boss: Client, webhook: Webhook) ->
 
 
 def test_a_page_keeps_filters_and_search_and_a_filter_leaves_the_page(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 7)
-    key = store(webhook)[0].pk
+    store_deliveries(webhook, 7)
+    key = store_deliveries(webhook)[0].pk
 
     following = link(boss, "q=org_1&status__exact=processed&_facets=True", "next")
     shown = boss.get(f"{LIST}?cursor={key}").content.decode()
@@ -110,7 +111,7 @@ def test_a_page_keeps_filters_and_search_and_a_filter_leaves_the_page(boss: Clie
 def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
     boss: Client, webhook: Webhook, cursor: str
 ) -> None:
-    store(webhook)
+    store_deliveries(webhook)
 
     response = boss.get(f"{LIST}?status__exact=processed&cursor={cursor}", follow=True)
 
@@ -123,7 +124,7 @@ def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
 
 
 def test_djangos_mark_of_an_error_hides_no_answer(boss: Client, webhook: Webhook) -> None:
-    store(webhook)
+    store_deliveries(webhook)
 
     response = boss.get(f"{LIST}?cursor=x&e=1", follow=True)
 
@@ -133,7 +134,7 @@ def test_djangos_mark_of_an_error_hides_no_answer(boss: Client, webhook: Webhook
 
 @pytest.mark.parametrize("cursor", ["", "0", "-0", "-1", str(place.MAX_KEY), f"-{place.MAX_KEY}"])
 def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, cursor: str) -> None:
-    store(webhook, 2)
+    store_deliveries(webhook, 2)
 
     assert boss.get(f"{LIST}?cursor={cursor}").status_code == 200
 
@@ -142,11 +143,11 @@ def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, 
 def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     # The statistics that another test's rows left behind (autovacuum) are no part of this.
     monkeypatch.setattr("nateq_webhooks.admin.record_list.estimate", lambda rows: None)
-    store(webhook, 10)
+    store_deliveries(webhook, 10)
     assert str(listed(boss).count) == "10"
     assert str(listed(boss, "q=org_1").count) == "10"
 
-    store(webhook, 1)
+    store_deliveries(webhook, 1)
 
     assert "more than 10 deliveries" in boss.get(LIST).content.decode()
     assert str(listed(boss, "q=org_1").count) == str(listed(boss, "event=ticket.created").count) == "more than 10"
@@ -155,7 +156,7 @@ def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, mon
 @pytest.mark.django_db(transaction=True)  # MariaDB commits before it analyses
 @pytest.mark.usefixtures("_ten_are_many")
 def test_the_whole_table_is_estimated_where_the_database_keeps_statistics(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 12)
+    store_deliveries(webhook, 12)
     if connection.vendor == "sqlite":
         assert listed(boss).count == Count(10, Kind.MORE)
         return
@@ -196,7 +197,7 @@ def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, are_near: bool
 ) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.bounds.SMALL", 10_000 if are_near else 0)
-    store(webhook, 20, payload={"data": {"id": 2}})
+    store_deliveries(webhook, 20, payload={"data": {"id": 2}})
 
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
 
@@ -211,7 +212,7 @@ def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
 @pytest.mark.skipif(connection.vendor == "mysql", reason="MariaDB always finds an index to read; its rows are measured")
 @pytest.mark.parametrize("query", QUERIES)
 def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook: Webhook, query: str) -> None:
-    store(webhook, 20, payload={"data": {"id": 2}})
+    store_deliveries(webhook, 20, payload={"data": {"id": 2}})
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
 
     with connection.cursor() as cursor:
@@ -232,9 +233,9 @@ def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook
 def test_a_page_asks_a_few_questions_however_many_rows_it_has(
     boss: Client, webhook: Webhook, query: str, limit: int
 ) -> None:
-    store(webhook, 6)
+    store_deliveries(webhook, 6)
     few = statements(boss, query)
-    for each in store(webhook, 20):
+    for each in store_deliveries(webhook, 20):
         store_run(each)
 
     many = statements(boss, query)
@@ -245,7 +246,7 @@ def test_a_page_asks_a_few_questions_however_many_rows_it_has(
 
 
 def test_the_list_is_sorted_by_the_key_only_newest_or_oldest_first(boss: Client, webhook: Webhook) -> None:
-    stored = [each.pk for each in store(webhook, 3)]
+    stored = [each.pk for each in store_deliveries(webhook, 3)]
 
     assert pks(boss, "o=1.-2.4") == pks(boss, "o=-3") == pks(boss, "o=x") == pks(boss, "o=99") == stored[::-1]
     assert pks(boss, "o=3") == pks(boss, "o=2.3") == stored
@@ -253,7 +254,7 @@ def test_the_list_is_sorted_by_the_key_only_newest_or_oldest_first(boss: Client,
 
 
 def test_processing_time_is_from_the_store_to_the_end_of_the_last_first_run(boss: Client, webhook: Webhook) -> None:
-    done, going_on, without = store(webhook, 3)
+    done, going_on, without = store_deliveries(webhook, 3)
     Delivery.objects.filter(pk=going_on.pk).update(status=Delivery.Status.FAILED)
     for each in (done, going_on):
         store_run(each, "shop.quick", finished_at=later(each.received_at, 0.25))
@@ -292,8 +293,8 @@ def act(client: Client, query: str, *selected: int, across: bool = False) -> lis
 
 @pytest.mark.urls("tests.admin.own_admins")
 def test_an_action_gets_the_rows_that_were_ticked_or_all_that_match(boss: Client, webhook: Webhook) -> None:
-    stored = [each.pk for each in store(webhook, 7)]
-    dead = [each.pk for each in store(webhook, 6, status="dead", payload={"data": {"id": "7"}})]
+    stored = [each.pk for each in store_deliveries(webhook, 7)]
+    dead = [each.pk for each in store_deliveries(webhook, 6, status="dead", payload={"data": {"id": "7"}})]
 
     assert act(boss, "", stored[0], stored[3]) == [stored[0], stored[3]]
     assert act(boss, f"status__exact=dead&cursor={dead[4]}", dead[0], across=True) == dead
@@ -307,7 +308,7 @@ def test_an_action_gets_the_rows_that_were_ticked_or_all_that_match(boss: Client
 
 
 def test_without_an_action_nothing_can_be_ticked(staff: Callable[..., Client], webhook: Webhook) -> None:
-    store(webhook)
+    store_deliveries(webhook)
     page = staff("view_delivery").get(LIST).content.decode()
 
     assert 'name="_selected_action"' not in page
@@ -315,7 +316,7 @@ def test_without_an_action_nothing_can_be_ticked(staff: Callable[..., Client], w
 
 
 def test_the_lists_bring_no_inline_script_or_style(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 7)
+    store_deliveries(webhook, 7)
 
     for url in (f"{LIST}?_facets=True&cursor=last", f"{LIST}?q=data.id=1", RUNS):
         shown = boss.get(url).content.decode()
@@ -326,8 +327,8 @@ def test_the_lists_bring_no_inline_script_or_style(boss: Client, webhook: Webhoo
 
 @pytest.mark.urls("tests.admin.own_admins")
 def test_a_subclass_may_have_filters_of_its_own(boss: Client, webhook: Webhook) -> None:
-    store(webhook, 2, version="1.0")
-    (other,) = store(webhook, version="2.0")
+    store_deliveries(webhook, 2, version="1.0")
+    (other,) = store_deliveries(webhook, version="2.0")
 
     for query in ("version=2.0", "version=2.0&status__exact=processed", "version=2.0&q=org_1"):
         assert pks(boss, query, FILTERING) == [other.pk]
@@ -335,7 +336,7 @@ def test_a_subclass_may_have_filters_of_its_own(boss: Client, webhook: Webhook) 
 
 
 def test_staff_who_may_view_deliveries_see_their_list(staff: Callable[..., Client], webhook: Webhook) -> None:
-    store(webhook, 7)
+    store_deliveries(webhook, 7)
 
     assert len(pks(staff("view_delivery"), "cursor=last&_facets=True")) == 5
     assert User.objects.filter(is_superuser=False).exists()
@@ -347,8 +348,8 @@ def test_djangos_own_search_and_pages_as_its_autocompletion_uses_them_are_bounde
     webhook: Webhook, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CappedPaginator, "limit", 3)
-    store(webhook, 5)
-    (wanted,) = store(webhook, organization_id="org_2", payload={"data": {"id": "x"}})
+    store_deliveries(webhook, 5)
+    (wanted,) = store_deliveries(webhook, organization_id="org_2", payload={"data": {"id": "x"}})
     mine, everything = DeliveryAdmin(Delivery, admin.site), Delivery.objects.order_by("pk")
 
     def found(term: str) -> list[int]:

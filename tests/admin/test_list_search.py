@@ -13,7 +13,8 @@ from nateq_webhooks.admin import walk
 from nateq_webhooks.admin.payload_search import parse
 from nateq_webhooks.admin.rows import Merged
 from nateq_webhooks.models import Delivery, Webhook, payload_index
-from tests.admin.listing import LIST, RUNS, link, listed, pks, statements, store, store_run
+from tests.admin.listing import LIST, RUNS, link, listed, pks, statements
+from tests.builders import store_deliveries, store_run
 
 pytestmark = pytest.mark.django_db
 
@@ -24,11 +25,11 @@ is_postgresql = connection.vendor == "postgresql"
 
 
 def test_a_search_is_for_a_delivery_a_resource_or_an_organization_and_exact(boss: Client, webhook: Webhook) -> None:
-    (by_id,) = store(webhook, delivery_id="abc", resource_id="r1", organization_id="o1")
-    (by_resource,) = store(webhook, resource_id="abc", organization_id="o2")
-    (by_organization,) = store(webhook, organization_id="abc", resource_id="r2")
+    (by_id,) = store_deliveries(webhook, delivery_id="abc", resource_id="r1", organization_id="o1")
+    (by_resource,) = store_deliveries(webhook, resource_id="abc", organization_id="o2")
+    (by_organization,) = store_deliveries(webhook, organization_id="abc", resource_id="r2")
     desk = Webhook.objects.create(name="desk")
-    (all_three,) = store(desk, delivery_id="abc", resource_id="abc", organization_id="abc")
+    (all_three,) = store_deliveries(desk, delivery_id="abc", resource_id="abc", organization_id="abc")
 
     found = [all_three.pk, by_organization.pk, by_resource.pk, by_id.pk]
 
@@ -41,7 +42,9 @@ def test_a_search_is_for_a_delivery_a_resource_or_an_organization_and_exact(boss
 
 def test_a_search_of_several_kinds_has_pages(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.DeliveryAdmin.list_per_page", 2)
-    stored = [store(webhook, 1, **{column: "abc"})[0].pk for column in ("resource_id", "organization_id") * 2]
+    stored = [
+        store_deliveries(webhook, 1, **{column: "abc"})[0].pk for column in ("resource_id", "organization_id") * 2
+    ]
 
     assert pks(boss, "q=abc") == stored[:1:-1]
     assert pks(boss, link(boss, "q=abc", "next") or "") == pks(boss, "q=abc&cursor=last") == stored[1::-1]
@@ -97,9 +100,9 @@ def test_a_path_finds_what_stands_there(boss: Client, webhook: Webhook, term: st
             "key with space": 1,
         },
     }
-    store(webhook, payload={"data": {"number": 8}})
-    (wanted,) = store(webhook, payload=payload)
-    store(webhook, payload=None)
+    store_deliveries(webhook, payload={"data": {"number": 8}})
+    (wanted,) = store_deliveries(webhook, payload=payload)
+    store_deliveries(webhook, payload=None)
 
     if connection.vendor == "mysql" and term in LOOSE_ON_MARIADB:
         matches = not matches
@@ -112,16 +115,16 @@ def test_a_path_finds_what_stands_there(boss: Client, webhook: Webhook, term: st
 
 @pytest.mark.parametrize("term", ["a=", "=b", "a..b=1", ".a=1", "nothing", ".".join("a" * 17) + "=1", "1.1.1.1=x"])
 def test_what_is_no_path_and_value_is_searched_for_as_an_id(boss: Client, webhook: Webhook, term: str) -> None:
-    store(webhook, payload={"a": 1})
-    (wanted,) = store(webhook, delivery_id=term, payload={})
+    store_deliveries(webhook, payload={"a": 1})
+    (wanted,) = store_deliveries(webhook, delivery_id=term, payload={})
 
     assert parse(term) is None
     assert pks(boss, f"q={term}") == [wanted.pk]
 
 
 def test_an_id_that_looks_like_a_path_is_found_as_an_id(boss: Client, webhook: Webhook) -> None:
-    store(webhook, payload={"abc": "="})
-    (wanted,) = store(webhook, delivery_id="abc==", payload={})
+    store_deliveries(webhook, payload={"abc": "="})
+    (wanted,) = store_deliveries(webhook, delivery_id="abc==", payload={})
 
     assert pks(boss, "q=abc%3D%3D") == [wanted.pk]
     assert listed(boss, "q=abc%3D%3D").wanted is None
@@ -137,9 +140,9 @@ def _three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_three_at_a_time")
 def test_a_search_through_payloads_says_how_far_it_looked_and_goes_on_there(boss: Client, webhook: Webhook) -> None:
-    (old,) = store(webhook, payload={"data": {"id": "x"}})
-    others = store(webhook, 5, payload={"data": {"id": "y"}})
-    (new,) = store(webhook, payload={"data": {"id": "x"}})
+    (old,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
+    others = store_deliveries(webhook, 5, payload={"data": {"id": "y"}})
+    (new,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
 
     shown = boss.get(f"{LIST}?q=data.id=x").content.decode()
     further = link(boss, "q=data.id=x", "next") or ""
@@ -161,9 +164,9 @@ def test_a_search_through_payloads_says_how_far_it_looked_and_goes_on_there(boss
 
 @pytest.mark.usefixtures("_three_at_a_time")
 def test_filters_narrow_what_a_search_through_payloads_looks_at(boss: Client, webhook: Webhook) -> None:
-    (old,) = store(webhook, payload={"data": {"id": "x"}}, status="dead")
-    store(webhook, 10, payload={"data": {"id": "x"}})
-    store(webhook, 2, payload={"data": {"id": "y"}}, status="dead")
+    (old,) = store_deliveries(webhook, payload={"data": {"id": "x"}}, status="dead")
+    store_deliveries(webhook, 10, payload={"data": {"id": "x"}})
+    store_deliveries(webhook, 2, payload={"data": {"id": "y"}}, status="dead")
 
     assert pks(boss, "q=data.id=x&status__exact=dead") == [old.pk]
 
@@ -172,7 +175,7 @@ def test_a_full_page_of_a_search_through_payloads_leads_to_the_next(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.DeliveryAdmin.list_per_page", 2)
-    stored = [each.pk for each in store(webhook, 5, payload={"data": {"id": "x"}})]
+    stored = [each.pk for each in store_deliveries(webhook, 5, payload={"data": {"id": "x"}})]
 
     second = link(boss, "q=data.id=x", "next") or ""
 
@@ -183,7 +186,7 @@ def test_a_full_page_of_a_search_through_payloads_leads_to_the_next(
 
 
 def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) -> None:
-    store(webhook, 600, payload={"data": {"id": "y"}})
+    store_deliveries(webhook, 600, payload={"data": {"id": "y"}})
     wanted = parse("data.id=x")
     assert wanted is not None
     ticks: Iterator[float] = iter([0.0, walk.MAX_SECONDS / 2, walk.MAX_SECONDS, 99.0])
@@ -200,7 +203,7 @@ def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) 
 
 
 def test_who_may_not_see_payloads_can_not_search_them(staff: Callable[..., Client], webhook: Webhook) -> None:
-    (wanted,) = store(webhook, payload={"data": {"id": "x"}})
+    (wanted,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
     may_not, may = staff("view_delivery"), staff("view_delivery", "view_payload")
 
     refused = may_not.get(f"{LIST}?q=data.id=x")
@@ -214,7 +217,7 @@ def test_who_may_not_see_payloads_can_not_search_them(staff: Callable[..., Clien
 
 
 def test_no_counts_are_offered_for_a_search_through_payloads(boss: Client, webhook: Webhook) -> None:
-    store(webhook, payload={"data": {"id": "x"}})
+    store_deliveries(webhook, payload={"data": {"id": "x"}})
 
     shown = boss.get(f"{LIST}?q=data.id=x&_facets=True").content.decode()
 
@@ -225,10 +228,10 @@ def test_no_counts_are_offered_for_a_search_through_payloads(boss: Client, webho
 
 @pytest.mark.usefixtures("_three_at_a_time")
 def test_filters_on_a_search_find_its_rows(boss: Client, webhook: Webhook) -> None:
-    (old,) = store(webhook, status="dead")
-    store(webhook, 5)
-    (new,) = store(webhook, status="dead")
-    store(webhook, organization_id="org_2", resource_id="tkt_2", status="dead")
+    (old,) = store_deliveries(webhook, status="dead")
+    store_deliveries(webhook, 5)
+    (new,) = store_deliveries(webhook, status="dead")
+    store_deliveries(webhook, organization_id="org_2", resource_id="tkt_2", status="dead")
 
     found, query = [], "q=org_1&status__exact=dead"
     while query:
@@ -239,7 +242,7 @@ def test_filters_on_a_search_find_its_rows(boss: Client, webhook: Webhook) -> No
 
 
 def test_runs_are_searched_by_their_delivery(boss: Client, webhook: Webhook) -> None:
-    first, second = store(webhook, 2)
+    first, second = store_deliveries(webhook, 2)
     Delivery.objects.filter(pk=first.pk).update(organization_id="org_9")
     mine = store_run(first)
     store_run(second)
@@ -277,8 +280,11 @@ def _no_index_afterwards(transactional_db: None) -> Iterator[None]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_no_index_afterwards", "_three_at_a_time")
 def test_the_optional_index_lifts_the_limit(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = [each.pk for each in store(webhook, 4, payload={"data": {"lines": [{"n": 7}], "id": "x"}}, status="dead")]
-    store(webhook, 12, payload={"data": {"id": "y"}})
+    stored = [
+        each.pk
+        for each in store_deliveries(webhook, 4, payload={"data": {"lines": [{"n": 7}], "id": "x"}}, status="dead")
+    ]
+    store_deliveries(webhook, 12, payload={"data": {"id": "y"}})
     assert pks(boss, "q=data.id=x") == []
 
     assert "CREATE INDEX CONCURRENTLY" in told("create", dry_run=True)

@@ -7,14 +7,16 @@ from django.test.utils import CaptureQueriesContext
 
 from nateq_webhooks.admin.peers import load_together
 from nateq_webhooks.models import Delivery, Run, Webhook
-from tests.admin.listing import store, store_run
+from tests.builders import store_deliveries, store_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.own_admins")]
 
 
 def stored(webhook: Webhook, count: int) -> None:
     for number in range(count):
-        one = store(webhook, payload={"data": {"subject": f"s{number}"}}, headers={"User-Agent": f"u{number}"})[0]
+        one = store_deliveries(
+            webhook, payload={"data": {"subject": f"s{number}"}}, headers={"User-Agent": f"u{number}"}
+        )[0]
         store_run(one, error=f"e{number}")
 
 
@@ -42,7 +44,7 @@ def test_each_row_shows_its_own(boss: Client, webhook: Webhook) -> None:
 
 
 def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhook) -> None:
-    store(webhook, 2)
+    store_deliveries(webhook, 2)
     rows = list(Delivery.objects.defer("payload", "body"))
     load_together(rows)
     Delivery.objects.filter(pk=rows[0].pk).delete()
@@ -53,7 +55,7 @@ def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhoo
 
 
 def test_a_row_can_be_refreshed_as_ever(webhook: Webhook) -> None:
-    one = store(webhook)[0]
+    one = store_deliveries(webhook)[0]
     row = Delivery.objects.defer("payload").get()
     load_together([row])
     Delivery.objects.update(status="dead", payload=[1])

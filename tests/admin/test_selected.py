@@ -13,7 +13,7 @@ from nateq_webhooks.admin import bounds
 from nateq_webhooks.admin.selected import count_of, ends_of_keys, keys_of
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery, Run, Webhook
-from tests.admin.listing import store, store_run
+from tests.builders import store_deliveries, store_run
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def stored(webhook: Webhook) -> list[Delivery]:
     """A delivery an hour for `HOURS`, of two webhooks, two events and two statuses."""
     other, now = Webhook.objects.create(name="other"), timezone.now()
     for hour in range(HOURS):
-        store(
+        store_deliveries(
             other if hour % 3 else webhook,
             event="ticket.created" if hour % 4 else "message.sent",
             status="dead" if hour % 5 else "processed",

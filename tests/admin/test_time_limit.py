@@ -9,8 +9,8 @@ from django.test import Client
 from nateq_webhooks.admin import time_limit
 from nateq_webhooks.admin.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
-from tests.admin.listing import store
 from tests.admin.slow_site import SLOW
+from tests.builders import store_deliveries
 
 
 def ask_slowly() -> None:
@@ -88,7 +88,7 @@ def test_another_error_is_raised_as_it_is() -> None:
 def test_a_list_that_takes_too_long_is_a_page_that_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    store(webhook, 2)
+    store_deliveries(webhook, 2)
     monkeypatch.setattr(time_limit, "MAX_SECONDS", 0.2)
     start = time.monotonic()
 
@@ -105,7 +105,7 @@ def test_a_list_that_takes_too_long_is_a_page_that_says_so(
 def test_a_preview_that_takes_too_long_is_a_clear_answer(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    store(webhook, 2)
+    store_deliveries(webhook, 2)
     monkeypatch.setattr(time_limit, "MAX_SECONDS", 0.2)
 
     answer = boss.get(f"/slow/nateq_webhooks/delivery/{page}/?event=ticket.created")

@@ -12,7 +12,7 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Heartbeat, Rejection, Replay, Run, Webhook
 from nateq_webhooks.protocol.examples import example_envelope
-from tests.admin.rows import delivery, run
+from tests.builders import build_delivery, build_run
 from tests.conftest import SECRET, Sender
 
 CUSTOMER: Final = "sara@customer.example"
@@ -98,7 +98,7 @@ def _store_traffic(webhook: Webhook) -> None:
     """Store 48 hours of rows, with a status for each colour of the chart."""
     statuses = itertools.cycle(["processed"] * 9 + ["failed", "ignored", "dead", "processed", "invalid"])
     rows = [
-        delivery(
+        build_delivery(
             webhook,
             timezone.now() - timedelta(minutes=40 * number),
             next(statuses),
@@ -110,7 +110,7 @@ def _store_traffic(webhook: Webhook) -> None:
     ]
     stored = Delivery.objects.bulk_create(rows)
     Run.objects.bulk_create(
-        run(each, "dead", receiver="shop.tell_crm", error=f"TimeoutError: {CUSTOMER}", traceback=TRACEBACK)
+        build_run(each, "dead", receiver="shop.tell_crm", error=f"TimeoutError: {CUSTOMER}", traceback=TRACEBACK)
         for each in stored
         if each.status == "dead"
     )
