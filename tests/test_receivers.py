@@ -202,7 +202,11 @@ def test_a_name_longer_than_its_column_is_refused(registry: Registry) -> None:
     assert len(names(registry)[0]) == MAX_NAME
 
 
-@pytest.mark.parametrize("function", [str.upper, dict.fromkeys, print, len, type, Board], ids=repr)
+def qualname(function: Callable[..., Any]) -> str:
+    return function.__qualname__
+
+
+@pytest.mark.parametrize("function", [str.upper, dict.fromkeys, print, len, type, Board], ids=qualname)
 def test_whatever_can_be_called_is_either_named_or_refused_clearly(function: Callable[..., Any]) -> None:
     try:
         name = receiver_name(function)
@@ -292,7 +296,7 @@ def test_a_receiver_connected_with_weak_false_lives_as_long_as_its_registry(regi
     assert found.function is alive()
 
 
-@pytest.mark.parametrize("function", [first, awaited, Board.of_class, Board.static, Board.Inner.static], ids=repr)
+@pytest.mark.parametrize("function", [first, awaited, Board.of_class, Board.static, Board.Inner.static], ids=qualname)
 def test_what_is_named_by_its_place_survives_a_garbage_collection(
     registry: Registry, function: Callable[..., Any]
 ) -> None:

@@ -468,7 +468,7 @@ class TestResults:
         assert statuses() == ["failed"]
         assert "without its parentheses" in error()
 
-    @pytest.mark.parametrize("value", [None, 0, "text", [1], {"a": 1}, iter([1])], ids=repr)
+    @pytest.mark.parametrize("value", [None, 0, "text", [1], {"a": 1}, iter([1])], ids=lambda it: type(it).__name__)
     def test_any_other_value_is_ignored(self, deliver: Deliver, connect: Connect, value: object) -> None:
         connect(signals.ticket_created, lambda **kwargs: value)
         deliver()
