@@ -55,7 +55,7 @@ def test_readmes_commands_are_unbroken_lines_and_the_test_one_ends_in_pytest() -
 
     assert len(commands) == 2
     assert commands[0].endswith("manage.py demo")
-    assert commands[1].endswith("pytest")
+    assert commands[1].endswith("pytest -n auto")
 
 
 def test_the_classifiers_name_the_tested_versions() -> None:

@@ -256,6 +256,7 @@ class TestInterrupted:
         assert replay("--all", "--receiver", "test.two", verbosity=0) == ""
 
 
+@pytest.mark.slow
 def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(deliver: Deliver, connect: Connect) -> None:
     """SIGKILL in the middle, twice."""
     connect(signals.ticket_created, lambda **kwargs: None, ONE)

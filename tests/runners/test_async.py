@@ -108,6 +108,7 @@ def test_in_the_request(post_all: Callable[[int], list[int]], server: str) -> No
     each_ran_once()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["django.tasks", "database"])
 def test_as_tasks(post_all: Callable[[int], list[int]], backend: str) -> None:
     if backend == "database":
@@ -126,6 +127,7 @@ def test_as_tasks(post_all: Callable[[int], list[int]], backend: str) -> None:
     each_ran_once()
 
 
+@pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.parametrize("pool", ["solo", "prefork", "threads", "gevent"])
 def test_in_celery(deliver_all: Callable[[], None], pool: str) -> None:

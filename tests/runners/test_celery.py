@@ -155,6 +155,7 @@ class TestRealBroker:
         assert messages(app) == [("nateq_webhooks.run_delivery", ([first.pk], {}))]
 
 
+@pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 class TestTimeLimits:

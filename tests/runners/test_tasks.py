@@ -53,6 +53,7 @@ class TestImmediateBackend:
         assert (Delivery.objects.get().status, written("mine")) == ("processed", 1)
 
 
+@pytest.mark.slow
 class TestDatabaseBackend:
     @pytest.fixture(autouse=True)
     def _tables(self) -> None:
