@@ -1,10 +1,10 @@
-"""Nateq's HTTP API, as far as it is about webhooks. Needs the extra `client`, and no Django.
+"""A client of Nateq's HTTP API for webhooks. Needs the extra `client`; does not use Django.
 
 ::
 
     with NateqClient() as client:  # NATEQ_API_KEY, NATEQ_BASE_URL
         created = client.webhooks.create(url="https://shop.example/nateq/shop/", events=["ticket.created"])
-        keep(created.id, created.secret)
+        save(created.id, created.secret)
         for entry in client.webhooks.logs(created.id):
             print(entry.attempted_at, entry.event, entry.response_status)
 """

@@ -1,6 +1,6 @@
-"""From the API's JSON to values, whatever shape it comes in (ours: docs/reference/protocol.md).
+"""Parse the API's JSON into values, in any shape that it is known to come in (ours: docs/reference/protocol.md).
 
-Wrapped in `{"success", "data", "meta"}` or bare, snake_case or camelCase, lists as such or under a name.
+Wrapped in `{"success", "data", "meta"}` or not, snake_case or camelCase, a list itself or under a name.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any, Final, Generic, TypeVar
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 
-DEEPEST: Final = 8
-"""Nesting of a list of events that is followed; groups of groups end well before."""
+MAX_DEPTH: Final = 8
+"""How deep a list of events may be nested; groups of groups need less."""
 
 _SECRET_NAMES: Final = ("secret", "signing_secret")
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class UnreadableError(Exception):
-    """A document lacks what it must have; the text goes on in a sentence after a colon."""
+    """A document lacks something required; the text continues a sentence after a colon."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list. `total` counts the whole list; None, like `next_cursor`, when the server does not say."""
+class ResultPage(Generic[T]):
+    """One page of a list. `total` counts the whole list; None, like `next_cursor`, if the server does not send it."""
 
     items: tuple[T, ...]
     total: int | None
@@ -36,32 +36,32 @@ class Page(Generic[T]):
 
 
 def hide_secrets(item: dict[str, Any]) -> dict[str, Any]:
-    """Have the secrets in an object of an answer not print themselves; for each object, as it is parsed."""
+    """Replace the secrets in a parsed object by text that does not print itself; an `object_hook` for json."""
     for name, value in item.items():
         if isinstance(value, str) and (name in _SECRET_KEYS or value.startswith(SECRET_PREFIX)):
             item[name] = SecretText(value)
     return item
 
 
-def webhook(document: Any) -> RemoteWebhook:
-    """Read one webhook."""
+def remote_webhook(document: Any) -> RemoteWebhook:
+    """Parse one webhook."""
     return RemoteWebhook(**_webhook_fields(_object(document)))
 
 
 def created_webhook(document: Any) -> CreatedWebhook:
-    """Read the webhook that was just made, with its secret."""
+    """Parse a webhook that was just created, with its secret."""
     source = _object(document)
     return CreatedWebhook(**_webhook_fields(source), secret=SecretText(_text(source, *_SECRET_NAMES)) or None)
 
 
 def changed_webhook(document: Any) -> RemoteWebhook | None:
-    """Read what a change answers with; None where that is nothing, or no more than a success."""
+    """Parse the answer to a change; None if it has no webhook in it."""
     data = _data(document)
-    return webhook(document) if isinstance(data, Mapping) and {"id", "webhook"} & data.keys() else None
+    return remote_webhook(document) if isinstance(data, Mapping) and {"id", "webhook"} & data.keys() else None
 
 
 def new_secret(document: Any, webhook_id: str) -> NewSecret:
-    """Read the secret after a rotation: in an object, or the bare text."""
+    """Parse the secret after a rotation: in an object, or as text."""
     data = _data(document)
     secret = SecretText(data if isinstance(data, str) else _text(_object(document), *_SECRET_NAMES))
     if not secret:
@@ -70,23 +70,23 @@ def new_secret(document: Any, webhook_id: str) -> NewSecret:
 
 
 def nothing(document: Any) -> None:
-    """Read an answer that has nothing to say but its status."""
+    """Ignore the body of an answer whose status says everything."""
 
 
-def webhook_page(document: Any) -> Page[RemoteWebhook]:
-    """Read a page of the webhooks."""
+def webhook_page(document: Any) -> ResultPage[RemoteWebhook]:
+    """Parse a page of the webhooks."""
     items = tuple(RemoteWebhook(**_webhook_fields(_object(item))) for item in _items(document, "webhooks"))
     return _page(document, items)
 
 
-def log_page(document: Any) -> Page[LogEntry]:
-    """Read a page of a webhook's delivery log."""
+def log_page(document: Any) -> ResultPage[LogEntry]:
+    """Parse a page of a webhook's delivery log."""
     items = tuple(_log_entry(item) for item in _items(document, "logs"))
     return _page(document, items)
 
 
 def event_types(document: Any) -> list[EventType]:
-    """Read the catalogue: objects, names, `{"events": [...]}`, or either of them in groups by resource."""
+    """Parse the list of events: objects, names, `{"events": [...]}`, or either of them in groups by resource."""
     data = _data(document)
     if not isinstance(data, list | Mapping | None):
         raise UnreadableError("it has no list of events")
@@ -97,14 +97,14 @@ def event_types(document: Any) -> list[EventType]:
 
 
 def _data(document: Any) -> Any:
-    """Take the wrapper off, where there is one."""
+    """Return what is in the wrapper, or the document if it has none."""
     if isinstance(document, Mapping) and "data" in document:
         return document["data"]
     return document
 
 
 def _meta(document: Any) -> Mapping[str, Any]:
-    """Return what is said about a list: in `meta`, or beside the list where the resource comes bare."""
+    """Return the properties of a list: from `meta`, or from beside the list if it is not wrapped."""
     data = _data(document)
     meta = document.get("meta") if isinstance(document, Mapping) else None
     return {**(data if isinstance(data, Mapping) else {}), **(meta if isinstance(meta, Mapping) else {})}
@@ -119,7 +119,7 @@ def _object(document: Any) -> Mapping[str, Any]:
 
 
 def _items(document: Any, name: str) -> list[Any]:
-    """Return the list of a document: bare, under its name, or the only one there is. Null is an empty list."""
+    """Return the list of a document: the document, under `name`, or the only list in it. Null is an empty list."""
     data = _data(document)
     if isinstance(data, Mapping):
         lists = [value for value in data.values() if isinstance(value, list)]
@@ -131,10 +131,10 @@ def _items(document: Any, name: str) -> list[Any]:
     return data
 
 
-def _page(document: Any, items: tuple[T, ...]) -> Page[T]:
+def _page(document: Any, items: tuple[T, ...]) -> ResultPage[T]:
     meta = _meta(document)
     cursor = _text(meta, "next_cursor")
-    return Page(items=items, total=_whole(meta, "total"), next_cursor=cursor or None)
+    return ResultPage(items=items, total=_integer(meta, "total"), next_cursor=cursor or None)
 
 
 def _webhook_fields(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,33 +147,33 @@ def _webhook_fields(source: Mapping[str, Any]) -> dict[str, Any]:
         "url": _text(source, "url"),
         "events": tuple(dict.fromkeys(found.name for found in _event_types(source.get("events"), group="", depth=0))),
         "is_active": is_active if isinstance(is_active, bool) else None,
-        "created_at": _moment(source, "created_at"),
+        "created_at": _time(source, "created_at"),
     }
 
 
 def _log_entry(item: Any) -> LogEntry:
     if not isinstance(item, Mapping):
-        raise UnreadableError("an entry of the log is no object")
+        raise UnreadableError("an entry of the log is not an object")
     duration = _pick(item, "duration_ms")
     body = _pick(item, "response_body")
     return LogEntry(
         id=_text(item, "id"),
         delivery_id=_text(item, "delivery_id"),
         event=_text(item, "event"),
-        attempt=_whole(item, "attempt"),
+        attempt=_integer(item, "attempt"),
         status=_text(item, "status"),
-        response_status=_whole(item, "response_status"),
+        response_status=_integer(item, "response_status"),
         response_body=body if isinstance(body, str | None) else json.dumps(body),
         duration_ms=duration if isinstance(duration, int | float) and not isinstance(duration, bool) else None,
-        attempted_at=_moment(item, "attempted_at"),
-        next_attempt_at=_moment(item, "next_attempt_at"),
+        attempted_at=_time(item, "attempted_at"),
+        next_attempt_at=_time(item, "next_attempt_at"),
         payload=_pick(item, "payload"),
     )
 
 
 def _event_types(data: Any, *, group: str, depth: int) -> Iterator[EventType]:
-    """Walk whatever a server lists its events in. `group` is the resource that they stand under."""
-    if depth > DEEPEST:
+    """Yield the events of a list in any of its shapes. `group` is the resource that they belong to."""
+    if depth > MAX_DEPTH:
         return
     if isinstance(data, str):
         yield _event_type(data, group, "")
@@ -192,10 +192,10 @@ def _event_types(data: Any, *, group: str, depth: int) -> Iterator[EventType]:
 
 
 def _named_event_types(data: Mapping[str, Any], *, group: str, depth: int) -> Iterator[EventType]:
-    """Walk an object whose keys are names: of events, with their description, or of resources."""
+    """Yield the events of an object whose keys are names of events, or of resources."""
     for key, value in data.items():
         if isinstance(value, str):
-            if group or "." in key:  # another key names no event: it says something about the list
+            if group or "." in key:  # another key is a property of the list
                 yield _event_type(key, group, value)
         elif isinstance(value, Mapping) and ("." in key or "description" in value):
             yield _event_type(key, group, _text(value, "description"))
@@ -204,12 +204,12 @@ def _named_event_types(data: Mapping[str, Any], *, group: str, depth: int) -> It
 
 
 def _event_type(name: str, group: str, description: str) -> EventType:
-    """Build an event; in a group its name may be the second half only (`created` in `ticket`)."""
+    """Build an event; in a group its name may be only the second half (`created` in `ticket`)."""
     return EventType(name=f"{group}.{name}" if group and "." not in name else name, description=description)
 
 
 def _pick(source: Mapping[str, Any], *names: str) -> Any:
-    """Return the first of `names` that is there and not null, in snake_case or camelCase."""
+    """Return the first of `names` that is present and not null, in snake_case or camelCase."""
     for name in names:
         first, *rest = name.split("_")
         for spelling in (name, first + "".join(part.capitalize() for part in rest)):
@@ -219,21 +219,21 @@ def _pick(source: Mapping[str, Any], *names: str) -> Any:
 
 
 def _text(source: Mapping[str, Any], *names: str) -> str:
-    """Return a text; an integer counts as one, as an id may be."""
+    """Return a text; an integer is converted, as ids may be integers."""
     value = _pick(source, *names)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else ""
 
 
-def _whole(source: Mapping[str, Any], name: str) -> int | None:
+def _integer(source: Mapping[str, Any], name: str) -> int | None:
     value = _pick(source, name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _moment(source: Mapping[str, Any], name: str) -> datetime | None:
+def _time(source: Mapping[str, Any], name: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(_text(source, name))
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        time = datetime.fromisoformat(_text(source, name))
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""One call of the API, as a value: what is sent, and the words for a person when it fails."""
+"""A call of the API as a value: what is sent, and the texts for its error message."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,13 @@ from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 class Call:
     """A request to be made.
 
-    `path` follows the base URL. `about` is the id of the webhook that the path names, empty where it names none.
-    `purpose` opens a sentence ("Creating the webhook"), and `instead` says what to do in the dashboard on a server
-    that has no such call.
+    `path` follows the base URL; `webhook_id` is the webhook that it contains, if any. `purpose` begins a sentence
+    ("Creating the webhook"), and `instead` says what to do in the dashboard if the server has no such call.
     """
 
     method: str
     path: str
-    about: str = ""
+    webhook_id: str = ""
     purpose: str
     query: Mapping[str, str | int] = field(default_factory=dict)
     body: Mapping[str, object] | None = field(default=None, repr=False)
@@ -25,7 +24,7 @@ class Call:
 
     @property
     def is_read(self) -> bool:
-        """Whether it changes nothing, so that it may be made again after any failure."""
+        """Whether it changes nothing, so that it may be repeated after any failure."""
         return self.method == "GET"
 
     def __str__(self) -> str:

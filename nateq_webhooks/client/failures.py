@@ -1,6 +1,6 @@
-"""From what went wrong to the error that says so, and what to do about it.
+"""Build the exceptions of the client: what failed, and what to do about it.
 
-Everything that comes in here was scrubbed of the API key before.
+The API key has been removed from every argument before.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 
 from nateq_webhooks.client.calls import Call
-from nateq_webhooks.client.limits import asked_wait
+from nateq_webhooks.client.limits import requested_wait
 from nateq_webhooks.errors import (
     ApiError,
     NateqAuthenticationError,
@@ -35,9 +35,9 @@ from nateq_webhooks.protocol.api import (
 )
 
 MAX_TEXT_CHARS: Final = 300
-"""As much of the server's own words as a message repeats."""
+"""The longest text of the server that a message repeats."""
 
-LOOK_FIRST: Final = "It may have happened all the same, so look before you try again."
+LOOK_FIRST: Final = "It may have happened nevertheless, so check before you try again."
 
 ERROR_OF: Final[dict[int, type[ApiError]]] = {
     400: NateqValidationError,
@@ -58,21 +58,22 @@ ADVICE_BY_CODE: Final[dict[str, str]] = {
 }
 
 ADVICE_BY_ERROR: Final[dict[type[ApiError], str]] = {
-    NateqAuthenticationError: "Nateq does not take this API key (revoked, mistyped, or of another environment); "
+    NateqAuthenticationError: "Nateq does not accept this API key (revoked, mistyped, or of another environment); "
     f"make a new one under {KEYS_SCREEN} and set NATEQ_API_KEY",
-    NateqPermissionError: f"this key may not do this; look at its scopes and its allow-list under {KEYS_SCREEN}",
-    NateqNotFoundError: "there is no such webhook that this key sees (deleted, or of another organization or "
-    f"environment), or this is not offered by this server; see what there is under {WEBHOOKS_SCREEN}",
-    NateqRateLimitError: f"the key has no requests left this minute; its limit stands under {KEYS_SCREEN}",
+    NateqPermissionError: "this key does not have this permission; check its scopes and its allow-list "
+    f"under {KEYS_SCREEN}",
+    NateqNotFoundError: "this key sees no such webhook (deleted, or of another organization or environment), or "
+    f"the call is not offered by this server; see the webhooks under {WEBHOOKS_SCREEN}",
+    NateqRateLimitError: f"the key has no requests left this minute; its limit is shown under {KEYS_SCREEN}",
     NateqServerError: "the server failed",
     NateqTimeoutError: "the server waited too long",
-    NateqValidationError: "the server does not take what was sent",
+    NateqValidationError: "the server did not accept the request",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """What a document of the API says of its error; empty where it says nothing."""
+class ReportedError:
+    """The error in a document of the API; fields that it does not have are empty."""
 
     code: str | None
     message: str
@@ -80,7 +81,7 @@ class Said:
 
 
 def reports_failure(document: Any) -> bool:
-    """Say whether a document reports an error, whatever status it came under."""
+    """Say whether a document reports an error, whatever its HTTP status."""
     if not isinstance(document, Mapping):
         return False
     if document.get("success") is False:
@@ -88,19 +89,19 @@ def reports_failure(document: Any) -> bool:
     return bool(document.get("error")) and "data" not in document and "id" not in document
 
 
-def said(document: Any) -> Said:
-    """Read the error of a document in either of its shapes.
+def reported_error(document: Any) -> ReportedError:
+    """Parse the error of a document, in either of its shapes.
 
     The wrapper is `{"success": false, "error": {"code", "message", "details"}}`, the flat one
     `{"error": "text", "details": ...}` (Nateq: quickstart; its SDK).
     """
     if not isinstance(document, Mapping):
-        return Said(code=None, message="", details=None)
+        return ReportedError(code=None, message="", details=None)
     error = document.get("error")
     source = error if isinstance(error, Mapping) else document
     code = source.get("code")
     message = error if isinstance(error, str) else source.get("message")
-    return Said(
+    return ReportedError(
         code=code if isinstance(code, str) and code else None,
         message=message if isinstance(message, str) else "",
         details=source.get("details"),
@@ -108,10 +109,10 @@ def said(document: Any) -> Said:
 
 
 def refusal(call: Call, *, status: int, headers: httpx.Headers, document: Any) -> ApiError:
-    """Build the error of an answer that is no success."""
-    reported = said(document)
+    """Build the error of an answer that is not a success."""
+    reported = reported_error(document)
     error_class = _class(call, status, reported.code)
-    wait = asked_wait(headers.get(RETRY_AFTER_HEADER), reported.details)
+    wait = requested_wait(headers.get(RETRY_AFTER_HEADER), reported.details)
     is_ambiguous = not call.is_read and issubclass(error_class, NateqServerError | NateqTimeoutError)
     sentences = [
         f"{call.purpose} was refused ({_label(status, reported.code)}): {_advice(call, error_class, reported)}.",
@@ -119,7 +120,7 @@ def refusal(call: Call, *, status: int, headers: httpx.Headers, document: Any) -
     if is_ambiguous:
         sentences.append(LOOK_FIRST)
     if wait is not None:
-        sentences.append(f"The server asks to wait {wait:g} s.")
+        sentences.append(f"The server asks the client to wait {wait:g} s.")
     if reported.message:
         sentences.append(f'Nateq says: "{_quotable(reported.message)}".')
     if reported.details and error_class is NateqValidationError:
@@ -139,17 +140,17 @@ def refusal(call: Call, *, status: int, headers: httpx.Headers, document: Any) -
 
 
 def no_answer(call: Call, error_class: type[httpx.RequestError], *, reason: str, host: str, timeout: float) -> ApiError:
-    """Build the error of a request that got no whole answer, from the class and the words of httpx's error."""
-    # Before there was a connection, nothing can have been sent.
+    """Build the error of a request without a complete answer, from the class and message of httpx's error."""
+    # Without a connection nothing can have been sent.
     unsent = issubclass(error_class, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
     is_ambiguous = not call.is_read and not unsent
-    advice = LOOK_FIRST if is_ambiguous else "Nothing was changed by it; try again later."
+    advice = LOOK_FIRST if is_ambiguous else "Nothing was changed; try again later."
     if issubclass(error_class, httpx.TimeoutException):
         return NateqTimeoutError(
             f"{call.purpose} got no answer from {host} within {timeout:g} s. {advice}", is_ambiguous=is_ambiguous
         )
     return NateqConnectionError(
-        f"{call.purpose} did not get through to {host}: {_quotable(reason) or error_class.__name__}. "
+        f"{call.purpose} could not reach {host}: {_quotable(reason) or error_class.__name__}. "
         "Check the network, the proxy and NATEQ_BASE_URL. "
         f"{advice}",
         is_ambiguous=is_ambiguous,
@@ -157,10 +158,10 @@ def no_answer(call: Call, error_class: type[httpx.RequestError], *, reason: str,
 
 
 def unexpected(call: Call, *, status: int, headers: httpx.Headers, reason: str) -> NateqUnexpectedAnswerError:
-    """Build the error of an answer that is not the API's."""
+    """Build the error of an answer that is not from the API."""
     request_id = headers.get(REQUEST_ID_HEADER)
     return NateqUnexpectedAnswerError(
-        f"{call.purpose} got an answer that is not the API's (HTTP {status}): {reason}."
+        f"{call.purpose} got an answer that is not from the API (HTTP {status}): {reason}."
         + ("" if call.is_read else f" {LOOK_FIRST}"),
         status=status,
         request_id=request_id,
@@ -179,7 +180,7 @@ def redirected(call: Call, *, status: int, headers: httpx.Headers) -> NateqUnexp
 
 
 def not_offered(call: Call, cause: ApiError) -> NateqNotOfferedError:
-    """Turn the 404 of a call into the certainty that the server has no such call."""
+    """Build the error of a call that returned 404 although the webhook exists: the server has no such call."""
     return NateqNotOfferedError(
         f"{call.purpose} is not offered by this server ({_label(cause.status, cause.code)}); "
         f"in the dashboard, {call.instead}.",
@@ -193,17 +194,17 @@ def not_offered(call: Call, cause: ApiError) -> NateqNotOfferedError:
 def _class(call: Call, status: int, code: str | None) -> type[ApiError]:
     if status < 400 and code in list(ErrorCode):  # "success": false under a good status
         status = STATUS_OF[ErrorCode(code)]
-    if code == ErrorCode.ENDPOINT_NOT_PUBLIC or (status == 404 and not call.about):
+    if code == ErrorCode.ENDPOINT_NOT_PUBLIC or (status == 404 and not call.webhook_id):
         return NateqNotOfferedError
     return ERROR_OF.get(status, NateqServerError if status >= 500 else ApiError)
 
 
-def _advice(call: Call, error_class: type[ApiError], reported: Said) -> str:
+def _advice(call: Call, error_class: type[ApiError], reported: ReportedError) -> str:
     if error_class is NateqNotOfferedError:
         return f"this is not offered by this server (is NATEQ_BASE_URL right?); in the dashboard, {call.instead}"
     if reported.code in ADVICE_BY_CODE:
         return ADVICE_BY_CODE[reported.code]
-    return ADVICE_BY_ERROR.get(error_class, "the server does not do this")
+    return ADVICE_BY_ERROR.get(error_class, "the server refused it")
 
 
 def _label(status: int | None, code: str | None) -> str:
@@ -211,6 +212,6 @@ def _label(status: int | None, code: str | None) -> str:
 
 
 def _quotable(text: str) -> str:
-    """Return somebody else's text on one line, cut to a length that a log bears."""
+    """Return the server's text on one line, cut to `MAX_TEXT_CHARS`."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MAX_TEXT_CHARS else line[:MAX_TEXT_CHARS] + "…"

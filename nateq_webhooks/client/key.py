@@ -1,4 +1,4 @@
-"""The API key, in one object that nothing prints, logs or pickles (Nateq: authentication)."""
+"""The API key, in an object that is never printed, logged or pickled (Nateq: authentication)."""
 
 import re
 from typing import Any, Final, NoReturn
@@ -8,16 +8,16 @@ from nateq_webhooks.errors import NateqConfigurationError
 from nateq_webhooks.protocol.api import KEYS_SCREEN, LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 
 MASK: Final = "[API key]"
-"""What stands where the key was."""
+"""Replaces the key in text."""
 
-DEEPEST: Final = 20
-"""Nesting of an error's details that is kept; a reader has long stopped."""
+MAX_DEPTH: Final = 20
+"""How deep an error's details may be nested; what is deeper is cut."""
 
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what may follow "Bearer "
 
 
 class ApiKey:
-    """Holds the key. Its repr says no more than which kind it is, and it is never pickled.
+    """Holds the key. Its repr shows only the prefix, and it can't be pickled.
 
     Wrap a key first and check it then: a traceback with local variables shows the wrapper only.
     """
@@ -31,7 +31,7 @@ class ApiKey:
         return f"ApiKey('{self._prefix or ''}…')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("An API key is not pickled or copied: it would leave the process with it.")
+        raise TypeError("An API key can't be pickled or copied.")
 
     @property
     def _prefix(self) -> str | None:
@@ -45,28 +45,28 @@ class ApiKey:
 
     @property
     def bearer(self) -> str:
-        """The value of the `Authorization` header: the only way on which the key goes out."""
+        """The value of the `Authorization` header, the only place that the key is sent in."""
         return f"Bearer {self._text}"
 
     def check(self) -> None:
-        """Raise `NateqConfigurationError` for a key that can't be one, before it is sent anywhere."""
+        """Raise `NateqConfigurationError` for text that can't be a key, before it is sent anywhere."""
         problem = self._problem()
         if problem:
             raise NateqConfigurationError(
                 f"{problem} Make a key under {KEYS_SCREEN}, and pass it as api_key= or set NATEQ_API_KEY."
             )
 
-    def scrub(self, value: Any, *, deepest: int = DEEPEST) -> Any:
+    def scrub(self, value: Any, *, max_depth: int = MAX_DEPTH) -> Any:
         """Return `value` (text, or JSON read from an answer) without the key in it."""
         if isinstance(value, str) and self._text:
             forms = "|".join(map(re.escape, (self._text, quote(self._text, safe=""))))
             return re.sub(forms, MASK, value, flags=re.IGNORECASE)  # a host comes back in lower case
-        if isinstance(value, dict | list) and deepest == 0:
+        if isinstance(value, dict | list) and max_depth == 0:
             return "[nested deeper]"
         if isinstance(value, dict):
-            return {self.scrub(k): self.scrub(v, deepest=deepest - 1) for k, v in value.items()}
+            return {self.scrub(k): self.scrub(v, max_depth=max_depth - 1) for k, v in value.items()}
         if isinstance(value, list):
-            return [self.scrub(item, deepest=deepest - 1) for item in value]
+            return [self.scrub(item, max_depth=max_depth - 1) for item in value]
         return value
 
     def _problem(self) -> str:

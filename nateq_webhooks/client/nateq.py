@@ -1,4 +1,4 @@
-"""The client: which key, which address, and how patient."""
+"""The client: its key, its address, its time limits."""
 
 import ipaddress
 import os
@@ -22,16 +22,15 @@ MAX_PORT = 65535
 
 
 class NateqClient:
-    """Nateq's API with one key. Safe to share between threads; close it, or use it in a `with`.
+    """A client of Nateq's API with one key. Safe to share between threads; close it, or use it in a `with`.
 
-    `api_key` and `base_url` come from NATEQ_API_KEY and NATEQ_BASE_URL when they are None, and the address is
-    Nateq's own when that is not set either. An attempt is given up on when it takes `timeout` seconds to connect,
-    to hear from the server, or to read the answer. A read is tried again after a 429, a 408, a 5xx and a failing
-    network, a write after a 429 only, at most `retries` times. `sleep` (seconds) and `clock` (a monotonic one) are
-    for tests.
+    `api_key` and `base_url` come from NATEQ_API_KEY and NATEQ_BASE_URL when they are None; the default
+    address is Nateq's own. An attempt fails if it takes longer than `timeout` seconds to connect, to get an answer,
+    or to read it. A read is retried after a 429, a 408, a 5xx and a network error, a write only after a 429, at most
+    `retries` times. `sleep` (seconds) and `clock` (monotonic) are for tests.
 
-    Raises `NateqConfigurationError` for a key that can't be one, and for an address that is not https: only this
-    machine itself may be spoken to in the clear.
+    Raises `NateqConfigurationError` for text that can't be a key, and for an address that is not https, except on
+    this machine.
     """
 
     def __init__(
@@ -45,13 +44,13 @@ class NateqClient:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         key = ApiKey(os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key)
-        del api_key  # from here on no traceback's local variables show it
+        del api_key  # so that the local variables in a traceback do not show it
         self._key, self._base_url = key, "(no address)"
         key.check()
         address = _address(key, base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or BASE_URL)
         self._base_url = str(address)
         self.closing = threading.Event()
-        "Set by `close`: whoever waits for Nateq stops waiting."
+        "Set by `close`; threads that wait for Nateq stop waiting."
         self._transport = Transport(
             key,
             address,
@@ -67,8 +66,8 @@ class NateqClient:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "A NateqClient holds an API key and open connections, so it is not pickled or copied. "
-            "Build one where it is needed."
+            "A NateqClient holds an API key and open connections, so it can't be pickled or copied. "
+            "Create one where it is needed."
         )
 
     def __enter__(self) -> Self:
@@ -79,27 +78,27 @@ class NateqClient:
 
     @property
     def base_url(self) -> str:
-        """The address that the calls go to, without a slash at its end."""
+        """The address of the API, without a slash at its end."""
         return self._base_url
 
     @property
     def is_test_key(self) -> bool:
-        """Whether the key is for Nateq's sandbox data (`tg_test_`), which production data is apart from."""
+        """Whether the key is for Nateq's sandbox data (`tg_test_`), which is separate from production data."""
         return self._key.is_test
 
     def close(self) -> None:
-        """Close the connections. A thread that is waiting to try again stops waiting, and fails."""
+        """Close the connections. A thread that waits to retry stops waiting, and fails."""
         self.closing.set()
         self._transport.close()
 
 
 def _address(key: ApiKey, text: str) -> httpx.URL:
-    """Return the base URL. A message shows no more of it than scheme and host: a password may be in the rest."""
+    """Return the base URL. Messages show only its scheme and host: the rest may contain a password."""
     try:
         url = httpx.URL(text.strip().rstrip("/"))
         problem = _problem(key, url)
     except (httpx.InvalidURL, ValueError, AttributeError):
-        problem = "is no URL"
+        problem = "is not a URL"
     if problem:
         raise NateqConfigurationError(
             f"The base URL {problem}. Pass base_url= or set NATEQ_BASE_URL to something like {BASE_URL}."
@@ -108,18 +107,18 @@ def _address(key: ApiKey, text: str) -> httpx.URL:
 
 
 def _problem(key: ApiKey, url: httpx.URL) -> str:
-    """Say why the key can't be sent to an address; empty when it can."""
+    """Return why the key can't be sent to an address; empty if it can."""
     where = f"{url.scheme}://{url.host}"
     if not url.host:
-        return "names no host"
+        return "has no host"
     if url.port is not None and url.port > MAX_PORT:
-        return f"names the port {url.port}"
+        return f"has the port {url.port}"
     if key.scrub(str(url)) != str(url):
         return "has the API key in it"
     if url.userinfo or url.query or url.fragment:
         return f"{where} has a user, a query or a fragment in it"
     if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.host)):
-        return f"{where} is not https, and the API key would be sent in the clear"
+        return f"{where} is not https, and the API key would be sent unencrypted"
     return ""
 
 

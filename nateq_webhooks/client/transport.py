@@ -1,7 +1,7 @@
-"""Calls over HTTP: one attempt, the retries around it, and an error for everything that is no answer.
+"""Send calls over HTTP: attempts, retries, and an exception for everything that is not a successful answer.
 
-httpx's own exceptions, requests and responses stay in here, because the key is in them. Errors are built as values
-and raised where nothing of an attempt is left, so that no chained exception and no traceback leads back to it.
+httpx's own exceptions, requests and responses do not leave this module, because they contain the key. Errors are built
+as values and raised outside of the attempt, so that neither a chained exception nor a traceback leads to the key.
 """
 
 import logging
@@ -20,7 +20,7 @@ from nateq_webhooks.client import failures
 from nateq_webhooks.client.answers import UnreadableError, hide_secrets
 from nateq_webhooks.client.calls import Call
 from nateq_webhooks.client.key import ApiKey
-from nateq_webhooks.client.limits import Allowance, count
+from nateq_webhooks.client.limits import RateLimit, count
 from nateq_webhooks.errors import (
     ApiError,
     NateqConfigurationError,
@@ -40,10 +40,10 @@ from nateq_webhooks.protocol.api import (
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""A `Retry-After` is honoured up to this (Nateq's SDK)."""
+"""The longest `Retry-After` that is followed (Nateq's SDK)."""
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""No page of the log is larger; a server that goes on is not Nateq."""
+"""Larger than any page of the log; a server that sends more is not Nateq."""
 
 _backoff: Final = tenacity.wait_random_exponential(multiplier=0.5, max=8)
 """Full jitter, 0.5 s doubling to 8 s (Nateq's SDK)."""
@@ -52,8 +52,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """A success: its status, its headers and its JSON, None where there is no body."""
+class Success:
+    """A successful answer: its status, its headers, and its JSON (None without a body)."""
 
     status: int
     headers: httpx.Headers = field(repr=False)
@@ -79,13 +79,13 @@ class Transport:
         self._retries = retries
         self._sleep = sleep
         limit = LIMIT_PER_MINUTE[TEST_KEY_PREFIX if key.is_test else LIVE_KEY_PREFIX]
-        self._allowance = Allowance(limit=limit, sleep=sleep, clock=clock)
+        self._rate_limit = RateLimit(limit=limit, sleep=sleep, clock=clock)
         is_encrypted = base_url.scheme == "https"
         self._http = httpx.Client(
             auth=_Bearer(key),
             timeout=timeout,
-            trust_env=is_encrypted,  # a proxy would be spoken to in the clear, too, and would read the key
-            # Loading the certificates takes 40 ms, and without encryption none is looked at.
+            trust_env=is_encrypted,  # a proxy would be reached unencrypted, too, and could read the key
+            # Loading the certificates takes 40 ms, and without encryption they are not used.
             verify=is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             follow_redirects=False,  # the key is for the configured address only
             headers={"Accept": "application/json", "User-Agent": f"nateq-webhooks/{__version__}"},
@@ -96,10 +96,7 @@ class Transport:
         self._http.close()
 
     def request(self, call: Call, read: Callable[[Any], T]) -> T:
-        """Make a call, with its retries, and return what `read` makes of the answer's JSON.
-
-        Raises an `ApiError` for everything else.
-        """
+        """Make a call, with retries, and return the answer's JSON as parsed by `read`. Raises `ApiError`."""
         outcome = self._retrying(call)(self._attempt, call)
         if isinstance(outcome, ApiError):
             raise outcome
@@ -114,27 +111,27 @@ class Transport:
             sleep=self._sleep,
             stop=tenacity.stop_after_attempt(self._retries + 1),
             wait=_wait,
-            retry=tenacity.retry_if_result(lambda outcome: _is_worth_another(call, outcome)),
+            retry=tenacity.retry_if_result(lambda outcome: _should_retry(call, outcome)),
             before_sleep=lambda state: _log_retry(call, state),
             retry_error_callback=_result,
         )
 
-    def _attempt(self, call: Call) -> Answer | ApiError:
+    def _attempt(self, call: Call) -> Success | ApiError:
         """Make a call once."""
-        self._allowance.wait()
+        self._rate_limit.wait()
         request = self._build(call)
         received = self._exchange(call, request)
         if isinstance(received, ApiError):
             return received
         response, headers = received, self._scrubbed(received.headers)
-        if response.status_code != httpx.codes.TOO_MANY_REQUESTS:  # that one says itself how long to wait
+        if response.status_code != httpx.codes.TOO_MANY_REQUESTS:  # a 429 says how long to wait
             limit, remaining = headers.get(LIMIT_HEADER), headers.get(REMAINING_HEADER)
-            self._allowance.note(limit=count(limit), remaining=count(remaining))
-        return self._judge(call, response, headers)
+            self._rate_limit.update(limit=count(limit), remaining=count(remaining))
+        return self._interpret(call, response, headers)
 
     def _build(self, call: Call) -> httpx.Request:
         if self._http.is_closed:
-            raise NateqConfigurationError(f"{call.purpose} needs an open client; this one was closed.")
+            raise NateqConfigurationError(f"{call.purpose} needs an open client; this one is closed.")
         url = f"{self._base_url}{call.path}"
         request = self._http.build_request(call.method, url, params=call.query or None, json=call.body)
         sent = f"{request.url} {request.content.decode()}"
@@ -146,7 +143,7 @@ class Transport:
         return request
 
     def _exchange(self, call: Call, request: httpx.Request) -> httpx.Response | ApiError:
-        """Send a request and return the answer, read to its end, or the error of having none."""
+        """Send a request and return the complete answer, or the error if there is none."""
         deadline = time.monotonic() + self._timeout
         body = bytearray()
         try:
@@ -154,23 +151,23 @@ class Transport:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the answer did not end")
+                        raise httpx.ReadTimeout("the answer took too long")
                     if len(body) > MAX_ANSWER_BYTES:
                         return self._unreadable(call, response, f"it is longer than {MAX_ANSWER_BYTES} bytes")
         except httpx.DecodingError:
-            return self._unreadable(call, response, "it is compressed and can't be unpacked")
+            return self._unreadable(call, response, "it can't be decompressed")
         except httpx.RequestError as error:
             reason = self._key.scrub(str(error))
             host = self._base_url.netloc.decode()
             return failures.no_answer(call, type(error), reason=reason, host=host, timeout=self._timeout)
         except BaseException as error:
-            # An interrupt or a time limit of the worker: httpx's frames, with the header in them, end here.
+            # An interrupt or a time limit of the worker: drop httpx's frames, which contain the header.
             _forget_frames(error)
             raise
         return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(body))
 
-    def _judge(self, call: Call, response: httpx.Response, headers: httpx.Headers) -> Answer | ApiError:
-        """Say what an answer is: a success, a refusal, or nothing that the API would say."""
+    def _interpret(self, call: Call, response: httpx.Response, headers: httpx.Headers) -> Success | ApiError:
+        """Return an answer as a success, or as the error that it stands for."""
         status = response.status_code
         if response.is_redirect:
             return failures.redirected(call, status=status, headers=headers)
@@ -178,10 +175,10 @@ class Transport:
             document = response.json(object_hook=hide_secrets) if response.content.strip() else None
         except (ValueError, RecursionError):
             if response.is_success:
-                return self._unreadable(call, response, "it is no JSON that can be read; is NATEQ_BASE_URL right?")
+                return self._unreadable(call, response, "it is not valid JSON; is NATEQ_BASE_URL right?")
             document = None
         if response.is_success and not failures.reports_failure(document):
-            return Answer(status=status, headers=headers, document=document)
+            return Success(status=status, headers=headers, document=document)
         return failures.refusal(call, status=status, headers=headers, document=self._key.scrub(document))
 
     def _unreadable(self, call: Call, response: httpx.Response, reason: str) -> ApiError:
@@ -193,7 +190,7 @@ class Transport:
 
 
 class _Bearer(httpx.Auth):
-    """Puts the key into a request at the last moment; the client's own headers don't have it."""
+    """Adds the key to a request when it is sent; the client's default headers don't contain it."""
 
     def __init__(self, key: ApiKey) -> None:
         self._key = key
@@ -204,13 +201,13 @@ class _Bearer(httpx.Auth):
 
 
 def _plain(headers: httpx.Headers) -> httpx.Headers:
-    """Return the headers of an answer whose body is unpacked already."""
+    """Return the headers of an answer whose body has been decompressed."""
     unpacked = {"content-encoding", "transfer-encoding", "content-length"}
     return httpx.Headers([item for item in headers.multi_items() if item[0] not in unpacked])
 
 
-def _is_worth_another(call: Call, outcome: Answer | ApiError) -> bool:
-    """Say whether to try again: after a 429 always, after what may have happened reads only (Nateq's SDK)."""
+def _should_retry(call: Call, outcome: Success | ApiError) -> bool:
+    """Say whether to retry: after a 429 always, after other errors only reads (Nateq's SDK)."""
     if isinstance(outcome, NateqRateLimitError):
         return True
     again = (NateqServerError, NateqConnectionError, NateqTimeoutError)
@@ -228,11 +225,11 @@ def _result(state: tenacity.RetryCallState) -> Any:
 
 def _log_retry(call: Call, state: tenacity.RetryCallState) -> None:
     error = type(_result(state)).__name__
-    logger.info("%s: %s, trying again in %.1f s.", call, error, state.upcoming_sleep)
+    logger.info("%s: %s, retrying in %.1f s.", call, error, state.upcoming_sleep)
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Cut the tracebacks of an exception, and of those it is chained to."""
+    """Remove the tracebacks of an exception and of its causes."""
     known: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

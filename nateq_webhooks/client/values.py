@@ -1,4 +1,4 @@
-"""What the API answers with, as frozen values. Each takes what is known of it; what a server adds is ignored."""
+"""The values that the client returns. Fields of the API that are not known here are ignored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,9 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteWebhook:
-    """A webhook as Nateq has it.
+    """A webhook at Nateq.
 
-    `events` are the names it is sent. `is_active` and `created_at` (aware) are None when the server does not say.
+    `events` are the names that it subscribes to. `is_active` and `created_at` (aware) are None if the server does not
+    send them.
     """
 
     id: str
@@ -21,9 +22,9 @@ class RemoteWebhook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedWebhook(RemoteWebhook):
-    """A webhook just made, with the signing secret that no later answer has. Its repr does not show the secret.
+    """A webhook that was just created, with its signing secret, which no later answer contains. Its repr hides it.
 
-    `secret` is None when the server kept it to itself: rotate it to get one.
+    `secret` is None if the server did not send it: rotate it to get one.
     """
 
     secret: str | None = field(repr=False)
@@ -31,7 +32,7 @@ class CreatedWebhook(RemoteWebhook):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSecret:
-    """The signing secret after a rotation, in this answer only. Its repr does not show it."""
+    """The signing secret after a rotation, which no later answer contains. Its repr hides it."""
 
     webhook_id: str
     secret: str = field(repr=False)
@@ -39,7 +40,7 @@ class NewSecret:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventType:
-    """An event of the live catalogue; `description` is empty when the server gives none."""
+    """An event that webhooks can subscribe to; `description` may be empty."""
 
     name: str
     description: str
@@ -49,10 +50,10 @@ class EventType:
 class LogEntry:
     """One attempt of the sender to deliver one event.
 
-    Text is empty, and everything else None, where the server says nothing usable. Times are aware (UTC).
-    `status` is the server's own word (see `protocol.api.LogStatus` for the sandbox's); `response_status` and
-    `response_body` are what this site answered. `payload` is the body that was sent, as JSON; None when the log
-    does not keep it, and then the event can't be fetched from here.
+    Fields that the server does not send are empty (text) or None. Times are aware (UTC). `status` is the server's own
+    word (see `protocol.api.LogStatus` for the sandbox's); `response_status` and
+    `response_body` are what this site answered. `payload` is the body that was sent, as JSON; None if the log
+    does not keep it, so that the event can't be fetched from it.
     """
 
     id: str

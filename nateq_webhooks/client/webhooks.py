@@ -6,9 +6,9 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from nateq_webhooks.client import answers, failures
-from nateq_webhooks.client.answers import Page
+from nateq_webhooks.client.answers import ResultPage
 from nateq_webhooks.client.calls import Call
-from nateq_webhooks.client.paging import Identity, Place, Reading
+from nateq_webhooks.client.paging import Identity, PageReader, Position
 from nateq_webhooks.client.transport import Transport
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError, NateqValidationError
@@ -30,7 +30,7 @@ MAX_ID_CHARS: Final = 200
 """Ids are a prefix and two dozen characters, or UUIDs."""
 
 _NO_IDS: Final = {"", ".", "..", EVENTS_PATH.rpartition("/")[2]}
-"""What would make another path of `/webhooks/{id}`."""
+"""Ids that would change which path is requested."""
 
 
 class Webhooks:
@@ -40,9 +40,9 @@ class Webhooks:
         self._transport = transport
 
     def create(self, *, url: str, events: Iterable[str]) -> CreatedWebhook:
-        """Create a webhook and return it with its signing secret, which is in this answer only.
+        """Create a webhook and return it with its signing secret, which only this answer contains.
 
-        There is no idempotency key: after an error with `is_ambiguous`, look with `list` before creating again.
+        There is no idempotency key: after an error with `is_ambiguous`, check with `list` before creating again.
         """
         call = Call(
             method="POST",
@@ -55,16 +55,16 @@ class Webhooks:
 
     def list(self) -> builtins.list[RemoteWebhook]:
         """Return every webhook that this key sees."""
-        reading = Reading(
-            lambda place: self._page("", "Listing the webhooks", place, answers.webhook_page),
+        reader = PageReader(
+            lambda position: self._page("", "Listing the webhooks", position, answers.webhook_page),
             lambda webhook: Identity(key=webhook.id),
         )
-        return [*reading]
+        return [*reader]
 
     def get(self, id: str) -> RemoteWebhook:
         """Return one webhook."""
         call = _call("GET", id, purpose=f"Reading webhook {id}", instead=f"see it under {WEBHOOKS_SCREEN}")
-        return self._about(call, answers.webhook)
+        return self._call_about(call, answers.remote_webhook)
 
     def update(
         self,
@@ -74,7 +74,7 @@ class Webhooks:
         events: Iterable[str] | None = None,
         is_active: bool | None = None,
     ) -> RemoteWebhook:
-        """Change what is given, leave the rest, and return the webhook as it is then."""
+        """Change what is given, and return the changed webhook."""
         wanted: dict[str, object] = {"url": url, "is_active": is_active}
         wanted["events"] = None if events is None else _names(events)
         body = {name: value for name, value in wanted.items() if value is not None}
@@ -82,17 +82,17 @@ class Webhooks:
             raise NateqValidationError(f"Changing webhook {id} needs url=, events= or is_active=; none was given.")
         instead = f"change it under {WEBHOOKS_SCREEN}"
         call = _call("PATCH", id, purpose=f"Changing webhook {id}", instead=instead, body=body)
-        return self._about(call, answers.changed_webhook) or self.get(id)
+        return self._call_about(call, answers.changed_webhook) or self.get(id)
 
     def delete(self, id: str) -> None:
-        """Delete a webhook: Nateq sends it nothing more."""
+        """Delete a webhook; Nateq sends it no more deliveries."""
         instead = f"delete it under {WEBHOOKS_SCREEN}"
-        self._about(_call("DELETE", id, purpose=f"Deleting webhook {id}", instead=instead), answers.nothing)
+        self._call_about(_call("DELETE", id, purpose=f"Deleting webhook {id}", instead=instead), answers.nothing)
 
     def rotate_secret(self, id: str) -> NewSecret:
-        """Have Nateq make a new signing secret, and return it: it is in this answer only.
+        """Have Nateq make a new signing secret, and return it; only this answer contains it.
 
-        Raises `NateqNotOfferedError` where the server has no such call.
+        Raises `NateqNotOfferedError` if the server has no such call.
         """
         call = _call(
             "POST",
@@ -101,7 +101,7 @@ class Webhooks:
             purpose=f"Rotating the secret of webhook {id}",
             instead=f"rotate it under {WEBHOOKS_SCREEN} and add the new secret on this side",
         )
-        return self._about(call, lambda document: answers.new_secret(document, call.about))
+        return self._call_about(call, lambda document: answers.new_secret(document, call.webhook_id))
 
     def events(self) -> builtins.list[EventType]:
         """Return the live list of the events that a webhook may subscribe to."""
@@ -111,39 +111,40 @@ class Webhooks:
     def logs(self, id: str) -> Iterator[LogEntry]:
         """Iterate over the attempts to deliver to a webhook, newest first, fetching pages as they are needed.
 
-        Every attempt that the log had at the start comes once, however many are added meanwhile.
+        Each attempt that the log had at the start is returned once, however many are added meanwhile.
         """
-        _check(id)
+        _check_id(id)
         purpose = f"Reading the log of webhook {id}"
-        reading = Reading(lambda place: self._page(id, purpose, place, answers.log_page), _identity)
-        return iter(reading)
+        return iter(PageReader(lambda position: self._page(id, purpose, position, answers.log_page), _identity))
 
-    def _page(self, about: str, purpose: str, place: Place, read: Callable[[Any], Page[T]]) -> Page[T]:
-        """Get one page: of the webhooks or, about one of them, of its log."""
+    def _page(
+        self, webhook_id: str, purpose: str, position: Position, read: Callable[[Any], ResultPage[T]]
+    ) -> ResultPage[T]:
+        """Get one page of the webhooks or, with a webhook's id, of its log."""
         query: dict[str, str | int] = {LIMIT_PARAMETER: MAX_PAGE_SIZE}
-        if place.cursor is not None:
-            query[CURSOR_PARAMETER] = place.cursor
+        if position.cursor is not None:
+            query[CURSOR_PARAMETER] = position.cursor
         else:
-            query[OFFSET_PARAMETER] = place.offset
+            query[OFFSET_PARAMETER] = position.offset
         instead = f"see them under {WEBHOOKS_SCREEN}"
-        if about:
-            call = _call("GET", about, LOGS_SEGMENT, purpose=purpose, instead=instead, query=query)
-            return self._about(call, read)
+        if webhook_id:
+            call = _call("GET", webhook_id, LOGS_SEGMENT, purpose=purpose, instead=instead, query=query)
+            return self._call_about(call, read)
         call = Call(method="GET", path=WEBHOOKS_PATH, purpose=purpose, instead=instead, query=query)
         return self._transport.request(call, read)
 
-    def _about(self, call: Call, read: Callable[[Any], T]) -> T:
-        """Make a call about one webhook, and tell a webhook that is not there from a call that is not there."""
+    def _call_about(self, call: Call, read: Callable[[Any], T]) -> T:
+        """Make a call about one webhook; after a 404, distinguish a missing webhook from a call that is not offered."""
         try:
             return self._transport.request(call, read)
         except NateqNotOfferedError:
             raise
         except NateqNotFoundError as error:
             missing: ApiError = error
-        raise failures.not_offered(call, missing) if self._lists(call.about) else missing
+        raise failures.not_offered(call, missing) if self._is_listed(call.webhook_id) else missing
 
-    def _lists(self, id: str) -> bool:
-        """Say whether the webhook is listed, after a 404. A server that can't list has no other calls either."""
+    def _is_listed(self, id: str) -> bool:
+        """Say whether the webhook is listed, after a 404. A server that can't list offers no other call either."""
         try:
             return id in {webhook.id for webhook in self.list()}
         except NateqNotOfferedError:
@@ -154,16 +155,16 @@ class Webhooks:
 
 def _call(method: str, id: str, segment: str = "", **words: Any) -> Call:
     """Build a call about one webhook."""
-    _check(id)
+    _check_id(id)
     parts = [WEBHOOKS_PATH, quote(id, safe=""), *([segment] if segment else [])]
-    return Call(method=method, path="/".join(parts), about=id, **words)
+    return Call(method=method, path="/".join(parts), webhook_id=id, **words)
 
 
-def _check(id: str) -> None:
-    """Refuse what can't be an id, before it makes another path of it or fills a log."""
+def _check_id(id: str) -> None:
+    """Refuse text that can't be an id, before it changes the path of the request or is logged."""
     if id in _NO_IDS or not id.isprintable() or len(id) > MAX_ID_CHARS:
         raise NateqValidationError(
-            f"This text of {len(id)} characters can't be a webhook's id. See list() for the ids that there are."
+            f"This text of {len(id)} characters can't be a webhook's id. list() returns the ids that exist."
         )
 
 
@@ -174,8 +175,8 @@ def _names(events: Iterable[str]) -> list[str]:
 
 
 def _identity(entry: LogEntry) -> Identity:
-    """Tell attempts apart: by everything about them that stays, and by all of it where that is too little."""
+    """Identify an attempt by its stable fields; by all of its fields if these are not enough."""
     key = (entry.id, entry.delivery_id, entry.attempt, entry.attempted_at)
     if entry.id or entry.attempted_at is not None:
-        return Identity(key=key, moment=entry.attempted_at)
+        return Identity(key=key, time=entry.attempted_at)
     return Identity(key=(*key, entry.event, entry.status, entry.response_status, repr(entry.payload)))

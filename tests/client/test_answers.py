@@ -294,11 +294,11 @@ def test_an_id_is_quoted_into_the_path(client: NateqClient, server: ScriptedServ
         (lambda c: c.webhooks.list(), wrapped("none"), "no list of webhooks"),
         (lambda c: c.webhooks.list(), wrapped(["wh_1"]), "an object was expected"),
         (lambda c: c.webhooks.events(), wrapped(5), "no list of events"),
-        (lambda c: list(c.webhooks.logs("wh_1")), wrapped(["entry"]), "is no object"),
-        (lambda c: c.webhooks.list(), b"<html>Bad gateway</html>", "no JSON"),
-        (lambda c: c.webhooks.list(), b"[" * 100_000, "no JSON"),
-        (lambda c: c.webhooks.list(), b'{"data": ' + b"9" * 5000 + b"}", "no JSON"),
-        (lambda c: c.webhooks.list(), b'"\xff\xfe\xfd"', "no JSON"),
+        (lambda c: list(c.webhooks.logs("wh_1")), wrapped(["entry"]), "is not an object"),
+        (lambda c: c.webhooks.list(), b"<html>Bad gateway</html>", "not valid JSON"),
+        (lambda c: c.webhooks.list(), b"[" * 100_000, "not valid JSON"),
+        (lambda c: c.webhooks.list(), b'{"data": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (lambda c: c.webhooks.list(), b'"\xff\xfe\xfd"', "not valid JSON"),
     ],
 )
 def test_an_answer_that_is_not_the_apis_says_what_is_wrong_with_it(

@@ -38,14 +38,14 @@ from tests.client.scripted import Asked, FakeTime, Say, ScriptedServer, refused,
         ),
         (403, "INSUFFICIENT_PERMISSION", NateqPermissionError, "have an administrator"),
         (403, "IP_NOT_ALLOWED", NateqPermissionError, "allow-list; add it under Settings"),
-        (403, "SOMETHING_NEW", NateqPermissionError, "look at its scopes"),
-        (400, "VALIDATION_ERROR", NateqValidationError, "the server does not take what was sent"),
-        (422, "VALIDATION_ERROR", NateqValidationError, "the server does not take what was sent"),
+        (403, "SOMETHING_NEW", NateqPermissionError, "check its scopes"),
+        (400, "VALIDATION_ERROR", NateqValidationError, "the server did not accept the request"),
+        (422, "VALIDATION_ERROR", NateqValidationError, "the server did not accept the request"),
         (429, "RATE_LIMIT_EXCEEDED", NateqRateLimitError, "no requests left this minute"),
-        (408, "TIMEOUT", NateqTimeoutError, "It may have happened all the same"),
-        (500, "INTERNAL_ERROR", NateqServerError, "It may have happened all the same"),
-        (503, "X", NateqServerError, "look before you try again"),
-        (409, "CONFLICT", ApiError, "the server does not do this"),
+        (408, "TIMEOUT", NateqTimeoutError, "It may have happened nevertheless"),
+        (500, "INTERNAL_ERROR", NateqServerError, "It may have happened nevertheless"),
+        (503, "X", NateqServerError, "check before you try again"),
+        (409, "CONFLICT", ApiError, "the server refused it"),
         (404, "NOT_FOUND", NateqNotOfferedError, "create it under Settings -> Developers -> Webhooks"),
         (405, "METHOD_NOT_ALLOWED", NateqNotOfferedError, "not offered by this server"),
         (403, "ENDPOINT_NOT_PUBLIC", NateqNotOfferedError, "not offered by this server"),
@@ -152,7 +152,7 @@ def test_a_message_quotes_the_server_on_one_line_and_not_for_ever(client: NateqC
 @pytest.mark.parametrize(
     "answer", [Say(404, refused("NOT_FOUND")), Say(404, b"no page"), Say(405), Say(403, refused("ENDPOINT_NOT_PUBLIC"))]
 )
-def test_a_call_that_a_server_lacks_is_told_from_a_webhook_that_it_lacks(
+def test_a_call_that_a_server_lacks_is_distinguished_from_a_webhook_that_it_lacks(
     client: NateqClient, server: ScriptedServer, call: Any, line: str, todo: str, answer: Say
 ) -> None:
     listed = Say(200, wrapped([{"id": "wh_1"}], total=1))
@@ -231,7 +231,7 @@ def test_no_connection_says_where_it_was_to_go_and_nothing_was_sent(fake_time: F
 def test_a_connection_that_breaks_leaves_a_write_in_doubt(client: NateqClient, server: ScriptedServer) -> None:
     server.says(Say(hang_up=True))
 
-    with pytest.raises(NateqConnectionError, match="look before you try again") as raised:
+    with pytest.raises(NateqConnectionError, match="check before you try again") as raised:
         client.webhooks.create(url="https://shop.example/", events=["a.b"])
     assert raised.value.is_ambiguous
     assert len(server.asked) == 1
@@ -241,7 +241,7 @@ def test_no_answer_in_time_leaves_a_write_in_doubt(server: ScriptedServer, fake_
     server.says(Say(act=lambda: server.stop.wait(5)))
     with (
         NateqClient(KEY, server.base_url, timeout=0.1, sleep=fake_time.sleep) as client,
-        pytest.raises(NateqTimeoutError, match=r"within 0\.1 s.*look before you try again") as raised,
+        pytest.raises(NateqTimeoutError, match=r"within 0\.1 s.*check before you try again") as raised,
     ):
         client.webhooks.create(url="https://shop.example/", events=["a.b"])
     server.stop.set()
@@ -270,7 +270,7 @@ def test_an_answer_that_does_not_end_is_given_up_on(
 def test_an_answer_whose_compression_is_broken_is_not_the_apis(server: ScriptedServer, client: NateqClient) -> None:
     server.says(Say(200, b"no gzip", {"Content-Encoding": "gzip"}))
 
-    with pytest.raises(NateqUnexpectedAnswerError, match="can't be unpacked"):
+    with pytest.raises(NateqUnexpectedAnswerError, match="can't be decompressed"):
         client.webhooks.list()
 
 
@@ -300,7 +300,7 @@ def test_a_closed_client_says_so(server: ScriptedServer) -> None:
     client = NateqClient(KEY, server.base_url)
     client.close()
 
-    with pytest.raises(NateqConfigurationError, match="was closed"):
+    with pytest.raises(NateqConfigurationError, match="is closed"):
         client.webhooks.list()
 
 

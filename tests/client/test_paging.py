@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from nateq_webhooks.client import NateqClient
-from nateq_webhooks.client.paging import Identity, Seen
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 from tests.client.scripted import Asked, Say, ScriptedServer, wrapped
 
@@ -172,7 +171,7 @@ def test_a_log_cut_down_to_nothing_ends(client: NateqClient, server: ScriptedSer
     assert read(client) == at_start[:100]
 
 
-def test_entries_of_one_moment_are_told_apart(client: NateqClient, server: ScriptedServer) -> None:
+def test_entries_of_the_same_time_are_distinguished(client: NateqClient, server: ScriptedServer) -> None:
     server.script = log = Log(300, with_ids=False, per_second=10_000)
     log.before_page = lambda page: log.add(20) if page else None
     at_start = log.names
@@ -278,26 +277,11 @@ def test_the_list_of_webhooks_is_complete_while_one_is_added(client: NateqClient
     assert [webhook.id for webhook in client.webhooks.list()] == [f"wh_{number}" for number in range(230)]
 
 
-def at(second: int, key: str = "") -> Identity:
-    return Identity(key=key or str(second), moment=START + timedelta(seconds=second))
+def test_thousands_of_arrivals_between_two_pages_are_neither_returned_nor_repeated(
+    client: NateqClient, server: ScriptedServer
+) -> None:
+    server.script = log = Log(230)
+    at_start = log.names
+    log.before_page = lambda page: log.add(3_000) if page == 1 else None
 
-
-def test_what_was_seen_long_ago_is_known_by_its_time_and_takes_no_memory() -> None:
-    seen = Seen(remembered=10)
-    for second in range(1000, 0, -1):
-        assert at(second) not in seen
-        seen.add(at(second))
-
-    assert len(seen._given) == 10
-    assert all(at(second) in seen for second in range(1, 1001))
-    assert at(2000) in seen  # arrived since
-    assert at(0) not in seen
-
-
-def test_a_list_in_no_order_is_never_judged_by_time() -> None:
-    seen = Seen(remembered=10)
-    for second in [5, 3, 4, *range(100, 0, -1)]:
-        seen.add(at(second, key=f"k{second}"))
-
-    assert at(50, key="unknown") not in seen
-    assert Identity(key="timeless") not in seen
+    assert read(client) == at_start

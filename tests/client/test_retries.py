@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nateq_webhooks.client import NateqClient
-from nateq_webhooks.client.limits import asked_wait, count
+from nateq_webhooks.client.limits import count, requested_wait
 from nateq_webhooks.errors import (
     ApiError,
     NateqConfigurationError,
@@ -124,7 +124,7 @@ def test_retry_after_is_honoured_up_to_a_minute(
     details = {"limit": 100, "window": "1 minute", "retry_after_seconds": 3600}
     server.says(Say(429, refused("RATE_LIMIT_EXCEEDED", details=details), {"Retry-After": "3600"}))
 
-    with pytest.raises(NateqRateLimitError, match="asks to wait 3600 s") as raised:
+    with pytest.raises(NateqRateLimitError, match="asks the client to wait 3600 s") as raised:
         client.webhooks.events()
 
     assert raised.value.retry_after == 3600
@@ -144,15 +144,15 @@ def test_the_details_say_how_long_where_the_header_does_not(
 
 @pytest.mark.parametrize("value", ["soon", "-5", "nan", "inf", "1e9", "", "12 parsecs", "9" * 40, "٣", "None"])
 def test_a_retry_after_that_says_nothing_is_as_none(value: str) -> None:
-    assert asked_wait(value, None) is None
+    assert requested_wait(value, None) is None
 
 
 def test_a_retry_after_may_be_a_date() -> None:
     later = datetime.now(UTC) + timedelta(seconds=30)
 
-    assert 25 < (asked_wait(format_datetime(later, usegmt=True), None) or 0) <= 30
-    assert asked_wait("Wed, 21 Oct 2015 07:28:00 GMT", None) == 0
-    assert asked_wait("Wed, 21 Oct 2015 07:28:00 -0000", None) == 0
+    assert 25 < (requested_wait(format_datetime(later, usegmt=True), None) or 0) <= 30
+    assert requested_wait("Wed, 21 Oct 2015 07:28:00 GMT", None) == 0
+    assert requested_wait("Wed, 21 Oct 2015 07:28:00 -0000", None) == 0
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_waiting_is_logged(client: NateqClient, server: ScriptedServer, capl
     with caplog.at_level(logging.INFO, "nateq_webhooks"):
         client.webhooks.list()
 
-    assert "GET /webhooks: NateqServerError, trying again in" in caplog.text
+    assert "GET /webhooks: NateqServerError, retrying in" in caplog.text
 
 
 class Minutes:

@@ -177,7 +177,7 @@ def test_a_write_is_not_tried_again_after_a_500_for_it_may_have_happened(
     error = refused(NateqServerError, client, name, created.id)
 
     assert error.is_ambiguous
-    assert "look before you try again" in str(error)
+    assert "check before you try again" in str(error)
     assert fake_time.slept == []
     assert [webhook.is_active for webhook in sandbox.webhooks.all()] == [True]
 

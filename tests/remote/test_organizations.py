@@ -187,7 +187,7 @@ def test_a_webhook_set_up_by_hand_in_another_organization_is_not_created_in_this
     assert state(sandbox) == before
 
 
-def test_one_deleted_at_nateq_is_told_from_one_that_is_not_visible(
+def test_one_deleted_at_nateq_is_distinguished_from_one_that_is_not_visible(
     sandbox: Sandbox, both: tuple[Webhook, Webhook]
 ) -> None:
     gone = Webhook.objects.create(
