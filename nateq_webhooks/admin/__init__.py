@@ -2,8 +2,8 @@
 
 from nateq_webhooks.admin.deliveries.admin import DeliveryAdmin
 from nateq_webhooks.admin.deliveries.replay_many import ReplayAdmin
-from nateq_webhooks.admin.rejection import RejectionAdmin
-from nateq_webhooks.admin.run import RunAdmin
+from nateq_webhooks.admin.rejections import RejectionAdmin
+from nateq_webhooks.admin.runs import RunAdmin
 from nateq_webhooks.admin.webhooks.admin import SecretInline, WebhookAdmin
 
 __all__ = ["DeliveryAdmin", "RejectionAdmin", "ReplayAdmin", "RunAdmin", "SecretInline", "WebhookAdmin"]

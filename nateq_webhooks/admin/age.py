@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.cells import DATE_FORMAT, TIME_FORMAT
+from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
 
 NOW: Final = timedelta(minutes=1)
 """Up to here it is just now; Django's words begin with minutes."""

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diagnosis import Cause
 from nateq_webhooks.protocol.alterations import Alteration
@@ -185,7 +185,7 @@ def _main(hint: Hint, code: str) -> SafeString:
 
 def _name(hint: Hint, key: str) -> SafeString:
     """Return a detail, its direction ending where it ends; a question mark for one that is not there."""
-    return cells.text(str(hint.details.get(key, ""))) or SafeString("?")
+    return formatting.text(str(hint.details.get(key, ""))) or SafeString("?")
 
 
 def _other_details(hint: Hint) -> SafeString:
@@ -199,7 +199,7 @@ def _other_details(hint: Hint) -> SafeString:
             header=_name(hint, "header"),
         )
     if isinstance(similar, list):
-        names = format_html_join(", ", "{}", ((cells.text(str(name)),) for name in similar))
+        names = format_html_join(", ", "{}", ((formatting.text(str(name)),) for name in similar))
         return format_html(_("These headers hold something like a signature, but none of ours: {names}."), names=names)
     if "webhook" in hint.details and hint.code == Cause.OTHER_ORGANIZATION:
         told = _("The organization is that of the webhook “{webhook}”.")

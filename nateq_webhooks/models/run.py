@@ -67,7 +67,7 @@ class Run(models.Model):
         indexes = [
             # For the claim: runs to start, lane by lane, so that what is held back is in nobody's way.
             models.Index(fields=["lane", "next_try_at"], name="nateq_run_due"),
-            # For the list by status and receiver, either or both (admin.combinations), and for what was given up.
+            # For the list by status and receiver, either or both (admin.biglist.skip_scan), and for what was given up.
             models.Index(fields=["status", "receiver", "id"], name="nateq_run_browse"),
         ]
 

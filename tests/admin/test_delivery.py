@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.notes import SENTENCES, sentence
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.envelope import Note
@@ -220,10 +220,10 @@ def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client) -> N
 
 
 def test_a_record_without_a_page_is_shown_without_a_link() -> None:
-    assert cells.link("", "<shop>") == '<bdi class="nateq-text">&lt;shop&gt;</bdi>'
+    assert formatting.link("", "<shop>") == '<bdi class="nateq-text">&lt;shop&gt;</bdi>'
 
 
 def test_every_status_has_a_sign_and_every_note_a_sentence() -> None:
-    assert set(cells.SIGNS) == {*Delivery.Status.values, *Run.Status.values}
+    assert set(formatting.SIGNS) == {*Delivery.Status.values, *Run.Status.values}
     assert set(SENTENCES) == set(Note)
     assert sentence("from_the_future") == "from_the_future"

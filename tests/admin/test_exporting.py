@@ -15,8 +15,7 @@ from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
-from nateq_webhooks.admin import selecting
-from nateq_webhooks.admin.deliveries import export_parts, export_stream
+from nateq_webhooks.admin.deliveries import export_parts, export_stream, selection
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope
@@ -139,7 +138,7 @@ def test_under_asgi_it_streams_too(stored: list[Delivery]) -> None:
 @pytest.fixture
 def in_parts(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The values of the parts that the page offers for three deliveries, of which more than one are many."""
-    monkeypatch.setattr(selecting, "MOST_COUNTED", 1)
+    monkeypatch.setattr(selection, "MOST_COUNTED", 1)
     monkeypatch.setattr(export_parts, "KEYS_OF_A_PART", 2)
     return [part.value for part in export_parts.parts_of(Selection(event="ticket.created"))]
 

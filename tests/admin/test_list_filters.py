@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin import bounds, combinations
+from nateq_webhooks.admin.biglist import date_ranges, skip_scan
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, listed, pks, statements
 from tests.builders import build_delivery, store_deliveries, store_run
@@ -57,8 +57,8 @@ def test_each_filter_finds_its_rows_alone_and_with_others(
     branches: int,
     most: int,
 ) -> None:
-    monkeypatch.setattr(combinations, "MAX_BRANCHES", branches)
-    monkeypatch.setattr(combinations, "MAX_COMBINATIONS", most)
+    monkeypatch.setattr(skip_scan, "MAX_BRANCHES", branches)
+    monkeypatch.setattr(skip_scan, "MAX_COMBINATIONS", most)
     for status, event, of in itertools.product(("", *STATUSES), ("", *EVENTS), (None, webhook, other)):
         query = "&".join(
             [
@@ -154,8 +154,8 @@ def test_facets_count_what_each_choice_would_find(boss: Client, webhook: Webhook
 
 
 def test_facets_stop_at_the_limit(boss: Client, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("counting", "facets", "record_list"):
-        monkeypatch.setattr(f"nateq_webhooks.admin.{module}.LIMIT", 17)
+    for module in ("counts", "facets", "changelist"):
+        monkeypatch.setattr(f"nateq_webhooks.admin.biglist.{module}.LIMIT", 17)
 
     found = facets(boss, "")
 
@@ -168,7 +168,7 @@ def test_facets_of_a_search_are_counted_among_its_newest_rows(
     store_deliveries(webhook, 2, organization_id="org_2", status="dead")
 
     whole = facets(boss, "q=org_1&event=ticket.created")
-    monkeypatch.setattr("nateq_webhooks.admin.facets.SAMPLE", 20)
+    monkeypatch.setattr("nateq_webhooks.admin.biglist.facets.SAMPLE", 20)
     part = facets(boss, "q=org_1&event=ticket.created")
 
     assert (whole["Given up"], whole["ticket.created"], whole["ticket.closed"]) == ("6", "18", "18")
@@ -179,7 +179,7 @@ def test_facets_of_a_search_are_counted_among_its_newest_rows(
 def test_too_many_combinations_are_not_counted(
     boss: Client, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(combinations, "MAX_COMBINATIONS", 2)
+    monkeypatch.setattr(skip_scan, "MAX_COMBINATIONS", 2)
 
     found = facets(boss, "")
 
@@ -225,7 +225,7 @@ def hourly(webhook: Webhook) -> list[Delivery]:
 def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
     boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
-    monkeypatch.setattr(bounds, "SMALL", small)
+    monkeypatch.setattr(date_ranges, "SMALL", small)
     for since, until in itertools.combinations((-2, 0, 0.5, 1, 7, 20.25, 39, 40, 90), 2):
         ends = [(START + timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S%%2B00:00") for hours in (since, until)]
         expected = [row.pk for hour, row in enumerate(hourly) if since <= hour < until][::-1]
@@ -242,7 +242,7 @@ def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
 def test_a_row_that_came_a_little_out_of_order_is_found(
     boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "SMALL", 0)
+    monkeypatch.setattr(date_ranges, "SMALL", 0)
     earlier, later = hourly[9], hourly[10]
     moment = START + timedelta(hours=10)
     Delivery.objects.filter(pk=earlier.pk).update(received_at=moment + timedelta(seconds=2))
@@ -269,7 +269,7 @@ def test_a_period_of_ones_own_is_a_form_that_keeps_the_other_filters(boss: Clien
 
 
 def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "SMALL", 0)
+    monkeypatch.setattr(date_ranges, "SMALL", 0)
 
     asked = statements(boss, "received_at__gte=2026-03-02&received_at__lt=2026-03-03")
 
@@ -280,7 +280,7 @@ def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], mon
 @pytest.fixture
 def many(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> list[Webhook]:
     """More webhooks than are to choose from."""
-    monkeypatch.setattr("nateq_webhooks.admin.filters.MAX_WEBHOOKS", 2)
+    monkeypatch.setattr("nateq_webhooks.admin.biglist.filters.MAX_WEBHOOKS", 2)
     return Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(5)])
 
 
@@ -333,8 +333,8 @@ def test_combinations_are_read_by_leaps_however_many_webhooks(webhook: Webhook) 
     expected = set(Delivery.objects.values_list("status", "event", "webhook_id").order_by().distinct())
 
     with CaptureQueriesContext(connection) as captured:
-        found = combinations.combinations(Delivery, "default", ("status", "event", "webhook_id"))
-        found_few = combinations.combinations(Delivery, "default", ("status", "event"))
+        found = skip_scan.combinations(Delivery, "default", ("status", "event", "webhook_id"))
+        found_few = skip_scan.combinations(Delivery, "default", ("status", "event"))
 
     assert found is None
     assert set(found_few or ()) == {each[:2] for each in expected}

@@ -9,9 +9,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from nateq_webhooks.admin import walk
-from nateq_webhooks.admin.payload_search import parse
-from nateq_webhooks.admin.rows import Merged
+from nateq_webhooks.admin.biglist import bounded_scan
+from nateq_webhooks.admin.biglist.key_queries import Merged
+from nateq_webhooks.admin.biglist.payload_search import parse
 from nateq_webhooks.models import Delivery, Webhook, payload_index
 from tests.admin.listing import LIST, RUNS, link, listed, pks, statements
 from tests.builders import store_deliveries, store_run
@@ -132,10 +132,10 @@ def test_an_id_that_looks_like_a_path_is_found_as_an_id(boss: Client, webhook: W
 
 @pytest.fixture
 def _three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "MAX_ROWS", 3)
-    monkeypatch.setattr(walk, "FIRST_PORTION", 1)
-    monkeypatch.setattr(walk, "GROWTH", 2)
-    monkeypatch.setattr(walk, "MAX_SECONDS", 60)
+    monkeypatch.setattr(bounded_scan, "MAX_ROWS", 3)
+    monkeypatch.setattr(bounded_scan, "FIRST_PORTION", 1)
+    monkeypatch.setattr(bounded_scan, "GROWTH", 2)
+    monkeypatch.setattr(bounded_scan, "MAX_SECONDS", 60)
 
 
 @pytest.mark.usefixtures("_three_at_a_time")
@@ -189,17 +189,17 @@ def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) 
     store_deliveries(webhook, 600, payload={"data": {"id": "y"}})
     wanted = parse("data.id=x")
     assert wanted is not None
-    ticks: Iterator[float] = iter([0.0, walk.MAX_SECONDS / 2, walk.MAX_SECONDS, 99.0])
+    ticks: Iterator[float] = iter([0.0, bounded_scan.MAX_SECONDS / 2, bounded_scan.MAX_SECONDS, 99.0])
     rows = Delivery.objects.all()
 
-    found = walk.Walk(Merged([rows]), rows, wanted.matching, clock=lambda: next(ticks)).find(
+    found = bounded_scan.Walk(Merged([rows]), rows, wanted.matching, clock=lambda: next(ticks)).find(
         10, descending=True, beyond=None
     )
 
     assert found.pks == []
     # Half of the time went for the first portion, so the second is no larger, and then it is over.
-    assert found.looked_at == 2 * walk.FIRST_PORTION
-    assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * walk.FIRST_PORTION - 1].pk
+    assert found.looked_at == 2 * bounded_scan.FIRST_PORTION
+    assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * bounded_scan.FIRST_PORTION - 1].pk
 
 
 def test_who_may_not_see_payloads_can_not_search_them(staff: Callable[..., Client], webhook: Webhook) -> None:

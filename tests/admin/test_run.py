@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.models import Delivery, Run
 from tests.conftest import Sender, envelope
 
@@ -116,4 +116,4 @@ def test_runs_can_not_be_added_changed_or_deleted(boss: Client, sender: Sender, 
     ],
 )
 def test_a_duration_is_shown_in_a_unit_that_fits(took: timedelta | None, shown: str | None) -> None:
-    assert cells.duration(took) == shown
+    assert formatting.duration(took) == shown

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from nateq_webhooks.admin import bounds
-from nateq_webhooks.admin.selected import count_of, ends_of_keys, keys_of
+from nateq_webhooks.admin.biglist import date_ranges
+from nateq_webhooks.admin.deliveries.selection_queries import count_of, ends_of_keys, keys_of
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.builders import store_deliveries, store_run
@@ -59,7 +59,7 @@ SELECTIONS: dict[str, Callable[[list[Delivery]], Selection]] = {
 def test_they_are_those_of_the_selection(
     stored: list[Delivery], which: str, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
-    monkeypatch.setattr(bounds, "SMALL", 0 if is_large else bounds.SMALL)
+    monkeypatch.setattr(date_ranges, "SMALL", 0 if is_large else date_ranges.SMALL)
     selection = SELECTIONS[which](stored)
     expected = list(selection.of(Delivery.objects.order_by("pk")).values_list("pk", flat=True))
 

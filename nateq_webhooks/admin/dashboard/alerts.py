@@ -14,7 +14,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among, is_narrowed
+from nateq_webhooks.admin.permissions import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook

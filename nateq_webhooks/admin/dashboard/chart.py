@@ -14,8 +14,8 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.cells import SIGNS
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour
+from nateq_webhooks.admin.formatting import SIGNS
 from nateq_webhooks.models import Delivery
 
 STATUSES: Final = (

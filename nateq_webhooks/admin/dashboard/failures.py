@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Left
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.dispatch.backlog import lanes as lanes_of
 from nateq_webhooks.models import Run

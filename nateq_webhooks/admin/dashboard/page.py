@@ -14,7 +14,8 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import cells, diagnosis_text
+from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK, wanted_name
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
@@ -22,8 +23,7 @@ from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
 from nateq_webhooks.admin.dashboard.silence import Silence, silences
 from nateq_webhooks.admin.dashboard.statistics import Health, Survey, survey
 from nateq_webhooks.admin.dashboard.summary import Summary, about, percent, processing, span, summary
-from nateq_webhooks.admin.filters import FIND_WEBHOOK, wanted_name
-from nateq_webhooks.admin.permitted import Permitted, site_of
+from nateq_webhooks.admin.permissions import Permitted, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
@@ -135,7 +135,7 @@ class Board:
                 key=lambda item: _URGENCY.index(item.tone),
             ),
             has_more_webhooks=has_more,
-            wanted=cells.visible(self._wanted),
+            wanted=formatting.visible(self._wanted),
             wanted_field=FIND_WEBHOOK,
             webhook_limit=number_format(MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
@@ -168,10 +168,10 @@ class Board:
         health: Health = found.health(webhook.pk)
         times = health.times
         return WebhookLine(
-            name=cells.visible(webhook.name),
+            name=formatting.visible(webhook.name),
             url=self._url("webhook_change", quote(webhook.pk)),
             is_active=webhook.is_active,
-            last=cells.moment(health.last) or _("none lately"),
+            last=formatting.moment(health.last) or _("none lately"),
             total=about(health.total, health.step),
             failed=percent(health.share_failed),
             has_failed=bool(health.failed),
@@ -183,13 +183,13 @@ class Board:
     def _failure_line(self, failure: Failure) -> FailureLine:
         return FailureLine(
             failure=failure,
-            receiver=cells.visible(failure.receiver),
-            tone=cells.SIGNS[failure.status].tone,
-            symbol=cells.SIGNS[failure.status].symbol,
+            receiver=formatting.visible(failure.receiver),
+            tone=formatting.SIGNS[failure.status].tone,
+            symbol=formatting.SIGNS[failure.status].symbol,
             status=str(Run.Status(failure.status).label),
-            error=cells.visible(failure.error),
+            error=formatting.visible(failure.error),
             number=number_format(failure.number),
-            newest=cells.moment(failure.newest) or "",
+            newest=formatting.moment(failure.newest) or "",
             url=self._url("run_changelist", status__exact=failure.status, receiver=failure.receiver),
             replay_url=self._replay_url(failure),
         )
@@ -266,8 +266,8 @@ class Board:
     def _pause(self, pause: alerts.Pause) -> Item:
         how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
-        text = cells.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
-        return Item(tone="warn", symbol="‖", title=how % {"what": cells.visible(pause.what)}, text=text)
+        text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
+        return Item(tone="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
 
     def _refused(self) -> list[Item]:
         if not (self._sees(Rejection) and self._sees(Webhook)):
@@ -275,7 +275,7 @@ class Board:
         return [self._refusal(each) for each in alerts.refusals(self._now, self._permitted)]
 
     def _refusal(self, refusal: alerts.Refusals) -> Item:
-        name = cells.visible(refusal.webhook.name)
+        name = formatting.visible(refusal.webhook.name)
         title = ngettext(
             "%(number)s request to %(webhook)s refused: %(reason)s",
             "%(number)s requests to %(webhook)s refused: %(reason)s",
@@ -305,7 +305,7 @@ class Board:
         return Item(
             tone="warn",
             symbol="○",
-            title=_("No delivery to %(webhook)s") % {"webhook": cells.visible(silence.name)},
+            title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silence.name)},
             text=text,
             url=self._url("webhook_change", quote(silence.webhook_id)),
             link=_("Show"),

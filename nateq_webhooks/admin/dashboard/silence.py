@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from nateq_webhooks.admin.dashboard.statistics import Share, Survey
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Webhook
 
 LEAST: Final = timedelta(hours=1)

@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Min, QuerySet, Value
 from django.db.models.functions import Greatest, TruncHour
 from django.utils import timezone
 
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among
+from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Run
 
 HOURS: Final = 48

@@ -10,7 +10,7 @@ from django.utils.formats import number_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import HOURS, Health, Times
 
@@ -48,7 +48,7 @@ def summary(health: Health) -> Summary:
     )
     return Summary(
         figures=[
-            Figure(label=_("Last delivery"), value=cells.moment(health.last) or _("none lately")),
+            Figure(label=_("Last delivery"), value=formatting.moment(health.last) or _("none lately")),
             Figure(label=_("Deliveries"), value=about(health.total, health.step)),
             Figure(
                 label=_("Failed"),
@@ -67,13 +67,13 @@ def summary(health: Health) -> Summary:
 
 def processing(times: Times | None, which: Literal["median", "p95"]) -> str:
     """Return a processing time in short."""
-    return (times and cells.duration(getattr(times, which))) or EMPTY
+    return (times and formatting.duration(getattr(times, which))) or EMPTY
 
 
 def span(value: timedelta) -> str:
     """Return how long something has lasted, in words and two units at most."""
     if value < timedelta(minutes=1):
-        return cells.duration(value) or EMPTY
+        return formatting.duration(value) or EMPTY
     now = timezone.now()
     return timesince(now - timedelta(seconds=round(value.total_seconds())), now)
 

@@ -10,15 +10,15 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.age import ago
+from nateq_webhooks.admin.biglist.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.biglist.payload_search import PathValue, parse
+from nateq_webhooks.admin.biglist.search import ways
 from nateq_webhooks.admin.deliveries.export import ExportActions
 from nateq_webhooks.admin.deliveries.page import DeliveryPageAdmin
 from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
 from nateq_webhooks.admin.deliveries.replay_many import ReplayActions
-from nateq_webhooks.admin.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
-from nateq_webhooks.admin.payload_search import PathValue, parse
-from nateq_webhooks.admin.search import ways
 from nateq_webhooks.models import Delivery, OtherContent
 
 
@@ -62,24 +62,24 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:
         """Return the status with its sign."""
-        return cells.delivery_badge(delivery, has_runs=getattr(delivery, "has_runs", True))
+        return formatting.delivery_badge(delivery, has_runs=getattr(delivery, "has_runs", True))
 
     @admin.display(description=gettext_lazy("event"))
     def shown_event(self, delivery: Delivery) -> str | None:
         """Return the event's name."""
-        return cells.text(delivery.event)
+        return formatting.text(delivery.event)
 
     @admin.display(description=gettext_lazy("resource id"))
     def shown_resource_id(self, delivery: Delivery) -> str | None:
         """Return the id of what the event is about."""
-        return cells.text(delivery.resource_id)
+        return formatting.text(delivery.resource_id)
 
     @admin.display(description=gettext_lazy("webhook"))
     def shown_webhook(self, delivery: Delivery) -> str:
         """Return the webhook's name, unless the project hides the webhook."""
         if getattr(delivery, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return cells.link("", delivery.webhook.name)
+        return formatting.link("", delivery.webhook.name)
 
     def column_for(self, request: HttpRequest, name: Any) -> Any:
         """Return the name of a column; a webhook's own name only through the column that knows hidden ones."""
@@ -88,7 +88,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     @admin.display(description=gettext_lazy("organization"))
     def shown_organization(self, delivery: Delivery) -> str | None:
         """Return the organization's id."""
-        return cells.text(delivery.organization_id)
+        return formatting.text(delivery.organization_id)
 
     @admin.display(description=gettext_lazy("attempts"))
     def shown_attempts(self, delivery: Delivery) -> str:
@@ -105,7 +105,7 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     @admin.display(description=gettext_lazy("processing time"))
     def shown_processing_time(self, delivery: Delivery) -> str | None:
         """Return how long it took from the store to the end of the last run."""
-        return cells.duration(processing_time(delivery))
+        return formatting.duration(processing_time(delivery))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Return deliveries with their webhook, without its secret."""
@@ -124,7 +124,11 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
     def moment_of(self, rows: QuerySet[Delivery], pk: int) -> str:
         """Return when a delivery was received."""
         moment = rows.filter(pk=pk).values_list("received_at", flat=True).first()
-        return date_format(timezone.localtime(moment), f"{cells.DATE_FORMAT} {cells.TIME_FORMAT}") if moment else ""
+        return (
+            date_format(timezone.localtime(moment), f"{formatting.DATE_FORMAT} {formatting.TIME_FORMAT}")
+            if moment
+            else ""
+        )
 
     def payload_search(self, term: str) -> PathValue | None:
         """Search by a path into the payload."""

@@ -10,11 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.cells import SIGNS, Sign
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import signature_check
 from nateq_webhooks.admin.deliveries.signature_check import Genuine
 from nateq_webhooks.admin.deliveries.timeline import FAILING, Material
+from nateq_webhooks.admin.formatting import SIGNS, Sign
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
@@ -44,7 +44,7 @@ def answers(material: Material, is_genuine: Genuine) -> Iterator[Answer]:
 def _came(delivery: Delivery) -> Answer:
     seen = delivery.attempts_seen
     times = ngettext("%(number)s attempt", "%(number)s attempts", seen) % {"number": seen}
-    text = format_html("{} {} · {}", _("Yes:"), cells.moment(delivery.received_at), times)
+    text = format_html("{} {} · {}", _("Yes:"), formatting.moment(delivery.received_at), times)
     return Answer(question=_("Did it come?"), sign=Sign("✓", "good"), text=text)
 
 
@@ -70,7 +70,7 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
     named = format_html_join(
         _(", "),
         "<bdi>{}</bdi> ({})",
-        ((cells.visible(run.receiver), run.get_status_display()) for run in failing[:MAX_NAMED]),
+        ((formatting.visible(run.receiver), run.get_status_display()) for run in failing[:MAX_NAMED]),
     )
     more = len(failing) - MAX_NAMED
     if more > 0:

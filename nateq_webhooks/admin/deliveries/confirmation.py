@@ -11,9 +11,9 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.permitted import judges_rows
-from nateq_webhooks.admin.selecting import Choosable, Chosen, from_form
-from nateq_webhooks.admin.time_limit import MAX_SECONDS, TookTooLongError, limited
+from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
+from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, from_form
+from nateq_webhooks.admin.permissions import judges_rows
 from nateq_webhooks.models import Delivery
 
 if TYPE_CHECKING:

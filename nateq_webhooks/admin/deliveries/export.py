@@ -21,9 +21,9 @@ from nateq_webhooks.admin.deliveries.confirmation import ConfirmingAdmin
 from nateq_webhooks.admin.deliveries.export_parts import Part, part_of, parts_of
 from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.selected import ends_of_keys
-from nateq_webhooks.admin.selecting import Chosen, from_action
+from nateq_webhooks.admin.deliveries.selection import Chosen, from_action
+from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery
 
 SEND_SECONDS: Final = 20.0

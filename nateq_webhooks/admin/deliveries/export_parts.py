@@ -6,8 +6,8 @@ from typing import Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.place import MAX_KEY
-from nateq_webhooks.admin.selected import ends_of_keys
+from nateq_webhooks.admin.biglist.cursor import MAX_KEY
+from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
 from nateq_webhooks.admin.deliveries.export_parts import Part
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.selecting import Chosen
-from nateq_webhooks.admin.time_limit import TookTooLongError, limited
+from nateq_webhooks.admin.deliveries.selection import Chosen
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Webhook
 
 PORTION: Final = 100

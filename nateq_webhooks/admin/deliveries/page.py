@@ -13,15 +13,16 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells, copying, sight
+from nateq_webhooks.admin import copying, formatting, permissions
 from nateq_webhooks.admin.deliveries import answers, payload, signature_check, timeline, tree
 from nateq_webhooks.admin.deliveries.answers import Answer
+from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import title_of
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.deliveries.related import Neighbour, conversation_of, neighbours, superseding
 from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
-from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -82,7 +83,7 @@ class Page:
     story: Sequence[timeline.Entry]
     has_more_runs: bool
     actions: Sequence[Action]
-    headers: Sequence[sight.Header]
+    headers: Sequence[Header]
     content: Content | None
     neighbours: Sequence[Neighbour]
 
@@ -117,18 +118,18 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def _page(self, request: HttpRequest, delivery: Delivery) -> Page:
-        sees = sight.may_see_payload(request)
+        sees = permissions.may_see_payload(request)
         document = payload.document(delivery.body) if sees else None
         permitted = Permitted(self.admin_site, request)
         material = timeline.read(delivery, permitted, errors=sees)
         may_open = request.user.has_perm("nateq_webhooks.view_run")
-        names = connected(delivery) if sight.may_replay(request) else []
+        names = connected(delivery) if permissions.may_replay(request) else []
         newest = superseding(delivery, permitted)
         if newest is not None and not permitted.may_view(Delivery, newest):
             newest = None
         signature = signature_check.signature_header(delivery.webhook.signature_header)
         return Page(
-            badge=cells.delivery_badge(delivery, has_runs=bool(material.runs) or has_runs(delivery)),
+            badge=formatting.delivery_badge(delivery, has_runs=bool(material.runs) or has_runs(delivery)),
             notes=[sentence(code) for code in delivery.notes],
             answers=list(answers.answers(material, signature_check.check(delivery))),
             summary=list(self._summary(request, delivery, newest, permitted)),
@@ -140,7 +141,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             ),
             actions=list(self._actions(delivery, material, names)),
             has_more_runs=material.has_more_runs and may_open,
-            headers=list(sight.headers(delivery.headers, signature, values=sees)),
+            headers=list(headers(delivery.headers, signature, values=sees)),
             content=self._content(request, delivery, document, material, permitted) if sees else None,
             neighbours=neighbours(delivery, document, newest, self.page_of, permitted),
         )
@@ -165,7 +166,7 @@ class DeliveryPageAdmin(ReplayPageAdmin):
             download_url=self.url_of("body", delivery.pk),
             conversation_url=self._conversation_url(conversation_of(delivery, document)),
             curl=copying.as_curl(
-                delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=sight.may_reveal_secret(request)
+                delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=permissions.may_reveal_secret(request)
             )
             if permitted.shows(delivery.webhook)
             else None,
@@ -191,14 +192,14 @@ class DeliveryPageAdmin(ReplayPageAdmin):
         """Yield what it is and whose, and that it carries an old state when it does."""
         may_open = request.user.has_perm("nateq_webhooks.view_webhook")
         webhook = delivery.webhook
-        yield Fact(_("Event"), cells.text(delivery.event))
-        yield Fact(_("Resource id"), cells.text(delivery.resource_id))
-        yield Fact(_("Delivery id"), cells.text(delivery.delivery_id))
-        yield Fact(_("Organization"), cells.text(delivery.organization_id))
+        yield Fact(_("Event"), formatting.text(delivery.event))
+        yield Fact(_("Resource id"), formatting.text(delivery.resource_id))
+        yield Fact(_("Delivery id"), formatting.text(delivery.delivery_id))
+        yield Fact(_("Organization"), formatting.text(delivery.organization_id))
         if permitted.shows(webhook):
-            yield Fact(_("Webhook"), cells.link(self.page_of(webhook) if may_open else "", webhook.name))
+            yield Fact(_("Webhook"), formatting.link(self.page_of(webhook) if may_open else "", webhook.name))
         if newest is not None:
-            yield Fact(_("Superseded by"), cells.link(self.page_of(newest), title_of(newest)))
+            yield Fact(_("Superseded by"), formatting.link(self.page_of(newest), title_of(newest)))
 
 
 def _others(delivery: Delivery) -> Iterator[Other]:
@@ -206,8 +207,8 @@ def _others(delivery: Delivery) -> Iterator[Other]:
     for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
         shown = payload.raw(bytes(cast(bytes, other.start or b"")))
         yield Other(
-            event=cells.visible(other.event),
-            moment=cells.moment(other.received_at),
+            event=formatting.visible(other.event),
+            moment=formatting.moment(other.received_at),
             size=other.size,
             text=shown.text,
             is_whole=shown.end == other.size,
@@ -216,13 +217,13 @@ def _others(delivery: Delivery) -> Iterator[Other]:
 
 def _facts(delivery: Delivery) -> Iterator[Fact]:
     """Yield what else was stored of it."""
-    yield Fact(_("Happened"), cells.moment(delivery.timestamp))
-    yield Fact(_("Received"), cells.moment(delivery.received_at))
+    yield Fact(_("Happened"), formatting.moment(delivery.timestamp))
+    yield Fact(_("Received"), formatting.moment(delivery.received_at))
     if delivery.attempts_seen > 1:
-        yield Fact(_("Last received"), cells.moment(delivery.last_received_at))
+        yield Fact(_("Last received"), formatting.moment(delivery.last_received_at))
     yield Fact(_("Attempts seen"), delivery.attempts_seen)
     yield Fact(_("First stored attempt"), delivery.attempt)
-    yield Fact(_("Version"), cells.text(delivery.version))
-    yield Fact(_("From address"), cells.text(delivery.remote_addr or ""))
-    yield Fact(_("Signed with secret"), cells.text(delivery.secret_id))
+    yield Fact(_("Version"), formatting.text(delivery.version))
+    yield Fact(_("From address"), formatting.text(delivery.remote_addr or ""))
+    yield Fact(_("Signed with secret"), formatting.text(delivery.secret_id))
     yield Fact(_("Size"), _("%(number)s bytes") % {"number": len(delivery.body)})

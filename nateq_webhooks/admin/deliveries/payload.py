@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import tree
 from nateq_webhooks.protocol.verbatim import load_verbatim
 
@@ -31,7 +31,7 @@ def raw(body: bytes, start: int = 0) -> Raw:
     start = _whole_character(body, min(start, len(body)))
     end = _whole_character(body, start + RAW_BYTES)
     return Raw(
-        text=cells.visible(body[start:end].decode(errors="backslashreplace")),
+        text=formatting.visible(body[start:end].decode(errors="backslashreplace")),
         start=start,
         end=end,
         size=len(body),

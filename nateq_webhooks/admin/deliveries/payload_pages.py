@@ -13,10 +13,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells, copying
+from nateq_webhooks.admin import copying, formatting
+from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.deliveries import payload, tree, tree_search
-from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.sight import may_see_payload
+from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
 
 MAX_WANTED: int = 200
@@ -169,7 +169,7 @@ def _document(delivery: Delivery) -> Any:
 
 def title_of(delivery: Delivery) -> str:
     """Return what a delivery is called on its pages."""
-    return cells.visible(str(delivery).strip()) or _("Delivery %(number)s") % {"number": delivery.pk}
+    return formatting.visible(str(delivery).strip()) or _("Delivery %(number)s") % {"number": delivery.pk}
 
 
 def _number(text: str) -> int:
@@ -193,4 +193,4 @@ def _way(document: Any, where: tree.Path) -> str:
     """Return a place as a person calls it, `data.lines[3]`, and of a long way the end."""
     labels = tree.keys_to(document, where)
     way = "".join(label if label.startswith("[") else f".{label}" for label in labels).removeprefix(".")
-    return cells.visible(way[-tree.MAX_KEY :])
+    return formatting.visible(way[-tree.MAX_KEY :])

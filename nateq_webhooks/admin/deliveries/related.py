@@ -11,9 +11,9 @@ from typing import Any, Final
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import with_runs
-from nateq_webhooks.admin.permitted import ALL_ROWS, Among, Permitted
+from nateq_webhooks.admin.permissions import ALL_ROWS, Among, Permitted
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -75,7 +75,7 @@ def neighbours(
             if other.webhook_id != delivery.webhook_id and permitted.shows(other.webhook):
                 relation = _("%(relation)s, by the webhook %(name)s") % {
                     "relation": relation,
-                    "name": cells.visible(other.webhook.name),
+                    "name": formatting.visible(other.webhook.name),
                 }
             found.append(_neighbour(relation, other, url_of(other)))
     return found
@@ -159,9 +159,9 @@ def _member(value: Any, key: str) -> Any:
 def _neighbour(relation: str, other: Delivery, url: str) -> Neighbour:
     return Neighbour(
         relation=relation,
-        badge=cells.delivery_badge(other, has_runs=getattr(other, "has_runs", True)),
-        event=cells.visible(other.event),
-        name=cells.visible(str(other).strip()),
-        moment=cells.moment(other.timestamp or other.received_at),
+        badge=formatting.delivery_badge(other, has_runs=getattr(other, "has_runs", True)),
+        event=formatting.visible(other.event),
+        name=formatting.visible(str(other).strip()),
+        moment=formatting.moment(other.timestamp or other.received_at),
         url=url,
     )

@@ -13,10 +13,10 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.payload_pages import PayloadPageAdmin, title_of
 from nateq_webhooks.admin.deliveries.timeline import FAILING
-from nateq_webhooks.admin.sight import may_replay
+from nateq_webhooks.admin.permissions import may_replay
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.models import Delivery, Run
@@ -71,8 +71,8 @@ class ReplayPageAdmin(PayloadPageAdmin):
             "original": delivery,
             "opts": self.opts,
             "choice": choice,
-            "receivers": [cells.visible(name) for name in choice.names],
-            "gone": [cells.visible(name) for name in choice.gone],
+            "receivers": [formatting.visible(name) for name in choice.names],
+            "gone": [formatting.visible(name) for name in choice.gone],
             "max_reason": MAX_REASON,
         }
         request.current_app = self.admin_site.name
@@ -85,10 +85,10 @@ class ReplayPageAdmin(PayloadPageAdmin):
             # Named, not "all": what runs is what the page that asked has listed.
             replay = dispatch.replay([delivery.pk], choice.names, by=by, reason=reason)
             told = _("Had it run again by %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
-                "receivers": ", ".join(map(cells.visible, choice.names)),
+                "receivers": ", ".join(map(formatting.visible, choice.names)),
                 "number": replay.pk,
                 "outcome": outcome(replay),
-                "reason": cells.visible(reason),
+                "reason": formatting.visible(reason),
             }
             self.log_change(request, delivery, told.strip())
         text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}

@@ -20,11 +20,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmingAdmin
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.selecting import Chosen, from_action, from_failure
+from nateq_webhooks.admin.deliveries.selection import Chosen, from_action, from_failure
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.dispatch.backlog import has_workers
 from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
@@ -172,22 +172,22 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("asked for"))
     def shown_created_at(self, replay: Replay) -> str | None:
         """Return when it was asked for."""
-        return cells.moment(replay.created_at)
+        return formatting.moment(replay.created_at)
 
     @admin.display(description=gettext_lazy("by"))
     def shown_by(self, replay: Replay) -> str | None:
         """Return who asked for it."""
-        return cells.text(replay.by) or self.get_empty_value_display()
+        return formatting.text(replay.by) or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, replay: Replay) -> str | None:
         """Return why."""
-        return cells.text(replay.reason) or self.get_empty_value_display()
+        return formatting.text(replay.reason) or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
         """Return who runs again."""
-        named = cells.visible(", ".join(replay.receivers or ()))
+        named = formatting.visible(", ".join(replay.receivers or ()))
         return named or _("all that are connected to the event")
 
     @admin.display(description=gettext_lazy("deliveries that"))
@@ -198,7 +198,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         if getattr(replay, "is_webhook_hidden", False):
             kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
-        return cells.visible(shown) or _("were chosen one by one")
+        return formatting.visible(shown) or _("were chosen one by one")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
         """Return the replays where they are written: a replica may not have the one that was just asked for."""
@@ -218,7 +218,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("all runs made"))
     def shown_finished_at(self, replay: Replay) -> str | None:
         """Return when the last run was made."""
-        return cells.moment(replay.finished_at) or self.get_empty_value_display()
+        return formatting.moment(replay.finished_at) or self.get_empty_value_display()
 
     def mark_hidden(self, request: HttpRequest, records: Sequence[Replay]) -> None:
         """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin.cells import Sign
+from nateq_webhooks.admin.formatting import Sign
 from nateq_webhooks.conf import meta_key, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.inbox.request import header_name

@@ -11,9 +11,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.cells import SIGNS, Sign
-from nateq_webhooks.admin.permitted import Permitted
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.formatting import SIGNS, Sign
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, ReplayedRun, Run
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
 from nateq_webhooks.protocol.envelope import Note
@@ -55,7 +55,7 @@ class Entry:
     @property
     def moment(self) -> SafeString | None:
         """The time, in the reader's time zone."""
-        return cells.moment(self.at)
+        return formatting.moment(self.at)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +171,7 @@ def _arrivals(material: Material) -> Iterator[Entry]:
             sign=DIFFERENT,
             title=_("It came again with another content; that one was kept, and nothing ran"),
             facts=[
-                format_html(_("event {}"), cells.text(other.event) or "-"),
+                format_html(_("event {}"), formatting.text(other.event) or "-"),
                 _("%(number)s bytes") % {"number": other.size},
                 *_attempt_facts(other.number, other.remote_addr),
             ],
@@ -185,12 +185,12 @@ def _arrivals(material: Material) -> Iterator[Entry]:
 def _attempt_facts(number: int | None, address: str | None) -> list[str | SafeString]:
     facts: list[str | SafeString] = [_("attempt %(number)s") % {"number": number or _("of unknown number")}]
     if address:
-        facts.append(format_html(_("from {}"), cells.text(address)))
+        facts.append(format_html(_("from {}"), formatting.text(address)))
     return facts
 
 
 def _signed_with(delivery: Delivery) -> SafeString:
-    return format_html(_("signed with {}"), cells.text(delivery.secret_id) or "?")
+    return format_html(_("signed with {}"), formatting.text(delivery.secret_id) or "?")
 
 
 def _replays(material: Material) -> Iterator[Entry]:
@@ -205,11 +205,11 @@ def _replays(material: Material) -> Iterator[Entry]:
         replay = material.replays.get(number)
         facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
-            facts.append(format_html(_("reason: {}"), cells.text(replay.reason)))
+            facts.append(format_html(_("reason: {}"), formatting.text(replay.reason)))
         if names := material.brought_forward.get(number):
-            facts.append(format_html(_("brought forward: {}"), cells.text(", ".join(names))))
+            facts.append(format_html(_("brought forward: {}"), formatting.text(", ".join(names))))
         name = replay.by if replay is not None else ""
-        by = format_html("<bdi>{}</bdi>", cells.visible(name) if name else _("Somebody"))
+        by = format_html("<bdi>{}</bdi>", formatting.visible(name) if name else _("Somebody"))
         yield Entry(
             at=min(moments),
             rank=3,
@@ -225,10 +225,10 @@ def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
         at=run.started_at or run.created_at,
         rank=4,
         sign=SIGNS.get(run.status, HELD),
-        title=format_html("<bdi>{}</bdi>: {}", cells.visible(run.receiver), run.get_status_display()),
+        title=format_html("<bdi>{}</bdi>: {}", formatting.visible(run.receiver), run.get_status_display()),
         facts=list(_run_facts(run, material)),
-        error=cells.visible(error),
-        traceback=cells.visible(material.tracebacks.get(run.pk, "")),
+        error=formatting.visible(error),
+        traceback=formatting.visible(material.tracebacks.get(run.pk, "")),
         url=url,
         replay_url=replay_url,
     )
@@ -241,12 +241,12 @@ def _replay_name(number: int) -> str:
 def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
     if run.tries:
         yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
-    if (took := cells.duration(run.duration)) is not None:
+    if (took := formatting.duration(run.duration)) is not None:
         yield took
     if run.is_replay and run.round not in material.hidden_replays:
         yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
-        yield format_html(_("next try {}"), cells.moment(run.next_try_at) or "")
+        yield format_html(_("next try {}"), formatting.moment(run.next_try_at) or "")
     if run.status in FINISHED or run.lane == OPEN_LANE:
         return
     yield _("waits for its turn") if run.lane == TURN_LANE else _("held back by a pause or a limit")

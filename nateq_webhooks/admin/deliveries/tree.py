@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.protocol.verbatim import Members, Number
 
 MAX_LINES: Final = 400
@@ -141,7 +141,7 @@ def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
     part, is_cut = value[start : start + length], start + length < len(value)
     if isinstance(part, Number):
         return part.decode() + "…" * is_cut
-    quoted = cells.visible(json.dumps(part, ensure_ascii=False))
+    quoted = formatting.visible(json.dumps(part, ensure_ascii=False))
     return ("…" if start else '"') + quoted[1:-1] + ("…" if is_cut else '"')
 
 
@@ -224,7 +224,7 @@ def _key(container: Any, place: int, length: int = MAX_KEY) -> str:
         return f"[{place}]"
     key = container[place][0]
     if len(key) <= length and _PLAIN_KEY.fullmatch(key):
-        return cells.visible(key)
+        return formatting.visible(key)
     return written(key, 0, length)
 
 

@@ -17,11 +17,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.admin.dashboard.summary import summary
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.sight import may_replay, may_reveal_secret
+from nateq_webhooks.admin.permissions import Permitted, may_replay, may_reveal_secret
 from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.webhooks.pause import PauseAdmin, pause_context
 from nateq_webhooks.admin.webhooks.remote import RemoteAdmin
@@ -56,12 +55,12 @@ class SecretInline(_TabularInline):
     @admin.display(description=gettext_lazy("secret"))
     def new_secret(self, secret: Secret) -> SafeString | None:
         """Return a stored secret's id, where a new one has the form's input."""
-        return cells.text(str(secret))
+        return formatting.text(str(secret))
 
     @admin.display(description=gettext_lazy("created"))
     def shown_created_at(self, secret: Secret) -> SafeString | str:
         """Return since when the secret is here."""
-        moment = cells.moment(secret.created_at) if secret.pk else None
+        moment = formatting.moment(secret.created_at) if secret.pk else None
         return moment or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("state"))
@@ -107,7 +106,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         if not webhook.events:
             return _("All")
         names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
-        shown = ", ".join(cells.visible(str(name)) for name in names[:EVENTS_SHOWN])
+        shown = ", ".join(formatting.visible(str(name)) for name in names[:EVENTS_SHOWN])
         more = len(names) - EVENTS_SHOWN
         if more <= 0:
             return shown
@@ -160,7 +159,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     @admin.display(description=gettext_lazy("current secret"))
     def secret_id(self, webhook: Webhook) -> SafeString | None:
         """Return the id that deliveries signed with the current secret carry."""
-        return cells.text(str(Secret(secret=webhook.secret)))
+        return formatting.text(str(Secret(secret=webhook.secret)))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return the columns; without the link to the deliveries for who may not see them."""

@@ -8,9 +8,9 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
-from nateq_webhooks.admin.permitted import Among, Permitted
+from nateq_webhooks.admin.permissions import Among, Permitted
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.gate import EVERYTHING, Gate
@@ -66,6 +66,6 @@ def pause_context(webhook: Webhook, among: Among) -> dict[str, Any]:
         "gate": gate,
         "is_everything": gate.scope == EVERYTHING,
         "held": held_by(gate, among),
-        "paused_by": cells.visible(gate.paused_by),
-        "reason": cells.visible(gate.reason),
+        "paused_by": formatting.visible(gate.paused_by),
+        "reason": formatting.visible(gate.reason),
     }

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
-from nateq_webhooks.admin.sight import may_reveal_secret
+from nateq_webhooks.admin.permissions import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin.sight import may_reveal_secret
+from nateq_webhooks.admin.permissions import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.former_secrets import keep_former

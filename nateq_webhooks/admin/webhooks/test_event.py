@@ -20,10 +20,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch, inbox
-from nateq_webhooks.admin import cells
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import has_runs
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.sight import may_replay
+from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.admin.webhooks.page import PageAdmin
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
@@ -72,7 +71,7 @@ class TestEventForm(forms.Form):
         if self.webhook.events and event not in self.webhook.events:
             raise ValidationError(
                 _("This webhook does not receive %(event)s, so no receiver would run. It receives: %(events)s.")
-                % {"event": cells.visible(event), "events": ", ".join(map(str, self.webhook.events))}
+                % {"event": formatting.visible(event), "events": ", ".join(map(str, self.webhook.events))}
             )
         return document
 
@@ -183,7 +182,7 @@ class EventTestAdmin(PageAdmin):
         return self._test_page(request, webhook, form, event, self._result(request, webhook))
 
     def _sent(self, request: HttpRequest, webhook: Webhook, event: str, receipt: inbox.Receipt) -> HttpResponse:
-        event = cells.visible(event)  # may be half of a surrogate pair, which no address and no page holds
+        event = formatting.visible(event)  # may be half of a surrogate pair, which no address and no page holds
         self.log_change(request, webhook, [{"added": {"name": _("test event"), "object": event}}])
         self.message_user(request, _("The test event was taken in like a delivery."), messages.SUCCESS)
         query = urlencode({"event": event, "sent": receipt.pk})
@@ -206,9 +205,9 @@ class EventTestAdmin(PageAdmin):
         runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
         return {
             "sent": delivery,
-            "sent_badge": cells.delivery_badge(delivery, has_runs=has_runs(delivery)),
+            "sent_badge": formatting.delivery_badge(delivery, has_runs=has_runs(delivery)),
             "sent_url": self._delivery_url(delivery),
-            "sent_runs": [(run.receiver, cells.badge(run), cells.duration(run.duration)) for run in runs],
+            "sent_runs": [(run.receiver, formatting.badge(run), formatting.duration(run.duration)) for run in runs],
         }
 
     def _delivery_url(self, delivery: Delivery) -> str:

@@ -11,12 +11,12 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 
-from nateq_webhooks.admin.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.paginator import CappedPaginator
-from nateq_webhooks.admin.payload_search import PathValue
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.record_list import RecordList
-from nateq_webhooks.admin.search import any_of
+from nateq_webhooks.admin.biglist.changelist import RecordList
+from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.biglist.paginator import CappedPaginator
+from nateq_webhooks.admin.biglist.payload_search import PathValue
+from nateq_webhooks.admin.biglist.search import any_of
+from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Webhook
 
 Record = TypeVar("Record", bound=Model)
@@ -49,7 +49,7 @@ class RecordAdmin(_ModelAdmin[Record]):
     "The query parameters that the list filters by; any other column may be without an index, or not for all eyes."
 
     browse_columns: ClassVar[tuple[str, ...]] = ()
-    "The columns of the index that the filters go through, before the key (admin.combinations)."
+    "The columns of the index that the filters go through, before the key (admin.biglist.skip_scan)."
 
     indexed_parameters: ClassVar[frozenset[str]] = frozenset()
     "The query parameters of our own filters, each with an index; what a project adds gets a time limit."

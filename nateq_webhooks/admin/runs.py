@@ -11,11 +11,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin import cells
-from nateq_webhooks.admin.filters import ReceiverFilter, StatusFilter
-from nateq_webhooks.admin.permitted import Permitted
-from nateq_webhooks.admin.record import RecordAdmin
-from nateq_webhooks.admin.sight import may_see_payload
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.biglist.base import RecordAdmin
+from nateq_webhooks.admin.biglist.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
 
@@ -61,22 +60,22 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("receiver"))
     def shown_receiver(self, run: Run) -> SafeString | None:
         """Return the receiver's name."""
-        return cells.text(run.receiver)
+        return formatting.text(run.receiver)
 
     @admin.display(description=_("status"))
     def shown_status(self, run: Run) -> str:
         """Return the status with its sign."""
-        return cells.badge(run)
+        return formatting.badge(run)
 
     @admin.display(description=_("delivery"))
     def shown_delivery(self, run: Run) -> str:
         """Return the delivery as a link to its page."""
-        return cells.link(self.page_of(run.delivery), _name_of_delivery(run))
+        return formatting.link(self.page_of(run.delivery), _name_of_delivery(run))
 
     @admin.display(description=_("delivery"))
     def named_delivery(self, run: Run) -> str:
         """Return the delivery for who may not open its page."""
-        return cells.link("", _name_of_delivery(run))
+        return formatting.link("", _name_of_delivery(run))
 
     @admin.display(description=_("round"))
     def shown_round(self, run: Run) -> str:
@@ -88,39 +87,39 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("created"))
     def shown_created_at(self, run: Run) -> str | None:
         """Return when the run was made."""
-        return cells.moment(run.created_at)
+        return formatting.moment(run.created_at)
 
     @admin.display(description=_("started"))
     def shown_started_at(self, run: Run) -> str | None:
         """Return when the last try began."""
-        return cells.moment(run.started_at) or self.get_empty_value_display()
+        return formatting.moment(run.started_at) or self.get_empty_value_display()
 
     @admin.display(description=_("finished"))
     def shown_finished_at(self, run: Run) -> str | None:
         """Return when the last try ended."""
-        return cells.moment(run.finished_at) or self.get_empty_value_display()
+        return formatting.moment(run.finished_at) or self.get_empty_value_display()
 
     @admin.display(description=_("duration"))
     def shown_duration(self, run: Run) -> str | None:
         """Return how long the last try took."""
-        return cells.duration(run.duration) or self.get_empty_value_display()
+        return formatting.duration(run.duration) or self.get_empty_value_display()
 
     @admin.display(description=_("next try"))
     def shown_next_try_at(self, run: Run) -> str | None:
         """Return when the run is tried again."""
-        return cells.moment(run.next_try_at) or self.get_empty_value_display()
+        return formatting.moment(run.next_try_at) or self.get_empty_value_display()
 
     @admin.display(description=_("error"))
     def shown_error(self, run: Run) -> str | None:
         """Return the exception of the last try."""
-        return cells.text(run.error) or self.get_empty_value_display()
+        return formatting.text(run.error) or self.get_empty_value_display()
 
     @admin.display(description=_("traceback"))
     def shown_traceback(self, run: Run) -> SafeString | str:
         """Return where the exception came from."""
         if not run.traceback:
             return self.get_empty_value_display()
-        return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', cells.visible(run.traceback))
+        return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', formatting.visible(run.traceback))
 
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> Any:
         """Return what is shown; an error's text and where it came from may hold what customers wrote."""

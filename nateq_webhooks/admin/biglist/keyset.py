@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nateq_webhooks.admin.place import FIRST, Place
-from nateq_webhooks.admin.rows import Rows
+from nateq_webhooks.admin.biglist.cursor import FIRST, Place
+from nateq_webhooks.admin.biglist.key_queries import Rows
 
 Find = Callable[..., "Found"]
 """`find(count, descending=..., beyond=...)`."""

@@ -20,23 +20,23 @@ from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import keyset
-from nateq_webhooks.admin.combinations import Combination, Combined, combinations
-from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped, estimate
-from nateq_webhooks.admin.facets import Facets
-from nateq_webhooks.admin.filters import FIND_WEBHOOK, ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.payload_search import Indexed, PathValue
-from nateq_webhooks.admin.peers import load_together
-from nateq_webhooks.admin.permitted import is_narrowed
-from nateq_webhooks.admin.place import FIRST, LAST, Place, parse
-from nateq_webhooks.admin.rows import Merged, Rows, counted
-from nateq_webhooks.admin.search import any_of
-from nateq_webhooks.admin.time_limit import MAX_SECONDS, TookTooLongError, limited
-from nateq_webhooks.admin.walk import Walk
+from nateq_webhooks.admin.biglist import keyset
+from nateq_webhooks.admin.biglist.bounded_scan import Walk
+from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped, estimate
+from nateq_webhooks.admin.biglist.cursor import FIRST, LAST, Place, parse
+from nateq_webhooks.admin.biglist.facets import Facets
+from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK, ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.biglist.key_queries import Merged, Rows, counted
+from nateq_webhooks.admin.biglist.payload_search import Indexed, PathValue
+from nateq_webhooks.admin.biglist.peers import load_together
+from nateq_webhooks.admin.biglist.search import any_of
+from nateq_webhooks.admin.biglist.skip_scan import Combination, Combined, combinations
+from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
+from nateq_webhooks.admin.permissions import is_narrowed
 from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
-    from nateq_webhooks.admin.record import RecordAdmin
+    from nateq_webhooks.admin.biglist.base import RecordAdmin
 
 FACETS_VAR: Final = "_facets"
 """Django's parameter that shows the counts beside the filters."""

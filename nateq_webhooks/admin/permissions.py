@@ -104,6 +104,21 @@ def may_view(model_admin: "admin.ModelAdmin[Any]", request: HttpRequest, record:
     return bool(model_admin.has_view_permission(request, record))
 
 
+def may_see_payload(request: HttpRequest) -> bool:
+    """Say whether the user may see what customers wrote: payloads, header values, errors, tracebacks."""
+    return request.user.has_perm("nateq_webhooks.view_payload")
+
+
+def may_reveal_secret(request: HttpRequest) -> bool:
+    """Say whether the user may see, choose and replace signing secrets, and have requests signed anew."""
+    return request.user.has_perm("nateq_webhooks.reveal_secret")
+
+
+def may_replay(request: HttpRequest) -> bool:
+    """Say whether the user may have receivers run again."""
+    return request.user.has_perm("nateq_webhooks.replay_delivery")
+
+
 def judges_rows(model_admin: "admin.ModelAdmin[Any]") -> bool:
     """Say whether a project's admin decides row by row who may view it."""
     return type(model_admin).has_view_permission is not admin.ModelAdmin.has_view_permission

@@ -1,6 +1,6 @@
 """The search by a JSON path, `data.requester.email=sara@example.com`: over the newest rows as far as the limit allows.
 
-No index leads from a value in a payload to its deliveries, so payloads are looked at one after another (admin.walk).
+No index leads from a value in a payload to its deliveries, so payloads are looked at one by one (bounded_scan).
 With the optional index (models.payload_index) nothing is left out.
 """
 
@@ -14,10 +14,10 @@ from django.db import connections
 from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
 
-from nateq_webhooks.admin.keyset import Found
-from nateq_webhooks.admin.rows import compiled
-from nateq_webhooks.admin.time_limit import TookTooLongError, limited
-from nateq_webhooks.admin.walk import Walk
+from nateq_webhooks.admin.biglist.bounded_scan import Walk
+from nateq_webhooks.admin.biglist.key_queries import compiled
+from nateq_webhooks.admin.biglist.keyset import Found
+from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
 
 MAX_DEPTH: Final = 16
 MAX_NUMBERS: Final = 3

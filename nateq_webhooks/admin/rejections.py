@@ -11,9 +11,9 @@ from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin import cells, diagnosis_text
-from nateq_webhooks.admin.filters import NamedWebhookFilter
-from nateq_webhooks.admin.record import RecordAdmin
+from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin.biglist.base import RecordAdmin
+from nateq_webhooks.admin.biglist.filters import NamedWebhookFilter
 from nateq_webhooks.models import Rejection
 
 
@@ -61,21 +61,21 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     @admin.display(description=gettext_lazy("received"))
     def shown_received_at(self, rejection: Rejection) -> str | None:
         """Return when it came."""
-        return cells.moment(rejection.received_at)
+        return formatting.moment(rejection.received_at)
 
     @admin.display(description=gettext_lazy("webhook"))
     def shown_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook as a link to its page."""
         if getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return cells.link(self.page_of(rejection.webhook), rejection.webhook.name)
+        return formatting.link(self.page_of(rejection.webhook), rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("webhook"))
     def named_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook for who may not open its page."""
         if getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return cells.link("", rejection.webhook.name)
+        return formatting.link("", rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:
@@ -96,7 +96,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     @admin.display(description=gettext_lazy("address"))
     def shown_address(self, rejection: Rejection) -> SafeString | str:
         """Return from where it came."""
-        return cells.text(rejection.remote_addr or "") or self.get_empty_value_display()
+        return formatting.text(rejection.remote_addr or "") or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("size"))
     def shown_size(self, rejection: Rejection) -> str:
@@ -107,7 +107,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     def shown_header_names(self, rejection: Rejection) -> SafeString | str:
         """Return the names of its headers, a line each."""
         names = rejection.header_names if isinstance(rejection.header_names, list) else []
-        lines = "\n".join(cells.visible(str(name)) for name in names)
+        lines = "\n".join(formatting.visible(str(name)) for name in names)
         if not lines:
             return self.get_empty_value_display()
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', lines)

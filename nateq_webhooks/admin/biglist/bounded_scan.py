@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.keyset import Found
-from nateq_webhooks.admin.rows import Rows
+from nateq_webhooks.admin.biglist.key_queries import Rows
+from nateq_webhooks.admin.biglist.keyset import Found
 
 MAX_ROWS: Final = 10_000
 """Rows that one page looks at."""

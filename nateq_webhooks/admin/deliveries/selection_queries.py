@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.bounds import SLACK, Period, by_keys, ends_of
-from nateq_webhooks.admin.combinations import Combined, combinations
-from nateq_webhooks.admin.rows import Merged, Rows, counted
+from nateq_webhooks.admin.biglist.date_ranges import SLACK, Period, by_keys, ends_of
+from nateq_webhooks.admin.biglist.key_queries import Merged, Rows, counted
+from nateq_webhooks.admin.biglist.skip_scan import Combined, combinations
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery, Webhook
 

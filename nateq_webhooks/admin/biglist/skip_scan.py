@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Index, Model, QuerySet
 from django.db.models.expressions import RawSQL
 
-from nateq_webhooks.admin.rows import Merged, Statement, compiled, first_pks
+from nateq_webhooks.admin.biglist.key_queries import Merged, Statement, compiled, first_pks
 
 MAX_COMBINATIONS: Final = 1_000
 """Combinations that are merged; with more of them, the database is left to find a way (ours: docs/how-to/lists.md)."""

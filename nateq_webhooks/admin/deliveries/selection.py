@@ -13,12 +13,12 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.bounds import EARLIEST, LATEST
+from nateq_webhooks.admin.biglist.cursor import MAX_KEY
+from nateq_webhooks.admin.biglist.date_ranges import EARLIEST, LATEST
+from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.dashboard.failures import failures
-from nateq_webhooks.admin.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.permitted import Permitted, is_narrowed
-from nateq_webhooks.admin.place import MAX_KEY
-from nateq_webhooks.admin.selected import count_of, keys_of
+from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of
+from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.models import Delivery
 

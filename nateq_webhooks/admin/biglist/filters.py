@@ -15,9 +15,9 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.bounds import EARLIEST, LATEST, SLACK, Ends, Period, by_keys, ends_of
-from nateq_webhooks.admin.permitted import Permitted, is_narrowed
-from nateq_webhooks.admin.time_limit import TookTooLongError, limited
+from nateq_webhooks.admin.biglist.date_ranges import EARLIEST, LATEST, SLACK, Ends, Period, by_keys, ends_of
+from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
+from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.unseen import visible
@@ -25,7 +25,7 @@ from nateq_webhooks.receivers import registry
 
 
 class ColumnFilter:
-    """A filter by one column of the index that the list is found through (admin.combinations)."""
+    """A filter by one column of the index that the list is found through (admin.biglist.skip_scan)."""
 
     column: str
     request: HttpRequest
@@ -211,7 +211,7 @@ class WebhookFilter(ColumnFilter, NamedWebhookFilter):
 
 
 class PeriodFilter(admin.DateFieldListFilter):
-    """By date: some periods to choose, and any other by its two ends. Found through the keys (admin.bounds)."""
+    """By date: some periods to choose, and any other by its two ends. Found through the keys (biglist.date_ranges)."""
 
     template = "admin/nateq_webhooks/period_filter.html"
     date_params: dict[str, str]

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.functional import cached_property
 
-from nateq_webhooks.admin.bounds import Period
-from nateq_webhooks.admin.combinations import Combined
-from nateq_webhooks.admin.counting import LIMIT, Count, Kind, capped
-from nateq_webhooks.admin.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.rows import Merged, Rows, counted_together
-from nateq_webhooks.admin.time_limit import TookTooLongError
+from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped
+from nateq_webhooks.admin.biglist.date_ranges import Period
+from nateq_webhooks.admin.biglist.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.biglist.key_queries import Merged, Rows, counted_together
+from nateq_webhooks.admin.biglist.skip_scan import Combined
+from nateq_webhooks.admin.biglist.time_limit import TookTooLongError
 
 SAMPLE: Final = 2_500
 """Rows of a search that are looked at to count beside the filters: they may be far apart on the disk."""
 
 if TYPE_CHECKING:
-    from nateq_webhooks.admin.record_list import RecordList
+    from nateq_webhooks.admin.biglist.changelist import RecordList
 
 
 class Facets:

@@ -1,0 +1,1 @@
+"""Change lists of large tables: each page, count and search is read through an index."""
