@@ -28,7 +28,7 @@ from django.urls import reverse
 from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import inbox
-from nateq_webhooks.admin.webhooks.secrets import id_of
+from nateq_webhooks.admin.webhooks.secrets import secret_id
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
@@ -217,7 +217,7 @@ def add_older(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.
 
 def rotate(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("nateq_webhooks.admin.webhooks.secrets.generate_secret", seen.new_secret)
-    return client.post(url("secret", webhook), {"confirmed": "yes", "current": id_of(webhook)})
+    return client.post(url("secret", webhook), {"confirmed": "yes", "current": secret_id(webhook)})
 
 
 PATHS = [change, add, add_generated, add_older, rotate]

@@ -25,7 +25,7 @@ from tests.server import post, running
 pytestmark = pytest.mark.django_db(transaction=True)
 
 EXPORT = reverse("admin:nateq_webhooks_delivery_export")
-ENDLESS = {"format": "jsonl", "everything": "yes", "part": f"1-1-1-{2**63 - 1}"}
+EVERYTHING = {"format": "jsonl", "everything": "yes"}
 TOKEN = "t" * 32
 
 
@@ -81,10 +81,10 @@ def receives(port: int, webhook: Webhook) -> int:
     return post(port, webhook.get_absolute_url(), body, {"X-Nateq-Signature": sign(body, SECRET)})[0]
 
 
-def test_a_part_without_an_end_ends(port: int, webhook: Webhook) -> None:
+def test_an_export_over_http_is_complete(port: int, webhook: Webhook) -> None:
     store_deliveries(webhook, 3)
 
-    code, content = answer_of(port, cookies("boss"), ENDLESS)
+    code, content = answer_of(port, cookies("boss"), EVERYTHING)
 
     assert (code, len(content.splitlines())) == (200, 3)
 
@@ -93,7 +93,7 @@ def test_eight_clients_that_take_nothing_leave_threads_for_the_sender(
     port: int, webhook: Webhook, large: list[Delivery]
 ) -> None:
     users = [cookies(f"boss {number}") for number in range(4)]
-    clients = [ask(port, cookie, ENDLESS) for cookie in users for _ in range(2)]
+    clients = [ask(port, cookie, EVERYTHING) for cookie in users for _ in range(2)]
     try:
         statuses = [status(client) for client in clients]
 
@@ -106,11 +106,11 @@ def test_eight_clients_that_take_nothing_leave_threads_for_the_sender(
 
 def test_an_export_ends_with_its_client(port: int, large: list[Delivery]) -> None:
     cookie = cookies("boss")
-    client = ask(port, cookie, ENDLESS)
+    client = ask(port, cookie, EVERYTHING)
     assert status(client) == 200
     client.close()
 
-    wait_until(lambda: answer_of(port, cookie, {**ENDLESS, "event": "lead.created"})[0] == 200)
+    wait_until(lambda: answer_of(port, cookie, {**EVERYTHING, "event": "lead.created"})[0] == 200)
 
 
 def test_the_server_is_told_how_long_to_wait_for_a_client() -> None:
@@ -151,7 +151,7 @@ def test_what_takes_too_long_says_so_and_where_it_goes_on(
     page = boss.get(last["continue"])
     assert page.status_code == 200
     monkeypatch.undo()
-    rest = boss.post(EXPORT, {"format": "jsonl", **page.context["hidden"], "part": page.context["rest"].value})
+    rest = boss.post(EXPORT, {"format": "jsonl", **page.context["hidden"], "after": page.context["after"]})
     more = [json.loads(line) for line in b"".join(rest.streaming_content).splitlines()]  # type: ignore[attr-defined]
     assert [row["id"] for row in rows + more] == [one.pk for one in stored]
 
@@ -185,7 +185,7 @@ def test_a_slot_is_given_back_by_a_response_that_was_never_read(boss: Client, we
     store_deliveries(webhook, 1)
 
     for _ in range(3):
-        answer = boss.post(EXPORT, ENDLESS)
+        answer = boss.post(EXPORT, EVERYTHING)
         assert answer.status_code == 200
         answer.close()
 

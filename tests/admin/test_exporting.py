@@ -15,8 +15,7 @@ from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
-from nateq_webhooks.admin.deliveries import export_parts, export_stream, selection
-from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.admin.deliveries import export_stream, selection
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope
 
@@ -135,50 +134,35 @@ def test_under_asgi_it_streams_too(stored: list[Delivery]) -> None:
     assert len(lines(asyncio.run(take()))) == 3
 
 
-@pytest.fixture
-def in_parts(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The values of the parts that the page offers for three deliveries, of which more than one are many."""
+def test_an_export_continues_after_a_key(boss: Client, stored: list[Delivery]) -> None:
+    rows = lines(taken(boss, event="ticket.created", after=stored[0].pk))
+
+    assert [row["delivery_id"] for row in rows] == ["dlv_1", "dlv_2"]
+    assert LogEntry.objects.get().change_message.endswith(f" Continued after delivery {stored[0].pk}.")
+
+
+def test_the_page_and_the_file_say_that_an_export_is_continued(boss: Client, stored: list[Delivery]) -> None:
+    page = boss.get(f"{EXPORT}?event=ticket.created&after={stored[1].pk}").content.decode()
+    answer = boss.post(EXPORT, {"format": "csv", "event": "ticket.created", "after": stored[1].pk})
+
+    assert f'name="after" value="{stored[1].pk}"' in page
+    assert f"ended after delivery {stored[1].pk}" in page
+    assert f"-after-{stored[1].pk}.csv" in answer["Content-Disposition"]
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "9" * 30])
+def test_a_key_that_no_delivery_can_have_is_a_message(boss: Client, stored: list[Delivery], after: str) -> None:
+    answer = boss.post(EXPORT, {"format": "csv", "event": "ticket.created", "after": after})
+
+    assert answer.status_code == 400
+    assert b'class="errornote"' in answer.content
+
+
+def test_of_many_the_page_says_how_an_export_is_continued(
+    boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the address that continues it" not in boss.get(f"{EXPORT}?event=ticket.created").content.decode()
+
     monkeypatch.setattr(selection, "MOST_COUNTED", 1)
-    monkeypatch.setattr(export_parts, "KEYS_OF_A_PART", 2)
-    return [part.value for part in export_parts.parts_of(Selection(event="ticket.created"))]
 
-
-def test_many_are_offered_part_by_part(boss: Client, in_parts: list[str]) -> None:
-    page = boss.get(f"{EXPORT}?event=ticket.created").content.decode()
-
-    assert len(in_parts) == 2
-    assert all(f'name="part" value="{value}"' in page for value in in_parts)
-    assert "Part 2 of 2" in page
-
-
-def test_the_parts_together_are_the_whole(boss: Client, in_parts: list[str]) -> None:
-    rows = [row for value in in_parts for row in lines(taken(boss, event="ticket.created", part=value))]
-
-    assert [row["delivery_id"] for row in rows] == ["dlv_0", "dlv_1", "dlv_2"]
-    assert LogEntry.objects.earliest("pk").change_message.endswith(" Part 2 of 2.") is False
-    assert LogEntry.objects.latest("pk").change_message.endswith(" Part 2 of 2.")
-
-
-def test_a_part_is_named_in_its_file(boss: Client, in_parts: list[str]) -> None:
-    answer = boss.post(EXPORT, {"format": "csv", "event": "ticket.created", "part": in_parts[1]})
-
-    assert "-part-2-of-2.csv" in answer["Content-Disposition"]
-
-
-@pytest.mark.parametrize("value", ["x", "1-2", "2-1-1-1", "0-1-1-1", "1-1-5-4", "1-1-1-x", "1-401-1-2"])
-def test_what_is_no_part_is_a_clear_answer(boss: Client, stored: list[Delivery], value: str) -> None:
-    assert boss.post(EXPORT, {"format": "csv", "event": "ticket.created", "part": value}).status_code == 400
-
-
-def test_few_are_one_download(boss: Client, stored: list[Delivery]) -> None:
-    assert 'name="part"' not in boss.get(f"{EXPORT}?event=ticket.created").content.decode()
-
-
-def test_of_very_many_each_part_is_larger(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_parts, "KEYS_OF_A_PART", 1)
-    monkeypatch.setattr(export_parts, "MOST_PARTS", 2)
-
-    parts = export_parts.parts_of(Selection(event="ticket.created"))
-
-    first = stored[0].pk
-    assert [(part.first, part.last) for part in parts] == [(first, first + 1), (first + 2, first + 2)]
+    assert "the address that continues it" in boss.get(f"{EXPORT}?event=ticket.created").content.decode()

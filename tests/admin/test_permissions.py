@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from nateq_webhooks import dispatch, remote, signals
-from nateq_webhooks.admin.webhooks.secrets import id_of
+from nateq_webhooks.admin.webhooks.secrets import secret_id
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
@@ -107,7 +107,7 @@ def see_webhooks(client: Client, scene: Scene) -> Iterator[bool]:
     yield scene.webhook.name in shown(client, url("webhook_changelist"))
     page = shown(client, url("webhook_change", scene.webhook.pk))
     yield scene.webhook.get_absolute_url() in page
-    yield id_of(scene.webhook) in page
+    yield secret_id(scene.webhook) in page
 
 
 def see_other_secrets(client: Client, scene: Scene) -> Iterator[bool]:
@@ -160,7 +160,7 @@ def generate_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
     address = url("webhook_secret", webhook.pk)
     yield address in shown(client, url("webhook_change", webhook.pk))
     yield bool(shown(client, address))
-    page = posted(client, address, {"confirmed": "yes", "current": id_of(webhook)})
+    page = posted(client, address, {"confirmed": "yes", "current": secret_id(webhook)})
     webhook.refresh_from_db()
     yield webhook.secret != former
     yield webhook.secret in page
@@ -247,8 +247,8 @@ def register_anew(client: Client, scene: Scene) -> Iterator[bool]:
     webhook = registered(scene)
     former = webhook.secret
     scene.sandbox.webhooks.delete(webhook.nateq_id)
-    yield 'value="anew"' in shown(client, url("webhook_remote", webhook.pk))
-    for action in ("push", "anew"):
+    yield 'value="reregister"' in shown(client, url("webhook_remote", webhook.pk))
+    for action in ("push", "reregister"):
         posted(client, url("webhook_remote", webhook.pk), {"action": action, "confirmed": "yes"})
     webhook.refresh_from_db()
     yield webhook.secret != former

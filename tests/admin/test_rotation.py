@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from nateq_webhooks.admin.webhooks.secrets import Rotated, id_of, rotate
+from nateq_webhooks.admin.webhooks.secrets import RotatedSecret, rotate, secret_id
 from nateq_webhooks.admin.webhooks.test_event import example
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.remote.secret_rotation import retire_secrets
@@ -25,7 +25,7 @@ def page_of(webhook: Webhook, page: str = "secret") -> str:
 
 
 def confirmed(webhook: Webhook) -> dict[str, str]:
-    return {"confirmed": "yes", "current": id_of(webhook)}
+    return {"confirmed": "yes", "current": secret_id(webhook)}
 
 
 def everywhere(client: Client, webhook: Webhook) -> str:
@@ -39,10 +39,10 @@ def everywhere(client: Client, webhook: Webhook) -> str:
 
 def test_asking_changes_nothing(boss: Client, webhook: Webhook) -> None:
     asked = boss.get(page_of(webhook)).content.decode()
-    boss.post(page_of(webhook), {"current": id_of(webhook)})
+    boss.post(page_of(webhook), {"current": secret_id(webhook)})
 
     assert 'name="confirmed"' in asked
-    assert id_of(webhook) in asked
+    assert secret_id(webhook) in asked
     assert SECRET not in asked
     webhook.refresh_from_db()
     assert webhook.secret == SECRET
@@ -91,7 +91,7 @@ def test_a_former_secret_whose_end_was_set_before_keeps_that_end(webhook: Webhoo
     Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef", expires_at=ends)
     pasted = Secret.objects.create(webhook=webhook, secret="whsec_pasted_0123456789abcdef")
 
-    rotate(webhook, known_id=id_of(webhook))
+    rotate(webhook, known_id=secret_id(webhook))
     webhook.refresh_from_db()
     sender.post(envelope(), secret=webhook.secret)
 
@@ -124,7 +124,7 @@ def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> 
     Webhook.objects.filter(pk=webhook.pk).update(secret="")
     webhook.refresh_from_db()
 
-    rotated = rotate(webhook, known_id=id_of(webhook))
+    rotated = rotate(webhook, known_id=secret_id(webhook))
 
     assert rotated is not None
     assert rotated.former is None
@@ -132,7 +132,7 @@ def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> 
 
 
 def test_a_secret_is_in_no_repr() -> None:
-    assert "whsec_x_0123456789abcdef" not in repr(Rotated(secret="whsec_x_0123456789abcdef", former=None))
+    assert "whsec_x_0123456789abcdef" not in repr(RotatedSecret(secret="whsec_x_0123456789abcdef", former=None))
 
 
 def test_a_registered_webhook_has_its_secrets_made_at_nateq(boss: Client, webhook: Webhook) -> None:

@@ -17,7 +17,7 @@ from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
 
-ACTIONS = ["register", "push", "pull", "anew", "rotate"]
+ACTIONS = ["register", "push", "pull", "reregister", "rotate"]
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_webhook_gone_at_nateq_is_told(boss: Client, registered: Webhook, sand
     assert Webhook.objects.get().is_active
     assert sandbox.webhooks.all() == []
 
-    act(boss, registered, "anew")
+    act(boss, registered, "reregister")
     both_sides_agree(sandbox)
 
 

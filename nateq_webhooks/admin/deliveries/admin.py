@@ -1,10 +1,13 @@
 """The list of deliveries: found by status, event, webhook and time, by their exact ids, and by what is in them."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -12,20 +15,28 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.age import ago
+from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.biglist.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
 from nateq_webhooks.admin.biglist.payload_search import PathValue, parse
 from nateq_webhooks.admin.biglist.search import ways
-from nateq_webhooks.admin.deliveries.export import ExportActions
-from nateq_webhooks.admin.deliveries.page import DeliveryPageAdmin
+from nateq_webhooks.admin.deliveries.export import ExportPage
+from nateq_webhooks.admin.deliveries.page import build
+from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
 from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
-from nateq_webhooks.admin.deliveries.replay_many import ReplayActions
+from nateq_webhooks.admin.deliveries.replay import ReplayPage
+from nateq_webhooks.admin.deliveries.replay_many import ReplayManyPage
+from nateq_webhooks.admin.deliveries.view import title_of
+from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.models import Delivery, OtherContent
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
-    """Deliveries, to read: a list with an exact search, and a page that tells what came and what ran."""
+class DeliveryAdmin(RecordAdmin[Delivery]):
+    """Deliveries, read-only: a list with an exact search, and a page that shows what came and what ran."""
 
+    pages: ClassVar[Sequence[type[AdminPage]]] = (BodyDownload, PayloadPage, ReplayPage, ReplayManyPage, ExportPage)
+    fields = ()
+    "The page shows values of its own instead of a form."
     actions: Any = ("replay_selected", "export_selected")
     list_display = (
         "shown_status",
@@ -58,6 +69,50 @@ class DeliveryAdmin(ReplayActions, ExportActions, DeliveryPageAdmin):
         "Or a path into the payload and a value: data.requester.email=sara@example.com"
     )
     sortable_by = ("shown_received_at",)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the URLs of Django's pages and ours."""
+        return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Delivery | None:  # noqa: ARG002
+        """Return the delivery without the payload's column: the page reads the bytes, which have it as it came."""
+        rows = self.get_queryset(request).defer("payload")
+        try:
+            return rows.get(pk=Delivery._meta.pk.to_python(object_id))
+        except (Delivery.DoesNotExist, ValidationError):
+            return None
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,  # noqa: FBT001, FBT002
+        change: bool = False,  # noqa: FBT001, FBT002
+        form_url: str = "",
+        obj: Delivery | None = None,
+    ) -> HttpResponse:
+        """Show the page instead of a form."""
+        if obj is not None:
+            context |= {"page": build(self, request, obj), "subtitle": title_of(obj)}
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may have deliveries run again."""
+        return request.user.has_perm(ReplayManyPage.permission)
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may export deliveries."""
+        return request.user.has_perm(ExportPage.permission)
+
+    @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
+        """Ask which receivers, and why."""
+        return ReplayManyPage.for_action(self, request, queryset)
+
+    @admin.action(description=gettext_lazy("Export the selected deliveries"), permissions=["export"])
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
+        """Ask in which format."""
+        return ExportPage.for_action(self, request, queryset)
 
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:

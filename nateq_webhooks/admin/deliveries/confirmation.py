@@ -1,75 +1,97 @@
-"""An action on deliveries that asks first: the list or the address says what it is about, and a page confirms it."""
+"""The pages that confirm an action on deliveries: the list's action or the address says which, the page asks."""
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django import forms
+from django.contrib.admin import ModelAdmin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
-from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, from_form
+from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, chosen, from_action
+from nateq_webhooks.admin.deliveries.selection_form import SelectionForm
+from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import judges_rows
 from nateq_webhooks.models import Delivery
 
-if TYPE_CHECKING:
-    _Base = admin.ModelAdmin[Delivery]
-else:  # mixed into Django's class
-    _Base = object
 
+class ConfirmationPage(AdminPage):
+    """A page that asks before it acts on a selection of deliveries."""
 
-class ConfirmingAdmin(_Base):
-    """What the pages that confirm an action have in common."""
+    permission: ClassVar[str]
+    title: ClassVar[str | Promise]
+    form_class: ClassVar[type[forms.Form]]
+    "What the user chooses on the page beside the deliveries."
 
-    def choosable(self, request: HttpRequest) -> Choosable:
-        """Return the deliveries that an action of the user may be about."""
-        may_view = functools.partial(self.has_view_permission, request) if judges_rows(self) else None
-        return Choosable(self.get_queryset(request), may_view)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Check the permissions before any method runs."""
+        if not (request.user.has_perm(self.permission) and self.model_admin.has_view_permission(request)):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
 
-    def about(
-        self, request: HttpRequest, find: Callable[[], Chosen], then: Callable[[Chosen], HttpResponseBase]
-    ) -> HttpResponseBase:
-        """Answer for what was chosen; what no page of ours has sent is a clear answer."""
+    @classmethod
+    def for_action(
+        cls, model_admin: "ModelAdmin[Delivery]", request: HttpRequest, queryset: QuerySet[Delivery]
+    ) -> HttpResponse:
+        """Ask about the rows that were selected in the list."""
+        page = cls(model_admin=model_admin)
+        page.setup(request)
+        return page.ask_about(lambda: from_action(request, queryset, page.choosable))
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Ask about the deliveries that the address names."""
+        return self.ask_about(lambda: chosen(SelectionForm(request.GET).selection, self.choosable))
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Act on the deliveries that were confirmed, or show what is wrong with the form."""
+        found = self._find(lambda: chosen(SelectionForm(request.POST).selection, self.choosable))
+        if isinstance(found, HttpResponse):
+            return found
+        form = self.form_class(request.POST)
+        return self.act(found, form) if form.is_valid() else self.ask(found, form)
+
+    def ask(self, which: Chosen, form: forms.Form) -> HttpResponse:
+        """Show the question, with the errors of a form that was posted."""
+        context = {"chosen": which, "hidden": which.hidden, **self.question(which)}
+        return self._show(400 if form.errors else 200, form=form, **context)
+
+    def question(self, which: Chosen) -> dict[str, Any]:  # noqa: ARG002
+        """Return what else the page's template shows."""
+        return {}
+
+    def act(self, which: Chosen, form: Any) -> HttpResponseBase:
+        """Do what was confirmed. `form` is valid."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def choosable(self) -> Choosable:
+        """The deliveries that the user may select."""
+        may_view = functools.partial(self.model_admin.has_view_permission, self.request)
+        rows = self.model_admin.get_queryset(self.request)
+        return Choosable(rows, may_view if judges_rows(self.model_admin) else None)
+
+    def ask_about(self, find: Callable[[], Chosen]) -> HttpResponse:
+        """Ask about the deliveries that `find` returns."""
+        found = self._find(find)
+        return found if isinstance(found, HttpResponse) else self.ask(found, self.form_class())
+
+    def _find(self, find: Callable[[], Chosen]) -> Chosen | HttpResponse:
+        """Return what `find` does, or a page that says what is wrong with the selection."""
         try:
-            with limited(self.get_queryset(request).db):
-                which = find()
-        except (ValueError, ValidationError):
-            return HttpResponseBadRequest(_("These are no deliveries."))
+            with limited(self.choosable.rows.db):
+                return find()
+        except ValidationError as error:
+            return self._show(400, selection_errors=error.messages)
         except TookTooLongError:
-            told = _("Counting these deliveries takes longer than %(seconds)d seconds. Choose fewer, by a filter.")
-            return HttpResponseBadRequest(told % {"seconds": MAX_SECONDS})
-        return then(which)
+            text = _("Counting these deliveries takes longer than %(seconds)d seconds. Choose fewer, by a filter.")
+            return self._show(400, selection_errors=[text % {"seconds": MAX_SECONDS}])
 
-    def confirmed(
-        self,
-        request: HttpRequest,
-        ask: Callable[[HttpRequest, Chosen], HttpResponse],
-        act: Callable[[HttpRequest, Chosen], HttpResponseBase],
-    ) -> HttpResponseBase:
-        """Ask about what the address names (GET), or do what was confirmed (POST)."""
-        is_confirmed = request.method == "POST"
-        data = request.POST if is_confirmed else request.GET
-        among = self.choosable(request)
-        return self.about(
-            request, lambda: from_form(data, among), lambda which: (act if is_confirmed else ask)(request, which)
-        )
-
-    def confirmation(
-        self, request: HttpRequest, which: Chosen, *, page: str, title: str, **more: Any
-    ) -> TemplateResponse:
-        """Return the page that asks; its template gets what was chosen, and `more`."""
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": title,
-            "opts": self.opts,
-            "chosen": which,
-            "hidden": which.hidden,
-            "media": self.media,
-            **more,
-        }
-        return TemplateResponse(request, f"admin/nateq_webhooks/delivery/{page}.html", context)
+    def _show(self, status: int, **context: Any) -> HttpResponse:
+        media = self.model_admin.media
+        return self.render(f"delivery/{self.name}", str(self.title), status=status, media=media, **context)

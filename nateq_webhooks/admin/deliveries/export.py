@@ -1,36 +1,31 @@
-"""Exporting deliveries from the admin, as JSON lines or CSV: streamed, portion by portion, however many there are."""
+"""The page that exports deliveries as JSON lines or CSV: one download, streamed, limited in time and in number."""
 
 import functools
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from django.contrib import admin
+from django import forms
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin.deliveries.confirmation import ConfirmingAdmin
-from nateq_webhooks.admin.deliveries.export_parts import Part, part_of, parts_of
+from nateq_webhooks.admin.biglist.cursor import MAX_KEY
+from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
-from nateq_webhooks.admin.deliveries.selection import Chosen, from_action
+from nateq_webhooks.admin.deliveries.selection import Chosen
 from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.models import Delivery
 
 SEND_SECONDS: Final = 20.0
-"""How long the server may wait for a client that takes nothing, where it lets us say so (gunicorn)."""
+"""How long the server may wait for a client that reads nothing, if it lets us say so (gunicorn)."""
 
 PERMISSION: Final = "nateq_webhooks.export_delivery"
-PAYLOAD_PERMISSION: Final = "nateq_webhooks.view_payload"
 
 COLUMNS: Final = (
     "id",
@@ -47,139 +42,108 @@ COLUMNS: Final = (
     "received_at",
     "last_received_at",
 )
-"""What everyone who may export gets; `body` follows for those who may see payloads."""
+"""The columns for every user who may export; `body` follows for those who may see payloads."""
 
 _TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
-class ExportActions(ConfirmingAdmin):
-    """Adds the action "Export" to the list of deliveries, and the page that confirms it."""
+class ExportForm(forms.Form):
+    """The format, and the key after which an earlier export is continued."""
 
-    def has_export_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may take deliveries away."""
-        return request.user.has_perm(PERMISSION)
+    format = forms.ChoiceField(
+        choices=[("jsonl", gettext_lazy("JSON lines")), ("csv", "CSV")],
+        error_messages=dict.fromkeys(("required", "invalid_choice"), gettext_lazy("The format is jsonl or csv.")),
+    )
+    after = forms.IntegerField(required=False, min_value=0, max_value=MAX_KEY)
 
-    @admin.action(description=gettext_lazy("Export the selected deliveries"), permissions=["export"])
-    def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponseBase:
-        """Ask in which format."""
-        return self.about(
-            request,
-            lambda: from_action(request, queryset, self.choosable(request)),
-            lambda which: self._confirm_export(request, which),
-        )
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the page that confirms, and that answers with the export."""
-        view = self.admin_site.admin_view(self.export_view)
-        return [path("export/", view, name="nateq_webhooks_delivery_export"), *super().get_urls()]
+class ExportPage(ConfirmationPage):
+    """The page "Export deliveries"."""
 
-    def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Show the confirmation page (GET), or answer with the export (POST)."""
-        if not (self.has_export_permission(request) and self.has_view_permission(request)):
-            raise PermissionDenied
-        return self.confirmed(request, self._confirm_export, self._export)
+    route = "export/"
+    name = "export"
+    permission = PERMISSION
+    title = gettext_lazy("Export deliveries")
+    form_class = ExportForm
 
-    def _confirm_export(self, request: HttpRequest, which: Chosen) -> HttpResponse:
-        try:
-            rest = part_of(request.GET.get("part", ""))
-        except ValueError:
-            return HttpResponseBadRequest(_("These are no deliveries."))
-        return self.confirmation(
-            request,
-            which,
-            page="export",
-            title=_("Export deliveries"),
-            has_payloads=request.user.has_perm(PAYLOAD_PERMISSION),
-            rest=rest,
-            parts=parts_of(which.selection, which.among.rows) if which.is_many and not rest else [],
-        )
+    def question(self, which: Chosen) -> dict[str, Any]:  # noqa: ARG002
+        """Return whether payloads are exported, and where an export that the address continues goes on."""
+        continued = ExportForm(self.request.POST if self.request.method == "POST" else self.request.GET)
+        continued.is_valid()
+        return {
+            "has_payloads": may_see_payload(self.request),
+            "after": continued.cleaned_data.get("after") or 0,
+            "seconds": round(MAX_SECONDS),
+        }
 
-    def _export(self, request: HttpRequest, which: Chosen) -> HttpResponseBase:
-        kind = request.POST.get("format", "")
-        if kind not in _TYPES:
-            return HttpResponseBadRequest(_("The format is jsonl or csv."))
-        try:
-            part = part_of(request.POST.get("part", ""))
-        except ValueError:
-            return HttpResponseBadRequest(_("These are no deliveries."))
-        if not slots.take(request.user.pk):
+    def act(self, which: Chosen, form: ExportForm) -> HttpResponseBase:
+        """Return the export, unless too many run already."""
+        user = self.request.user.pk
+        if not slots.take(user):
             return _busy()
         try:
-            return self._stream(request, which, kind, part)
+            return self._stream(which, form.cleaned_data["format"], form.cleaned_data["after"] or 0)
         except BaseException:
-            slots.give_back(request.user.pk)
+            slots.give_back(user)
             raise
 
-    def _stream(self, request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> HttpResponseBase:
-        """Return the answer that is read while the client takes it; it gives the slot back that it was given."""
-        _note_export(request, which, kind, part)
+    def _stream(self, which: Chosen, kind: str, after: int) -> HttpResponseBase:
+        """Return the response, which reads deliveries while the client reads it, and gives the slot back at its end."""
+        request = self.request
+        _log(request, which, kind, after)
+        lowest, highest = ends_of_keys(which.selection, which.among.rows) or (1, 0)
         export = Export(
             which=which,
-            columns=[*COLUMNS, "body"] if request.user.has_perm(PAYLOAD_PERMISSION) else list(COLUMNS),
-            part=_within(ends_of_keys(which.selection, which.among.rows), part),
+            columns=[*COLUMNS, "body"] if may_see_payload(request) else list(COLUMNS),
+            first=max(lowest, after + 1),
+            last=highest,
             is_csv=kind == "csv",
-            permitted=Permitted(self.admin_site, request),
-            rest_url=functools.partial(self._rest_url, request, which, part),
+            permitted=Permitted(self.model_admin.admin_site, request),
+            continue_url=functools.partial(self._continue_url, which),
         )
         stream = Stream(export, functools.partial(slots.give_back, request.user.pk))
         response = StreamingHttpResponse(
             AsyncStream(stream) if isinstance(request, ASGIRequest) else stream, content_type=_TYPES[kind]
         )
         _limit_sending(request)
-        which_part = f"-part-{part.number}-of-{part.total}" if part else ""
-        name = f"deliveries-{timezone.now():%Y%m%d-%H%M%S}{which_part}.{kind}"
+        continued = f"-after-{after}" if after else ""
+        name = f"deliveries-{timezone.now():%Y%m%d-%H%M%S}{continued}.{kind}"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
-    def _rest_url(self, request: HttpRequest, which: Chosen, part: Part | None, first: int) -> str:
-        """Return the page that exports the rest, from a key on; empty for deliveries that were picked one by one."""
+    def _continue_url(self, which: Chosen, after: int) -> str:
+        """Return the page that exports what follows a key; empty for a list of keys: it is too long for an address."""
         if which.selection.deliveries:
             return ""
-        newest = part.last if part else self._newest(which)
-        rest = Part(part.number if part else 1, part.total if part else 1, first, max(first, newest))
-        query = urlencode({**which.hidden, "part": rest.value})
-        url = reverse("admin:nateq_webhooks_delivery_export", current_app=self.admin_site.name)
-        return request.build_absolute_uri(f"{url}?{query}")
-
-    def _newest(self, which: Chosen) -> int:
-        ends = ends_of_keys(which.selection, which.among.rows)
-        return ends[1] if ends else 0
+        return self.request.build_absolute_uri(self.url("export", **which.hidden, after=after))
 
 
 def _busy() -> HttpResponse:
     """Refuse an export beside another one: each keeps a thread of the server."""
-    told = _("Another export is still running. It ends after %(seconds)d seconds at the latest; try again then.")
-    response = HttpResponse(told % {"seconds": MAX_SECONDS}, status=429, content_type="text/plain; charset=utf-8")
+    text = _("Another export is still running. It ends after %(seconds)d seconds at the latest; try again then.")
+    response = HttpResponse(text % {"seconds": MAX_SECONDS}, status=429, content_type="text/plain; charset=utf-8")
     response["Retry-After"] = str(round(MAX_SECONDS))
     return response
 
 
-def _within(ends: tuple[int, int] | None, part: Part | None) -> Part:
-    """Return the range of keys to export: what is there of a part, or of everything."""
-    lowest, highest = ends or (1, 0)
-    if part is None:
-        return Part(1, 1, lowest, highest)
-    return Part(part.number, part.total, max(part.first, lowest), min(part.last, highest))
-
-
 def _limit_sending(request: HttpRequest) -> None:
-    """Have the server give up a client that takes nothing: else its thread would wait for it without an end."""
+    """Let the server give up a client that reads nothing: otherwise its thread would wait for it without an end."""
     socket: Any = request.META.get("gunicorn.socket")
     if socket is not None:
         socket.settimeout(SEND_SECONDS)
 
 
-def _note_export(request: HttpRequest, which: Chosen, kind: str, part: Part | None) -> None:
-    """Write into the admin's history who took what away."""
-    told = _("Exported %(words)s as %(kind)s.") % {"words": which.words, "kind": kind}
-    if part:
-        told += " " + _("Part %(number)d of %(total)d.") % {"number": part.number, "total": part.total}
+def _log(request: HttpRequest, which: Chosen, kind: str, after: int) -> None:
+    """Write into the admin's history who exported what."""
+    text = _("Exported %(words)s as %(kind)s.") % {"words": which.words, "kind": kind}
+    if after:
+        text += " " + _("Continued after delivery %(number)d.") % {"number": after}
     LogEntry.objects.create(
         user_id=request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(Delivery),
         object_id=None,
         object_repr=which.words[:200],
         action_flag=CHANGE,
-        change_message=told,
+        change_message=text,
     )

@@ -1,21 +1,21 @@
-"""How many exports run at once: each keeps a thread of the server, and others need one, the sender first of all."""
+"""A limit on concurrent exports: each keeps a thread of the server, and requests of the sender need one, too."""
 
 import threading
 from typing import Any, Final
 
 MOST_AT_ONCE: Final = 2
-"""Exports of one process at a time; a server has four threads or more."""
+"""Exports that one process runs at the same time; servers usually have four threads or more."""
 
 
 class Slots:
-    """The exports that run in this process, one for each user. Safe to use from many threads."""
+    """The exports that run in this process, at most one of each user. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: set[Any] = set()
 
     def take(self, user: Any) -> bool:
-        """Take a slot for a user; say whether there was one for him."""
+        """Take a slot for a user, and return whether one was free."""
         with self._lock:
             if user in self._users or len(self._users) >= MOST_AT_ONCE:
                 return False
@@ -29,4 +29,4 @@ class Slots:
 
 
 slots: Final = Slots()
-"""Those of this process."""
+"""The slots of this process."""

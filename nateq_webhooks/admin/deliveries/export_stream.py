@@ -1,4 +1,4 @@
-"""What is sent of an export: portion by portion, while the client takes it, and no longer than a request may last."""
+"""The bytes of an export: read in portions while the client takes them, for no longer than a request may last."""
 
 import json
 import time
@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
-from nateq_webhooks.admin.deliveries.export_parts import Part
 from nateq_webhooks.admin.deliveries.selection import Chosen
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Webhook
@@ -39,16 +38,17 @@ class Export:
 
     which: Chosen
     columns: Sequence[str]
-    part: Part
-    "The range of keys."
+    first: int
+    last: int
+    "The range of keys, both ends included."
     is_csv: bool
     permitted: Permitted
-    rest_url: Callable[[int], str]
-    "The page that continues with a key; empty where no address can name what is left."
+    continue_url: Callable[[int], str]
+    "The page that continues after a key; empty if no address can name what is left."
 
 
 class Stream:
-    """The export's bytes. Whoever iterates it stops at `MAX_SECONDS`; `ended` is called once, however it ends."""
+    """An iterator over the export's bytes, which ends after `MAX_SECONDS`. `ended` is called once, in any case."""
 
     def __init__(self, export: Export, ended: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._export = export
@@ -78,25 +78,25 @@ class Stream:
         export = self._export
         if export.is_csv:
             yield csv_lines([export.columns])
-        looked_to = export.part.first - 1
+        last_key = export.first - 1
         try:
             for rows, following in _portions(export):
                 for row in rows:
                     if self._clock() >= self._until:
-                        yield _ending(export, looked_to)
+                        yield _ending(export, last_key)
                         return
                     yield from _cut(_written(row, export))
-                    looked_to = row["id"]
-                looked_to = following
-                if self._clock() >= self._until and looked_to < export.part.last:
-                    yield _ending(export, looked_to)
+                    last_key = row["id"]
+                last_key = following
+                if self._clock() >= self._until and last_key < export.last:
+                    yield _ending(export, last_key)
                     return
         except TookTooLongError:
-            yield _ending(export, looked_to)
+            yield _ending(export, last_key)
 
 
 class AsyncStream:
-    """The same for ASGI, without keeping the event loop from others."""
+    """The same for ASGI: each piece is read in a thread, so that the event loop is free."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -117,9 +117,9 @@ class AsyncStream:
 
 
 def _portions(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """Yield rows in the order they came, and the key up to which was looked."""
+    """Yield rows in the order of their keys, each time with the last key that was looked at."""
     among = export.which.among
-    after, newest = export.part.first - 1, export.part.last
+    after, newest = export.first - 1, export.last
     while after < newest:
         with limited(among.rows.db):
             rows, after = _portion(export, after)
@@ -127,10 +127,10 @@ def _portions(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
 
 
 def _portion(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the next rows beyond a key, and the key up to which was looked for them."""
-    among, newest = export.which.among, export.part.last
+    """Return the next rows after a key, and the last key that was looked at."""
+    among, newest = export.which.among, export.last
     following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
-    first = following.values_list("pk", flat=True).first()  # keys without a delivery are leapt over
+    first = following.values_list("pk", flat=True).first()  # skips keys without a delivery
     if first is None:
         return [], newest
     end = min(first - 1 + SPAN, newest)
@@ -141,7 +141,7 @@ def _portion(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
 
 
 def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:
-    """Read rows with their columns in order; a webhook that is hidden from the user is not named."""
+    """Read rows with their columns in order. A webhook that the project hides from the user is not named."""
     rows = export.which.among.rows.filter(pk__in=keys).order_by("pk")
     needed = ["webhook__name" if column == "webhook" else column for column in export.columns]
     found = list(rows.values("webhook_id", *needed))
@@ -150,7 +150,7 @@ def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _row(values: dict[str, Any], columns: Sequence[str], *, is_named: bool) -> dict[str, Any]:
-    """Return a row as it is written: moments as ISO 8601, the body as text, with escapes for bytes that are none."""
+    """Return a row as it is written: times in ISO 8601, the body as text with escapes for bytes that are not UTF-8."""
     known: dict[str, Any] = values | {"webhook": values["webhook__name"] if is_named else ""}
     row = {column: known[column] for column in columns}
     for name in ("timestamp", "received_at", "last_received_at"):
@@ -176,9 +176,9 @@ def _cut(line: bytes) -> Iterator[bytes]:
 
 
 def _ending(export: Export, last: int) -> bytes:
-    """Return the last line of an export that ended before everything was sent: that it did, and where it goes on."""
-    url = export.rest_url(last + 1)
-    told = _("Not complete: the time of one download was over after delivery %(number)d.") % {"number": last}
+    """Return the last line of an export that ran out of time, with the address that continues it."""
+    url = export.continue_url(last)
+    text = _("Not complete: the time of one download was over after delivery %(number)d.") % {"number": last}
     if export.is_csv:
-        return csv_lines([[told, _("Continue: %(url)s") % {"url": url}] if url else [told]])
-    return _json_line({"not_complete": told, "last_id": last, "continue": url})
+        return csv_lines([[text, _("Continue: %(url)s") % {"url": url}] if url else [text]])
+    return _json_line({"not_complete": text, "last_id": last, "continue": url})

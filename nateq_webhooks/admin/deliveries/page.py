@@ -1,16 +1,13 @@
 """A delivery's page: did it come, was it genuine, what ran, what failed."""
-# ruff: noqa: ARG002 - the signatures are Django's
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-from django.core.exceptions import ValidationError
+from django.contrib.admin import ModelAdmin
+from django.db.models import Model
 from django.db.models.functions import Substr
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.http import urlencode
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import copying, formatting, permissions
@@ -18,10 +15,12 @@ from nateq_webhooks.admin.deliveries import answers, payload, signature_check, t
 from nateq_webhooks.admin.deliveries.answers import Answer
 from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
-from nateq_webhooks.admin.deliveries.payload_pages import title_of
+from nateq_webhooks.admin.deliveries.payload_pages import address_in
 from nateq_webhooks.admin.deliveries.processing import has_runs
-from nateq_webhooks.admin.deliveries.related import Neighbour, conversation_of, neighbours, superseding
-from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, ReplayPageAdmin, connected, failing
+from nateq_webhooks.admin.deliveries.related import RelatedDelivery, conversation_of, related, superseding
+from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, connected, failing
+from nateq_webhooks.admin.deliveries.view import title_of
+from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Run
 
@@ -72,7 +71,7 @@ class Content:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
+class DeliveryPage:
     """Everything on a delivery's page."""
 
     badge: str
@@ -85,121 +84,110 @@ class Page:
     actions: Sequence[Action]
     headers: Sequence[Header]
     content: Content | None
-    neighbours: Sequence[Neighbour]
+    related: Sequence[RelatedDelivery]
 
 
-class DeliveryPageAdmin(ReplayPageAdmin):
-    """The page of one delivery and what belongs to it; `DeliveryAdmin` adds the list."""
+def build(model_admin: "ModelAdmin[Delivery]", request: HttpRequest, delivery: Delivery) -> DeliveryPage:
+    """Return the page of a delivery as the user of a request may see it."""
+    return _Builder(model_admin, request, delivery).build()
 
-    fields = ()
-    "The page shows values of its own instead of a form."
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Delivery | None:
-        """Return the delivery without the payload's column: the page reads the bytes, which have it as it came."""
-        rows = self.get_queryset(request).defer("payload")
-        try:
-            return rows.get(pk=Delivery._meta.pk.to_python(object_id))
-        except (Delivery.DoesNotExist, ValidationError):
-            return None
+class _Builder:
+    """Builds the page of a delivery for one request."""
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,  # noqa: FBT001, FBT002
-        change: bool = False,  # noqa: FBT001, FBT002
-        form_url: str = "",
-        obj: Delivery | None = None,
-    ) -> HttpResponse:
-        """Show the page instead of a form."""
-        if obj is not None:
-            context["page"] = self._page(request, obj)
-            context["subtitle"] = title_of(obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def __init__(self, model_admin: "ModelAdmin[Delivery]", request: HttpRequest, delivery: Delivery) -> None:
+        self._request = request
+        self._delivery = delivery
+        self._site = model_admin.admin_site
+        self._model = model_admin.model
+        self._permitted = Permitted(self._site, request)
+        self._sees_payload = permissions.may_see_payload(request)
+        self._document = payload.document(delivery.body) if self._sees_payload else None
+        self._runs = timeline.read(delivery, self._permitted, errors=self._sees_payload)
+        self._replayable = connected(delivery) if permissions.may_replay(request) else []
+        newest = superseding(delivery, self._permitted)
+        self._newest = newest if newest is not None and self._permitted.may_view(Delivery, newest) else None
 
-    def _page(self, request: HttpRequest, delivery: Delivery) -> Page:
-        sees = permissions.may_see_payload(request)
-        document = payload.document(delivery.body) if sees else None
-        permitted = Permitted(self.admin_site, request)
-        material = timeline.read(delivery, permitted, errors=sees)
-        may_open = request.user.has_perm("nateq_webhooks.view_run")
-        names = connected(delivery) if permissions.may_replay(request) else []
-        newest = superseding(delivery, permitted)
-        if newest is not None and not permitted.may_view(Delivery, newest):
-            newest = None
+    def build(self) -> DeliveryPage:
+        """Read what the page shows."""
+        delivery, history = self._delivery, self._runs
+        may_open_runs = self._request.user.has_perm("nateq_webhooks.view_run")
         signature = signature_check.signature_header(delivery.webhook.signature_header)
-        return Page(
-            badge=formatting.delivery_badge(delivery, has_runs=bool(material.runs) or has_runs(delivery)),
+        return DeliveryPage(
+            badge=formatting.delivery_badge(delivery, has_runs=bool(history.runs) or has_runs(delivery)),
             notes=[sentence(code) for code in delivery.notes],
-            answers=list(answers.answers(material, signature_check.check(delivery))),
-            summary=list(self._summary(request, delivery, newest, permitted)),
+            answers=list(answers.answers(history, signature_check.check(delivery))),
+            summary=list(self._summary()),
             facts=list(_facts(delivery)),
             story=timeline.story(
-                material,
-                self.page_of if may_open else None,
-                functools.partial(self._replay_url, names) if names else None,
+                history,
+                self._page_of if may_open_runs else None,
+                self._replay_url if self._replayable else None,
             ),
-            actions=list(self._actions(delivery, material, names)),
-            has_more_runs=material.has_more_runs and may_open,
-            headers=list(headers(delivery.headers, signature, values=sees)),
-            content=self._content(request, delivery, document, material, permitted) if sees else None,
-            neighbours=neighbours(delivery, document, newest, self.page_of, permitted),
+            actions=list(self._actions()),
+            has_more_runs=history.has_more_runs and may_open_runs,
+            headers=list(headers(delivery.headers, signature, values=self._sees_payload)),
+            content=self._content() if self._sees_payload else None,
+            related=related(delivery, self._document, self._newest, self._page_of, self._permitted),
         )
 
-    def _actions(self, delivery: Delivery, material: timeline.Material, names: Sequence[str]) -> Iterator[Action]:
-        """Yield the buttons; `names` are the receivers that the reader may have run again."""
-        if names:
-            yield Action(_("Run all again"), self.url_of("replay", delivery.pk, which=ALL))
-        if set(names) & set(failing(material.newest())):
-            yield Action(_("Run the failed ones again"), self.url_of("replay", delivery.pk, which=FAILED))
+    def _url(self, page: str, **query: str | int) -> str:
+        return admin_url(self._site, self._model, page, self._delivery.pk, **query)
 
-    def _content(
-        self, request: HttpRequest, delivery: Delivery, document: Any, material: timeline.Material, permitted: Permitted
-    ) -> Content:
+    def _page_of(self, record: Model) -> str:
+        return admin_url(self._site, type(record), "change", record.pk)
+
+    def _replay_url(self, run: Run) -> str:
+        if run.receiver not in self._replayable:
+            return ""
+        return self._url("replay", which=ONE, receiver=run.receiver)
+
+    def _actions(self) -> Iterator[Action]:
+        if self._replayable:
+            yield Action(_("Run all again"), self._url("replay", which=ALL))
+        if set(self._replayable) & set(failing(self._runs.newest())):
+            yield Action(_("Run the failed ones again"), self._url("replay", which=FAILED))
+
+    def _content(self) -> Content:
+        delivery, document = self._delivery, self._document
         raw = payload.raw(delivery.body)
-        url = self.url_of("payload", delivery.pk)
+        url = self._url("payload")
         return Content(
-            lines=tree.lines(document, (), 0, self.address_in(delivery)) if document is not None else [],
+            lines=tree.lines(document, (), 0, address_in(url)) if document is not None else [],
             raw=raw,
-            raw_url="" if raw.next_start is None else self.url_of("payload", delivery.pk, bytes=raw.next_start),
+            raw_url="" if raw.next_start is None else self._url("payload", bytes=raw.next_start),
             search_url=url,
-            download_url=self.url_of("body", delivery.pk),
-            conversation_url=self._conversation_url(conversation_of(delivery, document)),
-            curl=copying.as_curl(
-                delivery, request.build_absolute_uri("/").rstrip("/"), is_signed=permissions.may_reveal_secret(request)
-            )
-            if permitted.shows(delivery.webhook)
-            else None,
-            others=list(_others(delivery)) if material.other_contents else [],
-            test=copying.as_test(delivery, [run.receiver for run in material.runs if not run.is_replay]),
+            download_url=self._url("body"),
+            conversation_url=self._conversation_url(),
+            curl=self._curl() if self._permitted.shows(delivery.webhook) else None,
+            others=list(_others(delivery)) if self._runs.other_contents else [],
+            test=copying.as_test(delivery, [run.receiver for run in self._runs.runs if not run.is_replay]),
         )
 
-    def _conversation_url(self, conversation: str) -> str:
-        """Return the list's search for everything that names the conversation: only the payloads tell."""
+    def _curl(self) -> copying.Copy | None:
+        site = self._request.build_absolute_uri("/").rstrip("/")
+        return copying.as_curl(self._delivery, site, is_signed=permissions.may_reveal_secret(self._request))
+
+    def _conversation_url(self) -> str:
+        """Return the list's search for all deliveries that name the conversation in their payload."""
+        conversation = conversation_of(self._delivery, self._document)
         if not conversation:
             return ""
-        url = reverse("admin:nateq_webhooks_delivery_changelist", current_app=self.admin_site.name)
-        return f"{url}?{urlencode({'q': f'data.conversation_id={conversation}'})}"
+        return admin_url(self._site, Delivery, "changelist", q=f"data.conversation_id={conversation}")
 
-    def _replay_url(self, names: Sequence[str], run: Run) -> str:
-        if run.receiver not in names:
-            return ""
-        return self.url_of("replay", run.delivery_id, which=ONE, receiver=run.receiver)
-
-    def _summary(
-        self, request: HttpRequest, delivery: Delivery, newest: Delivery | None, permitted: Permitted
-    ) -> Iterator[Fact]:
-        """Yield what it is and whose, and that it carries an old state when it does."""
-        may_open = request.user.has_perm("nateq_webhooks.view_webhook")
-        webhook = delivery.webhook
+    def _summary(self) -> Iterator[Fact]:
+        """Yield what the delivery is about, whose it is, and what supersedes it."""
+        delivery = self._delivery
         yield Fact(_("Event"), formatting.text(delivery.event))
         yield Fact(_("Resource id"), formatting.text(delivery.resource_id))
         yield Fact(_("Delivery id"), formatting.text(delivery.delivery_id))
         yield Fact(_("Organization"), formatting.text(delivery.organization_id))
-        if permitted.shows(webhook):
-            yield Fact(_("Webhook"), formatting.link(self.page_of(webhook) if may_open else "", webhook.name))
-        if newest is not None:
-            yield Fact(_("Superseded by"), formatting.link(self.page_of(newest), title_of(newest)))
+        webhook = delivery.webhook
+        if self._permitted.shows(webhook):
+            may_open = self._request.user.has_perm("nateq_webhooks.view_webhook")
+            yield Fact(_("Webhook"), formatting.link(self._page_of(webhook) if may_open else "", webhook.name))
+        if self._newest is not None:
+            yield Fact(_("Superseded by"), formatting.link(self._page_of(self._newest), title_of(self._newest)))
 
 
 def _others(delivery: Delivery) -> Iterator[Other]:

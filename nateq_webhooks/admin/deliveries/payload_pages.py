@@ -5,17 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import copying, formatting
-from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.deliveries import payload, tree, tree_search
+from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
 
@@ -51,85 +47,76 @@ class Place:
     url: str
 
 
-class PayloadPageAdmin(RecordAdmin[Delivery]):
-    """What is to be seen of a payload beside the delivery's own page. All of it needs `view_payload`."""
+class BodyDownload(DeliveryView):
+    """The download of the stored bytes."""
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the payload's pages and the download of the stored bytes."""
-        name = f"{self.opts.app_label}_{self.opts.model_name}"
-        return [
-            path("<int:pk>/body/", self.admin_site.admin_view(self.body_view), name=f"{name}_body"),
-            path("<int:pk>/payload/", self.admin_site.admin_view(self.payload_view), name=f"{name}_payload"),
-            *super().get_urls(),
-        ]
+    route = "<int:pk>/body/"
+    name = "body"
 
-    def body_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Answer with the body as it came, for the disk and never for the browser to interpret."""
-        delivery = self.seen_delivery(request, pk)
+    def is_allowed(self, request: HttpRequest) -> bool:
+        """Return whether the user may see payloads."""
+        return may_see_payload(request)
+
+    def get(self, request: HttpRequest, pk: int) -> HttpResponse:  # noqa: ARG002
+        """Return the body as it came, as a file that no browser interprets."""
+        delivery = self.get_delivery(pk)
         response = HttpResponse(delivery.body, content_type="text/plain; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="{copying.file_name(delivery)}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
-    def payload_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+
+class PayloadPage(DeliveryView):
+    """The page of a part of the payload, of a search in it, or of its bytes."""
+
+    route = "<int:pk>/payload/"
+    name = "payload"
+
+    def is_allowed(self, request: HttpRequest) -> bool:
+        """Return whether the user may see payloads."""
+        return may_see_payload(request)
+
+    def get(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show what the query asks for: `at` and `from` a part of the tree, `find` a search, `bytes` the bytes.
 
         With `part` the lines of the tree come alone, for the script that puts them into the page.
         """
-        delivery = self.seen_delivery(request, pk)
-        context: dict[str, Any] = {
-            "original": delivery,
-            "name": title_of(delivery),
-            "opts": self.opts,
-            "download_url": self.url_of("body", pk),
-            "search_url": self.url_of("payload", pk),
-        }
-        query = request.GET
+        delivery, query = self.get_delivery(pk), request.GET
         if "bytes" in query:
-            context |= {"title": _("The bytes as they came"), **self._raw(delivery, _number(query["bytes"]))}
-        elif wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
-            context |= {"title": _("Search in the payload"), **self._found(delivery, wanted)}
-        else:
-            part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
-            if "part" in query:
-                return TemplateResponse(request, "admin/nateq_webhooks/delivery/tree.html", {"lines": part.lines})
-            context |= {"title": _("A part of the payload"), "part": part}
-        request.current_app = self.admin_site.name
-        context = {**self.admin_site.each_context(request), **context}
-        return TemplateResponse(request, "admin/nateq_webhooks/delivery/payload.html", context)
+            return self._show(delivery, _("The bytes as they came"), **self._raw(delivery, _number(query["bytes"])))
+        if wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
+            return self._show(delivery, _("Search in the payload"), **self._found(delivery, wanted))
+        part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
+        if "part" in query:
+            return TemplateResponse(request, "admin/nateq_webhooks/delivery/tree.html", {"lines": part.lines})
+        return self._show(delivery, _("A part of the payload"), part=part)
 
-    def seen_delivery(self, request: HttpRequest, pk: int) -> Delivery:
-        """Return a delivery for eyes that may see its payload. Raises `PermissionDenied` for others."""
-        if not self.has_view_permission(request) or not may_see_payload(request):
-            raise PermissionDenied
-        delivery: Delivery = get_object_or_404(self.get_queryset(request).defer("payload"), pk=pk)
-        if not self.has_view_permission(request, delivery):
-            raise PermissionDenied
-        return delivery
+    def _show(self, delivery: Delivery, title: str, **context: Any) -> HttpResponse:
+        return self.render(
+            "delivery/payload",
+            title,
+            original=delivery,
+            name=title_of(delivery),
+            download_url=self.url("body", delivery.pk),
+            search_url=self.url("payload", delivery.pk),
+            **context,
+        )
 
-    def url_of(self, page: str, pk: int, **query: int | str) -> str:
-        """Return the address of one of a delivery's pages on this admin site."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
-        url = reverse(name, args=[pk], current_app=self.admin_site.name)
-        return f"{url}?{urlencode(query)}" if query else url
-
-    def address_in(self, delivery: Delivery) -> tree.Address:
-        """Return what gives the address of a part of the delivery's payload."""
-        url = self.url_of("payload", delivery.pk)
-        return lambda where, first: f"{url}?at={tree.written_path(where)}&from={first}"
+    def _address_in(self, delivery: Delivery) -> tree.Address:
+        return address_in(self.url("payload", delivery.pk))
 
     def _raw(self, delivery: Delivery, start: int) -> dict[str, Any]:
         raw = payload.raw(delivery.body, start)
         return {
             "raw": raw,
-            "next_url": "" if raw.next_start is None else self.url_of("payload", delivery.pk, bytes=raw.next_start),
+            "next_url": "" if raw.next_start is None else self.url("payload", delivery.pk, bytes=raw.next_start),
             "previous_url": ""
             if raw.previous_start is None
-            else self.url_of("payload", delivery.pk, bytes=raw.previous_start),
+            else self.url("payload", delivery.pk, bytes=raw.previous_start),
         }
 
     def _found(self, delivery: Delivery, wanted: str) -> dict[str, Any]:
-        document, address = _document(delivery), self.address_in(delivery)
+        document, address = _document(delivery), self._address_in(delivery)
         findings = tree_search.find(document, wanted)
         places = [
             Place(label=_way(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1]))
@@ -139,7 +126,7 @@ class PayloadPageAdmin(RecordAdmin[Delivery]):
 
     def _part(self, delivery: Delivery, where: str, first: int) -> Part:
         """Return the part of the tree that an address names. Raises `Http404` when there is no such part."""
-        address = self.address_in(delivery)
+        address = self._address_in(delivery)
         try:
             found = tree.parsed_path(where)
             document = _document(delivery)
@@ -167,9 +154,9 @@ def _document(delivery: Delivery) -> Any:
     return document
 
 
-def title_of(delivery: Delivery) -> str:
-    """Return what a delivery is called on its pages."""
-    return formatting.visible(str(delivery).strip()) or _("Delivery %(number)s") % {"number": delivery.pk}
+def address_in(payload_url: str) -> tree.Address:
+    """Return the function that gives the address of a part of a payload, by the address of its page."""
+    return lambda where, first: f"{payload_url}?at={tree.written_path(where)}&from={first}"
 
 
 def _number(text: str) -> int:

@@ -22,7 +22,7 @@ MAX_LOOKED_AT: Final = 500
 """Rows read of a resource id, on either side: other organizations and kinds of resources may have the same id."""
 
 MAX_SHOWN: Final = 5
-"""Neighbours shown of each kind."""
+"""Deliveries shown of each relation."""
 
 MAX_ID: Final = 200
 """Characters of an id that the column of a resource id holds."""
@@ -45,7 +45,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Neighbour:
+class RelatedDelivery:
     """Another delivery, and what it is to this one."""
 
     relation: str
@@ -56,13 +56,13 @@ class Neighbour:
     url: str
 
 
-def neighbours(
+def related(
     delivery: Delivery,
     document: Any,
     newest: Delivery | None,
     url_of: Callable[[Delivery], str],
     permitted: Permitted,
-) -> list[Neighbour]:
+) -> list[RelatedDelivery]:
     """Return what belongs to a delivery and may be seen: `newest` is what superseded it.
 
     `document` is its payload, None where it is not for the reader's eyes.
@@ -77,7 +77,7 @@ def neighbours(
                     "relation": relation,
                     "name": formatting.visible(other.webhook.name),
                 }
-            found.append(_neighbour(relation, other, url_of(other)))
+            found.append(_related_delivery(relation, other, url_of(other)))
     return found
 
 
@@ -156,8 +156,8 @@ def _member(value: Any, key: str) -> Any:
     return next((child for name, child in reversed(value) if name == key), None)
 
 
-def _neighbour(relation: str, other: Delivery, url: str) -> Neighbour:
-    return Neighbour(
+def _related_delivery(relation: str, other: Delivery, url: str) -> RelatedDelivery:
+    return RelatedDelivery(
         relation=relation,
         badge=formatting.delivery_badge(other, has_runs=getattr(other, "has_runs", True)),
         event=formatting.visible(other.event),

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.biglist.cursor import MAX_KEY
-from nateq_webhooks.admin.biglist.date_ranges import EARLIEST, LATEST
 from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.dashboard.failures import failures
+from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
 from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.dispatch import Selection
@@ -131,72 +128,36 @@ def chosen(selection: Selection, among: Choosable) -> Chosen:
 
 
 def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Choosable) -> Chosen:
-    """Return what an action on the list is about. Raises `ValueError` when that is nothing.
+    """Return what an action on the list is about. Raises `ValidationError` if that is nothing.
 
     All that a search has found are taken by their keys, up to `MOST_COUNTED`: a search is no filter that can be kept.
     The same goes for a filter that a project added, and for one with several values.
     """
     if request.POST.get("select_across") != "1":
-        return _by_keys(_keys(request.POST.getlist(ACTION_CHECKBOX_NAME)), among)
+        return chosen(
+            SelectionForm({"deliveries": ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))}).selection, among
+        )
     known = _NO_FILTERS | _LIST_PARAMETERS.keys()
     if request.GET.get("q", "").strip() or any(
         name not in known or (name in _LIST_PARAMETERS and len(values) > 1) for name, values in request.GET.lists()
     ):
-        return _by_keys(tuple(queryset.values_list("pk", flat=True)[:MOST_COUNTED]), among)
+        return _by_keys(tuple(queryset.values_list("pk", flat=True)[:MAX_KEYS]), among)
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
     given = {_LIST_PARAMETERS[name]: value for name, value in asked.items()}
-    return chosen(_selection(given), among)
-
-
-def from_form(data: Any, among: Choosable) -> Chosen:
-    """Return what a confirmation page handed on. Raises `ValueError` for what no page of ours has sent."""
-    given = {name: data.get(name, "") for name in FIELDS}
-    keys = _keys(data.get("deliveries", "").split(",")) if data.get("deliveries") else ()
-    if not (any(given.values()) or keys or _EVERYTHING in data):
-        raise ValueError("Nothing is named.")
-    return chosen(_selection(given, keys), among)
+    return chosen(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
 
 
 def from_failure(key: str, among: Choosable, permitted: Permitted, *, with_text: bool) -> Chosen:
-    """Return the deliveries of the runs that failed alike. Raises `ValueError` when there are none any more."""
+    """Return the deliveries of a group of failures. Raises `ValidationError` if there is no such group any more."""
     groups = failures(with_text=with_text, among=permitted).groups
     found = next((each for each in groups if each.key == key), None)
     if found is None:
-        raise ValueError("No runs have failed like this.")
+        raise ValidationError(_("No runs have failed like this, or not any more."))
     return chosen(Selection(receiver=found.receiver, deliveries=found.deliveries), among)
 
 
 def _by_keys(keys: tuple[int, ...], among: Choosable) -> Chosen:
-    """Return the deliveries of these keys. Raises `ValueError` without one: a selection without keys means all."""
+    """Return the deliveries of these keys. Raises `ValidationError` without any: a selection without keys means all."""
     if not keys:
-        raise ValueError("No delivery is named.")
+        raise ValidationError(_("No delivery is named."))
     return chosen(Selection(deliveries=keys), among)
-
-
-def _selection(given: dict[str, str], deliveries: tuple[int, ...] = ()) -> Selection:
-    if any("\0" in text for text in given.values()):
-        raise ValueError("No text in the database holds a NUL character.")
-    moments = {name: _moment(given.get(name) or "") for name in ("since", "until")}
-    exact = {name: given.get(name, "") for name in ("webhook", "event", "status", "receiver")}
-    return Selection(**exact, **moments, deliveries=deliveries)  # type: ignore[arg-type]
-
-
-def _moment(text: str) -> datetime | None:
-    """Return a moment, in the user's time zone when it names none, as the list's filter takes it."""
-    if not text:
-        return None
-    moment = parse_datetime(text)
-    if moment is None:
-        raise ValueError("This is no moment.")
-    moment = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
-    if not EARLIEST <= moment <= LATEST:
-        raise ValueError("No delivery came then.")
-    return moment
-
-
-def _keys(texts: Sequence[str]) -> tuple[int, ...]:
-    """Return keys; raises `ValueError` for what is none."""
-    keys = tuple(int(text) for text in texts[:MOST_COUNTED])
-    if any(not 0 < key <= MAX_KEY for key in keys):
-        raise ValueError("No delivery has such a key.")
-    return keys

@@ -2,13 +2,13 @@
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, URLPattern
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
@@ -20,21 +20,16 @@ from django.views.decorators.debug import sensitive_post_parameters
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.admin.dashboard.summary import summary
+from nateq_webhooks.admin.generics import ModelAdmin, TabularInline
+from nateq_webhooks.admin.pages import AdminPage, admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_replay, may_reveal_secret
 from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
-from nateq_webhooks.admin.webhooks.pause import PauseAdmin, pause_context
-from nateq_webhooks.admin.webhooks.remote import RemoteAdmin
-from nateq_webhooks.admin.webhooks.secrets import Rotated, RotationAdmin
-from nateq_webhooks.admin.webhooks.test_event import EventTestAdmin
+from nateq_webhooks.admin.webhooks.pause import PausePage, pause_context
+from nateq_webhooks.admin.webhooks.remote import RemotePage
+from nateq_webhooks.admin.webhooks.secrets import SecretPage, reveal_generated, secret_id
+from nateq_webhooks.admin.webhooks.test_event import EventTestPage
 from nateq_webhooks.inbox.former_secrets import keep_former
-from nateq_webhooks.models import Delivery, Secret, Webhook
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Webhook]
-    _TabularInline = admin.TabularInline[Secret, Webhook]
-else:  # Django's classes are generic for the type checker only
-    _ModelAdmin = admin.ModelAdmin
-    _TabularInline = admin.TabularInline
+from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 
 VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
 
@@ -42,7 +37,7 @@ EVENTS_SHOWN: Final = 3
 """Event names in a cell of the list."""
 
 
-class SecretInline(_TabularInline):
+class SecretInline(TabularInline[Secret, Webhook]):
     """The other secrets that the webhook accepts, by id; one can be added or deleted, none can be read."""
 
     model = Secret
@@ -85,9 +80,10 @@ class SecretInline(_TabularInline):
 
 
 @admin.register(Webhook)
-class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _ModelAdmin):
+class WebhookAdmin(ModelAdmin[Webhook]):
     """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
 
+    pages: ClassVar[Sequence[type[AdminPage]]] = (PausePage, SecretPage, EventTestPage, RemotePage)
     form = WebhookForm
     inlines = [SecretInline]
     list_display = ("name", "is_active", "shown_events", "registration", "deliveries_link")
@@ -99,6 +95,10 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/health.css"]}
         js = ["nateq_webhooks/copy.js"]
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the URLs of Django's pages and ours."""
+        return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
 
     @admin.display(description=gettext_lazy("events"))
     def shown_events(self, webhook: Webhook) -> str:
@@ -118,11 +118,8 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     @admin.display(description=gettext_lazy("deliveries"))
     def deliveries_link(self, webhook: Webhook) -> SafeString | str:
         """Return a link to the list of the webhook's deliveries."""
-        try:
-            url = reverse("admin:nateq_webhooks_delivery_changelist", current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return self.get_empty_value_display()
-        return format_html('<a href="{}?webhook__id__exact={}">{}</a>', url, webhook.pk, _("Show"))
+        url = admin_url(self.admin_site, Delivery, "changelist", webhook__id__exact=webhook.pk)
+        return format_html('<a href="{}">{}</a>', url, _("Show")) if url else self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("deliveries"))
     def its_deliveries(self, webhook: Webhook) -> SafeString | str:
@@ -159,7 +156,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
     @admin.display(description=gettext_lazy("current secret"))
     def secret_id(self, webhook: Webhook) -> SafeString | None:
         """Return the id that deliveries signed with the current secret carry."""
-        return formatting.text(str(Secret(secret=webhook.secret)))
+        return formatting.text(secret_id(webhook))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return the columns; without the link to the deliveries for who may not see them."""
@@ -216,7 +213,13 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
             obj.registration = Webhook.Registration.REGISTERED if obj.nateq_id else Webhook.Registration.MANUAL
         super().save_model(request, obj, form, change)
         if change and obj.secret != form.former_secret:
-            self._tell_former(request, keep_former(obj, form.former_secret))
+            former = keep_former(obj, form.former_secret)
+            if former is not None:
+                text = _(
+                    "The new secret was not seen in use yet. The former one (%(id)s) is accepted until a delivery with "
+                    "the new one has come, and a while longer for late retries."
+                )
+                self.message_user(request, text % {"id": former}, messages.INFO)
 
     def has_delete_permission(self, request: HttpRequest, obj: Webhook | None = None) -> bool:
         """Refuse when there are deliveries: they are kept, and belong to it."""
@@ -229,9 +232,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
         if webhook is None or not may_delete or self.has_delete_permission(request, webhook):
             return super().delete_view(request, object_id, extra_context)
         self.message_user(request, _why_not_deleted(), messages.ERROR)
-        return HttpResponseRedirect(
-            reverse("admin:nateq_webhooks_webhook_change", args=[object_id], current_app=self.admin_site.name)
-        )
+        return HttpResponseRedirect(admin_url(self.admin_site, Webhook, "change", webhook.pk))
 
     def get_deleted_objects(
         self, objs: Sequence[Webhook] | QuerySet[Webhook], request: HttpRequest
@@ -251,7 +252,7 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
             return response
         if request.POST.get("new_secret", "").strip():
             return response
-        return self.secret_page(request, obj, Rotated(secret=obj.secret, former=None))
+        return reveal_generated(self, request, obj)
 
     def render_change_form(
         self,
@@ -270,27 +271,9 @@ class WebhookAdmin(RemoteAdmin, EventTestAdmin, RotationAdmin, PauseAdmin, _Mode
             context |= pause_context(obj, permitted)
             if permitted.may_view(Delivery):
                 context["summary"] = summary(survey(obj.pk, permitted).health(obj.pk))
-            context["refused_url"] = self._refused_url(request, obj)
+            if request.user.has_perm("nateq_webhooks.view_rejection"):
+                context["refused_url"] = admin_url(self.admin_site, Rejection, "changelist", webhook__id__exact=obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-    def _refused_url(self, request: HttpRequest, webhook: Webhook) -> str:
-        """Return where the webhook's refused requests are listed; empty for who may not see them."""
-        if not request.user.has_perm("nateq_webhooks.view_rejection"):
-            return ""
-        try:
-            url = reverse("admin:nateq_webhooks_rejection_changelist", current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return ""
-        return f"{url}?webhook__id__exact={webhook.pk}"
-
-    def _tell_former(self, request: HttpRequest, kept: Secret | None) -> None:
-        """Say how long the former secret is accepted."""
-        if kept is not None:
-            told = _(
-                "The new secret was not seen in use yet. The former one (%(id)s) is accepted until a delivery with the "
-                "new one has come, and a while longer for late retries."
-            )
-            self.message_user(request, told % {"id": kept}, messages.INFO)
 
 
 def _why_not_deleted() -> str:

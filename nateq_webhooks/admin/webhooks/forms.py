@@ -4,7 +4,7 @@ No field is called `secret` like the model's column: the admin shows a field of 
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.admin.generics import ModelForm
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.event_type import known_events
@@ -19,17 +20,6 @@ from nateq_webhooks.models.webhook import check_secret
 from nateq_webhooks.protocol.secret_text import SecretText
 
 Owner = TypeVar("Owner", Webhook, Secret)
-
-if TYPE_CHECKING:
-    from typing import Generic
-
-    class _ModelForm(forms.ModelForm[Owner], Generic[Owner]): ...
-else:  # Django's form is generic for the type checker only
-
-    class _ModelForm(forms.ModelForm):
-        def __class_getitem__(cls, model):
-            return cls
-
 
 _BETWEEN_NAMES: Final = re.compile(r"[\s,;،]+")
 
@@ -56,13 +46,13 @@ class SecretField(forms.CharField):
                 raise ValidationError(error.messages) from None
 
 
-class SecretEntryForm(_ModelForm[Owner]):
+class SecretEntryForm(ModelForm[Owner]):
     """A form that can give its object a secret, and doesn't know the one it has."""
 
     new_secret = SecretField(label=_("Signing secret"), required=False)
 
     class Meta:
-        exclude = ["secret"]  # noqa: DJ006 - the admin names the fields; this one must never be among them
+        exclude = ["secret"]
 
     def clean(self) -> dict[str, Any]:
         """Give the object its secret before the model validates it."""

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import remote
 from nateq_webhooks.admin.permissions import may_reveal_secret
-from nateq_webhooks.admin.webhooks.page import PageAdmin
+from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
 
@@ -77,7 +76,7 @@ ACTIONS: Final = {
             ),
         ),
         Action(
-            name="anew",
+            name="reregister",
             label=gettext_lazy("Nateq has deleted it: register it again"),
             question=gettext_lazy(
                 "The API key does not see this webhook. If Nateq has deleted it, this creates it there once more, with "
@@ -101,6 +100,14 @@ ACTIONS: Final = {
     )
 }
 
+
+class ActionForm(forms.Form):
+    """The action that a button names, and whether it is confirmed."""
+
+    action = forms.ChoiceField(choices=[(name, name) for name in ACTIONS])
+    confirmed = forms.CharField(required=False)
+
+
 _OFFERED: Final[dict[str, tuple[str, ...]]] = {
     Webhook.Registration.MANUAL: ("register",),
     Webhook.Registration.PENDING: ("register",),
@@ -109,7 +116,7 @@ _OFFERED: Final[dict[str, tuple[str, ...]]] = {
 """The buttons of a webhook that is not registered, or not wholly."""
 
 _NOT_SEEN: Final[dict[remote.DriftState, tuple[str, ...]]] = {
-    remote.DriftState.NOT_VISIBLE: ("anew",),
+    remote.DriftState.NOT_VISIBLE: ("reregister",),
     remote.DriftState.OTHER_ORGANIZATION: (),
 }
 """The buttons of a registered webhook that the key does not see."""
@@ -121,51 +128,43 @@ _WORDS: Final = {
 }
 
 
-class RemoteAdmin(PageAdmin):
-    """Adds the page "At Nateq" to the admin of webhooks."""
+class RemotePage(WebhookPage):
+    """The page "At Nateq"."""
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the page."""
-        view: Any = self.admin_site.admin_view(self.remote_view)
-        for alias in connections:  # each step of a registration must be committed before the next one
-            view = transaction.non_atomic_requests(alias)(view)
-        return [path("<path:object_id>/remote/", view, name="nateq_webhooks_webhook_remote"), *super().get_urls()]
+    route = "<path:object_id>/remote/"
+    name = "remote"
+    manages_transactions = True  # each step of a registration must be committed before the next one
 
-    def remote_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the webhook beside Nateq's; do what a POST asks for, once it was confirmed."""
-        if request.method not in ("GET", "POST"):
-            return HttpResponseNotAllowed(["GET", "POST"])
-        webhook = self.changeable(request, object_id)
-        if request.method == "GET":
-            return self._page(request, webhook)
-        action = ACTIONS.get(request.POST.get("action", ""))
-        if action is None:
-            return HttpResponseRedirect(request.path)
-        if action.replaces_secret and not may_reveal_secret(request):
-            raise PermissionDenied
-        if request.POST.get("confirmed") != "yes":
-            return self._respond(request, webhook, {"action": action})
-        return self._run(request, webhook, action)
-
-    def _page(self, request: HttpRequest, webhook: Webhook) -> HttpResponse:
-        """Compare with Nateq, unless nothing is there to compare."""
+    def get(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Show the webhook beside Nateq's, with what can be done. One that is not registered has nothing to compare."""
         context: dict[str, Any] = {}
-        offered = _OFFERED.get(webhook.registration)
+        offered = _OFFERED.get(self.webhook.registration)
         if offered is None:
             try:
-                context, offered = self._compared(webhook)
+                context, offered = self._compare()
             except (ApiError, remote.RemoteError) as error:
                 context, offered = {"error": remote.localized(error)}, ()
         may_replace = may_reveal_secret(request)
         names = [name for name in offered if name != _PUSH or may_replace or not context.get("is_gone")]
         actions = [ACTIONS[name] for name in names]
-        context["actions"] = [action for action in actions if may_replace or not action.replaces_secret]
-        return self._respond(request, webhook, context)
+        return self._show(actions=[each for each in actions if may_replace or not each.replaces_secret], **context)
 
-    def _compared(self, webhook: Webhook) -> tuple[dict[str, Any], tuple[str, ...]]:
-        with remote.connect(webhook) as client:
+    def post(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Do what was posted, once it is confirmed."""
+        form = ActionForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, _("There is no such action."))
+            return HttpResponseRedirect(request.path)
+        action = ACTIONS[form.cleaned_data["action"]]
+        if action.replaces_secret and not may_reveal_secret(request):
+            raise PermissionDenied
+        return self._run(action) if form.cleaned_data["confirmed"] == "yes" else self._show(action=action)
+
+    def _compare(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return what the template shows of the comparison, and the names of the actions to offer."""
+        with remote.connect(self.webhook) as client:
             remote.retire_secrets()
-            drift = remote.compare_one(client, webhook)
+            drift = remote.compare_one(client, self.webhook)
             context = {
                 "is_compared": True,
                 "is_gone": drift.state is remote.DriftState.GONE,
@@ -181,28 +180,29 @@ class RemoteAdmin(PageAdmin):
             return context, _NOT_SEEN[drift.state]
         return context, ("rotate",) if drift.needs_nothing else ("push", "pull", "rotate")
 
-    def _run(self, request: HttpRequest, webhook: Webhook, action: Action) -> HttpResponse:
-        """Do it, and say on the webhook's page how it went."""
+    def _run(self, action: Action) -> HttpResponse:
+        """Run the action, and report the outcome on the webhook's page."""
+        request, webhook = self.request, self.webhook
         try:
             with remote.connect(webhook) as client:
                 for warning in remote.key_warnings(client):
-                    self.message_user(request, warning, messages.WARNING)
+                    messages.warning(request, warning)
                 if action.name == _PUSH and not may_reveal_secret(request):
                     _refuse_anew(client, webhook)
-                is_whole = action.run(client, webhook) is not False
+                is_complete = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
-            self.message_user(request, format_html("<bdi>{}</bdi>", remote.localized(error)), messages.ERROR)
+            messages.error(request, format_html("<bdi>{}</bdi>", remote.localized(error)))
             return HttpResponseRedirect(request.path)
         entry = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
-        self.log_change(request, webhook, [{"changed": entry}])
-        if is_whole:
-            self.message_user(request, str(action.done), messages.SUCCESS)
+        self.model_admin.log_change(request, webhook, [{"changed": entry}])
+        if is_complete:
+            messages.success(request, str(action.done))
         else:
-            self.message_user(request, str(action.left), messages.WARNING)
-        return HttpResponseRedirect(self.page_url(webhook, "change"))
+            messages.warning(request, str(action.left))
+        return self.back()
 
-    def _respond(self, request: HttpRequest, webhook: Webhook, context: dict[str, Any]) -> HttpResponse:
-        return self.page(request, webhook, "remote", _("At Nateq"), context)
+    def _show(self, **context: Any) -> HttpResponse:
+        return self.page("remote", _("At Nateq"), **context)
 
 
 def _refuse_anew(client: "NateqClient", webhook: Webhook) -> None:

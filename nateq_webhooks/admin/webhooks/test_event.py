@@ -1,29 +1,29 @@
-"""Sending a test event: an example that can be edited goes the way of a delivery, in this process and without HTTP.
+"""The page that sends a test event: an example that can be edited is received in this process, without HTTP.
 
-It is signed with the webhook's own secret, verified, stored and dispatched; only the door in front is left out. Its
-delivery id begins with `test_`, and no two are the same.
+It is signed with the webhook's own secret, verified, stored and dispatched as the receiver view does it. Its delivery
+id begins with `test_`, and no two are the same.
 """
 
 import json
 import uuid
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import connections, router, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.core.exceptions import ValidationError
+from django.db import router
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch, inbox
 from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.biglist.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.processing import has_runs
+from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_replay
-from nateq_webhooks.admin.webhooks.page import PageAdmin
+from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
@@ -38,12 +38,14 @@ ID_PREFIX: Final = TEST_ID_PREFIX
 
 USER_AGENT: Final = "nateq_webhooks test event"
 
+MAX_RUNS_SHOWN: Final = 20
+
 
 class NotSentError(Exception):
-    """A test event was not taken in, and nothing was stored. Its text says why, for a person."""
+    """A test event was refused and not stored. The text says why, for a person."""
 
 
-class TestEventForm(forms.Form):
+class EventTestForm(forms.Form):
     """The body of a test event, to be edited."""
 
     payload = forms.CharField(
@@ -60,7 +62,7 @@ class TestEventForm(forms.Form):
         self.webhook = webhook
 
     def clean_payload(self) -> dict[str, Any]:
-        """Read the payload; refuse what would make no run, and say why."""
+        """Parse the payload; refuse one for which no receiver would run, and say why."""
         try:
             document = load_object(self.cleaned_data["payload"].encode("utf-8", "surrogatepass"))
         except ValueError as error:
@@ -74,6 +76,12 @@ class TestEventForm(forms.Form):
                 % {"event": formatting.visible(event), "events": ", ".join(map(str, self.webhook.events))}
             )
         return document
+
+
+class SentForm(forms.Form):
+    """The key of the delivery that a test event has become."""
+
+    sent = forms.IntegerField(min_value=1, max_value=MAX_KEY)
 
 
 def example(webhook: Webhook, event: str) -> str:
@@ -131,7 +139,7 @@ def _body(document: dict[str, Any]) -> bytes:
 
 
 def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) -> inbox.IncomingRequest:
-    """Return what the door would have made of the request. From no address: nothing was sent over a network."""
+    """Return the request as the receiver view would read it. It has no address: nothing was sent over a network."""
     try:
         signature = SigningKey.of(webhook.secret, settings().secret_encoding).sign(body)
     except SecretError as error:
@@ -145,88 +153,68 @@ def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) 
     return inbox.IncomingRequest(body=body, meta=meta, remote_addr=None)
 
 
-class EventTestAdmin(PageAdmin):
-    """Adds the page "Send a test event" to the admin of webhooks."""
+class EventTestPage(WebhookPage):
+    """The page "Send a test event"."""
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the page."""
-        view: Any = self.admin_site.admin_view(self.test_view)
-        for alias in connections:  # the delivery is committed by itself, as at the door
-            view = transaction.non_atomic_requests(alias)(view)
-        return [path("<path:object_id>/test/", view, name="nateq_webhooks_webhook_test"), *super().get_urls()]
+    route = "<path:object_id>/test/"
+    name = "test"
+    manages_transactions = True  # the delivery is committed by itself, as in the receiver view
 
-    def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the example of an event, send what was made of it, and show what came of that."""
-        if request.method not in ("GET", "POST"):
-            return HttpResponseNotAllowed(["GET", "POST"])
-        webhook = self.changeable(request, object_id)
-        if not may_replay(request):  # the receivers run
-            raise PermissionDenied
-        if request.method == "GET":
-            return self._offer(request, webhook)
-        form = TestEventForm(request.POST, webhook=webhook)
+    def is_allowed(self) -> bool:
+        """Return whether the user may have receivers run: a test event runs them."""
+        return may_replay(self.request)
+
+    def get(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Show the example of an event, and what became of the test event that was sent last."""
+        names = _names(self.webhook)
+        event = request.GET.get("event", "")
+        event = event if event in names else names[0]
+        form = EventTestForm(initial={"payload": example(self.webhook, event)}, webhook=self.webhook)
+        return self._show(form, event, **self._result())
+
+    def post(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Send the payload that was posted."""
+        form = EventTestForm(request.POST, webhook=self.webhook)
         if form.is_valid():
             try:
-                receipt = send(webhook, form.cleaned_data["payload"])
+                receipt = send(self.webhook, form.cleaned_data["payload"])
             except (NotSentError, StoreError) as error:
                 form.add_error(None, str(error))
             else:
-                return self._sent(request, webhook, form.cleaned_data["payload"]["event"], receipt)
-        return self._test_page(request, webhook, form, request.GET.get("event", ""))
+                return self._sent(form.cleaned_data["payload"]["event"], receipt)
+        return self._show(form, request.GET.get("event", ""))
 
-    def _offer(self, request: HttpRequest, webhook: Webhook) -> HttpResponse:
-        names = _names(webhook)
-        event = request.GET.get("event", "")
-        event = event if event in names else names[0]
-        form = TestEventForm(initial={"payload": example(webhook, event)}, webhook=webhook)
-        return self._test_page(request, webhook, form, event, self._result(request, webhook))
-
-    def _sent(self, request: HttpRequest, webhook: Webhook, event: str, receipt: inbox.Receipt) -> HttpResponse:
+    def _sent(self, event: str, receipt: inbox.Receipt) -> HttpResponse:
         event = formatting.visible(event)  # may be half of a surrogate pair, which no address and no page holds
-        self.log_change(request, webhook, [{"added": {"name": _("test event"), "object": event}}])
-        self.message_user(request, _("The test event was taken in like a delivery."), messages.SUCCESS)
-        query = urlencode({"event": event, "sent": receipt.pk})
-        return HttpResponseRedirect(f"{self.page_url(webhook, 'test')}?{query}")
+        entry = [{"added": {"name": _("test event"), "object": event}}]
+        self.model_admin.log_change(self.request, self.webhook, entry)
+        messages.success(self.request, _("The test event was taken in like a delivery."))
+        return HttpResponseRedirect(self.url("test", self.webhook.pk, event=event, sent=receipt.pk))
 
-    def _result(self, request: HttpRequest, webhook: Webhook) -> dict[str, Any]:
+    def _result(self) -> dict[str, Any]:
         """Return what became of the test event that was sent last."""
-        sent = request.GET.get("sent", "")
-        permitted = Permitted(self.admin_site, request)
-        may_look = permitted.may_view(Delivery)
-        if not (may_look and sent.isascii() and sent.isdecimal() and len(sent) < 19):
+        permitted = Permitted(self.model_admin.admin_site, self.request)
+        form = SentForm(self.request.GET)
+        if not (permitted.may_view(Delivery) and form.is_valid()):
             return {}
-        # Where it was just written: a replica may not have it yet.
+        # Read where it was just written: a replica may not have it yet.
         written = permitted.of(Delivery).select_related(None).using(router.db_for_write(Delivery))
-        ours = written.filter(webhook=webhook, delivery_id__startswith=ID_PREFIX)
-        delivery = ours.only("pk", "status", "delivery_id", "event").filter(pk=int(sent)).first()
+        sent = written.filter(webhook=self.webhook, delivery_id__startswith=ID_PREFIX)
+        delivery = sent.only("pk", "status", "delivery_id", "event").filter(pk=form.cleaned_data["sent"]).first()
         if delivery is None or not permitted.may_view(Delivery, delivery):
             return {}
         its_runs = permitted.of(Run).select_related(None).using(written.db).filter(delivery=delivery.pk)
-        runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:20]
+        runs = its_runs.only("receiver", "status", "delivery_id", "duration").order_by("pk")[:MAX_RUNS_SHOWN]
         return {
             "sent": delivery,
             "sent_badge": formatting.delivery_badge(delivery, has_runs=has_runs(delivery)),
-            "sent_url": self._delivery_url(delivery),
+            "sent_url": admin_url(self.model_admin.admin_site, Delivery, "change", delivery.pk),
             "sent_runs": [(run.receiver, formatting.badge(run), formatting.duration(run.duration)) for run in runs],
         }
 
-    def _delivery_url(self, delivery: Delivery) -> str:
-        try:
-            name = "admin:nateq_webhooks_delivery_change"
-            return reverse(name, args=[delivery.pk], current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return ""
-
-    def _test_page(
-        self,
-        request: HttpRequest,
-        webhook: Webhook,
-        form: TestEventForm,
-        event: str,
-        result: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        context = {"form": form, "names": _names(webhook), "event": event, **(result or {})}
-        return self.page(request, webhook, "test_event", _("Send a test event"), context)
+    def _show(self, form: EventTestForm, event: str, **result: Any) -> HttpResponse:
+        names = _names(self.webhook)
+        return self.page("test_event", _("Send a test event"), form=form, names=names, event=event, **result)
 
 
 def _names(webhook: Webhook) -> list[str]:

@@ -1,0 +1,182 @@
+"""The replays: who asked for what to run again, when and why, and how far that got."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.biglist.base import RecordAdmin
+from nateq_webhooks.admin.pages import AdminPage
+from nateq_webhooks.admin.permissions import Permitted, may_replay
+from nateq_webhooks.dispatch.backlog import has_workers
+from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
+from nateq_webhooks.dispatch.replays import advance
+from nateq_webhooks.models import Delivery, Replay, Webhook
+from nateq_webhooks.models.repetition import repeated
+
+SECONDS_AT_ONCE: Final = 2.0
+"""How long "Go on now" works in one request."""
+
+
+class SteerForm(forms.Form):
+    """What a button of the replay's page does."""
+
+    do = forms.ChoiceField(choices=[("cancel", "cancel"), ("go on", "go on")])
+
+
+class SteerPage(AdminPage):
+    """Cancels a replay, or makes some of its runs within the request."""
+
+    route = "<int:pk>/steer/"
+    name = "steer"
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Do what the button names; nothing if it names nothing."""
+        if not may_replay(request) or not self.model_admin.has_view_permission(request):
+            raise PermissionDenied
+        replay = get_object_or_404(self.model_admin.get_queryset(request), pk=pk)
+        if not self.model_admin.has_view_permission(request, replay):
+            raise PermissionDenied
+        form = SteerForm(request.POST)
+        if form.is_valid() and form.cleaned_data["do"] == "cancel":
+            rows = Replay.objects.using(router.db_for_write(Replay))
+            unfinished = rows.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
+            if unfinished.update(is_cancelled=True):
+                self.model_admin.log_change(request, replay, _("Cancelled."))
+        elif form.is_valid():
+            _advance(replay)
+        return HttpResponseRedirect(self.url("change", pk))
+
+
+def _advance(replay: Replay) -> None:
+    """Make runs for a moment, so that a site without a worker makes progress, too."""
+    alias = router.db_for_write(Delivery)
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    while time.monotonic() < deadline and repeated(lambda: advance(alias, replay)):
+        pass
+
+
+@admin.register(Replay)
+class ReplayAdmin(RecordAdmin[Replay]):
+    """Replays, to read: who wanted what run again, when and why, and how far that got."""
+
+    list_display = (
+        "__str__",
+        "shown_created_at",
+        "shown_by",
+        "shown_reason",
+        "deliveries",
+        "runs",
+        "brought_forward",
+        "shown_percent",
+    )
+    fields = readonly_fields = (
+        "shown_created_at",
+        "shown_by",
+        "shown_reason",
+        "shown_receivers",
+        "shown_filters",
+        "deliveries",
+        "runs",
+        "brought_forward",
+        "already_running",
+        "shown_finished_at",
+    )
+    change_form_template = "admin/nateq_webhooks/replay/change_form.html"
+
+    @admin.display(description=gettext_lazy("asked for"))
+    def shown_created_at(self, replay: Replay) -> str | None:
+        """Return when it was asked for."""
+        return formatting.moment(replay.created_at)
+
+    @admin.display(description=gettext_lazy("by"))
+    def shown_by(self, replay: Replay) -> str | None:
+        """Return who asked for it."""
+        return formatting.text(replay.by) or self.get_empty_value_display()
+
+    @admin.display(description=gettext_lazy("reason"))
+    def shown_reason(self, replay: Replay) -> str | None:
+        """Return why."""
+        return formatting.text(replay.reason) or self.get_empty_value_display()
+
+    @admin.display(description=gettext_lazy("receivers"))
+    def shown_receivers(self, replay: Replay) -> str:
+        """Return who runs again."""
+        named = formatting.visible(", ".join(replay.receivers or ()))
+        return named or _("all that are connected to the event")
+
+    @admin.display(description=gettext_lazy("deliveries that"))
+    def shown_filters(self, replay: Replay) -> str:
+        """Return what the deliveries have in common."""
+        kept = dispatch.Selection.from_json(replay.filters).as_json()
+        kept.pop("deliveries", None)
+        if getattr(replay, "is_webhook_hidden", False):
+            kept.pop("webhook", None)
+        shown = ", ".join(f"{name}={value}" for name, value in kept.items())
+        return formatting.visible(shown) or _("were chosen one by one")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
+        """Return the replays where they are written: a replica may not have the one that was just asked for."""
+        return super().get_queryset(request).using(router.db_for_write(Replay))
+
+    def shown_rows(self, rows: QuerySet[Replay]) -> QuerySet[Replay]:
+        """Return the rows of a page with how many of their runs have not finished."""
+        return with_left(rows)
+
+    @admin.display(description=gettext_lazy("progress"))
+    def shown_percent(self, replay: Replay) -> str:
+        """Return how much is done, for the list."""
+        if replay.is_cancelled:
+            return _("cancelled")
+        return _("%(share)d %%") % {"share": percent(replay, replay.left)}  # type: ignore[attr-defined]
+
+    @admin.display(description=gettext_lazy("all runs made"))
+    def shown_finished_at(self, replay: Replay) -> str | None:
+        """Return when the last run was made."""
+        return formatting.moment(replay.finished_at) or self.get_empty_value_display()
+
+    def mark_hidden(self, request: HttpRequest, records: Sequence[Replay]) -> None:
+        """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""
+        permitted = Permitted(self.admin_site, request)
+        for replay in records:
+            key = dispatch.Selection.from_json(replay.filters).webhook
+            if key:
+                replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the URLs of Django's pages and ours."""
+        return [SteerPage.url_pattern(self), *super().get_urls()]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,  # noqa: FBT001, FBT002
+        change: bool = False,  # noqa: FBT001, FBT002
+        form_url: str = "",
+        obj: Replay | None = None,
+    ) -> HttpResponse:
+        """Show the progress above the fields."""
+        if obj is not None:
+            alias = router.db_for_write(Replay)
+            found = progress(alias, obj)
+            context["is_being_made"] = obj.finished_at is None and not obj.is_cancelled
+            context["is_under_way"] = not found.is_done
+            context["may_steer"] = may_replay(request)
+            context["has_workers"] = has_workers(alias)
+            context["nobody_runs"] = nobody_runs(alias, [obj]) if found.left else ""
+            context["progress"] = found
+        return super().render_change_form(request, context, add, change, form_url, obj)
