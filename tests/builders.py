@@ -54,7 +54,8 @@ def store_deliveries(webhook: Webhook, count: int = 1, **over: Any) -> list[Deli
 
 def insert(deliveries: Iterable[Delivery]) -> list[Delivery]:
     """Store deliveries in the order they were received."""
-    built = Delivery.objects.bulk_create(sorted(deliveries, key=lambda each: each.received_at))
+    in_order = sorted(deliveries, key=lambda each: each.received_at)
+    built = Delivery.objects.bulk_create(in_order, batch_size=2_000)
     return list(Delivery.objects.order_by("-pk")[: len(built)])[::-1]  # MySQL returns no keys
 
 

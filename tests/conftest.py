@@ -3,7 +3,6 @@
 import http.server
 import json
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
+from tests.waiting import wait_until as wait_until
 
 SECRET = "whsec_test_0123456789abcdef"
 
@@ -89,14 +89,6 @@ def connect() -> Iterator[Callable[..., None]]:
     yield connect_one
     for signal, uid in connected:
         signal.disconnect(dispatch_uid=uid)
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    """Wait on a condition, with a bound."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not true after {seconds} s: {condition}"
-        time.sleep(0.01)
 
 
 def is_mysql() -> bool:

@@ -2,16 +2,15 @@
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.db import connection
 
-from tests.conftest import wait_until
+from tests.waiting import free_port, is_listening, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
@@ -68,9 +67,7 @@ def database_url() -> str:
 @contextmanager
 def running(kind: str, **variables: str) -> Iterator[int]:
     """Run a server, with more variables of the environment, and yield its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
     environment |= variables
     command = [sys.executable, *(part.format(port=port) for part in COMMANDS[kind])]
@@ -85,10 +82,7 @@ def running(kind: str, **variables: str) -> Iterator[int]:
 
 def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
     assert server.poll() is None, f"the server ended with {server.returncode}"
-    with suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    return False
+    return is_listening(port)
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str], *, chunked: bool = False) -> tuple[int, bytes]:

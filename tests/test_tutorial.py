@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.waiting import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -128,13 +128,6 @@ class Reader:
     def _stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def is_open(port: int) -> bool:

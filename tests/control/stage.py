@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -101,16 +101,6 @@ class Stage:
         if process.returncode != status:
             sys.exit(f"control: {' '.join(command)} ended with {process.returncode}, not {status}:\n{written}")
         return written
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, *, every: float = 0.1) -> bool:
-    """Wait on a condition with a bound; say whether it came true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(every)
-    return True
 
 
 def wait_until_drained() -> None:

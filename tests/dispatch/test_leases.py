@@ -16,6 +16,7 @@ from nateq_webhooks.dispatch.execution import Outcome
 from nateq_webhooks.dispatch.leases import Keeper
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, Deliver, at_once, claim_one, names_written, write
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,10 +123,7 @@ def test_beyond_its_time_a_receiver_loses_the_run_and_its_late_commit_is_refused
     def other() -> None:
         wait_for(inside)
         began = time.monotonic()
-        pause = threading.Event()
-        while not dispatch.run_due(watch=noted_as("other")):
-            assert time.monotonic() - began < BOUND_SECONDS
-            pause.wait(0.05)
+        wait_until(lambda: dispatch.run_due(watch=noted_as("other")), seconds=BOUND_SECONDS, every=0.05)
         assert time.monotonic() - began < 4  # RUN_TIMEOUT, and at most what was left of a lease
         go_on.set()
 
@@ -147,11 +145,8 @@ def test_a_dead_workers_run_starts_again_within_a_lease(deliver: Deliver, connec
     deliver()
     claim_one()
     began = time.monotonic()
-    pause = threading.Event()
 
-    while not dispatch.run_due():
-        assert time.monotonic() - began < 2
-        pause.wait(0.02)
+    wait_until(dispatch.run_due, seconds=2)
 
     assert time.monotonic() - began > 0.5
     assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
@@ -228,11 +223,7 @@ class TestWhatWaitsBehindALongReceiver:
 
         def long(**kwargs: Any) -> None:
             order.append("long")
-            end = time.monotonic() + BOUND_SECONDS
-            pause = threading.Event()
-            while Run.objects.filter(status="waiting").count() < 2:
-                assert time.monotonic() < end
-                pause.wait(0.05)
+            wait_until(lambda: Run.objects.filter(status="waiting").count() >= 2, seconds=BOUND_SECONDS)
 
         connect(signals.ticket_created, long, "test.long", atomic=False)
         connect(signals.ticket_created, lambda **kwargs: order.append("second"), "test.second")

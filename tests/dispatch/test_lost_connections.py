@@ -1,7 +1,6 @@
 """The connection goes away in the middle, or the database rolls back: told to the receiver, which may not listen."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -28,6 +27,7 @@ from tests.dispatch.scene import (
     write,
     written,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.services]
 
@@ -277,11 +277,7 @@ def be_the_one_that_survives() -> None:
 
 def wait_until_somebody_waits() -> None:
     """MariaDB looks anew only when nobody has asked for a tenth of a second, so ask less often."""
-    end = time.monotonic() + BOUND_SECONDS
-    pause = threading.Event()
-    while not elsewhere(is_somebody_waiting):
-        assert time.monotonic() < end
-        pause.wait(0.15)
+    wait_until(lambda: elsewhere(is_somebody_waiting), seconds=BOUND_SECONDS, every=0.15)
 
 
 def is_somebody_waiting() -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.faults import services
 from tests.faults.actors import ROOT, Actors, runners_of
 from tests.faults.sending import Sender
+from tests.waiting import becomes_true
 
 RECEIVERS = ("stock", "ledger", "journal")
 SECRET = "whsec_faults_0123456789abcdef"
@@ -140,9 +141,8 @@ def wait_until_drained(seconds: float) -> None:
     from nateq_webhooks.models import Delivery
 
     connection.close()
-    deadline = time.monotonic() + seconds
-    while Delivery.objects.exclude(status=Delivery.Status.PROCESSED).exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    unprocessed = Delivery.objects.exclude(status=Delivery.Status.PROCESSED)
+    becomes_true(lambda: not unprocessed.exists(), seconds=seconds, every=0.1)
 
 
 def count(sent: int, traffic: Traffic) -> list[str]:

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.services import free_port, listening, wait_for
+from tests.faults.services import wait_for
+from tests.waiting import free_port, is_listening
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKER = ["-m", "django", "nateq_worker", "--verbosity", "0", "--concurrency", "2"]
@@ -48,7 +49,7 @@ class Actors:
         self._site = self._popen(["-m", "gunicorn", *options, "--bind", f"127.0.0.1:{self.port}", self.site])
         for command in self.runners:
             self._runners.append((command, self._popen(command)))
-        wait_for(lambda: listening(self.port), "the site's answer", 30)
+        wait_for(lambda: is_listening(self.port), "the site's answer", 30)
 
     def kill_one(self) -> None:
         """Kill a web worker (gunicorn starts another) or a runner, its children included, with SIGKILL."""

@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.waiting import becomes_true, free_port, is_listening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,28 +22,10 @@ class Service:
     empty: Callable[[], None] = lambda: None
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait on a condition with a bound; say what did not happen."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"faults: {what} did not happen within {seconds:.0f} s")
-        time.sleep(0.05)
-
-
-def listening(port: int) -> bool:
-    """Say whether somebody accepts connections there."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
+    if not becomes_true(condition, seconds=seconds, every=0.05):
+        sys.exit(f"faults: {what} did not happen within {seconds:.0f} s")
 
 
 def _find(program: str, *places: str) -> str:
@@ -105,13 +87,13 @@ def mariadb() -> Iterator[Service]:
             *user,
         ]
         running = [_start(command)]
-        wait_for(lambda: listening(port), "MariaDB's start")
+        wait_for(lambda: is_listening(port), "MariaDB's start")
 
         def restart() -> None:
             running[0].kill()
             running[0].wait()
             running[0] = _start(command)
-            wait_for(lambda: listening(port), "MariaDB's return")
+            wait_for(lambda: is_listening(port), "MariaDB's return")
 
         try:
             _call([_find("mariadb"), "-h127.0.0.1", f"-P{port}", "-uroot", "-e", "CREATE DATABASE faults"])
@@ -129,7 +111,7 @@ def redis() -> Iterator[Service]:
         [_find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     )
     try:
-        wait_for(lambda: listening(port), "Redis' start")
+        wait_for(lambda: is_listening(port), "Redis' start")
         yield Service(
             url=f"redis://127.0.0.1:{port}/0",
             empty=lambda: _call([_find("redis-cli"), "-p", str(port), "FLUSHALL"]),
@@ -150,7 +132,7 @@ def rabbitmq() -> Iterator[Service]:
         with app.connection_for_write(url) as connection:
             connection.default_channel.queue_purge("nateq_faults")
 
-    wait_for(lambda: listening(5672), "RabbitMQ's answer", 10)
+    wait_for(lambda: is_listening(5672), "RabbitMQ's answer", 10)
     yield Service(url=url, empty=empty)
 
 

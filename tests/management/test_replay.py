@@ -15,8 +15,9 @@ from django.utils import timezone
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import replays
 from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.runners.worker import drain
+from tests.builders import build_delivery, insert
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, BOUND_SECONDS, Connect, Deliver
 from tests.management.test_orphans import Terminal
@@ -257,17 +258,10 @@ class TestInterrupted:
 
 
 @pytest.mark.slow
-def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(deliver: Deliver, connect: Connect) -> None:
+def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(webhook: Webhook, connect: Connect) -> None:
     """SIGKILL in the middle, twice."""
     connect(signals.ticket_created, lambda **kwargs: None, ONE)
-    first = deliver()
-    Delivery.objects.update(dispatch_at=None, status="processed")
-    first.refresh_from_db()
-    columns = {field.attname: getattr(first, field.attname) for field in Delivery._meta.concrete_fields}
-    del columns["id"]
-    Delivery.objects.bulk_create(
-        (Delivery(**(columns | {"identity": f"{number:064}"})) for number in range(20_000)), batch_size=2_000
-    )
+    insert(build_delivery(webhook, payload={}) for _ in range(20_001))
     command = ("-m", "django", "nateq_replay", "--all", "--receiver", ONE)
     made = 0
     for _ in range(2):

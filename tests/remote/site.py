@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import wait_until
-from tests.faults.services import free_port, listening
 from tests.remote.conftest import KEY
 from tests.server import ROOT, database_url
+from tests.waiting import free_port, is_listening
 
 TEMPLATE = """
 from tests.settings import *
@@ -70,7 +70,7 @@ def receiver(port: int) -> Iterator[None]:
     command = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}", "tests.wsgi"]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: listening(port), seconds=30)
+        wait_until(lambda: is_listening(port), seconds=30)
         yield
     finally:
         server.terminate()

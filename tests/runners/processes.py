@@ -1,17 +1,16 @@
 """The site in processes of its own, on the database of the running test."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.conftest import wait_until
 from tests.server import ROOT, database_url
+from tests.waiting import free_port, is_listening, wait_until
 
 START_SECONDS = 30
 END_SECONDS = 20
@@ -92,25 +91,13 @@ SERVERS = {
 @contextmanager
 def site(server: str = "gunicorn", **environment: str) -> Iterator[int]:
     """Serve the site; yield its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     arguments = [part.format(port=port) for part in SERVERS[server]]
     with process("-m", *arguments, **environment) as running:
 
         def answers() -> bool:
             assert running.popen.poll() is None, running.output
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return True
-            return False
+            return is_listening(port)
 
         wait_until(answers, seconds=START_SECONDS)
         yield port
-
-
-def is_listening(port: int) -> bool:
-    """Say whether a service of this machine accepts connections."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False

@@ -13,8 +13,9 @@ from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.conftest import SECRET, envelope, wait_until
 from tests.dispatch.scene import BOUND_SECONDS, Connect, Deliver, names_written
-from tests.runners.processes import SERVERS, is_listening, process, run, site, worker
+from tests.runners.processes import SERVERS, process, run, site, worker
 from tests.server import post
+from tests.waiting import is_listening
 
 pytest.importorskip("httpx")
 

@@ -19,8 +19,9 @@ from nateq_webhooks.runners import celery as runner
 from nateq_webhooks.runners import wakes
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import Configure, Connect, Deliver, names_written, write, written
-from tests.runners.processes import is_listening, process, site
+from tests.runners.processes import process, site
 from tests.server import post
+from tests.waiting import free_port, is_listening
 
 if "CI" not in os.environ:
     pytest.importorskip("celery")
@@ -449,10 +450,7 @@ class TestBrokerInTrouble:
 
     @pytest.fixture
     def closed_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
+        return free_port()
 
     @pytest.fixture
     def silent_port(self) -> Iterator[int]:

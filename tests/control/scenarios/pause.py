@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from tests.control.sending import SENDERS, Parcel, sending
 from tests.control.shop import receivers
-from tests.control.stage import WORKER, Stage, count, wait_until, wait_until_drained
+from tests.control.stage import WORKER, Stage, count, wait_until_drained
 from tests.faults.actors import Actors
+from tests.waiting import becomes_true
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -47,19 +48,19 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
     parcels = [Parcel(delivery_id=f"{name}_{number}", number=number) for number in range(50 * stage.deliveries)]
     some = stage.deliveries // 6
     with sending(stage.sender(actors), parcels, rate=RATE) as traffic:
-        wait_until(lambda: mine.count() >= some, 600)
+        becomes_true(lambda: mine.count() >= some, seconds=600, every=0.1)
         paused_at = _call_pause(stage, option)
         problems = _shown(stage, receiver)
         for _ in range(0 if receiver else 3):  # with one receiver paused, the others' runs would wait for their lease
             actors.kill_one()
         late = mine.filter(received_at__gt=paused_at + GRACE)
-        wait_until(lambda: late.count() >= some and datetime.now(UTC) > paused_at + 4 * GRACE, 600)
+        becomes_true(lambda: late.count() >= some and datetime.now(UTC) > paused_at + 4 * GRACE, seconds=600, every=0.1)
         if receiver:
             problems += _others_go_on(late, 2 * some)
         resumed_at = datetime.now(UTC)
         stage.call("nateq_resume", *option)
         afterwards = mine.filter(received_at__gt=resumed_at)
-        wait_until(lambda: afterwards.count() >= some, 600)
+        becomes_true(lambda: afterwards.count() >= some, seconds=600, every=0.1)
         traffic.stop()
         sent = {one.delivery_id for one in traffic.finished()}
     wait_until_drained()
@@ -75,7 +76,7 @@ def _call_pause(stage: Stage, option: list[str]) -> datetime:
     from nateq_webhooks.models import Gate
 
     command = stage.start("nateq_pause", "--reason", "CRM is being moved", *option)
-    wait_until(lambda: Gate.objects.filter(paused_at__isnull=False).exists(), 60, every=0.01)
+    becomes_true(lambda: Gate.objects.filter(paused_at__isnull=False).exists(), seconds=60, every=0.01)
     seen_at = datetime.now(UTC)
     command.communicate()
     return seen_at
@@ -144,6 +145,8 @@ def _others_go_on(came: "QuerySet[Delivery]", expected: int) -> list[str]:
     from tests.control.shop.models import Effect
 
     others = Effect.objects.exclude(receiver="crm")
-    if wait_until(lambda: others.filter(delivery_id__in=came.values("delivery_id")).count() >= expected, 120):
+    if becomes_true(
+        lambda: others.filter(delivery_id__in=came.values("delivery_id")).count() >= expected, seconds=120, every=0.1
+    ):
         return []
     return ["the other receivers wait, too"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.control.shop import receivers
-from tests.control.stage import WORKER, Stage, count, wait_until, wait_until_drained
+from tests.control.stage import WORKER, Stage, count, wait_until_drained
+from tests.waiting import becomes_true
 
 if TYPE_CHECKING:
     from nateq_webhooks.models import Delivery
@@ -91,7 +92,9 @@ def _replay_beside_workers(stage: Stage) -> list[str]:
     killed = _made(stage, command, kill_at=0.0)
     from nateq_webhooks.models import Replay
 
-    is_finished = wait_until(lambda: not Replay.objects.filter(finished_at__isnull=True).exists(), 120)
+    is_finished = becomes_true(
+        lambda: not Replay.objects.filter(finished_at__isnull=True).exists(), seconds=120, every=0.1
+    )
     stage.call(*command, *_anew(stage))
     problems = [] if killed.was_killed else ["the second command came to its end before it was killed"]
     return problems if is_finished else [*problems, "workers did not bring a killed command's replay to its end"]
@@ -172,32 +175,24 @@ def _store(stage: Stage) -> list[str]:
 
 
 def _rows(stage: Stage, numbers: range) -> "Iterator[Delivery]":
-    from nateq_webhooks.models import Delivery
-    from nateq_webhooks.protocol.envelope import identity_of_id
     from nateq_webhooks.protocol.examples import example_envelope
+    from tests.builders import build_delivery
 
     for number in numbers:
         delivery_id = f"dlv_{number}"
         event = "ticket.closed" if _is_closed(delivery_id) else "ticket.created"
         document = example_envelope(event, number=number, delivery_id=delivery_id)
-        yield Delivery(
-            webhook=stage.webhook,
-            identity=identity_of_id(delivery_id),
+        yield build_delivery(
+            stage.webhook,
+            FIRST_TIME,
             delivery_id=delivery_id,
             event=event,
-            resource="ticket",
             resource_id=document["data"]["id"],
             organization_id=document["organization_id"],
             timestamp=FIRST_TIME,
             attempt=1,
-            version="1.0",
             body=json.dumps(document).encode(),
-            headers={},
             payload=document,
-            status=Delivery.Status.PROCESSED,
-            received_at=FIRST_TIME,
-            last_received_at=FIRST_TIME,
-            secret_id="",
         )
 
 
