@@ -64,7 +64,7 @@ def sender(webhook: Webhook) -> Sender:
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
     cache.forget()
-    controls.forget()
+    controls.invalidate()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals, tenants
 from nateq_webhooks.dispatch.gates import controls
-from nateq_webhooks.dispatch.leases import Keeper, Lease
+from nateq_webhooks.dispatch.leases import Lease, LeaseRenewer
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, OtherContent, Rejection, Run, Webhook
@@ -209,7 +209,7 @@ class TestTwoTenants:
                 delivery=Delivery.objects.get(), receiver="x", status="running", lease=token, next_try_at=before
             )
             lease = Lease(alias="default", token=token, runs=[run], started=run, taken=1, tenant=BETA)
-            with Keeper().holding(lease):
+            with LeaseRenewer().renewing(lease):
                 wait_until(lambda: Run.objects.filter(pk=run.pk, next_try_at__gt=before).exists(), seconds=20)
 
     def test_a_task_names_its_tenant(self, connect: Connect) -> None:

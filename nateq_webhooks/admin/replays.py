@@ -20,11 +20,11 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import Permitted, may_replay
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.backlog import has_workers
 from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.models import Delivery, Replay, Webhook
-from nateq_webhooks.models.repetition import repeated
 
 SECONDS_AT_ONCE: Final = 2.0
 """How long "Go on now" works in one request."""
@@ -65,7 +65,7 @@ def _advance(replay: Replay) -> None:
     """Make runs for a moment, so that a site without a worker makes progress, too."""
     alias = router.db_for_write(Delivery)
     deadline = time.monotonic() + SECONDS_AT_ONCE
-    while time.monotonic() < deadline and repeated(lambda: advance(alias, replay)):
+    while time.monotonic() < deadline and retry_transaction(lambda: advance(alias, replay)):
         pass
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from django.db import router
 
+from nateq_webhooks.database.retry import memory_hint, retry_transaction
+from nateq_webhooks.database.transactions import is_private
 from nateq_webhooks.dispatch.acknowledgement import process
 from nateq_webhooks.dispatch.claim import PARKED, Claimed, claim_runs, claim_runs_of, claim_scarce
 from nateq_webhooks.dispatch.deliveries import claim_deliveries, claim_delivery
@@ -25,8 +27,6 @@ from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.dispatch.waking import Due, Runner, hold, runner, use_runner, wake
 from nateq_webhooks.dispatch.working import Scarce, Watch, never, work
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.blocks import is_private
-from nateq_webhooks.models.repetition import memory_hint, repeated
 
 __all__ = [
     "PARKED",
@@ -78,7 +78,7 @@ def run_delivery(
     run; once `stopping` says so, what was claimed but not started is given back.
     """
     alias = alias or router.db_for_write(Delivery)
-    claimed = repeated(lambda: claim_delivery(alias, pk, dispatch_at))
+    claimed = retry_transaction(lambda: claim_delivery(alias, pk, dispatch_at))
     found = len(claimed.runs)
     behind = deque(work(claimed, watch, stopping))
     if claimed.waiting or not claimed:
@@ -96,8 +96,8 @@ def run_delivery(
 
 def _claims_of(alias: str, pk: int) -> Iterator[Claimed]:
     """Claim what may run of one delivery: all that nothing holds back, then one by one what a rate limit lets start."""
-    yield repeated(functools.partial(claim_runs_of, alias, pk))
-    while scarce := repeated(functools.partial(claim_scarce, alias, pk)):
+    yield retry_transaction(functools.partial(claim_runs_of, alias, pk))
+    while scarce := retry_transaction(functools.partial(claim_scarce, alias, pk)):
         yield scarce
 
 
@@ -119,7 +119,7 @@ def run_due(
     found = scarce.run()
     for claim in (functools.partial(claim_runs, untried_since=untried_since), claim_deliveries):
         if not stopping():
-            claimed = repeated(functools.partial(claim, alias, limit))
+            claimed = retry_transaction(functools.partial(claim, alias, limit))
             found += claimed.found
             work(claimed, watch, stopping, scarce)
     return found

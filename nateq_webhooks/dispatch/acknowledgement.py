@@ -14,12 +14,12 @@ from django.db import Error
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.claim import FINISHED, Claimed, claim_runs_of, claim_scarce
 from nateq_webhooks.dispatch.deliveries import claim_delivery
 from nateq_webhooks.dispatch.waking import Due
 from nateq_webhooks.dispatch.working import work
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.repetition import repeated
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -46,7 +46,7 @@ def process(due: Stored) -> bool:
             return False
         for claim in _claims(due):
             if time.monotonic() < deadline:
-                work(repeated(claim), stopping=lambda: time.monotonic() >= deadline)
+                work(retry_transaction(claim), stopping=lambda: time.monotonic() >= deadline)
         return _is_finished(due)
     except Error as error:
         logger.warning("Delivery %s is stored, but not processed: %s", due.pk, type(error).__name__)

@@ -28,7 +28,7 @@ def failed(alias: str, run: Run) -> None:
     gate = gates.gate_of(alias, breaker_scope(run.delivery.webhook_id, run.receiver))
     mine = Gate.objects.using(alias).filter(pk=gate.pk)
     mine.update(failures=F("failures") + 1)
-    gates.controls.forget()
+    gates.controls.invalidate()
     count = mine.values_list("failures", flat=True).get()
     if count < after or (gate.paused_at is not None and not gate.is_automatic):
         return
@@ -66,7 +66,7 @@ def _forget_failures(alias: str, gate: Gate, run: Run) -> None:
         gates.open_(alias, gate.scope, only_automatic=True)
     elif gate.paused_at is None:
         Gate.objects.using(alias).filter(pk=gate.pk).update(failures=0)
-        gates.controls.forget()
+        gates.controls.invalidate()
 
 
 def take_probe(alias: str, gate: Gate) -> bool:

@@ -23,6 +23,7 @@ from django.db import DatabaseError, Error, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.retry import error_code, retry_transaction
 from nateq_webhooks.dispatch.calling import call
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.dispatch.other_databases import warned_of_other_databases
@@ -31,7 +32,6 @@ from nateq_webhooks.dispatch.statements import mark_started, mark_succeeded, set
 from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.gate import OPEN_LANE
-from nateq_webhooks.models.repetition import error_code, repeated
 from nateq_webhooks.protocol.backoff import backoff
 from nateq_webhooks.receivers import Receiver
 
@@ -65,7 +65,7 @@ def start(run: Run, lease: Lease) -> bool:
     It may not once the run was given back or taken over.
     """
     if lease.started is not run:
-        lease.started = run if repeated(lambda: mark_started(lease.alias, run, timezone.now())) else None
+        lease.started = run if retry_transaction(lambda: mark_started(lease.alias, run, timezone.now())) else None
     return lease.started is run
 
 
@@ -315,7 +315,7 @@ def _record_failure(
 
     for number, (text, trace) in enumerate(ways, 1):
         try:
-            return repeated(functools.partial(write, text, trace))
+            return retry_transaction(functools.partial(write, text, trace))
         except (Error, ValueError):  # ValueError: the driver can't encode it for the connection
             if number == len(ways) or not _is_connected(alias):
                 raise

@@ -5,8 +5,6 @@ index. Runs get into it when they are made, when the gate closes, and, for those
 claim meets them.
 """
 
-import threading
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,10 @@ from django.utils import timezone
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.cached_rows import CachedRows
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.models import Gate, Run
-from nateq_webhooks.models.blocks import Blocks, are_open, open_blocks
 from nateq_webhooks.models.gate import EVERYTHING, OPEN_LANE, breaker_scope, receiver_scope, scope_parts, webhook_scope
-from nateq_webhooks.models.repetition import repeated
 
 REFRESH_SECONDS: Final = 0.5
 """How old the knowledge that nothing is held back may be: a pause is in force everywhere within a second."""
@@ -107,55 +105,35 @@ class Control:
         return gate is not None and gate.paused_at is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """The gates as they were read: when (monotonic seconds), after how many changes, inside which transaction."""
-
-    control: Control
-    read_at: float
-    generation: int
-    read_in: Blocks
-
-
-class Controls:
-    """The process's knowledge of each tenant's gates.
-
-    That nothing is held back is remembered for a moment; all else is read.
-    """
+class HoldCache:
+    """What this process knows of each tenant's gates. That nothing is held back is cached briefly; all else is read."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], _Known] = {}
-        self._generation = 0
+        self._by_tenant: dict[tuple[str, str], CachedRows[Control]] = {}
 
     def get(self, alias: str) -> Control:
         """Return what holds runs back now."""
-        known = self._fresh(alias)
-        return known if known is not None and known.is_idle else self._ask(alias)
+        known = self._rows(alias).fresh(REFRESH_SECONDS)
+        return known if known is not None and known.is_idle else self._read(alias)
 
     def recent(self, alias: str) -> Control:
         """Return what held runs back a moment ago, whatever it was: enough to look at before each run."""
-        return self._fresh(alias) or self._ask(alias)
+        return self._rows(alias).fresh(REFRESH_SECONDS) or self._read(alias)
 
-    def _fresh(self, alias: str) -> Control | None:
-        known = self._known.get((alias, tenants.current(alias)))
-        if known is None or known.generation != self._generation or not are_open(alias, known.read_in):
-            return None
-        return known.control if time.monotonic() - known.read_at < REFRESH_SECONDS else None
+    def invalidate(self) -> None:
+        """Read the gates again before they are next used."""
+        for rows in tuple(self._by_tenant.values()):
+            rows.invalidate()
 
-    def _ask(self, alias: str) -> Control:
-        generation, now = self._generation, time.monotonic()
-        control = _read(alias)
-        with self._lock:
-            self._known[alias, tenants.current(alias)] = _Known(control, now, generation, open_blocks(alias))
-        return control
+    def _read(self, alias: str) -> Control:
+        return self._rows(alias).read(alias, lambda: _read(alias))
 
-    def forget(self) -> None:
-        """Read the gates anew at the next question."""
-        self._generation += 1
+    def _rows(self, alias: str) -> CachedRows[Control]:
+        key = (alias, tenants.current(alias))
+        return self._by_tenant.get(key) or self._by_tenant.setdefault(key, CachedRows())
 
 
-controls: Final = Controls()
+controls: Final = HoldCache()
 """The process's knowledge of the gates."""
 
 
@@ -225,17 +203,17 @@ def fill_lane(alias: str, gate: Gate, source: int = OPEN_LANE) -> int:
     if receiver:
         runs = runs.filter(receiver=receiver)
     pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
-    return repeated(lambda: move(alias, pks, source, gate.pk), alias=alias)
+    return retry_transaction(lambda: move(alias, pks, source, gate.pk), alias=alias)
 
 
 def clear_lane(alias: str, gate: Gate) -> int:
     """Move a portion of an open gate's lane back, the oldest first; return how many. Afterwards it is cleared."""
     held = Run.objects.using(alias).filter(lane=gate.pk, next_try_at__gte=LONG_AGO).order_by("next_try_at")
     pks = list(held.values_list("pk", flat=True)[:PORTION])
-    moved = repeated(lambda: move(alias, pks, gate.pk, OPEN_LANE, every_status=True), alias=alias)
+    moved = retry_transaction(lambda: move(alias, pks, gate.pk, OPEN_LANE, every_status=True), alias=alias)
     if not moved:
         Gate.objects.using(alias).filter(pk=gate.pk, paused_at__isnull=True).update(is_cleared=True)
-        controls.forget()
+        controls.invalidate()
     return moved
 
 
@@ -249,12 +227,12 @@ def move(alias: str, pks: Sequence[int], source: int, target: int, *, every_stat
 
 def _tell(alias: str) -> None:
     """Have this process read the gates anew: at once, and when others can see the change, too."""
-    controls.forget()
-    transaction.on_commit(controls.forget, using=alias, robust=True)
+    controls.invalidate()
+    transaction.on_commit(controls.invalidate, using=alias, robust=True)
 
 
 def _forget_at_other_settings(**kwargs: object) -> None:  # noqa: ARG001 - a signal receiver
-    controls.forget()
+    controls.invalidate()
 
 
 setting_changed.connect(_forget_at_other_settings, dispatch_uid="nateq_webhooks.dispatch.gates")

@@ -6,8 +6,8 @@ refused. What waits behind a run that lasts is given back, for others to take. O
 back while a receiver holds the write lock, and nothing can be claimed either.
 """
 
+import atexit
 import logging
-import os
 import threading
 import time
 import uuid
@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.retry import is_retryable
+from nateq_webhooks.database.transactions import is_private
 from nateq_webhooks.dispatch.claim import give_back
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.blocks import is_private
-from nateq_webhooks.models.repetition import wants_another_try
+from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -33,6 +34,9 @@ GIVE_BACK_SECONDS: Final = 3.0
 
 LOOK_SECONDS: Final = 1.0
 """How often to look at the leases at least."""
+
+IDLE_ROUNDS: Final = 10
+"""After so many looks without a lease the thread ends."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -95,47 +99,55 @@ class Lease:
         return self.age > settings().run_timeout.total_seconds()
 
 
-class Keeper:
-    """The process's leases and the thread that renews them, and gives back what waits for too long."""
+class LeaseRenewer:
+    """The process's leases and the thread that renews them, and gives back runs that have waited for too long."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: set[Lease] = set()
-        self._thread: threading.Thread | None = None
-        self._pid = 0
-        self._wait = threading.Event()  # never set: it is only waited on
+        self._thread = DaemonThread(self._renew_until_idle, name="nateq_webhooks leases", after_fork=self._reset)
+        self._reset()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive
 
     @contextmanager
-    def holding(self, lease: Lease) -> Iterator[Lease]:
+    def renewing(self, lease: Lease) -> Iterator[Lease]:
         """Keep a lease renewed for the length of the block; not where another connection would not see its runs."""
         if is_private(lease.alias):
             yield lease
             return
         with self._lock:
             self._held.add(lease)
-            self._start()
+            self._thread.start()
         try:
             yield lease
         finally:
             with self._lock:
                 self._held.discard(lease)
 
-    def _start(self) -> None:
-        """Start the thread unless it runs; after a fork there is none in the child."""
-        if self._thread is None or not self._thread.is_alive() or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._thread = threading.Thread(target=self._renew_for_ever, name="nateq_webhooks leases", daemon=True)
-            self._thread.start()
+    def stop(self, timeout: float = 0.0) -> None:
+        """End the thread, and wait up to `timeout` seconds for it; the next lease starts it again."""
+        self._thread.stop(timeout)
 
-    def _renew_for_ever(self) -> None:
+    def join(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for the thread to end by itself."""
+        self._thread.join(timeout)
+
+    def _reset(self) -> None:
+        """Hold no lease: after a fork, the leases are the parent's."""
+        self._lock = threading.Lock()
+        self._held: set[Lease] = set()
+
+    def _renew_until_idle(self, stop: threading.Event) -> None:
         idle_rounds = 0
-        while idle_rounds < 10:
-            self._wait.wait(min(_interval(), LOOK_SECONDS))
+        while not stop.wait(min(_interval(), LOOK_SECONDS)):
             with self._lock:
                 held = list(self._held)
                 idle_rounds = 0 if held else idle_rounds + 1
-                if idle_rounds == 10:
-                    self._thread = None
+                if idle_rounds == IDLE_ROUNDS:
+                    self._thread.release()
+                    return
             # This thread's own connections: it needs one again in a while at the earliest.
             if sum(_look_after(lease) for lease in held):
                 connections.close_all()
@@ -156,7 +168,7 @@ def _look_after(lease: Lease) -> bool:
             if renews:
                 _renew(lease)
     except Error as error:
-        is_locked = isinstance(error, DatabaseError) and wants_another_try(error)
+        is_locked = isinstance(error, DatabaseError) and is_retryable(error)
         if renews or not is_locked:  # giving back waits on SQLite for as long as the receiver writes
             logger.warning("A lease could not be renewed, or its runs given back: %s", type(error).__name__)
         if renews:
@@ -181,5 +193,7 @@ def _give_back(lease: Lease, waiting: Sequence[Run]) -> None:
             lease.given_back.add(run.pk)
 
 
-keeper: Final = Keeper()
+lease_renewer: Final = LeaseRenewer()
 """The process's leases."""
+
+atexit.register(lease_renewer.stop)

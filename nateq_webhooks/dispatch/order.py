@@ -18,10 +18,10 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.gates import PORTION, controls, gate_of
 from nateq_webhooks.models import Delivery, Gate, Run, Turn
 from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
-from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.protocol.envelope import value_at
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -90,7 +90,7 @@ def call_up(alias: str, keys: Iterable[str]) -> list[int]:
     deliveries = []
     for key in sorted(keys):
         try:
-            delivery = repeated(functools.partial(_call_up, alias, key))
+            delivery = retry_transaction(functools.partial(_call_up, alias, key))
         except Error as error:
             logger.warning("The next in line is called up later: %s", type(error).__name__)
             break
@@ -131,7 +131,7 @@ def _give_up(alias: str, over: Collection[tuple[int, str]]) -> set[str]:
     """Let go of turns, by their runs' keys; return the keys of the lines they stood in."""
     pks = [pk for pk, _key in over]
     if pks:
-        repeated(lambda: Turn.objects.using(alias).filter(pk__in=pks).delete())
+        retry_transaction(lambda: Turn.objects.using(alias).filter(pk__in=pks).delete())
     return {key for _pk, key in over}
 
 

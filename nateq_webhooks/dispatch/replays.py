@@ -17,6 +17,7 @@ from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import order, pending
 from nateq_webhooks.dispatch.deliveries import event_name
 from nateq_webhooks.dispatch.gates import controls
@@ -24,7 +25,6 @@ from nateq_webhooks.dispatch.making import make_runs
 from nateq_webhooks.dispatch.selection import FOLLOWED, Selection, did_you_mean
 from nateq_webhooks.dispatch.waking import nudge
 from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
-from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import registry
 
 PORTION: Final = 500
@@ -64,7 +64,7 @@ def replay(
             replay_.save(using=alias)
         return replay_
 
-    return repeated(make, alias=alias)
+    return retry_transaction(make, alias=alias)
 
 
 def request_replay(

@@ -13,12 +13,12 @@ from django.db.models import F
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.order import give_up_turns
 from nateq_webhooks.dispatch.raised import describe, ends_the_process
 from nateq_webhooks.dispatch.statements import mark_processed
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.repetition import repeated
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -60,7 +60,7 @@ def clear(alias: str, runs: Sequence[Run]) -> list[int]:
     called_up = give_up_turns(alias, runs)
     if runs:
         finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs], status__in=FINISHED)
-        repeated(lambda: finished.update(next_try_at=None))
+        retry_transaction(lambda: finished.update(next_try_at=None))
     return called_up
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from django.utils import timezone
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import FINISHED
 from nateq_webhooks.dispatch.gates import LONG_AGO, PORTION, clear_lane, controls
@@ -18,7 +19,6 @@ from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.dispatch.settlement import clear, settle
 from nateq_webhooks.models import Gate, Heartbeat, Run
 from nateq_webhooks.models.gate import OPEN_LANE
-from nateq_webhooks.models.repetition import repeated
 
 MEND_SECONDS: Final = 30.0
 """How often to look for what nobody finished."""
@@ -49,7 +49,7 @@ class Upkeep:
             done += clear_lane(self._alias, gate)
         replay = next_to_advance(self._alias)
         if replay is not None and not controls.get(self._alias).is_paused:
-            repeated(lambda: advance(self._alias, replay))
+            retry_transaction(lambda: advance(self._alias, replay))
             done += 1
         return done
 
@@ -60,10 +60,12 @@ class Upkeep:
         self._beat_at = time.monotonic()
         beats = Heartbeat.objects.using(self._alias)
         now = timezone.now()
-        if not repeated(lambda: beats.filter(name=worker_name()).update(seen_at=now, started_at=self._started_at)):
+        if not retry_transaction(
+            lambda: beats.filter(name=worker_name()).update(seen_at=now, started_at=self._started_at)
+        ):
             times = {"started_at": self._started_at, "seen_at": now}
-            repeated(lambda: beats.get_or_create(name=worker_name(), defaults=times))
-            repeated(lambda: beats.filter(seen_at__lt=now - FORGOTTEN).delete())
+            retry_transaction(lambda: beats.get_or_create(name=worker_name(), defaults=times))
+            retry_transaction(lambda: beats.filter(seen_at__lt=now - FORGOTTEN).delete())
 
 
 def worker_name() -> str:
@@ -74,7 +76,7 @@ def worker_name() -> str:
 def _mend(alias: str) -> int:
     """Find what is stuck: runs whose receiver is back, lanes of open gates, turns that nobody called up."""
     note_done(alias)
-    mended = repeated(lambda: unpark(alias))
+    mended = retry_transaction(lambda: unpark(alias))
     while done := order.mend(alias):
         mended += done
         if done < PORTION:
@@ -99,6 +101,6 @@ def _settle_finished(alias: str) -> int:
     due = Run.objects.using(alias).filter(lane=OPEN_LANE, next_try_at__lte=timezone.now(), status__in=FINISHED)
     runs = list(due.only("pk", "delivery_id")[:PORTION])
     for pk in sorted({run.delivery_id for run in runs}):
-        repeated(functools.partial(settle, alias, pk))
+        retry_transaction(functools.partial(settle, alias, pk))
     clear(alias, runs)
     return len(runs)

@@ -10,15 +10,15 @@ from typing import Final
 from django.db import Error, connections
 
 from nateq_webhooks import tenants
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import breaker
 from nateq_webhooks.dispatch.claim import Claimed, claim_scarce, give_back, release
 from nateq_webhooks.dispatch.execution import Outcome, execute, start, was_committed
 from nateq_webhooks.dispatch.gates import controls
-from nateq_webhooks.dispatch.leases import Lease, keeper
+from nateq_webhooks.dispatch.leases import Lease, lease_renewer
 from nateq_webhooks.dispatch.orphans import park
 from nateq_webhooks.dispatch.settlement import clear, give_up, settle, settle_all
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.receivers import Receiver, registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -55,7 +55,7 @@ class Scarce:
         """Run one, if one may start now; return how much there was to do."""
         if self._stopping() or controls.recent(self._alias).is_idle or time.monotonic() < self._look_at:
             return 0
-        claimed = repeated(functools.partial(claim_scarce, self._alias, untried_since=self._untried_since))
+        claimed = retry_transaction(functools.partial(claim_scarce, self._alias, untried_since=self._untried_since))
         if not claimed:
             self._look_at = time.monotonic() + LOOK_SECONDS
         work(claimed, self._watch, self._stopping)
@@ -73,9 +73,9 @@ def work(
     In between `scarce` runs what may start at its own moments only.
     """
     for pk in claimed.unheard:
-        repeated(functools.partial(give_up, claimed.alias, pk))
+        retry_transaction(functools.partial(give_up, claimed.alias, pk))
     for pk in sorted({run.delivery_id for run in claimed.finished}):
-        repeated(functools.partial(settle, claimed.alias, pk))
+        retry_transaction(functools.partial(settle, claimed.alias, pk))
     called_up = clear(claimed.alias, claimed.finished)
     if claimed.runs:
         called_up += _execute_all(claimed, watch, stopping, scarce)
@@ -98,7 +98,7 @@ def _execute_all(
         tenant=tenants.current(claimed.alias),
     )
     one_by_one = _OneByOne(lease, watch, stopping, scarce)
-    with keeper.holding(lease):
+    with lease_renewer.renewing(lease):
         try:
             one_by_one.work()
             called_up = _settle(claimed.alias, one_by_one.executed)
@@ -191,10 +191,10 @@ def _settle(alias: str, executed: Mapping[Run, Outcome]) -> list[int]:
     ours = {run: outcome for run, outcome in executed.items() if outcome is not Outcome.LOST}
     pks = {run.delivery_id for run in ours}
     troubled = {run.delivery_id for run, outcome in ours.items() if outcome is not Outcome.SUCCEEDED}
-    if not repeated(functools.partial(settle_all, alias, pks - troubled)):
+    if not retry_transaction(functools.partial(settle_all, alias, pks - troubled)):
         troubled = pks
-    unsure = {pk for pk in troubled if not repeated(functools.partial(settle, alias, pk))}
+    unsure = {pk for pk in troubled if not retry_transaction(functools.partial(settle, alias, pk))}
     for run, outcome in ours.items():
         if run.delivery_id in unsure and outcome is Outcome.SUCCEEDED and not was_committed(run, alias):
-            repeated(functools.partial(settle, alias, run.delivery_id))
+            retry_transaction(functools.partial(settle, alias, run.delivery_id))
     return clear(alias, list(ours))

@@ -21,9 +21,9 @@ from django.db import Error, connections, router, transaction
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import SETTING, meta_key, settings
+from nateq_webhooks.database.transactions import Blocks, are_open, is_private, open_blocks
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.outages import UNAVAILABLE, close_if_lost
-from nateq_webhooks.models.blocks import Blocks, are_open, is_private, open_blocks
 from nateq_webhooks.models.webhook import Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
 

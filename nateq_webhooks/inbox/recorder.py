@@ -20,12 +20,12 @@ from typing import Any, Final
 from django.db import connections, router
 
 from nateq_webhooks import tenants
+from nateq_webhooks.database.transactions import is_private
 from nateq_webhooks.inbox import diagnosis
 from nateq_webhooks.inbox.configuration import Configuration, cache
 from nateq_webhooks.inbox.diagnosis import Finding, Sample, hint
 from nateq_webhooks.inbox.request import Reason, Refusal, declared_size, header_names
 from nateq_webhooks.models import Rejection, Webhook
-from nateq_webhooks.models.blocks import is_private
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
 
 logger: Final = logging.getLogger("nateq_webhooks")

@@ -15,12 +15,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored, new_delivery
 from nateq_webhooks.inbox.follow_up import follow_up, keep_other_content
 from nateq_webhooks.inbox.outages import as_store_error
 from nateq_webhooks.inbox.request import Verified
 from nateq_webhooks.models import Delivery, Webhook
-from nateq_webhooks.models.repetition import repeated
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ def upsert(alias: str, new: NewDelivery) -> Stored:
             connection.commit()
         return stored
 
-    return repeated(execute)
+    return retry_transaction(execute)
 
 
 def _statement_for(connection: BaseDatabaseWrapper) -> Statement:

@@ -7,8 +7,8 @@ from typing import Final
 from django.db import connections, models, transaction
 from django.utils.translation import gettext_lazy as _
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.models.fields import ExactCharField, SafeTextField
-from nateq_webhooks.models.repetition import repeated
 from nateq_webhooks.models.webhook import Webhook
 
 MAX_REJECTIONS_KEPT: Final = 200
@@ -27,7 +27,7 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
         Raises `django.db.Error` when that can't be committed; then nothing is stored.
         """
         kinds = sorted({(rejection.webhook_id, rejection.reason) for rejection in rejections})
-        repeated(lambda: self._record(rejections, kinds))
+        retry_transaction(lambda: self._record(rejections, kinds))
 
     record.alters_data = True  # type: ignore[attr-defined]
 

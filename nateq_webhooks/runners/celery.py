@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import Problem, settings
-from nateq_webhooks.runners.wakes import Waker
+from nateq_webhooks.runners.notifier import BackgroundNotifier
 
 TASK_NAME: Final = "nateq_webhooks.run_delivery"
 """The task in `nateq_webhooks.tasks`, sent by its name: the web process need not import it."""
@@ -43,7 +43,7 @@ class CeleryRunner:
             app.loader.import_task_module("nateq_webhooks.tasks")  # autodiscovery does so in Celery's workers only
             app.tasks[TASK_NAME].apply(args=[*tenants.named(due.alias, due.pk)])
         else:
-            _waker().wake(*tenants.named(due.alias, due.pk))
+            _notifier().notify(*tenants.named(due.alias, due.pk))
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with the way Celery is set up here."""
@@ -79,10 +79,10 @@ def _celery_app() -> Any:
 
 
 @functools.cache
-def _waker() -> Waker:
+def _notifier() -> BackgroundNotifier:
     app = _celery_app()
 
     def send(*names: int | str) -> None:
         app.send_task(TASK_NAME, args=[*names], queue=settings().task_queue or None, retry=False, ignore_result=True)
 
-    return Waker(send)
+    return BackgroundNotifier(send)

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import Problem, settings
-from nateq_webhooks.runners.wakes import Waker
+from nateq_webhooks.runners.notifier import BackgroundNotifier
 
 try:
     from django.tasks import task
@@ -72,7 +72,7 @@ class TasksRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
         if self.runs_elsewhere:
-            _waker().wake(*tenants.named(due.alias, due.pk))
+            _notifier().notify(*tenants.named(due.alias, due.pk))
         else:
             _task().enqueue(*tenants.named(due.alias, due.pk))
 
@@ -108,5 +108,5 @@ def _task() -> Any:
 
 
 @functools.cache
-def _waker() -> Waker:
-    return Waker(lambda pk: _task().enqueue(pk))
+def _notifier() -> BackgroundNotifier:
+    return BackgroundNotifier(lambda pk: _task().enqueue(pk))

@@ -62,72 +62,80 @@ class Batch:
 def drain(
     watch: dispatch.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = dispatch.never
 ) -> int:
-    """Run everything that is due now, each run once; return how many that was. Raises when the database can't.
+    """Run everything that is due now, each run once; return how many that was. Raises `django.db.Error`.
 
-    In this thread, or in as many others as `concurrency` says: not where those would not see what this one sees.
-    In this thread it ends as soon as `stopping` says so, and gives back what it has not started.
+    Works in this thread, or in `concurrency` others if those see the same rows as this one. In this thread it ends as
+    soon as `stopping` returns true, and gives back what it has not started.
     """
+    stop = _Stop(stopping)
     began = timezone.now()
     if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
-        return _drain(watch, stopping, began)
-    stop = threading.Event()
+        return _drain(watch, stop, began)
+    stop = _Stop()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
         try:
-            drained = [threads.submit(_drain_apart, watch, stop.is_set, began) for _ in range(concurrency)]
+            drained = [threads.submit(_drain_in_thread, watch, stop, began) for _ in range(concurrency)]
             return sum(one.result() for one in drained)
         finally:
-            stop.set()
+            stop.event.set()
 
 
-def _drain_apart(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
+class _Stop:
+    """When to stop: once the event is set, or `asked` returns true."""
+
+    def __init__(self, asked: Callable[[], bool] = dispatch.never) -> None:
+        self.event = threading.Event()
+        self._asked = asked
+
+    def __call__(self) -> bool:
+        return self.event.is_set() or self._asked()
+
+
+def _drain_in_thread(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
     """Drain in a thread of its own, on connections of its own."""
     try:
-        return _drain(watch, stopping, began)
+        return _drain(watch, stop, began)
     finally:
         connections.close_all()
 
 
-def _drain(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
-    """Run what is due until nothing is, each run once: what failed since it `began` is for the next call.
+def _drain(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
+    """Run what is due until nothing is, each run once: a run that fails after `began` is left to the next call.
 
-    What a rate limit lets start within a second is waited for, for most of a minute in all: the next call goes on.
+    Waits for a rate limit whose next slot is less than a second away, for up to `MOST_WAITED` in all.
     """
     executed = 0
     for tenant in tenants.every():
         with tenants.activate(tenant):
-            executed += _drain_tenant(watch, stopping, began)
+            executed += _drain_tenant(watch, stop, began)
     return executed
 
 
-def _drain_tenant(watch: dispatch.Watch | None, stopping: Callable[[], bool], began: datetime) -> int:
+def _drain_tenant(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
     alias = router.db_for_write(dispatch.Delivery)
     upkeep, batch = dispatch.Upkeep(alias), Batch()
     executed, found, waited = 0, 0, 0.0
 
-    def tell(run: dispatch.Run, outcome: dispatch.Outcome) -> None:
+    def count(run: dispatch.Run, outcome: dispatch.Outcome) -> None:
         nonlocal executed
         executed += 1
         if watch is not None:
             watch(run, outcome)
 
-    while not stopping():
+    while not stop():
         upkeep.beat()
         is_idle = not found
         kept_up = upkeep.round() if is_idle else 0
         started = time.monotonic()
-        found = dispatch.run_due(batch.size, watch=tell, stopping=stopping, untried_since=began)
+        found = dispatch.run_due(batch.size, watch=count, stopping=stop, untried_since=began)
         batch.took(time.monotonic() - started, found)
         if is_idle and not found and not kept_up:
             pause = _seconds_to_next_slot(alias, began)
             if pause is None or pause > 1 or waited > MOST_WAITED:
                 break
             waited += pause
-            _NEVER.wait(pause)
+            stop.event.wait(pause)
     return executed
-
-
-_NEVER: Final = threading.Event()
-"""It is only waited on."""
 
 
 def _seconds_to_next_slot(alias: str, untried_since: datetime | None = None) -> float | None:

@@ -167,7 +167,7 @@ def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
 def test_looking_only_reads(make: Make, configure: Configure) -> None:
     """A gate of a rate limit is made by who dispatches; a replica could not."""
     configure(RATE_LIMITS={NAME: 1.0})
-    controls.forget()
+    controls.invalidate()
     make()
 
     assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1

@@ -68,7 +68,7 @@ def any_run() -> Run:
 def let_a_probe_through() -> None:
     """Let BREAKER_PAUSE go by."""
     Gate.objects.update(probe_at=timezone.now() - timedelta(seconds=1))
-    controls.forget()
+    controls.invalidate()
     make_due()
 
 
@@ -115,7 +115,7 @@ def test_a_success_in_between_starts_the_count_anew(crm: Crm, deliver: Deliver) 
     for error in (ValueError(), ValueError(), None, ValueError(), ValueError()):
         crm.error = error
         deliver()
-        controls.forget()
+        controls.invalidate()
         work()
 
     assert dispatch.paused() == []
@@ -254,7 +254,7 @@ class TestSeveralWebhooks:
             deliver("ticket.closed")
             other.post(envelope("ticket.closed", delivery_id=f"good_{number}"))
         work()
-        controls.forget()
+        controls.invalidate()
         other.post(envelope("ticket.closed", delivery_id="good_5"))
         work()
 
@@ -300,7 +300,7 @@ class TestSeveralWebhooks:
         gate = Gate.objects.create(
             scope=receiver_scope(CRM), paused_at=past, is_automatic=True, probe_at=past, failures=3, is_cleared=False
         )
-        controls.forget()
+        controls.invalidate()
         crm.error = None
         deliver()
         drain()

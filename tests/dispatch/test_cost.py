@@ -28,7 +28,7 @@ def test_a_new_delivery_with_one_inline_receiver_takes_ten_statements_at_most(
     configure(DISPATCH="inline", ACK=ack)
     connect(signals.ticket_created, lambda **kwargs: None)
     sender.post(envelope(delivery_id="warms up"))
-    controls.forget()  # the dearer case: the gates are looked at
+    controls.invalidate()  # the dearer case: the gates are looked at
 
     with CaptureQueriesContext(connection) as queries:
         assert sender.post(envelope()).status_code == 200

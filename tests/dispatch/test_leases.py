@@ -13,7 +13,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import leases, working
 from nateq_webhooks.dispatch.execution import Outcome
-from nateq_webhooks.dispatch.leases import Keeper
+from nateq_webhooks.dispatch.leases import LeaseRenewer
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, Deliver, at_once, claim_one, names_written, write
 from tests.waiting import wait_until
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def keeper(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Keeper:
-    """Leases of a second, and a keeper that knows of no other: its thread sleeps a quarter of the lease at a time."""
+def renewer(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> LeaseRenewer:
+    """Leases of a second, and a renewer that knows of no other: its thread waits a quarter of the lease at a time."""
     configure(RUN_LEASE=timedelta(seconds=1))
-    keeper = Keeper()
-    monkeypatch.setattr(working, "keeper", keeper)
-    return keeper
+    renewer = LeaseRenewer()
+    monkeypatch.setattr(working, "lease_renewer", renewer)
+    return renewer
 
 
 @pytest.fixture
@@ -153,22 +153,18 @@ def test_a_dead_workers_run_starts_again_within_a_lease(deliver: Deliver, connec
 
 
 def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_again(
-    deliver: Deliver, connect: Connect, keeper: Keeper
+    deliver: Deliver, connect: Connect, renewer: LeaseRenewer
 ) -> None:
-    def keepers() -> list[threading.Thread]:
-        thread = keeper._thread
-        return [thread] if thread is not None and thread.is_alive() else []
-
     connect(signals.ticket_created, lambda **kwargs: None)
     deliver()
     dispatch.run_due()
-    (first,) = keepers()
+    assert renewer.is_running
 
-    first.join(BOUND_SECONDS)
-    assert keepers() == []
+    renewer.join(BOUND_SECONDS)
+    assert not renewer.is_running
     deliver()
     dispatch.run_due()
-    assert len(keepers()) == 1
+    assert renewer.is_running
 
 
 class TestWhatWaitsBehindALongReceiver:
@@ -248,7 +244,7 @@ class TestWhatWaitsBehindALongReceiver:
         assert executed == [f"test.{number}" for number in range(4)]
 
     def test_is_left_alone_inside_a_transaction_that_nobody_else_sees(
-        self, deliver: Deliver, connect: Connect, keeper: Keeper
+        self, deliver: Deliver, connect: Connect, renewer: LeaseRenewer
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None)
         deliver()
@@ -257,5 +253,5 @@ class TestWhatWaitsBehindALongReceiver:
             transaction.get_connection().atomic_blocks[-1]._from_testcase = True  # as Django's TestCase has it
             dispatch.run_due()
 
-        assert keeper._thread is None
+        assert not renewer.is_running
         assert Run.objects.get().status == "succeeded"

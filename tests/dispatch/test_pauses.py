@@ -314,7 +314,7 @@ class TestKnowledge:
             ran.append(delivery.delivery_id)
             if len(ran) == 2:
                 Gate.objects.create(scope="receiver:test.slow", paused_at=timezone.now(), is_cleared=False)
-                controls.forget()  # as REFRESH_SECONDS later
+                controls.invalidate()  # as REFRESH_SECONDS later
 
         connect(signals.ticket_created, slow, "test.slow", atomic=False)
         for _ in range(5):
@@ -342,7 +342,7 @@ class TestKnowledge:
             dispatch.pause()
             assert controls.get(ALIAS).is_paused
             transaction.set_rollback(True)
-        controls.forget()
+        controls.invalidate()
 
         deliver()
         work()

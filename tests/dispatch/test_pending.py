@@ -203,7 +203,7 @@ class TestStates:
         configure(RATE_LIMITS={"test.flaky": 0.01})
         gate = controls.get(ALIAS).gates["receiver:test.flaky"]
         Gate.objects.filter(pk=gate.pk).update(next_slot_at=timezone.now() + LATER)
-        controls.forget()
+        controls.invalidate()
 
         made = dispatch.replay(failed)
         dispatch.run_due()
@@ -212,7 +212,7 @@ class TestStates:
         assert counts(made) == (0, 1, 0)
         assert written("effect") == 0
         Gate.objects.filter(pk=gate.pk).update(next_slot_at=None)
-        controls.forget()
+        controls.invalidate()
         dispatch.run_due()
         assert written("effect") == 1
 
@@ -231,7 +231,7 @@ class TestStates:
         assert counts(made) == (0, 1, 0)
         assert written("effect") == 0
         Gate.objects.update(probe_at=timezone.now())
-        controls.forget()
+        controls.invalidate()
         dispatch.run_due()
         assert written("effect") == 1
 

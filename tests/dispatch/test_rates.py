@@ -234,7 +234,7 @@ class TestChanges:
         assert tries == [1]
 
         Gate.objects.update(next_slot_at=timezone.now())
-        controls.forget()
+        controls.invalidate()
         dispatch.run_due()
 
         assert tries == [1, 2]

@@ -107,7 +107,7 @@ def test_a_receivers_breaker_becomes_one_for_each_webhook(
     monkeypatch.setattr(migration, "PORTION", 2)
 
     migrate(migration.add_webhook_to_breakers)
-    controls.forget()
+    controls.invalidate()
 
     scopes = {breaker_scope(sender.webhook.pk, CRM) for sender in senders}
     paused = Gate.objects.filter(paused_at__isnull=False).exclude(pk=by_hand.pk)
@@ -121,7 +121,7 @@ def test_a_receivers_breaker_becomes_one_for_each_webhook(
     drain()
     assert calls == []
     Gate.objects.filter(scope__in=scopes).update(probe_at=timezone.now() - timedelta(seconds=1))
-    controls.forget()
+    controls.invalidate()
     drain()
     drain()
     assert sorted(calls) == [f"dlv_{number}" for number in range(6)]

@@ -16,7 +16,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.runners import celery as runner
-from nateq_webhooks.runners import wakes
+from nateq_webhooks.runners import notifier
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import Configure, Connect, Deliver, names_written, write, written
 from tests.runners.processes import process, site
@@ -49,7 +49,7 @@ def make_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeApp]:
         monkeypatch.setattr(_state, "default_app", app)  # of every thread
         monkeypatch.setattr(_state._tls, "current_app", app)
         app.conf.task_default_queue = f"nateq_test_{uuid.uuid4().hex}"
-        monkeypatch.setattr(runner, "_waker", functools.cache(runner._waker.__wrapped__))
+        monkeypatch.setattr(runner, "_notifier", functools.cache(runner._notifier.__wrapped__))
         apps.append(app)
         return app
 
@@ -446,7 +446,7 @@ class TestChecks:
 class TestBrokerInTrouble:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", wakes.PATIENCE_SECONDS)
+        monkeypatch.setattr(notifier, "FIRST_PATIENCE_SECONDS", notifier.PATIENCE_SECONDS)
 
     @pytest.fixture
     def closed_port(self) -> int:
@@ -469,14 +469,14 @@ class TestBrokerInTrouble:
             began = time.monotonic()
             assert sender.post(envelope(delivery_id=f"dlv_{count}")).status_code == 200
             slowest = max(slowest, time.monotonic() - began)
-            return "The broker can't be told of new deliveries" in caplog.text
+            return "The broker can't be notified of new deliveries" in caplog.text
 
         wait_until(post_one, seconds=15)
         for _ in range(5):
             post_one()
 
         assert slowest < 0.5
-        assert caplog.text.count("The broker can't be told of new deliveries") == 1
+        assert caplog.text.count("The broker can't be notified of new deliveries") == 1
         assert set(Delivery.objects.values_list("status", flat=True)) == {"received"}
         call_command("nateq_worker", "--once", verbosity=0)
         assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}

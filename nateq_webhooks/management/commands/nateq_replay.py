@@ -9,6 +9,7 @@ from django.db import Error, router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.dispatch.replays import (
@@ -29,7 +30,6 @@ from nateq_webhooks.management.selection import (
 )
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Replay
-from nateq_webhooks.models.repetition import repeated
 
 TOLD_EVERY: Final = 1.0
 """Seconds between two lines about the progress."""
@@ -93,7 +93,7 @@ class Command(TerminalCommand):
 
     def _make_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
         told_at = time.monotonic()
-        while repeated(lambda: advance(alias, replay)):
+        while retry_transaction(lambda: advance(alias, replay)):
             if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
                 told_at = time.monotonic()
                 self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")

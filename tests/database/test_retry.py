@@ -1,4 +1,4 @@
-"""A transaction that the database broke off is repeated, whatever its driver calls the database's code."""
+"""A transaction that the database broke off is retried, whatever its driver calls the database's code."""
 
 import sqlite3
 import threading
@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from nateq_webhooks.models import repetition
-from nateq_webhooks.models.repetition import TRIES, error_code, repeated, wants_another_try
+from nateq_webhooks.database import retry
+from nateq_webhooks.database.retry import TRIES, error_code, is_retryable, retry_transaction
 from tests.dispatch.scene import BOUND_SECONDS, at_once
 
 
@@ -40,7 +40,7 @@ def caused(kind: type[Exception], **attributes: str) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "is_repeated"),
+    ("error", "code", "is_retried"),
     [
         (raised(caused(PsycopgError, sqlstate="40P01")), "40P01", True),
         (raised(caused(PsycopgError, sqlstate="40001")), "40001", True),
@@ -57,9 +57,9 @@ def caused(kind: type[Exception], **attributes: str) -> Exception:
         (raised(None), None, False),
     ],
 )
-def test_the_code_decides(error: DatabaseError, code: str | int | None, is_repeated: bool) -> None:
+def test_the_code_decides(error: DatabaseError, code: str | int | None, is_retried: bool) -> None:
     assert error_code(error) == code
-    assert wants_another_try(error) is is_repeated
+    assert is_retryable(error) is is_retried
 
     calls: list[int] = []
 
@@ -68,13 +68,13 @@ def test_the_code_decides(error: DatabaseError, code: str | int | None, is_repea
         raise error
 
     with pytest.raises(OperationalError):
-        repeated(work)
-    assert len(calls) == (TRIES if is_repeated else 1)
+        retry_transaction(work)
+    assert len(calls) == (TRIES if is_retried else 1)
 
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_the_victim_of_a_deadlock_is_repeated_with_the_driver_that_is_installed() -> None:
+def test_the_victim_of_a_deadlock_is_retried_with_the_driver_that_is_installed() -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer and no deadlocks")
     groups = [Group.objects.create(name=name) for name in ("first", "second")]
@@ -90,7 +90,7 @@ def test_the_victim_of_a_deadlock_is_repeated_with_the_driver_that_is_installed(
                     both_hold_one.wait(BOUND_SECONDS)
                 Group.objects.select_for_update().get(pk=order[1].pk)
 
-        repeated(work)
+        retry_transaction(work)
 
     at_once([lambda: lock_both(groups), lambda: lock_both(groups[::-1])])
 
@@ -115,7 +115,7 @@ def test_a_table_that_another_connection_to_a_database_in_memory_holds_is_waited
                 raise OperationalError(*error.args) from error
 
         first.execute("INSERT INTO ticket VALUES (0)")
-        repeated(insert)
+        retry_transaction(insert)
 
         assert len(tries) > 2 * TRIES
         assert first.execute("SELECT number FROM ticket ORDER BY number").fetchall() == [(0,), (1,)]
@@ -126,11 +126,11 @@ def _shared(name: str) -> sqlite3.Connection:
 
 
 def test_a_table_that_stays_held_is_not_waited_for_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repetition, "SHARED_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "SHARED_WAIT_SECONDS", 0.05)
 
     def insert() -> None:
         raise OperationalError("database table is locked: nateq_webhooks_delivery")
 
     with pytest.raises(OperationalError, match="table is locked") as failed:
-        repeated(insert)
-    assert wants_another_try(failed.value)
+        retry_transaction(insert)
+    assert is_retryable(failed.value)

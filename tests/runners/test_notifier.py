@@ -1,4 +1,4 @@
-"""Wake-ups: sent by a thread, dropped while the broker is in trouble, and never waited for."""
+"""Messages to a broker: sent by a thread, dropped while the broker does not work, and never waited for."""
 
 import logging
 import threading
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nateq_webhooks.runners import wakes
-from nateq_webhooks.runners.wakes import Waker
+from nateq_webhooks.runners import notifier as module
+from nateq_webhooks.runners.notifier import BackgroundNotifier
 from tests.conftest import wait_until
 from tests.runners.processes import run
 
@@ -18,9 +18,9 @@ PAUSE = 0.3
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakes, "PATIENCE_SECONDS", PATIENCE)
-    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", PATIENCE)
-    monkeypatch.setattr(wakes, "PAUSE_SECONDS", PAUSE)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", PAUSE)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def silence() -> Iterator[threading.Event]:
     event.set()
 
 
-def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
@@ -43,26 +43,26 @@ def after(seconds: float) -> Callable[[], bool]:
 
 def test_each_is_sent_in_order_by_another_thread() -> None:
     sent: list[tuple[int, str]] = []
-    waker = Waker(lambda pk: sent.append((pk, threading.current_thread().name)))
+    notifier = BackgroundNotifier(lambda pk: sent.append((pk, threading.current_thread().name)))
 
     for pk in range(50):
-        assert waker.wake(pk)
+        assert notifier.notify(pk)
 
     wait_until(lambda: len(sent) == 50)
-    assert sent == [(pk, "nateq_webhooks wake-ups") for pk in range(50)]
+    assert sent == [(pk, "nateq_webhooks notifier") for pk in range(50)]
 
 
-def test_the_one_who_wakes_never_waits_for_a_silent_broker(silence: threading.Event) -> None:
-    waker = Waker(lambda pk: silence.wait())
+def test_the_caller_never_waits_for_a_silent_broker(silence: threading.Event) -> None:
+    notifier = BackgroundNotifier(lambda pk: silence.wait())
 
     began = time.monotonic()
     for pk in range(5_000):
-        waker.wake(pk)
+        notifier.notify(pk)
 
     assert time.monotonic() - began < 1
 
 
-def test_a_silent_broker_is_complained_of_once_and_not_woken_for_a_while(
+def test_a_silent_broker_is_warned_of_once_and_not_notified_for_a_while(
     silence: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     started: list[int] = []
@@ -71,20 +71,20 @@ def test_a_silent_broker_is_complained_of_once_and_not_woken_for_a_while(
         started.append(pk)
         silence.wait()
 
-    waker = Waker(send)
-    assert waker.wake(1)
+    notifier = BackgroundNotifier(send)
+    assert notifier.notify(1)
     wait_until(lambda: started == [1])
     wait_until(after(PATIENCE))
 
-    assert [waker.wake(pk) for pk in (2, 3, 4)] == [False, False, False]
+    assert [notifier.notify(pk) for pk in (2, 3, 4)] == [False, False, False]
 
-    (said,) = complaints(caplog)
-    assert said.startswith("The broker can't be told of new deliveries: it has not answered for 0.")
+    (said,) = warnings_in(caplog)
+    assert said.startswith("The broker can't be notified of new deliveries: it has not answered for 0.")
     assert "They are stored; a worker or the next recovery finds them." in said
     assert started == [1]
 
 
-def test_a_broker_that_refuses_is_complained_of_once_and_not_woken_for_a_while(
+def test_a_broker_that_refuses_is_warned_of_once_and_not_notified_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tried: list[int] = []
@@ -93,13 +93,13 @@ def test_a_broker_that_refuses_is_complained_of_once_and_not_woken_for_a_while(
         tried.append(pk)
         raise ConnectionRefusedError
 
-    waker = Waker(send)
-    waker.wake(1)
-    wait_until(lambda: not waker.wake(2))
+    notifier = BackgroundNotifier(send)
+    notifier.notify(1)
+    wait_until(lambda: not notifier.notify(2))
 
-    assert not waker.wake(3)
+    assert not notifier.notify(3)
     assert tried == [1]
-    (said,) = complaints(caplog)
+    (said,) = warnings_in(caplog)
     assert "ConnectionRefusedError" in said
 
 
@@ -107,7 +107,7 @@ def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It imports the client and connects: 0.1 to 0.5 s with Celery."""
-    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
     connected, started, sent = threading.Event(), threading.Event(), []
 
     def send(pk: int) -> None:
@@ -115,19 +115,19 @@ def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
         connected.wait(10)
         sent.append(pk)
 
-    waker = Waker(send)
-    assert waker.wake(1)
+    notifier = BackgroundNotifier(send)
+    assert notifier.notify(1)
     assert started.wait(10)
     wait_until(after(3 * PATIENCE))
-    assert all(waker.wake(pk) for pk in (2, 3, 4))
+    assert all(notifier.notify(pk) for pk in (2, 3, 4))
     connected.set()
 
     wait_until(lambda: sent == [1, 2, 3, 4])
-    assert complaints(caplog) == []
+    assert warnings_in(caplog) == []
 
 
-def test_a_later_send_that_takes_as_long_is_trouble(monkeypatch: pytest.MonkeyPatch, silence: threading.Event) -> None:
-    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
+def test_a_later_send_that_takes_as_long_has_failed(monkeypatch: pytest.MonkeyPatch, silence: threading.Event) -> None:
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
     sent: list[int] = []
 
     def send(pk: int) -> None:
@@ -135,14 +135,14 @@ def test_a_later_send_that_takes_as_long_is_trouble(monkeypatch: pytest.MonkeyPa
         if pk != 1:
             silence.wait()
 
-    waker = Waker(send)
-    waker.wake(1)
+    notifier = BackgroundNotifier(send)
+    notifier.notify(1)
     wait_until(lambda: sent == [1])
-    waker.wake(2)
+    notifier.notify(2)
     wait_until(lambda: sent == [1, 2])
     wait_until(after(PATIENCE))
 
-    assert not waker.wake(3)
+    assert not notifier.notify(3)
 
 
 def test_after_the_pause_it_is_tried_again() -> None:
@@ -154,17 +154,17 @@ def test_after_the_pause_it_is_tried_again() -> None:
             raise ConnectionRefusedError
         sent.append(pk)
 
-    waker = Waker(send)
-    waker.wake(1)
-    wait_until(lambda: not waker.wake(2))
+    notifier = BackgroundNotifier(send)
+    notifier.notify(1)
+    wait_until(lambda: not notifier.notify(2))
     wait_until(after(PAUSE))
 
-    assert waker.wake(3)
+    assert notifier.notify(3)
     wait_until(lambda: sent == [-1, 3])
 
 
 def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(silence: threading.Event) -> None:
-    """Else one connection that a firewall forgot would end the wake-ups of a process for good."""
+    """Else one connection that a firewall forgot would end the messages of a process for good."""
     sent: list[int] = []
 
     def send(pk: int) -> None:
@@ -173,15 +173,15 @@ def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(sil
             silence.wait()
         sent.append(pk)
 
-    waker = Waker(send)
-    waker.wake(1)
+    notifier = BackgroundNotifier(send)
+    notifier.notify(1)
     wait_until(lambda: sent == [-1])
-    waker.wake(2)
+    notifier.notify(2)
     wait_until(after(PATIENCE))
-    assert not waker.wake(3)
+    assert not notifier.notify(3)
     wait_until(after(PAUSE))
 
-    assert waker.wake(4)
+    assert notifier.notify(4)
 
     wait_until(lambda: sent == [-1, 4])
 
@@ -189,21 +189,21 @@ def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(sil
 def test_sends_that_never_end_do_not_add_up_without_bound(
     silence: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(wakes, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     inside: list[int] = []
 
     def send(pk: int) -> None:
         inside.append(pk)
         silence.wait()
 
-    waker = Waker(send)
+    notifier = BackgroundNotifier(send)
     done = after(1)
     while not done():
-        waker.wake(len(inside))
+        notifier.notify(len(inside))
         threading.Event().wait(0.005)
 
-    assert len(inside) == wakes.MAX_HUNG
+    assert len(inside) == module.MAX_HUNG
 
 
 def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
@@ -213,39 +213,39 @@ def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
         silence.wait()
         sent.append(pk)
 
-    waker = Waker(send)
-    waker.wake(1)
+    notifier = BackgroundNotifier(send)
+    notifier.notify(1)
     wait_until(after(PATIENCE * 1.5))
-    assert not waker.wake(2)
+    assert not notifier.notify(2)
     silence.set()
     wait_until(after(PAUSE))
 
-    waker.wake(3)
+    notifier.notify(3)
 
     wait_until(lambda: sent == [1, 3])
 
 
 def test_no_more_wait_than_it_can_hold(silence: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakes, "MAX_QUEUED", 10)
-    monkeypatch.setattr(wakes, "FIRST_PATIENCE_SECONDS", 60)
-    waker = Waker(lambda pk: silence.wait())
+    monkeypatch.setattr(module, "MAX_QUEUED", 10)
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
+    notifier = BackgroundNotifier(lambda pk: silence.wait())
 
-    taken = sum(waker.wake(pk) for pk in range(100))
+    taken = sum(notifier.notify(pk) for pk in range(100))
 
     assert 10 <= taken <= 11
 
 
 FORK = """
 import os, sys
-from nateq_webhooks.runners.wakes import Waker
+from nateq_webhooks.runners.notifier import BackgroundNotifier
 from tests.conftest import wait_until
 sent = []
-waker = Waker(sent.append)
-waker.wake(1)
+notifier = BackgroundNotifier(sent.append)
+notifier.notify(1)
 wait_until(lambda: sent == [1])
 child = os.fork()
 if child == 0:
-    waker.wake(2)
+    notifier.notify(2)
     wait_until(lambda: sent == [1, 2])
     print("the child has sent its own", flush=True)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What a database asks to be repeated: a deadlock's victim, a lock that did not come in time."""
+"""Transactions that are retried when the database asks for it: after a deadlock, or a lock that took too long."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ _PAUSE_SECONDS: Final = 0.01
 _Result = TypeVar("_Result")
 
 
-def repeated(work: Callable[[], _Result], *, alias: str | None = None) -> _Result:
-    """Do a whole transaction, again when the database asks for it. Raises what the last try raised.
+def retry_transaction(work: Callable[[], _Result], *, alias: str | None = None) -> _Result:
+    """Run a whole transaction, again if the database asks for it. Raises what the last try raised.
 
-    With an `alias` it may be called inside a transaction there, too: then it is done once, as what would have to be
-    repeated is the caller's.
+    With an `alias` it may be called inside a transaction of that database, too. Then it runs once: only the caller
+    can retry the transaction.
     """
     is_whole = alias is None or not connections[alias].in_atomic_block
     if not is_whole:
@@ -33,21 +33,21 @@ def repeated(work: Callable[[], _Result], *, alias: str | None = None) -> _Resul
             return work()
         except DatabaseError as error:
             is_shared = _is_shared_lock(error) and time.monotonic() < ends
-            if not is_shared and not (tries < TRIES and wants_another_try(error)):
+            if not is_shared and not (tries < TRIES and is_retryable(error)):
                 raise
         tries += 1
         if is_shared:
             threading.Event().wait(_PAUSE_SECONDS)
 
 
-def wants_another_try(error: DatabaseError) -> bool:
-    """Say whether the database asks for a repetition: a deadlock, or a lock that did not come in time."""
+def is_retryable(error: DatabaseError) -> bool:
+    """Return whether the transaction should be run again: after a deadlock, or a lock that took too long."""
     is_sqlite_lock = "database is locked" in str(error) or _is_shared_lock(error)
-    return error_code(error) in _REPEATED or is_sqlite_lock
+    return error_code(error) in _RETRYABLE or is_sqlite_lock
 
 
 def _is_shared_lock(error: DatabaseError) -> bool:
-    """Say whether another connection to the same SQLite database in memory holds a table (SQLite: SQLITE_LOCKED).
+    """Return whether another connection to the same SQLite database in memory holds a table (SQLite: SQLITE_LOCKED).
 
     Django makes such databases for tests. SQLite answers at once, whatever `timeout` says.
     """
@@ -69,7 +69,7 @@ def memory_hint(alias: str) -> str:
     )
 
 
-_REPEATED: Final = ("40P01", "40001", 1213, 1205)
+_RETRYABLE: Final = ("40P01", "40001", 1213, 1205)
 """PostgreSQL's deadlock and serialization failure; MariaDB's and MySQL's deadlock and lock wait timeout."""
 
 

@@ -1,4 +1,4 @@
-"""What was read inside a transaction is good until that ends: it may be rolled back, as every `TestCase` is."""
+"""What transactions are open. Rows that were read in one are valid until it ends: it may be rolled back."""
 
 from django.db import connections
 
@@ -12,12 +12,12 @@ def open_blocks(alias: str) -> Blocks:
 
 
 def are_open(alias: str, blocks: Blocks) -> bool:
-    """Say whether all of the blocks are open still, and on this thread's connection."""
+    """Return whether all of the blocks are still open, on this thread's connection."""
     return not blocks or open_blocks(alias)[: len(blocks)] == blocks
 
 
 def is_private(alias: str) -> bool:
-    """Say whether other threads see another database than this one: in SQLite's memory, or inside a transaction."""
+    """Return whether other threads see other rows than this one: in SQLite's memory, or inside a transaction."""
     connection = connections[alias]
     if connection.in_atomic_block:
         return True

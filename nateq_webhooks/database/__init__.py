@@ -1,0 +1,1 @@
+"""Transactions that are retried, and rows that a process caches. No models."""
