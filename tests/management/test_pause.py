@@ -51,7 +51,7 @@ def test_what_is_still_paused_is_said(webhook: Webhook) -> None:
     said("nateq_pause", "--receiver", "test.one")
 
     assert said("nateq_resume", "--all") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
-    assert said("nateq_resume", "--webhook", "shop") == "That was not paused.\nStill paused: receiver:test.one.\n"
+    assert said("nateq_resume", "--webhook", "shop") == "It was not paused.\nStill paused: receiver:test.one.\n"
 
 
 def test_nothing_is_said_when_quiet() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py nateq_replay`: many at a time, and on where a kill stopped it."""
+"""`manage.py nateq_replay`: many deliveries at a time, and resumed after an interruption."""
 
 import signal
 import sys
@@ -196,10 +196,10 @@ class TestInterrupted:
         assert len(replayed()) == 6
         return Replay.objects.get()
 
-    def test_the_same_command_goes_on(self, interrupted: Replay) -> None:
+    def test_the_same_command_continues(self, interrupted: Replay) -> None:
         said = replay("--all", "--receiver", "test.two")
 
-        assert said.startswith(f"Going on with replay {interrupted.pk}, ")
+        assert said.startswith(f"Continuing replay {interrupted.pk}, ")
         assert f"Replay {interrupted.pk} of 10 deliveries: 10 runs made.\n" in said
         assert (len(replayed()), set(replayed().values())) == (10, {1})
 
@@ -213,7 +213,7 @@ class TestInterrupted:
 
         said = replay("--all", "--receiver", "test.two")
 
-        assert f"Going on with replay {interrupted.pk}, 100 % of its runs made." in said
+        assert f"Continuing replay {interrupted.pk}, 100 % of its runs were created." in said
         assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
 
     def test_after_its_end_was_seen_the_same_command_is_another_replay(self, interrupted: Replay) -> None:
@@ -223,6 +223,32 @@ class TestInterrupted:
 
         assert (Replay.objects.count(), set(replayed().values())) == (2, {2})
 
+    def test_it_is_resumed_by_its_id(self, interrupted: Replay) -> None:
+        said = replay("--resume", str(interrupted.pk))
+
+        assert said.startswith(f"Continuing replay {interrupted.pk}, ")
+        assert f"Replay {interrupted.pk} of 10 deliveries: 10 runs made.\n" in said
+        assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
+        replay("--resume", str(interrupted.pk))  # again: nothing is left to do
+        assert set(replayed().values()) == {1}
+
+    @pytest.mark.parametrize(
+        "options",
+        [["--all"], ["--event", "ticket.created"], ["--receiver", "test.two"], ["--dry-run"]],
+        ids=lambda value: value[0],
+    )
+    def test_resuming_goes_with_no_option_that_selects(self, interrupted: Replay, options: list[str]) -> None:
+        with pytest.raises(CommandError, match=f"--resume can't be combined with {options[0]}"):
+            replay("--resume", str(interrupted.pk), *options)
+
+    def test_a_cancelled_or_unknown_one_is_not_resumed(self, interrupted: Replay) -> None:
+        with pytest.raises(CommandError, match=f"There is no replay {interrupted.pk + 1}"):
+            replay("--resume", str(interrupted.pk + 1))
+        Replay.objects.update(is_cancelled=True)
+        with pytest.raises(CommandError, match="was cancelled"):
+            replay("--resume", str(interrupted.pk))
+        assert len(replayed()) == 6
+
     def test_another_command_is_another_replay(self, interrupted: Replay) -> None:
         replay("--receiver", "test.two", "--event", "ticket.created")
         assert Replay.objects.count() == 2
@@ -231,23 +257,25 @@ class TestInterrupted:
         replay("--all", "--receiver", "test.two", "--new")
         assert Replay.objects.count() == 2
 
-    def test_one_that_was_cancelled_is_not_gone_on_with(self, interrupted: Replay) -> None:
+    def test_a_cancelled_one_is_not_continued(self, interrupted: Replay) -> None:
         Replay.objects.update(is_cancelled=True)
         replay("--all", "--receiver", "test.two")
         assert Replay.objects.count() == 2
 
-    def test_trouble_with_the_database_ends_it_with_what_to_do(
+    def test_an_error_of_the_database_ends_it_with_what_to_do(
         self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*args: Any) -> bool:
             raise OperationalError("gone")
 
         monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", broken)
-        with pytest.raises(CommandError, match=r"\(OperationalError\). The same command goes on with replay"):
+        with pytest.raises(
+            CommandError, match=r"\(OperationalError\)\. Continue with: manage\.py nateq_replay --resume \d+"
+        ):
             replay("--all")
 
-    def test_progress_is_told(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.TOLD_EVERY", 0.0)
+    def test_progress_is_printed(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.PROGRESS_SECONDS", 0.0)
 
         lines = replay("--all", "--receiver", "test.two").splitlines()
 
@@ -275,7 +303,7 @@ def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(webhoo
 
     said = run(*command)
 
-    assert "Going on with replay" in said
+    assert "Continuing replay" in said
     assert "of 20001 deliveries: 20001 runs made." in said
     assert Replay.objects.count() == 1
     assert Run.objects.values("delivery_id").distinct().count() == Run.objects.count() == 20_001

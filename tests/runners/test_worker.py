@@ -231,7 +231,7 @@ class TestStopped:
             (tmp_path / "go on").touch()
             assert stopped.wait_until_it_ends() == 0
 
-            assert "Stopped; what was not started is left for others." in stopped.output
+            assert "Stopped. Runs that were not started were given back." in stopped.output
         assert list(Run.objects.values_list("receiver", "status", "tries", "lease")) == [
             ("tests.runners.site.receivers.wait", "succeeded", 1, None),
             ("tests.runners.site.receivers.come_after", "waiting", 0, None),

@@ -1,4 +1,4 @@
-"""`manage.py nateq_events`: the live catalogue beside the built-in one, and which events have a receiver."""
+"""`manage.py nateq_events`: Nateq's list of events compared with the built-in one, and which have a receiver."""
 
 import json
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from nateq_webhooks.management.terminal import Lines, TerminalCommand
 class Command(TerminalCommand):
     """Lists Nateq's events, and where the built-in list, the subscriptions and the receivers differ."""
 
-    help = "List Nateq's events: new and gone ones, subscribed ones without a receiver, and the other way round."
+    help = "List Nateq's events: new and removed ones, subscribed ones without a receiver, and receivers without one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON, for a program to read.")
 
     def handle(self, *, as_json: bool, **options: Any) -> None:  # noqa: ARG002
-        """Ask Nateq and compare."""
+        """Fetch the list and compare."""
         try:
             with remote.connect() as client:
                 for warning in remote.key_warnings(client):
@@ -36,8 +36,8 @@ class Command(TerminalCommand):
             return
         for name, description in catalogue.live.items():
             self.stdout.write(f"{name:28}  {description}".rstrip())
-        self._write(_("New, not in this version (they work all the same):"), catalogue.new)
-        self._write(_("Gone from Nateq's list:"), catalogue.gone)
+        self._write(_("New, not in this version (they can be received nevertheless):"), catalogue.new)
+        self._write(_("Removed from Nateq's list:"), catalogue.gone)
         self._write(_("Subscribed to, but no receiver is connected:"), coverage.without_receivers)
         self._write(_("A receiver is connected, but no active webhook subscribes:"), coverage.unsubscribed)
 

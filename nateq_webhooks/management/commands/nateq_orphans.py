@@ -1,4 +1,4 @@
-"""`manage.py nateq_orphans`: runs whose receiver is gone, to be reassigned or dropped."""
+"""`manage.py nateq_orphans`: reassign or drop runs whose receiver is no longer connected."""
 
 import sys
 from argparse import SUPPRESS, ArgumentParser
@@ -16,21 +16,21 @@ from nateq_webhooks.protocol.unseen import one_line
 
 
 class Command(TerminalCommand):
-    """Lists, reassigns or drops the runs of receivers that are not connected any more."""
+    """Lists, reassigns or drops the runs of receivers that are no longer connected."""
 
-    help = "List the runs whose receiver is gone; reassign them to another receiver, or drop them."
+    help = "List runs whose receiver is no longer connected; reassign them to another receiver, or drop them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions and options."""
         _add_options(parser, default=False)
         actions = parser.add_subparsers(dest="action")
-        reassign = actions.add_parser("reassign", help="Give the runs of a receiver to another one.")
-        reassign.add_argument("old", help="The name of the receiver that is gone.")
+        reassign = actions.add_parser("reassign", help="Assign the runs of a receiver to another one.")
+        reassign.add_argument("old", help="The name of the receiver that is no longer connected.")
         reassign.add_argument("new", help="The name of a connected receiver.")
-        drop = actions.add_parser("drop", help="Decide that the runs of a receiver shall not run.")
-        drop.add_argument("old", help="The name of the receiver that is gone.")
+        drop = actions.add_parser("drop", help="Never run the runs of a receiver.")
+        drop.add_argument("old", help="The name of the receiver that is no longer connected.")
         for action in (reassign, drop):
-            _add_options(action, default=SUPPRESS)  # what was given before the action stays as it is
+            _add_options(action, default=SUPPRESS)  # keeps what was given before the action
             accept_django_options(action)
 
     def handle(self, *, action: str | None, dry_run: bool, no_input: bool, **options: Any) -> None:
@@ -43,21 +43,21 @@ class Command(TerminalCommand):
         old = options["old"]
         if not parked[old]:
             known = ", ".join(sorted(parked)) or _("none")
-            said = _("No runs of %(name)r are parked. Parked: %(known)s.") % {"name": old, "known": known}
-            raise CommandError(said + did_you_mean(old, parked))
+            text = _("No runs of %(name)r are parked. Parked: %(known)s.") % {"name": old, "known": known}
+            raise CommandError(text + did_you_mean(old, parked))
         what = ngettext("%(count)d run of %(name)s", "%(count)d runs of %(name)s", parked[old])
-        text = f"{action}: {what % {'count': parked[old], 'name': old}}"
+        summary = f"{action}: {what % {'count': parked[old], 'name': old}}"
         if dry_run:
-            self.stdout.write(_("Would %(what)s") % {"what": text})
+            self.stdout.write(_("Would %(what)s") % {"what": summary})
             return
-        is_asked = not no_input and sys.stdin.isatty()  # a script that runs this means it
-        if is_asked and input(f"{one_line(text)} [y/N] ").strip().lower() not in ("y", "yes"):
+        is_asked = not no_input and sys.stdin.isatty()  # a script is not asked
+        if is_asked and input(f"{one_line(summary)} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
         try:
             done = dispatch.drop(alias, old) if action == "drop" else dispatch.reassign(alias, old, options["new"])
         except LookupError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(self.style.SUCCESS(f"{text}: {done}"))
+        self.stdout.write(self.style.SUCCESS(f"{summary}: {done}"))
 
     def _list(self, parked: dict[str, int]) -> None:
         for name, count in sorted(parked.items()):
@@ -67,7 +67,7 @@ class Command(TerminalCommand):
 
 
 def _add_options(parser: ArgumentParser, *, default: Any) -> None:
-    """Add the options that may come before the action or after it."""
+    """Add the options that are accepted before and after the action."""
     flag: dict[str, Any] = {"action": "store_true", "default": default}
     parser.add_argument("--dry-run", help="Say what would be done, and do nothing.", **flag)
     parser.add_argument("--no-input", "--noinput", help="Do not ask.", **flag)

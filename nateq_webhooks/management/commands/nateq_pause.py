@@ -1,4 +1,4 @@
-"""`manage.py nateq_pause`: start no more runs, of everything, of a webhook or of a receiver."""
+"""`manage.py nateq_pause`: start no more runs: of all receivers, of a webhook, or of a receiver."""
 
 import getpass
 from typing import Any
@@ -16,19 +16,19 @@ from nateq_webhooks.models import Gate
 
 
 class Command(TerminalCommand):
-    """Pauses dispatch; deliveries are stored all the while."""
+    """Pauses dispatch; deliveries are still stored."""
 
-    help = "Start no more receivers: none at all (--all), none of a webhook's deliveries, or not one receiver."
+    help = "Start no more runs: none at all (--all), none of a webhook's deliveries, or none of a receiver."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_webhook_option(parser)
-        add_all_option(parser, "Start no receiver at all.")
+        add_all_option(parser, "Start no runs at all.")
         parser.add_argument("--receiver", metavar="NAME", help="The receiver's name.")
-        parser.add_argument("--reason", default="", help="Why; shown wherever the pause is.")
+        parser.add_argument("--reason", default="", help="Why; shown with the pause.")
 
     def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:
-        """Pause, and move what was waiting out of the way."""
+        """Pause, and set the waiting runs aside."""
         given = {"--webhook": webhook, "--receiver": receiver}
         refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         named = webhook_named(webhook) if webhook else None
@@ -47,7 +47,7 @@ class Command(TerminalCommand):
 
 
 def user_name() -> str:
-    """Return who runs the command, as the system knows it; empty when it does not."""
+    """Return the system's name of the user who runs the command; empty if it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""`manage.py nateq_payload_index`: the optional index for the search by a JSON path, made or dropped."""
+"""`manage.py nateq_payload_index`: create or drop the optional index for the search by a JSON path."""
 
 import sys
 from typing import Any
@@ -12,11 +12,11 @@ from nateq_webhooks.models import Delivery, payload_index
 
 
 class Command(TerminalCommand):
-    """Says whether the index is there; creates or drops it without keeping deliveries from being stored."""
+    """Shows whether the index exists; creates or drops it without blocking the storing of deliveries."""
 
     help = (
         "Create or drop the optional index over payloads (PostgreSQL). With it, the admin's search by a JSON path "
-        "finds deliveries however old; each insert pays for it. Without an action: say whether it is there."
+        "finds deliveries of any age; each insert becomes slower. Without an action: show whether it exists."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,7 +29,7 @@ class Command(TerminalCommand):
     def handle(
         self, *, action: str | None, dry_run: bool, no_input: bool, database: str | None, **_options: Any
     ) -> None:
-        """Tell, create or drop."""
+        """Show the state, create or drop."""
         alias = database or router.db_for_write(Delivery)
         if alias not in connections.settings:
             raise CommandError(_("There is no database %(alias)r.") % {"alias": alias})
@@ -50,8 +50,8 @@ class Command(TerminalCommand):
             self.stdout.write(f"{statement};")
         if dry_run:
             return
-        is_asked = not no_input and sys.stdin.isatty()  # a script that runs this means it
-        if is_asked and input(_("On a big table this takes a while. Go on? [y/N] ")).strip().lower() != "y":
+        is_asked = not no_input and sys.stdin.isatty()  # a script is not asked
+        if is_asked and input(_("On a big table this takes a while. Continue? [y/N] ")).strip().lower() != "y":
             raise CommandError(_("Nothing was changed."))
         with connections[alias].cursor() as cursor:
             for statement in statements:
@@ -59,8 +59,8 @@ class Command(TerminalCommand):
         self.stdout.write(self.style.SUCCESS(_state_in_words(payload_index.is_there(alias))))
 
 
-def _statements(alias: str, action: str, state: bool | None) -> list[str]:  # noqa: FBT001 - what `is_there` says
-    """Return what is to be done; an index that was never finished is dropped first."""
+def _statements(alias: str, action: str, state: bool | None) -> list[str]:  # noqa: FBT001 - the result of `is_there`
+    """Return the statements to run; an unfinished index is dropped first."""
     if action == "drop":
         return [] if state is False else [payload_index.drop_sql(alias)]
     if state:
@@ -68,17 +68,17 @@ def _statements(alias: str, action: str, state: bool | None) -> list[str]:  # no
     return [*([payload_index.drop_sql(alias)] if state is None else []), payload_index.create_sql(alias)]
 
 
-def _state_in_words(state: bool | None) -> str:  # noqa: FBT001 - what `is_there` says
+def _state_in_words(state: bool | None) -> str:  # noqa: FBT001 - the result of `is_there`
     if state is None:
-        return _("The index was begun and never finished. Create it again, or drop it.")
+        return _("The index is incomplete: its creation was interrupted. Create it again, or drop it.")
     if state:
-        return _("The index is there: the search by a JSON path has no limit.")
-    return _("The index is not there: the search by a JSON path looks at the newest deliveries first, part by part.")
+        return _("The index exists: the search by a JSON path has no limit.")
+    return _("The index does not exist: the search by a JSON path reads the newest deliveries first, part by part.")
 
 
 def _why_not(database: str) -> str:
     return _(
-        "%(database)s has no index over everything in a JSON column; PostgreSQL has. The search by a JSON path works, "
-        "looking at the newest deliveries first, part by part. For one path, a generated column with an index of its "
-        "own can be added to your own tables; the admin does not use it."
+        "%(database)s has no index for all paths of a JSON column; PostgreSQL has. The search by a JSON path works, "
+        "but reads the newest deliveries first, part by part. For one path you can add a generated column with an "
+        "index to a table of yours; the admin does not use it."
     ) % {"database": database}

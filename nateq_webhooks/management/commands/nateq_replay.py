@@ -1,7 +1,8 @@
-"""`manage.py nateq_replay`: have deliveries run once more, many at a time, and go on where a kill stopped it."""
+"""`manage.py nateq_replay`: run the receivers of many deliveries again; an interrupted replay can be resumed."""
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
@@ -31,30 +32,35 @@ from nateq_webhooks.management.selection import (
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Replay
 
-TOLD_EVERY: Final = 1.0
-"""Seconds between two lines about the progress."""
+PROGRESS_SECONDS: Final = 1.0
+"""How often the progress is printed."""
 
 
 class Command(TerminalCommand):
-    """Makes the runs of a replay; who runs what is due runs them."""
+    """Creates the runs of a replay; workers execute them."""
 
-    help = "Have deliveries run once more: all that the options name, by all of their receivers or by those named."
+    help = "Run the receivers of stored deliveries again: of all that the options select, all receivers or those named."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_selection_options(parser)
-        add_all_option(parser, "Replay every delivery; needed where no option says which.")
+        add_all_option(parser, "Replay every delivery; required if no other option selects some.")
         parser.add_argument(
             "--receiver", action="append", default=None, metavar="NAME", help="Only this receiver; may be repeated."
         )
         parser.add_argument("--reason", default="", help="Why; kept with the replay.")
-        parser.add_argument("--dry-run", action="store_true", help="Say how many deliveries it would be.")
+        parser.add_argument("--dry-run", action="store_true", help="Say how many deliveries would be replayed.")
         parser.add_argument("--no-input", action="store_true", help="Do not ask, as without a terminal.")
-        parser.add_argument("--new", action="store_true", help="Begin anew where the same replay was interrupted.")
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument("--new", action="store_true", help="Start another replay if the same one was interrupted.")
+        group.add_argument("--resume", type=int, metavar="ID", help="Continue a replay that was interrupted.")
 
     def handle(self, *, dry_run: bool, verbosity: int, **options: Any) -> None:
-        """Replay what the options name; the same command again goes on with a replay that was interrupted."""
+        """Replay what the options select; the same command again continues a replay that was interrupted."""
         alias = router.db_for_write(Delivery)
+        if options["resume"] is not None:
+            self._continue(alias, _resumable(alias, options, dry_run=dry_run), verbosity)
+            return
         if not dry_run:
             refuse_silent_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
         selection = selection_of(options)
@@ -73,15 +79,15 @@ class Command(TerminalCommand):
             self._ask(alias, selection, is_asked=not options["no_input"])
             words = {"reason": options["reason"], "by": user_name()}
             replay = request_replay(selection, receivers, is_followed=True, **words)
-        elif verbosity:
-            share = {"number": replay.pk, "share": replay.share_done * 100}
-            self.stdout.write(_("Going on with replay %(number)d, %(share)d %% of its runs made.") % share)
-        try:
-            self._make_runs(alias, replay, verbosity)
-        except Error as error:
-            words = {"number": replay.pk, "error": type(error).__name__}
-            said = _("The database is in trouble (%(error)s). The same command goes on with replay %(number)d.")
-            raise CommandError(said % words) from error
+            self._create_runs(alias, replay, verbosity)
+        else:
+            self._continue(alias, replay, verbosity)
+
+    def _continue(self, alias: str, replay: Replay, verbosity: int) -> None:
+        if verbosity:
+            words = {"number": replay.pk, "share": replay.share_done * 100}
+            self.stdout.write(_("Continuing replay %(number)d, %(share)d %% of its runs were created.") % words)
+        self._create_runs(alias, replay, verbosity)
 
     def _ask(self, alias: str, selection: Selection, *, is_asked: bool) -> None:
         if not is_asked or not sys.stdin.isatty():
@@ -91,13 +97,18 @@ class Command(TerminalCommand):
         if input(question % {"count": count}).strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
 
-    def _make_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
-        told_at = time.monotonic()
-        while retry_transaction(lambda: advance(alias, replay)):
-            if verbosity and time.monotonic() - told_at >= TOLD_EVERY:
-                told_at = time.monotonic()
-                self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
-        follow_to_its_end(alias, replay)
+    def _create_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
+        printed_at = time.monotonic()
+        try:
+            while retry_transaction(lambda: advance(alias, replay)):
+                if verbosity and time.monotonic() - printed_at >= PROGRESS_SECONDS:
+                    printed_at = time.monotonic()
+                    self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
+            follow_to_its_end(alias, replay)
+        except Error as error:
+            words = {"number": replay.pk, "error": type(error).__name__}
+            text = _("The database failed (%(error)s). Continue with: manage.py nateq_replay --resume %(number)d")
+            raise CommandError(text % words) from error
         if replay.is_cancelled:
             raise CommandError(_("Replay %(number)d was cancelled.") % {"number": replay.pk})
         if verbosity:
@@ -110,3 +121,19 @@ class Command(TerminalCommand):
             self.stdout.write(self.style.SUCCESS(done % words))
             if advice := nobody_runs(alias, [replay]):
                 self.stdout.write(self.style.WARNING(advice))
+
+
+def _resumable(alias: str, options: Mapping[str, Any], *, dry_run: bool) -> Replay:
+    """Return the replay that `--resume` names. Raises `CommandError` with other options that select deliveries."""
+    names = [
+        *narrowed_by(options),
+        *(["--receiver"] if options["receiver"] else []),
+        *(["--dry-run"] if dry_run else []),
+    ]
+    if options["is_all"] or names:
+        given = ", ".join([*(["--all"] if options["is_all"] else []), *names])
+        raise CommandError(_("--resume can't be combined with %(options)s.") % {"options": given})
+    replay = Replay.objects.using(alias).filter(pk=options["resume"]).first()
+    if replay is None:
+        raise CommandError(_("There is no replay %(number)d.") % {"number": options["resume"]})
+    return replay

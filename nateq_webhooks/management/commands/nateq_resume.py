@@ -1,4 +1,4 @@
-"""`manage.py nateq_resume`: start runs again, in the order their deliveries came."""
+"""`manage.py nateq_resume`: start runs again after a pause, in the order of their deliveries."""
 
 from typing import Any
 
@@ -18,18 +18,18 @@ from nateq_webhooks.receivers import registry
 
 
 class Command(TerminalCommand):
-    """Resumes what `nateq_pause`, the admin or the circuit breaker has paused."""
+    """Ends pauses of `nateq_pause`, the admin and the circuit breaker."""
 
-    help = "Start receivers again that were paused: all (--all), a webhook's, or one."
+    help = "End a pause: that of all receivers (--all), of a webhook, or of a receiver."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         add_webhook_option(parser)
-        add_all_option(parser, "End the pause of everything; what has a pause of its own stays paused.")
+        add_all_option(parser, "End the pause of all receivers; a webhook or receiver with its own pause stays paused.")
         parser.add_argument("--receiver", metavar="NAME", help="The receiver's name.")
 
     def handle(self, *, webhook: str | None, receiver: str | None, verbosity: int, **options: Any) -> None:
-        """Resume, and move what was put aside back; workers go on with that when this is interrupted."""
+        """Resume, and queue the runs that were set aside; if this is interrupted, workers continue it."""
         given = {"--webhook": webhook, "--receiver": receiver}
         refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         _refuse_unknown_receiver(receiver)
@@ -45,15 +45,15 @@ class Command(TerminalCommand):
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Resumed: %(gate)s.") % {"gate": gate}))
         if verbosity and not opened:
-            self.stdout.write(_("That was not paused."))
+            self.stdout.write(_("It was not paused."))
         if verbosity and (still := dispatch.paused()):
             self.stdout.write(_("Still paused: %(gates)s.") % {"gates": ", ".join(map(str, still))})
 
 
 def _refuse_unknown_receiver(receiver: str | None) -> None:
-    """Refuse a name that is neither connected nor paused: who mistypes it must not believe that it goes on."""
+    """Raise `CommandError` for a name that is neither connected nor paused, such as a mistyped one."""
     paused = {gate.scope.removeprefix(receiver_scope("")) for gate in dispatch.paused() if ":" in gate.scope}
     known = {one.name for one in registry} | paused
     if receiver and receiver not in known:
-        said = _('No receiver called "%(name)s" is paused or connected.') % {"name": receiver}
-        raise CommandError(said + did_you_mean(receiver, known))
+        text = _('No receiver called "%(name)s" is paused or connected.') % {"name": receiver}
+        raise CommandError(text + did_you_mean(receiver, known))

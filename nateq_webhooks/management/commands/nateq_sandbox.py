@@ -10,13 +10,13 @@ from nateq_webhooks.sandbox.command_line import add_arguments, run
 
 
 class Command(TerminalCommand):
-    """Runs a sandbox until it is interrupted; it uses nothing of the site's settings or database."""
+    """Runs a sandbox until it is interrupted; it does not use the site's settings or database."""
 
     help = "Run a local Nateq: its API at /api/v1, its settings screen at /, and a sender that really posts."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the sandbox's own options."""
+        """Declare the sandbox's options."""
         add_arguments(parser)
 
     def handle(self, *_: Any, **options: Any) -> None:

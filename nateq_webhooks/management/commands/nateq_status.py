@@ -1,4 +1,4 @@
-"""`manage.py nateq_status`: how dispatch stands, for people and for monitoring."""
+"""`manage.py nateq_status`: the state of dispatch, for people and for monitoring."""
 
 import json
 import sys
@@ -17,20 +17,20 @@ from nateq_webhooks.models import Run
 
 
 class Command(TerminalCommand):
-    """Shows what waits, runs, fails and was given up, by receiver; who works; what is paused."""
+    """Shows the runs of each receiver by state, the workers, replays and pauses."""
 
-    help = "Show how dispatch stands. Exit code 1 when something needs attention."
+    help = "Show the state of dispatch. Exit code 1 if something needs attention."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--json", action="store_true", dest="as_json", help="Write JSON.")
         parser.add_argument(
-            "--max-lag", type=float, default=300, metavar="SECONDS", help="How long work may be due (default: 300)."
+            "--max-lag", type=float, default=300, metavar="SECONDS", help="How long work may be overdue (default: 300)."
         )
         parser.add_argument("--max-dead", type=int, default=0, metavar="N", help="Dead runs tolerated (default: 0).")
 
     def handle(self, *, as_json: bool, max_lag: float, max_dead: int, **options: Any) -> None:  # noqa: ARG002
-        """Show the status, and end with 1 when there is trouble: work long due, dead or orphaned runs, a pause."""
+        """Show the status; exit with 1 for overdue work, dead or orphaned runs, or a pause."""
         found = status(router.db_for_write(Run))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
         if as_json:
@@ -68,7 +68,7 @@ class Command(TerminalCommand):
 
 
 def document(found: Status, troubles: list[str]) -> dict[str, Any]:
-    """Return the status as it is written with `--json`."""
+    """Return the status for `--json`."""
     return {
         "now": _moment(found.now),
         "undispatched": found.undispatched,

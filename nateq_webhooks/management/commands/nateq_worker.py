@@ -1,4 +1,4 @@
-"""`manage.py nateq_worker`: run receivers here, until told to stop."""
+"""`manage.py nateq_worker`: run the receivers of stored deliveries until it is stopped."""
 
 import signal
 import threading
@@ -17,9 +17,9 @@ from nateq_webhooks.runners.worker import Worker, drain
 
 
 class Command(TerminalCommand):
-    """Runs what is due: new deliveries, later tries, and what a dead worker or a broker left behind."""
+    """Runs what is due: new deliveries, retries, and what a dead worker or a broker left behind."""
 
-    help = "Run the receivers of stored deliveries: new ones, later tries, and what others left behind."
+    help = "Run the receivers of stored deliveries: new ones, retries, and what dead workers left behind."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -27,7 +27,7 @@ class Command(TerminalCommand):
         parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="Threads (default: 1).")
 
     def handle(self, *, once: bool, concurrency: int, verbosity: int, **options: Any) -> None:  # noqa: ARG002
-        """Work until everything due is done (`--once`), or until SIGTERM or SIGINT."""
+        """Work until nothing is due (`--once`), or until SIGTERM or SIGINT."""
         if not 1 <= concurrency <= 64:
             raise CommandError(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
         self._warn_of_small_pool(concurrency)
@@ -35,8 +35,8 @@ class Command(TerminalCommand):
         if once:
             found = drain(watch, concurrency=concurrency)
             if verbosity:
-                told = ngettext("%(count)d run was due.", "%(count)d runs were due.", found)
-                self.stdout.write(told % {"count": found})
+                text = ngettext("%(count)d run was due.", "%(count)d runs were due.", found)
+                self.stdout.write(text % {"count": found})
             return
         worker = Worker(concurrency, watch)
         self._stop_on_signals(worker)
@@ -44,20 +44,20 @@ class Command(TerminalCommand):
             self.stdout.write(_("Working with %(count)s thread(s). Stop with Ctrl-C.") % {"count": concurrency})
         worker.run()
         if verbosity:
-            self.stdout.write(_("Stopped; what was not started is left for others."))
+            self.stdout.write(_("Stopped. Runs that were not started were given back."))
 
     def _warn_of_small_pool(self, concurrency: int) -> None:
-        """Say when the connection pool has too few connections for so many threads."""
+        """Warn if the connection pool has too few connections for the number of threads."""
         alias = router.db_for_write(Run)
         size, needed = pool_size(alias), connections_needed(concurrency)
         if size is not None and size < needed:
-            said = _(
+            text = _(
                 "The connection pool of database %(alias)r has at most %(size)d connections, and --concurrency "
                 "%(threads)d needs %(needed)d: leases may run out, and runs start twice. Raise "
                 'OPTIONS["pool"]["max_size"], or lower --concurrency.'
             )
             words = {"alias": alias, "size": size, "threads": concurrency, "needed": needed}
-            self.stderr.write(self.style.WARNING(said % words))
+            self.stderr.write(self.style.WARNING(text % words))
 
     def _stop_on_signals(self, worker: Worker) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -65,7 +65,7 @@ class Command(TerminalCommand):
                 signal.signal(number, lambda *_args: worker.stop())
 
     def _show(self, run: Run, outcome: Outcome) -> None:
-        """Write a line about a run."""
+        """Print a line about a finished try."""
         style = self.style.SUCCESS if outcome is Outcome.SUCCEEDED else self.style.ERROR
         self.stdout.write(
             f"{timezone.now():%H:%M:%S}  {style(f'{outcome.name.lower():9}')}  {run.receiver}  "
@@ -74,5 +74,5 @@ class Command(TerminalCommand):
 
 
 def _printable(text: str) -> str:
-    """Return text from outside with what would steer the terminal written out."""
+    """Return a sender's text with control characters escaped."""
     return text if text.isprintable() else text.encode("unicode_escape").decode()

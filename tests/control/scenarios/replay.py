@@ -81,7 +81,7 @@ def _replay_alone(stage: Stage) -> list[str]:
         problems.append("the command came to its end before it was killed")
     if growth > MAX_GROWTH_KIB:
         problems.append(f"the command's memory grew by {growth / 1024:.0f} MiB")
-    if "Going on with replay" not in starts[-1].wrote:
+    if "Continuing replay" not in starts[-1].wrote:
         problems.append(f"the command does not say that it goes on: {starts[-1].wrote!r}")
     return problems
 
