@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.protocol import EVENTS
 
 from .expectations import Receiver, receivers_of, statuses_of
 

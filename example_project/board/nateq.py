@@ -9,10 +9,8 @@ from time import monotonic
 from django.utils import timezone
 
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.protocol.api import LogStatus
-from nateq_webhooks.protocol.events import EVENTS
-from nateq_webhooks.protocol.examples import example_data
-from nateq_webhooks.sandbox import Fault, NotDeliveredError, Sandbox, SandboxError
+from nateq_webhooks.protocol import EVENTS
+from nateq_webhooks.sandbox import Fault, LogStatus, NotDeliveredError, Sandbox, SandboxError, example_data
 
 from .audit import Attempt
 from .traffic import Sending

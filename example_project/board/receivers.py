@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.protocol.events import Event
+from nateq_webhooks.protocol import Event
 
 from .expectations import EVENT_THAT_FAILS, Receiver
 from .models import Effect, Ticket

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.protocol import EVENTS
 from nateq_webhooks.sandbox import Fault
 
 

@@ -6,6 +6,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.remote.error_text import localized
+from nateq_webhooks.remote.registration import public_url
 
 
 def state_text(state: "remote.DriftState") -> str:
@@ -28,7 +30,7 @@ def webhook_json(webhook: Webhook) -> dict[str, Any]:
         "name": webhook.name,
         "id": str(webhook.pk),
         "nateq_id": webhook.nateq_id,
-        "url": remote.public_url(webhook),
+        "url": public_url(webhook),
         "events": webhook.events,
         "is_active": webhook.is_active,
         "registration": webhook.registration,
@@ -41,7 +43,7 @@ def drift_json(drift: "remote.Drift") -> dict[str, Any]:
         "state": drift.state.value,
         "differences": [{"name": each.name, "here": each.here, "there": each.there} for each in drift.differences],
         "extra": list(drift.extra),
-        "problem": "" if drift.problem is None else remote.localized(drift.problem),
+        "problem": "" if drift.problem is None else localized(drift.problem),
     }
 
 

@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.remote.registration import same_url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +45,7 @@ def _push(drift: "remote.Drift", words: dict[str, str], *, is_absent: bool) -> I
     for each in drift.differences:
         changed = words | {"what": each.name, "old": each.there, "new": each.here}
         text = _('Change %(what)s of "%(name)s" at Nateq from %(old)s to %(new)s') % changed
-        changes_url = each.name == "url" and not remote.same_url(each.here, each.there)
+        changes_url = each.name == "url" and not same_url(each.here, each.there)
         deactivates = each.name == "is_active" and not drift.webhook.is_active
         yield Step(name=name, text=text, ends_reception=changes_url or deactivates)
     for nateq_id in drift.extra:

@@ -11,7 +11,7 @@ be killed at any point and called again. Call them outside of a transaction: eac
 
 from nateq_webhooks.remote.catalogue import Catalogue, Coverage, catalogue, coverage
 from nateq_webhooks.remote.changes import change
-from nateq_webhooks.remote.connection import all_key_warnings, connect, key_warnings
+from nateq_webhooks.remote.connection import connect
 from nateq_webhooks.remote.drift import (
     Difference,
     Direction,
@@ -20,19 +20,9 @@ from nateq_webhooks.remote.drift import (
     compare,
     compare_each,
     compare_one,
-    not_visible_text,
     reconcile,
 )
-from nateq_webhooks.remote.error_text import localized
-from nateq_webhooks.remote.keys import key_entry, organization_of, setting_name
-from nateq_webhooks.remote.registration import (
-    Registered,
-    RegistrationResult,
-    public_url,
-    register,
-    register_existing,
-    same_url,
-)
+from nateq_webhooks.remote.registration import Registered, RegistrationResult, register, register_existing
 from nateq_webhooks.remote.remote_errors import BusyError, RemoteError
 from nateq_webhooks.remote.removal import RemovalResult, check_removal, remove
 from nateq_webhooks.remote.secret_rotation import retire_secrets, rotate
@@ -49,7 +39,6 @@ __all__ = [
     "RegistrationResult",
     "RemoteError",
     "RemovalResult",
-    "all_key_warnings",
     "catalogue",
     "change",
     "check_removal",
@@ -58,18 +47,10 @@ __all__ = [
     "compare_one",
     "connect",
     "coverage",
-    "key_entry",
-    "key_warnings",
-    "localized",
-    "not_visible_text",
-    "organization_of",
-    "public_url",
     "reconcile",
     "register",
     "register_existing",
     "remove",
     "retire_secrets",
     "rotate",
-    "same_url",
-    "setting_name",
 ]

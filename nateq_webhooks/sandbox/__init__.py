@@ -13,13 +13,15 @@ As a process of its own: ``python -m nateq_webhooks.sandbox --port 8765 --key tg
 
 from typing import TYPE_CHECKING, Any
 
+from nateq_webhooks.protocol.api import LogStatus
+from nateq_webhooks.protocol.examples import example_data
 from nateq_webhooks.sandbox.errors import MissingExtraError, NotDeliveredError, SandboxError
 from nateq_webhooks.sandbox.faults import Fault
 
 if TYPE_CHECKING:
     from nateq_webhooks.sandbox.sandbox import Sandbox
 
-__all__ = ["Fault", "MissingExtraError", "NotDeliveredError", "Sandbox", "SandboxError"]
+__all__ = ["Fault", "LogStatus", "MissingExtraError", "NotDeliveredError", "Sandbox", "SandboxError", "example_data"]
 
 _EXTRA = {"httpx", "jinja2"}
 

@@ -15,6 +15,7 @@ from nateq_webhooks.errors import ApiError
 from nateq_webhooks.management.commands.nateq_webhook import Command
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.remote.connection import key_warnings
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Sender, envelope
 from tests.remote.conftest import KEY, SITE, both_sides_agree, text
@@ -291,7 +292,7 @@ def test_which_webhook_is_meant_must_be_clear(run: Run, names: list[str]) -> Non
 )
 def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debug: bool, warned: str) -> None:
     with override_settings(NATEQ_WEBHOOKS={"API_KEY": key, "PUBLIC_URL": site}, DEBUG=debug), remote.connect() as nateq:
-        told = " ".join(remote.key_warnings(nateq))
+        told = " ".join(key_warnings(nateq))
 
     assert (warned in told) if warned else told == ""
     assert key not in told

@@ -2,7 +2,7 @@ import pytest
 from django.utils.translation import override
 
 from nateq_webhooks import errors, remote
-from nateq_webhooks.remote.error_text import KINDS
+from nateq_webhooks.remote.error_text import KINDS, localized
 
 KINDS_OF_ERRORS = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ApiError)
@@ -12,7 +12,7 @@ KINDS_OF_ERRORS = [
 @pytest.mark.parametrize("kind", KINDS_OF_ERRORS)
 def test_every_error_of_the_client_is_has_a_sentence_of_its_own(kind: type[errors.ApiError]) -> None:
     with override("ar"):
-        own, general = remote.localized(kind("details")), remote.localized(errors.ApiError("details"))
+        own, general = localized(kind("details")), localized(errors.ApiError("details"))
 
     assert own.endswith("\u2068details\u2069")
     assert (own == general) == (kind is errors.ApiError)
@@ -21,9 +21,9 @@ def test_every_error_of_the_client_is_has_a_sentence_of_its_own(kind: type[error
 
 def test_in_english_the_message_of_the_client_is_enough() -> None:
     with override("en"):
-        assert remote.localized(errors.NateqServerError("The server failed.")) == "The server failed."
+        assert localized(errors.NateqServerError("The server failed.")) == "The server failed."
 
 
 def test_a_remote_error_is_translated_already() -> None:
     with override("ar"):
-        assert remote.localized(remote.RemoteError("نعم")) == "نعم"
+        assert localized(remote.RemoteError("نعم")) == "نعم"

@@ -22,6 +22,9 @@ from nateq_webhooks.admin.permissions import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.remote.connection import key_warnings
+from nateq_webhooks.remote.drift import not_visible_text
+from nateq_webhooks.remote.error_text import localized
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import NateqClient
@@ -143,7 +146,7 @@ class RemotePage(WebhookPage):
             try:
                 context, offered = self._compare()
             except (ApiError, remote.RemoteError) as error:
-                context, offered = {"error": remote.localized(error)}, ()
+                context, offered = {"error": localized(error)}, ()
         may_replace = may_reveal_secret(request)
         names = [name for name in offered if name != _PUSH or may_replace or not context.get("is_gone")]
         actions = [ACTIONS[name] for name in names]
@@ -168,13 +171,13 @@ class RemotePage(WebhookPage):
             context = {
                 "is_compared": True,
                 "is_gone": drift.state is remote.DriftState.GONE,
-                "unseen": remote.not_visible_text(drift) if drift.state in _NOT_SEEN else "",
+                "unseen": not_visible_text(drift) if drift.state in _NOT_SEEN else "",
                 "is_settled": drift.needs_nothing,
                 "differences": [
                     {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
                 ],
                 "extra": drift.extra,
-                "warnings": list(remote.key_warnings(client)),
+                "warnings": list(key_warnings(client)),
             }
         if drift.state in _NOT_SEEN:
             return context, _NOT_SEEN[drift.state]
@@ -185,13 +188,13 @@ class RemotePage(WebhookPage):
         request, webhook = self.request, self.webhook
         try:
             with remote.connect(webhook) as client:
-                for warning in remote.key_warnings(client):
+                for warning in key_warnings(client):
                     messages.warning(request, warning)
                 if action.name == _PUSH and not may_reveal_secret(request):
                     _refuse_anew(client, webhook)
                 is_complete = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
-            messages.error(request, format_html("<bdi>{}</bdi>", remote.localized(error)))
+            messages.error(request, format_html("<bdi>{}</bdi>", localized(error)))
             return HttpResponseRedirect(request.path)
         entry = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
         self.model_admin.log_change(request, webhook, [{"changed": entry}])

@@ -10,6 +10,8 @@ from django.utils.translation import gettext as _
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.management.terminal import Lines, TerminalCommand
+from nateq_webhooks.remote.connection import key_warnings
+from nateq_webhooks.remote.error_text import localized
 
 
 class Command(TerminalCommand):
@@ -25,11 +27,11 @@ class Command(TerminalCommand):
         """Fetch the list and compare."""
         try:
             with remote.connect() as client:
-                for warning in remote.key_warnings(client):
+                for warning in key_warnings(client):
                     self.stderr.write(self.style.WARNING(warning))
                 catalogue = remote.catalogue(client)
         except (ApiError, remote.RemoteError) as error:
-            raise CommandError(remote.localized(error)) from None
+            raise CommandError(localized(error)) from None
         coverage = remote.coverage(catalogue.live)
         if as_json:
             self.stdout.write(Lines(json.dumps(_as_json(catalogue, coverage), indent=2, ensure_ascii=False)))

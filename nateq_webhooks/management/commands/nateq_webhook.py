@@ -19,6 +19,11 @@ from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.protocol.unseen import one_line
 from nateq_webhooks.remote.claim import LEASE, alias
+from nateq_webhooks.remote.connection import all_key_warnings, key_warnings
+from nateq_webhooks.remote.drift import not_visible_text
+from nateq_webhooks.remote.error_text import localized
+from nateq_webhooks.remote.keys import key_entry, setting_name
+from nateq_webhooks.remote.registration import public_url
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import NateqClient
@@ -104,7 +109,7 @@ class Command(TerminalCommand):
     def _connected(self, webhook: Webhook | None = None) -> "Iterator[NateqClient]":
         """Connect with the key for a webhook; print each warning about a key once."""
         with remote.connect(webhook) as client:
-            self._warn(remote.key_warnings(client))
+            self._warn(key_warnings(client))
             yield client
 
     def _warn(self, warnings: Iterable[str]) -> None:
@@ -124,7 +129,7 @@ class Command(TerminalCommand):
             text = _('Webhook "%(name)s" is bound to organization %(bound)s. Change that in the admin first.')
             raise CommandError(text % {"name": name, "bound": webhook.organization_id or _("none")})
         if options["dry_run"]:
-            words = {"name": webhook.name, "key": remote.setting_name(remote.key_entry(webhook))}
+            words = {"name": webhook.name, "key": setting_name(key_entry(webhook))}
             what = _('Create webhook "%(name)s" at Nateq, with the key in %(key)s') % words
             self._write_result(webhook, _("Would do: %(would_do)s."), options, would_do=what)
             return
@@ -152,7 +157,7 @@ class Command(TerminalCommand):
 
     def _list(self, **options: Any) -> None:
         remote.retire_secrets()
-        self._warn(remote.all_key_warnings())
+        self._warn(all_key_warnings())
         drifts = remote.compare_each(Webhook.objects.using(alias()).all())
         if options["as_json"]:
             self._write_json([drift_json(drift) for drift in drifts])
@@ -172,7 +177,7 @@ class Command(TerminalCommand):
             self._write_json(drift_json(drift) | {"secrets": secrets_json(webhook)})
             return
         self._write_drift(drift)
-        self.stdout.write("  " + _("URL: %(url)s") % {"url": remote.public_url(webhook)})
+        self.stdout.write("  " + _("URL: %(url)s") % {"url": public_url(webhook)})
         self.stdout.write("  " + _("events: %(events)s") % {"events": ", ".join(webhook.events) or _("all")})
         for secret in secrets_json(webhook):
             end = secret["expires_at"] or (_("when the new one is used") if secret["is_retiring"] else _("never"))
@@ -238,7 +243,7 @@ class Command(TerminalCommand):
         self, *, name: str | None, direction: "remote.Direction | None", gone: bool = False, **options: Any
     ) -> None:
         chosen = [_find(name)] if name else list(Webhook.objects.using(alias()).all())
-        self._warn(remote.all_key_warnings())
+        self._warn(all_key_warnings())
         drifts = remote.compare_each(chosen)
         steps = [step for drift in drifts for step in sync_steps(drift, direction, is_gone=gone)]
         not_visible = _not_visible(drifts, direction, is_gone=gone)
@@ -369,7 +374,7 @@ def _raise_problems(drifts: "list[remote.Drift]") -> None:
     names: dict[str, list[str]] = {}
     for drift in drifts:
         if drift.problem is not None:
-            names.setdefault(remote.localized(drift.problem), []).append(drift.webhook.name)
+            names.setdefault(localized(drift.problem), []).append(drift.webhook.name)
     if names:
         raise CommandError("\n".join(f"{', '.join(each)}: {problem}" for problem, each in names.items()))
 
@@ -379,7 +384,7 @@ def _not_visible(drifts: "list[remote.Drift]", direction: "remote.Direction | No
     hidden = [drift for drift in drifts if drift.state in NOT_VISIBLE]
     if is_gone and direction is not None:
         hidden = [drift for drift in hidden if drift.state is not remote.DriftState.NOT_VISIBLE]
-    return [remote.not_visible_text(drift) for drift in hidden]
+    return [not_visible_text(drift) for drift in hidden]
 
 
 @contextmanager
@@ -388,7 +393,7 @@ def _command_errors() -> Iterator[None]:
     try:
         yield
     except (ApiError, remote.RemoteError) as error:
-        raise CommandError(remote.localized(error)) from None
+        raise CommandError(localized(error)) from None
 
 
 def _find(name: str | None) -> Webhook:
