@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from django.db import connection
@@ -76,14 +76,22 @@ def _empty_recorder() -> Iterator[None]:
     recorder.forget()
 
 
+class Connect(Protocol):
+    """Connects a receiver to a signal, under a name of its own unless one is given."""
+
+    def __call__(
+        self, signal: EventSignal, function: Callable[..., Any], name: str = "", *, atomic: bool = True
+    ) -> None: ...
+
+
 @pytest.fixture
-def connect() -> Iterator[Callable[..., None]]:
+def connect() -> Iterator[Connect]:
     """Connect receivers for the length of a test."""
     connected: list[tuple[EventSignal, str]] = []
 
-    def connect_one(signal: EventSignal, function: Callable[..., Any], name: str = "", **options: Any) -> None:
+    def connect_one(signal: EventSignal, function: Callable[..., Any], name: str = "", *, atomic: bool = True) -> None:
         uid = name or f"test.{uuid.uuid4().hex}"
-        signal.connect(function, dispatch_uid=uid, weak=False, **options)
+        signal.connect(function, dispatch_uid=uid, weak=False, atomic=atomic)
         connected.append((signal, uid))
 
     yield connect_one

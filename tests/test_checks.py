@@ -4,7 +4,6 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,13 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run, Secret, Webhook
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 PROJECT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _a_receiver(connect: Callable[..., None]) -> None:
+def _a_receiver(connect: Connect) -> None:
     """Each site here has one, as a site without any is warned of (W050)."""
     connect(signals.user_created, lambda **kwargs: None, "test.a_receiver")
 
@@ -55,9 +54,7 @@ def test_a_sound_site_has_nothing_to_hear() -> None:
 
 
 @pytest.mark.django_db
-def test_a_sound_site_has_nothing_to_hear_of_its_database_either(
-    webhook: Webhook, connect: Callable[..., None]
-) -> None:
+def test_a_sound_site_has_nothing_to_hear_of_its_database_either(webhook: Webhook, connect: Connect) -> None:
     Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
     connect(signals.ticket_created, lambda **kwargs: None)
 
@@ -340,7 +337,7 @@ def fails(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def failed_run(sender: Sender, connect: Callable[..., None]) -> Run:
+def failed_run(sender: Sender, connect: Connect) -> Run:
     """A run that failed in the request; its next try is for a worker."""
     connect(signals.ticket_created, fails)
     sender.post(envelope())
@@ -370,7 +367,7 @@ def test_a_try_that_was_done_or_waits_for_its_receiver_is_not_warned_of(failed_r
     assert ids(databases=["default"]) == []
 
 
-def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, connect: Callable[..., None]) -> None:
+def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, fails)
     with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "worker"}):
         sender.post(envelope())

@@ -1,6 +1,5 @@
 """The system checks about control: what is paused, what is limited, and who could make an answer wait."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +9,13 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Gate, Webhook
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 from tests.test_checks import found, ids
 
 pytestmark = pytest.mark.django_db
 
 
-def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook, connect: Callable[..., None]) -> None:
+def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook, connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None)
     assert ids(databases=["default"]) == []
     dispatch.pause(receiver="test.one", reason="CRM is being moved")
@@ -41,7 +40,7 @@ def test_what_the_breaker_paused_goes_on_by_itself(db: None) -> None:
     assert "goes on by itself when a probe succeeds" in str(warning.hint)
 
 
-def test_a_backlog_of_what_is_paused_is_no_missing_worker(sender: Sender, connect: Any, settings: Any) -> None:
+def test_a_backlog_of_what_is_paused_is_no_missing_worker(sender: Sender, connect: Connect, settings: Any) -> None:
     settings.NATEQ_WEBHOOKS = {**settings.NATEQ_WEBHOOKS, "DISPATCH": "worker"}
     connect(signals.ticket_created, lambda **kwargs: None, "test.one")
     sender.post(envelope())
@@ -53,7 +52,7 @@ def test_a_backlog_of_what_is_paused_is_no_missing_worker(sender: Sender, connec
     assert ids(databases=["default"]) == ["W006"]
 
 
-def test_a_limit_of_a_receiver_that_is_not_connected_limits_nothing(connect: Any) -> None:
+def test_a_limit_of_a_receiver_that_is_not_connected_limits_nothing(connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "test.one")
     with override_settings(NATEQ_WEBHOOKS={"RATE_LIMITS": {"test.one": 5.0, "test.oen": 5}}):
         (warning,) = found()

@@ -17,11 +17,9 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, EventType, Heartbeat, Webhook
 from nateq_webhooks.receivers import registry
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db  # Django's own checks of models may ask SQLite what it supports
-
-Connect = Callable[..., None]
 
 
 def found(*wanted: str, databases: list[str] | None = None) -> list[CheckMessage]:

@@ -4,7 +4,7 @@ import ast
 import io
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.log_records import LOGGERS, OneLine
 from nateq_webhooks.protocol.unseen import one_line
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 EVIL = "a\nERROR forged\r\n\x1b[31mred\x1b]0;title\x07\x9b31m\u202ereversed\u2028next\x85line\x00\tend"
 RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -110,7 +110,7 @@ def test_a_message_that_can_not_be_put_together_is_left_to_logging() -> None:
 
 
 @pytest.mark.django_db
-def test_a_sender_forges_no_line(sender: Sender, connect: Callable[..., None], log: io.StringIO) -> None:
+def test_a_sender_forges_no_line(sender: Sender, connect: Connect, log: io.StringIO) -> None:
     def fail(event: Any, **_: Any) -> None:
         raise LookupError(f"no {event.name}")
 
@@ -144,7 +144,7 @@ def test_every_command_writes_through_the_safe_terminal() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("force_color", [False, True])
 def test_a_pauses_reason_and_the_names_of_webhooks_and_receivers_reach_no_terminal_raw(
-    webhook: Webhook, connect: Callable[..., None], force_color: bool
+    webhook: Webhook, connect: Connect, force_color: bool
 ) -> None:
     name = EVIL.replace("\x00", "")
     Webhook.objects.filter(pk=webhook.pk).update(name=name)

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
-from tests.conftest import SECRET, envelope
+from tests.conftest import SECRET, Connect, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +63,7 @@ def post(request: pytest.FixtureRequest, settings: Settings) -> Post:
 def test_a_body_that_can_still_be_had_is_received_and_one_that_cannot_is_asked_for_again(
     post: Post,
     webhook: Webhook,
-    connect: Callable[..., None],
+    connect: Connect,
     caplog: pytest.LogCaptureFixture,
     touches: list[str],
     content_type: str,

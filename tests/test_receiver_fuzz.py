@@ -24,7 +24,7 @@ from pytest_django import Settings
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
-from tests.conftest import SECRET, envelope
+from tests.conftest import SECRET, Connect, envelope
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given  # noqa: E402 - the extra `dev` may be missing
@@ -204,7 +204,7 @@ def webhooks(webhook: Webhook) -> list[Webhook]:
 @pytest.mark.parametrize("identity", ["delivery_id", "content"])
 def test_no_request_is_answered_with_500_or_logged_as_an_error(
     webhooks: list[Webhook],
-    connect: Callable[..., None],
+    connect: Connect,
     settings: Settings,
     capsys: pytest.CaptureFixture[str],
     identity: str,

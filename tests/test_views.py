@@ -28,11 +28,9 @@ from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.views import receive
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
-
-Connect = Callable[..., None]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run, Webhook
 from nateq_webhooks.models.gate import receiver_scope
 from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection
+from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
 
@@ -87,9 +88,7 @@ def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_replay_that_succeeds_takes_its_run_off_the_board(
-    boss: Client, webhook: Webhook, connect: Callable[..., None]
-) -> None:
+def test_a_replay_that_succeeds_takes_its_run_off_the_board(boss: Client, webhook: Webhook, connect: Connect) -> None:
     from nateq_webhooks import signals
 
     connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")

@@ -15,7 +15,7 @@ from nateq_webhooks.admin.deliveries.notes import SENTENCES, sentence
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.envelope import Note
 from tests.admin.listing import questions
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def fail(**kwargs: Any) -> None:
     raise LookupError("no such <customer>")
 
 
-def test_the_list_shows_what_came(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+def test_the_list_shows_what_came(boss: Client, sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None)
     sender.post(envelope())
 
@@ -162,7 +162,7 @@ def test_the_list_can_not_be_asked_for_a_scan_or_a_secret(boss: Client, sender: 
     assert boss.get(f"{LIST}?{query}").status_code == 400
 
 
-def test_a_hostile_delivery_is_shown_as_text(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+def test_a_hostile_delivery_is_shown_as_text(boss: Client, sender: Sender, connect: Connect) -> None:
     def fail_with_its_words(event: Any, **kwargs: Any) -> None:
         raise LookupError(event.data["id"])
 

@@ -1,7 +1,6 @@
 """A delivery's page: did it come, was it genuine, what ran, what failed; and what belongs to it."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from nateq_webhooks.admin.deliveries.related import superseding
 from nateq_webhooks.models import Attempt, Delivery, Reissue, Replay, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import body_url, detail_url, shown
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +46,7 @@ def story(page: str) -> str:
     return text_of(page, '<ol class="nateq-timeline">', "</ol>")
 
 
-def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
     sender.post(envelope())
@@ -61,7 +60,7 @@ def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender
     assert "What failed? ↻ shop.fail (Failed)" in told
 
 
-def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, connect: Callable[..., None]) -> None:
+def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
     sender.post(envelope())
 
@@ -71,7 +70,7 @@ def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, 
 
 
 def test_a_receiver_that_succeeded_in_a_replay_has_failed_no_more(
-    boss: Client, sender: Sender, connect: Callable[..., None]
+    boss: Client, sender: Sender, connect: Connect
 ) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope())
@@ -83,7 +82,7 @@ def test_a_receiver_that_succeeded_in_a_replay_has_failed_no_more(
 
 
 def test_the_timeline_tells_everything_in_the_order_it_happened(
-    boss: Client, sender: Sender, connect: Callable[..., None], django_assert_num_queries: DjangoAssertNumQueries
+    boss: Client, sender: Sender, connect: Connect, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     data = {"id": "tkt_1", "conversation_id": "cnv_1"}
@@ -169,7 +168,7 @@ def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender) -> None:
 
 
 def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
-    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Callable[..., None]
+    boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.deliveries.timeline.MAX_RUNS_SHOWN", 1)
     connect(signals.ticket_created, lambda **kwargs: None, "shop.first")
@@ -380,7 +379,7 @@ def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client, name
 
 @pytest.mark.urls("tests.admin.two_sites")
 def test_all_of_its_pages_stay_on_their_admin_site(
-    boss: Client, sender: Sender, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    boss: Client, sender: Sender, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.deliveries.timeline.MAX_RUNS_SHOWN", 1)
     connect(signals.ticket_created, lambda **kwargs: None, "shop.first")

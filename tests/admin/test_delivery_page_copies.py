@@ -18,7 +18,7 @@ from nateq_webhooks.admin import copying
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import HOSTILE, detail_url, shown
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -138,7 +138,7 @@ def _receivers():
 
 
 @pytest.fixture
-def ticket(sender: Sender, connect: Callable[..., None]) -> Delivery:
+def ticket(sender: Sender, connect: Connect) -> Delivery:
     """A delivery that a receiver has run for."""
     connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
     return stored(sender, json.dumps(envelope(data={"id": "tkt_1", "subject": "مرحبا"}), ensure_ascii=False).encode())
@@ -173,7 +173,7 @@ def test_the_generated_test_fails_when_its_receiver_is_gone(boss: Client, ticket
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("options", [{}, {"SECRET_ENCODING": "base64", "SIGNATURE_HEADER": "X-Other"}])
 def test_the_generated_test_feeds_the_same_bytes_to_the_receivers(
-    sender: Sender, connect: Callable[..., None], tmp_path: Path, body: bytes, options: dict[str, str]
+    sender: Sender, connect: Connect, tmp_path: Path, body: bytes, options: dict[str, str]
 ) -> None:
     delivery = stored(sender, body)
     fed: list[bytes] = []

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run
 from tests.admin.pages import HOSTILE, body_url, detail_url, payload_url, shown
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -100,9 +99,7 @@ def test_each_further_page_of_a_mebibyte_is_small_and_quick(boss: Client, sender
 @pytest.mark.parametrize(
     "text", [HOSTILE, "javascript:alert(1)", '" onmouseover="alert(1)', "\ud800\x00\u2028", "'\"&<>"]
 )
-def test_hostile_words_are_text_wherever_they_stand(
-    boss: Client, sender: Sender, connect: Callable[..., None], text: str
-) -> None:
+def test_hostile_words_are_text_wherever_they_stand(boss: Client, sender: Sender, connect: Connect, text: str) -> None:
     def fail_with_its_words(event: Any, **kwargs: Any) -> None:
         raise LookupError(event.data["id"])
 

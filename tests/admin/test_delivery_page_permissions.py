@@ -12,7 +12,7 @@ from django.urls import reverse
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run
 from tests.admin.pages import body_url, detail_url, payload_url, shown
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +21,7 @@ WRITTEN = ("sara@example.com", "my broken phone", "from the header", "cnv_privat
 
 
 @pytest.fixture
-def delivery(sender: Sender, connect: Callable[..., None]) -> Delivery:
+def delivery(sender: Sender, connect: Connect) -> Delivery:
     """A delivery whose content is in its payload, a header, an error, a traceback and a neighbour."""
 
     def fail(event: Any, **kwargs: Any) -> None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Replay, Run
 from tests.admin.pages import detail_url, shown
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def fail(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def pending(sender: Sender, connect: Callable[..., None]) -> Delivery:
+def pending(sender: Sender, connect: Connect) -> Delivery:
     """A delivery of two receivers, one of which has failed and is to be tried again."""
     connect(signals.ticket_created, fail, "shop.fail")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
@@ -151,9 +151,7 @@ def test_a_receiver_that_failed_and_is_gone_is_named_and_left_out(boss: Client, 
     assert "shop.gone" not in "".join(links(boss, delivery).values())
 
 
-def test_a_delivery_that_can_not_be_read_offers_nothing_to_run(
-    boss: Client, sender: Sender, connect: Callable[..., None]
-) -> None:
+def test_a_delivery_that_can_not_be_read_offers_nothing_to_run(boss: Client, sender: Sender, connect: Connect) -> None:
     connect(signals.event_received, lambda **kwargs: None, "shop.all")
     sender.post(b"no json")
     invalid = Delivery.objects.get()

@@ -22,6 +22,7 @@ from nateq_webhooks.signals import signal_for
 from tests import builders
 from tests.admin.tenants_site import MINE, tenants
 from tests.builders import ago
+from tests.conftest import Connect
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site")]
 
@@ -67,7 +68,7 @@ class Stored:
 
 
 @pytest.fixture
-def stored(connect: Callable[..., None]) -> Stored:
+def stored(connect: Connect) -> Stored:
     connect(signal_for("ticket.created"), lambda event, **_: None, "shop.open")
     webhook = Webhook.objects.create(name="mine", organization_id=MINE)
     other = Webhook.objects.create(name=f"{MARK} shop", organization_id="org_other", events=[f"{MARK}.event"])

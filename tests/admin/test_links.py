@@ -10,7 +10,7 @@ from django.utils import timezone
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run
 from tests.builders import store_rejection
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def fail(**kwargs: object) -> None:
 
 
 @pytest.fixture
-def _rows(sender: Sender, connect: Callable[..., None]) -> None:
+def _rows(sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope())
     sender.post(envelope("ticket.updated", delivery_id="dlv_2", timestamp="2026-07-01T00:00:00Z"))

@@ -3,7 +3,6 @@
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -16,6 +15,7 @@ from nateq_webhooks.admin.biglist import date_ranges, skip_scan
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, listed, pks, statements
 from tests.builders import build_delivery, store_deliveries, store_run
+from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
 
@@ -190,7 +190,7 @@ def test_the_webhooks_to_choose_from_are_read_without_their_secrets(boss: Client
     assert not any('"secret"' in sql for sql in statements(boss, "_facets=True"))
 
 
-def test_runs_are_filtered_and_counted_by_status_and_receiver(boss: Client, webhook: Webhook, connect: Any) -> None:
+def test_runs_are_filtered_and_counted_by_status_and_receiver(boss: Client, webhook: Webhook, connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.send")
     first, second = store_deliveries(webhook, 2)
     store_run(first, "shop.send", status="dead")

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Gate, Webhook
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +21,7 @@ def page_of(webhook: Webhook, page: str = "pause") -> str:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_paused_webhook_stores_and_runs_what_waited_when_it_goes_on(
-    boss: Client, webhook: Webhook, sender: Sender, connect: Callable[..., None]
+    boss: Client, webhook: Webhook, sender: Sender, connect: Connect
 ) -> None:
     seen: list[str] = []
     connect(signals.ticket_created, lambda *, event, **kwargs: seen.append(event.delivery_id))

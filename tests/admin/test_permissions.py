@@ -24,7 +24,7 @@ from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webh
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.sandbox import Sandbox
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def fail(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def scene(sender: Sender, connect: Callable[..., None]) -> Iterator[Scene]:
+def scene(sender: Sender, connect: Connect) -> Iterator[Scene]:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope(data={"id": "tkt_1", "email": "sara@example.com"}), headers={"X-Note": "of a customer"})
     sender.post(envelope(), secret="whsec_wrong_0123456789abcdef")

@@ -15,14 +15,12 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.deliveries import replay_many
 from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIST = reverse("admin:nateq_webhooks_delivery_changelist")
 CONFIRM = "/admin/nateq_webhooks/delivery/replay-many/"
-
-Connect = Callable[..., None]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from django.urls import reverse
 from nateq_webhooks import signals
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.models import Delivery, Run
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def fail(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def _receivers(connect: Callable[..., None]) -> None:
+def _receivers(connect: Connect) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
 

@@ -15,11 +15,9 @@ from nateq_webhooks.admin.webhooks.test_event import example, send
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
-from tests.conftest import SECRET
+from tests.conftest import SECRET, Connect
 
 pytestmark = pytest.mark.django_db
-
-Connect = Callable[..., None]
 
 
 def page_of(webhook: Webhook) -> str:

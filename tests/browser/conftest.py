@@ -14,6 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.scene import Scene, staged
 from tests.browser.watching import Watched
+from tests.conftest import Connect
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS: Final = (
@@ -67,7 +68,7 @@ LOCALE: Final = "django.middleware.locale.LocaleMiddleware"
 
 
 @pytest.fixture
-def scene(db: None, connect: Callable[..., None]) -> Scene:
+def scene(db: None, connect: Connect) -> Scene:
     """A site on an ordinary bad day."""
     return staged(connect)
 

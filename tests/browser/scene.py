@@ -1,7 +1,6 @@
 """A site on an ordinary bad day: traffic of two days, a receiver that fails, refused requests, replays."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -13,7 +12,7 @@ from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Heartbeat, Rejection, Replay, Run, Webhook
 from nateq_webhooks.protocol.examples import example_envelope
 from tests.builders import build_delivery, build_run
-from tests.conftest import SECRET, Sender
+from tests.conftest import SECRET, Connect, Sender
 
 CUSTOMER: Final = "sara@customer.example"
 """Stands for whatever a customer wrote: in payloads, in error texts and tracebacks, in a header."""
@@ -43,7 +42,7 @@ class Scene:
     "A quarter of it is done, and a worker is there."
 
 
-def staged(connect: Callable[..., None]) -> Scene:
+def staged(connect: Connect) -> Scene:
     """Store it all. The deliveries of the last hour came through the door, the older ones are only rows."""
     connect(signals.event_received, lambda **kwargs: None, "shop.open_ticket")
     connect(signals.event_received, lambda **kwargs: None, "shop.tell_crm")

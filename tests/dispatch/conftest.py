@@ -1,7 +1,6 @@
 """Deliveries that are stored and wait to be run."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +8,11 @@ from pytest_django import Settings
 
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope
+from tests.dispatch.scene import Configure, Deliver
 
 
 @pytest.fixture
-def configure(settings: Settings) -> Callable[..., None]:
+def configure(settings: Settings) -> Configure:
     """Set settings of `NATEQ_WEBHOOKS`, by their names."""
 
     def change(**values: Any) -> None:
@@ -22,12 +22,12 @@ def configure(settings: Settings) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_runs_what_is_stored(configure: Callable[..., None]) -> None:
+def _nobody_runs_what_is_stored(configure: Configure) -> None:
     configure(DISPATCH="worker")
 
 
 @pytest.fixture
-def deliver(sender: Sender) -> Callable[..., Delivery]:
+def deliver(sender: Sender) -> Deliver:
     """Have a delivery stored through the door; its receivers are run by the test."""
     numbers = itertools.count(1)
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.contrib.auth.models import Group
 from django.db import connection, connections
@@ -21,14 +21,24 @@ from nateq_webhooks.dispatch.execution import execute, start
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
+from tests.conftest import Connect as Connect
 
 ALIAS = "default"
 BOUND_SECONDS = 20
 """No wait in these tests is longer."""
 
-Connect = Callable[..., None]
-Deliver = Callable[..., Delivery]
-Configure = Callable[..., None]
+
+class Deliver(Protocol):
+    """Stores a delivery of an event, with other values in its envelope; its receivers are run by the test."""
+
+    def __call__(self, event: str = "ticket.created", **over: Any) -> Delivery: ...
+
+
+class Configure(Protocol):
+    """Sets settings of `NATEQ_WEBHOOKS`, by their names."""
+
+    def __call__(self, **values: Any) -> None: ...
+
 
 _Result = TypeVar("_Result")
 

@@ -1,6 +1,6 @@
 """The database goes away while a delivery is being stored: asked for again, and stored once in the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox import configuration
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.signatures import sign
-from tests.conftest import Sender, envelope
+from tests.conftest import Connect, Sender, envelope
 from tests.dispatch.proxy import Wire, through_a_wire
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.services]
@@ -28,7 +28,7 @@ def wire(monkeypatch: pytest.MonkeyPatch, sender: Sender) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def seen(connect: Callable[..., None]) -> list[str]:
+def seen(connect: Connect) -> list[str]:
     """The ids of the deliveries that a receiver ran for."""
     ids: list[str] = []
     connect(signals.ticket_created, lambda event, **kwargs: ids.append(event.delivery_id))

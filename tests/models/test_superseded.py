@@ -7,7 +7,7 @@ from django.db import connection
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Webhook
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +84,7 @@ def test_it_is_one_query_through_the_index(sender: Sender, django_assert_num_que
     assert "nateq_delivery_resource" in older.superseding().explain()
 
 
-def test_a_receiver_can_ask(sender: Sender, connect: Any) -> None:
+def test_a_receiver_can_ask(sender: Sender, connect: Connect) -> None:
     answers: list[tuple[str, bool]] = []
 
     def receive(*, delivery: Delivery, **kwargs: Any) -> None:

@@ -1,6 +1,5 @@
 """The admin's page "At Nateq": registering, drift, rotation; who may, and what is never shown."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
+from tests.conftest import Connect
 from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
@@ -167,7 +167,7 @@ def test_each_step_is_committed_where_requests_are_transactions(
 
 
 def test_a_secret_that_a_person_enters_ends_a_pending_registration(
-    boss: Client, nateq: NateqClient, connect: Callable[..., None]
+    boss: Client, nateq: NateqClient, connect: Connect
 ) -> None:
     webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, nateq_id="wh_1")
     boss.post(

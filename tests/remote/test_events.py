@@ -13,6 +13,7 @@ from nateq_webhooks import signals
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Sandbox
+from tests.conftest import Connect
 from tests.remote.conftest import KEY, text
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db
 Run = Callable[..., Any]
 
 
-def test_events_compares_the_live_list_and_the_receivers(connect: Callable[..., None]) -> None:
+def test_events_compares_the_live_list_and_the_receivers(connect: Connect) -> None:
     with (
         Sandbox(key=KEY, events={"ticket.merged": "Two tickets became one"}) as sandbox,
         override_settings(
@@ -44,7 +45,7 @@ def test_events_compares_the_live_list_and_the_receivers(connect: Callable[..., 
     assert "no active webhook subscribes:\n  ticket.closd\n  ticket.craeted\n" in shown
 
 
-def test_a_receiver_of_every_event_leaves_nothing_unheard(run: Run, connect: Callable[..., None]) -> None:
+def test_a_receiver_of_every_event_leaves_nothing_unheard(run: Run, connect: Connect) -> None:
     Webhook.objects.create(name="all")
     assert run(command="nateq_events")["subscribed_without_receiver"] == list(EVENTS)
 

@@ -7,17 +7,20 @@ import pytest
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery
 from tests.dispatch.conftest import configure, deliver
+from tests.dispatch.scene import Configure
 
 __all__ = ["configure", "deliver"]
 
+from tests.conftest import Connect
+
 
 @pytest.fixture(autouse=True)
-def _nobody_runs_what_is_stored(configure: Callable[..., None]) -> None:
+def _nobody_runs_what_is_stored(configure: Configure) -> None:
     configure(DISPATCH="worker")
 
 
 @pytest.fixture
-def at_the_site(connect: Callable[..., None]) -> None:
+def at_the_site(connect: Connect) -> None:
     """Store deliveries as the site would: with its receivers, which run elsewhere."""
     for signal, names in {
         signals.ticket_created: ["write_once"],

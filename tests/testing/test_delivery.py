@@ -17,10 +17,10 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.errors import DeliveryRefusedError, NateqWebhooksError, SecretError
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.testing import deliver, make_event
+from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
 
-Connect = Callable[..., None]
 Deliver = Callable[..., Delivery]
 
 UID = "shop.open_ticket"
