@@ -1,4 +1,4 @@
-"""Every error this package raises, under one base: what happened, with what value (never a secret), what to do."""
+"""The errors of this package. A message says what happened, with what value (never a secret), and what to do."""
 
 __all__ = [
     "ApiError",
@@ -32,22 +32,22 @@ class NateqWebhooksError(Exception):
 
 
 class SecretError(NateqWebhooksError, ValueError):
-    """A signing secret is empty, or is not in the encoding that the settings say. Never carries the secret."""
+    """A signing secret is empty, too short, or not in the encoding of the settings. Never contains the secret."""
 
 
 class ReceiverError(NateqWebhooksError, TypeError):
-    """A receiver can't be connected: it has no stable name, would vanish, or can't be called with an event.
+    """A receiver can't be connected: it has no stable name, would be garbage-collected, or can't take an event.
 
-    Or its name belongs to another one. In a run: what the receiver returned shows that its body has not run.
+    Or its name belongs to another one. In a run: the value that the receiver returned shows that its body did not run.
     """
 
 
 class EventLoopError(NateqWebhooksError, RuntimeError):
-    """An `async def` receiver can't run in this process: eventlet leaves no thread for an event loop."""
+    """An `async def` receiver can't run in this process: with eventlet there is no thread for an event loop."""
 
 
 class StoreError(NateqWebhooksError):
-    """A delivery could not be committed. The sender must be told to try again: nothing was acknowledged."""
+    """A delivery could not be committed. It must not be acknowledged, so that the sender tries again."""
 
 
 class DeliveryRefusedError(NateqWebhooksError):
@@ -63,12 +63,11 @@ class DeliveryRefusedError(NateqWebhooksError):
         self.reason = reason
 
 
-class RetryLater(NateqWebhooksError):  # noqa: N818 - what a receiver raises to say something, not an error
-    """A receiver raises this to be tried again after `seconds`, whatever its number of tries.
+class RetryLater(NateqWebhooksError):  # noqa: N818 - a receiver's instruction, not an error
+    """A receiver raises this to be tried again after `seconds`, regardless of its number of tries.
 
-    Its database work is undone. Only the greatest age of a run (`RETRY_MAX_AGE`) ends it. The wait is a second at
-    least; with 0 or a negative number it is as long as after any other failure. What is no number counts as any other
-    failure.
+    Its database changes are rolled back. Only the maximum age of a run (`RETRY_MAX_AGE`) ends it. The wait is at least
+    one second; with 0, a negative number or a value that is not a number it is as long as after any other failure.
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -76,31 +75,31 @@ class RetryLater(NateqWebhooksError):  # noqa: N818 - what a receiver raises to 
         self.seconds = seconds
 
 
-class GiveUp(NateqWebhooksError):  # noqa: N818 - what a receiver raises to say something, not an error
-    """A receiver raises this to never be tried again on this delivery. Its database work is undone."""
+class GiveUp(NateqWebhooksError):  # noqa: N818 - a receiver's instruction, not an error
+    """A receiver raises this to end its run as failed, without further tries. Its database changes are rolled back."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the receiver gave up")
 
 
 class TimedOutError(NateqWebhooksError):
-    """A receiver ran for longer than `RUN_TIMEOUT`: the try counts as failed, and its late commit is refused."""
+    """A receiver ran longer than `RUN_TIMEOUT`: the try has failed, and its late commit is refused."""
 
 
 class RolledBackError(NateqWebhooksError):
-    """A receiver returned, but what it wrote is rolled back: the run counts as failed."""
+    """A receiver returned, but its transaction was rolled back: the try has failed."""
 
 
 class RunLostError(NateqWebhooksError):
-    """A worker no longer holds the run it is working on: what it did is undone, another one does it."""
+    """A worker has lost the lease of its run: its changes are rolled back, and another worker executes the run."""
 
 
 class ApiError(NateqWebhooksError):
-    """Base of everything that goes wrong between this site and Nateq's API. Never carries the API key.
+    """Base of all errors of Nateq's API and of the connection to it. Never contains the API key.
 
-    `status` is the HTTP status, `code` and `details` are what the API says of its error, `request_id` is what
-    Nateq's support asks for; each is None when there was none. `retry_after` are the seconds that the server asks
-    to wait. `is_ambiguous` is true of a write that may have happened all the same: look before trying again.
+    `status` is the HTTP status, `code` and `details` come from the API's error, `request_id` is for Nateq's support;
+    each is None if unknown. `retry_after` is the number of seconds that the server asks to wait. `is_ambiguous` is
+    true if a write may have been executed: check before trying again.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class ApiError(NateqWebhooksError):
 
 
 class NateqConfigurationError(ApiError):
-    """The client can't work as it was set up: no usable key, no safe base URL. Nothing was sent."""
+    """The client's configuration is invalid: no usable key, or no safe base URL. Nothing was sent."""
 
 
 class NateqAuthenticationError(ApiError):
@@ -132,23 +131,23 @@ class NateqAuthenticationError(ApiError):
 
 
 class NateqPermissionError(ApiError):
-    """The key is good, but may not do this: a scope, a role or the IP allow-list is in the way (403)."""
+    """The key is valid, but lacks a scope or role, or its IP allow-list excludes this site (403)."""
 
 
 class NateqNotFoundError(ApiError):
-    """There is no such webhook, or this key does not see it (404)."""
+    """There is no such webhook, or the key has no access to it (404)."""
 
 
 class NateqNotOfferedError(NateqNotFoundError):
-    """The server has no such call for an API key (404, 405, ENDPOINT_NOT_PUBLIC): do it in the dashboard."""
+    """The server does not offer this call to API keys (404, 405, ENDPOINT_NOT_PUBLIC): use the dashboard."""
 
 
 class NateqValidationError(ApiError):
-    """The server, or the client before it, refuses what was to be sent (400, 422)."""
+    """The server, or the client before sending, refuses the data (400, 422)."""
 
 
 class NateqRateLimitError(ApiError):
-    """More requests a minute than the key may make (429). Nothing was done: safe to try again."""
+    """The key has used its requests per minute (429). Nothing was executed: safe to try again."""
 
 
 class NateqServerError(ApiError):
@@ -156,12 +155,12 @@ class NateqServerError(ApiError):
 
 
 class NateqConnectionError(ApiError):
-    """No answer came: DNS, TLS, a socket, or no network."""
+    """No connection: DNS, TLS, a socket error, or no network."""
 
 
 class NateqTimeoutError(ApiError):
-    """No answer came in time (or the server says 408)."""
+    """No answer in time, or status 408."""
 
 
 class NateqUnexpectedAnswerError(ApiError):
-    """An answer came that is not the API's: a redirect, no JSON, or a document without what it must have."""
+    """The answer is not the API's: a redirect, not JSON, or a document without required keys."""

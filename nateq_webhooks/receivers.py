@@ -1,7 +1,7 @@
-"""The registry: which receivers are connected to which event, each under a name that outlives the process.
+"""The registry of receivers: which are connected to which event, each under a stable name.
 
-A run in the database names its receiver, so a name must mean the same function tomorrow and in another process. It
-is `module.qualname`, or the `dispatch_uid` when one is given. Names are looked up here, never imported.
+A run stores the name of its receiver, so a name must mean the same function in every process and after a restart. It
+is `module.qualname`, or the `dispatch_uid` if there is one. Names are looked up in the registry, never imported.
 """
 
 import functools
@@ -20,10 +20,10 @@ ANY_EVENT: Final = ""
 """The registry's key for receivers of every event."""
 
 MAX_NAME: Final = 200
-"""Characters that the column of a run holds."""
+"""The length of the column of a run."""
 
 ARGUMENTS: Final = ("sender", "event", "delivery", "run")
-"""What every receiver is called with, by keyword; later versions may add more."""
+"""The keyword arguments of every receiver; later versions may add some."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,19 +32,19 @@ class Receiver:
 
     name: str
     function: Callable[..., Any]
-    """Held for as long as it is connected: one that is garbage-collected would miss its deliveries."""
+    """A strong reference: a receiver that is garbage-collected would miss its deliveries."""
     is_async: bool
     atomic: bool
-    """Whether its work and the word that it succeeded are one transaction; else it may run more than once."""
+    """Whether its changes and the status of its run are one transaction; else it may run more than once."""
 
     @property
     def source(self) -> tuple[str, int] | None:
-        """The file and the line where its body is; None if it has no Python source."""
+        """The file and line of its source; None if it is not written in Python."""
         return _source(self.function)
 
 
 class Registry:
-    """Receivers by event name. Connecting happens at start; looking up happens once per delivery."""
+    """Receivers by event name. They are connected at start and looked up once per delivery."""
 
     def __init__(self) -> None:
         self._by_event: dict[str, dict[str, Receiver]] = {}
@@ -52,7 +52,7 @@ class Registry:
     def checked(self, function: Callable[..., Any], *, uid: object, weak: bool, atomic: bool) -> Receiver:
         """Return `function` as a receiver.
 
-        Raises `ReceiverError` when it has no name that lasts and is its own, or can't be called with an event.
+        Raises `ReceiverError` if it has no stable name of its own, or can't be called with an event.
         """
         name = receiver_name(function, uid=uid)
         _refuse_uncallable(function, name)
@@ -61,9 +61,9 @@ class Registry:
             raise ReceiverError(f'The receiver "{name}" is connected with atomic={atomic!r}; it must be True or False.')
         known = self.get(name)
         if known is not None and known.function != function:
-            advice = "so it must mean one of them: give one of the two a dispatch_uid of its own."
+            advice = "so it must be unique: give one of the two a dispatch_uid of its own."
             if known.source is not None and known.source == _source(function):
-                advice += " Both come from the same line: has its module been imported under two names, or reloaded?"
+                advice += " Both have the same source line: was the module imported under two names, or reloaded?"
             raise ReceiverError(
                 f'Two receivers are called "{name}": {known.function!r} and {function!r}. A delivery\'s runs are kept '
                 f"under that name, {advice}"
@@ -81,19 +81,19 @@ class Registry:
         )
 
     def add(self, event: str, receiver: Receiver) -> None:
-        """Run `receiver` for the deliveries of `event`."""
+        """Connect `receiver` to `event`."""
         same = self._imported_twice(receiver)
         self._by_event.setdefault(event, {})[receiver.name] = receiver
         if same is not None:
             logger.warning(
-                "The receivers %s and %s are one function: its module has been imported under two names, and each "
-                "delivery runs it twice. Import it by one of them everywhere.",
+                "The receivers %s and %s are one function: its module was imported under two names, so it runs twice "
+                "for each delivery. Import it under one name everywhere.",
                 same.name,
                 receiver.name,
             )
 
     def imported_twice(self) -> list[tuple[Receiver, Receiver]]:
-        """Return receivers that are one function of a file that was imported as two modules."""
+        """Return pairs of receivers that are one function of a file that was imported as two modules."""
         first: dict[tuple[str, tuple[str, int]], Receiver] = {}
         found = {}
         for receiver in self:
@@ -106,7 +106,7 @@ class Registry:
         return list(found.values())
 
     def _imported_twice(self, new: Receiver) -> Receiver | None:
-        """Return the receiver of another module that is the same function as a new one."""
+        """Return the receiver of another module that has the same source as a new one."""
         if self.get(new.name) is not None or new.source is None:
             return None
         key = (_qualname(new), new.source)
@@ -114,16 +114,16 @@ class Registry:
         return next(same, None)
 
     def remove(self, event: str, function: Callable[..., Any] | None, *, uid: object) -> None:
-        """Forget a receiver of `event`, named as it was when connected."""
+        """Disconnect a receiver of `event`, identified as it was connected."""
         receivers = self._by_event.get(event, {})
         for name, receiver in list(receivers.items()):
             if name == uid or (uid is None and receiver.function == function):
                 del receivers[name]
 
     def for_event(self, event: str) -> list[Receiver]:
-        """Return the receivers of a delivery of `event`, in the order they were connected: its own, then of any event.
+        """Return the receivers of a delivery of `event` in the order they were connected; those of any event come last.
 
-        A callable connected to both is there once, under its first name: it runs once per delivery.
+        A callable that is connected to both is returned once, under its first name: it runs once per delivery.
         """
         own = self._by_event.get(event, {}) if event != ANY_EVENT else {}
         found: list[Receiver] = []
@@ -133,27 +133,27 @@ class Registry:
         return found
 
     def get(self, name: str) -> Receiver | None:
-        """Return the receiver of this name, None when nothing is connected under it."""
+        """Return the receiver of this name; None if there is none."""
         return next((receiver for receiver in self if receiver.name == name), None)
 
     def events(self) -> set[str]:
-        """Return the names of the events that a receiver is connected to, `ANY_EVENT` among them."""
+        """Return the names of the events with receivers, `ANY_EVENT` included."""
         return {event for event, receivers in list(self._by_event.items()) if receivers}
 
     def __iter__(self) -> Iterator[Receiver]:
-        """Iterate over every connected receiver, one entry per event it is connected to."""
+        """Iterate over the connected receivers; one that is connected to two events comes twice."""
         for receivers in list(self._by_event.values()):
             yield from list(receivers.values())
 
 
 registry: Final = Registry()
-"""The process's receivers; `signals` fills it."""
+"""The receivers of this process; `signals` adds them."""
 
 
 def receiver_name(function: Callable[..., Any], *, uid: object = None) -> str:
-    """Return the name that `function` is known by: its `dispatch_uid`, else `module.qualname`.
+    """Return the stable name of `function`: its `dispatch_uid`, else `module.qualname`.
 
-    Raises `ReceiverError` when neither names it for good: a lambda, a local function, a bound method, an object.
+    Raises `ReceiverError` without one: for a lambda, a local function, a bound method or an object.
     """
     if not callable(function):
         raise ReceiverError(f"A receiver must be callable; this is a {type(function).__name__}: {function!r}.")
@@ -163,8 +163,8 @@ def receiver_name(function: Callable[..., Any], *, uid: object = None) -> str:
     bound_to = getattr(function, "__self__", None)
     if qualname is None or "<" in qualname or (bound_to is not None and not inspect.isclass(bound_to)):
         raise ReceiverError(
-            f"The receiver {function!r} has no name that means the same tomorrow: it is a lambda, a local function, "
-            "a method of one object or an object. Move it to the top level of a module, or connect it with "
+            f"The receiver {function!r} has no stable name: it is a lambda, a local function, a method of one object "
+            "or an object. Move it to the top level of a module, or connect it with "
             'dispatch_uid="some.name" and weak=False.'
         )
     module = getattr(function, "__module__", None)
@@ -189,7 +189,7 @@ def _checked_uid(uid: object) -> str:
 
 
 def _refuse_short_lived(function: Callable[..., Any], name: str, *, weak: bool) -> None:
-    """Refuse what a weak reference alone would keep: it would vanish, and its deliveries with it, without a word."""
+    """Refuse a callable that is only weakly referenced: it would be garbage-collected and silently miss deliveries."""
     bound_to = getattr(function, "__self__", None)
     lasts = "<" not in getattr(function, "__qualname__", "<") and (bound_to is None or inspect.isclass(bound_to))
     if weak and not lasts:
@@ -200,7 +200,7 @@ def _refuse_short_lived(function: Callable[..., Any], name: str, *, weak: bool) 
 
 
 def _refuse_uncallable(function: Callable[..., Any], name: str) -> None:
-    """Refuse what a call with an event would not run: a class, a generator, a function of other arguments."""
+    """Refuse a callable that can't run with an event: a class, a generator, or a function with other arguments."""
     innermost = _innermost(function)
     if inspect.isclass(innermost):
         raise ReceiverError(
@@ -220,12 +220,12 @@ def _refuse_uncallable(function: Callable[..., Any], name: str) -> None:
     if problem:
         raise ReceiverError(
             f'The receiver "{name}" can\'t be called with an event: {problem}. It gets {", ".join(ARGUMENTS)} by '
-            f"keyword, and maybe more one day: write def {_short_name(name)}(*, event, **kwargs)."
+            f"keyword, and later versions may add more: write def {_short_name(name)}(*, event, **kwargs)."
         )
 
 
 def _problem_of_call(signature: inspect.Signature) -> str:
-    """Return why a function of this signature can't be called with an event; empty if it can."""
+    """Return why a function with this signature can't be called with an event; empty if it can."""
     parameters = signature.parameters.values()
     for parameter in parameters:  # Signature.bind of Python 3.13 lets a keyword argument of that name pass
         if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
@@ -246,7 +246,7 @@ def _short_name(name: str) -> str:
 def _innermost(function: Callable[..., Any]) -> Any:
     """Return the function, or the class, inside partials, methods, objects and wrappers that name what they wrap."""
     current: Any = function
-    for _ in range(100):  # a chain of wrappers may be a circle
+    for _ in range(100):  # wrappers may refer to each other
         if isinstance(current, functools.partial):
             inner = current.func
         elif hasattr(current, "__wrapped__"):
@@ -262,7 +262,7 @@ def _innermost(function: Callable[..., Any]) -> Any:
 
 
 def _is_generator(function: Any) -> bool:
-    """Say whether calling it only makes a generator; one that `types.coroutine` has marked can be awaited."""
+    """Return whether a call only creates a generator; one marked by `types.coroutine` can be awaited."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if flags & inspect.CO_ITERABLE_COROUTINE:
         return False

@@ -8,17 +8,17 @@
         Ticket.objects.create(number=event.data["id"])
 
 A receiver of an event gets `sender` (the Delivery class), `event` (a frozen `nateq_webhooks.protocol.events.Event`,
-its `data` loaded anew from the stored bytes for each receiver and try), `delivery` (the stored row) and `run` (this
+its `data` parsed again from the stored bytes for each receiver and try), `delivery` (the stored row) and `run` (this
 receiver's, with `tries`, `is_replay` and `idempotency_key`). It may be a function, a class or static method, or an
-`async def`; it runs after the delivery has been committed. What it returns is ignored; what it raises is recorded on
-the run, which is tried again, and stops no other receiver.
+`async def`; it runs after the delivery has been committed. Its return value is ignored. An exception is recorded on the
+run, which is tried again; other receivers run regardless.
 
-Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are kept. So a lambda, a
-local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and `weak=False`.
-Refused, too, is what would do nothing when it is called: a generator (a function with a `yield`), a class, a function
-without `**kwargs`.
-One callable connected to two signals that fire for the same delivery (`ticket_created` and `event_received`, say) runs
-once for that delivery.
+Each receiver has a stable name, `module.qualname` or its `dispatch_uid`, under which its runs are stored. So a lambda,
+a local function or a method of one object is refused unless it is connected with both a `dispatch_uid` and
+`weak=False`. Callables that could not run are refused, too: a generator (a function with a `yield`), a class, a
+function without `**kwargs`.
+A callable that is connected to two signals of the same delivery (for example `ticket_created` and `event_received`)
+runs once for that delivery.
 """
 
 import re
@@ -57,7 +57,7 @@ __all__ = [
 
 
 class EventSignal(Signal):
-    """A Django signal whose receivers are named and run by dispatch, each by itself, instead of by `send`."""
+    """A Django signal whose receivers have stable names and are run by `dispatch`, each separately, not by `send`."""
 
     def __init__(self, event: str) -> None:
         super().__init__()
@@ -77,8 +77,8 @@ class EventSignal(Signal):
         Raises `ReceiverError` if it has no stable name, would be garbage-collected, is a class or a generator, or can't
         be called with an event.
 
-        With `atomic=False` it is not wrapped in a transaction: it may take long and call out without holding one, but
-        what it writes is no longer exactly once, only at least once.
+        With `atomic=False` it is not wrapped in a transaction: it may take long or call other services without keeping
+        one open, but its changes are made at least once instead of exactly once.
         """
         label = getattr(getattr(sender, "_meta", None), "label", None)
         if sender is not None and not (isinstance(sender, type) and label == "nateq_webhooks.Delivery"):
@@ -96,7 +96,7 @@ class EventSignal(Signal):
         sender: object = None,
         dispatch_uid: str | None = None,
     ) -> bool:
-        """Disconnect a receiver, named as it was connected; say whether there was one."""
+        """Disconnect a receiver, identified as it was connected; return whether there was one."""
         found = super().disconnect(receiver, sender=sender, dispatch_uid=dispatch_uid)
         if found:
             registry.remove(self.event, receiver, uid=dispatch_uid)
@@ -107,32 +107,32 @@ _by_event: Final[dict[str, EventSignal]] = {}
 
 
 def signal_for(event: str) -> EventSignal:
-    """Return the signal of an event by its name, published or not: `signal_for("ticket.merged")`.
+    """Return the signal of an event by its name, built in or not: `signal_for("ticket.merged")`.
 
-    The same name always gives the same signal. Raises `ValueError` for what can't be an event's name, such as
-    `"ticket.*"`, and for another spelling of a published one, such as `"ticket_created"`.
+    The same name always returns the same signal. Raises `ValueError` for an invalid name such as `"ticket.*"`, and for
+    a misspelled built-in one such as `"ticket_created"`.
     """
     if not isinstance(event, str) or not event:
-        raise ValueError(f'{event!r} is no event name. Write it as Nateq does, such as "ticket.created".')
+        raise ValueError(f'{event!r} is not an event name. Write it as Nateq does, such as "ticket.created".')
     if event not in EVENTS:
         _refuse_misspelled(event)
     return _by_event.setdefault(event, EventSignal(event))
 
 
-_IN_NO_NAME: Final = re.compile(r"[\s*?\[\](){}|^$\\,;\"'`]")
-"""What no event's name contains: spaces, and what patterns and lists are written with."""
+_NOT_IN_NAMES: Final = re.compile(r"[\s*?\[\](){}|^$\\,;\"'`]")
+"""Characters that no event's name contains: spaces, and the characters of patterns and lists."""
 
 
 def _refuse_misspelled(event: str) -> None:
-    """Raise `ValueError` for a name that no delivery has; one that is unknown today is fine."""
+    """Raise `ValueError` for a name that no delivery can have. Names that are not built in are accepted."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", ".", event)
     usual = re.sub(r"[\W_]+", ".", words).strip(".").lower()
     if usual in EVENTS:
-        raise ValueError(f"{event!r} is no event name. Did you mean {usual!r}?")
-    if _IN_NO_NAME.search(event) or not event.isprintable():
+        raise ValueError(f"{event!r} is not an event name. Did you mean {usual!r}?")
+    if _NOT_IN_NAMES.search(event) or not event.isprintable():
         family = [name for name in EVENTS if name.startswith(f"{usual}.")] or list(EVENTS)
         raise ValueError(
-            f"{event!r} is no event name: there are no patterns, and a name has no spaces. Connect to each of the "
+            f"{event!r} is not an event name: there are no patterns, and a name has no spaces. Connect to each of the "
             f"events ({', '.join(family)}), or to event_received and look at event.name."
         )
 
@@ -163,7 +163,7 @@ lead_created = signal_for("lead.created")
 """A new lead is captured."""
 
 event_received = EventSignal(ANY_EVENT)
-"""Every event that is subscribed to, those unknown today included."""
+"""Every event that is subscribed to, including those that are not built in."""
 
 # For monitoring. These are plain Django signals, sent after the commit; a receiver that raises is logged.
 delivery_received = Signal(use_caching=True)
@@ -171,13 +171,13 @@ delivery_received = Signal(use_caching=True)
 delivery_duplicated = Signal(use_caching=True)
 """The sender repeated a stored delivery. Gets `sender` (Delivery) and `delivery`."""
 delivery_content_differs = Signal(use_caching=True)
-"""The sender used the id of a stored delivery for another content, which runs no receiver; sent after
-`delivery_duplicated`. Gets `sender` (Delivery), `delivery` (the stored row, which keeps its own content) and `event`
-(the `Event` of the other content; `delivery.other_contents` has the bytes, within limits)."""
+"""The sender used the id of a stored delivery for other content; no receiver runs for it. Sent after
+`delivery_duplicated`. Gets `sender` (Delivery), `delivery` (the stored row, which keeps its content) and `event` (the
+`Event` of the other content; `delivery.other_contents` has the bytes, within limits)."""
 delivery_rejected = Signal(use_caching=True)
 """A request was refused and nothing stored. Gets `sender` (Delivery), `webhook_id`, `reason` (a code) and
 `remote_addr` (text or None)."""
 delivery_processed = Signal(use_caching=True)
-"""Every receiver of a delivery has succeeded, or there is none. Gets `sender` (Delivery) and `delivery`."""
+"""Every receiver of a delivery has succeeded, or none is connected. Gets `sender` (Delivery) and `delivery`."""
 delivery_failed = Signal(use_caching=True)
-"""A delivery is given up: a receiver will not be tried again. Gets `sender` (Delivery) and `delivery`."""
+"""A receiver of a delivery failed and will not be tried again. Gets `sender` (Delivery) and `delivery`."""

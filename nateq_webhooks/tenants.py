@@ -1,7 +1,7 @@
-"""Sites with a database schema per tenant: whose rows this thread sees, and how to see another tenant's.
+"""Sites with a database schema per tenant: which tenant is active, and how to activate another one.
 
-What a process remembers of the database is kept per tenant, and every thread and task that works later enters the
-tenant again. Who the tenants are is said by the class that `NATEQ_WEBHOOKS["TENANTS"]` names.
+Caches of a process are per tenant, and every thread or task that works later activates the tenant again. The class in
+`NATEQ_WEBHOOKS["TENANTS"]` knows the tenants.
 """
 
 import functools
@@ -15,29 +15,29 @@ from django.utils.module_loading import import_string
 from nateq_webhooks.conf import settings, uses_shared_tables
 
 NO_TENANT: Final = ""
-"""The key where there are no tenants."""
+"""The key on a site without tenants."""
 
 
 class Tenants(Protocol):
-    """What a site with tenants says about them; `NATEQ_WEBHOOKS["TENANTS"]` is the dotted path of such a class.
+    """The interface of the class whose dotted path is in `NATEQ_WEBHOOKS["TENANTS"]`.
 
-    It is made once per process, without arguments, and used by many threads.
+    It is instantiated once per process, without arguments, and used by many threads.
     """
 
     def current(self, alias: str) -> str:
-        """Return the key of the tenant whose rows this thread's connection sees; empty: none. Asks no database."""
+        """Return the key of the tenant whose rows this thread's connection sees; empty: none. Must not query."""
 
     def all(self) -> Iterable[str]:
-        """Return the keys of all tenants that have this app's tables: whose work the workers do."""
+        """Return the keys of all tenants that have this app's tables; workers serve them."""
 
     def activate(self, tenant: str) -> AbstractContextManager[object]:
-        """Let this thread's connections see the tenant's rows for the length of the block, also when they reconnect."""
+        """Let this thread's connections see the tenant's rows during the block, also after they reconnect."""
 
 
 class SchemaOfConnection:
-    """The default: the schema that a connection says it is in (`schema_name`, as django-tenants' do), if it does.
+    """The default: the schema in the connection's attribute `schema_name`, if it has one (as django-tenants sets it).
 
-    It keeps tenants apart, but does not know which there are: a worker serves the one that it was started in.
+    It separates tenants, but can't list them: a worker serves the tenant that was active when it started.
     """
 
     def current(self, alias: str) -> str:
@@ -45,14 +45,14 @@ class SchemaOfConnection:
         return str(getattr(connections[alias], "schema_name", None) or NO_TENANT)
 
     def all(self) -> Iterable[str]:
-        """Return the tenant of the moment alone."""
+        """Return the active tenant only."""
         return [next(filter(None, map(self.current, connections)), NO_TENANT)]
 
     @contextmanager
     def activate(self, tenant: str) -> Iterator[None]:
-        """Set the schema of each connection that can be set, and set it back afterwards."""
-        able: list[Any] = [connection for connection in connections.all() if hasattr(connection, "set_schema")]
-        before = [(connection, connection.tenant) for connection in able if tenant]
+        """Set the schema of each connection that has `set_schema`, and reset it afterwards."""
+        settable: list[Any] = [connection for connection in connections.all() if hasattr(connection, "set_schema")]
+        before = [(connection, connection.tenant) for connection in settable if tenant]
         for connection, _tenant in before:
             connection.set_schema(tenant)
         try:
@@ -66,10 +66,10 @@ class SchemaOfConnection:
 
 
 class DjangoTenants(SchemaOfConnection):
-    """The tenants of django-tenants: those of its tenant model that have this app's tables."""
+    """The tenants of django-tenants that have this app's tables."""
 
     def all(self) -> Iterable[str]:
-        """Return the schemas' names; the public one only if this app is one of the `SHARED_APPS`."""
+        """Return the names of the schemas; the public one only if this app is in `SHARED_APPS`."""
         from django_tenants.utils import get_public_schema_name, get_tenant_model
 
         public = get_public_schema_name()
@@ -81,8 +81,8 @@ class DjangoTenants(SchemaOfConnection):
 
 @functools.cache
 def _tenants_at(path: str) -> Tenants:
-    made: Tenants = import_string(path)() if path else SchemaOfConnection()
-    return made
+    tenants: Tenants = import_string(path)() if path else SchemaOfConnection()
+    return tenants
 
 
 def _tenants() -> Tenants:
@@ -90,21 +90,21 @@ def _tenants() -> Tenants:
 
 
 def current(alias: str) -> str:
-    """Return the key of the tenant whose rows this thread sees; empty where there are none."""
+    """Return the key of the active tenant; empty on a site without tenants."""
     return _tenants().current(alias)
 
 
 def every() -> list[str]:
-    """Return the keys of the tenants whose work a worker does; one empty key where there are none."""
+    """Return the keys of the tenants that a worker serves; one empty key on a site without tenants."""
     return list(_tenants().all())
 
 
 def activate(tenant: str) -> AbstractContextManager[object]:
-    """Enter a tenant for the length of a block; do nothing for the empty key."""
+    """Activate a tenant during a block; do nothing for the empty key."""
     return _tenants().activate(tenant) if tenant else ExitStack()
 
 
 def named(alias: str, pk: int) -> tuple[int] | tuple[int, str]:
-    """Return what names a row to another process: its key, and its tenant's if there is one."""
+    """Return the arguments that identify a row in another process: its key, and its tenant if there is one."""
     tenant = current(alias)
     return (pk, tenant) if tenant else (pk,)

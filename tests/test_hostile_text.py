@@ -17,8 +17,8 @@ from django.test import Client
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.protocol.log_records import LOGGERS, OneLine
-from nateq_webhooks.protocol.unseen import one_line
 from tests.conftest import Connect, Sender, envelope
 
 EVIL = "a\nERROR forged\r\n\x1b[31mred\x1b]0;title\x07\x9b31m\u202ereversed\u2028next\x85line\x00\tend"

@@ -1,4 +1,4 @@
-"""What must stay true of the project itself: docs, packaging and rooms say the same as the code."""
+"""The project itself: docs and packaging agree with the code."""
 
 import re
 import subprocess

@@ -150,15 +150,15 @@ def test_a_dispatch_uid_is_the_name_of_whatever_is_connected_with_it() -> None:
     ],
 )
 @pytest.mark.parametrize("weak", [True, False])
-def test_what_has_no_name_that_lasts_is_refused_with_what_to_do(
+def test_a_callable_without_a_stable_name_is_refused_with_advice(
     registry: Registry, function: Callable[..., Any], weak: bool
 ) -> None:
-    with pytest.raises(ReceiverError, match=r"no name.*top level of a module.*dispatch_uid="):
+    with pytest.raises(ReceiverError, match=r"no stable name.*top level of a module.*dispatch_uid="):
         connect(registry, function, weak=weak)
     assert names(registry) == []
 
 
-def test_a_local_class_gives_its_methods_no_lasting_name(registry: Registry) -> None:
+def test_methods_of_a_local_class_have_no_stable_name(registry: Registry) -> None:
     class Local:
         @classmethod
         def of_class(cls, **kwargs: Any) -> None: ...
@@ -167,7 +167,7 @@ def test_a_local_class_gives_its_methods_no_lasting_name(registry: Registry) -> 
         def static(**kwargs: Any) -> None: ...
 
     for function in (Local.of_class, Local.static):
-        with pytest.raises(ReceiverError, match="no name"):
+        with pytest.raises(ReceiverError, match="no stable name"):
             connect(registry, function, weak=False)
 
 

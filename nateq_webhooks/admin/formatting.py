@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.protocol.unseen import visible as visible
+from nateq_webhooks.protocol.invisible_chars import visible as visible
 
 DATE_FORMAT: Final = "Y-m-d"
 TIME_FORMAT: Final = "H:i:s"

@@ -11,7 +11,7 @@ from django.utils import timezone
 from nateq_webhooks import conf, dispatch
 from nateq_webhooks.dispatch import backlog
 from nateq_webhooks.models import Delivery, Gate, Run
-from nateq_webhooks.protocol.unseen import one_line
+from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"

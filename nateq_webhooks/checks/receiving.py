@@ -12,7 +12,7 @@ from nateq_webhooks import conf, dispatch
 from nateq_webhooks.checks.processing import PATIENCE
 from nateq_webhooks.models import Delivery, Heartbeat, Webhook
 from nateq_webhooks.models.event_type import known_events
-from nateq_webhooks.protocol.unseen import one_line
+from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import ANY_EVENT, registry
 
 _PREFIX = "nateq_webhooks"

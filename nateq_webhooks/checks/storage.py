@@ -9,9 +9,9 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from nateq_webhooks import conf
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, visible_chars
 from nateq_webhooks.protocol.signatures import SigningKey
-from nateq_webhooks.protocol.unseen import one_line
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024

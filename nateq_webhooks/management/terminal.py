@@ -6,7 +6,7 @@ from typing import Any, Final, TextIO
 
 from django.core.management.base import BaseCommand, OutputWrapper
 
-from nateq_webhooks.protocol.unseen import one_line, visible
+from nateq_webhooks.protocol.invisible_chars import one_line, visible
 
 Style = Callable[[str], str]
 

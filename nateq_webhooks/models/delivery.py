@@ -1,7 +1,6 @@
 """The delivery: one row per webhook and delivery id, with the exact bytes; and the sender's repeated attempts.
 
-Only `nateq_webhooks.inbox` inserts a delivery, in one statement, so every column and index is paid for by each
-request. What each index is for stands beside it.
+Only `nateq_webhooks.inbox` inserts a delivery, in one statement: each request pays for every column and index.
 """
 
 from typing import Any
@@ -15,10 +14,10 @@ from nateq_webhooks.models.fields import BytesField, ExactCharField
 from nateq_webhooks.models.webhook import Webhook
 from nateq_webhooks.protocol.envelope import identity_of_id, load_event
 from nateq_webhooks.protocol.events import Event
-from nateq_webhooks.protocol.unseen import visible
+from nateq_webhooks.protocol.invisible_chars import visible
 
 MAX_ATTEMPTS_KEPT = 50
-"""Repeated attempts kept per delivery; the count goes on (ours: a sender gives up long before)."""
+"""Repeated attempts kept per delivery; further ones are only counted (ours: a sender gives up long before)."""
 
 
 MAX_CONTENTS_KEPT = 10
@@ -26,23 +25,23 @@ MAX_CONTENTS_KEPT = 10
 
 
 class Delivery(models.Model):
-    """What Nateq delivered: the bytes as they came, what was read from them, and how far we got with it."""
+    """What Nateq delivered: the exact bytes, what was parsed from them, and the state of processing."""
 
     class Status(models.TextChoices):
-        """How far a delivery got."""
+        """The state of a delivery."""
 
         RECEIVED = "received", _("Received")
         "Stored; not every receiver has finished."
         PROCESSED = "processed", _("Processed")
-        "Every receiver succeeded, or there is none."
+        "Every receiver succeeded, or none is connected."
         FAILED = "failed", _("Failed")
         "A receiver failed and will be tried again."
         DEAD = "dead", _("Given up")
-        "A receiver failed for good."
+        "A receiver failed and will not be tried again."
         IGNORED = "ignored", _("Ignored")
-        "Its event is not among those that the webhook subscribes to."
+        "The webhook does not subscribe to its event."
         INVALID = "invalid", _("Invalid")
-        "Signed by Nateq, but not a JSON object that can be read."
+        "Signed by Nateq, but not a readable JSON object."
 
     # The unique constraint starts with the webhook, so the foreign key needs no index of its own.
     webhook = models.ForeignKey(
@@ -71,12 +70,12 @@ class Delivery(models.Model):
     attempts_seen = models.PositiveIntegerField(_("attempts seen"), default=1)
     remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
     secret_id = ExactCharField(_("signed with"), max_length=32)
-    # For the INSERT, which returns it (another content under a stored id), and for a retry under a new id. NULL: stored
-    # by an earlier version. No index: both look it up in a row they have found.
+    # For detecting other content under a stored id, and a retry under a new id. NULL: stored by an earlier version.
+    # No index: both compare rows that they have found by other columns.
     content_hash = models.CharField(  # noqa: DJ001 - see above
         _("content hash"), max_length=64, null=True, help_text=_("SHA-256 of event, time, organization and data.")
     )
-    # Indexed for dispatch: deliveries whose runs are still to be made. NULL once they are.
+    # Indexed for dispatch: deliveries whose runs must still be created. NULL once they are.
     dispatch_at = models.DateTimeField(_("dispatch at"), null=True, db_index=True)
 
     class Meta:
@@ -90,7 +89,7 @@ class Delivery(models.Model):
             ("export_delivery", _("Can export deliveries")),
         ]
         indexes = [
-            # For what else is known of a resource: is_superseded, neighbours, the search, a retry under a new id.
+            # For the deliveries of one resource: is_superseded, related deliveries, the search, a retry under a new id.
             models.Index(fields=["resource_id", "timestamp"], name="nateq_delivery_resource"),
             # For the list by status, event and webhook, in any combination (admin.biglist.skip_scan), and its counts.
             models.Index(fields=["status", "event", "webhook", "id"], name="nateq_delivery_browse"),
@@ -107,17 +106,17 @@ class Delivery(models.Model):
         return visible(named) or f"{_('Delivery')} {self.pk}"
 
     def is_superseded(self) -> bool:
-        """Say whether the webhook brought a newer event about the same resource: this one may carry an old state.
+        """Return whether the webhook delivered a newer event about the same resource: this one may have an old state.
 
-        A retry may come hours late (Nateq: Retries). Asks the database once, through an index; False where the
-        delivery names no resource or no time.
+        A retry may come hours late (Nateq: Retries). One query, through an index; False if the delivery has no
+        resource id or no timestamp.
         """
         return self.superseding().exists()
 
     def superseding(self) -> "models.QuerySet[Delivery]":
         """Return the webhook's deliveries of newer events about the same resource, in no order.
 
-        Those of other webhooks don't count: each may belong to another party, which could name any resource.
+        Other webhooks don't count: each may belong to another party, which could use any resource id.
         """
         if not self.resource_id or self.timestamp is None:
             return Delivery.objects.none()
@@ -131,7 +130,7 @@ class Delivery(models.Model):
         return newer.order_by()
 
     def load_event(self) -> Event:
-        """Load the event anew from the stored bytes. Raises `ValueError` for an `invalid` delivery."""
+        """Parse the event from the stored bytes. Raises `ValueError` for an `invalid` delivery."""
         return load_event(self.body)
 
 
@@ -155,7 +154,7 @@ class Reissue(models.Model):
 
 
 class OtherContent(models.Model):
-    """Another content that came under the id of a stored delivery: kept, and never run."""
+    """Other content that came under the id of a stored delivery. It is kept, and no receiver runs for it."""
 
     delivery = models.ForeignKey(
         Delivery,
@@ -172,7 +171,7 @@ class OtherContent(models.Model):
     secret_id = ExactCharField(_("signed with"), max_length=32)
     size = models.PositiveBigIntegerField(_("size"))
     body = BytesField(_("body"))
-    "Empty when the delivery's other contents have too many bytes already."
+    "Empty if the delivery's other contents have too many bytes already."
 
     class Meta:
         verbose_name = _("other content")
@@ -180,7 +179,7 @@ class OtherContent(models.Model):
         ordering = ["pk"]
         default_permissions = ()
         constraints = [
-            # Each is kept once; the index also finds and counts those of a delivery.
+            # Each content is kept once; the index also finds and counts those of a delivery.
             models.UniqueConstraint(fields=["delivery", "content_hash"], name="nateq_other_content_once"),
         ]
 
@@ -188,7 +187,7 @@ class OtherContent(models.Model):
         return f"{self.delivery_id}: {self.content_hash[:12]}"
 
     def load_event(self) -> Event:
-        """Load the event from the kept bytes. Raises `ValueError` if they are not kept or unreadable."""
+        """Parse the event from the kept bytes. Raises `ValueError` if they are not kept or unreadable."""
         if not self.body:
             raise ValueError(f"The bytes of content {self.content_hash[:12]} ({self.size} bytes) are not kept.")
         return load_event(self.body)
@@ -215,18 +214,18 @@ class Attempt(models.Model):
 
 
 MAX_DIGITS = 200
-"""Digits that are taken for an integer id: as many as the column of the id has characters."""
+"""Longer digits are not treated as an integer id: the id's column has this many characters."""
 
 
 def with_delivery_id(deliveries: "models.QuerySet[Delivery]", term: str) -> "models.QuerySet[Delivery]":
-    """Return those of `deliveries` whose delivery id is `term`, of whichever webhook."""
+    """Return those of `deliveries` whose delivery id is `term`, of any webhook."""
     return deliveries.filter(has_delivery_id(term, deliveries.db))
 
 
 def has_delivery_id(term: str, alias: str | None = None) -> models.Q:
-    """Name the webhooks, because the index begins with them: else the database would read every row.
+    """Return the condition with every webhook, as the index begins with it: else the database would read every row.
 
-    Where the content is the identity (`IDENTITY`) no index has the id, and it does.
+    If the content is the identity (`IDENTITY`), no index has the delivery id, and every row is read.
     """
     webhooks: list[Any] = list(Webhook.objects.using(alias).values_list("pk", flat=True))
     if settings().identity == "content":
@@ -235,7 +234,7 @@ def has_delivery_id(term: str, alias: str | None = None) -> models.Q:
 
 
 def _identities(term: str) -> list[str]:
-    """Return the identities that `term` may mean: the text as typed, without the space around it, or an integer."""
+    """Return the identities that `term` may mean: the text as typed, stripped, or as an integer."""
     bare = term.strip()
     found = {identity_of_id(term), identity_of_id(bare)}
     if bare.isascii() and bare.removeprefix("-").isdecimal() and len(bare) <= MAX_DIGITS:

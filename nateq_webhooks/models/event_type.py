@@ -1,4 +1,4 @@
-"""Events of the live catalogue that this version does not know (Nateq: `GET /api/v1/webhooks/events`)."""
+"""Events of Nateq's catalogue that are not built in (Nateq: `GET /api/v1/webhooks/events`)."""
 
 from django.db import models
 from django.utils import timezone
@@ -9,10 +9,10 @@ from nateq_webhooks.protocol.events import EVENTS
 
 
 class EventTypeQuerySet(models.QuerySet["EventType"]):
-    """Event types that Nateq has named."""
+    """Event types from Nateq's catalogue."""
 
     def remember(self, live: dict[str, str]) -> None:
-        """Keep the names and descriptions of a live catalogue that are not built in."""
+        """Store the names and descriptions of a catalogue that are not built in."""
         limit = self.model._meta.get_field("name").max_length or 0
         for name, description in live.items():
             if name not in EVENTS and 0 < len(name) <= limit:
@@ -20,7 +20,7 @@ class EventTypeQuerySet(models.QuerySet["EventType"]):
 
 
 class EventType(models.Model):
-    """An event that Nateq offers and this version does not know: it has a signal, and a choice in the admin."""
+    """An event that Nateq offers and that is not built in: it has a signal and is a choice in the admin."""
 
     name = ExactCharField(_("event"), max_length=200, unique=True)
     description = SafeCharField(_("fires when"), max_length=500, blank=True, default="")
@@ -39,5 +39,5 @@ class EventType(models.Model):
 
 
 def known_events() -> dict[str, str]:
-    """Return every event that is known by now, with when it fires: the published ones, then the catalogue's."""
+    """Return every known event and when it fires: the built-in ones, then those of the catalogue."""
     return EVENTS | dict(EventType.objects.exclude(name__in=EVENTS).values_list("name", "description"))

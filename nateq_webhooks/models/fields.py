@@ -1,4 +1,4 @@
-"""Columns that Django's own would get wrong: on one database or another, or in an error report."""
+"""Model fields for text that not every database stores, exact comparison, bytes, and secrets."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,18 @@ else:  # Django's fields are generic for the type checker only
 
 
 class SafeCharField(_CharField):
-    """Text of which a database stores what it can, and the rest as escapes: see `models.encoding`.
+    """Text; characters that the database can't store are escaped.
 
-    For migrations it is Django's field: the column is the same.
+    Migrations contain Django's field: the column is the same.
     """
 
     def deconstruct(self) -> Any:
-        """Return Django's field."""
+        """Return Django's field for migrations."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.CharField", args, kwargs
 
     def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return the text as the column holds it, whole escapes included."""
+        """Return the text as the column stores it."""
         prepared_value = super().get_db_prep_value(value, connection, prepared)
         if not isinstance(prepared_value, str):
             return prepared_value
@@ -40,10 +40,10 @@ class SafeCharField(_CharField):
 
 
 class SafeTextField(_TextField):
-    """The same for a text without a limit."""
+    """Text without a limit; characters that the database can't store are escaped."""
 
     def deconstruct(self) -> Any:
-        """Return Django's field."""
+        """Return Django's field for migrations."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
 
@@ -54,10 +54,10 @@ class SafeTextField(_TextField):
 
 
 class ExactCharField(_CharField):
-    """Text that is compared exactly: MariaDB's and MySQL's default collation takes ABC for abc and é for e."""
+    """Text that is compared exactly: the default collation of MariaDB and MySQL ignores case and accents."""
 
     def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return the text as the column holds it: with every character that the connection can send."""
+        """Return the text as the column stores it."""
         prepared_value = super().get_db_prep_value(value, connection, prepared)
         if not isinstance(prepared_value, str):
             return prepared_value
@@ -65,7 +65,7 @@ class ExactCharField(_CharField):
         return text if text == prepared_value else text[: self.max_length]
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
-        """Return Django's parameters, with a binary collation where the default one folds."""
+        """Return Django's parameters, with a binary collation on MariaDB and MySQL."""
         parameters = super().db_parameters(connection)
         if connection.vendor == "mysql":
             parameters["collation"] = "utf8mb4_bin"
@@ -73,7 +73,7 @@ class ExactCharField(_CharField):
 
 
 class BytesField(_BinaryField):
-    """Bytes that read as `bytes` with every driver (some give a memoryview)."""
+    """Bytes that are read as `bytes` with every driver (some return a memoryview)."""
 
     def from_db_value(self, value: object, *args: object) -> bytes | None:  # noqa: ARG002 - Django's signature
         """Return the stored bytes."""
@@ -81,16 +81,16 @@ class BytesField(_BinaryField):
 
 
 class _SecretAttribute(DeferredAttribute):
-    """A model's signing secret: whatever is assigned is kept as text whose repr does not show it."""
+    """A model's signing secret: text that is assigned becomes `SecretText`, whose repr does not show it."""
 
     def __set__(self, instance: models.Model, value: object) -> None:
         instance.__dict__[self.field.attname] = _hidden(value)
 
 
 class SecretField(_CharField):
-    """A signing secret: text whose repr does not show it, from the database, in the model and on its way back.
+    """A signing secret: `SecretText`, read from the database, in the model, and as a query parameter.
 
-    For migrations it is a `CharField`: the column is the same.
+    Migrations contain a `CharField`: the column is the same.
     """
 
     descriptor_class = _SecretAttribute
@@ -104,11 +104,11 @@ class SecretField(_CharField):
         return _hidden(super().to_python(value))
 
     def get_prep_value(self, value: Any) -> Any:
-        """Return the secret as the database's driver gets it: Django's functions hold it in variables."""
+        """Return the secret for the driver as `SecretText`: error reports show the variables of Django's functions."""
         return _hidden(super().get_prep_value(value))
 
     def deconstruct(self) -> Any:
-        """Return what a migration says of the column."""
+        """Return Django's field for migrations."""
         name, _path, args, options = super().deconstruct()
         return name, "django.db.models.CharField", args, options
 

@@ -1,4 +1,4 @@
-"""The rejection: a request that was refused at the door. A bounded diary, never the body."""
+"""The rejection: a request that was refused. Their number is bounded, and the body is never stored."""
 
 import uuid
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from nateq_webhooks.models.webhook import Webhook
 MAX_REJECTIONS_KEPT: Final = 200
 """The newest rejections kept per webhook and reason, so that no reason drops the rows of another."""
 
-_TURNS: Final = 100
-"""How often a writer that lost its turn to another one asks again for the next one."""
+_MAX_LOCK_ATTEMPTS: Final = 100
+"""How often a writer tries to lock the oldest row after another writer has deleted it."""
 
 
 class RejectionQuerySet(models.QuerySet["Rejection"]):
-    """Rejections, and the only way to add some."""
+    """Rejections; `record` is the only way to add them."""
 
     def record(self, rejections: Sequence["Rejection"]) -> None:
-        """Store rejections and drop all but the newest of their webhooks and reasons, in one short transaction.
+        """Store rejections and delete all but the newest of their webhooks and reasons, in one short transaction.
 
-        Raises `django.db.Error` when that can't be committed; then nothing is stored.
+        Raises `django.db.Error` if that can't be committed; then nothing is stored.
         """
         kinds = sorted({(rejection.webhook_id, rejection.reason) for rejection in rejections})
         retry_transaction(lambda: self._record(rejections, kinds))
@@ -34,21 +34,21 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
     def _record(self, rejections: Sequence["Rejection"], kinds: Sequence[tuple[uuid.UUID, str]]) -> None:
         with transaction.atomic(using=self.db):
             for webhook in sorted({webhook for webhook, _reason in kinds}):
-                self._take_turn(webhook)
+                self._lock(webhook)
             self.bulk_create(rejections)
             for webhook, reason in kinds:
                 self._prune(webhook, reason)
 
-    def _take_turn(self, webhook: uuid.UUID) -> None:
-        """Wait until no other process writes the webhook's: each would prune without seeing what the others add.
+    def _lock(self, webhook: uuid.UUID) -> None:
+        """Lock the webhook's rejections: a process that prunes does not see what others insert at the same time.
 
-        The webhook's oldest row is the lock, and often what the one before dropped: then the next oldest is. To lock
-        the webhook itself would hold deliveries up, whose foreign key needs it. SQLite has one writer anyway.
+        The oldest row is the lock; if another writer has deleted it meanwhile, the next oldest is. Locking the webhook
+        itself would block deliveries, whose foreign key needs it. SQLite has only one writer anyway.
         """
         if not connections[self.db].features.has_select_for_update:
             return
         oldest = self.filter(webhook=webhook).order_by("pk").values_list("pk")
-        for _turn in range(_TURNS):
+        for _attempt in range(_MAX_LOCK_ATTEMPTS):
             if list(oldest.select_for_update()[:1]) or not list(oldest[:1]):
                 return
 
@@ -60,7 +60,7 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
 
 
 class Rejection(models.Model):
-    """When a request was refused, why, from where, and what may be the matter. Only `inbox` writes it."""
+    """A refused request: when, why, from where, and the probable cause. Only `inbox` writes it."""
 
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="rejections", db_index=False, verbose_name=_("webhook")
@@ -69,10 +69,10 @@ class Rejection(models.Model):
     received_at = models.DateTimeField(_("received"))
     remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
     size = models.PositiveBigIntegerField(_("size"), null=True)
-    "The body's bytes; NULL when it was not read and no length was declared."
+    "Bytes of the body; NULL if it was not read and no length was declared."
     header_names = models.JSONField(_("header names"), default=list)
     hint = SafeTextField(_("hint"), default="")
-    "What the diagnosis found: a code and its details as JSON text, shown in words by the admin."
+    "The result of the diagnosis: a code and its details as JSON text; the admin explains it."
 
     objects = RejectionQuerySet.as_manager()
 
@@ -82,7 +82,7 @@ class Rejection(models.Model):
         ordering = ["-pk"]
         default_permissions = ("delete", "view")
         indexes = [
-            # For the newest of one webhook, and for dropping what is older: a webhook has some thousand rows at most.
+            # For the newest of one webhook, and for deleting older ones: a webhook has some thousand rows at most.
             models.Index(fields=["webhook", "id"], name="nateq_rejection_newest"),
         ]
 

@@ -1,4 +1,4 @@
-"""The webhook: what is set up at Nateq and here, and the secrets that prove a delivery genuine."""
+"""The webhook as it is set up at Nateq and here, and the secrets that verify its deliveries."""
 
 import secrets
 import uuid
@@ -25,7 +25,7 @@ from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
 
 configuration_changed = Signal()
-"""Sent when a webhook or one of its secrets has changed in this process; the door's cache listens."""
+"""Sent when a webhook or one of its secrets has changed in this process; `inbox.configuration` listens."""
 
 
 def generate_secret() -> str:
@@ -36,12 +36,12 @@ def generate_secret() -> str:
 def receiver_path(webhook_id: object, *, prefix: str = "/", language: str | None = None) -> str:
     """Return the path of the receiver in the site's own URLs: `/nateq/<uuid>/`, or `/en/nateq/<uuid>/`.
 
-    The same in every request and every command: it begins with `prefix` whatever the script prefix is (`PUBLIC_URL`
-    has it), comes from `ROOT_URLCONF`, and is under `i18n_patterns` in the site's own language (`LANGUAGE_CODE`)
-    unless `language` is another. Where `ROOT_URLCONF` has no receiver, but the URLs of the current request have one,
-    it is theirs. Raises `NoReverseMatch` when neither has.
+    The same in every request and every command: it begins with `prefix` instead of the current script prefix, is looked
+    up in `ROOT_URLCONF`, and under `i18n_patterns` has the site's language (`LANGUAGE_CODE`) unless `language` is
+    given. If `ROOT_URLCONF` has no receiver, the URLs of the current request are used. Raises `NoReverseMatch` if
+    they have none either.
     """
-    prefix_of_the_moment = get_script_prefix()
+    current_prefix = get_script_prefix()
     set_script_prefix(prefix)
     try:
         with translation.override(language or language_code()):
@@ -52,17 +52,17 @@ def receiver_path(webhook_id: object, *, prefix: str = "/", language: str | None
                     raise
                 return reverse(_RECEIVER, args=[webhook_id])
     finally:
-        set_script_prefix(prefix_of_the_moment)
+        set_script_prefix(current_prefix)
 
 
 _RECEIVER: Final = "nateq_webhooks:receive"
 
 
 class WebhookQuerySet(GuardedQuerySet["Webhook"]):
-    """Webhooks; every way to change one leaves a trace that other processes' caches see."""
+    """Webhooks; every way to change one also sets `modified_at`, which the caches of other processes query."""
 
     def update(self, **kwargs: Any) -> int:
-        """Update as Django does, and move `modified_at` on, which is what the door's cache looks at."""
+        """Update as Django does, and set `modified_at`."""
         kwargs.setdefault("modified_at", timezone.now())
         rows = super().update(**kwargs)
         configuration_changed.send(sender=self.model)
@@ -71,7 +71,7 @@ class WebhookQuerySet(GuardedQuerySet["Webhook"]):
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, *args: Any, **kwargs: Any) -> list["Webhook"]:
-        """Create as Django does, and tell this process's cache."""
+        """Create as Django does, and invalidate the cache of this process."""
         created = super().bulk_create(*args, **kwargs)
         configuration_changed.send(sender=self.model)
         return created
@@ -79,7 +79,7 @@ class WebhookQuerySet(GuardedQuerySet["Webhook"]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def configuration(self, since: datetime | None = None) -> Iterable[tuple[Any, ...]]:
-        """Return what the door needs of each webhook changed since `since`, a row per live secret, in one query."""
+        """Return the configuration of each webhook changed since `since`, one row per secret, in one query."""
         rows = self if since is None else self.filter(modified_at__gte=since)
         return rows.values_list(
             "pk",
@@ -101,16 +101,16 @@ class Webhook(HoldsSecret):
     """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
 
     class Registration(models.TextChoices):
-        """Who set the webhook up at Nateq, and how far that went."""
+        """How the webhook was set up at Nateq, and the state of that."""
 
         MANUAL = "manual", _("Set up by hand")
         "A person pasted the URL at Nateq and the secret here."
         PENDING = "pending", _("Being registered")
-        "Being created through the API; the secret is not known yet, so the door asks the sender to come back."
+        "Being created through the API; its secret is unknown, so deliveries are answered with 503 until it is known."
         REGISTERED = "registered", _("Registered")
         "Created through the API; its id at Nateq is known."
         ROTATING = "rotating", _("Secret being rotated")
-        "Registered; a new secret was asked for, and what came of it is not known. Deliveries verify as before."
+        "Registered; a new secret was requested, with unknown result. Deliveries are verified with the known secrets."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = SafeCharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
@@ -157,7 +157,7 @@ class Webhook(HoldsSecret):
     rotation_scanned_to = models.BigIntegerField(null=True, editable=False)
     "While a rotation waits for a delivery with the new secret: the newest delivery that was scanned for one."
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
-    # Indexed for WebhookQuerySet.configuration(since): each process asks once a second.
+    # Indexed for WebhookQuerySet.configuration(since), which each process runs once a second.
     modified_at = models.DateTimeField(_("modified"), default=timezone.now, editable=False, db_index=True)
 
     objects = WebhookQuerySet.as_manager()
@@ -172,7 +172,7 @@ class Webhook(HoldsSecret):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and move `modified_at` on, which is what the doors of other processes look at."""
+        """Save, and set `modified_at`, which the caches of other processes query."""
         self.modified_at = timezone.now()
         fields = kwargs.get("update_fields")
         if fields is not None:
@@ -182,46 +182,46 @@ class Webhook(HoldsSecret):
     def get_absolute_url(self) -> str:
         """Return the path that Nateq posts to, on the server that answers the current request.
 
-        Begins with that server's script prefix (`SCRIPT_NAME`). Never depends on the language of the moment.
+        Begins with that server's script prefix (`SCRIPT_NAME`). Does not depend on the active language.
         """
         return receiver_path(self.pk, prefix=get_script_prefix())
 
     def clean(self) -> None:
-        """Refuse what would make the door refuse everything: an unusable secret, events or a header with no name."""
+        """Refuse values with which no request could be accepted: an unusable secret, event list or header name."""
         super().clean()
         check_secret(self.secret)
         check_storable(self, "name", "secret")
         if not isinstance(self.events, list) or not all(map(_is_event_name, self.events)):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
         if self.signature_header and header_problem(self.signature_header):
-            told = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
-            raise ValidationError({"signature_header": told % {"example": DEFAULT_HEADER}})
+            message = _("This is not the name of an HTTP header. Use letters, digits and dashes, such as %(example)s.")
+            raise ValidationError({"signature_header": message % {"example": DEFAULT_HEADER}})
 
     @property
     def public_url(self) -> str:
-        """The full URL to paste into Nateq; empty until `NATEQ_WEBHOOKS["PUBLIC_URL"]` says where this site is.
+        """The full URL to paste into Nateq; empty if `NATEQ_WEBHOOKS["PUBLIC_URL"]` is not set.
 
-        The same in every request and every command: what the site is served under is part of `PUBLIC_URL`.
+        The same in every request and every command: `PUBLIC_URL` includes the script prefix.
         """
         site = settings().public_url
         return site.rstrip("/") + receiver_path(self.pk) if site else ""
 
 
 class SecretQuerySet(GuardedQuerySet["Secret"]):
-    """Older secrets; every way to change one touches its webhook, which is what the doors' caches look at."""
+    """Older secrets; every way to change one also sets its webhook's `modified_at`."""
 
     def update(self, **kwargs: Any) -> int:
-        """Update as Django does, and touch the webhooks."""
+        """Update as Django does, and set `modified_at` of the webhooks."""
         alias = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
-        touched = set(self.using(alias).values_list("webhook_id", flat=True))
+        webhooks = set(self.using(alias).values_list("webhook_id", flat=True))
         rows = super().update(**kwargs)
-        Webhook.objects.filter(pk__in=touched).update()
+        Webhook.objects.filter(pk__in=webhooks).update()
         return rows
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, *args: Any, **kwargs: Any) -> list["Secret"]:
-        """Create as Django does, and touch the webhooks."""
+        """Create as Django does, and set `modified_at` of the webhooks."""
         created = super().bulk_create(*args, **kwargs)
         Webhook.objects.filter(pk__in={secret.webhook_id for secret in created}).update()
         return created
@@ -230,7 +230,7 @@ class SecretQuerySet(GuardedQuerySet["Secret"]):
 
 
 class Secret(HoldsSecret):
-    """One more secret that a webhook accepts, beside `Webhook.secret`: both are live while one is rotated."""
+    """An additional secret that a webhook accepts, for example while its secret is rotated."""
 
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
@@ -241,7 +241,7 @@ class Secret(HoldsSecret):
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
     )
     is_retiring = models.BooleanField(default=False, editable=False)
-    "Replaced by a rotation: it gets its `expires_at` when the sender is seen to use the new one."
+    "Replaced by a rotation: `expires_at` is set when the first delivery with the new secret comes."
 
     objects = SecretQuerySet.as_manager()
 
@@ -257,14 +257,14 @@ class Secret(HoldsSecret):
             return str(_("unusable secret"))
 
     def clean(self) -> None:
-        """Refuse a secret that could verify nothing."""
+        """Refuse an unusable secret."""
         super().clean()
         check_secret(self.secret)
         check_storable(self, "secret")
 
 
 def check_storable(instance: models.Model, *names: str) -> None:
-    """Raise `ValidationError` when the database can't store a character of these fields as it is (W045)."""
+    """Raise `ValidationError` if the database can't store a character of these fields unchanged (W045)."""
     alias = router.db_for_write(type(instance))
     for name in names:
         text = getattr(instance, name)
@@ -277,7 +277,7 @@ def _is_event_name(name: object) -> bool:
 
 
 def check_secret(secret: str) -> None:
-    """Raise `ValidationError` when a secret can't verify anything: empty, too short, or not in the site's encoding."""
+    """Raise `ValidationError` for an unusable secret: empty, too short, or not in the site's encoding."""
     try:
         SigningKey.of(secret, settings().secret_encoding)
     except SecretError as error:
@@ -290,5 +290,5 @@ def _touch_webhook(*, instance: Secret, **kwargs: Any) -> None:  # noqa: ARG001 
 
 
 @receiver([post_save, post_delete], sender=Webhook, dispatch_uid="nateq_webhooks.webhook_changed")
-def _tell(*, sender: type[Webhook], **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+def _invalidate_cache(*, sender: type[Webhook], **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     configuration_changed.send(sender=sender)

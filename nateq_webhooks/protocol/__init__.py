@@ -1,4 +1,4 @@
-"""What Nateq sends, as pure Python: events, signatures and the envelope. Needs the standard library only."""
+"""Nateq's protocol: events, signatures and the envelope. Standard library only."""
 
 from nateq_webhooks.protocol.events import EVENTS, Event
 

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter, for our own tries. The sender's schedule is its own (Nateq: Retries)."""
+"""Exponential backoff with jitter, for the tries of a run. The sender has its own schedule (Nateq: Retries)."""
 
 import random
 from datetime import timedelta
@@ -9,9 +9,9 @@ LONGEST: Final = timedelta(hours=6)
 
 
 def backoff(tries: int, base: timedelta, *, longest: timedelta = LONGEST) -> timedelta:
-    """Return how long to wait after the try number `tries` (from 1): `base`, doubled each time, at most `longest`.
+    """Return the wait after try number `tries` (from 1): `base`, doubled each time, at most `longest`.
 
-    The upper half is random, so that what failed together does not come back together.
+    The upper half is random, so that runs that failed together are not retried together.
     """
     doublings = min(max(tries, 1) - 1, 40)  # 2**40 seconds is past any `longest`, and timedelta overflows later
     full = min(base.total_seconds() * 2**doublings, longest.total_seconds())

@@ -1,18 +1,18 @@
-"""What a database's columns hold of a body: text and JSON that PostgreSQL, MariaDB and SQLite store alike."""
+"""Text and JSON of a body in the form that PostgreSQL, MariaDB and SQLite all store."""
 
 import json
 import re
 from typing import Any, Final
 
 MAX_COLUMN_DEPTH: Final = 31
-"""Nesting that every database's JSON column holds: MariaDB refuses 32."""
+"""Nesting that the JSON columns of all databases store: MariaDB refuses 32."""
 
 MAX_COLUMN_BYTES: Final = 1024 * 1024
-"""Larger bodies are kept as bytes only: escaped twice, 1 MiB is 7 MiB of SQL, and MariaDB's packet ends at 16 MiB."""
+"""Larger bodies are stored as bytes only: escaped twice, 1 MiB is 7 MiB of SQL; MariaDB's packets have 16 MiB."""
 
 
 def column_json(body: bytes, document: dict[str, Any]) -> str | None:
-    """Return the document as JSON text that PostgreSQL, MariaDB and SQLite all store, or None."""
+    """Return the document as JSON text that all databases store; None if there is none."""
     if len(body) > MAX_COLUMN_BYTES or deeper_than(document, MAX_COLUMN_DEPTH, body):
         return None
     if _is_suspect(body) and _holds_unstorable(document):
@@ -27,10 +27,10 @@ _STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def _is_suspect(body: bytes) -> bool:
-    """Say whether the strings must be looked at one by one for a NUL or half of a surrogate pair.
+    """Return whether each string must be checked for a NUL or half of a surrogate pair.
 
-    Strict UTF-8 holds neither, so they can only come as escapes. Whole pairs are the common case (emoji), and well;
-    a backslash that is itself escaped makes the bytes around it ambiguous.
+    Strict UTF-8 contains neither, so they can only come as escapes. Whole pairs (emoji) are common and storable; an
+    escaped backslash makes the bytes around it ambiguous.
     """
     if not _ESCAPED.search(body):
         return False
@@ -44,7 +44,7 @@ _NUL_OR_HALF: Final = re.compile(
 
 
 def _holds_unstorable(document: dict[str, Any]) -> bool:
-    """Say whether a string in the document holds a character that no database stores."""
+    """Return whether a string in the document has a character that no database stores."""
     todo: list[Any] = [document]
     while todo:
         value = todo.pop()
@@ -63,17 +63,17 @@ _REFUSED: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def column_text(text: str, limit: int) -> str:
-    """Return `text` as a column of `limit` characters holds it: cut, and U+FFFD for what no database stores.
+    """Return `text` cut to `limit` characters, with U+FFFD for characters that no database stores.
 
-    That is a NUL, which PostgreSQL refuses, and half of a surrogate pair, which none can encode.
+    These are NUL, which PostgreSQL refuses, and halves of surrogate pairs, which can't be encoded.
     """
     text = text[:limit]
     return text if text.isprintable() else _REFUSED.sub("\ufffd", text)
 
 
 def deeper_than(document: dict[str, Any], limit: int, body: bytes) -> bool:
-    """Say whether the document, itself level 1, is nested deeper than `limit` levels, without recursion."""
-    if body.count(b"{") + body.count(b"[") <= limit:  # the common case, and it costs next to nothing
+    """Return whether the document (level 1) is nested deeper than `limit` levels, without recursion."""
+    if body.count(b"{") + body.count(b"[") <= limit:  # the common case, and fast
         return False
     level: list[Any] = [document]
     for _ in range(limit):

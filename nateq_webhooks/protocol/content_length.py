@@ -1,4 +1,4 @@
-"""The header Content-Length: the one place that reads it. Total over whatever a server passes on."""
+"""The header Content-Length, parsed with bounds: a server may pass on any text."""
 
 import re
 from typing import Final
@@ -6,20 +6,20 @@ from typing import Final
 from nateq_webhooks.errors import NateqWebhooksError
 
 MAX_DIGITS: Final = 18
-"""Digits of a length that is counted exactly: such a number fits into a column of every database."""
+"""Digits of a length that is returned exactly: it fits into a column of every database."""
 
 AT_LEAST: Final = 10**MAX_DIGITS
-"""Stands for every length of more digits; no body is so long (bytes)."""
+"""Returned for every longer number; no body has so many bytes."""
 
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
 
 
 class ContentLengthError(NateqWebhooksError, ValueError):
-    """The header Content-Length holds something else than one number of ASCII digits (RFC 9110, section 8.6)."""
+    """The header Content-Length is not one number of ASCII digits (RFC 9110, section 8.6)."""
 
 
 def content_length(header: object) -> int | None:
-    """Return how many bytes the header says, `AT_LEAST` for 10^18 and more; None when it is absent or empty.
+    """Return the number of bytes, `AT_LEAST` for 10^18 and more; None if the header is absent or empty.
 
     Raises `ContentLengthError` for anything else: a sign, white space, digits of other scripts, two values.
     """

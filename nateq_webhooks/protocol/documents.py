@@ -1,4 +1,4 @@
-"""JSON from outside, where a document is expected and anything else is an error to report."""
+"""JSON objects from outside; any other input is a `ValueError` with a message for the user."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ from typing import Any
 def load_object(body: bytes) -> dict[str, Any]:
     """Load a JSON object from bytes (UTF-8).
 
-    Raises `ValueError` for whatever else comes: no UTF-8, no JSON, no object, nested or written too deep to read.
+    Raises `ValueError` for other input: not UTF-8, not JSON, not an object, a number too long or nested too deeply.
     """
     try:
         document = json.loads(body.decode("utf-8-sig"))
     except RecursionError:
-        raise ValueError("The JSON is nested too deep to be read.") from None
+        raise ValueError("The JSON is nested too deeply.") from None
     except UnicodeDecodeError:
         raise ValueError("The JSON is not UTF-8.") from None
     if not isinstance(document, dict):

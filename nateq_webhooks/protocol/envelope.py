@@ -1,8 +1,7 @@
-"""The body of a delivery (Nateq: Payload): bytes in, an event and what is to be known about it out.
+"""The body of a delivery (Nateq: Payload), parsed into an event, an identity and notes.
 
-`read` is total: whatever bytes a correctly signed request carries, it returns an `Envelope`.
-This module is the only place that reads the envelope's keys (`examples` writes them) and that parses Nateq's JSON;
-`verbatim` parses it for the eye.
+`read` returns an `Envelope` for any bytes. Only this module reads the envelope's keys (`examples` writes them).
+`verbatim` parses the same JSON for display.
 """
 
 import hashlib
@@ -17,14 +16,14 @@ from nateq_webhooks.protocol.columns import column_json, deeper_than
 from nateq_webhooks.protocol.events import Event
 
 MAX_DEPTH: Final = 500
-"""Nesting that Python can still load from inside a receiver: its own limit is 1,000 frames, shared with the stack."""
+"""Nesting that Python can load inside a receiver, too: its limit is 1,000 frames, the stack included."""
 
 MAX_ATTEMPT: Final = 2**31 - 1
 """The largest number that the column of every database holds."""
 
 
 class Note(StrEnum):
-    """What was odd about a delivery that was stored all the same, or why it is unreadable."""
+    """What is unusual about a stored delivery, or why it is unreadable."""
 
     NOT_UTF8 = "not_utf8"
     """The body is not UTF-8."""
@@ -37,39 +36,39 @@ class Note(StrEnum):
     NUMBER_TOO_LONG = "number_too_long"
     """A number has more digits than Python reads (4,300)."""
     EVENT_UNUSABLE = "event_unusable"
-    """`event` is missing, empty or no text."""
+    """`event` is missing, empty or not text."""
     TIMESTAMP_UNUSABLE = "timestamp_unusable"
-    """`timestamp` is missing or no ISO 8601 time between 1970 and 9998."""
+    """`timestamp` is missing or not an ISO 8601 time between 1970 and 9998."""
     TIMESTAMP_NAIVE = "timestamp_naive"
     """`timestamp` has no offset; UTC was assumed."""
     ORGANIZATION_UNUSABLE = "organization_unusable"
-    """`organization_id` is missing, empty or no text."""
+    """`organization_id` is missing, empty or not text."""
     DATA_MISSING = "data_missing"
     """There is no `data`."""
     METADATA_UNUSABLE = "metadata_unusable"
-    """`metadata` is missing or no object."""
+    """`metadata` is missing or not an object."""
     DELIVERY_ID_UNUSABLE = "delivery_id_unusable"
     """`delivery_id` is missing, empty, or neither text nor an integer: the content is the identity."""
     ATTEMPT_UNUSABLE = "attempt_unusable"
-    """`attempt` is missing or no whole number from 1."""
+    """`attempt` is missing or not a whole number from 1."""
     VERSION_UNUSABLE = "version_unusable"
-    """`version` is missing or no text."""
+    """`version` is missing or not text."""
     PAYLOAD_NOT_QUERYABLE = "payload_not_queryable"
-    """No JSON column holds this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
+    """No JSON column stores this payload (NUL, lone surrogate, NaN, nesting, size); receivers get it from the bytes."""
     CUT = "cut"
-    """A text is longer than its column, or holds a character no database stores; the bytes have it whole."""
+    """A text is longer than its column, or has a character that no database stores; the bytes are complete."""
     CONTENT_DIFFERS = "content_differs"
-    """The sender repeated the delivery id with another content, which is kept beside (`models.OtherContent`)."""
+    """The sender repeated the delivery id with other content, which is kept in `OtherContent`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """A body as it was read: its event, its identity, and what a database may hold of it.
+    """A parsed body: its event, its identity, and the payload for a JSON column.
 
     `identity` is the hex SHA-256 of the tagged delivery id, `content_hash` that of the content, which is the same for
-    every attempt of the sender at it (ours: docs/reference/protocol.md). `payload_json` is the whole
-    body as strict JSON text that every database's JSON column takes, None when there is no such text. A body that
-    is no JSON object which Python can read has `is_readable` False, an empty event, and the reason as its note.
+    every attempt of the sender (ours: docs/reference/protocol.md). `payload_json` is the whole body as strict JSON text
+    that the JSON columns of all databases store; None if there is none. A body that is not a JSON object or that Python
+    can't parse has `is_readable` False, an empty event, and the reason as its note.
     """
 
     event: Event
@@ -82,7 +81,7 @@ class Envelope:
 
 
 def read(body: bytes, *, by_content: bool = False) -> Envelope:
-    """Read a delivery's body. Never raises. `by_content`: the content is the identity, not the delivery id."""
+    """Parse a delivery's body. Never raises. `by_content`: the content is the identity, not the delivery id."""
     document = _load(body)
     if isinstance(document, Note):
         content_hash = _identity("bytes", body)
@@ -117,20 +116,20 @@ _NO_EVENT: Final = Event(
 
 
 def load_event(body: bytes) -> Event:
-    """Load the event anew from a stored, readable body: nothing in it is shared with another caller.
+    """Parse the event of a stored body; callers share no mutable value.
 
-    Raises `ValueError` for a body that `read` calls unreadable.
+    Raises `ValueError` if the body is unreadable (`Envelope.is_readable`).
     """
     document = _load(body)
     if isinstance(document, Note):
-        raise ValueError(f"The stored body ({len(body)} bytes) is no readable delivery: {document.value}.")
+        raise ValueError(f"The stored body ({len(body)} bytes) is not a readable delivery: {document.value}.")
     return _event(document, [])
 
 
 def value_at(body: bytes, path: str) -> str | None:
-    """Return the value that a dotted path leads to in the envelope, as text by which two can be compared.
+    """Return the value at a dotted path in the envelope as canonical JSON text, so that two can be compared.
 
-    `path` is such as "data.conversation_id". None when it leads nowhere, to null, or the body is unreadable.
+    An example of `path` is "data.conversation_id". None if there is no value, it is null, or the body is unreadable.
     """
     value: object = _load(body)
     for name in path.split("."):
@@ -139,13 +138,13 @@ def value_at(body: bytes, path: str) -> str | None:
 
 
 def content_hash(body: bytes) -> str:
-    """Return the hash of a body's content, whatever its delivery id and attempt: `Envelope.content_hash`."""
+    """Return the hash of a body's content without its delivery id and attempt: `Envelope.content_hash`."""
     document = _load(body)
     return _identity("bytes", body) if isinstance(document, Note) else _identity_of_content(document)
 
 
 def identity_of_id(delivery_id: str | int) -> str:
-    """Return the identity of a delivery that has this id: text and integer differ, and nothing is folded."""
+    """Return the identity of a delivery with this id. Text and integer differ; case and accents count."""
     if isinstance(delivery_id, int):
         return _identity("int", str(delivery_id).encode())
     return _identity("str", delivery_id.encode("utf-8", "surrogatepass"))
@@ -170,7 +169,7 @@ def _load(body: bytes) -> dict[str, Any] | Note:
 
 
 def _event(document: Mapping[str, Any], notes: list[Note]) -> Event:
-    """Build the event from the document, noting each key that could not be used as it came."""
+    """Build the event from the document; add a note for each unusable key."""
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         notes.append(Note.METADATA_UNUSABLE)
@@ -208,7 +207,7 @@ def _timestamp(value: object, notes: list[Note]) -> datetime | None:
             notes.append(Note.TIMESTAMP_NAIVE)
             moment = moment.replace(tzinfo=UTC)
         moment = moment.astimezone(UTC)
-        # A day inside what datetime and MariaDB hold, so that showing it in any time zone can't overflow.
+        # A year within the limits of datetime and MariaDB, so that no time zone overflows.
         if 1970 <= moment.year <= 9998:
             return moment
     except (TypeError, ValueError, OverflowError):
@@ -233,7 +232,7 @@ def _usable_id(metadata: Mapping[str, Any]) -> str | int | None:
 
 
 def _resource_id(data: object) -> str:
-    """Return `data.id` as text; empty when there is none that can be used."""
+    """Return `data.id` as text; empty if it is missing or neither text nor an integer."""
     value = data.get("id") if isinstance(data, dict) else None
     if isinstance(value, str):
         return value
@@ -241,23 +240,23 @@ def _resource_id(data: object) -> str:
 
 
 def _identity_of_id(document: Mapping[str, Any]) -> str | None:
-    """Return the identity by the delivery id; None if the document has no usable one."""
+    """Return the identity of the delivery id; None if it is missing or unusable."""
     metadata = document.get("metadata")
     delivery_id = _usable_id(metadata) if isinstance(metadata, dict) else None
     return None if delivery_id is None else identity_of_id(delivery_id)
 
 
 def _identity_of_content(document: Mapping[str, Any]) -> str:
-    """Return what stays the same from one attempt of the sender to the next, whatever id it gives them.
+    """Return the hash of the values that are the same in every attempt of the sender, even under other ids.
 
-    The four values as Python reads them from JSON: whitespace, escapes, the order of keys and the notation of a number
-    don't matter (of doubled keys the last counts); an integer and a float differ (1 and 1.0), as do two spellings of
-    one time. A missing key is null.
+    The values as Python parses them: white space, escapes, the order of keys and the notation of a number don't matter
+    (of duplicate keys the last counts). An integer and a float differ (1 and 1.0), as do two notations of one time. A
+    missing key counts as null.
     """
     content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
     return _identity("content", json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _identity(tag: str, value: bytes) -> str:
-    """Hash a tagged value: the tag keeps an id, a content and a body from ever being the same identity."""
+    """Hash a tagged value; because of the tag an id, a content and a body never have the same identity."""
     return hashlib.sha256(tag.encode() + b":" + value).hexdigest()

@@ -1,10 +1,10 @@
-"""The events Nateq publishes (Nateq: Available events) and the frozen value a receiver gets."""
+"""The events that Nateq publishes (Nateq: Available events), and the `Event` that a receiver gets."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from nateq_webhooks.protocol.marking import gettext_noop
+from nateq_webhooks.protocol.i18n import gettext_noop
 
 EVENTS: Final[dict[str, str]] = {
     "conversation.started": gettext_noop("A new conversation begins"),
@@ -20,16 +20,16 @@ EVENTS: Final[dict[str, str]] = {
     "user.created": gettext_noop("A workspace user is created"),
     "lead.created": gettext_noop("A new lead is captured"),
 }
-"""Each published event's name and when it fires. Unknown names are legal everywhere: the live list may be longer."""
+"""Each published event's name and when it fires. Other names are accepted everywhere: Nateq may add events."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """One event as Nateq sent it.
 
-    `timestamp` says when it happened (aware, UTC), not when it was sent; None when the sender's value was missing
-    or unreadable. `data` is whatever JSON the sender put there. `delivery_id` is the sender's id as text, empty when
-    it gave none that can be used; `attempt` counts the sender's tries from 1, None when missing or unreadable.
+    `timestamp` is when it happened (aware, UTC), not when it was sent; None if the sender's value is missing or
+    invalid. `data` may be any JSON. `delivery_id` is the sender's id as text, empty if it is missing or invalid;
+    `attempt` counts the sender's attempts from 1, None if it is missing or invalid.
     """
 
     name: str
@@ -47,5 +47,5 @@ class Event:
 
 
 def resource_of(name: str) -> str:
-    """The family of an event name: `ticket` of `ticket.created`."""
+    """Return the first part of an event name: `ticket` of `ticket.created`."""
     return name.partition(".")[0]

@@ -1,10 +1,10 @@
-"""One filter for every line that the package logs: nobody's text forges a line or steers a terminal."""
+"""A filter for all log records of the package: untrusted text can't forge a line or control a terminal."""
 
 import logging
 import traceback
 from typing import Final
 
-from nateq_webhooks.protocol.unseen import one_line, visible
+from nateq_webhooks.protocol.invisible_chars import one_line, visible
 
 LOGGERS: Final = (
     "nateq_webhooks",
@@ -12,24 +12,23 @@ LOGGERS: Final = (
     "nateq_webhooks.client.transport",
     "nateq_webhooks.sandbox",
 )
-"""The loggers of the package. A logger's filter does not see what is logged to the ones below it."""
+"""The loggers of the package. A logger's filter does not apply to records of its children."""
 
 _INDENT: Final = "    "
 
 
 class OneLine(logging.Filter):
-    """Keeps a record's message on one line, and the lines of a traceback indented; what can't be seen is escaped.
+    """Keeps a record's message on one line and indents the lines of a traceback; invisible characters are escaped.
 
-    A sender chooses event names, ids and headers, a person with few permissions a webhook's name and a pause's reason,
-    and exceptions repeat either. What is harmless already is left as it is, so that records are still grouped by their
-    message.
+    A sender chooses event names, ids and headers, a user with few permissions a webhook's name and a pause's reason,
+    and exceptions repeat both. A harmless record is not changed, so that records are still grouped by their message.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record where it has to be. Lets every record pass."""
+        """Escape the record if necessary. Never drops a record."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - logging's handlers report a message that can't be put together
+        except Exception:  # noqa: BLE001 - logging's handlers report a message that can't be formatted
             return True
         if (safe := one_line(message)) != message:
             record.msg, record.args = safe, None
@@ -48,7 +47,7 @@ def _indented(error: BaseException) -> str:
 
 
 def install() -> None:
-    """Filter every logger of the package. Doing it again changes nothing."""
+    """Add the filter to every logger of the package. Safe to call again."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
 

@@ -1,4 +1,4 @@
-"""How a secret may be written, so that two sides who have the same one hash with different keys."""
+"""Forms of a secret: two sides may derive different keys from the same one."""
 
 import base64
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from nateq_webhooks.protocol.signatures import SECRET_PREFIX, SecretEncoding
 
 
 class Form(StrEnum):
-    """What the sender does to the secret, other than we do."""
+    """How the sender derives its key, unlike this site."""
 
     TRIMMED = "trimmed"
     """It signs with the secret without the white space around it."""
@@ -18,16 +18,16 @@ class Form(StrEnum):
     WITH_PREFIX = "with_prefix"
     """It signs with the prefix before the secret."""
     DECODED = "decoded"
-    """It decodes the secret from base64, where we take it as it is shown."""
+    """It decodes the secret from base64; this site uses it as shown."""
     AS_SHOWN = "as_shown"
-    """It takes the secret as it is shown, where we decode it from base64."""
+    """It uses the secret as shown; this site decodes it from base64."""
 
 
 _PREFIX: Final = SECRET_PREFIX.encode()
 
 
 def other_keys(key: bytes, encoding: SecretEncoding) -> Iterator[tuple[Form, bytes]]:
-    """Yield the keys that a sender may have made of the secret of which `encoding` made `key`."""
+    """Yield other keys that a sender may derive from the secret from which `encoding` made `key`."""
     if encoding == "base64":
         shown = base64.b64encode(key)
         yield Form.AS_SHOWN, _PREFIX + shown
@@ -45,7 +45,7 @@ def other_keys(key: bytes, encoding: SecretEncoding) -> Iterator[tuple[Form, byt
 
 
 def _decoded(text: bytes) -> bytes:
-    """Return what base64 or its URL-safe variant, padded or not, says; nothing when it is neither."""
+    """Decode base64 or its URL-safe variant, padded or not; empty if it is neither."""
     standard = text.rstrip(b"=").translate(_URL_SAFE)
     try:
         return base64.b64decode(standard + b"=" * (-len(standard) % 4), validate=True)

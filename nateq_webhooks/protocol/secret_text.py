@@ -1,30 +1,30 @@
-"""A signing secret as text and as key: no repr shows it, and a rule says how long it must be to prove anything.
+"""A signing secret as text and as key: its repr does not show it, and it has a minimum length.
 
-An error report prints the variables of every function on its way, so a secret is of a type that does not print itself
-from the moment it comes in: from a form, from Nateq's API, from the database.
+An error report prints the variables of every function in the traceback, so a secret is converted to these types as
+soon as it comes in: from a form, from Nateq's API, from the database.
 """
 
 import unicodedata
 from typing import Any, Final
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix of every secret, not a secret
-"""What a generated secret starts with."""
+"""The prefix of a generated secret."""
 
 MIN_SECRET_CHARS: Final = 16
-"""Visible characters that a secret has at least, its prefix not counted; bytes, where it is decoded from base64."""
+"""Minimum of visible characters without the prefix; of bytes, if it is decoded from base64."""
 
 HIDDEN: Final = "<signing secret>"
-"""What stands for a secret in a repr, an error report and a log."""
+"""Replaces a secret in a repr, an error report and a log."""
 
 _VISIBLE: Final = frozenset("LNPS")
-"""The first letters of the Unicode categories of what is seen: letters, numbers, punctuation, symbols."""
+"""The first letters of Unicode categories of visible characters: letters, numbers, punctuation, symbols."""
 
 _BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and symbols that are drawn as nothing."""
+"""Letters and symbols without a visible glyph."""
 
 
 class SecretText(str):
-    """A signing secret. A `str` in every other way, its repr does not show it; what is made of it is plain text."""
+    """A signing secret: a `str` whose repr does not show it. Its methods return plain `str`."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class SecretText(str):
 
 
 class SecretBytes(bytes):
-    """The key that a signing secret makes. `bytes` in every other way, its repr does not show it."""
+    """The key of a signing secret: `bytes` whose repr does not show it."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class SecretBytes(bytes):
 
 
 def visible_chars(secret: str) -> int:
-    """Count the characters of a secret that can be seen and are not its prefix, however often that is repeated."""
+    """Count the visible characters of a secret without its prefix, however often that is repeated."""
     while secret.startswith(SECRET_PREFIX):
         secret = SecretText(secret.removeprefix(SECRET_PREFIX))
     return sum(unicodedata.category(char)[0] in _VISIBLE and char not in _BLANK for char in secret)

@@ -1,8 +1,8 @@
-"""HMAC-SHA256 over the raw body (Nateq: Verify signatures), with the tolerances that the page leaves open.
+"""HMAC-SHA256 over the raw body (Nateq: Verify signatures), and the formats that are accepted.
 
-The header's value is a lower-case hex digest; a `sha256=` prefix, upper case and base64 are taken too, and several
-comma-separated values, of which any may match (the sender rotates its secret). Every function is total over all
-bytes and strings: bad input is a `Mismatch` with a reason, never an exception.
+The header's value is a lower-case hex digest. A `sha256=` prefix, upper case and base64 are accepted, and several
+comma-separated values, of which any may match (the sender rotates its secret). Invalid input is a `Mismatch` with a
+reason, never an exception.
 """
 
 import base64
@@ -15,18 +15,18 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.protocol.marking import gettext_noop
+from nateq_webhooks.protocol.i18n import gettext_noop
 from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, SecretBytes, SecretText, visible_chars
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX as SECRET_PREFIX
 
 DEFAULT_HEADER: Final = "X-Nateq-Signature"
-"""The header that carries the signature; Nateq's page names none."""
+"""The default header of the signature; Nateq's page names none."""
 
 MAX_HEADER_CHARS: Final = 1024
-"""Eight values of 71 characters (`sha256=` and 64 digits) with room for white space."""
+"""Eight values of 71 characters (`sha256=` and 64 digits) plus white space."""
 
 MAX_VALUES: Final = 8
-"""More signatures than a sender could hold live secrets; each costs a comparison with each of ours."""
+"""More than a sender has secrets at the same time; each value is compared with each of our secrets."""
 
 SecretEncoding = Literal["utf-8", "base64"]
 
@@ -37,13 +37,13 @@ class Reason(StrEnum):
     MISSING = "missing"
     """The request has no such header."""
     EMPTY = "empty"
-    """The header is there and holds nothing."""
+    """The header is empty."""
     TOO_LONG = "too_long"
     """The header is longer than `MAX_HEADER_CHARS`."""
     TOO_MANY = "too_many"
-    """The header holds more than `MAX_VALUES` values."""
+    """The header has more than `MAX_VALUES` values."""
     NOT_ASCII = "not_ascii"
-    """The header holds a character that no digest has."""
+    """The header has a character outside ASCII."""
     NOT_HEX = "not_hex"
     """No value is 64 hex digits or the base64 of 32 bytes."""
     NO_SECRET = "no_secret"  # noqa: S105 - a reason, not a secret
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The HMAC key of one secret, with an id that may be stored and shown. Its repr never shows the key."""
+    """The HMAC key of one secret, with an id that may be stored and shown. Its repr does not show the key."""
 
     id: str
     key: bytes = field(repr=False)
@@ -63,10 +63,10 @@ class SigningKey:
     def of(cls, secret: str, encoding: SecretEncoding = "utf-8") -> "SigningKey":
         """Build the key from a secret as Nateq shows it.
 
-        `utf-8` takes the secret as it stands, prefix included; `base64` decodes what follows the prefix.
-        The id is derived from the key, so the same secret has the same id for ever, and can't be turned back.
-        Raises `SecretError` for a secret that is empty, is not base64 when it should be, or is too short to prove
-        anything (`MIN_SECRET_CHARS`): anyone could sign with the public prefix alone.
+        `utf-8` uses the secret as shown, prefix included; `base64` decodes the text after the prefix. The id is derived
+        from the key, so the same secret always has the same id; the key can't be derived from the id. Raises
+        `SecretError` for a secret that is empty, not valid base64, or too short (`MIN_SECRET_CHARS`): anyone could sign
+        with the public prefix alone.
         """
         secret = SecretText(secret)
         key = _key_bytes(secret, encoding)
@@ -80,7 +80,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The body is genuine; `key_id` names the key that signed it."""
+    """The signature is valid; `key_id` is the id of the key that made it."""
 
     key_id: str
 
@@ -90,7 +90,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """The body is not proven genuine; false, so that a careless `if verify(...)` is safe."""
+    """The signature is missing or invalid. False, so that `if verify(...)` is safe."""
 
     reason: Reason
 
@@ -101,8 +101,8 @@ class Mismatch:
 def sign(body: bytes, secret: str, *, encoding: SecretEncoding = "utf-8") -> str:
     """Return the lower-case hex HMAC-SHA256 of `body`, as Nateq puts it into the header.
 
-    A sender signs with whatever secret it has, so a short one is taken here. Raises `SecretError` for an empty secret
-    or one that is not in `encoding`.
+    Accepts a short secret, as a sender may have one. Raises `SecretError` for an empty secret or one that is not in
+    `encoding`.
     """
     return hmac.digest(_key_bytes(secret, encoding), body, "sha256").hex()
 
@@ -114,9 +114,9 @@ def verify(
     *,
     encoding: SecretEncoding = "utf-8",
 ) -> Match | Mismatch:
-    """Say whether `header` holds a signature of `body` by any of `secrets`, in constant time.
+    """Return whether `header` has a signature of `body` by any of `secrets`, in constant time.
 
-    `header` is the raw header value, None when it is absent. `secrets` is one secret, or several secrets or
+    `header` is the raw header value, None if it is absent. `secrets` is one secret, or several secrets or
     prepared `SigningKey`s. A secret that is empty, undecodable or too short never matches anything.
     """
     candidates = _candidates(header)
@@ -129,20 +129,20 @@ def verify(
     for key in keys:
         digest = hmac.digest(key.key, body, "sha256")
         for candidate in candidates:
-            # Every pair is compared, so that the time says nothing about which one matched.
+            # Every pair is compared, so that the time does not depend on which one matches.
             if hmac.compare_digest(digest, candidate):
                 matched = matched or key.id
     return Match(matched) if matched else Mismatch(Reason.NO_MATCH)
 
 
 def digests(header: str | None) -> list[bytes]:
-    """Return the digests that a header holds; none when it holds no signature."""
+    """Return the digests in a header; none if it has no signature."""
     candidates = _candidates(header)
     return [] if isinstance(candidates, Reason) else candidates
 
 
 def _candidates(header: str | None) -> list[bytes] | Reason:
-    """Return the digests that a header holds, or the reason why it holds none."""
+    """Return the digests in a header, or the reason why there is none."""
     if header is None:
         return Reason.MISSING
     if len(header) > MAX_HEADER_CHARS:
@@ -159,12 +159,12 @@ def _candidates(header: str | None) -> list[bytes] | Reason:
 
 
 def _digest(value: str) -> bytes | None:
-    """Decode one signature value to its 32 bytes; None when it is neither hex nor base64 of that size."""
+    """Decode one signature value to its 32 bytes; None if it is neither hex nor base64 of that size."""
     if value[:7].lower() == "sha256=":
         value = value[7:]
     try:
         if len(value) == 64:
-            # unhexlify, not bytes.fromhex: that one skips white space between digits.
+            # Not bytes.fromhex, which skips white space between digits.
             return binascii.unhexlify(value)
         if len(value) in (43, 44):
             standard = value.translate(_URL_SAFE) + "=" * (44 - len(value))

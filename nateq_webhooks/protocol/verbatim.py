@@ -17,12 +17,12 @@ Number = bytes
 def load_verbatim(body: bytes) -> Any:
     """Load JSON from bytes (UTF-8) as `Members`, lists, `Number`s, text, booleans and None.
 
-    Raises `ValueError` for what is no UTF-8, no JSON, or nested deeper than Python reads.
+    Raises `ValueError` for input that is not UTF-8, not JSON, or nested deeper than Python reads.
     """
     try:
         return _DECODER.decode(body.decode("utf-8-sig"))
     except RecursionError:
-        raise ValueError("The JSON is nested too deep to be read.") from None
+        raise ValueError("The JSON is nested too deeply.") from None
 
 
 # Built-in types only, so that all of it is done in C: a class of ours for numbers takes twenty times as long.

@@ -12,10 +12,10 @@ from typing import Any, Final
 from nateq_webhooks.protocol.api import LogStatus
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_envelope
+from nateq_webhooks.sandbox.clock import now
 from nateq_webhooks.sandbox.database import Database
 from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.faults import Fault, Faults
-from nateq_webhooks.sandbox.moments import now
 from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
 
 MOST_AT_ONCE: Final = 10_000

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nateq_webhooks.protocol.api import LogStatus
+from nateq_webhooks.sandbox.clock import iso
 from nateq_webhooks.sandbox.database import Database
 from nateq_webhooks.sandbox.deliveries import Delivery, State, payload_of
 from nateq_webhooks.sandbox.faults import Fault
-from nateq_webhooks.sandbox.moments import iso
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import jinja2
 
-from nateq_webhooks.sandbox.moments import iso
+from nateq_webhooks.sandbox.clock import iso
 
 _HERE: Final = Path(__file__).parent
 

@@ -14,11 +14,11 @@ import httpx
 
 from nateq_webhooks.protocol.api import LogStatus
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, sign
+from nateq_webhooks.sandbox.clock import now
 from nateq_webhooks.sandbox.deliveries import Deliveries, Delivery
 from nateq_webhooks.sandbox.errors import StoreClosedError
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.log import Log, Outcome
-from nateq_webhooks.sandbox.moments import now
 from nateq_webhooks.sandbox.schedule import Schedule
 from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import httpx
 
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX
+from nateq_webhooks.sandbox.clock import iso, now
 from nateq_webhooks.sandbox.database import ORGANIZATION_ID, Database
 from nateq_webhooks.sandbox.errors import InvalidError
-from nateq_webhooks.sandbox.moments import iso, now
 
 MAX_URL_CHARS: Final = 2048
 

@@ -9,10 +9,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
+from nateq_webhooks import payload_index
 from nateq_webhooks.admin.biglist import bounded_scan
 from nateq_webhooks.admin.biglist.key_queries import Merged
 from nateq_webhooks.admin.biglist.payload_search import parse
-from nateq_webhooks.models import Delivery, Webhook, payload_index
+from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, link, listed, pks, statements
 from tests.builders import store_deliveries, store_run
 

@@ -834,7 +834,7 @@ def assert_sound(raw: bytes, envelope: Envelope) -> None:
     if not envelope.is_readable:
         assert len(envelope.notes) == 1
         assert envelope.payload_json is None
-        with pytest.raises(ValueError, match="no readable delivery"):
+        with pytest.raises(ValueError, match="not a readable delivery"):
             load_event(raw)
         return
     assert repr(load_event(raw)) == repr(event)

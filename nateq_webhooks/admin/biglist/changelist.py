@@ -20,6 +20,7 @@ from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import payload_index
 from nateq_webhooks.admin.biglist import keyset
 from nateq_webhooks.admin.biglist.bounded_scan import Walk
 from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped, estimate
@@ -33,7 +34,6 @@ from nateq_webhooks.admin.biglist.search import any_of
 from nateq_webhooks.admin.biglist.skip_scan import Combination, Combined, combinations
 from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.permissions import is_narrowed
-from nateq_webhooks.models import payload_index
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.biglist.base import RecordAdmin

@@ -20,7 +20,7 @@ from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
-from nateq_webhooks.protocol.unseen import visible
+from nateq_webhooks.protocol.invisible_chars import visible
 from nateq_webhooks.receivers import registry
 
 

@@ -1,7 +1,7 @@
 """The search by a JSON path, `data.requester.email=sara@example.com`: over the newest rows as far as the limit allows.
 
 No index leads from a value in a payload to its deliveries, so payloads are looked at one by one (bounded_scan).
-With the optional index (models.payload_index) nothing is left out.
+With the optional index (payload_index) nothing is left out.
 """
 
 import re

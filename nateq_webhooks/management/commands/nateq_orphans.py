@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.terminal import TerminalCommand, accept_django_options
-from nateq_webhooks.protocol.unseen import one_line
+from nateq_webhooks.protocol.invisible_chars import one_line
 
 
 class Command(TerminalCommand):

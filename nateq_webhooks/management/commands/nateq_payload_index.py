@@ -7,8 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections, router
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import payload_index
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models import Delivery, payload_index
+from nateq_webhooks.models import Delivery
 
 
 class Command(TerminalCommand):

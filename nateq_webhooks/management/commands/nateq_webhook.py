@@ -17,7 +17,7 @@ from nateq_webhooks.management.sync_steps import Step, sync_steps
 from nateq_webhooks.management.terminal import Lines, TerminalCommand, accept_django_options
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
-from nateq_webhooks.protocol.unseen import one_line
+from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.remote.claim import LEASE, alias
 from nateq_webhooks.remote.connection import all_key_warnings, key_warnings
 from nateq_webhooks.remote.drift import not_visible_text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nateq_webhooks.protocol.unseen import visible
+from nateq_webhooks.protocol.invisible_chars import visible
 
 
 @pytest.mark.parametrize("text", ["plain", "two\nlines\tand a tab", "مرحبا 🙂", "👩‍👧 می‌خواهم", "café", ""])
