@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
@@ -59,6 +60,14 @@ def webhook(db: None) -> Webhook:
 @pytest.fixture
 def sender(webhook: Webhook) -> Sender:
     return Sender(webhook)
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    """A superuser."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
+    return client
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,6 @@ from django.test import Client
 
 
 @pytest.fixture
-def boss(db: None) -> Client:
-    """A superuser."""
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
-    return client
-
-
-@pytest.fixture
 def staff(db: None) -> Callable[..., Client]:
     """Make a member of staff with the permissions named."""
 

@@ -43,6 +43,13 @@ class Configure(Protocol):
 _Result = TypeVar("_Result")
 
 
+class UnprintableError(Exception):
+    """An exception whose text can't be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
 def write(what: str) -> None:
     """Write a row that no constraint keeps from being written twice."""
     Group.objects.create(name=f"{what} {uuid.uuid4()}")

@@ -13,7 +13,16 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.errors import GiveUp, RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
-from tests.dispatch.scene import Configure, Connect, Deliver, make_due, run_until_finished, write, written
+from tests.dispatch.scene import (
+    Configure,
+    Connect,
+    Deliver,
+    UnprintableError,
+    make_due,
+    run_until_finished,
+    write,
+    written,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -315,11 +324,6 @@ class TestGiveUp:
         }
         delivery.refresh_from_db()
         assert (delivery.status, announced) == ("dead", [("failed", "dead")])
-
-
-class UnprintableError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("not even this")
 
 
 class TestWhatIsKept:

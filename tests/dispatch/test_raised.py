@@ -24,18 +24,22 @@ from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from tests.conftest import Sender, envelope
-from tests.dispatch.scene import Configure, Connect, Deliver, make_due, run_until_finished, write, written
+from tests.dispatch.scene import (
+    Configure,
+    Connect,
+    Deliver,
+    UnprintableError,
+    make_due,
+    run_until_finished,
+    write,
+    written,
+)
 
 pytestmark = pytest.mark.django_db
 
 
 class PanicError(BaseException):
     """What an extension in Rust raises, and like gevent's Timeout no Exception."""
-
-
-class UnprintableError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("not even this")
 
 
 class ExitsWhenPrintedError(Exception):

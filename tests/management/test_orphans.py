@@ -14,15 +14,9 @@ from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import drain
 from tests.dispatch.scene import Connect, Deliver
+from tests.management.keyboard import Terminal
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Terminal(StringIO):
-    """Stands for a person at a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from nateq_webhooks.runners.worker import drain
 from tests.builders import build_delivery, insert
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, BOUND_SECONDS, Connect, Deliver
-from tests.management.test_orphans import Terminal
+from tests.management.keyboard import Terminal
 from tests.runners.processes import process, run
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -34,6 +34,11 @@ def nateq(sandbox: Sandbox) -> Iterator[NateqClient]:
 
 
 @pytest.fixture
+def registered(nateq: NateqClient) -> Webhook:
+    return remote.register(nateq, "shop", ["ticket.created"]).webhook
+
+
+@pytest.fixture
 def run(nateq: NateqClient) -> Callable[..., Any]:
     """Run `manage.py nateq_webhook ... --json` and return what it writes."""
 

@@ -8,7 +8,6 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
@@ -21,20 +20,8 @@ ACTIONS = ["register", "push", "pull", "reregister", "rotate"]
 
 
 @pytest.fixture
-def boss(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
-    return client
-
-
-@pytest.fixture
 def by_hand(nateq: NateqClient) -> Webhook:
     return Webhook.objects.create(name="shop", events=["ticket.created"])
-
-
-@pytest.fixture
-def registered(nateq: NateqClient) -> Webhook:
-    return remote.register(nateq, "shop", ["ticket.created"]).webhook
 
 
 def page(webhook: Webhook) -> str:

@@ -18,18 +18,13 @@ from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.remote.connection import key_warnings
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Sender, envelope
+from tests.management.keyboard import Terminal
 from tests.remote.conftest import KEY, SITE, both_sides_agree, text
 
 pytestmark = pytest.mark.django_db
 
 Run = Callable[..., Any]
 LIVE_KEY = "tg_live_0123456789abcdef"
-
-
-@pytest.fixture
-def registered(run: Run) -> Webhook:
-    run("create", "--name", "shop", "--events", "ticket.created")
-    return Webhook.objects.get()
 
 
 @pytest.mark.parametrize(
@@ -90,13 +85,6 @@ def test_an_update_of_nothing_is_a_wrong_command_line(run: Run, registered: Webh
     with pytest.raises(CommandError) as told:
         run("update")
     assert told.value.returncode == 2
-
-
-class Terminal(StringIO):
-    """Somebody at the keyboard, who has typed this."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("action", ["delete", "rotate"])

@@ -16,12 +16,6 @@ pytestmark = pytest.mark.django_db
 Run = Callable[..., Any]
 
 
-@pytest.fixture
-def registered(run: Run) -> Webhook:
-    run("create", "--name", "shop", "--events", "ticket.created")
-    return Webhook.objects.get()
-
-
 def drifted(sandbox: Sandbox, webhook: Webhook) -> None:
     sandbox.webhooks.update(webhook.nateq_id, {"events": ["ticket.closed"], "is_active": False})
 

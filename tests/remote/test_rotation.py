@@ -23,11 +23,6 @@ from tests.remote.conftest import both_sides_agree
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def registered(nateq: NateqClient) -> Webhook:
-    return remote.register(nateq, "shop", ["ticket.created"]).webhook
-
-
 def deliver(webhook: Webhook, secret: str, number: int) -> int:
     status: int = Sender(webhook).post(envelope(delivery_id=f"dlv_{number}"), secret=secret).status_code
     return status
