@@ -16,6 +16,7 @@ PROJECT: Final = {
     "project_settings.py": """
         SECRET_KEY = "tests only"
         USE_TZ = True
+        STATIC_URL = "static/"
         ROOT_URLCONF = "project_urls"
         DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
         INSTALLED_APPS = ["django.contrib.contenttypes", "nateq_webhooks", "shop"]
@@ -54,29 +55,43 @@ PROJECT: Final = {
 }
 
 
-@pytest.mark.parametrize(("page", "tests"), [("docs/how-to/testing.md", 6), ("README.md", 1)])
-def test_the_documented_tests_pass(tmp_path: Path, page: str, tests: int) -> None:
-    (tmp_path / "shop").mkdir()
+def blocks(page: str) -> list[str]:
+    """Return the Python that a page shows."""
+    found = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [dedent(block) for block in found]
+
+
+def run(folder: Path, tests: list[str], *, settings: str = "") -> str:
+    """Run tests in the project, whose settings may have more at their end; return what pytest says."""
+    (folder / "shop").mkdir()
     for name, content in PROJECT.items():
-        (tmp_path / name).write_text(dedent(content))
-    blocks = re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    for number, block in enumerate(block for block in blocks if "def test_" in block):
-        (tmp_path / f"test_{number}.py").write_text(dedent(block))
+        (folder / name).write_text(dedent(content))
+    with (folder / "project_settings.py").open("a") as file:
+        file.write(settings)
+    for number, test in enumerate(tests):
+        (folder / f"test_{number}.py").write_text(test)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment |= {
         "DJANGO_SETTINGS_MODULE": "project_settings",
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
     }
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(tmp_path), "-c", os.devnull]
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "-c", os.devnull]
+    command = [sys.executable, "-m", "pytest", *options, str(folder)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{tests} passed" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(("page", "count"), [("docs/how-to/testing.md", 6), ("README.md", 1)])
+def test_the_documented_tests_pass(tmp_path: Path, page: str, count: int) -> None:
+    output = run(tmp_path, [block for block in blocks(page) if "def test_" in block])
+
+    assert f"{count} passed" in output
+
+
+@pytest.mark.slow
+def test_the_documented_test_with_the_sandbox_loses_no_ticket_on_sqlite(tmp_path: Path) -> None:
+    test, databases = blocks("docs/how-to/sandbox.md")[:2]
+    counts = "    from shop.models import Ticket\n\n    assert Ticket.objects.count() == 500\n"
+
+    assert "1 passed" in run(tmp_path, [test + counts], settings=databases)
