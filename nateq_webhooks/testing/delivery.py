@@ -1,5 +1,6 @@
 """A delivery from its bytes to the end of its receivers, within one call."""
 
+import logging
 import re
 import uuid
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from django.db import router
+from django.db import connections, router
 from django.http import HttpResponseBase
 from django.test import Client, RequestFactory
 
@@ -18,6 +19,8 @@ from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.webhook import receiver_path
 from nateq_webhooks.protocol.envelope import read
 from nateq_webhooks.testing.events import Body, as_bytes, make_event, sign
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.-]*")
 """A `str` of this form is the name of an event; JSON of this form is `true`, `false` or `null`."""
@@ -34,7 +37,8 @@ def deliver(
 
     `event_or_body` is what `make_event` returns, the name of an event (`"ticket.created"`), or the exact body as bytes
     or text. It is signed with the secret of `webhook`; without one, the only active webhook is used, or one is created
-    if there is none. The receivers run in this thread, whatever `DISPATCH` says; `ACK` is respected.
+    if there is none. The receivers run in this thread, whatever `DISPATCH` says; `ACK` is respected. What they left to
+    `transaction.on_commit()` runs, too, also in a `TestCase`, whose transaction is never committed.
 
     The request goes straight to the package's view. With `through_http` it is made by Django's test client, and goes
     through your URLs and your middleware, too; it does so with a `client` of yours, such as a tenant's.
@@ -56,11 +60,11 @@ def deliver(
     attempts_before = rows.values_list("attempts_seen", flat=True).first()
 
     runner = _RunsHere()
-    with _reasons_of(webhook) as reasons, dispatch.use_runner(runner):
+    with _reasons_of(webhook) as reasons, dispatch.use_runner(runner), _on_commit_callbacks():
         is_whole_request = through_http or client is not None
         response = _post(body, webhook, client or Client()) if is_whole_request else _call_view(body, webhook)
-    if runner.error is not None:
-        raise runner.error
+        if runner.error is not None:
+            raise runner.error
     delivery = rows.first()
     if delivery is None or delivery.attempts_seen == attempts_before:
         raise _refusal(webhook, response, reasons)
@@ -132,6 +136,27 @@ def _reasons_of(webhook: Webhook) -> Iterator[list[str]]:
         yield reasons
     finally:
         signals.delivery_rejected.disconnect(note)
+
+
+@contextmanager
+def _on_commit_callbacks() -> Iterator[None]:
+    """Run the callbacks of `transaction.on_commit` at the end; inside a `TestCase` Django never runs them.
+
+    They are taken out of the list, so that `TestCase.captureOnCommitCallbacks` does not run them again.
+    """
+    before = {alias: len(connections[alias].run_on_commit) for alias in connections}
+    yield
+    for alias, count in before.items():
+        pending = connections[alias].run_on_commit
+        while len(pending) > count:
+            entry: Any = pending.pop(count)
+            _savepoints, callback, is_robust = entry
+            try:
+                callback()
+            except Exception:
+                if not is_robust:
+                    raise
+                logger.exception("A robust callback of transaction.on_commit() raised.")
 
 
 _HINTS: Final = {

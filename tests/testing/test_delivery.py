@@ -51,9 +51,11 @@ class _Receives(SimpleTestCase):
 
     def setUp(self) -> None:
         self.subjects: list[str] = []
+        self.committed: list[str] = []
 
         def receive(*, event: Any, **kwargs: Any) -> None:
             self.subjects.append(event.data["subject"])
+            transaction.on_commit(lambda: self.committed.append(event.data["subject"]))
             if event.data["subject"] == "fails":
                 raise LookupError("no such customer")
 
@@ -81,9 +83,41 @@ class _Receives(SimpleTestCase):
         assert deliver(bytes(delivery.body)).attempts_seen == 2
         assert self.subjects == ["fails"]
 
+    def test_what_is_left_to_the_commit_has_happened_if_there_was_one(self) -> None:
+        deliver(make_event("ticket.created", subject="Help"))
+        assert self.committed == ["Help"]
+        deliver(make_event("ticket.created", subject="fails"))
+        assert self.committed == ["Help"]
+
 
 class TestInATestCase(_Receives, TestCase):
-    pass
+    stored: Delivery
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.stored = deliver("lead.created")
+
+    def test_data_of_the_class_may_be_delivered(self) -> None:
+        assert self.stored.status == Delivery.Status.PROCESSED
+
+    def test_callbacks_of_a_commit_run_once_where_they_are_captured(self) -> None:
+        with self.captureOnCommitCallbacks(execute=True) as captured:
+            transaction.on_commit(lambda: self.committed.append("mine"))
+            deliver(make_event("ticket.created", subject="Help"))
+        assert self.committed == ["Help", "mine"]
+        assert len(captured) == 1
+
+    def test_only_a_robust_callback_may_raise(self) -> None:
+        def leave(*, event: Any, **kwargs: Any) -> None:
+            transaction.on_commit(lambda: 1 / 0, robust=event.name == "lead.created")
+
+        signals.event_received.connect(leave, dispatch_uid="shop.leave", weak=False)
+        self.addCleanup(signals.event_received.disconnect, dispatch_uid="shop.leave")
+
+        with self.assertLogs("nateq_webhooks", "ERROR"):
+            assert deliver("lead.created").status == Delivery.Status.PROCESSED
+        with pytest.raises(ZeroDivisionError):
+            deliver("lead.updated")
 
 
 class TestInATransactionTestCase(_Receives, TransactionTestCase):
