@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_every_page_is_linked_from_the_index() -> None:
     linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+)", index.read_text())}
 
     assert set(PAGES) - {index, ROOT / "README.md"} <= linked
+
+
+def test_the_architecture_names_modules_that_exist() -> None:
+    named = re.findall(r"`([a-z_/]+(?:/|\.py))`", (ROOT / "docs" / "architecture.md").read_text())
+
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / "nateq_webhooks" / path).exists()] == ["nateq_webhooks/"]
+
+
+def test_the_architecture_has_the_layers_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## The modules")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+
+    assert [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)] == [
+        set(re.split(r" \| ", row)) for row in layers
+    ]
 
 
 def headings(page: Path) -> set[str]:
