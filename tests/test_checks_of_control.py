@@ -33,11 +33,11 @@ def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook, c
     assert ids(databases=["default"]) == []
 
 
-def test_what_the_breaker_paused_goes_on_by_itself(db: None) -> None:
+def test_a_pause_of_the_breaker_ends_by_itself(db: None) -> None:
     Gate.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_automatic=True)
 
     (warning,) = found(databases=["default"])
-    assert "goes on by itself when a probe succeeds" in str(warning.hint)
+    assert "resumes by itself when a probe succeeds" in str(warning.hint)
 
 
 def test_a_backlog_of_what_is_paused_is_no_missing_worker(sender: Sender, connect: Connect, settings: Any) -> None:

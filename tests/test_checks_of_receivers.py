@@ -130,7 +130,7 @@ def test_receivers_whose_module_is_imported_under_two_names_are_warned_of(tmp_pa
         for function in functions:
             signals.ticket_created.disconnect(function)
 
-    assert "shop.receivers.handle and proj.shop.receivers.handle are one function" in message.msg
+    assert "shop.receivers.handle and proj.shop.receivers.handle are the same function" in message.msg
     assert found("W051") == []
     assert not list(registry)
 

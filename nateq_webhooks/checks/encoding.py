@@ -1,4 +1,4 @@
-"""The check of the characters that the database stores."""
+"""The check of the database's character set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _PREFIX = "nateq_webhooks"
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_encoding(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report a database or a connection that lacks characters: they are stored as escapes, payloads as bytes only."""
+    """Report a character set that lacks characters: they are stored as escapes, and payloads only as bytes."""
     alias = router.db_for_write(Delivery)
     if alias not in (databases or ()):
         return []
@@ -31,7 +31,7 @@ def _of_postgresql(alias: str) -> list[tuple[str, str]]:
         return []
     message = (
         f"The database's encoding is {encoding}: characters that it lacks are stored as escapes, and a payload that "
-        "has some can't be queried."
+        "contains some can't be queried."
     )
     return [(message, "Move to a database with the encoding UTF8.")]
 

@@ -1,4 +1,4 @@
-"""Checks of the API keys: one that fits no webhook is a typing error, or left over."""
+"""Checks of the API keys: one that fits no webhook may be mistyped or no longer needed."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _PREFIX = "nateq_webhooks"
 def check_api_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """Report entries of `API_KEYS` that fit no webhook: neither its name nor its organization.
 
-    Silent while tables are missing, and while there is no webhook: a key may be set before the first one is created.
+    Silent if tables are missing or there is no webhook yet: a key may be set before the first one is created.
     """
     alias = router.db_for_write(Webhook)
     if alias not in (databases or ()) or list(conf.problems()):
@@ -30,7 +30,7 @@ def check_api_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
         return []
     return [
         checks.Warning(
-            f'NATEQ_WEBHOOKS["API_KEYS"] has a key for {entry!r}, which is no webhook\'s name or organization.',
+            f'NATEQ_WEBHOOKS["API_KEYS"] has a key for {entry!r}, which is not a name or organization of a webhook.',
             hint=_hint(entry, known),
             id=f"{_PREFIX}.W030",
         )
@@ -44,7 +44,7 @@ def _names(alias: str) -> set[str]:
 
 
 def _is_seen(organization: str) -> bool:
-    """Say whether a delivery of the organization has come."""
+    """Say whether a delivery of the organization was received."""
     deliveries = Delivery.objects.using(router.db_for_write(Delivery))
     return deliveries.filter(organization_id=organization).exists()
 
@@ -53,4 +53,4 @@ def _hint(entry: str, known: set[str]) -> str:
     close = difflib.get_close_matches(entry, known, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
-    return "Use the name of a webhook, or the organization that it is bound to or receives deliveries of."
+    return "Use the name of a webhook, or the organization that it is bound to or has received deliveries of."

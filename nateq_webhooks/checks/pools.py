@@ -13,7 +13,7 @@ _PREFIX = "nateq_webhooks"
 
 @checks.register("nateq_webhooks")
 def check_pool(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report a connection pool that is too small for a worker with one thread, by the settings alone."""
+    """Report a connection pool that is too small for a worker with one thread."""
     alias = router.db_for_write(Run) or DEFAULT_DB_ALIAS
     size, needed = pool_size(alias), connections_needed(1)
     if size is None or size >= needed:

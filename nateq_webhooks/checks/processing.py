@@ -1,4 +1,4 @@
-"""Checks of what is due, paused or limited."""
+"""Checks of overdue work, pauses and rate limits."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,19 +15,19 @@ from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import registry
 
 _PREFIX = "nateq_webhooks"
-PATIENCE = timedelta(minutes=15)
-"""How long nobody may have been at work before a check says so."""
+MAX_IDLE = timedelta(minutes=15)
+"""How long work may be overdue, or no worker seen, before a check warns."""
 
 _MANY = 1000
 
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report work that has been due for long: nobody drains it. Silent while all is paused, or tables missing."""
+    """Report overdue work: no worker runs it. Silent if everything is paused or tables are missing."""
     alias = router.db_for_write(Run)
     if alias not in (databases or ()) or list(conf.problems()):
         return []
-    since = timezone.now() - max(2 * conf.settings().run_lease, PATIENCE)
+    since = timezone.now() - max(2 * conf.settings().run_lease, MAX_IDLE)
     try:
         lanes = backlog.lanes(alias)
         runs = backlog.due_runs(Run.objects.using(alias), since, lanes)[:_MANY].count()
@@ -55,7 +55,7 @@ def _up_to_many(count: int) -> str:
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report what is paused: a deployment that ended should have resumed it. Silent while tables are missing."""
+    """Report pauses: after a deployment they should have ended. Silent if tables are missing."""
     alias = router.db_for_write(Gate)
     if alias not in (databases or ()):
         return []
@@ -67,7 +67,7 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         checks.Warning(
             f"Dispatch is paused for {one_line(str(gate))} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
             f"{f' ({one_line(gate.reason)})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
-            hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should go on.",
+            hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should resume.",
             id=f"{_PREFIX}.W006",
         )
         for gate in paused
@@ -80,12 +80,12 @@ def _resume(gate: Gate) -> str:
     return f"manage.py nateq_resume --{kind} {name}" if gate.scope else "manage.py nateq_resume --all"
 
 
-_BREAKER_HINT = "The circuit breaker paused it; it goes on by itself when a probe succeeds, or with nateq_resume."
+_BREAKER_HINT = "The circuit breaker paused it; it resumes by itself when a probe succeeds, or with nateq_resume."
 
 
 @checks.register("nateq_webhooks")
 def check_rate_limits(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report rate limits of receivers that are not connected: a typo limits nothing."""
+    """Report rate limits of receivers that are not connected, such as a mistyped name."""
     if list(conf.problems()):
         return []
     known = {receiver.name for receiver in registry}

@@ -1,4 +1,4 @@
-"""Checks of what keeps deliveries from reaching the receiver: the sender sees it, this site's log does not."""
+"""Checks of what keeps deliveries from reaching the receiver view; this site's log would not show it."""
 
 import re
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ _LOGIN: Final = re.compile(r"log_?in.?requir|requir.*log_?in|force.?log_?in|auth
 
 @checks.register("nateq_webhooks")
 def check_reaching(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report redirects, refused hosts, demands to log in and other URLs that stand between the sender and us."""
+    """Report redirects, refused hosts, required logins and other views that take the sender's requests."""
     if list(conf.problems()):
         return []
     try:
         path = receiver_path(_SOME_ID)
     except (NoReverseMatch, AttributeError):
-        return []  # E006 says so
+        return []  # E006 reports it
     return [*_of_the_host(path), *_of_the_path(path), *_of_the_middleware()]
 
 
@@ -40,8 +40,8 @@ def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
     if redirects and (public.scheme == "http" or (public.scheme and not site.proxy_ssl_header)):
         yield _warning(
             "W035",
-            "SECURE_SSL_REDIRECT is on, and Django does not know which requests came over https "
-            "(SECURE_PROXY_SSL_HEADER is not set): behind a proxy each delivery is answered 301 and lost.",
+            "SECURE_SSL_REDIRECT is on, and Django can't see which requests came over https "
+            "(SECURE_PROXY_SSL_HEADER is not set): behind a proxy each delivery is answered with 301 and lost.",
             "Set SECURE_PROXY_SSL_HEADER to what your proxy sends, exempt the receiver with SECURE_REDIRECT_EXEMPT, or "
             "silence this check if Django's server speaks https itself. PUBLIC_URL must begin with https.",
         )
@@ -50,8 +50,8 @@ def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
     if site.prepend_www and _COMMON in site.middleware and not public.hostname.startswith("www."):
         yield _warning(
             "W036",
-            f"PREPEND_WWW is on, and the host of PUBLIC_URL is {public.hostname!r}: each delivery is answered 301 and "
-            "lost.",
+            f"PREPEND_WWW is on, and the host of PUBLIC_URL is {public.hostname!r}: each delivery is answered with 301 "
+            "and lost.",
             'Write the host with "www." in NATEQ_WEBHOOKS["PUBLIC_URL"], and in the webhook at Nateq.',
         )
     hosts = site.allowed_hosts or ([".localhost", "127.0.0.1", "[::1]"] if conf.is_debug() else [])
@@ -59,7 +59,7 @@ def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
     if not validate_host(domain, hosts):
         yield _warning(
             "W037",
-            f"ALLOWED_HOSTS does not allow {domain!r}, the host of PUBLIC_URL: each delivery is answered 400.",
+            f"ALLOWED_HOSTS does not allow {domain!r}, the host of PUBLIC_URL: each delivery is answered with 400.",
             "Add it to ALLOWED_HOSTS, or correct PUBLIC_URL.",
         )
 
@@ -70,11 +70,10 @@ def _of_the_path(path: str) -> Iterator[checks.CheckMessage]:
     if own:
         yield _warning(
             "W039",
-            f"{own[0].replace(_SOME_ID, '<webhook>')} leads to another view: a pattern before the receiver's takes its "
-            "requests.",
+            f"{own[0].replace(_SOME_ID, '<webhook>')} leads to another view: an earlier pattern matches it.",
             'Put path("nateq/", include("nateq_webhooks.urls")) before the patterns that match everything.',
         )
-    # Two languages tell: one prefix at the most is empty. Django reads all URLs again for each language.
+    # Two languages are enough: at most one prefix is empty. Django parses all URLs again for each language.
     if site.uses_languages and len({_path_in(language) for language in site.languages[:2]}) > 1:
         yield _warning(
             "W040",
@@ -101,21 +100,21 @@ def _of_the_path(path: str) -> Iterator[checks.CheckMessage]:
 
 
 def _of_the_middleware() -> Iterator[checks.CheckMessage]:
-    """Report a middleware that may ask the sender to log in; Django's own leaves the receiver alone."""
+    """Report a middleware that may require a login; Django's own exempts the receiver view."""
     for path in conf.site().middleware:
         if path != _DJANGOS and _LOGIN.search(path) and not _is_djangos(path):
             yield _warning(
                 "W038",
-                f"The middleware {path!r} seems to demand a login; the sender has none, and would be redirected.",
-                "Exempt the receiver's URL in it, or use Django's LoginRequiredMiddleware, which leaves the receiver "
-                "alone. If it lets the receiver through, silence this check.",
+                f"The middleware {path!r} seems to require a login; the sender has none, and would be redirected.",
+                "Exempt the receiver's URL in it, or use Django's LoginRequiredMiddleware, which exempts "
+                "the receiver. If this one exempts it, too, silence this check.",
             )
 
 
 def _is_djangos(path: str) -> bool:
     try:
         middleware = import_string(path)
-    except Exception:  # noqa: BLE001 - whatever somebody's module raises; Django says so when it starts
+    except Exception:  # noqa: BLE001 - a module of the site may raise anything; Django reports it
         return False
     classes = getattr(middleware, "__mro__", ())
     return any(f"{each.__module__}.{each.__qualname__}" == _DJANGOS for each in classes)

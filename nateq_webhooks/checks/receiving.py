@@ -1,4 +1,4 @@
-"""Checks of the receivers, and of who runs them."""
+"""Checks of the receivers and of the runner."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from django.db import Error, router
 from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch
-from nateq_webhooks.checks.processing import PATIENCE
+from nateq_webhooks.checks.processing import MAX_IDLE
 from nateq_webhooks.models import Delivery, Heartbeat, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.invisible_chars import one_line
@@ -17,13 +17,13 @@ from nateq_webhooks.receivers import ANY_EVENT, registry
 
 _PREFIX = "nateq_webhooks"
 
-_MOST_NAMED: Final = 12
-"""Events that one message names."""
+_MAX_NAMED: Final = 12
+"""How many events a message names."""
 
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_events(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report events that are subscribed to and have no receiver. Silent while tables are missing."""
+    """Report events that are subscribed to and have no receiver. Silent if tables are missing."""
     alias = router.db_for_read(Webhook)
     connected = registry.events()
     if alias not in (databases or ()) or ANY_EVENT in connected:
@@ -37,7 +37,7 @@ def check_events(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             f"No receiver is connected to {_without_receiver(webhook, connected)}, which webhook "
             f'"{one_line(webhook.name)}" subscribes to: deliveries are stored, but nothing runs.',
             hint=(
-                "Import the receivers' module in AppConfig.ready(), connect a receiver, or take the events out of the "
+                "Import the receivers' module in AppConfig.ready(), connect a receiver, or remove the events from the "
                 f"webhook. Connected: {', '.join(sorted(connected)) or 'none'}."
             ),
             id=f"{_PREFIX}.W050",
@@ -48,21 +48,21 @@ def check_events(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 
 
 def _without_receiver(webhook: Webhook, connected: set[str]) -> str:
-    """Return the events of a webhook that have no receiver, in words; empty if each has one.
+    """Return the events of a webhook that have no receiver, as text; empty if each has one.
 
-    A webhook of all events needs at least one receiver: nobody is expected to handle them all.
+    A webhook of all events needs at least one receiver, not one for each event.
     """
     listed = _listed(webhook)
     if not listed:
         return "" if connected else "any event"
     missing = [event for event in listed if event not in connected]
-    more = len(missing) - _MOST_NAMED
-    return ", ".join(missing[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(missing) - _MAX_NAMED
+    return ", ".join(missing[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_event_names(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report receivers of an event that nobody knows, but nearly: a typo receives nothing."""
+    """Report receivers of an unknown event with a name similar to a known one: probably a typing error."""
     alias = router.db_for_read(Webhook)
     if alias not in (databases or ()):
         return []
@@ -88,7 +88,7 @@ def check_event_names(databases: Sequence[str] | None = None, **kwargs: Any) -> 
 
 
 def _listed(webhook: Webhook) -> list[str]:
-    """Return the events that a webhook names."""
+    """Return the events that a webhook lists."""
     return [str(event) for event in webhook.events] if isinstance(webhook.events, list) else []
 
 
@@ -97,9 +97,9 @@ def check_imported_twice(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
     """Report receivers whose module was imported under two names: each delivery runs them twice."""
     return [
         checks.Warning(
-            f"The receivers {one.name} and {other.name} are one function: its module has been imported under two "
+            f"The receivers {one.name} and {other.name} are the same function: its module was imported under two "
             "names, and each delivery runs it twice.",
-            hint="Import the module by one name everywhere, the one that INSTALLED_APPS leads to.",
+            hint="Import the module by the same name everywhere, that of its app in INSTALLED_APPS.",
             id=f"{_PREFIX}.W051",
         )
         for one, other in registry.imported_twice()
@@ -108,18 +108,18 @@ def check_imported_twice(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
 
 @checks.register("nateq_webhooks")
 def check_runner(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report what the runner finds wrong with its own setup; one that can't be made is for another check."""
+    """Report what the runner finds wrong with its own setup; E007 reports one that can't be created."""
     runner = _runner()
     if runner is None or not hasattr(runner, "problems"):
         return []
     try:
         return [checks.Warning(one.message, hint=one.hint, id=f"{_PREFIX}.{one.id}") for one in runner.problems()]
-    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises over its own settings
+    except Exception as error:  # noqa: BLE001 - a broker's client may raise anything
         return [
             checks.Error(
                 f'NATEQ_WEBHOOKS["DISPATCH"] is {conf.settings().dispatch!r}, whose setup can\'t be read: '
                 f"{type(error).__name__}: {error}",
-                hint="Mend the settings that it names.",
+                hint="Correct the settings that it names.",
                 id=f"{_PREFIX}.E025",
             )
         ]
@@ -127,12 +127,12 @@ def check_runner(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - 
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_recovery(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report that nobody makes the later tries, once there are deliveries. Silent while tables are missing."""
+    """Report that no worker retries failed runs, once there are deliveries. Silent if tables are missing."""
     alias = router.db_for_write(Delivery)
     runner = _runner()
     if alias not in (databases or ()) or runner is None or _recovers_by_itself(runner):
         return []
-    since = timezone.now() - PATIENCE
+    since = timezone.now() - MAX_IDLE
     try:
         if Heartbeat.objects.using(alias).filter(seen_at__gte=since).exists():
             return []
@@ -142,8 +142,8 @@ def check_recovery(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
         return []
     return [
         checks.Warning(
-            f"No worker has been seen since {since:%Y-%m-%d %H:%M} UTC: failed runs are not tried again, and what a "
-            "broker or a killed process lost is not found.",
+            f"No worker has been seen since {since:%Y-%m-%d %H:%M} UTC: failed runs are not retried, and runs that a "
+            "broker or a killed process lost are not found.",
             hint=_RECOVERY_HINT,
             id=f"{_PREFIX}.W054",
         )
@@ -164,10 +164,10 @@ def _recovers_by_itself(runner: Any) -> bool:
 
 
 def _runner() -> Any:
-    """Return the runner; None if the settings or the runner are broken, which other checks report."""
+    """Return the runner; None if the settings or the runner are invalid, which other checks report."""
     if list(conf.problems()):
         return None
     try:
         return dispatch.runner()
-    except Exception:  # noqa: BLE001 - whatever a class of the site's own raises when it is made; E007 says it
+    except Exception:  # noqa: BLE001 - a class of the site may raise anything; E007 reports it
         return None

@@ -1,4 +1,4 @@
-"""Checks of the settings, the URLs and the way receivers are run."""
+"""Checks of the settings, the URLs and the runner."""
 
 from datetime import timedelta
 from importlib.util import find_spec
@@ -14,14 +14,14 @@ _PREFIX = "nateq_webhooks"
 
 @checks.register("nateq_webhooks")
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report every unknown key, wrong type and illegal value of `NATEQ_WEBHOOKS`, and a site without time zones."""
+    """Report unknown keys, wrong types and illegal values in `NATEQ_WEBHOOKS`, and a site without time zones."""
     found: list[checks.CheckMessage] = [
         checks.Error(problem.message, hint=problem.hint, id=f"{_PREFIX}.{problem.id}") for problem in conf.problems()
     ]
     if not conf.uses_time_zones():
         found.append(
             checks.Error(
-                "USE_TZ is False, but a delivery's times are aware.",
+                "USE_TZ is False, but the times of deliveries are aware.",
                 hint="Set USE_TZ = True.",
                 id=f"{_PREFIX}.E005",
             )
@@ -31,7 +31,7 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
 
 @checks.register("nateq_webhooks")
 def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report a way to dispatch that can't work here: what it needs is not installed, or its class is no runner."""
+    """Report a `DISPATCH` that can't work: a package is missing, or the class is not a runner."""
     if list(conf.problems()):
         return []
     way = conf.settings().dispatch
@@ -41,8 +41,8 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
         runner = dispatch.runner()
         if isinstance(runner.hold, timedelta) and callable(runner.wake):
             return []
-        complaint = f"its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake can't be called."
-    except Exception as error:  # noqa: BLE001 - whatever a class of the site's own raises when it is made
+        complaint = f"Its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake is not callable."
+    except Exception as error:  # noqa: BLE001 - a class of the site may raise anything
         complaint = f"{type(error).__name__}: {error}"
     return [
         checks.Error(
@@ -56,7 +56,7 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
 
 @checks.register("nateq_webhooks")
 def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report that the door has no URL."""
+    """Report that the receiver view has no URL."""
     try:
         reverse("nateq_webhooks:receive", args=["00000000-0000-0000-0000-000000000000"])
     except (NoReverseMatch, AttributeError):  # AttributeError: no ROOT_URLCONF at all
@@ -72,12 +72,12 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Dj
 
 @checks.register("nateq_webhooks", deploy=True)
 def check_public_url(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report, for a deployment, a public URL that Nateq can't or shouldn't use."""
+    """Report, for a deployment, a public URL that is not https."""
     if list(conf.problems()) or conf.is_https_url(conf.settings().public_url):
         return []
     return [
         checks.Warning(
-            f'NATEQ_WEBHOOKS["PUBLIC_URL"] is {conf.settings().public_url!r}, no https address.',
+            f'NATEQ_WEBHOOKS["PUBLIC_URL"] is {conf.settings().public_url!r}, which is not an https address.',
             hint="Set it to this site's address as Nateq reaches it, such as 'https://shop.example'.",
             id=f"{_PREFIX}.W001",
         )

@@ -1,4 +1,4 @@
-"""Checks of the database that holds the deliveries, and of the signing secrets in it."""
+"""Checks of the deliveries' database and of the signing secrets in it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from nateq_webhooks.protocol.signatures import SigningKey
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
-_MOST_WEBHOOKS = 20
+_MAX_WEBHOOKS = 20
 
 
 @checks.register("nateq_webhooks")
 def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Propose, by the settings alone, what the database of the deliveries needs under load."""
+    """Report settings of the deliveries' database that fail under load."""
     connection = connections[router.db_for_write(Webhook) or DEFAULT_DB_ALIAS]
     options = connection.settings_dict.get("OPTIONS", {})
     if connection.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
@@ -48,7 +48,7 @@ def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
 
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
-    """Report secrets that verify nothing: what is signed with one is refused. Silent while tables are missing."""
+    """Report secrets that can't verify anything: their deliveries are refused. Silent if tables are missing."""
     alias = router.db_for_write(Webhook)
     if alias not in (databases or ()) or list(conf.problems()):
         return []
@@ -64,12 +64,12 @@ def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list
             hint=f"Enter the one that Nateq shows, under Webhooks > {one_line(name)}.",
             id=f"{_PREFIX}.W004",
         )
-        for name in [*reversed(found)][:_MOST_WEBHOOKS]
+        for name in [*reversed(found)][:_MAX_WEBHOOKS]
     ]
 
 
 def _complaint(secret: str) -> str:
-    """Return what is wrong with a stored secret; empty when it can verify something."""
+    """Return what is wrong with a stored secret; empty if it can verify signatures."""
     if not secret:
         return "is empty"
     try:

@@ -13,7 +13,7 @@ _PREFIX = "nateq_webhooks"
 
 @checks.register("nateq_webhooks")
 def check_tenants(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report a connection that sets a schema per tenant, as django-tenants' do, while nobody says which there are."""
+    """Report a connection with a schema per tenant, such as django-tenants', without the setting `TENANTS`."""
     connection = connections[router.db_for_write(Webhook) or DEFAULT_DB_ALIAS]
     if not hasattr(connection, "set_schema") or list(conf.problems()) or conf.settings().tenants:
         return []

@@ -1,7 +1,7 @@
-"""The settings: one dict `NATEQ_WEBHOOKS` in Django's settings, read here and nowhere else.
+"""The settings: the dict `NATEQ_WEBHOOKS` in Django's settings, read only here.
 
-`settings()` gives the frozen object; it is rebuilt when a test overrides the dict. `problems()` is what the system
-checks show, so that a typo is found at start and not in the night.
+`settings()` returns a frozen object, which is rebuilt when a test overrides the dict. `problems()` yields what the
+system checks report.
 """
 
 import difflib
@@ -62,7 +62,7 @@ class Settings:
     "A larger body is refused with 413 before it is read (bytes)."
 
     trusted_proxies: int = 0
-    "How many proxies of yours stand before Django: with 0 the peer's address is kept and X-Forwarded-For ignored."
+    "How many proxies of yours are in front of Django; with 0 X-Forwarded-For is ignored."
 
     dispatch: str = "inline"
     """Where receivers run: "inline" in the request, after the delivery is stored; "worker" in `manage.py nateq_worker`;
@@ -75,42 +75,42 @@ class Settings:
     'With DISPATCH "tasks" or "celery": the queue that gets the tasks; empty: the default one.'
 
     run_lease: timedelta = timedelta(minutes=5)
-    "A run not finished after this long is taken for dead and starts again."
+    "A run that is not finished after this time is assumed dead and starts again."
 
     run_timeout: timedelta = timedelta(minutes=15)
-    "A receiver that runs longer than this has failed: its lease is no longer renewed, its late commit refused."
+    "A receiver that runs longer has failed: its lease is not renewed, and its late commit is refused."
 
     retry_base: timedelta = timedelta(seconds=30)
     "How long to wait before the second try of a failed run; doubled for each further one."
 
     max_tries: int = 10
-    "How often a run is tried before it is given up."
+    "How many tries a run has before it is given up."
 
     retry_max_age: timedelta = timedelta(days=3)
-    "A run that has not succeeded this long after it was made is given up at its next failure."
+    "A run that is older than this is given up at its next failure."
 
     ack: str = "stored"
-    """When a delivery is acknowledged: "stored", or "processed": when its receivers have run, too, else 503, so that
-    the sender's retries are the retry policy. The latter needs DISPATCH "inline"."""
+    """When a delivery is acknowledged: "stored", or "processed": after its receivers have succeeded, else 503, so that
+    the sender retries. The latter needs DISPATCH "inline"."""
 
     ack_timeout: timedelta = timedelta(seconds=8)
-    'With ACK "processed": after this long no further receiver is started, and the answer is 503.'
+    'With ACK "processed": after this time no further receiver is started, and the answer is 503.'
 
     ordered_by: str = ""
-    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs a webhook's deliveries that have
-    the same value there one at a time, in the order they came. Empty: as they come."""
+    """A dotted path in the envelope, such as "data.conversation_id": a receiver runs deliveries of a webhook
+    with the same value there one at a time, in the order of their receipt. Empty: without an order."""
 
     order_on_dead: str = "skip"
-    'With ORDERED_BY: whether a run that was given up is stepped over ("skip") or stops those behind it ("block").'
+    'With ORDERED_BY: whether a run that was given up is skipped ("skip") or stops those after it ("block").'
 
     rate_limits: Mapping[str, float] = field(default_factory=dict)
     "How many runs a second each of these receivers may start, over all processes: their names and the numbers."
 
     breaker_after: int = 0
-    "A receiver that fails so many times in a row for a webhook is paused there until a probe succeeds; 0: never."
+    "A receiver that fails this many times in a row for a webhook is paused for it until a probe succeeds; 0: never."
 
     breaker_pause: timedelta = timedelta(minutes=1)
-    "How long a receiver that was paused by itself waits for the next probe."
+    "How long a receiver that the breaker has paused waits for the next probe."
 
     identity: str = "delivery_id"
     """What makes two requests one delivery: "delivery_id", or "content": the event, time, organization and data, for a
@@ -120,19 +120,19 @@ class Settings:
     "Nateq's API key with the scope webhooks:manage, for the commands; empty: NATEQ_API_KEY of the environment."
 
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Keys of further organizations at Nateq: from a webhook's name or an organization's id to the key. A webhook that
-    none fits uses `api_key`."""
+    """Keys of further organizations at Nateq, by a webhook's name or an organization's id. Other webhooks use
+    `api_key`."""
 
     base_url: str = field(default="", repr=False)
     "Where Nateq's API is; empty: NATEQ_BASE_URL of the environment, else Nateq's own address."
 
     tenants: str = ""
     """For a database schema per tenant: the dotted path of a class that knows the tenants, such as
-    "nateq_webhooks.tenants.DjangoTenants". Empty: there are none."""
+    "nateq_webhooks.tenants.DjangoTenants". Empty: no tenants."""
 
     rotation_overlap: timedelta = timedelta(hours=48)
-    """How long a replaced secret is still accepted once the sender was seen to use the new one: the sender's whole
-    retry span, as a late retry may carry the old signature."""
+    """How long a replaced secret is accepted after the first delivery with the new one: as long as the sender retries,
+    because a late retry may carry the old signature."""
 
     @functools.cached_property
     def readable_keys(self) -> frozenset[str]:
@@ -145,7 +145,7 @@ _DEFAULTS = Settings()
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with the settings dict: the id of its check, what, and what to do."""
+    """One error in the settings dict: the id of its check, the message, and what to do."""
 
     id: str
     message: str
@@ -160,13 +160,13 @@ def meta_key(header: str) -> str:
 @functools.cache
 def settings() -> Settings:
     """Return the settings in force. Raises `ImproperlyConfigured` naming the first problem."""
-    for problem in problems():  # no local variable holds the dict: a debug page would show the API key in it
+    for problem in problems():  # no local variable holds the dict: a debug page would show its API key
         raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
     return Settings(**{key.lower(): value for key, value in _raw().items()})
 
 
 def problems(raw: object = None) -> Iterator[Problem]:
-    """Yield what is wrong with the dict (the one in force by default)."""
+    """Yield the errors in a settings dict; by default the site's."""
     raw = _raw() if raw is None else raw
     if not isinstance(raw, Mapping):
         yield Problem("E001", f"{SETTING} is a {type(raw).__name__}, not a dict.", f"Write {SETTING} = {{...}}.")
@@ -181,7 +181,7 @@ def problems(raw: object = None) -> Iterator[Problem]:
             yield Problem("E002", f"{SETTING} has no setting {key!r}.", hint)
     if raw.get("ACK") == "processed" and raw.get("DISPATCH", _DEFAULTS.dispatch) != "inline":
         message = f'{SETTING}["ACK"] is \'processed\', but {SETTING}["DISPATCH"] is {raw.get("DISPATCH")!r}.'
-        hint = "An answer can wait only for what runs in the request: DISPATCH 'inline' is needed, or ACK 'stored'."
+        hint = "Only receivers that run in the request can delay its answer: use DISPATCH 'inline' or ACK 'stored'."
         yield Problem("E008", message, hint)
 
 
@@ -191,7 +191,7 @@ def is_https_url(url: str) -> bool:
 
 
 def is_debug() -> bool:
-    """Say whether the site runs for its developers (`DEBUG`)."""
+    """Say whether the site runs in debug mode (`DEBUG`)."""
     return bool(django_settings.DEBUG)
 
 
@@ -231,7 +231,7 @@ def site() -> Site:
 
 
 def language_code() -> str:
-    """Return the site's own language, that of a request which asks for none (`LANGUAGE_CODE`)."""
+    """Return the site's default language (`LANGUAGE_CODE`)."""
     return str(django_settings.LANGUAGE_CODE)
 
 
@@ -241,7 +241,7 @@ def root_urlconf() -> Any:
 
 
 def uses_shared_tables() -> bool:
-    """Say whether django-tenants puts this app's tables into the public schema, too (`SHARED_APPS`)."""
+    """Say whether django-tenants creates this app's tables in the public schema, too (`SHARED_APPS`)."""
     shared = getattr(django_settings, "SHARED_APPS", ())
     return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 
@@ -251,7 +251,7 @@ def _raw() -> Any:
 
 
 def _value_problems(key: str, value: object) -> Iterator[Problem]:
-    """Yield what is wrong with one value: first its type, then what it says."""
+    """Yield the error of one value: of its type, or else of its content."""
     default = getattr(_DEFAULTS, key.lower())
     wanted = type(default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):

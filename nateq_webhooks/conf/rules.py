@@ -1,4 +1,4 @@
-"""What each setting may be: a rule returns what is wrong with a value, and what to do; None when nothing is."""
+"""The rules for each setting: a rule returns what is wrong with a value and what to do, or None."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,7 +11,7 @@ from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER
 
 Rule = Callable[[Any], tuple[str, str] | None]
-"""Gets a value of the right type."""
+"""A rule is called with a value of the right type."""
 
 
 def _public_url(value: str) -> tuple[str, str] | None:
@@ -57,7 +57,7 @@ def _base_url(value: str) -> tuple[str, str] | None:
 
 
 def header_problem(value: str) -> tuple[str, str] | None:
-    """Return what is wrong with the name of a signature header, and what to do; None when nothing is."""
+    """Return what is wrong with the name of an HTTP header and what to do, or None."""
     if value and value.isascii() and value.replace("-", "").isalnum():
         return None
     return "not the name of an HTTP header", f"Use letters, digits and dashes, such as {DEFAULT_HEADER!r}."
@@ -90,7 +90,7 @@ def _dispatch(value: str) -> tuple[str, str] | None:
     hint = "Legal values: 'inline', 'worker', 'tasks', 'celery', or the dotted path of a class."
     try:
         import_string(value)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+    except Exception as error:  # noqa: BLE001 - a module of the site may raise anything
         return f"not importable ({error})", hint
     return None
 
@@ -101,7 +101,7 @@ def _tenants(value: str) -> tuple[str, str] | None:
     hint = "Name a class with current(), all() and activate(), such as 'nateq_webhooks.tenants.DjangoTenants'."
     try:
         named = import_string(value)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises while it is imported
+    except Exception as error:  # noqa: BLE001 - a module of the site may raise anything
         return f"not importable ({error})", hint
     missing = [name for name in ("current", "all", "activate") if not callable(getattr(named, name, None))]
     return (f"without {missing[0]}()", hint) if missing else None
@@ -110,7 +110,7 @@ def _tenants(value: str) -> tuple[str, str] | None:
 def _span(value: timedelta) -> tuple[str, str] | None:
     if timedelta() < value <= timedelta(days=365):
         return None
-    return "out of range", "Write a timedelta of more than nothing, up to 365 days."
+    return "out of range", "Use a positive timedelta of at most 365 days."
 
 
 def _wait(value: timedelta) -> tuple[str, str] | None:
@@ -183,4 +183,4 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 
 CONFIDENTIAL: Final = ("API_KEY", "API_KEYS", "BASE_URL")
-"""Settings whose value no message repeats: the keys, and an address into which somebody may have written it."""
+"""Settings whose value no message repeats: the keys, and an address that may contain one."""
