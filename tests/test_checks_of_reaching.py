@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.test import Client, override_settings
 from django.urls import include, path, re_path
@@ -85,7 +86,6 @@ def test_a_site_that_is_fine_is_told_nothing() -> None:
         ({"ROOT_URLCONF": urls(urls_that_take_one_spelling)}, ["W039"]),
         ({"ROOT_URLCONF": "tests.urls_of_languages"}, ["W040"]),
         ({"ROOT_URLCONF": "tests.urls_of_the_default_language"}, ["W040"]),
-        ({"ROOT_URLCONF": "tests.urls_of_languages", "USE_I18N": False}, []),
         ({"FORCE_SCRIPT_NAME": "/app"}, ["W041"]),
         ({"FORCE_SCRIPT_NAME": "/app"} | public("https://shop.example/app/"), []),
         ({"FORCE_SCRIPT_NAME": ""}, []),
@@ -96,6 +96,11 @@ def test_a_site_that_is_fine_is_told_nothing() -> None:
 )
 def test_each_is_found_where_it_is_so_and_only_there(settings: dict[str, Any], expected: list[str]) -> None:
     assert found(**settings) == expected
+
+
+def test_a_site_without_translation_has_no_urls_of_languages() -> None:
+    with override_settings(USE_I18N=False):
+        assert found(ROOT_URLCONF=urls(i18n_patterns(receiver))) == []
 
 
 @pytest.mark.django_db
