@@ -11,7 +11,6 @@ from django.views import View
 from pytest_django import Settings
 
 from nateq_webhooks.checks.reaching import check_reaching
-from tests import urls_of_languages as urls_of_languages  # now: under USE_I18N = False it would have no languages
 from tests.conftest import Sender, envelope
 
 ID = "00000000-0000-0000-0000-000000000000"

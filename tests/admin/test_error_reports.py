@@ -29,6 +29,7 @@ from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import inbox
 from nateq_webhooks.admin.webhooks.secrets import secret_id
+from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
@@ -281,7 +282,7 @@ def test_rows_that_can_not_be_read_one_by_one(owner: Webhook, seen: Seen, monkey
 # The receiver view and its copy of the configuration
 
 
-@pytest.mark.parametrize("where", [(inbox, "upsert"), (signatures, "_candidates"), (hmac, "compare_digest")])
+@pytest.mark.parametrize("where", [(storage, "upsert"), (signatures, "_candidates"), (hmac, "compare_digest")])
 def test_a_bug_in_the_receiver_view(
     owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str]
 ) -> None:
