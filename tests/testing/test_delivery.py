@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.test import Client, SimpleTestCase, TestCase, TransactionTestCase
-from django.urls import NoReverseMatch
+from django.urls import NoReverseMatch, clear_script_prefix
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -310,6 +311,28 @@ def test_a_site_that_takes_https_only_receives_it(settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
 
     assert deliver("ticket.created", through_http=True).status == Delivery.Status.PROCESSED
+
+
+@pytest.mark.parametrize("urls", ["tests.urls", "tests.urls_of_languages", "tests.urls_of_the_default_language"])
+@pytest.mark.parametrize("prefix", [None, "/app"])
+def test_the_whole_request_finds_the_receiver_wherever_it_is(settings: Settings, urls: str, prefix: str | None) -> None:
+    settings.ROOT_URLCONF, settings.FORCE_SCRIPT_NAME, settings.LANGUAGE_CODE = urls, prefix, "ar"
+    settings.MIDDLEWARE = ["django.middleware.locale.LocaleMiddleware", *settings.MIDDLEWARE]
+
+    try:
+        for _ in range(2):  # the first request sets the thread's script prefix
+            assert deliver("ticket.created", through_http=True).status == Delivery.Status.PROCESSED
+    finally:
+        clear_script_prefix()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_asynchronous_test_delivers_in_a_thread(received: list[Any]) -> None:
+    async def deliver_one() -> Delivery:
+        return await sync_to_async(deliver)("ticket.created")
+
+    assert async_to_sync(deliver_one)().status == Delivery.Status.PROCESSED
+    assert len(received) == 1
 
 
 @pytest.mark.urls("tests.urls_without_a_receiver")
