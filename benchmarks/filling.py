@@ -1,7 +1,7 @@
-"""Fills the tables with millions of rows that look like a year of deliveries, in the database's own words.
+"""Fills the tables with millions of rows that resemble a year of deliveries, by SQL that the server runs.
 
-The values follow from the row's number alone, so that two databases get the same: 97 % processed, twelve events and one
-that hardly ever comes, five webhooks of very different traffic, 200 organizations, one run per delivery.
+Each value is computed from the number of its row, so that all databases get the same rows: 97 % processed, twelve
+events and a rare one, five webhooks of very different traffic, 200 organizations, one run per delivery.
 """
 
 import uuid
@@ -30,10 +30,10 @@ WEBHOOKS: Final = {
 """Each webhook's key, and where its share of the traffic ends."""
 
 RARE_EVENT: Final = "invoice.paid"
-"""Not among the published ones; every millionth delivery."""
+"""Not a published event; every millionth delivery has it."""
 
 SINGLE_ORGANIZATION: Final = "org_single"
-"""One delivery in all."""
+"""The organization of a single delivery."""
 
 _EVENT_SHARES: Final = (0.2, 0.35, 0.48, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.99, 0.9999, 1.0)
 _STATUS_SHARES: Final = (
@@ -49,7 +49,7 @@ _RECEIVER_SHARES: Final = (("shop.tickets", 0.6), ("shop.crm", 0.9), ("shop.audi
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the two databases say differently."""
+    """The SQL that differs between the two databases."""
 
     numbers: str
     bytes: str
@@ -78,7 +78,7 @@ MARIADB: Final = Dialect(
 
 
 def fill(rows: int) -> None:
-    """Fill both tables with `rows` rows each; their indexes are dropped before and built again afterwards."""
+    """Insert `rows` rows into both tables, without their indexes, which are built afterwards."""
     for name, (key, _) in WEBHOOKS.items():
         Webhook.objects.get_or_create(pk=key, defaults={"name": name})
     with connection.cursor() as cursor:
@@ -98,7 +98,7 @@ def fill(rows: int) -> None:
 
 
 def _finish() -> Iterator[str]:
-    """Yield what makes the tables as they are after some days of use."""
+    """Yield the maintenance that a server in use has done: sequences and statistics."""
     if connection.vendor == "postgresql":
         for table in (DELIVERIES, RUNS):
             yield f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
@@ -109,7 +109,7 @@ def _finish() -> Iterator[str]:
 
 
 def _share(multiplier: int) -> str:
-    """A number from 0 to 1 that follows from n, evenly spread."""
+    """Return SQL for a number from 0 to 1 that depends on n and is evenly distributed."""
     return f"(MOD(n * {multiplier}, 4294967291) / 4294967291.0)"
 
 
@@ -119,7 +119,7 @@ def _pick(share: str, choices: list[tuple[str, float]]) -> str:
 
 
 def _inserts(first: int, last: int) -> Iterator[str]:
-    says = POSTGRESQL if connection.vendor == "postgresql" else MARIADB
+    dialect = POSTGRESQL if connection.vendor == "postgresql" else MARIADB
     event = _pick("a", list(zip(EVENTS, _EVENT_SHARES, strict=True)))
     inner = f"""SELECT n, d,
         CASE WHEN MOD(n, 1000000) = 500000 THEN '{RARE_EVENT}' ELSE {event} END AS event,
@@ -127,34 +127,34 @@ def _inserts(first: int, last: int) -> Iterator[str]:
         CASE WHEN n = 12345 THEN '{SINGLE_ORGANIZATION}' ELSE CONCAT('org_', FLOOR(200 * c * c)) END AS org,
         CONCAT('tkt_', FLOOR(n / 4)) AS rid,
         {_pick("d", list(_STATUS_SHARES))} AS status,
-        {says.seconds.format("n")} AS moment
+        {dialect.seconds.format("n")} AS moment
         FROM (SELECT n, {_share(2654435761)} AS a, {_share(2246822519)} AS b, {_share(3266489917)} AS c,
-            {_share(3339675911)} AS d FROM {says.numbers.format(first=first, last=last)}) AS shares"""
+            {_share(3339675911)} AS d FROM {dialect.numbers.format(first=first, last=last)}) AS shares"""
     body = """CONCAT('{"event":"', event, '","timestamp":"2026-06-30T12:00:00Z","organization_id":"', org,
         '","data":{"id":"', rid, '","subject":"The printer on floor ', MOD(n, 90), ' is out of paper","status":"open",',
         '"requester":{"name":"Sara","email":"sara', MOD(n, 1000003), '@example.com"}},',
         '"metadata":{"delivery_id":"dlv_', n, '","attempt":1,"version":"1.0"}}')"""
-    webhook = "CAST(webhook AS uuid)" if says is POSTGRESQL else "webhook"
-    identity = says.sha256.format("CONCAT('str:dlv_', n)")
+    webhook = "CAST(webhook AS uuid)" if dialect is POSTGRESQL else "webhook"
+    identity = dialect.sha256.format("CONCAT('str:dlv_', n)")
     yield f"""INSERT INTO {DELIVERIES} (id, webhook_id, identity, delivery_id, event, resource, resource_id,
         organization_id, timestamp, attempt, version, body, headers, payload, notes, status, received_at,
         last_received_at, attempts_seen, remote_addr, secret_id, dispatch_at)
         SELECT n, {webhook}, {identity}, CONCAT('dlv_', n), event, 'ticket', rid, org, moment, 1, '1.0',
-        {says.bytes.format(body)}, '{{"X-Nateq-Signature": "0123456789abcdef"}}', {says.json.format(body)}, '[]',
-        status, moment, moment, 1, '127.0.0.1', 'sec_0123456789ab', NULL FROM ({inner}) AS rows_to_be"""
+        {dialect.bytes.format(body)}, '{{"X-Nateq-Signature": "0123456789abcdef"}}', {dialect.json.format(body)}, '[]',
+        status, moment, moment, 1, '127.0.0.1', 'sec_0123456789ab', NULL FROM ({inner}) AS numbered"""
     run_status = """CASE status WHEN 'failed' THEN 'failed' WHEN 'dead' THEN 'dead' WHEN 'received' THEN 'waiting'
         ELSE 'succeeded' END"""
     yield f"""INSERT INTO {RUNS} (id, delivery_id, receiver, round, status, tries, started_at, finished_at, duration,
         error, traceback, lane, next_try_at, lease, created_at)
         SELECT n, n, {_pick(_share(2971215073), list(_RECEIVER_SHARES))}, 0, {run_status}, 1,
-        moment, {says.seconds.format("n + d")}, {says.milliseconds.format("MOD(n, 900)")},
+        moment, {dialect.seconds.format("n + d")}, {dialect.milliseconds.format("MOD(n, 900)")},
         CASE status WHEN 'dead' THEN 'LookupError: no such customer' ELSE '' END, '', 0,
         CASE WHEN status IN ('failed', 'received') THEN moment ELSE NULL END, NULL, moment
-        FROM ({inner}) AS rows_to_be"""
+        FROM ({inner}) AS numbered"""
 
 
 def _drop_indexes() -> Iterator[str]:
-    """Drop what an insert would have to keep in order; yield the statements that build it again, sorted."""
+    """Drop the indexes, which would slow the inserts; yield the statements that build them again."""
     for table in (DELIVERIES, RUNS):
         yield from _drop_on_postgresql(table) if connection.vendor == "postgresql" else _drop_on_mariadb(table)
 

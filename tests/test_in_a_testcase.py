@@ -1,6 +1,5 @@
-"""What users' own tests need: the door and the receivers inside Django's TestCase, as docs/how-to/testing.md says."""
+"""Requests that a site's own tests make inside Django's TestCase: views, caches and workers see its transaction."""
 
-import json
 from typing import Any
 
 import pytest
@@ -11,25 +10,24 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Run, Webhook
-from nateq_webhooks.protocol.signatures import sign
-from tests.conftest import envelope
+from nateq_webhooks.testing import make_event, sign
 
 UID = "tests.in_a_testcase"
 
 
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
-    """A user's tests have no fixture that forgets, so these have none either."""
+    """Replaces the fixture that empties the caches: a site's own tests have none."""
 
 
 class TestInATestCase(TestCase):
-    """The methods share what `setUpTestData` made, and each is rolled back: what one changed the next must not see."""
+    """The methods share the rows of `setUpTestData`. Each is rolled back: none may see what another one changed."""
 
     webhook: Webhook
 
     @classmethod
     def setUpTestData(cls) -> None:
-        cls.webhook = Webhook.objects.create(name="shop", secret="whsec_test_0123456789abcdef")
+        cls.webhook = Webhook.objects.create(name="shop")
 
     def setUp(self) -> None:
         self.calls: list[bool] = []
@@ -44,13 +42,13 @@ class TestInATestCase(TestCase):
         self.addCleanup(signals.ticket_created.disconnect, dispatch_uid=UID)
 
     def post(self, delivery_id: str = "dlv_1") -> int:
-        body = json.dumps(envelope(delivery_id=delivery_id)).encode()
-        signature = sign(body, "whsec_test_0123456789abcdef")
+        event = make_event("ticket.created")
+        event["metadata"]["delivery_id"] = delivery_id
         response = self.client.post(
             self.webhook.get_absolute_url(),
-            data=body,
+            event,
             content_type="application/json",
-            headers={"X-Nateq-Signature": signature},
+            headers={"X-Nateq-Signature": sign(event, self.webhook.secret)},
         )
         return response.status_code
 
@@ -81,11 +79,11 @@ class TestInATestCase(TestCase):
         self.fails = False
         assert self.post() == 200
 
-    def test_what_one_test_did_to_the_webhook_is_over_with_it(self) -> None:
-        """Whichever of the two comes first in random order, the other must not be refused."""
+    def test_a_change_of_the_webhook_ends_with_its_test(self) -> None:
+        """In random order either of the two may run first; the other must not be refused."""
         self._switch_off_between_two_deliveries()
 
-    def test_what_one_test_did_to_the_webhook_is_over_with_it_for_the_next(self) -> None:
+    def test_a_change_of_the_webhook_ends_with_its_test_for_the_next_one(self) -> None:
         self._switch_off_between_two_deliveries()
 
     def _switch_off_between_two_deliveries(self) -> None:
@@ -94,10 +92,10 @@ class TestInATestCase(TestCase):
         self.webhook.save()
         assert self.post("dlv_after") == 404
 
-    def test_what_one_test_paused_is_over_with_it(self) -> None:
+    def test_a_pause_ends_with_its_test(self) -> None:
         self._pause()
 
-    def test_what_one_test_paused_is_over_with_it_for_the_next(self) -> None:
+    def test_a_pause_ends_with_its_test_for_the_next_one(self) -> None:
         self._pause()
 
     def _pause(self) -> None:
@@ -106,6 +104,6 @@ class TestInATestCase(TestCase):
         self.post("dlv_after")
         assert self.calls == [False]
 
-    def test_inside_a_transaction_of_its_own_the_door_is_shut(self) -> None:
+    def test_inside_a_transaction_of_its_own_a_request_is_refused(self) -> None:
         with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
             self.post()
