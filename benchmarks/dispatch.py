@@ -3,7 +3,7 @@
     DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/dispatch.py [--deliveries 1000] [--rounds 7]
 
 Deliveries are stored beforehand, the receiver does nothing, so what is measured is dispatch: claiming deliveries,
-making their runs, running them each in a transaction of its own, and settling the deliveries. The floor claims one
+creating their runs, executing each in a transaction of its own, and finalizing them. The floor claims one
 row (`UPDATE ... WHERE id = (SELECT ... FOR UPDATE SKIP LOCKED LIMIT 1)`) and then updates it, each committed. Both work
 in turns in one process, so that a machine that changes its speed does not change the ratio.
 """
@@ -28,7 +28,8 @@ from django.db import connection, connections
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext, setup_databases, teardown_databases
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.examples import example_envelope
 from nateq_webhooks.protocol.signatures import sign
@@ -116,7 +117,7 @@ def measure(options: argparse.Namespace) -> None:
                 rates[name].append(rate)
     store(webhook, 20, options.rounds + 1)
     with CaptureQueriesContext(connection) as queries:
-        found = dispatch.run_due(20)
+        found = api.run_due(20)
     control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
     statements = [query["sql"] for query in queries.captured_queries if not query["sql"].startswith(control)]
     ratios = [mine / bare for mine, bare in zip(rates["nateq_webhooks"], rates["floor"], strict=True)]

@@ -145,7 +145,7 @@ def _inserts(first: int, last: int) -> Iterator[str]:
     run_status = """CASE status WHEN 'failed' THEN 'failed' WHEN 'dead' THEN 'dead' WHEN 'received' THEN 'waiting'
         ELSE 'succeeded' END"""
     yield f"""INSERT INTO {RUNS} (id, delivery_id, receiver, round, status, tries, started_at, finished_at, duration,
-        error, traceback, lane, next_try_at, lease, created_at)
+        error, traceback, held_by, next_try_at, lease, created_at)
         SELECT n, n, {_pick(_share(2971215073), list(_RECEIVER_SHARES))}, 0, {run_status}, 1,
         moment, {dialect.seconds.format("n + d")}, {dialect.milliseconds.format("MOD(n, 900)")},
         CASE status WHEN 'dead' THEN 'LookupError: no such customer' ELSE '' END, '', 0,

@@ -21,7 +21,8 @@ try:
 except ImportError as error:
     raise ImportError('nateq_webhooks.tasks needs Celery: pip install "nateq-webhooks[celery]".') from error
 
-from nateq_webhooks import dispatch, tenants
+from nateq_webhooks import tenants
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.runners.worker import drain
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -53,7 +54,7 @@ def run_delivery(self: Any, pk: int, tenant: str = "") -> int:
     portion = _Portion(self)
     try:
         with tenants.activate(tenant):
-            dispatch.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
+            api.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
     except SoftTimeLimitExceeded:
         portion.note_limit()
     if portion.is_over():
@@ -88,7 +89,7 @@ class _Portion:
         if task.request.is_eager or task.request.called_directly:  # nobody would run a further one
             self._most = self._ends_at = float("inf")
 
-    def count(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:  # noqa: ARG002 - a `dispatch.Watch`
+    def count(self, run: api.Run, outcome: api.Outcome) -> None:  # noqa: ARG002 - a `dispatch.Watch`
         """Count a run."""
         self.executed += 1
 

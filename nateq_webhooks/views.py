@@ -15,8 +15,9 @@ from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.csrf import csrf_exempt
 
-from nateq_webhooks import dispatch, inbox
+from nateq_webhooks import inbox
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import StoreError
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -88,7 +89,7 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified, incoming.body)
     try:
-        receipt = inbox.store(verified, hold=dispatch.hold())  # committed, or StoreError
+        receipt = inbox.store(verified, hold=api.request_hold())  # committed, or StoreError
     except StoreError as error:
         return _not_stored(str(error))
     if not _run(receipt):
@@ -104,8 +105,8 @@ def _run(receipt: inbox.Receipt) -> bool:
     waits = settings().ack == "processed" and receipt.is_readable
     try:
         if waits:
-            return dispatch.process(receipt)
-        dispatch.wake(receipt)
+            return api.process(receipt)
+        api.wake(receipt)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:

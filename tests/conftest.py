@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Webhook
@@ -73,7 +73,7 @@ def boss(db: None) -> Client:
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
     cache.forget()
-    controls.invalidate()
+    hold_cache.invalidate()
 
 
 @pytest.fixture(autouse=True)

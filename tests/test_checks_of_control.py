@@ -8,7 +8,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.models import Delivery, Gate, Webhook
+from nateq_webhooks.models import Delivery, Hold, Webhook
 from tests.conftest import Connect, Sender, envelope
 from tests.test_checks import found, ids
 
@@ -34,7 +34,7 @@ def test_what_is_paused_is_a_warning_with_since_when_and_why(webhook: Webhook, c
 
 
 def test_a_pause_of_the_breaker_ends_by_itself(db: None) -> None:
-    Gate.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_automatic=True)
+    Hold.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_automatic=True)
 
     (warning,) = found(databases=["default"])
     assert "resumes by itself when a probe succeeds" in str(warning.hint)

@@ -15,6 +15,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import notify
 from nateq_webhooks.models import Delivery, EventType, Heartbeat, Webhook
 from nateq_webhooks.receivers import registry
 from tests.conftest import Connect, Sender, envelope
@@ -148,13 +149,13 @@ def with_tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     def change(backend: str, *, queues: tuple[str, ...] = ("default",), alias: str = "default", **ours: str) -> Any:
         for name in ("nateq_webhooks.runners.tasks",):
             monkeypatch.delitem(sys.modules, name, raising=False)
-        dispatch.waking._runner_at.cache_clear()
+        notify._runner_at.cache_clear()
         tasks = {alias: {"BACKEND": f"{package}.backends.{backend}", "QUEUES": list(queues)}}
         return override_settings(TASKS=tasks, NATEQ_WEBHOOKS={"DISPATCH": "tasks"} | ours)
 
     yield change
     monkeypatch.undo()
-    dispatch.waking._runner_at.cache_clear()
+    notify._runner_at.cache_clear()
 
 
 class TestTasks:

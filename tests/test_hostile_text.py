@@ -17,6 +17,7 @@ from django.test import Client
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.protocol.log_records import LOGGERS, OneLine
 from tests.conftest import Connect, Sender, envelope
@@ -153,7 +154,7 @@ def test_a_pauses_reason_and_the_names_of_webhooks_and_receivers_reach_no_termin
     Sender(webhook).post(envelope(name))
     delivery = Delivery.objects.get()
     Run.objects.create(
-        delivery=delivery, receiver="a\nERROR forged\x1b[31m", status="waiting", next_try_at=dispatch.PARKED
+        delivery=delivery, receiver="a\nERROR forged\x1b[31m", status="waiting", next_try_at=PARKED_UNTIL
     )
     dispatch.pause(webhook=webhook, reason=name, by=name)
     dispatch.pause(reason=name, by=name)

@@ -49,6 +49,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from tests.conftest import SECRET, Sender, envelope
 
@@ -88,7 +89,7 @@ def commands():
     told = {"replayed": made.runs}
     told["replay"] = said("nateq_replay", "--webhook", "shop", "--delivery", "dlv_1", "--event", "ticket.created")
     told["pause"] = said("nateq_pause", "--all")
-    told["paused"] = [str(gate) for gate in dispatch.paused()]
+    told["paused"] = [str(hold) for hold in api.paused()]
     told["status"] = json.loads(said("nateq_status", "--json"))
     told["resume"] = said("nateq_resume", "--all")
     webhook.pause = dispatch.pause(webhook="shop")
@@ -135,6 +136,6 @@ def test_a_pause_is_seen_by_those_who_made_and_ended_it(lagging: Any) -> None:
 
 def test_the_status_is_that_of_the_queue(lagging: Any) -> None:
     status = lagging["status"]
-    assert [gate["scope"] for gate in status["paused"]] == [""]
+    assert [hold["scope"] for hold in status["paused"]] == [""]
     assert status["receivers"]["shop.one"]["held"] == 2
     assert [replay["left"] for replay in status["replays"]] == [1, 1]

@@ -14,7 +14,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals, tenants
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, LeaseRenewer
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.recorder import recorder
@@ -118,9 +118,9 @@ class TestTwoTenants:
         connect(signals.ticket_created, lambda delivery, **kwargs: ran.append(delivery.webhook.name))
         with tenants.activate(ALPHA):
             dispatch.pause(reason="moving")
-            assert controls.get("default").is_paused
+            assert hold_cache.get("default").is_paused
         with tenants.activate(BETA):
-            assert not controls.get("default").is_paused
+            assert not hold_cache.get("default").is_paused
         for name in (ALPHA, BETA):
             with tenant_of(name) as sender:
                 post(sender, name)

@@ -22,6 +22,7 @@ from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
@@ -1035,7 +1036,7 @@ class TestStoredOr503:
             raise error
 
         settings.NATEQ_WEBHOOKS = {"ACK": "processed"}
-        monkeypatch.setattr(dispatch, "process", fail)
+        monkeypatch.setattr(api, "process", fail)
 
         response = sender.post(envelope())
 
@@ -1135,7 +1136,7 @@ def test_the_door_costs_the_same_in_every_way_of_dispatch(
     connect(signals.ticket_created, lambda **kwargs: None)
     settings.NATEQ_WEBHOOKS = {"DISPATCH": way}
     woken: list[dispatch.Due] = []
-    monkeypatch.setattr(dispatch, "wake", woken.append)  # from here on it is no longer the door's
+    monkeypatch.setattr(api, "wake", woken.append)  # from here on it is no longer the door's
     sender.post(envelope(delivery_id="warm"))
 
     assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)

@@ -15,15 +15,15 @@ from django.urls import URLPattern
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.backlog import has_workers
 from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay, Webhook
 
 SECONDS_AT_ONCE: Final = 2.0
@@ -121,7 +121,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("deliveries that"))
     def shown_filters(self, replay: Replay) -> str:
         """Return what the deliveries have in common."""
-        kept = dispatch.Selection.from_json(replay.filters).as_json()
+        kept = Selection.from_json(replay.filters).as_json()
         kept.pop("deliveries", None)
         if getattr(replay, "is_webhook_hidden", False):
             kept.pop("webhook", None)
@@ -152,7 +152,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""
         permitted = Permitted(self.admin_site, request)
         for replay in records:
-            key = dispatch.Selection.from_json(replay.filters).webhook
+            key = Selection.from_json(replay.filters).webhook
             if key:
                 replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
 

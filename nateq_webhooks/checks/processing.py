@@ -8,9 +8,11 @@ from django.core import checks
 from django.db import Error, router
 from django.utils import timezone
 
-from nateq_webhooks import conf, dispatch
-from nateq_webhooks.dispatch import backlog
-from nateq_webhooks.models import Delivery, Gate, Run
+from nateq_webhooks import conf
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.holds import read_holds
+from nateq_webhooks.dispatch.status import due_deliveries, due_runs
+from nateq_webhooks.models import Delivery, Hold, Run
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import registry
 
@@ -29,9 +31,9 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     since = timezone.now() - max(2 * conf.settings().run_lease, MAX_IDLE)
     try:
-        lanes = backlog.lanes(alias)
-        runs = backlog.due_runs(Run.objects.using(alias), since, lanes)[:_MANY].count()
-        deliveries = backlog.due_deliveries(Delivery.objects.using(alias), since, lanes)[:_MANY].count()
+        state = read_holds(alias)
+        runs = due_runs(Run.objects.using(alias).all(), since, state)[:_MANY].count()
+        deliveries = due_deliveries(Delivery.objects.using(alias), since, state)[:_MANY].count()
     except Error:
         return []
     if not runs and not deliveries:
@@ -56,28 +58,28 @@ def _up_to_many(count: int) -> str:
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """Report pauses: after a deployment they should have ended. Silent if tables are missing."""
-    alias = router.db_for_write(Gate)
+    alias = router.db_for_write(Hold)
     if alias not in (databases or ()):
         return []
     try:
-        paused = dispatch.paused(alias)[:20]
+        paused = api.paused(alias)[:20]
     except Error:
         return []
     return [
         checks.Warning(
-            f"Dispatch is paused for {one_line(str(gate))} since {gate.paused_at:%Y-%m-%d %H:%M} UTC"
-            f"{f' ({one_line(gate.reason)})' if gate.reason else ''}; deliveries are stored, but their receivers wait.",
-            hint=_BREAKER_HINT if gate.is_automatic else f"Run {_resume(gate)} when it should resume.",
+            f"Dispatch is paused for {one_line(str(hold))} since {hold.paused_at:%Y-%m-%d %H:%M} UTC"
+            f"{f' ({one_line(hold.reason)})' if hold.reason else ''}; deliveries are stored, but their receivers wait.",
+            hint=_BREAKER_HINT if hold.is_automatic else f"Run {_resume(hold)} when it should resume.",
             id=f"{_PREFIX}.W006",
         )
-        for gate in paused
+        for hold in paused
     ]
 
 
-def _resume(gate: Gate) -> str:
+def _resume(hold: Hold) -> str:
     """Return the command that ends a pause."""
-    kind, _colon, name = gate.scope.partition(":")
-    return f"manage.py nateq_resume --{kind} {name}" if gate.scope else "manage.py nateq_resume --all"
+    kind, _colon, name = hold.scope.partition(":")
+    return f"manage.py nateq_resume --{kind} {name}" if hold.scope else "manage.py nateq_resume --all"
 
 
 _BREAKER_HINT = "The circuit breaker paused it; it resumes by itself when a probe succeeds, or with nateq_resume."

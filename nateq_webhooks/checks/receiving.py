@@ -8,8 +8,9 @@ from django.core import checks
 from django.db import Error, router
 from django.utils import timezone
 
-from nateq_webhooks import conf, dispatch
+from nateq_webhooks import conf
 from nateq_webhooks.checks.processing import MAX_IDLE
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Heartbeat, Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.invisible_chars import one_line
@@ -168,6 +169,6 @@ def _runner() -> Any:
     if list(conf.problems()):
         return None
     try:
-        return dispatch.runner()
+        return api.runner()
     except Exception:  # noqa: BLE001 - a class of the site may raise anything; E007 reports it
         return None

@@ -7,7 +7,8 @@ from typing import Any
 from django.core import checks
 from django.urls import NoReverseMatch, reverse
 
-from nateq_webhooks import conf, dispatch
+from nateq_webhooks import conf
+from nateq_webhooks.dispatch import api
 
 _PREFIX = "nateq_webhooks"
 
@@ -38,7 +39,7 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
     try:
         if way == "celery" and find_spec("celery") is None:
             raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
-        runner = dispatch.runner()
+        runner = api.runner()
         if isinstance(runner.hold, timedelta) and callable(runner.wake):
             return []
         complaint = f"Its hold is a {type(runner.hold).__name__}, not a timedelta, or its wake is not callable."

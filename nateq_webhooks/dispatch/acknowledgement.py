@@ -15,17 +15,17 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.claim import FINISHED, Claimed, claim_runs_of, claim_scarce
-from nateq_webhooks.dispatch.deliveries import claim_delivery
-from nateq_webhooks.dispatch.waking import Due
-from nateq_webhooks.dispatch.working import work
+from nateq_webhooks.dispatch.claim import Claimed, claim_runs_of, claim_throttled
+from nateq_webhooks.dispatch.create import claim_delivery
+from nateq_webhooks.dispatch.execute import execute_claim
+from nateq_webhooks.dispatch.notify import Due
 from nateq_webhooks.models import Delivery, Run
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
 class Stored(Due, Protocol):
-    """A delivery as the door has stored it."""
+    """A delivery as the inbox has stored it."""
 
     @property
     def is_new(self) -> bool:
@@ -33,20 +33,20 @@ class Stored(Due, Protocol):
 
 
 def process(due: Stored) -> bool:
-    """Run what has not succeeded of a stored delivery, here; say whether every run is finished by now.
+    """Run here what has not succeeded of a stored delivery; return whether every run is finished then.
 
-    `due.dispatch_at` is set for a delivery that this request has stored, and holds. No receiver is started after
-    `ACK_TIMEOUT`, and none is cut off. Never raises: what the database can't tell is not finished.
+    `due.dispatch_at` is set for a delivery that this request has stored. No receiver is started after `ACK_TIMEOUT`,
+    and none is interrupted. Never raises: if the database fails, the runs do not count as finished.
     """
     if due.is_new and due.dispatch_at is None:
         return True  # there is nothing to run
     deadline = time.monotonic() + settings().ack_timeout.total_seconds()
     try:
-        if due.dispatch_at is None and _is_held(due):
+        if due.dispatch_at is None and _is_claimed(due):
             return False
         for claim in _claims(due):
             if time.monotonic() < deadline:
-                work(retry_transaction(claim), stopping=lambda: time.monotonic() >= deadline)
+                execute_claim(retry_transaction(claim), stopping=lambda: time.monotonic() >= deadline)
         return _is_finished(due)
     except Error as error:
         logger.warning("Delivery %s is stored, but not processed: %s", due.pk, type(error).__name__)
@@ -54,7 +54,7 @@ def process(due: Stored) -> bool:
 
 
 def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
-    """Yield what to claim, in turn: the delivery, what nothing holds back of its runs, what a rate limit lets start.
+    """Yield what to claim, one after the other: the delivery, its runs that may start, those that a limit lets start.
 
     A request tries each run once.
     """
@@ -62,11 +62,11 @@ def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
     yield functools.partial(claim_delivery, due.alias, due.pk, due.dispatch_at)
     yield functools.partial(claim_runs_of, due.alias, due.pk, untried_since=began)
     for _ in range(1 + len(settings().rate_limits)):
-        yield functools.partial(claim_scarce, due.alias, due.pk, untried_since=began)
+        yield functools.partial(claim_throttled, due.alias, due.pk, untried_since=began)
 
 
-def _is_held(due: Due) -> bool:
-    """Say whether another request, or a worker, is at work on the delivery."""
+def _is_claimed(due: Due) -> bool:
+    """Return whether another request, or a worker, is working on the delivery."""
     now = timezone.now()
     delivery = Delivery.objects.using(due.alias).filter(pk=due.pk, dispatch_at__gt=now)
     runs = Run.objects.using(due.alias).filter(delivery_id=due.pk, status=Run.Status.RUNNING, next_try_at__gt=now)
@@ -76,4 +76,4 @@ def _is_held(due: Due) -> bool:
 def _is_finished(due: Due) -> bool:
     if Delivery.objects.using(due.alias).filter(pk=due.pk, dispatch_at__isnull=False).exists():
         return False
-    return not Run.objects.using(due.alias).filter(delivery_id=due.pk).exclude(status__in=FINISHED).exists()
+    return not Run.objects.using(due.alias).filter(delivery_id=due.pk).exclude(status__in=Run.FINISHED).exists()

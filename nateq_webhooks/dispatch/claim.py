@@ -1,7 +1,7 @@
-"""Taking runs so that nobody else does: those that are due, lane by lane.
+"""Claiming runs, so that no other process has them: those that are due and that nothing holds back.
 
-A claim is a lease: it sets `next_try_at` to its end and a token that only this claim knows. While a worker lives it
-renews the lease; when it dies the lease runs out, and the run is due again by the same column and the same index.
+A claim is a lease: it sets `next_try_at` to the lease's end, and a token that only this claim knows. While a worker
+lives it renews the lease. When it dies the lease ends, and the run is due again by the same column and index.
 
 A claimed run is `running` and has no `started_at` until its receiver is about to be called; only that counts a try.
 """
@@ -12,56 +12,52 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from django.db import Error, connections, models, transaction
-from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch.breaker import take_probe
-from nateq_webhooks.dispatch.gates import LONG_AGO, Control, controls, fill_lane, move
-from nateq_webhooks.dispatch.rates import is_free, take_slot
+from nateq_webhooks.dispatch.holds import HoldState, hold_cache
+from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
+from nateq_webhooks.dispatch.throttle import is_free, take_probe, take_slot
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL, RunQuerySet
 from nateq_webhooks.receivers import registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-PARKED: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""`next_try_at` of a run that nobody may start: at the far end of the index, it never stands before a due one."""
+DUE_STEP: Final = timedelta(microseconds=1)
+"""The time between two runs that become due together and are to start in that order."""
 
-MOMENT: Final = timedelta(microseconds=1)
-"""What is between two runs that become due at once, and are to start in that order."""
-
-OPEN: Final = (Run.Status.WAITING, Run.Status.FAILED, Run.Status.RUNNING)
-"""What a claim may start; a finished run that is still due only waits for its delivery to be settled."""
-
-FINISHED: Final = (Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED)
-"""A run that nobody will start by itself."""
+MAX_PER_DELIVERY: Final = 100
+"""Runs of one delivery that are claimed at once: more than a site has receivers."""
 
 _Row = TypeVar("_Row", bound=models.Model)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """What one claim took: runs to execute, all under one lease, and what only waits to be settled.
+    """What one claim took: runs to execute, all under one lease, and what only has to be finalized.
 
-    `tries` and `started_at` of the runs are those before the claim. `started` is the run that the claim has marked as
-    started, and whose try it has counted; None if none is. `finished` are runs that ended without their delivery being
-    settled, `unheard` deliveries whose receivers have been gone for so long that they are given up. `moved` counts runs
-    that were only put into the lane where they belong, `waiting` those that were made, but may not start yet.
+    In memory the runs have the `tries` and `started_at` of before the claim.
     """
 
     alias: str
     lease: uuid.UUID
     runs: Sequence[Run] = ()
     started: Run | None = None
+    "The run that the claim has marked as started, and whose try it has counted."
     finished: Sequence[Run] = ()
-    unheard: Sequence[int] = ()
+    "Finished runs whose delivery nobody has finalized."
+    without_receivers: Sequence[int] = ()
+    "Keys of deliveries that had no receivers for so long that they are given up."
     moved: int = 0
+    "How many runs were only moved to the hold that holds them back."
     waiting: int = 0
+    "How many runs were created that may not start yet."
 
     def __bool__(self) -> bool:
         return self.found > 0
@@ -69,119 +65,106 @@ class Claimed:
     @property
     def found(self) -> int:
         """How much there was to do."""
-        return len(self.runs) + len(self.finished) + len(self.unheard) + self.moved + self.waiting
+        return len(self.runs) + len(self.finished) + len(self.without_receivers) + self.moved + self.waiting
 
 
 def claim_runs(alias: str, limit: int, *, untried_since: datetime | None = None) -> Claimed:
     """Claim up to `limit` runs that are due and that nothing holds back.
 
-    They are new, failed and to be tried again, or left by a dead worker. A run that a worker left unfinished on its
-    last try is given up here instead: it may be what kills the workers. With `untried_since` given: only runs that
-    nobody has started since then.
+    They are new, failed and to be tried again, or left by a dead worker. A run that a worker left on its last try is
+    given up instead: it may be what kills the workers. With `untried_since`: only runs that nobody has started since.
     """
     now = timezone.now()
-    due = Run.objects.using(alias).filter(untried(untried_since), lane=OPEN_LANE, next_try_at__lte=now)
-    return _claim(alias, due, limit, controls.get(alias), now)
+    due = Run.objects.using(alias).not_started_since(untried_since).due(now)
+    return _claim(alias, due, limit, hold_cache.get(alias), now)
 
 
-def claim_scarce(alias: str, delivery_pk: int | None = None, *, untried_since: datetime | None = None) -> Claimed:
-    """Claim one run that a rate limit or a breaker's probe lets start now.
+def claim_throttled(alias: str, delivery_pk: int | None = None, *, untried_since: datetime | None = None) -> Claimed:
+    """Claim one run that a rate limit, or a probe of the circuit breaker, lets start now: of any delivery, or of one.
 
-    Of any delivery, as `claim_runs`, or of one, as `claim_runs_of`.
-
-    One at a time, to be started at once: a slot that is kept is a burst later.
+    Only one, to be started at once: a slot that is kept is a burst later.
     """
-    control = controls.get(alias)
-    if control.is_idle or control.is_paused:
+    state = hold_cache.get(alias)
+    if state.is_idle or state.is_paused:
         return Claimed(alias=alias, lease=uuid.uuid4())
     now = timezone.now()
     if delivery_pk is None:
-        due = Run.objects.using(alias).filter(untried(untried_since), next_try_at__lte=now)
+        due = Run.objects.using(alias).not_started_since(untried_since).filter(next_try_at__lte=now)
     else:
         due = _due_of(alias, delivery_pk, now, untried_since)
     moved = 0
-    for lane in _ready_lanes(alias, due, control, now):
-        while claimed := _claim(alias, due.filter(lane=lane), 1, control, now, lane=lane):
+    for hold_pk in _holds_to_start_from(alias, due, state, now):
+        while claimed := _claim(alias, due.filter(held_by=hold_pk), 1, state, now, held_by=hold_pk):
             if claimed.runs or claimed.finished:
                 return claimed
-            moved += claimed.moved  # they were another gate's: look at the next
+            moved += claimed.moved  # another hold holds them back: try the next run
     return Claimed(alias=alias, lease=uuid.uuid4(), moved=moved)
 
 
 def claim_runs_of(alias: str, delivery_pk: int, *, untried_since: datetime | None = None) -> Claimed:
-    """Claim the runs of one delivery that are due and that nothing holds back, whatever lane they were left in.
+    """Claim the runs of one delivery that are due and that nothing holds back, whatever held them back before.
 
-    With `untried_since` given: all that nobody holds, whatever their backoff, and that nobody has tried since then.
+    With `untried_since`: all that no process has, whatever their backoff, and that nobody has tried since then.
     """
     now = timezone.now()
     due = _due_of(alias, delivery_pk, now, untried_since)
-    return _claim(alias, due, _ALL_OF_ONE, controls.get(alias), now)
+    return _claim(alias, due, MAX_PER_DELIVERY, hold_cache.get(alias), now)
 
 
-def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime | None) -> models.QuerySet[Run]:
-    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(lane=TURN_LANE)
+def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime | None) -> RunQuerySet:
+    runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(held_by=HELD_BY_ORDER)
     due = Q(next_try_at__lte=now)
     if untried_since is not None:
-        due |= Q(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED)
-        due |= Q(status__in=FINISHED, next_try_at__isnull=False)
-    return runs.filter(due, untried(untried_since))
+        due |= Q(status__in=Run.PENDING, next_try_at__lt=PARKED_UNTIL)
+        due |= Q(status__in=Run.FINISHED, next_try_at__isnull=False)
+    return runs.filter(due).not_started_since(untried_since)
 
 
-def untried(since: datetime | None) -> Q:
-    """Return the condition that nobody has started a run since then; what is finished still has to be settled."""
-    if since is None:
-        return Q()
-    return Q(status__in=FINISHED) | Q(started_at__isnull=True) | Q(started_at__lt=since)
-
-
-_ALL_OF_ONE: Final = 100
-"""Runs of one delivery that are claimed at once: more than a site has receivers."""
-
-
-def _ready_lanes(alias: str, due: models.QuerySet[Run], control: Control, now: datetime) -> Iterator[int]:
-    """Yield the lanes from which one run may start: the probes', then the limits', the longest free slot first."""
-    for gate in control.probed(now):
-        if due.filter(lane=gate.pk).exists() and take_probe(alias, gate):
-            yield gate.pk
-    for gate, rate in sorted(control.limited(), key=lambda limited: limited[0].next_slot_at or LONG_AGO):
-        if is_free(gate, now) and due.filter(lane=gate.pk).exists() and take_slot(alias, gate, rate):
-            yield gate.pk
+def _holds_to_start_from(alias: str, due: RunQuerySet, state: HoldState, now: datetime) -> Iterator[int]:
+    """Yield the keys of holds of which one run may start: of probes, then of rate limits, the longest free first."""
+    for hold in state.probes_due(now):
+        if due.filter(held_by=hold.pk).exists() and take_probe(alias, hold):
+            yield hold.pk
+    for hold, rate in sorted(state.rate_limited(), key=lambda limited: limited[0].next_slot_at or EARLIEST):
+        if is_free(hold, now) and due.filter(held_by=hold.pk).exists() and take_slot(alias, hold, rate):
+            yield hold.pk
 
 
 def _claim(
-    alias: str, due: models.QuerySet[Run], limit: int, control: Control, now: datetime, *, lane: int = OPEN_LANE
+    alias: str, due: RunQuerySet, limit: int, state: HoldState, now: datetime, *, held_by: int = NOT_HELD
 ) -> Claimed:
-    """Claim up to `limit` due runs that belong in the lane; those that belong elsewhere are moved there."""
-    lease = uuid.uuid4()
-    if control.is_paused:
+    """Claim up to `limit` due runs; those that another hold holds back are moved to it instead."""
+    lease, until = uuid.uuid4(), now + settings().run_lease
+    if state.is_paused:
         return Claimed(alias=alias, lease=lease)
     with locked(due.order_by("next_try_at"), alias, limit) as rows:
-        targets = _targets(alias, rows, control)
-        spent = [run for run in rows if _was_left(run) and run.tries >= settings().max_tries]
-        wanted = [run for run in rows if run.status in OPEN and run not in spent and targets[run] == lane]
-        wanted.sort(key=_was_left)  # what may have killed its worker comes last: the others have run by then
-        finished = spent + [run for run in rows if run.status not in OPEN]
-        strays = [run for run in targets if run not in spent and targets[run] not in (run.lane, lane)]
-        moved = sum(move(alias, [run.pk], run.lane, targets[run], every_status=True) for run in strays)
+        targets = _held_by(alias, rows, state)
+        spent = [run for run in rows if _was_abandoned(run) and run.tries >= settings().max_tries]
+        wanted = [run for run in rows if run.status in Run.UNFINISHED and run not in spent and targets[run] == held_by]
+        wanted.sort(key=_was_abandoned)  # what may have killed its worker comes last: the others have run by then
+        finished = spent + [run for run in rows if run.status in Run.FINISHED]
+        misplaced = [run for run in targets if run not in spent and targets[run] not in (run.held_by, held_by)]
+        moved = sum(move_runs(alias, [run.pk], run.held_by, targets[run], every_status=True) for run in misplaced)
         if spent:
-            left = {"status": Run.Status.DEAD, "lease": None, "finished_at": now, "lane": OPEN_LANE}
-            _still_mine(due, spent).update(error=_LEFT_BEHIND, **left)
+            due.filter(pk__in=pks_of(spent)).give_up(_ABANDONED, now=now)
         started = None if finished else first_known(wanted)
-        taken = _take(due, wanted, started, lease, now, lane) if wanted else 0
+        taken = 0
+        if wanted:
+            ours = due.filter(pk__in=pks_of(wanted))  # those that no other process has claimed since they were read
+            taken = ours.claim(lease=lease, until=until, held_by=held_by, started=started, now=now)
     if taken != len(wanted):  # without row locks another worker may have been faster with some of them
-        ours = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
-        wanted = [run for run in wanted if run.pk in ours]
+        keys = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
+        wanted = [run for run in wanted if run.pk in keys]
     for run in wanted:
-        run.status, run.lease = Run.Status.RUNNING, lease
-        run.next_try_at, run.lane = now + settings().run_lease, lane
-    moved += _move_others(alias, {(run.lane, targets[run]) for run in strays}, control)
+        run.status, run.lease, run.next_try_at, run.held_by = Run.Status.RUNNING, lease, until, held_by
+    moved += _move_others(alias, {(run.held_by, targets[run]) for run in misplaced}, state)
     _attach_deliveries(alias, wanted)
     started = started if started in wanted else None
     return Claimed(alias=alias, lease=lease, runs=wanted, started=started, finished=finished, moved=moved)
 
 
-def _was_left(run: Run) -> bool:
-    """Say whether a worker died, or hung, while the run's receiver was at work."""
+def _was_abandoned(run: Run) -> bool:
+    """Return whether a worker died, or hung, while the run's receiver was at work."""
     return run.status == Run.Status.RUNNING and run.started_at is not None
 
 
@@ -190,73 +173,46 @@ def first_known(runs: Sequence[Run]) -> Run | None:
     return next((run for run in runs if registry.get(run.receiver) is not None), None)
 
 
-def _take(
-    due: models.QuerySet[Run],
-    wanted: Sequence[Run],
-    started: Run | None,
-    lease: uuid.UUID,
-    now: datetime,
-    lane: int,
-) -> int:
-    """Take the runs, and count a try of the one that starts now."""
-    starts = Q(pk=started.pk if started is not None else None)
-    return _still_mine(due, wanted).update(
-        status=Run.Status.RUNNING,
-        tries=F("tries") + Case(When(starts, then=1), default=0),
-        started_at=Case(When(starts, then=Value(now)), default=None, output_field=DateTimeField()),
-        next_try_at=now + settings().run_lease,
-        lease=lease,
-        lane=lane,
-    )
-
-
-def _targets(alias: str, rows: Sequence[Run], control: Control) -> dict[Run, int]:
-    """Return the lane in which each run belongs that could start: its gate may have changed after it was made."""
-    runs = [run for run in rows if run.status in OPEN]
-    if control.is_idle:
-        return dict.fromkeys(runs, OPEN_LANE)
+def _held_by(alias: str, rows: Sequence[Run], state: HoldState) -> dict[Run, int]:
+    """Return what holds back each unfinished run now: that may have changed after it was created."""
+    runs = [run for run in rows if run.status in Run.UNFINISHED]
+    if state.is_idle:
+        return dict.fromkeys(runs, NOT_HELD)
     webhooks: dict[int, uuid.UUID] = {}
-    if control.holds_webhooks:
+    if state.depends_on_webhook:
         pks = {run.delivery_id for run in runs}
         webhooks = dict(Delivery.objects.using(alias).filter(pk__in=pks).values_list("pk", "webhook_id"))
-    return {run: control.lane(webhooks.get(run.delivery_id), run.receiver) for run in runs}
+    return {run: state.held_by(webhooks.get(run.delivery_id), run.receiver) for run in runs}
 
 
-def _move_others(alias: str, ways: Iterable[tuple[int, int]], control: Control) -> int:
-    """Where one run was in the wrong lane there are others: move a portion of them, too; return how many."""
+def _move_others(alias: str, moves: Iterable[tuple[int, int]], state: HoldState) -> int:
+    """Move a portion of the runs that are in the same place as a misplaced one, too; return how many."""
     moved = 0
-    gates = {gate.pk: gate for gate in control.gates.values()}
-    for source, target in ways:
+    holds = {hold.pk: hold for hold in state.holds.values()}
+    for source, target in moves:
         try:
-            moved += fill_lane(alias, gates[target], source) if target in gates and source != target else 0
+            moved += move_to_hold(alias, holds[target], source) if target in holds and source != target else 0
         except Error as error:  # what was claimed must be run: the rest is moved by the next claim
             logger.warning("Held runs were left in the way for now: %s", type(error).__name__)
     return moved
 
 
-def release(alias: str, lease: uuid.UUID, runs: Sequence[Run]) -> None:
-    """Give back runs that were claimed but not started."""
+def release_all(alias: str, lease: uuid.UUID, runs: Sequence[Run]) -> None:
+    """Release runs that were claimed but not started."""
     for place, run in enumerate(runs):
-        give_back(alias, lease, run, place)
+        release(alias, lease, run, place)
 
 
-def give_back(alias: str, lease: uuid.UUID, run: Run, place: int = 0, *, only_unstarted: bool = False) -> bool:
-    """Give one claimed run back, to where it was, as if it had never been taken; say whether it was still held.
+def release(alias: str, lease: uuid.UUID, run: Run, place: int = 0, *, only_unstarted: bool = False) -> bool:
+    """Release one claimed run, as it was before the claim; return whether it was still held under the lease.
 
-    `place` is its place among those that are given back with it. Only the thread that starts the claim's runs knows
+    `place` is its place among those that are released with it. Only the thread that starts the claim's runs knows
     whether a run that is marked as started has been called; any other passes `only_unstarted`.
     """
-    is_new = run.tries == 0
     came_at = run.created_at if run.is_replay else run.delivery.received_at
+    due_at = (came_at if run.tries == 0 else timezone.now()) + place * DUE_STEP
     held = Run.objects.using(alias).filter(pk=run.pk, lease=lease, status=Run.Status.RUNNING)
-    given_back = (held.filter(started_at__isnull=True) if only_unstarted else held).update(
-        status=Run.Status.WAITING if is_new else Run.Status.FAILED,
-        tries=run.tries,
-        started_at=run.started_at,
-        next_try_at=(came_at if is_new else timezone.now()) + place * MOMENT,
-        lease=None,
-    )
-    return bool(given_back)
+    return bool((held.filter(started_at__isnull=True) if only_unstarted else held).release(run, due_at=due_at))
 
 
 def pks_of(rows: Sequence[models.Model]) -> list[int]:
@@ -264,12 +220,7 @@ def pks_of(rows: Sequence[models.Model]) -> list[int]:
     return [row.pk for row in rows]
 
 
-_LEFT_BEHIND: Final = "The worker died, or the receiver hung, on the last try."
-
-
-def _still_mine(due: models.QuerySet[Run], runs: Sequence[Run]) -> models.QuerySet[Run]:
-    """Return those of the runs that nobody has claimed since they were read."""
-    return due.filter(pk__in=pks_of(runs), status__in=OPEN)
+_ABANDONED: Final = "The worker died, or the receiver hung, on the last try."
 
 
 def _attach_deliveries(alias: str, runs: Sequence[Run]) -> None:
@@ -290,7 +241,7 @@ def separate(runs: Sequence[Run]) -> None:
 
 @contextmanager
 def locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list[_Row]]:
-    """Give the first due rows inside a transaction, locked where the database passes over those of other workers.
+    """Yield the first due rows inside a transaction, locked where the database skips those that others have locked.
 
     Elsewhere they are read before the transaction, which then begins with a write: one that reads first and writes
     later fails on SQLite as soon as somebody else has written.
@@ -305,5 +256,5 @@ def locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list[
 
 
 def can_skip_locked(alias: str) -> bool:
-    """Say whether the database passes over rows that others have locked."""
+    """Return whether the database skips rows that others have locked."""
     return connections[alias].features.has_select_for_update_skip_locked

@@ -23,7 +23,7 @@ from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import is_retryable
 from nateq_webhooks.database.transactions import is_private
-from nateq_webhooks.dispatch.claim import give_back
+from nateq_webhooks.dispatch.claim import release
 from nateq_webhooks.models import Run
 from nateq_webhooks.threads import DaemonThread
 
@@ -180,7 +180,7 @@ def _renew(lease: Lease) -> None:
     """Renew the lease of each run, one by one: whoever holds one row's lock while it waits for another may deadlock."""
     for run in [*lease.runs[: lease.taken][-1:], *lease.waiting]:
         held = Run.objects.using(lease.alias).filter(pk=run.pk, lease=lease.token, status=Run.Status.RUNNING)
-        held.update(next_try_at=timezone.now() + settings().run_lease)
+        held.renew(timezone.now() + settings().run_lease)
     lease.renewed = time.monotonic()
 
 
@@ -189,7 +189,7 @@ def _give_back(lease: Lease, waiting: Sequence[Run]) -> None:
     for place, run in enumerate(waiting):
         if not lease.holds_up:
             return
-        if give_back(lease.alias, lease.token, run, place, only_unstarted=True):
+        if release(lease.alias, lease.token, run, place, only_unstarted=True):
             lease.given_back.add(run.pk)
 
 

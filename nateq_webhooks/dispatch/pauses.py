@@ -1,69 +1,157 @@
 """Pausing and resuming: everything, one webhook's deliveries, or one receiver. Deliveries are stored all the while."""
 
 import uuid
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
-from django.db import router
+from django.db import router, transaction
+from django.db.models import Q
+from django.utils import timezone
 
-from nateq_webhooks.dispatch import gates
-from nateq_webhooks.models import Gate, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, receiver_scope, scope_parts, webhook_scope
+from nateq_webhooks.database.retry import retry_transaction
+from nateq_webhooks.dispatch.holds import get_hold, hold_cache
+from nateq_webhooks.models import Hold, Run, Webhook
+from nateq_webhooks.models.hold import EVERYTHING, receiver_scope, scope_parts, webhook_scope
+from nateq_webhooks.models.run import NOT_HELD
+
+PORTION: Final = 1000
+"""Runs that are moved to or from a hold in one statement."""
 
 PORTIONS_AT_ONCE: Final = 10
-"""Portions of runs that are moved before the call returns; workers, and `nateq_resume`, move the rest."""
+"""Portions of runs that are moved before `pause` or `resume` returns; workers and the commands move the rest."""
 
 
 def pause(
     *, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None, reason: str = "", by: str = ""
-) -> list[Gate]:
+) -> list[Hold]:
     """Start no more runs: of everything, of one webhook (or its key or name) or of one receiver. Runs at work finish.
 
     It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
-    webhook and a receiver, both are paused. Returns the gates. Pausing what is paused changes the reason. Raises
-    `LookupError` when no webhook has that name.
+    webhook and a receiver, both are paused. Returns the holds. Pausing what is paused changes the reason. Raises
+    `LookupError` if no webhook has that name.
     """
-    alias = router.db_for_write(Gate)
-    closed = []
+    alias = router.db_for_write(Hold)
+    paused_holds = []
     for scope in _scopes(webhook, receiver):
-        gate = gates.close(alias, scope, reason=reason, by=by)
+        hold = pause_hold(alias, scope, reason=reason, by=by)
         for _ in range(PORTIONS_AT_ONCE):
-            if scope == EVERYTHING or gates.fill_lane(alias, gate) < gates.PORTION:
+            if scope == EVERYTHING or move_to_hold(alias, hold) < PORTION:
                 break
-        closed.append(gate)
-    return closed
+        paused_holds.append(hold)
+    return paused_holds
 
 
-def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None) -> list[Gate]:
-    """Start runs again, in the order their deliveries came. Returns the gates that there are of what was named.
+def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | None = None) -> list[Hold]:
+    """Start runs again, in the order their deliveries came. Returns the holds that existed.
 
-    With a receiver, also what the circuit breaker paused of it, for whichever webhook.
+    With a receiver, also resumes what the circuit breaker has paused of it, for any webhook.
     """
-    alias = router.db_for_write(Gate)
+    alias = router.db_for_write(Hold)
     scopes = _scopes(webhook, receiver)
     if receiver is not None:
-        broken = Gate.objects.using(alias).filter(scope__startswith=webhook_scope(""), is_automatic=True)
-        scopes += [gate.scope for gate in broken if scope_parts(gate.scope)[1] == receiver]
-    opened = [gate for scope in scopes if (gate := gates.open_(alias, scope)) is not None]
-    for gate in opened:
+        broken = Hold.objects.using(alias).filter(scope__startswith=webhook_scope(""), is_automatic=True)
+        scopes += [hold.scope for hold in broken if scope_parts(hold.scope)[1] == receiver]
+    resumed = [hold for scope in scopes if (hold := resume_hold(alias, scope)) is not None]
+    for hold in resumed:
         for _ in range(PORTIONS_AT_ONCE):
-            if is_limited(alias, gate) or not gates.clear_lane(alias, gate):
+            if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
                 break
-    return opened
+    return resumed
 
 
-def is_limited(alias: str, gate: Gate) -> bool:
-    """Whether a rate limit takes from the gate's lane, so that it must not be cleared."""
-    return any(gate.pk == limited.pk for limited, _rate in gates.controls.get(alias).limited())
+def is_rate_limited(alias: str, hold: Hold) -> bool:
+    """Return whether the hold is a rate limit's, whose runs start from it and must stay."""
+    return any(hold.pk == limited.pk for limited, _rate in hold_cache.get(alias).rate_limited())
 
 
-def paused(alias: str | None = None) -> list[Gate]:
-    """Return the gates that are closed, the one before everything first.
+def paused(alias: str | None = None) -> list[Hold]:
+    """Return the holds that are paused, that of everything first.
 
-    Read where they are written, by default: who has just paused or resumed must see it, and a replica may not yet.
+    By default from the database that is written to: a replica may not have what was paused or resumed just now.
     """
     return list(
-        Gate.objects.using(alias or router.db_for_write(Gate)).filter(paused_at__isnull=False).order_by("scope")
+        Hold.objects.using(alias or router.db_for_write(Hold)).filter(paused_at__isnull=False).order_by("scope")
     )
+
+
+def pause_hold(alias: str, scope: str, *, reason: str = "", by: str = "", probe_at: datetime | None = None) -> Hold:
+    """Pause a hold; return it. `move_to_hold` then takes its runs out of the way of others.
+
+    With `probe_at` the circuit breaker pauses it, which changes nothing that a person has paused. Pausing a paused one
+    changes who did it and why.
+    """
+    hold = get_hold(alias, scope)
+    now = timezone.now()
+    changes = {
+        "paused_at": hold.paused_at or now,
+        "paused_by": by[:150],
+        "reason": reason[:500],
+        "is_automatic": probe_at is not None,
+        "probe_at": probe_at,
+        "is_empty": False,
+    }
+    row = Hold.objects.using(alias).filter(pk=hold.pk)
+    if probe_at is not None:
+        row = row.filter(Q(paused_at__isnull=True) | Q(is_automatic=True))
+    row.update(**changes)
+    _invalidate_cache(alias)
+    hold.refresh_from_db(using=alias)
+    return hold
+
+
+def resume_hold(alias: str, scope: str, *, only_automatic: bool = False) -> Hold | None:
+    """Resume a hold; None if there is none. `move_from_hold` moves its runs back, here or in the workers.
+
+    With `only_automatic` a hold that a person has paused stays paused.
+    """
+    holds = Hold.objects.using(alias).filter(scope=scope)
+    hold = (holds.filter(is_automatic=True) if only_automatic else holds).first()
+    if hold is None:
+        return None
+    changes = {"paused_at": None, "paused_by": "", "reason": "", "is_automatic": False, "probe_at": None, "failures": 0}
+    row = holds.filter(pk=hold.pk)
+    (row.filter(is_automatic=True) if only_automatic else row).update(**changes)
+    _invalidate_cache(alias)
+    hold.refresh_from_db(using=alias)
+    return hold
+
+
+def move_to_hold(alias: str, hold: Hold, source: int = NOT_HELD) -> int:
+    """Move a portion of the runs that a hold holds back from `source` to it, the oldest first; return how many."""
+    runs = Run.objects.using(alias).not_finalized(source).pending()
+    webhook, receiver = scope_parts(hold.scope)
+    if webhook:
+        runs = runs.filter(delivery__webhook_id=webhook)
+    if receiver:
+        runs = runs.filter(receiver=receiver)
+    pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
+    return retry_transaction(lambda: move_runs(alias, pks, source, hold.pk), alias=alias)
+
+
+def move_from_hold(alias: str, hold: Hold) -> int:
+    """Move a portion of the runs of a resumed hold back, the oldest first; return how many. 0: it has none left."""
+    runs = Run.objects.using(alias).not_finalized(hold.pk).order_by("next_try_at")
+    pks = list(runs.values_list("pk", flat=True)[:PORTION])
+    moved = retry_transaction(lambda: move_runs(alias, pks, hold.pk, NOT_HELD, every_status=True), alias=alias)
+    if not moved:
+        Hold.objects.using(alias).filter(pk=hold.pk, paused_at__isnull=True).update(is_empty=True)
+        hold_cache.invalidate()
+    return moved
+
+
+def move_runs(alias: str, pks: Sequence[int], source: int, target: int, *, every_status: bool = False) -> int:
+    """Move runs from one hold to another if they are still in the first and, by default, pending; return how many."""
+    if not pks:
+        return 0
+    runs = Run.objects.using(alias).filter(pk__in=pks, held_by=source)
+    return (runs if every_status else runs.pending()).update(held_by=target)
+
+
+def _invalidate_cache(alias: str) -> None:
+    """Have this process read the holds again: at once, and when others can see the change, too."""
+    hold_cache.invalidate()
+    transaction.on_commit(hold_cache.invalidate, using=alias, robust=True)
 
 
 def _webhook_id(webhook: Webhook | uuid.UUID | str) -> uuid.UUID:

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from django.db import connections, models
+from django.db import connections
 from django.db.models import F, Max
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch.claim import MOMENT, OPEN, PARKED
-from nateq_webhooks.dispatch.deliveries import event_name
-from nateq_webhooks.dispatch.gates import HELD, Control
-from nateq_webhooks.dispatch.making import make_runs
+from nateq_webhooks.dispatch.claim import DUE_STEP
+from nateq_webhooks.dispatch.create import create_runs, event_name
+from nateq_webhooks.dispatch.holds import HoldState
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.gate import TURN_LANE
+from nateq_webhooks.models.run import HELD_BY_ORDER, PARKED_UNTIL
 from nateq_webhooks.receivers import registry
 
 AT_A_TIME: Final = 100
@@ -53,22 +52,22 @@ def lock_deliveries(alias: str, pks: Sequence[int]) -> dict[int, datetime | None
     return dict(rows.values_list("pk", "dispatch_at"))
 
 
-def make_first_runs(alias: str, deliveries: Sequence[Delivery], control: Control, now: datetime) -> frozenset[str]:
-    """Make the first runs of locked deliveries that nobody has dispatched yet; return the keys of their turns.
+def create_first_runs(alias: str, deliveries: Sequence[Delivery], state: HoldState, now: datetime) -> frozenset[str]:
+    """Create the first runs of locked deliveries that nobody has dispatched; return the keys of their queues.
 
-    A replay would else add runs beside those that somebody makes a moment later. They wait for whoever claims them.
+    Otherwise a replay would add runs beside those that a worker creates a moment later. They wait to be claimed.
     """
     wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in deliveries]
     wanted = [(delivery, names) for delivery, names in wanted if names]
     rows = Delivery.objects.using(alias).filter(pk__in=[delivery.pk for delivery, _names in wanted])
     rows.update(dispatch_at=None)
-    return make_runs(alias, wanted, control, now=now).keys
+    return create_runs(alias, wanted, state, now=now).keys
 
 
 def undispatched_before(alias: str, pks: Sequence[int]) -> Iterator[list[Delivery]]:
     """Yield, in the order they came, all deliveries without runs up to the last such one among `pks`.
 
-    For `ORDERED_BY`, under its lock: what came earlier must have its turn before what came later.
+    For `ORDERED_BY`, under its lock: an earlier delivery must be in the queue before a later one.
     """
     rows = Delivery.objects.using(alias).filter(dispatch_at__isnull=False)
     last = rows.filter(pk__in=pks).aggregate(last=Max("pk"))["last"]
@@ -83,7 +82,7 @@ def undispatched_before(alias: str, pks: Sequence[int]) -> Iterator[list[Deliver
 
 def open_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> OpenRuns:
     """Return the unfinished runs of locked deliveries by these receivers; the rows stay locked."""
-    runs = Run.objects.using(alias).filter(delivery_id__in=pks, receiver__in=names, status__in=OPEN)
+    runs = Run.objects.using(alias).filter(delivery_id__in=pks, receiver__in=names, status__in=Run.UNFINISHED)
     if connections[alias].features.has_select_for_update:
         runs = runs.select_for_update()  # a claim that is under way is waited for: it commits at once
     found = list(runs.defer("error", "traceback").order_by("pk"))
@@ -95,14 +94,16 @@ def open_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> OpenRuns:
 def bring_forward(alias: str, runs: Sequence[Run], now: datetime) -> None:
     """Make pending runs due now: the same run, with its tries and its `idempotency_key`.
 
-    What is due already stays where it is in line. What holds a run back (a pause, a limit, an earlier delivery) still
-    does. A parked run whose receiver is connected again is parked no longer.
+    A run that is due already keeps its place. What holds a run back (a pause, a limit, an earlier delivery) still does.
+    A parked run whose receiver is connected again is no longer parked.
     """
-    late = [run for run in runs if run.lane != TURN_LANE and run.next_try_at is not None and run.next_try_at > now]
-    parked = [run.pk for run in late if run.next_try_at is not None and run.next_try_at >= PARKED]
+    late = [
+        run for run in runs if run.held_by != HELD_BY_ORDER and run.next_try_at is not None and run.next_try_at > now
+    ]
+    parked = [run.pk for run in late if run.next_try_at is not None and run.next_try_at >= PARKED_UNTIL]
     for number, run in enumerate(sorted(late, key=lambda run: (run.delivery_id, run.pk))):
-        run.next_try_at = now + number * MOMENT
-    pending = Run.objects.using(alias).filter(status__in=HELD)
+        run.next_try_at = now + number * DUE_STEP
+    pending = Run.objects.using(alias).filter(status__in=Run.PENDING)
     if late:
         pending.bulk_update(late, ["next_try_at"], batch_size=AT_A_TIME)
     if parked:
@@ -111,17 +112,12 @@ def bring_forward(alias: str, runs: Sequence[Run], now: datetime) -> None:
 
 def with_failing(alias: str, pks: Sequence[int]) -> set[int]:
     """Return those of the deliveries that have a receiver whose latest run is to be tried again."""
-    later = Run.objects.using(alias).filter(
-        delivery_id=models.OuterRef("delivery_id"),
-        receiver=models.OuterRef("receiver"),
-        round__gt=models.OuterRef("round"),
-    )
-    failing = Run.objects.using(alias).filter(~models.Exists(later), delivery_id__in=pks, status=Run.Status.FAILED)
+    failing = Run.objects.using(alias).filter(delivery_id__in=pks, status=Run.Status.FAILED).latest_rounds()
     return set(failing.values_list("delivery_id", flat=True))
 
 
 def is_ordered() -> bool:
-    """Say whether deliveries run in the order they came (`ORDERED_BY`)."""
+    """Return whether deliveries run in the order they came (`ORDERED_BY`)."""
     return bool(settings().ordered_by)
 
 

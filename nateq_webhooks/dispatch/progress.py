@@ -10,10 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch.backlog import has_workers
-from nateq_webhooks.dispatch.claim import OPEN
-from nateq_webhooks.dispatch.waking import runner
-from nateq_webhooks.models import Replay, ReplayedRun, Run
+from nateq_webhooks.dispatch.notify import runner
+from nateq_webhooks.models import Heartbeat, Replay, ReplayedRun, Run
 
 MOST_LOOKED_AT: Final = 1_000
 """Replays that are looked at in one round of maintenance."""
@@ -55,7 +53,7 @@ def progress(alias: str, replay: Replay) -> Progress:
     rows = ReplayedRun.objects.using(alias).filter(replay=replay).order_by().values_list("run__status")
     counts = dict(rows.annotate(Count("pk")))
     succeeded = counts.pop(Run.Status.SUCCEEDED, 0)
-    left = sum(counts.pop(status, 0) for status in OPEN)
+    left = sum(counts.pop(status, 0) for status in Run.UNFINISHED)
     return Progress(replay=replay, succeeded=succeeded, failed=sum(counts.values()), left=left)
 
 
@@ -74,7 +72,7 @@ def percent(replay: Replay, left: int) -> int:
 
 def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
     """Return the replays with `left`: how many of their runs have not finished. One statement for a whole list."""
-    runs = ReplayedRun.objects.filter(replay=OuterRef("pk"), run__status__in=OPEN).order_by().values("replay")
+    runs = ReplayedRun.objects.filter(replay=OuterRef("pk"), run__status__in=Run.UNFINISHED).order_by().values("replay")
     count = Coalesce(Subquery(runs.annotate(count=Count("pk")).values("count")), 0)
     return replays.annotate(left=Case(When(done_at=None, then=count), default=Value(0), output_field=IntegerField()))
 
@@ -92,7 +90,7 @@ def note_done(alias: str) -> int:
 
 
 def _note_done(alias: str, replay: Replay) -> bool:
-    if ReplayedRun.objects.using(alias).filter(replay=replay, run__status__in=OPEN).exists():
+    if ReplayedRun.objects.using(alias).filter(replay=replay, run__status__in=Run.UNFINISHED).exists():
         return False
     found = progress(alias, replay)
     if not found.is_done:
@@ -115,7 +113,11 @@ def outcome(replay: Replay) -> str:
 def nobody_runs(alias: str, replays: Iterable[Replay]) -> str:
     """Say what to do when nobody is there to run what the replays made; empty when somebody is, or nothing was made."""
     is_something = any(replay.runs or replay.brought_forward for replay in replays)
-    if not is_something or getattr(runner(), "runs_elsewhere", False) or has_workers(alias):
+    if (
+        not is_something
+        or getattr(runner(), "runs_elsewhere", False)
+        or Heartbeat.objects.using(alias).running(timezone.now()).exists()
+    ):
         return ""
     return _(
         "No worker was seen in the last minute, so nobody runs them now. Start manage.py nateq_worker, or run "

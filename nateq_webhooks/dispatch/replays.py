@@ -19,18 +19,17 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import order, pending
-from nateq_webhooks.dispatch.deliveries import event_name
-from nateq_webhooks.dispatch.gates import controls
-from nateq_webhooks.dispatch.making import make_runs
+from nateq_webhooks.dispatch.create import create_runs, event_name
+from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.notify import notify
 from nateq_webhooks.dispatch.selection import FOLLOWED, Selection, did_you_mean
-from nateq_webhooks.dispatch.waking import nudge
 from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
 from nateq_webhooks.receivers import registry
 
 PORTION: Final = 500
 """Deliveries whose runs are made in one transaction: what memory holds at a time."""
 
-MAX_WOKEN: Final = 100
+MAX_NOTIFIED: Final = 100
 """Deliveries of a replay for which somebody is woken at once; the rest is found by who looks for what is due."""
 
 SPAN: Final = 20_000
@@ -182,26 +181,26 @@ def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -
 
 def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _Portion:
     """Make a run for each receiver of each delivery, or bring its pending run forward; leave a started one alone."""
-    control, now = controls.get(alias), timezone.now()
+    state, now = hold_cache.get(alias), timezone.now()
     keys: set[str] = set()
     if pending.is_ordered():
         for earlier in pending.undispatched_before(alias, [delivery.pk for delivery in wanted]):
-            keys |= pending.make_first_runs(alias, earlier, control, now)
+            keys |= pending.create_first_runs(alias, earlier, state, now)
     there = pending.lock_deliveries(alias, [delivery.pk for delivery in wanted])
     wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
     if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
-        keys |= pending.make_first_runs(alias, new, control, now)
+        keys |= pending.create_first_runs(alias, new, state, now)
     pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
     found = pending.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
     forward = [run for pair, run in found.pending.items() if pair in pairs]
     pending.bring_forward(alias, forward, now)
     busy = found.running & pairs
     left = {delivery: _without(delivery, names, found) for delivery, names in wanted.items()}
-    made = make_runs(alias, left.items(), control, now=now, round_=replay_.pk)
+    made = create_runs(alias, left.items(), state, now=now, round_=replay_.pk)
     _record(alias, replay_, made.waiting, forward)
     _write_status(alias, {run.delivery_id for run in made.waiting})
     pks = sorted({run.delivery_id for run in [*made.waiting, *forward]})
-    woken = pks[: max(0, MAX_WOKEN - replay_.deliveries)]
+    woken = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
     transaction.on_commit(functools.partial(_after_commit, alias, keys | made.keys, woken), using=alias, robust=True)
     return _Portion(
         deliveries=len(wanted), runs=len(made.waiting), brought_forward=len(forward), already_running=len(busy)
@@ -231,8 +230,8 @@ def _write_status(alias: str, pks: set[int]) -> None:
 
 
 def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
-    order.call_up(alias, keys)
-    nudge(alias, pks)
+    order.promote(alias, keys)
+    notify(alias, pks)
 
 
 def _portion() -> int:

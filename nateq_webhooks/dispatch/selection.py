@@ -62,7 +62,7 @@ class Selection:
             trouble = Run.objects.filter(
                 delivery=models.OuterRef("pk"),
                 receiver=self.receiver,
-                status__in=[Run.Status.DEAD, Run.Status.FAILED],
+                status__in=Run.FAILING,
             )
             rows = rows.filter(models.Exists(trouble))
         return rows

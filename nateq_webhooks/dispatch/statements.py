@@ -12,16 +12,16 @@ from typing import Any, Final
 from django.db import connections
 
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.models.run import NOT_HELD
 
 _DURATION: Final = Run._meta.get_field("duration")
 _LEASE: Final = Run._meta.get_field("lease")
 
 
 def mark_started(alias: str, run: Run, started_at: datetime) -> bool:
-    """Count a try of a run that is held under its lease, and say whether it was; `run.tries` are those before it.
+    """Count a try of a run that is held under its lease; return whether it was. `run.tries` are those before it.
 
-    It may be repeated: the try is counted once.
+    It may be called again: the try is counted once.
     """
     connection = connections[alias]
     with connection.cursor() as cursor:
@@ -56,20 +56,20 @@ def mark_succeeded(
 
 
 def set_tripwire(alias: str, value: str) -> None:
-    """Set a variable of PostgreSQL's that has this value until the transaction ends, and no longer."""
+    """Set a variable of PostgreSQL that keeps its value until the transaction ends."""
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT set_config('nateq_webhooks.run', %s, true)", [value])
 
 
 def tripwire_holds(alias: str, value: str) -> bool:
-    """Say whether the transaction is still the one in which `set_tripwire` was called."""
+    """Return whether the transaction is still the one in which `set_tripwire` was called."""
     with connections[alias].cursor() as cursor:
         cursor.execute(f"SELECT {_TRIPWIRE}", [value])
         return bool(cursor.fetchone()[0])
 
 
 def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
-    """Mark those of the deliveries as processed whose runs are all well; return how many were not marked before."""
+    """Mark those deliveries as processed that have no run left to do; return how many were not marked before."""
     if not delivery_pks:
         return 0
     with connections[alias].cursor() as cursor:
@@ -103,7 +103,7 @@ def _mark_succeeded_sql(alias: str, with_following: bool, with_tripwire: bool) -
         "finished_at": "%s",
         "duration": "%s",
         "lease": "NULL",
-        "lane": str(OPEN_LANE),
+        "held_by": str(NOT_HELD),
         "error": "''",
         "traceback": "''",
     }

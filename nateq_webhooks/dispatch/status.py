@@ -1,19 +1,21 @@
-"""How dispatch stands: what waits, what fails, what was given up, by receiver; who works; what is paused."""
+"""The state of dispatch: what is due, held and parked, what fails or was given up, which workers run, what is paused.
+
+The dashboard, the checks and `nateq_status` ask the functions of this module.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Case, Count, Exists, OuterRef, QuerySet, When
+from django.db.models import Case, Count, Min, QuerySet, When
 from django.utils import timezone
 
-from nateq_webhooks.dispatch import backlog
-from nateq_webhooks.dispatch.claim import PARKED
-from nateq_webhooks.dispatch.gates import HELD, LONG_AGO
+from nateq_webhooks.dispatch.holds import HoldState, read_holds
 from nateq_webhooks.dispatch.progress import Progress, under_way
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run
-from nateq_webhooks.models.gate import TURN_LANE
+from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run
+from nateq_webhooks.models.hold import EVERYTHING
+from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL, RunQuerySet
 
 MOST_COUNTED: Final = 1_000_000
 """Rows that are counted before it is said to be more: a second's worth."""
@@ -24,7 +26,7 @@ MOST_REPLAYS: Final = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceiverStatus:
-    """The unfinished runs of one receiver, and those given up that no later replay has mended."""
+    """The unfinished runs of one receiver, and those given up that no later replay has replaced."""
 
     waiting: int = 0
     running: int = 0
@@ -38,18 +40,18 @@ class ReceiverStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How dispatch stands at `now`."""
+    """The state of dispatch at `now`."""
 
     now: datetime
     undispatched: int
-    "Deliveries whose runs are still to be made, and that are due."
+    "Due deliveries whose runs are still to be created."
     oldest_due: datetime | None
     "Since when the longest waiting delivery or run could have been started; None while everything is paused."
     receivers: Mapping[str, ReceiverStatus]
-    paused: Sequence[Gate]
+    paused: Sequence[Hold]
     workers: Sequence[Heartbeat] = field(default_factory=tuple)
     replays: Sequence[Progress] = field(default_factory=tuple)
-    "Those whose runs are still to be made or to finish."
+    "Those whose runs are still to be created or to finish."
 
     @property
     def lag(self) -> timedelta:
@@ -57,7 +59,7 @@ class Status:
         return self.now - self.oldest_due if self.oldest_due else timedelta()
 
     def troubles(self, *, max_lag: timedelta, max_dead: int) -> list[str]:
-        """Return what monitoring should know of, as codes: `lag`, `dead`, `paused`, `orphaned`."""
+        """Return what monitoring should report, as codes: `lag`, `dead`, `paused`, `orphaned`."""
         dead = sum(one.dead for one in self.receivers.values())
         found = {
             "lag": self.lag > max_lag,
@@ -69,54 +71,102 @@ class Status:
 
 
 def status(alias: str) -> Status:
-    """Return how dispatch stands. Every figure comes through an index; none reads the finished runs."""
+    """Return the state of dispatch. Every figure comes through an index; none reads the finished runs."""
     now = timezone.now()
-    lanes = backlog.lanes(alias)
+    state = read_holds(alias)
     undispatched = Delivery.objects.using(alias).filter(dispatch_at__lte=now)
     return Status(
         now=now,
         undispatched=undispatched[:MOST_COUNTED].count(),
-        oldest_due=backlog.oldest_due(alias, now, lanes),
-        receivers=_receivers(alias, lanes),
-        paused=[gate for gate in lanes.gates if gate.paused_at is not None],
-        workers=list(backlog.workers(alias, now)),
+        oldest_due=oldest_due(alias, now, state),
+        receivers=_receivers(alias, state),
+        paused=state.paused,
+        workers=list(Heartbeat.objects.using(alias).running(now)),
         replays=under_way(alias, MOST_REPLAYS),
     )
 
 
-def dead_runs(alias: str) -> QuerySet[Run]:
+def due_runs(rows: QuerySet[Run], moment: datetime, state: HoldState | None = None) -> RunQuerySet:
+    """Return those of the runs that could have been started at this moment or earlier: nothing holds them back.
+
+    They are new, waiting for a try whose time has come, or left by a dead worker.
+    """
+    started_from = list((state or read_holds(rows.db)).open_since(moment))
+    return _runs(rows).unfinished().filter(held_by__in=started_from, next_try_at__lte=moment)
+
+
+def due_deliveries(rows: QuerySet[Delivery], moment: datetime, state: HoldState | None = None) -> QuerySet[Delivery]:
+    """Return those of the deliveries whose runs could have been created at this moment or earlier.
+
+    None while everything is paused.
+    """
+    return rows.none() if (state or read_holds(rows.db)).is_paused else rows.filter(dispatch_at__lte=moment)
+
+
+def oldest_due(alias: str, now: datetime, state: HoldState) -> datetime | None:
+    """Return since when the longest waiting delivery or run could have been started; None if nothing waits."""
+    deliveries = due_deliveries(Delivery.objects.using(alias), now, state)
+    moments = [deliveries.aggregate(oldest=Min("dispatch_at"))["oldest"]]
+    for hold_pk, slot in state.open_since(now).items():  # one look-up in the index each
+        runs = Run.objects.using(alias).due(now, held_by=hold_pk).unfinished()
+        oldest = runs.order_by("next_try_at").values_list("next_try_at", flat=True).first()
+        moments.append(oldest if oldest is None or slot is None else max(oldest, slot))
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def held_runs(rows: QuerySet[Run], hold: Hold) -> RunQuerySet:
+    """Return those of the runs that a paused hold holds back. The pause of everything does not move runs to itself."""
+    return _runs(rows).held(NOT_HELD if hold.scope == EVERYTHING else hold.pk)
+
+
+def parked_runs(rows: QuerySet[Run], state: HoldState | None = None) -> RunQuerySet:
+    """Return those of the runs whose receiver no process knows."""
+    return _runs(rows).parked((state or read_holds(rows.db)).all_pks)
+
+
+def _runs(rows: QuerySet[Run]) -> RunQuerySet:
+    """Return the same rows, typed: an admin's querysets are of no class of ours for a type checker."""
+    if not isinstance(rows, RunQuerySet):
+        raise TypeError(f"{type(rows).__name__} is no RunQuerySet.")
+    return rows
+
+
+def has_workers(alias: str) -> bool:
+    """Return whether a worker runs."""
+    return Heartbeat.objects.using(alias).running(timezone.now()).exists()
+
+
+def dead_runs(alias: str) -> RunQuerySet:
     """Return the runs that were given up and that no later replay of the same delivery and receiver has replaced."""
-    later = Run.objects.using(alias).filter(
-        delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
-    )
-    return Run.objects.using(alias).filter(~Exists(later), status=Run.Status.DEAD)
+    return Run.objects.using(alias).filter(status=Run.Status.DEAD).latest_rounds()
 
 
-def _receivers(alias: str, lanes: backlog.Lanes) -> dict[str, ReceiverStatus]:
-    """Count the unfinished runs lane by lane, which is what the index of what is due begins with."""
+def _receivers(alias: str, state: HoldState) -> dict[str, ReceiverStatus]:
+    """Count the unfinished runs by what holds them back, which is what the index of what is due begins with."""
     counts: dict[str, dict[str, int]] = {}
 
     def add(receiver: str, what: str, count: int) -> None:
         of_one = counts.setdefault(receiver, {})
         of_one[what] = of_one.get(what, 0) + count
 
-    for lane in (*lanes.with_parked, TURN_LANE):
-        rows = Run.objects.using(alias).filter(lane=lane, next_try_at__gte=LONG_AGO, status__in=list(_WORDS)).order_by()
-        is_parked = Case(When(next_try_at__gte=PARKED, then=True), default=False)
-        of_lane = rows.annotate(is_parked=is_parked).values_list("receiver", "status", "is_parked")
-        for receiver, state, is_orphan, count in of_lane.annotate(Count("pk")):
-            add(receiver, _WORDS[state], count)
-            if is_orphan and lane != TURN_LANE:
+    for hold_pk in (*state.all_pks, HELD_BY_ORDER):
+        rows = Run.objects.using(alias).not_finalized(hold_pk).unfinished().order_by()
+        is_parked = Case(When(next_try_at__gte=PARKED_UNTIL, then=True), default=False)
+        counted = rows.annotate(is_parked=is_parked).values_list("receiver", "status", "is_parked")
+        for receiver, run_status, is_orphan, count in counted.annotate(Count("pk")):
+            add(receiver, _FIELDS[run_status], count)
+            if is_orphan and hold_pk != HELD_BY_ORDER:
                 add(receiver, "orphaned", count)
-            elif lane in lanes.closed and state in HELD:
+            elif hold_pk in state.paused_pks and run_status in Run.PENDING:
                 add(receiver, "held", count)
     for receiver, count in dead_runs(alias).order_by().values_list("receiver").annotate(Count("pk")):
         add(receiver, "dead", count)
     return {receiver: ReceiverStatus(**counts[receiver]) for receiver in sorted(counts)}
 
 
-_WORDS: Final[Mapping[str, str]] = {
+_FIELDS: Final[Mapping[str, str]] = {
     Run.Status.WAITING: "waiting",
     Run.Status.RUNNING: "running",
     Run.Status.FAILED: "failing",
 }
+"""The field of `ReceiverStatus` that counts runs of this status."""

@@ -12,8 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.dispatch import Selection
-from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.dispatch.selection import Selection, did_you_mean
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.delivery import with_delivery_id
 from nateq_webhooks.models.event_type import known_events

@@ -2,7 +2,7 @@
 
 from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Reissue
 from nateq_webhooks.models.event_type import EventType
-from nateq_webhooks.models.gate import Gate, Heartbeat, Turn
+from nateq_webhooks.models.hold import Heartbeat, Hold, OrderLock
 from nateq_webhooks.models.rejection import Rejection
 from nateq_webhooks.models.replay import Replay, ReplayedRun
 from nateq_webhooks.models.run import Run
@@ -12,8 +12,9 @@ __all__ = [
     "Attempt",
     "Delivery",
     "EventType",
-    "Gate",
     "Heartbeat",
+    "Hold",
+    "OrderLock",
     "OtherContent",
     "Reissue",
     "Rejection",
@@ -21,6 +22,5 @@ __all__ = [
     "ReplayedRun",
     "Run",
     "Secret",
-    "Turn",
     "Webhook",
 ]

@@ -3,7 +3,7 @@
 Only `nateq_webhooks.inbox` inserts a delivery, in one statement: each request pays for every column and index.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -42,6 +42,11 @@ class Delivery(models.Model):
         "The webhook does not subscribe to its event."
         INVALID = "invalid", _("Invalid")
         "Signed by Nateq, but not a readable JSON object."
+
+    FINISHED: ClassVar = (Status.PROCESSED, Status.DEAD)
+    "Every receiver has finished."
+    FAILING: ClassVar = (Status.FAILED, Status.DEAD)
+    "The last try of a receiver failed."
 
     # The unique constraint starts with the webhook, so the foreign key needs no index of its own.
     webhook = models.ForeignKey(

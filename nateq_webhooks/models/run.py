@@ -1,8 +1,13 @@
 """The run: one receiver's work on one delivery, kept until the receiver has succeeded or was given up."""
 
 import hashlib
+import uuid
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
 
 from django.db import models, router
+from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -16,9 +21,156 @@ MAX_ERROR_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 20_000
 """Characters kept of a traceback: its end, where the error is."""
 
+NOT_HELD: Final = 0
+"""`held_by` of runs that nothing holds back."""
+
+HELD_BY_ORDER: Final = -1
+"""`held_by` of runs that wait for an earlier delivery of the same key (`ORDERED_BY`)."""
+
+PARKED_UNTIL: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""`next_try_at` of parked runs: at the far end of the index, so they are never read before a due run."""
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Lower bound of `next_try_at` that excludes NULL; SQLite does not use the index for IS NOT NULL."""
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Runs by their state, and the transitions from one to the next. Each owns the columns that it writes.
+
+    `next_try_at` is when a pending run is due, when the lease of a running one ends, and NULL once a finished one has
+    been finalized. `held_by` is what holds a pending run back. A parked run has a date that never comes.
+    """
+
+    def pending(self) -> "RunQuerySet":
+        """Return the runs that wait for their first or their next try."""
+        return self.filter(status__in=Run.PENDING)
+
+    def unfinished(self) -> "RunQuerySet":
+        """Return the runs that wait, are being tried, or will be tried again."""
+        return self.filter(status__in=Run.UNFINISHED)
+
+    def finished(self) -> "RunQuerySet":
+        """Return the runs that succeeded, were given up or dropped; they may still have to be finalized."""
+        return self.filter(status__in=Run.FINISHED)
+
+    def due(self, now: datetime, *, held_by: int = NOT_HELD) -> "RunQuerySet":
+        """Return the runs to start: new, waiting whose time has come, or left by a dead worker; one hold's.
+
+        Finished runs that still have to be finalized are among them.
+        """
+        return self.filter(held_by=held_by, next_try_at__lte=now)
+
+    def held(self, hold_pk: int) -> "RunQuerySet":
+        """Return the pending runs that one hold holds back and that are not parked; `NOT_HELD`: that none does."""
+        return self.pending().filter(held_by=hold_pk, next_try_at__lt=PARKED_UNTIL)
+
+    def parked(self, hold_pks: Collection[int]) -> "RunQuerySet":
+        """Return the runs whose receiver no process knows, of these holds: each is one range of the index."""
+        return self.filter(held_by__in=hold_pks, next_try_at__gte=PARKED_UNTIL)
+
+    def not_finalized(self, hold_pk: int) -> "RunQuerySet":
+        """Return the runs of one hold that are unfinished or still have to be finalized."""
+        return self.filter(held_by=hold_pk, next_try_at__gte=EARLIEST)
+
+    def not_started_since(self, moment: datetime | None) -> "RunQuerySet":
+        """Return the runs that nobody has started since then, and finished ones; all if `moment` is None."""
+        if moment is None:
+            return self.all()
+        return self.filter(Q(status__in=Run.FINISHED) | Q(started_at__isnull=True) | Q(started_at__lt=moment))
+
+    def latest_rounds(self) -> "RunQuerySet":
+        """Return the runs that no later replay of the same delivery and receiver has replaced."""
+        later = Run.objects.filter(
+            delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
+        )
+        return self.filter(~Exists(later))
+
+    def leased(self, run: "Run") -> "RunQuerySet":
+        """Return the run's row if it is still running under the lease that `run` has in memory."""
+        return self.filter(pk=run.pk, lease=run.lease, status=Run.Status.RUNNING)
+
+    def claim(
+        self, *, lease: uuid.UUID, until: datetime, held_by: int, started: "Run | None" = None, now: datetime
+    ) -> int:
+        """Take the unfinished ones under a lease, and count a try of the one that starts now; return how many.
+
+        The number of tries and `started_at` say of a running run whether its receiver may have been called.
+        """
+        starts = Q(pk=started.pk if started is not None else None)
+        return self.unfinished().update(
+            status=Run.Status.RUNNING,
+            tries=F("tries") + Case(When(starts, then=1), default=0),
+            started_at=Case(When(starts, then=Value(now)), default=None, output_field=DateTimeField()),
+            next_try_at=until,
+            lease=lease,
+            held_by=held_by,
+        )
+
+    def renew(self, until: datetime) -> int:
+        """Extend the lease of running ones."""
+        return self.update(next_try_at=until)
+
+    def release(self, run: "Run", *, due_at: datetime) -> int:
+        """Give a claimed run back as it was before the claim."""
+        return self._give_back(run, next_try_at=due_at)
+
+    def park(self, run: "Run") -> int:
+        """Put a claimed run aside whose receiver is not connected in this process; the claim counts no try."""
+        return self._give_back(
+            run,
+            status=Run.Status.WAITING,
+            next_try_at=PARKED_UNTIL,
+            error=f'No receiver called "{run.receiver}" is connected.',
+        )
+
+    def unpark(self, now: datetime) -> int:
+        """Make parked ones due."""
+        return self.update(next_try_at=now, error="")
+
+    def fail(
+        self, *, next_try_at: datetime | None, finished_at: datetime, duration: timedelta, error: str, traceback: str
+    ) -> int:
+        """Record a failed try: it is due again at `next_try_at`, or given up (None)."""
+        changes: dict[str, Any] = {
+            "status": Run.Status.FAILED,
+            "finished_at": finished_at,
+            "duration": duration,
+            "lease": None,
+            "error": error,
+            "traceback": traceback,
+        }
+        if next_try_at is None:  # it stays due until it is finalized, which no hold delays
+            return self.update(**changes | {"status": Run.Status.DEAD, "held_by": NOT_HELD})
+        return self.update(**changes, next_try_at=next_try_at)
+
+    def give_up(self, error: str, *, now: datetime) -> int:
+        """Give the unfinished ones up whose worker died on their last try."""
+        return self.unfinished().update(
+            status=Run.Status.DEAD, lease=None, finished_at=now, held_by=NOT_HELD, error=error
+        )
+
+    def drop(self, error: str, *, finished_at: datetime | None) -> int:
+        """Drop the unfinished ones that no worker has: they are not to run."""
+        changes = {} if finished_at is None else {"finished_at": finished_at}
+        return self.unfinished().filter(lease=None).update(status=Run.Status.DROPPED, error=error, **changes)
+
+    def mark_finalized(self) -> int:
+        """Take finished ones out of the index of what is due: their deliveries have been finalized."""
+        return self.finished().update(next_try_at=None)
+
+    def _give_back(self, run: "Run", **changes: Any) -> int:
+        is_new = run.tries == 0
+        before = {
+            "status": Run.Status.WAITING if is_new else Run.Status.FAILED,
+            "tries": run.tries,
+            "started_at": run.started_at,
+            "lease": None,
+        }
+        return self.update(**before | changes)
+
 
 class Run(models.Model):
-    """One receiver x one delivery. `dispatch` is the only writer."""
+    """One receiver x one delivery. `dispatch` is the only writer; `RunQuerySet` names its states and transitions."""
 
     class Status(models.TextChoices):
         """How far a run got."""
@@ -36,6 +188,17 @@ class Run(models.Model):
         DROPPED = "dropped", _("Dropped")
         "A person decided that it shall not run."
 
+    PENDING: ClassVar = (Status.WAITING, Status.FAILED)
+    "Wait for a try; nobody holds them."
+    UNFINISHED: ClassVar = (Status.WAITING, Status.FAILED, Status.RUNNING)
+    "May still succeed by themselves."
+    FINISHED: ClassVar = (Status.SUCCEEDED, Status.DEAD, Status.DROPPED)
+    "Nobody starts them by themselves."
+    RESOLVED: ClassVar = (Status.SUCCEEDED, Status.DROPPED)
+    "Finished, and nothing is left to do."
+    FAILING: ClassVar = (Status.FAILED, Status.DEAD)
+    "The last try failed."
+
     # The unique constraint starts with the delivery, so the foreign key needs no index of its own.
     delivery = models.ForeignKey(
         Delivery, on_delete=models.CASCADE, related_name="runs", db_index=False, verbose_name=_("delivery")
@@ -49,12 +212,14 @@ class Run(models.Model):
     duration = models.DurationField(_("duration"), null=True)
     error = SafeTextField(_("error"), default="")
     traceback = SafeTextField(_("traceback"), default="")
-    # 0 is open; else what holds the run back: a gate's key, or -1 while it waits for its turn (models.gate).
-    lane = models.BigIntegerField(_("lane"), default=0)
+    # What holds the run back: NOT_HELD, a hold's key, or HELD_BY_ORDER.
+    held_by = models.BigIntegerField(_("held by"), default=NOT_HELD)
     # While running it is the end of the lease; NULL once finished.
     next_try_at = models.DateTimeField(_("next try"), null=True, default=timezone.now)
     lease = models.UUIDField(_("lease"), null=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("run")
@@ -65,8 +230,8 @@ class Run(models.Model):
             models.UniqueConstraint(fields=["delivery", "receiver", "round"], name="nateq_run_once"),
         ]
         indexes = [
-            # For the claim: runs to start, lane by lane, so that what is held back is in nobody's way.
-            models.Index(fields=["lane", "next_try_at"], name="nateq_run_due"),
+            # For the claim: the due runs of one hold, so that it never reads past held ones.
+            models.Index(fields=["held_by", "next_try_at"], name="nateq_run_due"),
             # For the list by status and receiver, either or both (admin.biglist.skip_scan), and for what was given up.
             models.Index(fields=["status", "receiver", "id"], name="nateq_run_browse"),
         ]

@@ -8,6 +8,7 @@ from django.db import Error
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import api
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -26,11 +27,11 @@ class InlineRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Run the delivery's receivers here and now."""
         try:
-            dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
+            api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
         except Error as error:
             logger.warning(
                 "Delivery %s is stored, but its receivers could not be run now: %s.%s",
                 due.pk,
                 type(error).__name__,
-                dispatch.memory_hint(due.alias),
+                api.memory_hint(due.alias),
             )

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import Problem, settings
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.runners.notifier import BackgroundNotifier
 
 try:
@@ -39,7 +40,7 @@ def _where() -> dict[str, str]:
 def run_delivery(pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless somebody else has; return how many ran."""
     with tenants.activate(tenant):
-        return dispatch.run_delivery(pk)
+        return api.run_delivery(pk)
 
 
 def _as_task(function: Any) -> Any:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, tenants
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import api
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -59,9 +60,7 @@ class Batch:
             self._seconds_each = max(0.001, (self._seconds_each + seconds / found) / 2)
 
 
-def drain(
-    watch: dispatch.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = dispatch.never
-) -> int:
+def drain(watch: api.Watch | None = None, *, concurrency: int = 1, stopping: Callable[[], bool] = api.never) -> int:
     """Run everything that is due now, each run once; return how many that was. Raises `django.db.Error`.
 
     Works in this thread, or in `concurrency` others if those see the same rows as this one. In this thread it ends as
@@ -69,7 +68,7 @@ def drain(
     """
     stop = _Stop(stopping)
     began = timezone.now()
-    if concurrency == 1 or dispatch.is_private(router.db_for_write(dispatch.Delivery)):
+    if concurrency == 1 or api.is_private(router.db_for_write(api.Delivery)):
         return _drain(watch, stop, began)
     stop = _Stop()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="nateq_webhooks worker") as threads:
@@ -83,7 +82,7 @@ def drain(
 class _Stop:
     """When to stop: once the event is set, or `asked` returns true."""
 
-    def __init__(self, asked: Callable[[], bool] = dispatch.never) -> None:
+    def __init__(self, asked: Callable[[], bool] = api.never) -> None:
         self.event = threading.Event()
         self._asked = asked
 
@@ -91,7 +90,7 @@ class _Stop:
         return self.event.is_set() or self._asked()
 
 
-def _drain_in_thread(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
+def _drain_in_thread(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
     """Drain in a thread of its own, on connections of its own."""
     try:
         return _drain(watch, stop, began)
@@ -99,7 +98,7 @@ def _drain_in_thread(watch: dispatch.Watch | None, stop: _Stop, began: datetime)
         connections.close_all()
 
 
-def _drain(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
+def _drain(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
     """Run what is due until nothing is, each run once: a run that fails after `began` is left to the next call.
 
     Waits for a rate limit whose next slot is less than a second away, for up to `MOST_WAITED` in all.
@@ -111,25 +110,25 @@ def _drain(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
     return executed
 
 
-def _drain_tenant(watch: dispatch.Watch | None, stop: _Stop, began: datetime) -> int:
-    alias = router.db_for_write(dispatch.Delivery)
-    upkeep, batch = dispatch.Upkeep(alias), Batch()
+def _drain_tenant(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
+    alias = router.db_for_write(api.Delivery)
+    maintenance, batch = api.Maintenance(alias), Batch()
     executed, found, waited = 0, 0, 0.0
 
-    def count(run: dispatch.Run, outcome: dispatch.Outcome) -> None:
+    def count(run: api.Run, outcome: api.Outcome) -> None:
         nonlocal executed
         executed += 1
         if watch is not None:
             watch(run, outcome)
 
     while not stop():
-        upkeep.beat()
+        maintenance.heartbeat()
         is_idle = not found
-        kept_up = upkeep.round() if is_idle else 0
+        maintained = maintenance.run_once() if is_idle else 0
         started = time.monotonic()
-        found = dispatch.run_due(batch.size, watch=count, stopping=stop, untried_since=began)
+        found = api.run_due(batch.size, watch=count, stopping=stop, untried_since=began)
         batch.took(time.monotonic() - started, found)
-        if is_idle and not found and not kept_up:
+        if is_idle and not found and not maintained:
             pause = _seconds_to_next_slot(alias, began)
             if pause is None or pause > 1 or waited > MOST_WAITED:
                 break
@@ -140,14 +139,14 @@ def _drain_tenant(watch: dispatch.Watch | None, stop: _Stop, began: datetime) ->
 
 def _seconds_to_next_slot(alias: str, untried_since: datetime | None = None) -> float | None:
     """Return how long until a rate limit lets a waiting run start; None when none waits for that."""
-    moment = dispatch.next_slot_at(alias, untried_since=untried_since)
+    moment = api.next_slot_at(alias, untried_since=untried_since)
     return None if moment is None else max(0.001, (moment - timezone.now()).total_seconds())
 
 
 class Worker:
     """Several threads that run what is due, until `stop` is called. A database may go away and come back."""
 
-    def __init__(self, concurrency: int = 1, watch: dispatch.Watch | None = None) -> None:
+    def __init__(self, concurrency: int = 1, watch: api.Watch | None = None) -> None:
         self._concurrency = concurrency
         self._watch = watch
         self._stopping = threading.Event()
@@ -159,9 +158,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. A thread whose receiver hangs is replaced: its run is somebody else's by then."""
-        upkeeps = Upkeeps()
+        maintenance = _MaintenanceByTenant()
         while not self._stopping.is_set():
-            is_busy = upkeeps.look_after()
+            is_busy = maintenance.run_once()
             busy = [slot for slot in self._threads if not slot.is_hung]
             for slot in set(self._threads) - set(busy):
                 slot.abandon()
@@ -176,24 +175,24 @@ class Worker:
         connections.close_all()
 
 
-class Upkeeps:
-    """The upkeep of each tenant."""
+class _MaintenanceByTenant:
+    """The maintenance of each tenant."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dispatch.Upkeep] = {}
+        self._by_tenant: dict[str, api.Maintenance] = {}
 
-    def look_after(self) -> bool:
-        """Do what is due for every tenant; say whether there is more. Trouble with the database is the next round's."""
+    def run_once(self) -> bool:
+        """Do what is due for every tenant; return whether there is more. Logs errors of the database."""
         close_old_connections()
         is_busy = False
         for tenant in _known_tenants():
             try:
                 with tenants.activate(tenant):
-                    upkeep = self._of.setdefault(tenant, dispatch.Upkeep(router.db_for_write(dispatch.Delivery)))
-                    upkeep.beat()
-                    is_busy = upkeep.round() > 0 or is_busy
+                    maintenance = self._by_tenant.setdefault(tenant, api.Maintenance(router.db_for_write(api.Delivery)))
+                    maintenance.heartbeat()
+                    is_busy = maintenance.run_once() > 0 or is_busy
             except Error as error:
-                logger.warning("The worker's rounds are put off: %s", type(error).__name__)
+                logger.warning("The worker's maintenance is put off: %s", type(error).__name__)
         return is_busy
 
 
@@ -209,7 +208,7 @@ def _known_tenants() -> list[str]:
 class _Slot(threading.Thread):
     """One thread: claim, run, look again."""
 
-    def __init__(self, stopping: threading.Event, watch: dispatch.Watch | None) -> None:
+    def __init__(self, stopping: threading.Event, watch: api.Watch | None) -> None:
         super().__init__(name="nateq_webhooks worker", daemon=True)
         self._stopping = stopping
         self._watch = watch
@@ -265,8 +264,8 @@ class _Slot(threading.Thread):
     def _look_at(self, tenant: str, waits: list[float]) -> int:
         """Claim and run once for a tenant; if nothing was found, note how long until a rate limit lets a run start."""
         with tenants.activate(tenant):
-            found = dispatch.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
-            until_slot = None if found else _seconds_to_next_slot(router.db_for_write(dispatch.Delivery))
+            found = api.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
+            until_slot = None if found else _seconds_to_next_slot(router.db_for_write(api.Delivery))
         if until_slot is not None:
             waits.append(until_slot)
         return found
@@ -283,7 +282,7 @@ class _Slot(threading.Thread):
         if is_back:
             self._outage_wait = 0.0
 
-    def _tell(self, run: dispatch.Run, outcome: dispatch.Outcome) -> None:
+    def _tell(self, run: api.Run, outcome: api.Outcome) -> None:
         self._alive_at = time.monotonic()
         if self._watch is not None:
             self._watch(run, outcome)

@@ -14,6 +14,7 @@ from django.test import Client, RequestFactory
 
 from nateq_webhooks import dispatch, signals, views
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import DeliveryRefusedError
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.webhook import receiver_path
@@ -60,7 +61,7 @@ def deliver(
     attempts_before = rows.values_list("attempts_seen", flat=True).first()
 
     runner = _RunsHere()
-    with _reasons_of(webhook) as reasons, dispatch.use_runner(runner), _on_commit_callbacks():
+    with _reasons_of(webhook) as reasons, api.use_runner(runner), _on_commit_callbacks():
         is_whole_request = through_http or client is not None
         response = _post(body, webhook, client or Client()) if is_whole_request else _call_view(body, webhook)
         if runner.error is not None:
@@ -83,7 +84,7 @@ class _RunsHere:
 
     def wake(self, due: dispatch.Due) -> None:
         try:
-            dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
+            api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
         except Exception as error:  # noqa: BLE001 - raised by `deliver`
             self.error = error
 

@@ -17,8 +17,10 @@ from nateq_webhooks.admin.dashboard import failures as module
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silence import silences
 from nateq_webhooks.admin.dashboard.statistics import survey
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Run, Webhook
-from nateq_webhooks.models.gate import receiver_scope
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run, Webhook
+from nateq_webhooks.models.hold import receiver_scope
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection
 from tests.conftest import Connect
 
@@ -97,7 +99,7 @@ def test_a_replay_that_succeeds_takes_its_run_off_the_board(boss: Client, webhoo
     assert "ValueError" in board(boss)
 
     dispatch.replay([made.delivery_id], by="boss")
-    dispatch.run_due()
+    api.run_due()
 
     assert "ValueError" not in board(boss)
 
@@ -109,7 +111,7 @@ def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -
             build_run(failing, "failed", error="ConnectionError: timed out"),
             build_run(failing, "failed", receiver="shop.late", error="KeyError: 1", next_try_at=ago(minutes=9)),
             build_run(waiting, "waiting"),
-            build_run(parked, "failed", next_try_at=dispatch.PARKED),
+            build_run(parked, "failed", next_try_at=PARKED_UNTIL),
         ]
     )
 
@@ -174,7 +176,7 @@ def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[
 
 def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
     store_dead_runs(webhook, 1, error="ValueError: <script>alert(1)</script>\u202eevil", receiver="<b>x</b>\u202e")
-    Gate.objects.create(scope=receiver_scope("<i>y</i>\u202e"), paused_at=timezone.now(), reason="<u>z</u>\u202e")
+    Hold.objects.create(scope=receiver_scope("<i>y</i>\u202e"), paused_at=timezone.now(), reason="<u>z</u>\u202e")
     Webhook.objects.create(name="Shop \u202epohs")
 
     shown = board(boss)
@@ -224,7 +226,7 @@ def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook:
 
 def test_runs_of_receivers_that_nobody_knows_are_told(boss: Client, webhook: Webhook) -> None:
     [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=dispatch.PARKED)])
+    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=PARKED_UNTIL)])
 
     assert "1 run waits for an unknown receiver" in board(boss)
 
@@ -344,7 +346,7 @@ def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
     [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
     Run.objects.bulk_create([build_run(made, "waiting", next_try_at=ago(hours=5))])
     Heartbeat.objects.create(name="one:1")
-    Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
+    Hold.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
 
     shown = board(boss)
 
@@ -376,7 +378,7 @@ def test_each_part_is_for_those_who_may_see_it(
 ) -> None:
     store_dead_runs(webhook, 1)
     store_rejection(webhook, received_at=ago(minutes=3))
-    Gate.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
+    Hold.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
     Heartbeat.objects.create(name="one:1")
 
     shown = board(staff(*may))

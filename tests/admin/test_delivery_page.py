@@ -145,8 +145,8 @@ def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, send
 def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     delivery = Delivery.objects.get()
-    Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, lane=-1)
-    Run.objects.create(delivery=delivery, receiver="shop.held", round=7, lane=3)
+    Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, held_by=-1)
+    Run.objects.create(delivery=delivery, receiver="shop.held", round=7, held_by=3)
 
     told = story(shown(boss, detail_url(delivery)))
 

@@ -56,11 +56,11 @@ LARGE: dict[str, bytes] = {
     "one text of quotes and tags": dumped(envelope(data={"id": "tkt_1", "text": '"<&' * 250_000})),
     "quotes everywhere": dumped(envelope(data=[{'"' * 500 + str(n): '"' * 700 for n in range(100)} for _ in range(4)])),
     "one number": in_envelope(b"9" * (MEBIBYTE - 1000)),
-    "texts of controls": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
+    "texts of hold_cache": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
     "markup": dumped(envelope(data=[HOSTILE] * 11_000)),
     "no JSON": b"<b>" * 340_000,
     "no UTF-8": b"\xff" * MEBIBYTE,
-    "controls": "\u202e".encode() * 340_000,
+    "hold_cache": "\u202e".encode() * 340_000,
 }
 
 

@@ -10,7 +10,8 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run
 from tests.admin.pages import detail_url, shown
 from tests.conftest import Connect, Sender, envelope
@@ -125,7 +126,7 @@ def test_one_receiver_runs_again(boss: Client, delivery: Delivery) -> None:
 def test_what_was_replayed_runs_and_is_told(boss: Client, delivery: Delivery) -> None:
     confirm(boss, f"{replay_url(delivery)}?which=one&receiver=shop.succeed")
 
-    while dispatch.run_due():
+    while api.run_due():
         pass
 
     assert Run.objects.get(receiver="shop.succeed", round=Replay.objects.get().pk).status == Run.Status.SUCCEEDED

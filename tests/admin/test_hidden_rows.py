@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.models import Delivery, Gate, Reissue, Rejection, Replay, Run, Webhook
-from nateq_webhooks.models.gate import webhook_scope
+from nateq_webhooks.models import Delivery, Hold, Reissue, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models.hold import webhook_scope
 from nateq_webhooks.signals import signal_for
 from tests import builders
 from tests.admin.tenants_site import MINE, tenants
@@ -91,8 +91,8 @@ def stored(connect: Connect) -> Stored:
         delivery=mine, receiver="shop.open", status="succeeded", round=hidden_replay.pk, next_try_at=None
     )
     Run.objects.filter(status="waiting").update(next_try_at=ago(hours=2))
-    Gate.objects.create(scope=webhook_scope(other.pk), paused_at=timezone.now(), reason=MARK)
-    Gate.objects.create(scope="", paused_at=timezone.now(), reason="all of it")
+    Hold.objects.create(scope=webhook_scope(other.pk), paused_at=timezone.now(), reason=MARK)
+    Hold.objects.create(scope="", paused_at=timezone.now(), reason="all of it")
     return Stored(
         webhook=webhook,
         other=other,
@@ -226,7 +226,7 @@ def test_no_page_of_a_hidden_row_opens(boss: Client, stored: Stored) -> None:
 
 def _state() -> Any:
     """All that an action could change."""
-    return [list(model.objects.order_by("pk").values()) for model in (Webhook, Run, Replay, Rejection, Gate)]
+    return [list(model.objects.order_by("pk").values()) for model in (Webhook, Run, Replay, Rejection, Hold)]
 
 
 CHOICES: list[Callable[[Stored], dict[str, Any]]] = [

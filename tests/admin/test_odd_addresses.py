@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from nateq_webhooks import dispatch
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Webhook
 from tests.conftest import Sender, envelope
 
@@ -60,7 +60,7 @@ def test_the_completion_of_a_delivery_takes_any_term(boss: Client, sender: Sende
 def test_a_reason_for_a_pause_holds_no_nul(boss: Client, webhook: Webhook) -> None:
     boss.post(f"{ROOT}webhook/{webhook.pk}/pause/", {"action": "pause", "reason": "in\0ventory"})
 
-    assert [gate.reason for gate in dispatch.paused()] == ["inventory"]
+    assert [hold.reason for hold in api.paused()] == ["inventory"]
 
 
 @pytest.mark.parametrize("events", [[], ["ticket.created"]])

@@ -9,7 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.models import Delivery, Gate, Webhook
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.models import Delivery, Hold, Webhook
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -28,11 +29,11 @@ def test_a_paused_webhook_stores_and_runs_what_waited_when_it_goes_on(
 
     answer = boss.post(page_of(webhook), {"action": "pause", "reason": "inventory"}, follow=True).content.decode()
     assert sender.post(envelope()).status_code == 200
-    dispatch.run_due()
+    api.run_due()
 
     assert seen == []
-    gate = Gate.objects.get()
-    assert (gate.paused_by, gate.reason) == ("boss", "inventory")
+    hold = Hold.objects.get()
+    assert (hold.paused_by, hold.reason) == ("boss", "inventory")
     assert "Paused" in answer
     assert "inventory" in answer
     held = boss.get(page_of(webhook, "change")).content.decode()
@@ -40,7 +41,7 @@ def test_a_paused_webhook_stores_and_runs_what_waited_when_it_goes_on(
     assert "Let it go on" in held
 
     answer = boss.post(page_of(webhook), {"action": "resume"}, follow=True).content.decode()
-    dispatch.run_due()
+    api.run_due()
 
     assert seen == ["dlv_1"]
     assert Delivery.objects.get().status == "processed"
@@ -54,7 +55,7 @@ def test_without_a_reason_nothing_is_paused(boss: Client, webhook: Webhook, form
     response = boss.post(page_of(webhook), form)
 
     assert response.status_code == 200
-    assert not dispatch.paused()
+    assert not api.paused()
     assert ("Write why" in response.content.decode()) is ("action" in form and form["action"] == "pause")
 
 
@@ -62,7 +63,7 @@ def test_getting_the_page_changes_nothing(boss: Client, webhook: Webhook) -> Non
     shown = boss.get(page_of(webhook), {"action": "pause", "reason": "x"}).content.decode()
 
     assert 'name="reason"' in shown
-    assert not dispatch.paused()
+    assert not api.paused()
 
 
 def test_a_pause_of_everything_is_shown_and_not_lifted_here(boss: Client, webhook: Webhook) -> None:
@@ -80,7 +81,7 @@ def test_who_may_not_change_webhooks_can_not_pause_them(staff: Callable[..., Cli
 
     assert viewer.get(page_of(webhook)).status_code == 403
     assert viewer.post(page_of(webhook), {"action": "pause", "reason": "x"}).status_code == 403
-    assert not dispatch.paused()
+    assert not api.paused()
 
 
 def test_hostile_reasons_are_text(boss: Client, webhook: Webhook) -> None:

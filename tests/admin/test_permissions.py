@@ -19,6 +19,7 @@ from django.urls import reverse
 
 from nateq_webhooks import dispatch, remote, signals
 from nateq_webhooks.admin.webhooks.secrets import secret_id
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
@@ -188,10 +189,10 @@ def pause(client: Client, scene: Scene) -> Iterator[bool]:
     webhook = scene.anew()
     address = url("webhook_pause", webhook.pk)
     posted(client, address, {"action": "pause", "reason": "tried"})
-    yield bool(dispatch.paused())
+    yield bool(api.paused())
     dispatch.pause(webhook=webhook, reason="by a command", by="somebody")
     posted(client, address, {"action": "resume"})
-    yield not dispatch.paused()
+    yield not api.paused()
     dispatch.resume(webhook=webhook)
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.deliveries import replay_many
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
 from tests.conftest import Connect, Sender, envelope
@@ -149,7 +150,7 @@ def test_without_the_permission_there_is_neither_action_nor_page(
 
 
 def test_looking_at_a_replay_does_not_allow_steering_it(staff: Callable[..., Client], stored: list[Delivery]) -> None:
-    replay = dispatch.request_replay(dispatch.Selection(event="ticket.created"))
+    replay = api.request_replay(api.Selection(event="ticket.created"))
     client = staff("view_replay")
 
     assert client.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).status_code == 200
@@ -173,7 +174,7 @@ def test_a_receiver_that_is_not_connected_is_named(boss: Client, stored: list[De
 
 
 def test_what_a_command_notes_for_itself_is_no_filter(boss: Client, stored: list[Delivery]) -> None:
-    replay = request_replay(dispatch.Selection(event="ticket.created"), is_followed=True)
+    replay = request_replay(api.Selection(event="ticket.created"), is_followed=True)
 
     page = boss.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).content.decode()
 
@@ -230,7 +231,7 @@ def test_who_may_not_see_replays_comes_back_to_the_list(staff: Callable[..., Cli
 
 def test_replaying_takes_the_permission_to_see_deliveries(staff: Callable[..., Client], stored: list[Delivery]) -> None:
     client = staff("replay_delivery")
-    steer = reverse("admin:nateq_webhooks_replay_steer", args=[request_replay(dispatch.Selection()).pk])
+    steer = reverse("admin:nateq_webhooks_replay_steer", args=[request_replay(api.Selection()).pk])
 
     assert client.get(CONFIRM, {"event": "ticket.created"}).status_code == 403
     assert client.post(steer, {"do": "go on"}).status_code == 403
@@ -271,7 +272,7 @@ def test_a_replay_of_few_says_what_was_chosen_too(boss: Client, stored: list[Del
 
 def test_what_is_over_is_not_cancelled_and_nothing_goes_on_unasked(boss: Client, stored: list[Delivery]) -> None:
     over = dispatch.replay(stored[:1])
-    waiting = request_replay(dispatch.Selection(event="message.sent"))
+    waiting = request_replay(api.Selection(event="message.sent"))
 
     boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[over.pk]), {"do": "cancel"})
     boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[waiting.pk]), {})

@@ -14,12 +14,11 @@ from django.contrib.auth.models import Group
 from django.db import connection, connections
 from django.utils import timezone
 
-from nateq_webhooks import dispatch
-from nateq_webhooks.dispatch import claim
-from nateq_webhooks.dispatch import deliveries as deliveries_room
-from nateq_webhooks.dispatch.execution import execute, start
+from nateq_webhooks.dispatch import api, claim, create
+from nateq_webhooks.dispatch.execute import start, try_run
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.receivers import registry
 from tests.conftest import Connect as Connect
 
@@ -94,17 +93,17 @@ def lapse_leases() -> int:
 
 def make_due() -> int:
     """Let so much time pass that whatever waits for its next try is due."""
-    waiting = Run.objects.filter(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=claim.PARKED)
+    waiting = Run.objects.filter(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED_UNTIL)
     return waiting.update(next_try_at=timezone.now() - timedelta(seconds=1))
 
 
 def run_until_finished(most: int = 20) -> None:
     """Run whatever is due, each time after time has passed, until no run waits for another try."""
-    dispatch.run_due()
+    api.run_due()
     for _ in range(most):
         if not make_due():
             return
-        dispatch.run_due()
+        api.run_due()
     raise AssertionError(f"still not finished after {most} rounds")
 
 
@@ -112,18 +111,18 @@ def claim_one() -> claim.Claimed:
     """Claim what is due, which is one run."""
     claimed = claim.claim_runs(ALIAS, 20)
     if not claimed:
-        claimed = deliveries_room.claim_deliveries(ALIAS, 20)
+        claimed = create.claim_deliveries(ALIAS, 20)
     assert len(claimed.runs) == 1
     return claimed
 
 
-def execute_only(claimed: claim.Claimed, number: int = 0) -> dispatch.Outcome:
-    """Start and execute one claimed run, and die before its delivery is settled; lost is what can't be started."""
+def execute_only(claimed: claim.Claimed, number: int = 0) -> api.Outcome:
+    """Start and execute one claimed run, and die before it is finalized; a run that can't be started is lost."""
     run = claimed.runs[number]
     receiver = registry.get(run.receiver)
     assert receiver is not None
     lease = Lease(alias=claimed.alias, token=claimed.lease, runs=claimed.runs, started=claimed.started)
-    return execute(run, receiver, lease) if start(run, lease) else dispatch.Outcome.LOST
+    return try_run(run, receiver, lease) if start(run, lease) else api.Outcome.LOST
 
 
 def kill_connection(backend: Any) -> None:

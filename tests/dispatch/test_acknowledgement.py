@@ -13,9 +13,9 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from nateq_webhooks import conf, dispatch, signals
-from nateq_webhooks.dispatch import acknowledgement
+from nateq_webhooks.dispatch import acknowledgement, api
 from nateq_webhooks.errors import GiveUp, RetryLater
-from nateq_webhooks.models import Delivery, Gate, Run, Webhook
+from nateq_webhooks.models import Delivery, Hold, Run, Webhook
 from tests.conftest import Sender, envelope
 from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, at_once, written
 from tests.dispatch.scene import write as write_row
@@ -218,7 +218,7 @@ class TestARetry:
     ) -> None:
         connect(signals.ticket_created, works(calls), "one")
         with monkeypatch.context() as patch:
-            patch.setattr(dispatch, "process", lambda receipt: False)
+            patch.setattr(api, "process", lambda receipt: False)
             assert is_come_back(sender.post(envelope()))
         assert is_come_back(sender.post(envelope(attempt=2)))
         Delivery.objects.update(dispatch_at=timezone.now())
@@ -231,25 +231,25 @@ class TestARetry:
     ) -> None:
         connect(signals.ticket_created, fails(calls, 2), "one")
         with monkeypatch.context() as patch:
-            patch.setattr(dispatch, "process", lambda receipt: False)
+            patch.setattr(api, "process", lambda receipt: False)
             sender.post(envelope())
         Delivery.objects.update(dispatch_at=timezone.now())
 
         assert is_come_back(sender.post(envelope(attempt=2)))
         assert calls == ["one 1"]
 
-    def test_settles_what_a_request_finished_and_died(
+    def test_finalizes_what_a_request_finished_and_died(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """There may be nobody else who does."""
-        from nateq_webhooks.dispatch import working
+        from nateq_webhooks.dispatch import execute
 
         def dies(*args: Any) -> None:
             raise KeyboardInterrupt
 
         connect(signals.ticket_created, works(calls), "one")
         with monkeypatch.context() as patch:
-            patch.setattr(working, "_settle", dies)
+            patch.setattr(execute, "_finalize", dies)
             with pytest.raises(KeyboardInterrupt):
                 sender.post(envelope())
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("succeeded", "received")
@@ -265,10 +265,10 @@ class TestARetry:
         """As a resumption that was killed leaves it, or a limit that is gone: no worker may be there to mend it."""
         connect(signals.ticket_created, fails(calls, 1), "one")
         sender.post(envelope())
-        Run.objects.update(lane=Gate.objects.create(scope="receiver:one").pk)
+        Run.objects.update(held_by=Hold.objects.create(scope="receiver:one").pk)
 
         assert sender.post(envelope(attempt=2)).status_code == 200
-        assert Run.objects.get().lane == 0
+        assert Run.objects.get().held_by == 0
 
     def test_of_what_a_rate_limit_holds_back_runs_when_there_is_a_slot_whatever_its_backoff(
         self, sender: Sender, connect: Connect, calls: list[str], configure: Configure
@@ -279,7 +279,7 @@ class TestARetry:
         assert is_come_back(sender.post(envelope()))
         assert is_come_back(sender.post(envelope(attempt=2)))
         assert calls == ["one 1"]
-        Gate.objects.update(next_slot_at=timezone.now())
+        Hold.objects.update(next_slot_at=timezone.now())
         assert sender.post(envelope(attempt=3)).status_code == 200
         assert calls == ["one 1", "one 2"]
 

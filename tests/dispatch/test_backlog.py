@@ -11,11 +11,12 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.failures import failures
-from nateq_webhooks.dispatch import PARKED, backlog
-from nateq_webhooks.dispatch.gates import controls, gate_of
-from nateq_webhooks.dispatch.status import status
-from nateq_webhooks.models import Delivery, Gate, Run
-from nateq_webhooks.models.gate import TURN_LANE
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.holds import get_hold, hold_cache
+from nateq_webhooks.dispatch.status import due_runs, status
+from nateq_webhooks.models import Delivery, Hold, Run
+from nateq_webhooks.models.hold import HELD_BY_ORDER
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,7 +29,7 @@ Make = Callable[..., Run]
 
 @pytest.fixture
 def make(deliver: Deliver, connect: Connect) -> Make:
-    """Make a run of this receiver that has been due for an hour, in any lane."""
+    """Make a run of this receiver that has been due for an hour, in any held_by."""
     connect(signals.ticket_created, lambda **kwargs: None, NAME)
     delivery = deliver()
     Delivery.objects.update(dispatch_at=None)
@@ -41,9 +42,9 @@ def make(deliver: Deliver, connect: Connect) -> Make:
     return one
 
 
-def lane() -> int:
-    """The lane of the receiver's gate."""
-    return gate_of(ALIAS, f"receiver:{NAME}").pk
+def held_by() -> int:
+    """The held_by of the receiver's hold."""
+    return get_hold(ALIAS, f"receiver:{NAME}").pk
 
 
 def is_said_to_be_late() -> bool:
@@ -60,7 +61,7 @@ def is_said_to_be_late() -> bool:
 def parked() -> int:
     """Ask all three how many runs are parked; they must agree."""
     by_status = sum(one.orphaned for one in status(ALIAS).receivers.values())
-    assert alerts.orphaned()[0] == by_status == dispatch.orphans(ALIAS).total()
+    assert alerts.orphaned()[0] == by_status == api.orphans(ALIAS).total()
     return by_status
 
 
@@ -86,29 +87,29 @@ def test_a_delivery_that_nobody_dispatches_is_late(make: Make) -> None:
 
 def test_a_run_in_the_lane_of_a_rate_limit_is_late_when_nobody_took_a_slot(make: Make, configure: Configure) -> None:
     configure(RATE_LIMITS={NAME: 1.0})
-    make(lane=lane())
+    make(held_by=held_by())
     assert is_said_to_be_late()
 
-    Gate.objects.update(next_slot_at=timezone.now() + timedelta(seconds=1))
+    Hold.objects.update(next_slot_at=timezone.now() + timedelta(seconds=1))
     assert not is_said_to_be_late()  # a worker is at it, as fast as it may
 
 
 def test_the_lag_of_a_rate_limited_run_begins_with_the_free_slot(make: Make, configure: Configure) -> None:
     configure(RATE_LIMITS={NAME: 1.0})
-    make(lane=lane())
+    make(held_by=held_by())
     slot = timezone.now() - timedelta(minutes=5)
-    Gate.objects.update(next_slot_at=slot)
+    Hold.objects.update(next_slot_at=slot)
 
     assert status(ALIAS).oldest_due == slot
 
 
 def test_a_run_in_the_lane_of_a_pause_that_is_over_is_late(make: Make) -> None:
-    make(lane=lane())
+    make(held_by=held_by())
     assert is_said_to_be_late()
 
 
 def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
-    make(lane=lane())
+    make(held_by=held_by())
     dispatch.pause(receiver=NAME)
 
     assert not is_said_to_be_late()
@@ -118,7 +119,7 @@ def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
 
 
 def test_a_run_that_waits_for_its_turn_is_not_late(make: Make) -> None:
-    make(lane=TURN_LANE)
+    make(held_by=HELD_BY_ORDER)
     assert not is_said_to_be_late()
 
 
@@ -139,8 +140,8 @@ def test_a_parked_run_is_counted_in_the_lane_of_a_rate_limit_too(
     make: Make, configure: Configure, *, is_paused: bool
 ) -> None:
     configure(RATE_LIMITS={NAME: 1.0})
-    make(lane=lane(), next_try_at=PARKED)
-    make(round=1, next_try_at=PARKED)
+    make(held_by=held_by(), next_try_at=PARKED_UNTIL)
+    make(round=1, next_try_at=PARKED_UNTIL)
     if is_paused:
         dispatch.pause(receiver=NAME)
 
@@ -155,7 +156,7 @@ def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
 ) -> None:
     if not is_paused:
         configure(RATE_LIMITS={NAME: 1.0})
-    make(status="failed", lane=lane(), error="ValueError: broken")
+    make(status="failed", held_by=held_by(), error="ValueError: broken")
     make(round=1, status="failed", error="ValueError: broken")
     if is_paused:
         dispatch.pause(receiver=NAME)
@@ -165,13 +166,13 @@ def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
 
 
 def test_looking_only_reads(make: Make, configure: Configure) -> None:
-    """A gate of a rate limit is made by who dispatches; a replica could not."""
+    """A hold of a rate limit is made by who dispatches; a replica could not."""
     configure(RATE_LIMITS={NAME: 1.0})
-    controls.invalidate()
+    hold_cache.invalidate()
     make()
 
-    assert backlog.due_runs(Run.objects.all(), timezone.now()).count() == 1
+    assert due_runs(Run.objects.all(), timezone.now()).count() == 1
     assert status(ALIAS).oldest_due
     assert alerts.runs_due(timezone.now())
 
-    assert not Gate.objects.exists()
+    assert not Hold.objects.exists()

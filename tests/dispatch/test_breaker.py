@@ -11,12 +11,13 @@ import pytest
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.breaker import failed, succeeded
-from nateq_webhooks.dispatch.claim import claim_scarce
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.claim import claim_throttled
+from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.throttle import count_failure, count_success
 from nateq_webhooks.errors import GiveUp, RetryLater
-from nateq_webhooks.models import Delivery, Gate, Run, Webhook
-from nateq_webhooks.models.gate import breaker_scope, receiver_scope
+from nateq_webhooks.models import Delivery, Hold, Run, Webhook
+from nateq_webhooks.models.hold import breaker_scope, receiver_scope
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due
@@ -57,7 +58,7 @@ def open_breaker(crm: Crm, deliver: Deliver) -> Crm:
 
 
 def work() -> None:
-    while dispatch.run_due(1):
+    while api.run_due(1):
         pass
 
 
@@ -67,8 +68,8 @@ def any_run() -> Run:
 
 def let_a_probe_through() -> None:
     """Let BREAKER_PAUSE go by."""
-    Gate.objects.update(probe_at=timezone.now() - timedelta(seconds=1))
-    controls.invalidate()
+    Hold.objects.update(probe_at=timezone.now() - timedelta(seconds=1))
+    hold_cache.invalidate()
     make_due()
 
 
@@ -80,15 +81,15 @@ def test_it_is_off_by_default_and_costs_nothing(
     run = Run(receiver=CRM)
     with django_assert_num_queries(0):
         for _ in range(50):
-            failed(ALIAS, run)
-            succeeded(ALIAS, run)
-    assert not Gate.objects.exists()
+            count_failure(ALIAS, run)
+            count_success(ALIAS, run)
+    assert not Hold.objects.exists()
 
 
 def test_after_so_many_failures_in_a_row_the_receiver_is_paused(open_breaker: Crm, webhook: Webhook) -> None:
-    (gate,) = dispatch.paused()
-    assert (gate.scope, gate.is_automatic, gate.failures) == (breaker_scope(webhook.pk, CRM), True, 3)
-    assert gate.reason == "It failed 3 times in a row."
+    (hold,) = api.paused()
+    assert (hold.scope, hold.is_automatic, hold.failures) == (breaker_scope(webhook.pk, CRM), True, 3)
+    assert hold.reason == "It failed 3 times in a row."
     assert open_breaker.calls == 3
 
 
@@ -115,11 +116,11 @@ def test_a_success_in_between_starts_the_count_anew(crm: Crm, deliver: Deliver) 
     for error in (ValueError(), ValueError(), None, ValueError(), ValueError()):
         crm.error = error
         deliver()
-        controls.invalidate()
+        hold_cache.invalidate()
         work()
 
-    assert dispatch.paused() == []
-    assert Gate.objects.get().failures == 2
+    assert api.paused() == []
+    assert Hold.objects.get().failures == 2
 
 
 @pytest.mark.parametrize("error", [RetryLater(5), GiveUp("no")])
@@ -129,7 +130,7 @@ def test_what_a_receiver_asks_for_itself_is_no_failure(crm: Crm, deliver: Delive
         deliver()
     work()
 
-    assert dispatch.paused() == []
+    assert api.paused() == []
 
 
 def test_a_probe_that_fails_uses_one_try_and_the_pause_goes_on(open_breaker: Crm) -> None:
@@ -138,9 +139,9 @@ def test_a_probe_that_fails_uses_one_try_and_the_pause_goes_on(open_breaker: Crm
     work()
 
     assert open_breaker.calls == 4
-    (gate,) = dispatch.paused()
-    assert gate.probe_at is not None
-    assert gate.probe_at > timezone.now() + timedelta(seconds=50)
+    (hold,) = api.paused()
+    assert hold.probe_at is not None
+    assert hold.probe_at > timezone.now() + timedelta(seconds=50)
     assert sum(Run.objects.values_list("tries", flat=True)) == 4
 
 
@@ -151,9 +152,9 @@ def test_a_probe_that_succeeds_lets_everything_run(open_breaker: Crm) -> None:
     make_due()
     drain()
 
-    assert dispatch.paused() == []
+    assert api.paused() == []
     assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
-    assert Gate.objects.get().failures == 0
+    assert Hold.objects.get().failures == 0
 
 
 def test_of_several_workers_one_gets_the_probe(open_breaker: Crm) -> None:
@@ -162,7 +163,7 @@ def test_of_several_workers_one_gets_the_probe(open_breaker: Crm) -> None:
         Run.objects.filter(status="running").update(status="waiting", tries=0, lease=None)
         make_due()
 
-        claims = at_once([lambda: claim_scarce(ALIAS)] * 5)
+        claims = at_once([lambda: claim_throttled(ALIAS)] * 5)
 
         assert sum(len(claimed.runs) for claimed in claims) == 1
 
@@ -180,52 +181,52 @@ class TestAPersonsPause:
     def test_is_not_undone_by_a_success(self, open_breaker: Crm) -> None:
         dispatch.pause(receiver=CRM, reason="moved", by="sara")
         open_breaker.error = None
-        succeeded(ALIAS, any_run())
+        count_success(ALIAS, any_run())
 
-        (gate,) = dispatch.paused()
-        assert (gate.is_automatic, gate.reason, gate.paused_by, gate.probe_at) == (False, "moved", "sara", None)
+        (hold,) = api.paused()
+        assert (hold.is_automatic, hold.reason, hold.paused_by, hold.probe_at) == (False, "moved", "sara", None)
         let_a_probe_through()
         work()
         assert open_breaker.calls == 3
 
-    @pytest.mark.parametrize("count", [failed, succeeded])
-    def test_that_comes_while_the_breaker_makes_up_its_mind_stays(
+    @pytest.mark.parametrize("count", [count_failure, count_success])
+    def test_that_comes_while_the_breaker_decides_stays(
         self, open_breaker: Crm, monkeypatch: pytest.MonkeyPatch, count: Callable[[str, Run], None]
     ) -> None:
-        """Between its look at the gate and its word about it."""
-        from nateq_webhooks.dispatch import gates
+        """Between its read of the hold and its write."""
+        from nateq_webhooks.dispatch import pauses
 
-        for name in ("close", "open_"):
-            original = getattr(gates, name)
+        for name in ("pause_hold", "resume_hold"):
+            original = getattr(pauses, name)
 
             def late(*args: Any, _original: Callable[..., Any] = original, **options: Any) -> Any:
                 changes = {"is_automatic": False, "probe_at": None, "reason": "moved"}
-                Gate.objects.update(paused_at=timezone.now(), **changes)
+                Hold.objects.update(paused_at=timezone.now(), **changes)
                 return _original(*args, **options)
 
-            monkeypatch.setattr(gates, name, late)
+            monkeypatch.setattr(pauses, name, late)
         count(ALIAS, any_run())
 
-        (gate,) = dispatch.paused()
-        assert (gate.is_automatic, gate.reason) == (False, "moved")
+        (hold,) = api.paused()
+        assert (hold.is_automatic, hold.reason) == (False, "moved")
 
     def test_resuming_by_hand_starts_the_count_anew(self, open_breaker: Crm) -> None:
         dispatch.resume(receiver=CRM)
 
-        assert (dispatch.paused(), Gate.objects.get().failures) == ([], 0)
+        assert (api.paused(), Hold.objects.get().failures) == ([], 0)
 
 
-def test_a_breaker_that_can_not_count_keeps_nothing_from_being_settled(
+def test_a_breaker_that_can_not_count_keeps_nothing_from_being_finalized(
     crm: Crm, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.db import OperationalError
 
-    from nateq_webhooks.dispatch import breaker
+    from nateq_webhooks.dispatch import throttle
 
     def broken(*args: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(breaker, "succeeded", broken)
+    monkeypatch.setattr(throttle, "count_success", broken)
     crm.error = None
     deliver()
     work()
@@ -254,11 +255,11 @@ class TestSeveralWebhooks:
             deliver("ticket.closed")
             other.post(envelope("ticket.closed", delivery_id=f"good_{number}"))
         work()
-        controls.invalidate()
+        hold_cache.invalidate()
         other.post(envelope("ticket.closed", delivery_id="good_5"))
         work()
 
-        assert [gate.scope for gate in dispatch.paused()] == [breaker_scope(poison, "test.both")]
+        assert [hold.scope for hold in api.paused()] == [breaker_scope(poison, "test.both")]
         assert len(ran) == 6
         tries = Run.objects.filter(delivery__webhook=poison).values_list("tries", flat=True)
         assert Counter(tries) == {1: 3, 0: 2}
@@ -271,8 +272,8 @@ class TestSeveralWebhooks:
         work()
 
         assert Run.objects.get(delivery__delivery_id="good").status == "succeeded"
-        assert len(dispatch.paused()) == 1
-        assert Gate.objects.get(paused_at__isnull=False).failures == 3
+        assert len(api.paused()) == 1
+        assert Hold.objects.get(paused_at__isnull=False).failures == 3
 
     def test_a_receiver_that_is_down_is_paused_for_each_and_resumed_for_all(
         self, open_breaker: Crm, other: Sender, webhook: Webhook
@@ -280,32 +281,32 @@ class TestSeveralWebhooks:
         for number in range(5):
             other.post(envelope(delivery_id=f"other_{number}"))
         work()
-        assert len(dispatch.paused()) == 2
+        assert len(api.paused()) == 2
         open_breaker.error = None
 
         resumed = dispatch.resume(receiver=CRM)
         make_due()
         drain()
 
-        assert {gate.scope for gate in resumed} == {breaker_scope(pk, CRM) for pk in (webhook.pk, other.webhook.pk)}
-        assert dispatch.paused() == []
+        assert {hold.scope for hold in resumed} == {breaker_scope(pk, CRM) for pk in (webhook.pk, other.webhook.pk)}
+        assert api.paused() == []
         assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
 
     def test_the_longest_name_of_a_receiver_fits(self) -> None:
         scope = breaker_scope(uuid.uuid4(), "x" * 200)
-        assert len(scope) <= (Gate._meta.get_field("scope").max_length or 0)
+        assert len(scope) <= (Hold._meta.get_field("scope").max_length or 0)
 
     def test_a_gate_that_an_earlier_version_closed_is_opened_by_a_success(self, crm: Crm, deliver: Deliver) -> None:
         past = timezone.now() - timedelta(seconds=1)
-        gate = Gate.objects.create(
-            scope=receiver_scope(CRM), paused_at=past, is_automatic=True, probe_at=past, failures=3, is_cleared=False
+        hold = Hold.objects.create(
+            scope=receiver_scope(CRM), paused_at=past, is_automatic=True, probe_at=past, failures=3, is_empty=False
         )
-        controls.invalidate()
+        hold_cache.invalidate()
         crm.error = None
         deliver()
         drain()
 
-        assert dispatch.paused() == []
-        gate.refresh_from_db()
-        assert gate.failures == 0
+        assert api.paused() == []
+        hold.refresh_from_db()
+        assert hold.failures == 0
         assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}

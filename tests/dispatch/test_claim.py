@@ -13,9 +13,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.conf import settings as conf
-from nateq_webhooks.dispatch import claim
-from nateq_webhooks.dispatch import deliveries as deliveries_room
-from nateq_webhooks.dispatch.execution import Outcome
+from nateq_webhooks.dispatch import api, claim, create
+from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import (
     ALIAS,
@@ -52,7 +51,7 @@ class DiesBeforeItRuns:
 def work_until_empty() -> int:
     """Do what a worker does, until nothing is due."""
     total = 0
-    while found := dispatch.run_due(3):
+    while found := api.run_due(3):
         total += found
     return total
 
@@ -119,7 +118,7 @@ class TestManyWorkers:
         connect(signals.event_received, lambda **kwargs: None, "test.two")
         keys = [deliver().pk for _ in range(30)]
 
-        taken = at_once([partial(claim_until_empty, lambda: deliveries_room.claim_deliveries(ALIAS, 3))] * WORKERS)
+        taken = at_once([partial(claim_until_empty, lambda: create.claim_deliveries(ALIAS, 3))] * WORKERS)
 
         assert len([pk for pks in taken for pk in pks]) == 60
         assert sorted(Run.objects.values_list("delivery_id", "receiver")) == sorted(
@@ -130,9 +129,9 @@ class TestManyWorkers:
         connect(signals.ticket_created, writes_its_name, "test.one")
         for number in range(1, 11):
             delivery = deliver()
-            wakes: list[Callable[[], int]] = [partial(dispatch.run_delivery, delivery.pk)] * 4
-            wakes += [partial(dispatch.run_delivery, delivery.pk, dispatch_at=delivery.dispatch_at)] * 2
-            looks: list[Callable[[], int]] = [dispatch.run_due] * 2
+            wakes: list[Callable[[], int]] = [partial(api.run_delivery, delivery.pk)] * 4
+            wakes += [partial(api.run_delivery, delivery.pk, dispatch_at=delivery.dispatch_at)] * 2
+            looks: list[Callable[[], int]] = [api.run_due] * 2
 
             at_once(wakes + looks)
 
@@ -146,10 +145,10 @@ class TestManyWorkers:
         connect(signals.ticket_created, writes_its_name)
         delivery = deliver()
 
-        assert dispatch.run_delivery(delivery.pk) == 1
-        assert dispatch.run_delivery(delivery.pk) == 0
-        assert dispatch.run_delivery(delivery.pk, dispatch_at=delivery.dispatch_at) == 0
-        assert dispatch.run_delivery(delivery.pk + 1_000) == 0
+        assert api.run_delivery(delivery.pk) == 1
+        assert api.run_delivery(delivery.pk) == 0
+        assert api.run_delivery(delivery.pk, dispatch_at=delivery.dispatch_at) == 0
+        assert api.run_delivery(delivery.pk + 1_000) == 0
         assert written() == 1
 
 
@@ -163,7 +162,7 @@ class TestLease:
         assert run.next_try_at is not None
         assert run.started_at is not None
         assert (run.status, run.next_try_at - run.started_at) == ("running", conf().run_lease)
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
 
     def test_once_it_has_run_out_the_run_is_taken_again_and_that_is_another_try(
         self, deliver: Deliver, connect: Connect
@@ -173,7 +172,7 @@ class TestLease:
         claim_one()
         lapse_leases()
 
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
 
         run = Run.objects.get()
         assert (run.status, run.tries) == ("succeeded", 2)
@@ -199,7 +198,7 @@ class TestLease:
         deliver()
         slow = claim_one()
         lapse_leases()
-        dispatch.run_due()
+        api.run_due()
 
         assert execute_only(slow) is Outcome.LOST
 
@@ -238,12 +237,12 @@ class TestLease:
                 assert go_on.wait(20)
 
         def slow() -> None:
-            dispatch.run_due(watch=lambda run, outcome: outcomes.append(("slow", outcome)))
+            api.run_due(watch=lambda run, outcome: outcomes.append(("slow", outcome)))
 
         def quick() -> None:
             assert in_the_middle.wait(20)
             lapse_leases()
-            dispatch.run_due(watch=lambda run, outcome: outcomes.append(("quick", outcome)))
+            api.run_due(watch=lambda run, outcome: outcomes.append(("quick", outcome)))
             go_on.set()
 
         connect(signals.ticket_created, slow_at_first, atomic=atomic)
@@ -274,7 +273,7 @@ class TestLease:
             lapse_leases()
 
         for _ in range(3):
-            dispatch.run_due()
+            api.run_due()
         signals.delivery_failed.disconnect(note)
 
         run = Run.objects.get()
@@ -288,7 +287,7 @@ class TestLease:
     def test_of_many_that_ran_out_each_is_taken_once(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, writes_its_name, "test.one")
         deliveries = [deliver() for _ in range(20)]
-        deliveries_room.claim_deliveries(ALIAS, 20)
+        create.claim_deliveries(ALIAS, 20)
         assert lapse_leases() == 20
 
         at_once([work_until_empty] * WORKERS)
@@ -306,13 +305,13 @@ class TestRelease:
         deliver()
         claimed = claim_one()
 
-        claim.release(ALIAS, claimed.lease, claimed.runs)
+        claim.release_all(ALIAS, claimed.lease, claimed.runs)
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.lease) == ("waiting", 0, None)
         assert run.next_try_at is not None
         assert run.next_try_at <= timezone.now()
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
         assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 1)
 
     def test_what_has_failed_before_is_given_back_as_failed(self, deliver: Deliver, connect: Connect) -> None:
@@ -322,15 +321,15 @@ class TestRelease:
 
         connect(signals.ticket_created, fails_once)
         deliver()
-        dispatch.run_due()
+        api.run_due()
         make_due()
         claimed = claim_one()
 
-        claim.release(ALIAS, claimed.lease, claimed.runs)
+        claim.release_all(ALIAS, claimed.lease, claimed.runs)
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.error) == ("failed", 1, "ValueError: broken")
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
         assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
 
     def test_what_another_has_taken_since_is_left_to_it(self, deliver: Deliver, connect: Connect) -> None:
@@ -340,7 +339,7 @@ class TestRelease:
         lapse_leases()
         quick = claim_one()
 
-        claim.release(ALIAS, slow.lease, slow.runs)
+        claim.release_all(ALIAS, slow.lease, slow.runs)
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.lease) == ("running", 2, quick.lease)
@@ -358,14 +357,14 @@ class TestRelease:
         connect(signals.ticket_created, writes_its_name, "test.second")
         deliver()
 
-        dispatch.run_due(stopping=stopping.is_set)
+        api.run_due(stopping=stopping.is_set)
 
         assert list(Run.objects.values_list("receiver", "status", "tries", "lease")) == [
             ("test.first", "succeeded", 1, None),
             ("test.second", "waiting", 0, None),
         ]
         assert Delivery.objects.get().status == "received"
-        assert dispatch.run_due() >= 1
+        assert api.run_due() >= 1
         assert Delivery.objects.get().status == "processed"
 
 
@@ -378,7 +377,7 @@ class TestHold:
         delivery = deliver()
 
         assert delivery.dispatch_at == delivery.received_at + timedelta(seconds=77)
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
 
     def test_when_that_request_died_a_worker_takes_over_after_the_lease(
         self, deliver: Deliver, connect: Connect, configure: Configure
@@ -388,9 +387,9 @@ class TestHold:
         delivery = deliver()
         Delivery.objects.update(dispatch_at=timezone.now())
 
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
         assert (written(), Run.objects.get().tries) == (1, 1)
-        assert dispatch.run_delivery(delivery.pk, dispatch_at=delivery.dispatch_at) == 0
+        assert api.run_delivery(delivery.pk, dispatch_at=delivery.dispatch_at) == 0
         assert written() == 1
 
     def test_a_request_that_was_only_slow_and_a_worker_make_the_runs_once(
@@ -403,8 +402,8 @@ class TestHold:
             late = timezone.now()
             Delivery.objects.filter(pk=delivery.pk).update(dispatch_at=late)
 
-            wake: Callable[[], int] = partial(dispatch.run_delivery, delivery.pk, dispatch_at=late)
-            at_once([wake, dispatch.run_due])
+            wake: Callable[[], int] = partial(api.run_delivery, delivery.pk, dispatch_at=late)
+            at_once([wake, api.run_due])
 
             assert written(delivery.delivery_id) == 1
             assert Run.objects.get(delivery=delivery).tries == 1
@@ -413,7 +412,7 @@ class TestHold:
 def test_a_finished_run_is_out_of_the_index_of_what_is_due(deliver: Deliver, connect: Connect) -> None:
     connect(signals.ticket_created, writes_its_name)
     deliver()
-    dispatch.run_due()
+    api.run_due()
 
     assert list(Run.objects.values_list("next_try_at", flat=True)) == [None]
     assert list(Delivery.objects.values_list("dispatch_at", flat=True)) == [None]
@@ -425,7 +424,7 @@ def test_a_claim_takes_the_longest_due_first_and_no_more_than_its_limit(deliver:
     for age, pk in enumerate(keys):
         Delivery.objects.filter(pk=pk).update(dispatch_at=timezone.now() - timedelta(minutes=age + 1))
 
-    claimed = deliveries_room.claim_deliveries(ALIAS, 2)
+    claimed = create.claim_deliveries(ALIAS, 2)
 
     assert [run.delivery_id for run in claimed.runs] == [keys[4], keys[3]]
 
@@ -434,7 +433,7 @@ def test_the_portable_claim_gives_each_run_to_one_worker_too(
     deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a database without SKIP LOCKED does, on every one."""
-    for room in (claim, deliveries_room):
+    for room in (claim, create):
         monkeypatch.setattr(room, "can_skip_locked", lambda alias: False)
     connect(signals.ticket_created, writes_its_name, "test.one")
     deliveries = [deliver() for _ in range(20)]

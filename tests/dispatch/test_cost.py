@@ -1,4 +1,4 @@
-"""What control costs a site that uses none of it: nothing but a look at the gates, twice a second."""
+"""What control costs a site that uses none of it: nothing but a look at the holds, twice a second."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.holds import hold_cache
 from tests.conftest import Sender, envelope
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 
@@ -28,7 +29,7 @@ def test_a_new_delivery_with_one_inline_receiver_takes_ten_statements_at_most(
     configure(DISPATCH="inline", ACK=ack)
     connect(signals.ticket_created, lambda **kwargs: None)
     sender.post(envelope(delivery_id="warms up"))
-    controls.invalidate()  # the dearer case: the gates are looked at
+    hold_cache.invalidate()  # the dearer case: the holds are looked at
 
     with CaptureQueriesContext(connection) as queries:
         assert sender.post(envelope()).status_code == 200
@@ -43,10 +44,10 @@ def test_a_workers_claim_of_twenty_takes_few_statements_per_run(
     connect(signals.ticket_created, lambda **kwargs: None)
     for _ in range(20):
         deliver()
-    controls.get(ALIAS)
+    hold_cache.get(ALIAS)
 
     with CaptureQueriesContext(connection) as queries:
-        assert dispatch.run_due(20) == 20
+        assert api.run_due(20) == 20
 
     each_delivery = 0 if connection.features.has_select_for_update_skip_locked else 20
     each_tripwire = 20 if connection.vendor == "postgresql" else 0  # what finds a raw ROLLBACK
@@ -60,6 +61,6 @@ def test_a_failure_costs_no_more_while_the_breaker_is_off(deliver: Deliver, conn
     connect(signals.ticket_created, fails)
     deliver()
     with CaptureQueriesContext(connection) as queries:
-        dispatch.run_due()
+        api.run_due()
 
     assert not [sql for sql in statements(queries) if "nateq_webhooks_gate" in sql and not sql.startswith("SELECT")]

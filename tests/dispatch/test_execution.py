@@ -16,9 +16,11 @@ from django.db.transaction import TransactionManagementError
 from django.dispatch import receiver
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.receivers import registry
 from tests.dispatch.scene import (
     Configure,
@@ -42,7 +44,7 @@ def the_run() -> Run:
 
 def fails_and_leaves_nothing() -> Run:
     """Run what is due, and return the run, which failed and wrote nothing."""
-    assert dispatch.run_due() == 1
+    assert api.run_due() == 1
     run = the_run()
     assert run.status == Run.Status.FAILED
     assert Delivery.objects.get().status == Delivery.Status.FAILED
@@ -57,7 +59,7 @@ class TestTheReceiver:
         connect(signals.ticket_created, lambda **kwargs: got.append(kwargs), "test.one")
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         (call,) = got
         assert call.pop("sender") is Delivery
@@ -85,7 +87,7 @@ class TestTheReceiver:
         connect(signals.ticket_created, heir, "test.heir")
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert delivery.payload is not None
         assert got == [(delivery.payload["data"], "ticket.created", delivery.payload, delivery.delivery_id, 1)]
@@ -108,7 +110,7 @@ class TestTheReceiver:
         connect(signals.ticket_created, lambda **kwargs: order.append("last"))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert order == ["first", "breaks", "last"]
         assert sorted(Run.objects.values_list("status", flat=True)) == ["failed", "succeeded", "succeeded"]
@@ -117,7 +119,7 @@ class TestTheReceiver:
         connect(signals.ticket_created, lambda **kwargs: ValueError("not raised"))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
 
@@ -139,7 +141,7 @@ class TestCommit:
         connect(signals.ticket_created, works)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert seen == [("at its end", 0, "running"), ("right after the commit", 1, "succeeded")]
 
@@ -148,7 +150,7 @@ class TestCommit:
         deliver()
 
         with CaptureQueriesContext(connection) as queries:
-            dispatch.run_due()
+            api.run_due()
 
         texts = [query["sql"] for query in queries.captured_queries]
         wrote = next(number for number, sql in enumerate(texts) if "auth_group" in sql and "INSERT" in sql)
@@ -161,7 +163,7 @@ class TestCommit:
         connect(signals.ticket_created, lambda **kwargs: None)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = the_run()
         assert run.started_at is not None
@@ -268,7 +270,7 @@ class TestSwallowedErrors:
         if connection.vendor == "postgresql":
             fails_and_leaves_nothing()
             return
-        dispatch.run_due()
+        api.run_due()
         assert the_run().status == Run.Status.SUCCEEDED
         assert (written("before"), Group.objects.filter(name="same").count()) == (1, 1)
 
@@ -288,7 +290,7 @@ class TestSwallowedErrors:
         if connection.vendor == "postgresql":
             fails_and_leaves_nothing()
             return
-        dispatch.run_due()
+        api.run_due()
         assert the_run().status == Run.Status.SUCCEEDED
         assert (written("before"), written("after")) == (1, 1)
 
@@ -336,7 +338,7 @@ class TestEndedTransactions:
         connect(signals.ticket_created, lambda **kwargs: write("next"), "test.next")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get(receiver="test.ends")
         assert (run.status, run.tries) == ("failed", 1)
@@ -361,7 +363,7 @@ class TestEndedTransactions:
         connect(signals.ticket_created, undoes_a_part)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert names_written() == ["mine"]
@@ -376,7 +378,7 @@ class TestEndedTransactions:
         connect(signals.ticket_created, ends_it, atomic=False)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert names_written() == ["mine"]
@@ -396,7 +398,7 @@ class TestDeleted:
         connect(signals.ticket_created, lambda **kwargs: write("next"), "test.next")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get(receiver="test.deletes")
         assert (run.status, run.tries) == ("failed", 1)
@@ -413,7 +415,7 @@ class TestDeleted:
         deliver()
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert (Delivery.objects.count(), Run.objects.count()) == (0, 0)
         assert "its delivery was deleted while it ran" in caplog.text
@@ -434,7 +436,7 @@ class TestDeleted:
         deliver()
         signals.delivery_processed.connect(processed)
         try:
-            dispatch.run_due()
+            api.run_due()
         finally:
             signals.delivery_processed.disconnect(processed)
 
@@ -458,7 +460,7 @@ class TestDeleted:
         deliver("ticket.closed")
         signals.delivery_processed.connect(processed)
         try:
-            dispatch.run_due()
+            api.run_due()
         finally:
             signals.delivery_processed.disconnect(processed)
 
@@ -484,7 +486,7 @@ class TestSaved:
         deliver()
 
         for _ in range(3):
-            dispatch.run_due()
+            api.run_due()
 
         assert list(Run.objects.values_list("status", "tries", "next_try_at")) == [("succeeded", 1, None)] * 2
         assert Delivery.objects.get().status == "processed"
@@ -504,7 +506,7 @@ class TestAtomicBlocks:
         connect(signals.ticket_created, handles)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert (written("before"), written("inside"), written("after")) == (1, 0, 1)
@@ -579,7 +581,7 @@ class TestOnCommit:
         connect(signals.ticket_created, registers)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert called == ["outer"]
 
@@ -596,10 +598,10 @@ class TestOnCommit:
         connect(signals.ticket_created, registers)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
         lapse_leases()
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         run = the_run()
         assert (run.status, run.tries, run.error, run.next_try_at) == ("succeeded", 1, "", None)
@@ -618,7 +620,7 @@ class TestOnCommit:
         connect(signals.ticket_created, registers)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert written("mine") == 1
@@ -660,7 +662,7 @@ class TestAsync:
         connect(signals.ticket_created, works)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert seen == [(True, 0)]
         assert the_run().status == Run.Status.SUCCEEDED
@@ -698,7 +700,7 @@ class TestAsync:
         connect(signals.ticket_created, wrapper)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert written("mine") == 1
@@ -732,7 +734,7 @@ class TestExit:
         connect(signals.ticket_created, lambda **kwargs: None, "test.next")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert dict(Run.objects.values_list("receiver", "status")) == {
             "test.leaves": "failed",
@@ -773,7 +775,7 @@ class TestTimeout:
             connect(signals.ticket_created, lambda **kwargs: clock.wait(0.6))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert list(Run.objects.values_list("status", flat=True)) == ["succeeded", "succeeded"]
 
@@ -793,7 +795,7 @@ class TestNotAtomic:
         connect(signals.ticket_created, breaks, atomic=False)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
         assert (the_run().status, written("mine")) == ("failed", 1)
         run_until_finished()
 
@@ -812,7 +814,7 @@ class TestNotAtomic:
         connect(signals.ticket_created, works, atomic=False)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert the_run().status == Run.Status.SUCCEEDED
         assert names_written() == ["mine"]
@@ -826,7 +828,7 @@ class TestNotAtomic:
 
         try:
             deliver()
-            dispatch.run_due()
+            api.run_due()
         finally:
             signals.ticket_created.disconnect(dispatch_uid="test.decorated")
 
@@ -845,7 +847,7 @@ class TestNotAtomic:
         deliver()
 
         with suppress(Error):  # what a worker waits out
-            dispatch.run_due()
+            api.run_due()
         connection.close()
         if the_run().status != Run.Status.SUCCEEDED:
             assert written("mine") == 0
@@ -879,7 +881,7 @@ class TestIdempotencyKey:
         connect(signals.ticket_created, lambda **kwargs: None, "test.two")
         deliver()
         deliver()
-        dispatch.run_due()
+        api.run_due()
         run = Run.objects.earliest("pk")
         replay = Run.objects.create(delivery=run.delivery, receiver=run.receiver, round=1, status="dropped")
 
@@ -894,10 +896,10 @@ def test_a_new_delivery_with_one_receiver_costs_its_run_at_most_six_statements(
 ) -> None:
     connect(signals.ticket_created, lambda **kwargs: None)
     delivery = deliver()
-    controls.get("default")  # that nothing is held back is asked twice a second, not for each delivery
+    hold_cache.get("default")  # that nothing is held back is asked twice a second, not for each delivery
 
     with CaptureQueriesContext(connection) as queries:
-        assert dispatch.run_delivery(delivery.pk) == 1
+        assert api.run_delivery(delivery.pk) == 1
 
     control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
     tripwire = connection.vendor == "postgresql"  # what finds a raw ROLLBACK
@@ -912,7 +914,7 @@ def test_a_receiver_that_is_gone_when_its_turn_comes_is_parked(deliver: Deliver,
     connect(signals.ticket_created, lambda **kwargs: None, "test.next")
     deliver()
 
-    dispatch.run_due()
+    api.run_due()
 
     run = Run.objects.get(receiver="test.next")
-    assert (run.status, run.tries, run.next_try_at) == ("waiting", 0, dispatch.PARKED)
+    assert (run.status, run.tries, run.next_try_at) == ("waiting", 0, PARKED_UNTIL)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import GiveUp, RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
@@ -71,7 +72,7 @@ class TestTries:
 
         for _ in range(3):
             make_due()
-            dispatch.run_due()
+            api.run_due()
             delivery.refresh_from_db()
             statuses.append((Run.objects.get().status, delivery.status))
 
@@ -79,7 +80,7 @@ class TestTries:
         run = Run.objects.get()
         assert (run.tries, run.next_try_at, run.lease, run.error) == (3, None, None, "ValueError: broken")
         assert announced == [("failed", "dead")]
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
         assert written("mine") == 0
 
     def test_a_receiver_that_recovers_in_time_is_processed_and_says_so_once(
@@ -107,7 +108,7 @@ class TestTries:
 
         for full in (100, 200, 400, 800):
             make_due()
-            dispatch.run_due()
+            api.run_due()
             for run in Run.objects.all():
                 assert run.next_try_at is not None
                 assert run.finished_at is not None
@@ -122,13 +123,13 @@ class TestTries:
     ) -> None:
         connect(signals.ticket_created, raises(ValueError("broken")))
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
         Run.objects.update(next_try_at=timezone.now() + timedelta(seconds=5))
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
         Run.objects.update(next_try_at=timezone.now())
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
 
     def test_a_run_that_is_too_old_is_given_up_at_its_next_failure(
         self, deliver: Deliver, connect: Connect, configure: Configure, announced: list[tuple[str, str]]
@@ -136,11 +137,11 @@ class TestTries:
         configure(RETRY_MAX_AGE=timedelta(hours=1))
         connect(signals.ticket_created, raises(ValueError("broken")))
         deliver()
-        dispatch.run_due()
+        api.run_due()
         made_long_ago(timedelta(hours=1))
 
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         assert (Run.objects.get().status, Run.objects.get().tries) == ("dead", 2)
         assert announced == [("failed", "dead")]
@@ -151,11 +152,11 @@ class TestTries:
         configure(RETRY_MAX_AGE=timedelta(hours=1))
         connect(signals.ticket_created, raises(ValueError("broken"), times=1))
         deliver()
-        dispatch.run_due()
+        api.run_due()
         made_long_ago(timedelta(days=9))
 
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         assert Run.objects.get().status == "succeeded"
 
@@ -167,7 +168,7 @@ class TestRetryLater:
         connect(signals.ticket_created, raises(RetryLater(90, "the till is closed"), times=1))
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert (run.status, run.error) == ("failed", "RetryLater: the till is closed")
@@ -197,12 +198,12 @@ class TestRetryLater:
         configure(RETRY_MAX_AGE=timedelta(hours=1))
         connect(signals.ticket_created, raises(RetryLater(120)))
         deliver()
-        dispatch.run_due()
+        api.run_due()
         assert Run.objects.get().status == "failed"
         made_long_ago(timedelta(minutes=59))
 
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         assert Run.objects.get().status == "dead"
         assert announced == [("failed", "dead")]
@@ -219,7 +220,7 @@ class TestRetryLater:
         connect(signals.ticket_created, lambda **kwargs: write("next"), "test.next")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get(receiver="test.asks")
         assert run.status in ("failed", "dead")
@@ -235,7 +236,7 @@ class TestRetryLater:
         deliver()
 
         for full in (100, 200, 400):
-            dispatch.run_due()
+            api.run_due()
             run = Run.objects.get()
             assert run.next_try_at is not None
             assert run.finished_at is not None
@@ -252,7 +253,7 @@ class TestRetryLater:
         connect(signals.ticket_created, raises(RetryLater(seconds)))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert run.next_try_at is not None
@@ -269,7 +270,7 @@ class TestRetryLater:
         connect(signals.ticket_created, raises(BusyError(), times=1))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert Run.objects.get().status == "failed"
         run_until_finished()
@@ -282,7 +283,7 @@ class TestRetryLater:
         deliver()
 
         with caplog.at_level("INFO", "nateq_webhooks"):
-            dispatch.run_due()
+            api.run_due()
 
         (record,) = [record for record in caplog.records if "test.asks" in record.getMessage()]
         assert record.levelname == "INFO"
@@ -296,7 +297,7 @@ class TestGiveUp:
         connect(signals.ticket_created, raises(GiveUp("no such customer")))
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.error, run.next_try_at) == ("dead", 1, "GiveUp: no such customer", None)
@@ -304,7 +305,7 @@ class TestGiveUp:
         assert delivery.status == "dead"
         assert announced == [("failed", "dead")]
         assert written("mine") == 0
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
 
     def test_of_one_receiver_does_not_keep_another_from_its_tries(
         self, deliver: Deliver, connect: Connect, announced: list[tuple[str, str]]
@@ -313,7 +314,7 @@ class TestGiveUp:
         connect(signals.ticket_created, raises(ValueError("broken"), times=1), "test.recovers")
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
         delivery.refresh_from_db()
         assert (delivery.status, announced) == ("failed", [])
         run_until_finished()
@@ -336,7 +337,7 @@ class TestWhatIsKept:
         connect(signals.ticket_created, breaks)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert run.status == "failed"
@@ -352,7 +353,7 @@ class TestWhatIsKept:
         connect(signals.ticket_created, lambda **kwargs: deeper(0))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert run.error.startswith("RecursionError")
@@ -364,7 +365,7 @@ class TestWhatIsKept:
         connect(signals.ticket_created, lambda **kwargs: None, "test.next")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert dict(Run.objects.values_list("receiver", "status")) == {
             "test.breaks": "failed",
@@ -382,7 +383,7 @@ class TestWhatIsKept:
         connect(signals.ticket_created, breaks)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert Run.objects.get().error == "ValueError: the effect"
         assert "KeyError: 'the cause'" in Run.objects.get().traceback
@@ -393,7 +394,7 @@ class TestWhatIsKept:
         connect(signals.ticket_created, raises(ValueError("broken")), "test.breaks")
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
         assert run.next_try_at is not None

@@ -10,9 +10,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import leases, working
-from nateq_webhooks.dispatch.execution import Outcome
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api, execute, leases
+from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.dispatch.leases import LeaseRenewer
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, Deliver, at_once, claim_one, names_written, write
@@ -26,7 +26,7 @@ def renewer(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> LeaseRenew
     """Leases of a second, and a renewer that knows of no other: its thread waits a quarter of the lease at a time."""
     configure(RUN_LEASE=timedelta(seconds=1))
     renewer = LeaseRenewer()
-    monkeypatch.setattr(working, "lease_renewer", renewer)
+    monkeypatch.setattr(execute, "lease_renewer", renewer)
     return renewer
 
 
@@ -54,7 +54,7 @@ def test_a_long_receiver_keeps_its_run_while_it_works(deliver: Deliver, connect:
         end = time.monotonic() + 3
         pause = threading.Event()
         while time.monotonic() < end:
-            found_by_others.append(dispatch.run_due())
+            found_by_others.append(api.run_due())
             pause.wait(0.05)
         go_on.set()
         return 0
@@ -62,7 +62,7 @@ def test_a_long_receiver_keeps_its_run_while_it_works(deliver: Deliver, connect:
     connect(signals.ticket_created, long, atomic=atomic)
     deliver()
 
-    at_once([dispatch.run_due, others])
+    at_once([api.run_due, others])
 
     assert len(found_by_others) > 10
     assert set(found_by_others) == {0}
@@ -96,7 +96,7 @@ def test_what_waits_behind_a_long_receiver_under_the_same_lease_is_kept_too(
     connect(signals.ticket_created, lambda **kwargs: None, "test.second", atomic=atomic)
     deliver()
 
-    at_once([dispatch.run_due, look])
+    at_once([api.run_due, look])
 
     assert list(Run.objects.values_list("status", "tries")) == [("succeeded", 1)] * 2
 
@@ -118,12 +118,12 @@ def test_beyond_its_time_a_receiver_loses_the_run_and_its_late_commit_is_refused
         return lambda run, outcome: outcomes.append((name, outcome))
 
     def hung() -> None:
-        dispatch.run_due(watch=noted_as("hung"))
+        api.run_due(watch=noted_as("hung"))
 
     def other() -> None:
         wait_for(inside)
         began = time.monotonic()
-        wait_until(lambda: dispatch.run_due(watch=noted_as("other")), seconds=BOUND_SECONDS, every=0.05)
+        wait_until(lambda: api.run_due(watch=noted_as("other")), seconds=BOUND_SECONDS, every=0.05)
         assert time.monotonic() - began < 4  # RUN_TIMEOUT, and at most what was left of a lease
         go_on.set()
 
@@ -146,7 +146,7 @@ def test_a_dead_workers_run_starts_again_within_a_lease(deliver: Deliver, connec
     claim_one()
     began = time.monotonic()
 
-    wait_until(dispatch.run_due, seconds=2)
+    wait_until(api.run_due, seconds=2)
 
     assert time.monotonic() - began > 0.5
     assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
@@ -157,13 +157,13 @@ def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_a
 ) -> None:
     connect(signals.ticket_created, lambda **kwargs: None)
     deliver()
-    dispatch.run_due()
+    api.run_due()
     assert renewer.is_running
 
     renewer.join(BOUND_SECONDS)
     assert not renewer.is_running
     deliver()
-    dispatch.run_due()
+    api.run_due()
     assert renewer.is_running
 
 
@@ -185,7 +185,7 @@ class TestWhatWaitsBehindALongReceiver:
             return lambda run, outcome: outcomes.append((name, run.receiver, outcome))
 
         def holds() -> None:
-            dispatch.run_due(watch=noted_as("holds"))
+            api.run_due(watch=noted_as("holds"))
 
         def others() -> None:
             wait_for(inside)
@@ -193,7 +193,7 @@ class TestWhatWaitsBehindALongReceiver:
             pause = threading.Event()
             while Run.objects.filter(status="succeeded").count() < 9:
                 assert time.monotonic() < end
-                dispatch.run_due(watch=noted_as("others"))
+                api.run_due(watch=noted_as("others"))
                 pause.wait(0.05)
             go_on.set()
 
@@ -226,7 +226,7 @@ class TestWhatWaitsBehindALongReceiver:
         connect(signals.ticket_created, lambda **kwargs: order.append("third"), "test.third")
         delivery = deliver()
 
-        dispatch.run_delivery(delivery.pk)
+        api.run_delivery(delivery.pk)
 
         assert order == ["long", "second", "third"]
         assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
@@ -239,7 +239,7 @@ class TestWhatWaitsBehindALongReceiver:
         deliver()
         executed: list[str] = []
 
-        dispatch.run_due(watch=lambda run, outcome: executed.append(run.receiver))
+        api.run_due(watch=lambda run, outcome: executed.append(run.receiver))
 
         assert executed == [f"test.{number}" for number in range(4)]
 
@@ -251,7 +251,7 @@ class TestWhatWaitsBehindALongReceiver:
 
         with transaction.atomic():
             transaction.get_connection().atomic_blocks[-1]._from_testcase = True  # as Django's TestCase has it
-            dispatch.run_due()
+            api.run_due()
 
         assert not renewer.is_running
         assert Run.objects.get().status == "succeeded"

@@ -10,7 +10,8 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import Error, connection, transaction
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.proxy import Wire, through_a_wire
 from tests.dispatch.scene import (
@@ -55,7 +56,7 @@ def run_with_neighbour(deliver: Deliver, connect: Connect, receiver: Callable[..
     connect(signals.ticket_created, lambda **kwargs: write("neighbour"), "test.neighbour")
     deliver()
 
-    dispatch.run_due()
+    api.run_due()
 
     assert Run.objects.get(receiver="test.neighbour").status == "succeeded"
     assert written("neighbour") == 1
@@ -175,7 +176,7 @@ class TestInTheMiddleOfTheCommit:
         assert (run.status, run.tries, run.error, run.next_try_at) == ("succeeded", 1, "", None)
         assert Delivery.objects.get().status == "processed"
         lapse_leases()
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
         assert written("mine") == 1
 
     def test_when_the_database_is_away_afterwards_the_run_starts_again_after_its_lease(
@@ -190,12 +191,12 @@ class TestInTheMiddleOfTheCommit:
         deliver()
 
         with suppress(Error):  # what a worker waits out
-            dispatch.run_due()
+            api.run_due()
         wire.up()
         connection.close()
         assert (Run.objects.get().status, written("mine")) == ("running", 0)
         lapse_leases()
-        dispatch.run_due()
+        api.run_due()
 
         assert (Run.objects.get().status, Run.objects.get().tries, written("mine")) == ("succeeded", 2, 1)
         assert Delivery.objects.get().status == "processed"
@@ -247,7 +248,7 @@ class TestDeadlock:
 
         def runs() -> int:
             assert holds_second.wait(BOUND_SECONDS)
-            return dispatch.run_due()
+            return api.run_due()
 
         connect(signals.ticket_created, victim)
         deliver()
@@ -301,11 +302,11 @@ def test_a_lost_connection_while_settling_is_mended_by_the_next_claim(deliver: D
     deliver()
 
     with suppress(Error):
-        dispatch.run_due()
+        api.run_due()
     connection.close()
     assert Run.objects.get().status == "succeeded"
     Run.objects.exclude(next_try_at=None).update(next_try_at=Run.objects.get().started_at)
-    dispatch.run_due()
+    api.run_due()
 
     assert names_written() == ["mine"]
     assert (Run.objects.get().tries, Run.objects.get().next_try_at) == (1, None)

@@ -12,12 +12,12 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import order
-from nateq_webhooks.dispatch.deliveries import claim_deliveries
-from nateq_webhooks.dispatch.upkeep import Upkeep
+from nateq_webhooks.dispatch import api, order
+from nateq_webhooks.dispatch.create import claim_deliveries
+from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.errors import GiveUp
-from nateq_webhooks.models import Delivery, Run, Turn, Webhook
-from nateq_webhooks.models.gate import TURN_LANE
+from nateq_webhooks.models import Delivery, OrderLock, Run, Webhook
+from nateq_webhooks.models.hold import HELD_BY_ORDER
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (
@@ -61,7 +61,7 @@ def note(calls: list[str]) -> Callable[..., None]:
 
 
 def work() -> None:
-    while dispatch.run_due():
+    while api.run_due():
         pass
 
 
@@ -100,7 +100,7 @@ class TestInOrder:
 
         def keep_working() -> None:
             while not finished.is_set():
-                if not dispatch.run_due(3):
+                if not api.run_due(3):
                     make_due_again()
                     finished.wait(0.01)
 
@@ -115,7 +115,7 @@ class TestInOrder:
         assert broken == []
         assert done == {f"{name} {key}": ids for key, ids in came.items() for name in ("test.one", "test.two")}
         assert len(names_written()) == 80
-        assert not Turn.objects.exists()
+        assert not OrderLock.objects.exists()
 
     def test_inline_requests_at_once_keep_the_order_in_which_they_were_stored(
         self, webhook: Webhook, connect: Connect, configure: Configure
@@ -147,7 +147,7 @@ class TestInOrder:
 
         assert broken == []
         assert ran == sorted(Delivery.objects.values_list("pk", flat=True))
-        assert not Turn.objects.exists()
+        assert not OrderLock.objects.exists()
 
     def test_a_run_to_be_tried_again_holds_up_those_behind_it_and_nobody_else(
         self, deliver: Deliver, connect: Connect, calls: list[str]
@@ -193,7 +193,7 @@ class TestInOrder:
         work()
 
         assert sorted(calls) == [f"dlv_{number}" for number in range(1, 6)]
-        assert not Turn.objects.exists()
+        assert not OrderLock.objects.exists()
 
     @pytest.mark.parametrize("key", ["cnv_1", 7, 1.5, True, ["a", 1], {"b": 1, "a": [2]}, "😀\u0000", ""], ids=repr)
     def test_a_key_may_be_any_value(self, deliver: Deliver, connect: Connect, calls: list[str], key: object) -> None:
@@ -202,8 +202,8 @@ class TestInOrder:
         deliver(**of(key))
         claim_deliveries(ALIAS, 20)
 
-        first, second = Turn.objects.order_by("position")
-        assert (first.up, second.up, second.key) == (first.key, None, first.key)
+        first, second = OrderLock.objects.order_by("position")
+        assert (first.head_key, second.head_key, second.key) == (first.key, None, first.key)
         work()
         assert calls == ["dlv_1", "dlv_2"]
 
@@ -213,7 +213,7 @@ class TestInOrder:
         deliver(**of("7"))
         claim_deliveries(ALIAS, 20)
 
-        assert Turn.objects.exclude(up=None).count() == 2
+        assert OrderLock.objects.exclude(head_key=None).count() == 2
 
     def test_an_earlier_delivery_that_a_dead_request_held_runs_first(
         self, deliver: Deliver, connect: Connect, calls: list[str]
@@ -224,7 +224,7 @@ class TestInOrder:
         Delivery.objects.filter(pk=first.pk).update(dispatch_at=first.received_at)
         second = deliver(**of("cnv_1"))
 
-        dispatch.run_delivery(second.pk, dispatch_at=second.dispatch_at)
+        api.run_delivery(second.pk, dispatch_at=second.dispatch_at)
         work()
 
         assert calls == ["dlv_1", "dlv_2"]
@@ -236,7 +236,7 @@ class TestInOrder:
         deliver(data={"id": "tkt_1"})
         mine = deliver(data={"id": "tkt_2"})
 
-        dispatch.run_delivery(mine.pk, dispatch_at=mine.dispatch_at)
+        api.run_delivery(mine.pk, dispatch_at=mine.dispatch_at)
 
         assert calls == ["dlv_2"]
         work()
@@ -266,14 +266,14 @@ class TestGivenUp:
         work()
 
         assert calls == ["dlv_2", "dlv_3"]
-        assert not Turn.objects.exists()
+        assert not OrderLock.objects.exists()
 
     def test_it_stops_those_behind_it_if_that_is_set_until_a_replay_succeeds(
         self, gives_up: None, calls: list[str], configure: Configure
     ) -> None:
         configure(ORDER_ON_DEAD="block")
         work()
-        Upkeep(ALIAS).round()
+        Maintenance(ALIAS).run_once()
         work()
         assert calls == []
 
@@ -328,7 +328,7 @@ class TestKilled:
         self, line: None, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(order, "_call_up", lambda *args: None)
+            patch.setattr(order, "_promote", lambda *args: None)
             claim_deliveries(ALIAS, 20)
         work()
         assert calls == []
@@ -354,8 +354,8 @@ class TestKilled:
         claimed = next_claim()
         execute_only(claimed)
         with monkeypatch.context() as patch:
-            patch.setattr(order, "_call_up", lambda *args: None)
-            order.give_up_turns(ALIAS, list(Run.objects.filter(status="succeeded")))
+            patch.setattr(order, "_promote", lambda *args: None)
+            order.dequeue(ALIAS, list(Run.objects.filter(status="succeeded")))
         work()
         assert calls == ["dlv_1"]
 
@@ -381,8 +381,8 @@ class TestKilled:
 
         deliver(data={"id": "without"})
         with monkeypatch.context() as patch:
-            patch.setattr(order, "_call_up", broken)
-            dispatch.run_due()
+            patch.setattr(order, "_promote", broken)
+            api.run_due()
         assert calls == ["dlv_4"]
         drain()
         assert calls == ["dlv_4", "dlv_1", "dlv_2", "dlv_3"]
@@ -395,10 +395,10 @@ class TestKilled:
         def deadlocks(alias: str, key: str) -> int | None:
             if failures:
                 raise OperationalError(failures.pop(), "Deadlock found when trying to get lock")
-            return call_up(alias, key)
+            return promote(alias, key)
 
-        call_up = order._call_up
-        monkeypatch.setattr(order, "_call_up", deadlocks)
+        promote = order._promote
+        monkeypatch.setattr(order, "_promote", deadlocks)
         work()
 
         assert calls == ["dlv_1", "dlv_2", "dlv_3"]
@@ -417,18 +417,17 @@ def test_switched_off_with_turns_left_everything_runs(
     deliver: Deliver, connect: Connect, calls: list[str], configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order, "PORTION", 2)
-    monkeypatch.setattr("nateq_webhooks.dispatch.upkeep.PORTION", 2)
     connect(signals.ticket_created, note(calls))
     for _ in range(7):
         deliver(**of("cnv_1"))
     claim_deliveries(ALIAS, 20)
-    assert Run.objects.filter(lane=TURN_LANE).count() == 6
+    assert Run.objects.filter(held_by=HELD_BY_ORDER).count() == 6
     configure(ORDERED_BY="")
 
     drain()
 
     assert sorted(calls) == [f"dlv_{number}" for number in range(1, 8)]
-    assert not Turn.objects.exists()
+    assert not OrderLock.objects.exists()
 
 
 def test_a_key_behind_a_pause_goes_on_in_order_afterwards(deliver: Deliver, connect: Connect, calls: list[str]) -> None:
@@ -462,9 +461,9 @@ def test_no_error_is_swallowed_that_is_not_the_databases(monkeypatch: pytest.Mon
     def broken(*args: Any) -> None:
         raise TypeError("a mistake")
 
-    monkeypatch.setattr(order, "_call_up", broken)
+    monkeypatch.setattr(order, "_promote", broken)
     with pytest.raises(TypeError):
-        order.call_up(ALIAS, ["key"])
+        order.promote(ALIAS, ["key"])
 
 
 class TestSeveralWebhooks:

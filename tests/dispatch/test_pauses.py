@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import claim, gates, pauses
-from nateq_webhooks.dispatch.gates import REFRESH_SECONDS, controls
-from nateq_webhooks.dispatch.upkeep import Upkeep
-from nateq_webhooks.models import Delivery, Gate, Run, Webhook
-from nateq_webhooks.models.gate import OPEN_LANE
+from nateq_webhooks.dispatch import api, claim, pauses
+from nateq_webhooks.dispatch.holds import REFRESH_SECONDS, hold_cache
+from nateq_webhooks.dispatch.maintenance import Maintenance
+from nateq_webhooks.models import Delivery, Hold, Run, Webhook
+from nateq_webhooks.models.hold import NOT_HELD
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (
@@ -60,7 +60,7 @@ def two(connect: Connect, calls: list[str]) -> None:
 
 def work() -> None:
     """Do what a worker does, until nothing is due."""
-    while dispatch.run_due(3):
+    while api.run_due(3):
         pass
 
 
@@ -96,7 +96,7 @@ class TestEverything:
 
         connect(signals.ticket_created, fails_once)
         deliver()
-        dispatch.run_due()
+        api.run_due()
         dispatch.pause()
         make_due()
 
@@ -138,7 +138,7 @@ class TestEverything:
 
 def dispatch_deliveries() -> claim.Claimed:
     """Claim the deliveries that are due."""
-    from nateq_webhooks.dispatch.deliveries import claim_deliveries
+    from nateq_webhooks.dispatch.create import claim_deliveries
 
     return claim_deliveries(ALIAS, 20)
 
@@ -164,9 +164,9 @@ class TestOneReceiver:
         for _ in range(3):
             deliver()
         dispatch.replay(Delivery.objects.all())
-        (gate,) = dispatch.pause(receiver="test.two")
+        (hold,) = dispatch.pause(receiver="test.two")
 
-        assert Counter(Run.objects.values_list("receiver", "lane")) == {("test.one", 0): 3, ("test.two", gate.pk): 3}
+        assert Counter(Run.objects.values_list("receiver", "held_by")) == {("test.one", 0): 3, ("test.two", hold.pk): 3}
         work()
         assert Counter(call.split()[0] for call in calls) == {"one": 3}
 
@@ -176,7 +176,7 @@ class TestOneReceiver:
         claimed = claim_one()
         dispatch.pause(receiver="test.one")
 
-        assert execute_only(claimed) is dispatch.Outcome.SUCCEEDED
+        assert execute_only(claimed) is api.Outcome.SUCCEEDED
         lapse = timezone.now() - timedelta(seconds=1)
         Run.objects.update(next_try_at=lapse)
         work()
@@ -228,11 +228,11 @@ class TestOneWebhook:
 
     def test_it_may_be_named_by_its_key_or_its_name(self, webhook: Webhook) -> None:
         for named in (webhook, webhook.pk, str(webhook.pk), "shop"):
-            (gate,) = dispatch.pause(webhook=named)
-            assert gate.scope == f"webhook:{webhook.pk}"
-            assert [one.scope for one in dispatch.paused()] == [gate.scope]
+            (hold,) = dispatch.pause(webhook=named)
+            assert hold.scope == f"webhook:{webhook.pk}"
+            assert [one.scope for one in api.paused()] == [hold.scope]
             dispatch.resume(webhook=named)
-            assert dispatch.paused() == []
+            assert api.paused() == []
 
     def test_one_that_is_not_there_is_refused(self, webhook: Webhook) -> None:
         with pytest.raises(LookupError, match='There is no webhook called "shp"'):
@@ -264,9 +264,9 @@ class TestOneWebhook:
         dispatch.resume(receiver="test.one")
         calls.clear()
 
-        claim.claim_scarce(ALIAS)
+        claim.claim_throttled(ALIAS)
 
-        assert Counter(Run.objects.filter(receiver="test.one").values_list("lane", flat=True)) == {theirs.pk: 5}
+        assert Counter(Run.objects.filter(receiver="test.one").values_list("held_by", flat=True)) == {theirs.pk: 5}
         drain()
         assert calls == []
         dispatch.resume(webhook=webhook)
@@ -282,10 +282,10 @@ class TestKnowledge:
     ) -> None:
         deliver()
         work()
-        assert controls.get(ALIAS).is_idle
-        elsewhere(lambda: Gate.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_cleared=False))
+        assert hold_cache.get(ALIAS).is_idle
+        elsewhere(lambda: Hold.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_empty=False))
 
-        wait_until(lambda: not controls.get(ALIAS).is_idle, seconds=1)
+        wait_until(lambda: not hold_cache.get(ALIAS).is_idle, seconds=1)
         deliver()
         work()
 
@@ -298,13 +298,13 @@ class TestKnowledge:
         deliver()
         work()
         pause_in_another_process(reason="Deployment")
-        wait_until(lambda: controls.get(ALIAS).is_paused, seconds=1)
+        wait_until(lambda: hold_cache.get(ALIAS).is_paused, seconds=1)
         deliver()
         work()
 
         assert calls == ["one dlv_1", "two dlv_1"]
-        (gate,) = dispatch.paused()
-        assert (gate.scope, gate.reason) == ("", "Deployment")
+        (hold,) = api.paused()
+        assert (hold.scope, hold.reason) == ("", "Deployment")
 
     def test_it_holds_for_what_a_worker_has_claimed_but_not_started(self, deliver: Deliver, connect: Connect) -> None:
         """A claim of twenty slow runs must not go on for minutes."""
@@ -313,8 +313,8 @@ class TestKnowledge:
         def slow(*, delivery: Delivery, **kwargs: Any) -> None:
             ran.append(delivery.delivery_id)
             if len(ran) == 2:
-                Gate.objects.create(scope="receiver:test.slow", paused_at=timezone.now(), is_cleared=False)
-                controls.invalidate()  # as REFRESH_SECONDS later
+                Hold.objects.create(scope="receiver:test.slow", paused_at=timezone.now(), is_empty=False)
+                hold_cache.invalidate()  # as REFRESH_SECONDS later
 
         connect(signals.ticket_created, slow, "test.slow", atomic=False)
         for _ in range(5):
@@ -335,14 +335,14 @@ class TestKnowledge:
         for _ in range(5):
             dispatch.pause()
             dispatch.resume()
-            assert controls.get(ALIAS).is_paused is False
+            assert hold_cache.get(ALIAS).is_paused is False
 
     def test_one_that_is_rolled_back_was_none(self, deliver: Deliver, two: None, calls: list[str]) -> None:
         with transaction.atomic():
             dispatch.pause()
-            assert controls.get(ALIAS).is_paused
+            assert hold_cache.get(ALIAS).is_paused
             transaction.set_rollback(True)
-        controls.invalidate()
+        hold_cache.invalidate()
 
         deliver()
         work()
@@ -366,34 +366,34 @@ class TestKnowledge:
 
 
 class TestLanes:
-    """What may not run is in a lane of its own, and comes back whoever dies when."""
+    """What may not run is in a held_by of its own, and comes back whoever dies when."""
 
     @pytest.fixture
-    def held(self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch) -> Gate:
-        """Nine runs behind a closed gate, moved two at a time."""
-        (gate,) = dispatch.pause(receiver="test.one")
+    def held(self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch) -> Hold:
+        """Nine runs of a paused hold, moved two at a time."""
+        (hold,) = dispatch.pause(receiver="test.one")
         for _ in range(9):
             deliver()
         work()
-        monkeypatch.setattr(gates, "PORTION", 2)
-        return gate
+        monkeypatch.setattr(pauses, "PORTION", 2)
+        return hold
 
-    def in_lane(self, lane: int) -> int:
-        return Run.objects.filter(lane=lane, next_try_at__isnull=False).count()
+    def number_held(self, held_by: int) -> int:
+        return Run.objects.filter(held_by=held_by, next_try_at__isnull=False).count()
 
     def test_a_resumption_killed_while_it_moves_them_is_gone_on_with_by_a_worker(
-        self, held: Gate, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+        self, held: Hold, monkeypatch: pytest.MonkeyPatch, calls: list[str]
     ) -> None:
         monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 1)
         dispatch.resume(receiver="test.one")
-        assert (self.in_lane(held.pk), self.in_lane(OPEN_LANE)) == (7, 2)
+        assert (self.number_held(held.pk), self.number_held(NOT_HELD)) == (7, 2)
         calls.clear()
 
         drain()
 
         assert Counter(calls) == {f"one dlv_{number}": 1 for number in range(1, 10)}
-        assert Gate.objects.get(pk=held.pk).is_cleared
-        assert controls.get(ALIAS).is_idle
+        assert Hold.objects.get(pk=held.pk).is_empty
+        assert hold_cache.get(ALIAS).is_idle
 
     def test_a_pause_killed_while_it_moves_them_keeps_them_from_starting(
         self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch, calls: list[str]
@@ -403,32 +403,32 @@ class TestLanes:
         dispatch.replay(Delivery.objects.all())
         Delivery.objects.update(dispatch_at=None)
         monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 0)
-        (gate,) = dispatch.pause(receiver="test.one")
-        assert self.in_lane(gate.pk) == 0
+        (hold,) = dispatch.pause(receiver="test.one")
+        assert self.number_held(hold.pk) == 0
 
         work()
 
         assert Counter(call.split()[0] for call in calls) == {"two": 7}
-        assert self.in_lane(gate.pk) == 7
+        assert self.number_held(hold.pk) == 7
 
     @pytest.mark.parametrize("finds", ["worker", "once"])
     def test_a_run_put_there_by_a_process_that_did_not_know_better_is_found(
-        self, held: Gate, calls: list[str], finds: str
+        self, held: Hold, calls: list[str], finds: str
     ) -> None:
-        """It read the gates, then the gate was opened and its lane cleared, then it made its runs."""
-        stale = controls.get(ALIAS)
+        """It read the holds, then the hold was resumed and emptied, then it created its runs."""
+        stale = hold_cache.get(ALIAS)
         dispatch.resume(receiver="test.one")
         work()
-        gates.clear_lane(ALIAS, held)
+        pauses.move_from_hold(ALIAS, held)
         delivery = Delivery.objects.latest("pk")
-        assert Gate.objects.get(pk=held.pk).is_cleared
-        Run.objects.create(delivery=delivery, receiver="test.one", round=99, lane=stale.lane(None, "test.one"))
+        assert Hold.objects.get(pk=held.pk).is_empty
+        Run.objects.create(delivery=delivery, receiver="test.one", round=99, held_by=stale.held_by(None, "test.one"))
         calls.clear()
         work()
         assert calls == []
 
         if finds == "worker":
-            Upkeep(ALIAS).round()
+            Maintenance(ALIAS).run_once()
             work()
         else:
             drain()
@@ -458,10 +458,10 @@ class TestLanes:
             resumed.set()
 
         def keep_working() -> None:
-            upkeep = Upkeep(ALIAS)
+            upkeep = Maintenance(ALIAS)
             while not done.is_set():
-                if not dispatch.run_due(5):
-                    upkeep.round()
+                if not api.run_due(5):
+                    upkeep.run_once()
                     done.wait(0.02)
 
         def see_to_the_end() -> None:
@@ -483,15 +483,15 @@ class TestClaim:
     """Held runs are not in the way of others: the plan, and what it reads."""
 
     @pytest.fixture
-    def held(self, deliver: Deliver, two: None) -> Gate:
-        """So many older runs behind a gate that reading them would show."""
-        (gate,) = dispatch.pause(receiver="test.one")
+    def held(self, deliver: Deliver, two: None) -> Hold:
+        """So many older runs behind a hold that reading them would show."""
+        (hold,) = dispatch.pause(receiver="test.one")
         delivery = deliver()
         Delivery.objects.update(dispatch_at=None)
         long_ago = timezone.now() - timedelta(hours=1)
         Run.objects.bulk_create(
             (
-                Run(delivery=delivery, receiver="test.one", round=number, lane=gate.pk, next_try_at=long_ago)
+                Run(delivery=delivery, receiver="test.one", round=number, held_by=hold.pk, next_try_at=long_ago)
                 for number in range(1, 20_001)
             ),
             batch_size=2_000,
@@ -507,10 +507,10 @@ class TestClaim:
             )
             if connection.vendor == "mysql":
                 cursor.fetchall()
-        return gate
+        return hold
 
-    def test_it_goes_through_the_index_of_what_is_due_and_reads_few_rows(self, held: Gate) -> None:
-        due = Run.objects.filter(lane=OPEN_LANE, next_try_at__lte=timezone.now()).order_by("next_try_at")[:20]
+    def test_it_goes_through_the_index_of_what_is_due_and_reads_few_rows(self, held: Hold) -> None:
+        due = Run.objects.filter(held_by=NOT_HELD, next_try_at__lte=timezone.now()).order_by("next_try_at")[:20]
         if connection.vendor == "postgresql":
             plan = due.explain(analyze=True, buffers=True)
             read = [int(word.removeprefix("rows=")) for word in plan.replace(")", " ").split() if "rows=" in word]
@@ -526,10 +526,10 @@ class TestClaim:
             assert '"r_rows": 20' in plan, plan
         else:
             plan = due.explain()
-            assert "nateq_run_due (lane=? AND next_try_at<?)" in plan
+            assert "nateq_run_due (held_by=? AND next_try_at<?)" in plan
             assert "TEMP B-TREE" not in plan
 
-    def test_it_takes_what_may_run(self, held: Gate) -> None:
+    def test_it_takes_what_may_run(self, held: Hold) -> None:
         claimed = claim.claim_runs(ALIAS, 20)
 
         assert {run.receiver for run in claimed.runs} == {"test.two"}
@@ -539,11 +539,11 @@ class TestClaim:
 def test_it_costs_a_site_that_holds_nothing_back_no_statement_most_of_the_time(
     deliver: Deliver, two: None, django_assert_num_queries: Any
 ) -> None:
-    controls.get(ALIAS)
+    hold_cache.get(ALIAS)
     with django_assert_num_queries(0):
         for _ in range(100):
-            controls.get(ALIAS)
-            controls.recent(ALIAS)
+            hold_cache.get(ALIAS)
+            hold_cache.recent(ALIAS)
 
 
 def test_a_pause_outlives_the_process(deliver: Deliver, two: None) -> None:
@@ -551,14 +551,14 @@ def test_a_pause_outlives_the_process(deliver: Deliver, two: None) -> None:
     deliver()
 
     assert run_process("-m", "django", "nateq_worker", "--once").strip() == "0 runs were due."
-    assert [gate.scope for gate in dispatch.paused()] == ["receiver:tests.runners.site.receivers.write_once"]
+    assert [hold.scope for hold in api.paused()] == ["receiver:tests.runners.site.receivers.write_once"]
 
 
 def test_a_resumption_that_is_rolled_back_starts_nothing(deliver: Deliver, two: None, calls: list[str]) -> None:
     dispatch.pause()
     with transaction.atomic():
         dispatch.resume()
-        assert controls.get(ALIAS).is_idle
+        assert hold_cache.get(ALIAS).is_idle
         transaction.set_rollback(True)
     deliver()
 

@@ -14,13 +14,14 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import PARKED, replays
+from nateq_webhooks.dispatch import api, replays
 from nateq_webhooks.dispatch.claim import claim_runs
-from nateq_webhooks.dispatch.gates import controls
+from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Gate, Replay, ReplayedRun, Run, Turn, Webhook
-from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.models import Delivery, Hold, OrderLock, Replay, ReplayedRun, Run, Webhook
+from nateq_webhooks.models.hold import HELD_BY_ORDER, NOT_HELD
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import Sender
 from tests.dispatch.scene import (
@@ -67,7 +68,7 @@ def flaky(connect: Connect) -> Flaky:
 def failed(deliver: Deliver, flaky: Flaky) -> Delivery:
     """A delivery whose run has failed once, and waits an hour for its next try."""
     delivery = deliver()
-    dispatch.run_due()
+    api.run_due()
     Run.objects.update(next_try_at=timezone.now() + LATER)
     delivery.refresh_from_db()
     assert delivery.status == "failed"
@@ -173,14 +174,14 @@ class TestStates:
     def test_held_by_a_pause(self, failed: Delivery, flaky: Flaky) -> None:
         flaky.is_broken = False
         dispatch.pause(receiver="test.flaky")
-        lane = Run.objects.get().lane
-        assert lane != OPEN_LANE
+        held_by = Run.objects.get().held_by
+        assert held_by != NOT_HELD
 
         made = dispatch.replay(failed)
         drain()
 
         assert counts(made) == (0, 1, 0)
-        assert Run.objects.get().lane == lane
+        assert Run.objects.get().held_by == held_by
         assert written("effect") == 0
         dispatch.resume(receiver="test.flaky")
         drain()
@@ -201,65 +202,65 @@ class TestStates:
     def test_held_by_a_rate_limit(self, failed: Delivery, flaky: Flaky, configure: Configure) -> None:
         flaky.is_broken = False
         configure(RATE_LIMITS={"test.flaky": 0.01})
-        gate = controls.get(ALIAS).gates["receiver:test.flaky"]
-        Gate.objects.filter(pk=gate.pk).update(next_slot_at=timezone.now() + LATER)
-        controls.invalidate()
+        hold = hold_cache.get(ALIAS).holds["receiver:test.flaky"]
+        Hold.objects.filter(pk=hold.pk).update(next_slot_at=timezone.now() + LATER)
+        hold_cache.invalidate()
 
         made = dispatch.replay(failed)
-        dispatch.run_due()
-        dispatch.run_due()
+        api.run_due()
+        api.run_due()
 
         assert counts(made) == (0, 1, 0)
         assert written("effect") == 0
-        Gate.objects.filter(pk=gate.pk).update(next_slot_at=None)
-        controls.invalidate()
-        dispatch.run_due()
+        Hold.objects.filter(pk=hold.pk).update(next_slot_at=None)
+        hold_cache.invalidate()
+        api.run_due()
         assert written("effect") == 1
 
     def test_held_by_the_circuit_breaker(self, deliver: Deliver, flaky: Flaky, configure: Configure) -> None:
         configure(BREAKER_AFTER=1, BREAKER_PAUSE=LATER)
         delivery = deliver()
-        dispatch.run_due()
-        assert Gate.objects.filter(is_automatic=True).exists()
+        api.run_due()
+        assert Hold.objects.filter(is_automatic=True).exists()
         Run.objects.update(next_try_at=timezone.now() + LATER)
         flaky.is_broken = False
 
         made = dispatch.replay(delivery)
-        dispatch.run_due()
-        dispatch.run_due()
+        api.run_due()
+        api.run_due()
 
         assert counts(made) == (0, 1, 0)
         assert written("effect") == 0
-        Gate.objects.update(probe_at=timezone.now())
-        controls.invalidate()
-        dispatch.run_due()
+        Hold.objects.update(probe_at=timezone.now())
+        hold_cache.invalidate()
+        api.run_due()
         assert written("effect") == 1
 
     def test_waiting_for_an_earlier_delivery(self, deliver: Deliver, flaky: Flaky, configure: Configure) -> None:
         configure(ORDERED_BY="data.id")
         first, second = deliver(), deliver()
-        dispatch.run_due()
+        api.run_due()
         Run.objects.filter(delivery=first).update(next_try_at=timezone.now() + LATER)
-        assert Run.objects.get(delivery=second).lane == TURN_LANE
+        assert Run.objects.get(delivery=second).held_by == HELD_BY_ORDER
 
         made = dispatch.replay(second)
-        dispatch.run_due()
+        api.run_due()
 
         assert counts(made) == (0, 1, 0)
         assert Run.objects.get(delivery=second).tries == 0
-        assert Turn.objects.count() == 2
+        assert OrderLock.objects.count() == 2
         flaky.is_broken = False
         assert counts(dispatch.replay(first)) == (0, 1, 0)
         drain()
         assert written("effect") == 2
-        assert not Turn.objects.exists()
+        assert not OrderLock.objects.exists()
 
     def test_parked_as_its_receiver_was_unknown(self, deliver: Deliver, flaky: Flaky) -> None:
         flaky.is_broken = False
         delivery = deliver()
         Delivery.objects.update(dispatch_at=None)
         run = Run.objects.create(
-            delivery=delivery, receiver="test.flaky", next_try_at=PARKED, error='No receiver called "test.flaky"'
+            delivery=delivery, receiver="test.flaky", next_try_at=PARKED_UNTIL, error='No receiver called "test.flaky"'
         )
 
         made = dispatch.replay(delivery)
@@ -267,7 +268,7 @@ class TestStates:
         assert counts(made) == (0, 1, 0)
         assert is_due(run)
         assert run.error == ""
-        dispatch.run_due()
+        api.run_due()
         assert written("effect") == 1
 
     def test_not_dispatched_yet(self, deliver: Deliver, flaky: Flaky, connect: Connect) -> None:
@@ -285,7 +286,7 @@ class TestStates:
             ("test.flaky", 0, "waiting"),
             ("test.other", 0, "waiting"),
         }
-        assert dispatch.run_delivery(delivery.pk, dispatch_at=held_until) == 2
+        assert api.run_delivery(delivery.pk, dispatch_at=held_until) == 2
         delivery.refresh_from_db()
         assert (delivery.status, written("effect"), written("other")) == ("processed", 1, 1)
 
@@ -299,7 +300,7 @@ class TestStates:
         made = dispatch.replay(second)
 
         assert counts(made) == (0, 1, 0)
-        assert list(Turn.objects.order_by("position").values_list("position", flat=True)) == [first.pk, second.pk]
+        assert list(OrderLock.objects.order_by("position").values_list("position", flat=True)) == [first.pk, second.pk]
         drain()
         finished = Run.objects.order_by("finished_at").values_list("delivery_id", flat=True)
         assert list(finished) == [first.pk, second.pk]
@@ -325,7 +326,7 @@ class TestSeveral:
     def test_a_replay_of_a_replays_pending_run_adds_none(self, failed: Delivery, flaky: Flaky) -> None:
         run_until_finished()
         first = dispatch.replay(failed)
-        dispatch.run_due()
+        api.run_due()
         Run.objects.filter(round=first.pk).update(next_try_at=timezone.now() + LATER)
 
         second = dispatch.replay(failed)
@@ -342,7 +343,7 @@ class TestSeveral:
         """Of two pending runs beside each other, which older versions made, the later one is brought forward."""
         beside = Replay.objects.create()
         Run.objects.create(
-            delivery=failed, receiver="test.flaky", round=beside.pk, status="failed", next_try_at=PARKED - LATER
+            delivery=failed, receiver="test.flaky", round=beside.pk, status="failed", next_try_at=PARKED_UNTIL - LATER
         )
 
         assert counts(dispatch.replay(failed)) == (0, 1, 0)
@@ -352,7 +353,7 @@ class TestSeveral:
 
     def test_they_start_in_the_order_their_deliveries_came(self, deliver: Deliver, flaky: Flaky) -> None:
         deliveries = [deliver() for _ in range(5)]
-        dispatch.run_due()
+        api.run_due()
         for number, one in enumerate(deliveries):
             Run.objects.filter(delivery=one).update(next_try_at=timezone.now() + LATER * (10 - number))
 
@@ -367,7 +368,7 @@ class TestSeveral:
         monkeypatch.setattr(replays, "PORTION", 2)
         for _ in range(5):
             deliver()
-        dispatch.run_due()
+        api.run_due()
         Run.objects.filter(delivery__delivery_id="dlv_1").update(status="dead", next_try_at=None)
         Run.objects.filter(delivery__delivery_id="dlv_2").update(status="running", next_try_at=timezone.now() + LATER)
         job = request_replay(Selection(event="ticket.created"))
@@ -421,7 +422,7 @@ class TestRaces:
             delivery = deliver()
             Delivery.objects.update(dispatch_at=None)
             Run.objects.create(delivery=delivery, receiver="test.flaky", status="failed", tries=1)
-            both: list[Callable[[], Any]] = [dispatch.run_due, partial(dispatch.replay, [delivery.pk])]
+            both: list[Callable[[], Any]] = [api.run_due, partial(dispatch.replay, [delivery.pk])]
 
             _found, made = at_once(both)
             seen[counts(made)] += 1
@@ -447,7 +448,7 @@ class TestRaces:
 
         def work() -> int:
             try:
-                return dispatch.run_due()
+                return api.run_due()
             finally:
                 connections.close_all()
 
@@ -470,7 +471,7 @@ class TestRaces:
         for _ in range(10):
             delivery = deliver()
             both: list[Callable[[], Any]] = [
-                partial(dispatch.run_delivery, delivery.pk, dispatch_at=delivery.dispatch_at),
+                partial(api.run_delivery, delivery.pk, dispatch_at=delivery.dispatch_at),
                 partial(dispatch.replay, [delivery.pk]),
             ]
 
@@ -491,5 +492,5 @@ class TestRaces:
 
         with transaction.atomic():
             dispatch.replay(failed)
-            again = partial(Run.objects.create, delivery_id=failed.pk, receiver="test.other", next_try_at=PARKED)
+            again = partial(Run.objects.create, delivery_id=failed.pk, receiver="test.other", next_try_at=PARKED_UNTIL)
             assert elsewhere(again).pk

@@ -14,10 +14,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.progress import nobody_runs, progress, under_way
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, ReplayedRun, Run
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 
@@ -59,7 +60,7 @@ def test_made_is_not_done(four: list[Delivery], admin_client: Client) -> None:
     assert "0 %: 0 succeeded, 0 failed, 4 left" in page
     assert ">0 %</td>" in listed(admin_client)
 
-    dispatch.run_due()
+    api.run_due()
     assert numbers(replay) == (75, 3, 0, 1)  # the fourth is to be tried again
 
     run_until_finished()
@@ -108,12 +109,12 @@ def test_one_of_many_runs_left_is_not_100_percent(four: list[Delivery]) -> None:
 
 def test_a_worker_notes_that_it_is_done_and_the_numbers_outlive_the_runs(four: list[Delivery]) -> None:
     replay = dispatch.replay(four)
-    Upkeep(ALIAS).round()
+    Maintenance(ALIAS).run_once()
     replay.refresh_from_db()
     assert replay.done_at is None
 
     run_until_finished()
-    Upkeep(ALIAS).round()
+    Maintenance(ALIAS).run_once()
 
     replay.refresh_from_db()
     assert replay.done_at is not None

@@ -11,10 +11,11 @@ import pytest
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.gates import controls
-from nateq_webhooks.dispatch.rates import take_slot
-from nateq_webhooks.models import Delivery, Gate, Run
-from nateq_webhooks.models.gate import receiver_scope
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.throttle import take_slot
+from nateq_webhooks.models import Delivery, Hold, Run
+from nateq_webhooks.models.hold import receiver_scope
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due
@@ -129,40 +130,40 @@ class TestBacklog:
 
 class TestSlots:
     @pytest.fixture
-    def gate(self) -> Gate:
-        return Gate.objects.create(scope=receiver_scope(LIMITED))
+    def hold(self) -> Hold:
+        return Hold.objects.create(scope=receiver_scope(LIMITED))
 
-    def test_of_many_at_once_one_gets_it(self, gate: Gate) -> None:
+    def test_of_many_at_once_one_gets_it(self, hold: Hold) -> None:
         for _ in range(5):
-            Gate.objects.update(next_slot_at=None)
-            taken = at_once([lambda: take_slot(ALIAS, Gate.objects.get(), 1.0)] * 6)
+            Hold.objects.update(next_slot_at=None)
+            taken = at_once([lambda: take_slot(ALIAS, Hold.objects.get(), 1.0)] * 6)
             assert sum(taken) == 1
 
-    def test_slots_that_nobody_used_are_gone(self, gate: Gate) -> None:
-        gate.next_slot_at = timezone.now() - timedelta(hours=1)
-        gate.save()
+    def test_slots_that_nobody_used_are_gone(self, hold: Hold) -> None:
+        hold.next_slot_at = timezone.now() - timedelta(hours=1)
+        hold.save()
         before = timezone.now()
 
-        assert take_slot(ALIAS, gate, 2.0)
+        assert take_slot(ALIAS, hold, 2.0)
 
-        again = Gate.objects.get()
+        again = Hold.objects.get()
         assert again.next_slot_at is not None
         assert again.next_slot_at >= before + timedelta(seconds=0.4)
         assert not take_slot(ALIAS, again, 2.0)
 
     def test_over_any_time_there_are_no_more_than_the_rate_allows_and_one(
-        self, gate: Gate, monkeypatch: pytest.MonkeyPatch
+        self, hold: Hold, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With a clock of the test's own, asked at odd moments."""
         start = timezone.now()
         clock = [start]
         taken: list[float] = []
-        monkeypatch.setattr("nateq_webhooks.dispatch.rates.timezone.now", lambda: clock[0])
+        monkeypatch.setattr("nateq_webhooks.dispatch.throttle.timezone.now", lambda: clock[0])
         for step in range(1, 4_000):
             clock[0] += timedelta(milliseconds=7 if step % 900 else 5_000)
-            if take_slot(ALIAS, gate, 10.0):
+            if take_slot(ALIAS, hold, 10.0):
                 taken.append((clock[0] - start).total_seconds())
-                gate.refresh_from_db()
+                hold.refresh_from_db()
 
         for seconds in (1, 2, 10):
             assert most_in(taken, seconds) <= 10 * seconds + 1
@@ -177,10 +178,10 @@ class TestChanges:
         configure(RATE_LIMITS={LIMITED: 0.5})
 
         for _ in range(10):
-            dispatch.run_due()
+            api.run_due()
 
         assert len(starts[LIMITED]) == 1
-        assert Run.objects.filter(receiver=LIMITED, lane=0, status="waiting").count() == 0
+        assert Run.objects.filter(receiver=LIMITED, held_by=0, status="waiting").count() == 0
 
     def test_a_limit_that_is_gone_lets_everything_run(
         self, deliver: Deliver, starts: dict[str, list[float]], configure: Configure
@@ -188,8 +189,8 @@ class TestChanges:
         configure(RATE_LIMITS={LIMITED: 0.5})
         for _ in range(10):
             deliver()
-        dispatch.run_due()
-        dispatch.run_due()
+        api.run_due()
+        api.run_due()
         assert len(starts[LIMITED]) == 1
 
         configure(RATE_LIMITS={})
@@ -212,8 +213,8 @@ class TestChanges:
         drain()
 
         assert len(starts[LIMITED]) == 1
-        gate = Gate.objects.get(scope=receiver_scope(LIMITED))
-        assert Run.objects.filter(receiver=LIMITED, lane=gate.pk, next_try_at__isnull=False).count() == 4
+        hold = Hold.objects.get(scope=receiver_scope(LIMITED))
+        assert Run.objects.filter(receiver=LIMITED, held_by=hold.pk, next_try_at__isnull=False).count() == 4
 
     def test_a_retry_takes_a_slot_too(self, deliver: Deliver, connect: Connect, configure: Configure) -> None:
         tries: list[int] = []
@@ -226,16 +227,16 @@ class TestChanges:
         connect(signals.ticket_created, fails_once, LIMITED)
         configure(RATE_LIMITS={LIMITED: 0.5})
         deliver()
-        dispatch.run_due()
-        dispatch.run_due()
+        api.run_due()
+        api.run_due()
         make_due()
         for _ in range(3):
-            dispatch.run_due()
+            api.run_due()
         assert tries == [1]
 
-        Gate.objects.update(next_slot_at=timezone.now())
-        controls.invalidate()
-        dispatch.run_due()
+        Hold.objects.update(next_slot_at=timezone.now())
+        hold_cache.invalidate()
+        api.run_due()
 
         assert tries == [1, 2]
         assert Delivery.objects.get().status == "processed"

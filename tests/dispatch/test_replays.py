@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import replays
+from nateq_webhooks.dispatch import api, replays
 from nateq_webhooks.dispatch.replays import advance, request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
@@ -201,7 +201,7 @@ class TestReplay:
     def test_many_wake_somebody_for_the_first_only(
         self, deliver: Deliver, receivers: list[str], configure: Configure, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "MAX_WOKEN", 2)
+        monkeypatch.setattr(replays, "MAX_NOTIFIED", 2)
         deliveries = [deliver() for _ in range(3)]
         configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
         WakesElsewhere.woken.clear()
@@ -219,7 +219,7 @@ class TestReplay:
         dispatch.replay(delivery)
         calls.clear()
 
-        assert dispatch.run_delivery(delivery.pk) == 3
+        assert api.run_delivery(delivery.pk) == 3
 
         assert calls == [(name, "dlv_1", True) for name in receivers]
 
@@ -234,7 +234,7 @@ class TestReplay:
         run_until_finished()
         made = dispatch.replay(delivery)
 
-        dispatch.run_due()
+        api.run_due()
         delivery.refresh_from_db()
         assert delivery.status == "failed"
         run_until_finished()
@@ -250,12 +250,12 @@ class TestReplay:
     ) -> None:
         for _ in range(30):
             deliver()
-        while dispatch.run_due():
+        while api.run_due():
             pass
         calls.clear()
 
         dispatch.replay(Delivery.objects.order_by("-pk"), ["test.one"])
-        while dispatch.run_due(7):
+        while api.run_due(7):
             pass
 
         assert [call[1] for call in calls] == [f"dlv_{number}" for number in range(1, 31)]
@@ -511,7 +511,7 @@ def test_a_first_run_that_finishes_while_it_is_replayed_leaves_the_right_status(
     for _ in range(8):
         delivery = deliver()
         both: list[Callable[[], object]] = [
-            partial(dispatch.run_delivery, delivery.pk),
+            partial(api.run_delivery, delivery.pk),
             partial(dispatch.replay, [delivery.pk]),
         ]
         at_once(both)

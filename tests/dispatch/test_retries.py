@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import PARKED
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Connect, Deliver, claim_one, lapse_leases, make_due, run_until_finished
 
 pytestmark = pytest.mark.django_db
@@ -65,7 +66,7 @@ class TestRetried:
         deliver()
         connect(signals.ticket_created, fails_once, "test.old")
         deliver()
-        dispatch.run_due()
+        api.run_due()
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
 
         run_until_finished()
@@ -73,7 +74,7 @@ class TestRetried:
         assert list(Run.objects.values_list("receiver", flat=True)) == ["test.old"]
 
         deliver()
-        dispatch.run_due()
+        api.run_due()
         assert calls == ["old", "old", "old", "new"]
 
     def test_a_repeated_attempt_of_the_sender_makes_no_run(
@@ -81,13 +82,13 @@ class TestRetried:
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: calls.append("mine"))
         delivery = deliver()
-        dispatch.run_due()
+        api.run_due()
 
         sender.post(delivery.body)
 
         delivery.refresh_from_db()
         assert (delivery.attempts_seen, delivery.status, delivery.dispatch_at) == (2, "processed", None)
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
         assert calls == ["mine"]
 
 
@@ -101,18 +102,18 @@ class TestOrphans:
 
         connect(signals.ticket_created, fails, "test.old")
         deliver()
-        dispatch.run_due()
+        api.run_due()
         disconnect("test.old")
         make_due()
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
         return Run.objects.get()
 
     def test_a_run_without_its_receiver_is_parked_without_using_a_try(self, orphan: Run) -> None:
-        assert (orphan.tries, orphan.next_try_at, orphan.lease) == (1, PARKED, None)
+        assert (orphan.tries, orphan.next_try_at, orphan.lease) == (1, PARKED_UNTIL, None)
         assert orphan.status in ("waiting", "failed")
         assert orphan.error == 'No receiver called "test.old" is connected.'
-        assert dispatch.run_due() == 0
-        assert dispatch.orphans(ALIAS) == Counter({"test.old": 1})
+        assert api.run_due() == 0
+        assert api.orphans(ALIAS) == Counter({"test.old": 1})
 
     def test_a_run_that_was_never_tried_is_parked_as_untried(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.old")
@@ -121,10 +122,10 @@ class TestOrphans:
         disconnect("test.old")
         lapse_leases()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = Run.objects.get()
-        assert (run.status, run.next_try_at, run.lease) == ("waiting", PARKED, None)
+        assert (run.status, run.next_try_at, run.lease) == ("waiting", PARKED_UNTIL, None)
         assert run.tries == 1  # that of the worker that died
 
     def test_its_delivery_is_neither_processed_nor_given_up(self, orphan: Run) -> None:
@@ -136,35 +137,35 @@ class TestOrphans:
         connect(signals.ticket_created, lambda **kwargs: calls.append("other"), "test.other")
         deliver()
 
-        dispatch.run_due(1)
+        api.run_due(1)
 
         assert calls == ["other"]
 
     def test_it_starts_as_soon_as_its_receiver_is_connected_again(
         self, orphan: Run, connect: Connect, calls: list[str]
     ) -> None:
-        assert dispatch.unpark(ALIAS) == 0
+        assert api.unpark(ALIAS) == 0
         connect(signals.ticket_created, lambda **kwargs: calls.append("back"), "test.old")
 
-        assert dispatch.unpark(ALIAS) == 1
+        assert api.unpark(ALIAS) == 1
         assert Run.objects.get().error == ""
-        dispatch.run_due()
+        api.run_due()
 
         assert calls == ["back"]
         assert runs() == {"test.old": ("succeeded", 2)}
         assert Delivery.objects.get().status == "processed"
-        assert not dispatch.orphans(ALIAS)
+        assert not api.orphans(ALIAS)
 
     def test_it_can_be_given_to_another_receiver(self, orphan: Run, connect: Connect, calls: list[str]) -> None:
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
 
-        assert dispatch.reassign(ALIAS, "test.old", "test.new") == 1
-        dispatch.run_due()
+        assert api.reassign(ALIAS, "test.old", "test.new") == 1
+        api.run_due()
 
         assert calls == ["new"]
         assert runs() == {"test.new": ("succeeded", 2)}
         assert Delivery.objects.get().status == "processed"
-        assert not dispatch.orphans(ALIAS)
+        assert not api.orphans(ALIAS)
 
     def test_it_is_dropped_where_the_other_receiver_has_run_for_that_delivery_already(
         self, orphan: Run, connect: Connect, calls: list[str]
@@ -172,8 +173,8 @@ class TestOrphans:
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
         Run.objects.create(delivery=orphan.delivery, receiver="test.new", status="succeeded", next_try_at=None)
 
-        assert dispatch.reassign(ALIAS, "test.old", "test.new") == 0
-        dispatch.run_due()
+        assert api.reassign(ALIAS, "test.old", "test.new") == 0
+        api.run_due()
 
         assert calls == []
         assert {name: status for name, (status, _tries) in runs().items()} == {
@@ -186,28 +187,28 @@ class TestOrphans:
 
     def test_it_can_not_be_given_to_nobody(self, orphan: Run) -> None:
         with pytest.raises(LookupError, match=r'No receiver called "test.nobody" is connected. Is its module imported'):
-            dispatch.reassign(ALIAS, "test.old", "test.nobody")
+            api.reassign(ALIAS, "test.old", "test.nobody")
 
-        assert dispatch.orphans(ALIAS) == Counter({"test.old": 1})
+        assert api.orphans(ALIAS) == Counter({"test.old": 1})
 
     def test_it_can_be_dropped_and_stays_readable(self, orphan: Run) -> None:
-        assert dispatch.drop(ALIAS, "test.old") == 1
+        assert api.drop(ALIAS, "test.old") == 1
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.next_try_at, run.error) == ("dropped", 1, None, "Dropped by a person.")
         assert run.finished_at is not None
         assert Delivery.objects.get().status == "processed"
-        assert dispatch.run_due() == 0
-        assert not dispatch.orphans(ALIAS)
+        assert api.run_due() == 0
+        assert not api.orphans(ALIAS)
 
     def test_once_dropped_it_does_not_start_when_its_receiver_comes_back(
         self, orphan: Run, connect: Connect, calls: list[str]
     ) -> None:
-        dispatch.drop(ALIAS, "test.old")
+        api.drop(ALIAS, "test.old")
         connect(signals.ticket_created, lambda **kwargs: calls.append("back"), "test.old")
 
-        assert dispatch.unpark(ALIAS) == 0
-        dispatch.run_due()
+        assert api.unpark(ALIAS) == 0
+        api.run_due()
 
         assert calls == []
 
@@ -216,27 +217,27 @@ class TestOrphans:
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.gone.too")
         delivery = deliver()
-        Run.objects.create(delivery=delivery, receiver="test.gone.too", status="waiting", next_try_at=PARKED)
+        Run.objects.create(delivery=delivery, receiver="test.gone.too", status="waiting", next_try_at=PARKED_UNTIL)
         Delivery.objects.filter(pk=delivery.pk).update(dispatch_at=None)
 
-        assert dispatch.drop(ALIAS, "test.old") == 1
+        assert api.drop(ALIAS, "test.old") == 1
 
         assert runs() == {"test.old": ("dropped", 1), "test.gone.too": ("waiting", 0)}
-        assert dispatch.orphans(ALIAS) == Counter({"test.gone.too": 1})
+        assert api.orphans(ALIAS) == Counter({"test.gone.too": 1})
 
     @pytest.mark.parametrize("decide", ["reassign", "drop"])
     def test_many_are_decided_on_at_once(self, deliver: Deliver, connect: Connect, decide: str) -> None:
         deliveries = [deliver() for _ in range(30)]
         connect(signals.ticket_created, lambda **kwargs: None, "test.new")
         Run.objects.bulk_create(
-            Run(delivery=delivery, receiver="test.old", next_try_at=PARKED) for delivery in deliveries
+            Run(delivery=delivery, receiver="test.old", next_try_at=PARKED_UNTIL) for delivery in deliveries
         )
 
         if decide == "drop":
-            assert dispatch.drop(ALIAS, "test.old") == 30
+            assert api.drop(ALIAS, "test.old") == 30
             assert Counter(Run.objects.values_list("status", "next_try_at")) == {("dropped", None): 30}
         else:
-            assert dispatch.reassign(ALIAS, "test.old", "test.new") == 30
+            assert api.reassign(ALIAS, "test.old", "test.new") == 30
             assert set(Run.objects.values_list("receiver", "status")) == {("test.new", "waiting")}
             assert not Run.objects.filter(next_try_at__gt=timezone.now()).exists()
 
@@ -256,7 +257,7 @@ def test_a_delivery_whose_receiver_stays_away_is_given_up_and_monitoring_is_told
     Delivery.objects.update(received_at=long_ago, dispatch_at=timezone.now())
     signals.delivery_failed.connect(failed)
     try:
-        dispatch.run_due()
+        api.run_due()
     finally:
         signals.delivery_failed.disconnect(failed)
 
@@ -271,12 +272,12 @@ def test_a_delivery_stored_for_a_receiver_that_is_gone_before_its_dispatch_is_no
     connect(signals.ticket_created, lambda **kwargs: calls.append("mine"), "test.new")
     delivery = deliver()
     disconnect("test.new")
-    dispatch.run_due()
+    api.run_due()
 
     delivery.refresh_from_db()
     assert delivery.status == "received"
     connect(signals.ticket_created, lambda **kwargs: calls.append("mine"), "test.new")
     Delivery.objects.exclude(dispatch_at=None).update(dispatch_at=timezone.now())
-    dispatch.unpark(ALIAS)
-    dispatch.run_due()
+    api.unpark(ALIAS)
+    api.run_due()
     assert calls == ["mine"]

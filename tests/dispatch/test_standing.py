@@ -10,12 +10,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.deliveries import claim_deliveries
+from nateq_webhooks.dispatch.create import claim_deliveries
+from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import ReceiverStatus, Status, dead_runs, status
-from nateq_webhooks.dispatch.upkeep import Upkeep
 from nateq_webhooks.models import Delivery, Heartbeat, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +41,7 @@ def make(deliver: Deliver) -> Make:
 def test_it_counts_by_receiver(make: Make) -> None:
     later = timezone.now() + timedelta(minutes=5)
     make("one", "waiting")
-    make("one", "waiting", next_try_at=dispatch.PARKED)
+    make("one", "waiting", next_try_at=PARKED_UNTIL)
     make("one", "running", next_try_at=later)
     make("one", "failed", next_try_at=later)
     make("two", "succeeded", next_try_at=None)
@@ -80,7 +81,7 @@ def test_what_is_held_is_counted_and_what_a_rate_limit_lets_run_is_not(
         "test.limited": ReceiverStatus(waiting=2),
         "test.free": ReceiverStatus(running=2),
     }
-    assert [gate.scope for gate in found.paused] == ["receiver:test.paused"]
+    assert [hold.scope for hold in found.paused] == ["receiver:test.paused"]
 
 
 def test_what_waits_for_its_turn_is_held(deliver: Deliver, connect: Connect, configure: Configure) -> None:
@@ -114,7 +115,7 @@ def test_the_oldest_due_is_a_delivery_or_a_run_and_nothing_that_waits_for_its_ti
 
 def test_workers_and_replays_are_listed(make: Make) -> None:
     Heartbeat.objects.create(name="gone:1", seen_at=timezone.now() - timedelta(minutes=2))
-    Upkeep(ALIAS).beat()
+    Maintenance(ALIAS).heartbeat()
     request_replay(Selection())
 
     found = status(ALIAS)

@@ -11,10 +11,9 @@ import pytest
 from django.db import Error, connection, transaction
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import claim, execution, statements
-from nateq_webhooks.dispatch import deliveries as deliveries_room
-from nateq_webhooks.dispatch.execution import start
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api, claim, create, execute, statements
+from nateq_webhooks.dispatch.execute import start
 from nateq_webhooks.dispatch.leases import Lease
 from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
@@ -63,13 +62,13 @@ def tries() -> dict[str, tuple[str, int]]:
     return {run.receiver: (run.status, run.tries) for run in Run.objects.all()}
 
 
-def give_back_elsewhere(receiver: str) -> bool:
-    """Give a run back on another connection, as the thread that renews the leases does."""
+def release_elsewhere(receiver: str) -> bool:
+    """Release a run on another connection, as the thread that renews the leases does."""
     run = Run.objects.select_related("delivery").get(receiver=receiver)
     assert run.lease is not None
     lease = run.lease
     run.tries, run.started_at = 0, None
-    return elsewhere(partial(claim.give_back, ALIAS, lease, run, only_unstarted=True))
+    return elsewhere(partial(claim.release, ALIAS, lease, run, only_unstarted=True))
 
 
 class TestAClaim:
@@ -79,7 +78,7 @@ class TestAClaim:
         connect_writers(*(f"test.{number}" for number in range(3)))
         deliver()
 
-        claimed = deliveries_room.claim_deliveries(ALIAS, 20)
+        claimed = create.claim_deliveries(ALIAS, 20)
 
         assert [(run.status, run.tries, run.started_at is None) for run in Run.objects.all()] == [
             ("running", 1, False),
@@ -95,7 +94,7 @@ class TestAClaim:
         connect(signals.ticket_created, fails)
         for _ in range(3):
             deliver()
-        dispatch.run_due()
+        api.run_due()
         make_due()
 
         claimed = claim.claim_runs(ALIAS, 20)
@@ -133,7 +132,7 @@ class TestAClaim:
         connect(signals.ticket_created, writes_its_name)
         for _ in range(3):
             deliver()
-        killer = deliveries_room.claim_deliveries(ALIAS, 20).runs[0]
+        killer = create.claim_deliveries(ALIAS, 20).runs[0]
         Run.objects.update(next_try_at=timezone.now())
 
         again = claim.claim_runs(ALIAS, 20)
@@ -149,7 +148,7 @@ class TestAWorkersDeath:
         configure(MAX_TRIES=1)
         connect_writers(*(f"test.{number}" for number in range(10)))
         deliver()
-        assert len(deliveries_room.claim_deliveries(ALIAS, 20).runs) == 10
+        assert len(create.claim_deliveries(ALIAS, 20).runs) == 10
         lapse_leases()
 
         run_until_finished()
@@ -164,7 +163,7 @@ class TestAWorkersDeath:
         configure(MAX_TRIES=3)
         connect_writers(*(f"test.{number}" for number in range(5)))
         deliver()
-        deliveries_room.claim_deliveries(ALIAS, 20)
+        create.claim_deliveries(ALIAS, 20)
         for _ in range(2):
             lapse_leases()
             Run.objects.exclude(receiver="test.0").update(next_try_at=timezone.now() + timedelta(hours=1))
@@ -189,7 +188,7 @@ class TestAWorkersDeath:
         connect(signals.ticket_created, asks, "test.asks")
         deliver()
         for _ in range(3):
-            dispatch.run_due()
+            api.run_due()
             make_due()
         Run.objects.filter(receiver="test.first").update(status="waiting", next_try_at=timezone.now(), tries=0)
         first = Run.objects.get(receiver="test.first")
@@ -219,7 +218,7 @@ class TestTheCall:
             connect(signals.ticket_created, lambda **kwargs: looks(**kwargs), name)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert seen == [(name, "running", 1, True) for name in ("test.first", "test.second", "test.last")]
         assert {count for _status, count in tries().values()} == {1}
@@ -234,7 +233,7 @@ class TestTheCall:
         given_back: list[bool] = []
 
         def first(**kwargs: Any) -> None:
-            given_back.append(give_back_elsewhere("test.second"))
+            given_back.append(release_elsewhere("test.second"))
             if fails:
                 raise ValueError("broken")
 
@@ -243,13 +242,13 @@ class TestTheCall:
         deliver()
         outcomes: list[str] = []
 
-        dispatch.run_due(watch=lambda run, outcome: outcomes.append(run.receiver))
+        api.run_due(watch=lambda run, outcome: outcomes.append(run.receiver))
 
         assert given_back == [True]
         assert outcomes == ["test.first", "test.third"]
         assert tries()["test.second"] == ("waiting", 0)
         assert tries()["test.third"] == ("succeeded", 1)
-        dispatch.run_due()
+        api.run_due()
         assert tries()["test.second"] == ("succeeded", 1)
         assert names_written() == ["test.second", "test.third"]
 
@@ -259,13 +258,13 @@ class TestTheCall:
         given_back: list[bool] = []
 
         def first(**kwargs: Any) -> None:
-            transaction.on_commit(lambda: given_back.append(give_back_elsewhere("test.second")))
+            transaction.on_commit(lambda: given_back.append(release_elsewhere("test.second")))
 
         connect(signals.ticket_created, first, "test.first")
         connect_writers("test.second")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert given_back == [False]
         assert tries() == {"test.first": ("succeeded", 1), "test.second": ("succeeded", 1)}
@@ -283,7 +282,7 @@ class TestTheCall:
 
         def worker() -> None:
             for _ in range(rounds):
-                dispatch.run_due()
+                api.run_due()
                 moment.wait(BOUND_SECONDS)
 
         def keeper() -> None:
@@ -292,7 +291,7 @@ class TestTheCall:
                 for run in Run.objects.filter(receiver="test.second", status="running", delivery__pk=pks[number]):
                     lease, run.tries, run.started_at = run.lease, 0, None
                     if lease is not None:
-                        claim.give_back(ALIAS, lease, run, only_unstarted=True)
+                        claim.release(ALIAS, lease, run, only_unstarted=True)
                 Delivery.objects.filter(pk__in=pks[number + 1 : number + 2]).update(dispatch_at=timezone.now())
                 moment.wait(BOUND_SECONDS)
 
@@ -338,12 +337,12 @@ class TestTheCall:
         connect_writers("test.first", "test.second")
         deliver()
         with monkeypatch.context() as patch:
-            patch.setattr("nateq_webhooks.dispatch.working.start", loses_its_connection)
+            patch.setattr("nateq_webhooks.dispatch.execute.start", loses_its_connection)
             with pytest.raises(Error):
-                dispatch.run_due()
+                api.run_due()
 
         assert tries() == {"test.first": ("waiting", 0), "test.second": ("waiting", 0)}
-        dispatch.run_due()
+        api.run_due()
         assert tries() == {"test.first": ("succeeded", 1), "test.second": ("succeeded", 1)}
         assert names_written() == ["test.first", "test.second"]
 
@@ -360,8 +359,8 @@ def test_a_success_starts_the_next_run_in_its_own_statement(deliver: Deliver, co
     connect_writers(*(f"test.{number}" for number in range(5)))
     deliver()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execution, "mark_started", counts)
-        dispatch.run_due()
+        patch.setattr(execute, "mark_started", counts)
+        api.run_due()
 
     assert counted == []
     assert set(tries().values()) == {("succeeded", 1)}

@@ -5,7 +5,7 @@ from itertools import combinations, cycle
 import pytest
 
 from nateq_webhooks import signals
-from nateq_webhooks.dispatch.settlement import derived_status, settle, settle_all
+from nateq_webhooks.dispatch.finalize import derived_status, mark_all_processed, update_delivery
 from nateq_webhooks.models import Delivery, Run
 from tests.dispatch.scene import ALIAS, Connect, Deliver
 
@@ -37,7 +37,7 @@ def test_it_is_written_as_derived_whatever_it_was_before(deliver: Deliver, conne
         Delivery.objects.update(status=before)
         Run.objects.bulk_create(Run(delivery=delivery, receiver=f"test.{status}", status=status) for status in runs)
 
-        is_well = settle(ALIAS, delivery.pk)
+        is_well = update_delivery(ALIAS, delivery.pk)
 
         delivery.refresh_from_db()
         assert delivery.status == expected(runs), (before, runs)
@@ -54,7 +54,7 @@ def test_many_at_once_are_marked_as_processed_only_if_all_of_them_are(deliver: D
         Run.objects.create(delivery=first, receiver="test.one", status="succeeded")
         Run.objects.bulk_create(Run(delivery=second, receiver=f"test.{status}", status=status) for status in runs)
 
-        all_well = settle_all(ALIAS, [first.pk, second.pk])
+        all_well = mark_all_processed(ALIAS, [first.pk, second.pk])
 
         assert all_well == (expected(runs) == "processed"), runs
         wanted = {"processed"} if all_well else {"received"}

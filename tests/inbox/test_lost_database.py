@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, inbox, signals
+from nateq_webhooks import inbox, signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import StoreError
 from nateq_webhooks.inbox import configuration
 from nateq_webhooks.models import Delivery
@@ -80,7 +81,7 @@ def test_a_connection_lost_in_the_store_is_503_and_the_retry_finds_or_stores_one
     assert second.json() == {"status": "already stored" if after_the_answer else "stored"}
     # What was stored without an answer is held for a lease by the request that stored it; a worker takes it over.
     Delivery.objects.exclude(dispatch_at=None).update(dispatch_at=timezone.now())
-    dispatch.run_due()
+    api.run_due()
     assert seen == ["dlv_1"]
     assert Delivery.objects.get(delivery_id="dlv_1").status == Delivery.Status.PROCESSED
 

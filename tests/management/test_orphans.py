@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from nateq_webhooks import signals
-from nateq_webhooks.dispatch import PARKED
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import drain
 from tests.dispatch.scene import Connect, Deliver
 from tests.management.keyboard import Terminal
@@ -25,7 +25,7 @@ def parked(deliver: Deliver, connect: Connect) -> Run:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.new")
     delivery = deliver()
     Delivery.objects.update(dispatch_at=None)
-    return Run.objects.create(delivery=delivery, receiver="shop.old", next_try_at=PARKED)
+    return Run.objects.create(delivery=delivery, receiver="shop.old", next_try_at=PARKED_UNTIL)
 
 
 def orphans(*arguments: str, **options: Any) -> str:
@@ -122,7 +122,7 @@ def test_a_run_is_not_given_to_a_receiver_that_has_a_pending_one(parked: Run) ->
 def test_more_than_one_portion_is_dropped(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("nateq_webhooks.dispatch.orphans"), "PORTION", 2)
     for number in range(1, 6):
-        Run.objects.create(delivery=parked.delivery, receiver="shop.old", round=number, next_try_at=PARKED)
+        Run.objects.create(delivery=parked.delivery, receiver="shop.old", round=number, next_try_at=PARKED_UNTIL)
 
     assert orphans("drop", "shop.old").endswith(": 6\n")
 

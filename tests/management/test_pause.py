@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import gates, pauses
+from nateq_webhooks.dispatch import api, pauses
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.runners.worker import drain
 from tests.dispatch.scene import Connect, Deliver
@@ -28,11 +28,11 @@ def _receiver(connect: Connect) -> None:
 def test_everything() -> None:
     assert said("nateq_pause", "--all", "--reason", "Deployment") == "Paused: everything.\n"
 
-    (gate,) = dispatch.paused()
-    assert (gate.scope, gate.reason) == ("", "Deployment")
-    assert gate.paused_by
+    (hold,) = api.paused()
+    assert (hold.scope, hold.reason) == ("", "Deployment")
+    assert hold.paused_by
     assert said("nateq_resume", "--all") == "Resumed: everything.\n"
-    assert dispatch.paused() == []
+    assert api.paused() == []
 
 
 def test_a_receiver() -> None:
@@ -72,21 +72,21 @@ def test_a_name_that_means_nothing_is_refused(webhook: Webhook, options: list[st
     with pytest.raises(CommandError, match=complaint):
         said("nateq_pause", *options)
 
-    assert dispatch.paused() == []
+    assert api.paused() == []
 
 
 def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = deliver()
     drain()
     Run.objects.bulk_create(Run(delivery=delivery, receiver="test.one", round=number) for number in range(1, 26))
-    monkeypatch.setattr(gates, "PORTION", 2)
+    monkeypatch.setattr(pauses, "PORTION", 2)
     monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 3)
 
     said("nateq_pause", "--receiver", "test.one")
-    gate = dispatch.paused()[0]
-    assert Run.objects.filter(lane=gate.pk).count() == 25
+    hold = api.paused()[0]
+    assert Run.objects.filter(held_by=hold.pk).count() == 25
     said("nateq_resume", "--receiver", "test.one")
-    assert Run.objects.filter(lane=gate.pk).count() == 0
+    assert Run.objects.filter(held_by=hold.pk).count() == 0
 
 
 @pytest.mark.parametrize("command", ["nateq_pause", "nateq_resume"])
@@ -100,7 +100,7 @@ def test_everything_must_be_said(command: str) -> None:
         with pytest.raises(CommandError, match=complaint):
             said(command, *options)
 
-    assert [gate.scope for gate in dispatch.paused()] == ["receiver:test.one"]
+    assert [hold.scope for hold in api.paused()] == ["receiver:test.one"]
 
 
 def test_a_mistyped_receiver_is_not_believed_to_go_on() -> None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import replays
-from nateq_webhooks.dispatch.upkeep import Upkeep
+from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.runners.worker import drain
 from tests.builders import build_delivery, insert
@@ -205,8 +205,8 @@ class TestInterrupted:
 
     def test_so_it_does_when_a_worker_has_finished_it_in_the_meantime(self, interrupted: Replay) -> None:
         """It must not begin a second one: everything would run twice."""
-        rounds = Upkeep(ALIAS)
-        while rounds.round():
+        rounds = Maintenance(ALIAS)
+        while rounds.run_once():
             pass
         interrupted.refresh_from_db()
         assert interrupted.finished_at is not None

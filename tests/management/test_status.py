@@ -10,7 +10,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch.upkeep import Upkeep, worker_name
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.maintenance import Maintenance, worker_name
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import drain
 from tests.dispatch.scene import ALIAS, Connect, Deliver
@@ -49,10 +50,10 @@ def test_when_all_is_well() -> None:
 
 
 def test_json_has_every_figure(deliver: Deliver) -> None:
-    Upkeep(ALIAS).beat()
+    Maintenance(ALIAS).heartbeat()
     dispatch.pause(receiver="test.one", reason="moved", by="sara")
     deliver()
-    dispatch.run_due()
+    api.run_due()
 
     code, found = as_json()
 
@@ -84,7 +85,7 @@ def test_json_has_every_figure(deliver: Deliver) -> None:
 def test_a_person_sees_the_same(deliver: Deliver) -> None:
     dispatch.pause(receiver="test.one", reason="moved", by="sara")
     deliver()
-    dispatch.run_due()
+    api.run_due()
 
     code, text = status()
 

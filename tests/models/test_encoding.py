@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.models import Delivery, EventType, Gate, OtherContent, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, EventType, Hold, OtherContent, Replay, Run, Webhook
 from nateq_webhooks.models.encoding import Repertoire, forget, of_columns, of_connection, storable
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope
@@ -121,7 +121,7 @@ class TestUtf8mb3:
     def test_what_is_cut_fits_its_column(self, sender: Sender) -> None:
         dispatch.pause(reason=EMOJI * 100, by="sara")
 
-        assert Gate.objects.get(scope="").reason == ("\\U0001f600" * 50)
+        assert Hold.objects.get(scope="").reason == ("\\U0001f600" * 50)
 
     def test_a_delivery_keeps_its_texts_whole(self, sender: Sender) -> None:
         event = f"ticket.{EMOJI}"

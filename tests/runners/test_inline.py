@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import delivery_received
@@ -197,7 +198,7 @@ def test_an_error_of_a_database_in_memory_says_how_to_give_the_tests_a_file(
         raise OperationalError("database table is locked")
 
     connect(signals.ticket_created, lambda **kwargs: write("mine"))
-    monkeypatch.setattr(dispatch, "run_delivery", locked)
+    monkeypatch.setattr(api, "run_delivery", locked)
     monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: is_in_memory, raising=False)
 
     assert sender.post(envelope()).status_code == 200

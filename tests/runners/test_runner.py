@@ -6,6 +6,7 @@ import django
 import pytest
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.runners.inline import InlineRunner
 from nateq_webhooks.runners.worker import WorkerRunner
@@ -38,9 +39,9 @@ class Broken:
 
 def test_a_short_name_is_one_of_ours(configure: Configure) -> None:
     configure(DISPATCH="inline")
-    assert isinstance(dispatch.runner(), InlineRunner)
+    assert isinstance(api.runner(), InlineRunner)
     configure(DISPATCH="worker")
-    assert isinstance(dispatch.runner(), WorkerRunner)
+    assert isinstance(api.runner(), WorkerRunner)
 
 
 def test_a_dotted_path_is_a_class_of_the_sites_own(sender: Sender, connect: Connect, configure: Configure) -> None:
@@ -54,7 +55,7 @@ def test_a_dotted_path_is_a_class_of_the_sites_own(sender: Sender, connect: Conn
     (due,) = Notebook.woken
     Notebook.woken.clear()
     assert written("mine") == 0
-    assert dispatch.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at) == 1
+    assert api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at) == 1
     assert written("mine") == 1
 
 
@@ -67,7 +68,7 @@ def test_one_that_raises_does_not_change_the_answer_and_the_worker_finds_the_del
     assert sender.post(envelope()).status_code == 200
 
     assert "nobody is in" in caplog.text
-    assert dispatch.run_due() == 1
+    assert api.run_due() == 1
     assert written("mine") == 1
 
 

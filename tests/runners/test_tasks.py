@@ -6,7 +6,8 @@ import django
 import pytest
 from django.db import connection
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.conftest import SECRET, Sender, envelope, wait_until
@@ -49,7 +50,7 @@ class TestImmediateBackend:
 
         assert (Delivery.objects.get().status, written("mine")) == ("failed", 0)
         make_due()
-        dispatch.run_due()
+        api.run_due()
         assert (Delivery.objects.get().status, written("mine")) == ("processed", 1)
 
 

@@ -15,10 +15,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.claim import can_skip_locked
 from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.proxy import Wire, address
@@ -129,7 +131,7 @@ class TestOnce:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.back")
         delivery = deliver()
         Delivery.objects.update(dispatch_at=None)
-        Run.objects.create(delivery=delivery, receiver="test.back", next_try_at=dispatch.PARKED)
+        Run.objects.create(delivery=delivery, receiver="test.back", next_try_at=PARKED_UNTIL)
 
         assert once() == "1 run was due.\n"
 
@@ -372,7 +374,7 @@ def kill_all_others() -> int:
 
 
 @contextmanager
-def working(concurrency: int = 1, watch: dispatch.Watch | None = None) -> Iterator[Worker]:
+def working(concurrency: int = 1, watch: api.Watch | None = None) -> Iterator[Worker]:
     """Run a worker in threads of this process."""
     worker = Worker(concurrency, watch)
     thread = threading.Thread(target=worker.run)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import DeliveryRefusedError, NateqWebhooksError, SecretError
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.testing import deliver, make_event
@@ -201,9 +202,9 @@ def test_receivers_run_whatever_the_settings_say(
 
 def test_the_configured_runner_is_back_afterwards(settings: Settings) -> None:
     settings.NATEQ_WEBHOOKS = {"DISPATCH": "worker"}
-    before = dispatch.runner()
+    before = api.runner()
     deliver("ticket.created")
-    assert dispatch.runner() is before
+    assert api.runner() is before
 
 
 def test_a_webhook_is_created_once_and_then_used(either: Deliver) -> None:
@@ -353,7 +354,7 @@ def test_what_keeps_the_receivers_from_running_is_raised(
     def fail(*args: Any, **kwargs: Any) -> int:
         raise DatabaseError("lost")
 
-    monkeypatch.setattr(dispatch, "run_delivery", fail)
+    monkeypatch.setattr(api, "run_delivery", fail)
 
     with pytest.raises(DatabaseError, match="lost"):
         either("ticket.created")

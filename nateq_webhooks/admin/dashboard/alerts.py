@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.permissions import ALL_ROWS, Among, is_narrowed
-from nateq_webhooks.dispatch import backlog
+from nateq_webhooks.dispatch import status
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.models import Delivery, Gate, Heartbeat, Rejection, Run, Webhook
-from nateq_webhooks.models.gate import EVERYTHING, scope_parts, webhook_scope
+from nateq_webhooks.models import Delivery, Heartbeat, Hold, Rejection, Run, Webhook
+from nateq_webhooks.models.hold import EVERYTHING, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted."""
@@ -75,13 +75,13 @@ class Workers:
 
 def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been made by now; None when there is none."""
-    late = backlog.due_deliveries(among.of(Delivery), now - LATE)
+    late = status.due_deliveries(among.of(Delivery), now - LATE)
     return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None when there is none."""
-    return _backlog(backlog.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
+    return _backlog(status.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -119,62 +119,62 @@ def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
 
 def pauses(among: Among = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
-    gates = list(_gates().filter(paused_at__isnull=False).order_by("paused_at"))
-    names = _names_of_webhooks(gates, among)
-    return [_pause(gate, names, among) for gate in gates if scope_parts(gate.scope)[0] in {"", *names}]
+    holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
+    names = _names_of_webhooks(holds, among)
+    return [_pause(hold, names, among) for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
 
 
-def _gates() -> QuerySet[Gate]:
-    """Return the gates where they are written: who has just paused or resumed must see it."""
-    return Gate.objects.using(router.db_for_write(Gate))
+def _holds() -> QuerySet[Hold]:
+    """Return the holds where they are written: who has just paused or resumed must see it."""
+    return Hold.objects.using(router.db_for_write(Hold))
 
 
-def _names_of_webhooks(gates: Sequence[Gate], among: Among) -> dict[str, str]:
-    """Return by key the names of the webhooks that gates are about and that may be seen."""
-    keys = {webhook for gate in gates if (webhook := scope_parts(gate.scope)[0])}
+def _names_of_webhooks(holds: Sequence[Hold], among: Among) -> dict[str, str]:
+    """Return by key the names of the webhooks that holds are about and that may be seen."""
+    keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
     found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
     return {str(key): name for key, name in found}
 
 
-def held_by(gate: Gate, among: Among = ALL_ROWS) -> str:
-    """Say how many runs a gate holds back; what everything's pause holds stays in the open lane."""
-    number, is_capped = _held(gate, among)
+def held_by(hold: Hold, among: Among = ALL_ROWS) -> str:
+    """Say how many runs a hold holds back."""
+    number, is_capped = _held(hold, among)
     shown = number_format(number)
     if is_capped:
         shown = _("more than %(number)s") % {"number": shown}
     return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
 
 
-def _held(gate: Gate, among: Among) -> tuple[int, bool]:
-    return _capped(backlog.held_runs(among.of(Run), gate).order_by())
+def _held(hold: Hold, among: Among) -> tuple[int, bool]:
+    return _capped(status.held_runs(among.of(Run), hold).order_by())
 
 
 def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
-    return _capped(backlog.parked_runs(among.of(Run)).order_by())
+    return _capped(status.parked_runs(among.of(Run)).order_by())
 
 
-def _pause(gate: Gate, names: dict[str, str], among: Among) -> Pause:
-    webhook, receiver = scope_parts(gate.scope)
+def _pause(hold: Hold, names: dict[str, str], among: Among) -> Pause:
+    webhook, receiver = scope_parts(hold.scope)
     what = [receiver, names.get(webhook, webhook)]
     return Pause(
-        what=_("everything") if gate.scope == EVERYTHING else ", ".join(filter(None, what)),
+        what=_("everything") if hold.scope == EVERYTHING else ", ".join(filter(None, what)),
         is_receiver=bool(receiver),
-        since=gate.paused_at,
-        by=gate.paused_by,
-        reason=gate.reason,
-        is_automatic=gate.is_automatic,
-        held=held_by(gate, among),
+        since=hold.paused_at,
+        by=hold.paused_by,
+        reason=hold.reason,
+        is_automatic=hold.is_automatic,
+        held=held_by(hold, among),
     )
 
 
-def pause_of(webhook: Webhook) -> Gate | None:
-    """Return the gate that holds a webhook's runs back: its own or that of everything; None when neither is shut."""
+def pause_of(webhook: Webhook) -> Hold | None:
+    """Return the hold that holds a webhook's runs back: its own or that of everything; None if neither is paused."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return _gates().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    return _holds().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:
     """Return how many workers were seen lately."""
     beats = Heartbeat.objects.all()
-    return Workers(number=backlog.workers(beats.db, now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])
+    return Workers(number=beats.running(now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])

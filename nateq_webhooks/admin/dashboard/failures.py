@@ -14,9 +14,9 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Left
 
 from nateq_webhooks.admin.permissions import ALL_ROWS, Among
-from nateq_webhooks.dispatch import PARKED
-from nateq_webhooks.dispatch.backlog import lanes as lanes_of
+from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 
 MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped, those that were given up and those to be tried again each."""
@@ -24,7 +24,7 @@ MAX_LOOKED_AT: Final = 10_000
 MAX_RECEIVERS: Final = 50
 """Receivers with runs that were given up, of which so many are asked for."""
 
-MAX_LANES: Final = 20
+MAX_HOLDS: Final = 20
 """Pauses and rate limits whose runs are looked at."""
 
 MAX_GROUPS: Final = 20
@@ -142,13 +142,13 @@ def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
 def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     """Return the runs that failed and are to be tried again, and whether there may be more.
 
-    Of each lane the latest first: a backlog of others comes after them.
+    Of each hold the latest first: runs that wait for their first try are due earlier.
     """
-    lanes = lanes_of(rows.db).occupied
+    hold_pks = read_holds(rows.db).used_pks
     failed: list[_Failed] = []
-    is_capped = len(lanes) > MAX_LANES
-    for lane in lanes[:MAX_LANES]:
-        waiting = rows.filter(lane=lane, next_try_at__lt=PARKED).order_by("-next_try_at")
+    is_capped = len(hold_pks) > MAX_HOLDS
+    for held_by in hold_pks[:MAX_HOLDS]:
+        waiting = rows.filter(held_by=held_by, next_try_at__lt=PARKED_UNTIL).order_by("-next_try_at")
         found = list(_columns(waiting)[: MAX_LOOKED_AT - len(failed)])
         failed += [row for row in found if row[1] == Run.Status.FAILED]
         is_capped = is_capped or len(found) == MAX_LOOKED_AT

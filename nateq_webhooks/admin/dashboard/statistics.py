@@ -36,7 +36,6 @@ PRECISION: Final = 64
 MAX_TIMED: Final = 500
 """Processed deliveries, the newest, whose processing times are looked at."""
 
-FAILED: Final = (Delivery.Status.FAILED, Delivery.Status.DEAD)
 """What counts as failed: a receiver is to be tried again, or was given up."""
 
 
@@ -103,7 +102,7 @@ class Health:
     @property
     def failed(self) -> int:
         """How many of them have failed, for now or for good."""
-        return sum(self.numbers.get(status, 0) for status in FAILED)
+        return sum(self.numbers.get(status, 0) for status in Delivery.FAILING)
 
     @property
     def share_failed(self) -> float | None:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import signature_check
 from nateq_webhooks.admin.deliveries.signature_check import Genuine
-from nateq_webhooks.admin.deliveries.timeline import FAILING, Material
+from nateq_webhooks.admin.deliveries.timeline import Material
 from nateq_webhooks.admin.formatting import SIGNS, Sign
 from nateq_webhooks.models import Delivery, Run
 
@@ -62,7 +62,7 @@ def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
 def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
     """Name the receivers whose newest run has failed, and whether they are tried again."""
     question = _("What failed?")
-    failing = [run for run in latest.values() if run.status in FAILING]
+    failing = [run for run in latest.values() if run.status in Run.FAILING]
     if delivery.status == Delivery.Status.INVALID:
         return Answer(question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("Reading it; the notes say why."))
     if not failing:

@@ -5,13 +5,11 @@ each settling would have to write.
 """
 
 from datetime import timedelta
-from typing import Final
 
 from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
 
 from nateq_webhooks.models import Delivery, Run
 
-FINISHED: Final = frozenset({Delivery.Status.PROCESSED, Delivery.Status.DEAD})
 """The statuses of deliveries whose runs have all ended."""
 
 
@@ -35,7 +33,7 @@ def has_runs(delivery: Delivery) -> bool:
 def processing_time(delivery: Delivery) -> timedelta | None:
     """Return the processing time of a delivery read by `with_last_run`; None while it goes on, or nothing ran."""
     last_run_at = getattr(delivery, "last_run_at", None)
-    if last_run_at is None or delivery.status not in FINISHED:
+    if last_run_at is None or delivery.status not in Delivery.FINISHED:
         return None
     took: timedelta = last_run_at - delivery.received_at
     return max(took, timedelta(0))

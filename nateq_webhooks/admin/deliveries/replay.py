@@ -12,11 +12,10 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.deliveries.timeline import FAILING
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
-from nateq_webhooks.dispatch.deliveries import event_name
+from nateq_webhooks.dispatch.create import event_name
 from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
@@ -119,7 +118,7 @@ def connected(delivery: Delivery) -> list[str]:
 
 def failing(newest_runs: Mapping[str, Run]) -> list[str]:
     """Return the receivers whose newest run has failed."""
-    return [name for name, run in newest_runs.items() if run.status in FAILING]
+    return [name for name, run in newest_runs.items() if run.status in Run.FAILING]
 
 
 def _choice(delivery: Delivery, form: ReplayForm) -> Choice:

@@ -15,6 +15,7 @@ from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.selection import Chosen, from_failure
 from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.models import Delivery, Replay, ReplayedRun
 from nateq_webhooks.receivers import registry
@@ -93,7 +94,7 @@ class ReplayManyPage(ConfirmationPage):
         """Replay a few at once, or request a replay of many. Raises `LookupError` if no delivery is left."""
         by = self.request.user.get_username()
         if which.count > MOST_AT_ONCE:
-            return dispatch.request_replay(which.for_later(), receivers, reason=reason, by=by)
+            return api.request_replay(which.for_later(), receivers, reason=reason, by=by)
         alias = router.db_for_write(Delivery)
         with transaction.atomic(using=alias):
             replay = dispatch.replay(which.keys(MOST_AT_ONCE), receivers, reason=reason, by=by)

@@ -16,7 +16,7 @@ from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
 from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
-from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery
 
 MOST_COUNTED: Final = 10_000

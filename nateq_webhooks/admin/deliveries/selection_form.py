@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.biglist.cursor import MAX_KEY
 from nateq_webhooks.admin.biglist.date_ranges import EARLIEST, LATEST
-from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery
 
 MAX_KEYS: Final = 10_000

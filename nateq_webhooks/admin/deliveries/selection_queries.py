@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from nateq_webhooks.admin.biglist.date_ranges import SLACK, Period, by_keys, ends_of
 from nateq_webhooks.admin.biglist.key_queries import Merged, Rows, counted
 from nateq_webhooks.admin.biglist.skip_scan import Combined, combinations
-from nateq_webhooks.dispatch import Selection
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Webhook
 
 COLUMNS: Final = ("status", "event", "webhook_id")

@@ -15,7 +15,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.formatting import SIGNS, Sign
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, ReplayedRun, Run
-from nateq_webhooks.models.gate import OPEN_LANE, TURN_LANE
+from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
@@ -30,9 +30,6 @@ REPEATED: Final = Sign("↓", "quiet")
 HAPPENED: Final = Sign("•", "quiet")
 REPLAYED: Final = Sign("↺", "busy")
 HELD: Final = Sign("…", "busy")
-
-FAILING: Final = (Run.Status.FAILED, Run.Status.DEAD)
-FINISHED: Final = frozenset({Run.Status.SUCCEEDED, Run.Status.DEAD, Run.Status.DROPPED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +92,7 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
     runs = found[:MAX_RUNS_SHOWN]
     brought_forward = _brought_forward([run for run in runs if run.was_brought_forward])
     rounds = {run.round for run in runs if run.is_replay} | brought_forward.keys()
-    failing = [run.pk for run in runs if run.status in FAILING] if errors else []
+    failing = [run.pk for run in runs if run.status in Run.FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
     replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
     return Material(
@@ -247,6 +244,6 @@ def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
         yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
         yield format_html(_("next try {}"), formatting.moment(run.next_try_at) or "")
-    if run.status in FINISHED or run.lane == OPEN_LANE:
+    if run.status in Run.FINISHED or run.held_by == NOT_HELD:
         return
-    yield _("waits for its turn") if run.lane == TURN_LANE else _("held back by a pause or a limit")
+    yield _("waits for its turn") if run.held_by == HELD_BY_ORDER else _("held back by a pause or a limit")

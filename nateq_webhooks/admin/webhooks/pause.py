@@ -15,7 +15,7 @@ from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import Among, Permitted
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.models.gate import EVERYTHING, Gate
+from nateq_webhooks.models.hold import EVERYTHING, Hold
 
 
 class PauseForm(forms.Form):
@@ -74,13 +74,13 @@ class PausePage(WebhookPage):
 
 def pause_context(webhook: Webhook, among: Among) -> dict[str, Any]:
     """Return what `webhook/paused.html` shows; empty if neither the webhook nor everything is paused."""
-    gate: Gate | None = pause_of(webhook)
-    if gate is None:
+    hold: Hold | None = pause_of(webhook)
+    if hold is None:
         return {}
     return {
-        "gate": gate,
-        "is_everything": gate.scope == EVERYTHING,
-        "held": held_by(gate, among),
-        "paused_by": formatting.visible(gate.paused_by),
-        "reason": formatting.visible(gate.reason),
+        "hold": hold,
+        "is_everything": hold.scope == EVERYTHING,
+        "held": held_by(hold, among),
+        "paused_by": formatting.visible(hold.paused_by),
+        "reason": formatting.visible(hold.reason),
     }

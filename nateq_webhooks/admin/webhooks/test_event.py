@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks import dispatch, inbox
+from nateq_webhooks import inbox
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.processing import has_runs
@@ -25,6 +25,7 @@ from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Run, Webhook
@@ -115,8 +116,8 @@ def send(webhook: Webhook, document: dict[str, Any]) -> inbox.Receipt:
         )
     verified = inbox.verify(configuration, _arrival(webhook, configuration, body))
     if isinstance(verified, inbox.Verified):
-        receipt = inbox.store(verified, hold=dispatch.runner().hold)
-        dispatch.wake(receipt)
+        receipt = inbox.store(verified, hold=api.runner().hold)
+        api.wake(receipt)
         return receipt
     if verified is inbox.Refusal.OTHER_ORGANIZATION:
         raise NotSentError(

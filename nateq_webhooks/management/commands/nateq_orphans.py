@@ -9,7 +9,7 @@ from django.db import router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks import dispatch
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.terminal import TerminalCommand, accept_django_options
 from nateq_webhooks.protocol.invisible_chars import one_line
@@ -35,8 +35,8 @@ class Command(TerminalCommand):
 
     def handle(self, *, action: str | None, dry_run: bool, no_input: bool, **options: Any) -> None:
         """List, reassign or drop."""
-        alias = router.db_for_write(dispatch.Run)
-        parked = dispatch.orphans(alias)
+        alias = router.db_for_write(api.Run)
+        parked = api.orphans(alias)
         if action is None:
             self._list(parked)
             return
@@ -54,7 +54,7 @@ class Command(TerminalCommand):
         if is_asked and input(f"{one_line(summary)} [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError(_("Nothing was changed."))
         try:
-            done = dispatch.drop(alias, old) if action == "drop" else dispatch.reassign(alias, old, options["new"])
+            done = api.drop(alias, old) if action == "drop" else api.reassign(alias, old, options["new"])
         except LookupError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(self.style.SUCCESS(f"{summary}: {done}"))

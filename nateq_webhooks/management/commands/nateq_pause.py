@@ -8,11 +8,11 @@ from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.dispatch.gates import fill_lane
+from nateq_webhooks.dispatch.pauses import move_to_hold
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models import Gate
+from nateq_webhooks.models import Hold
 
 
 class Command(TerminalCommand):
@@ -36,14 +36,14 @@ class Command(TerminalCommand):
             check_receivers([receiver] if receiver else None)
         except LookupError as error:
             raise CommandError(str(error)) from error
-        for gate in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
+        for hold in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
             moved = 0
-            while gate.scope and (portion := fill_lane(router.db_for_write(Gate), gate)):
+            while hold.scope and (portion := move_to_hold(router.db_for_write(Hold), hold)):
                 moved += portion
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs put aside …") % {"count": moved})
             if verbosity:
-                self.stdout.write(self.style.SUCCESS(_("Paused: %(gate)s.") % {"gate": gate}))
+                self.stdout.write(self.style.SUCCESS(_("Paused: %(hold)s.") % {"hold": hold}))
 
 
 def user_name() -> str:

@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch import Selection
 from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
@@ -20,6 +19,7 @@ from nateq_webhooks.dispatch.replays import (
     followed,
     request_replay,
 )
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.management.commands.nateq_pause import user_name
 from nateq_webhooks.management.selection import (
     add_all_option,

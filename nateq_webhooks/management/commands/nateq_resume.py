@@ -7,13 +7,13 @@ from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.dispatch.gates import clear_lane
-from nateq_webhooks.dispatch.pauses import is_limited
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models import Gate
-from nateq_webhooks.models.gate import receiver_scope
+from nateq_webhooks.models import Hold
+from nateq_webhooks.models.hold import receiver_scope
 from nateq_webhooks.receivers import registry
 
 
@@ -34,25 +34,25 @@ class Command(TerminalCommand):
         refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         _refuse_unknown_receiver(receiver)
         named = webhook_named(webhook) if webhook else None
-        alias = router.db_for_write(Gate)
-        opened = dispatch.resume(webhook=named, receiver=receiver)
-        for gate in opened:
+        alias = router.db_for_write(Hold)
+        resumed = dispatch.resume(webhook=named, receiver=receiver)
+        for hold in resumed:
             moved = 0
-            while not is_limited(alias, gate) and (portion := clear_lane(alias, gate)):
+            while not is_rate_limited(alias, hold) and (portion := move_from_hold(alias, hold)):
                 moved += portion
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs put back …") % {"count": moved})
             if verbosity:
-                self.stdout.write(self.style.SUCCESS(_("Resumed: %(gate)s.") % {"gate": gate}))
-        if verbosity and not opened:
+                self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": hold}))
+        if verbosity and not resumed:
             self.stdout.write(_("It was not paused."))
-        if verbosity and (still := dispatch.paused()):
-            self.stdout.write(_("Still paused: %(gates)s.") % {"gates": ", ".join(map(str, still))})
+        if verbosity and (still := api.paused()):
+            self.stdout.write(_("Still paused: %(holds)s.") % {"holds": ", ".join(map(str, still))})
 
 
 def _refuse_unknown_receiver(receiver: str | None) -> None:
     """Raise `CommandError` for a name that is neither connected nor paused, such as a mistyped one."""
-    paused = {gate.scope.removeprefix(receiver_scope("")) for gate in dispatch.paused() if ":" in gate.scope}
+    paused = {hold.scope.removeprefix(receiver_scope("")) for hold in api.paused() if ":" in hold.scope}
     known = {one.name for one in registry} | paused
     if receiver and receiver not in known:
         text = _('No receiver called "%(name)s" is paused or connected.') % {"name": receiver}

@@ -49,13 +49,13 @@ class Command(TerminalCommand):
             for name, counts in found.receivers.items():
                 values = asdict(counts)
                 self.stdout.write("".join(f"{values[column]:>10}" for column in columns) + f"  {name}")
-        for gate in found.paused:
-            line = _("Paused: %(gate)s since %(moment)s by %(by)s. %(reason)s")
+        for hold in found.paused:
+            line = _("Paused: %(hold)s since %(moment)s by %(by)s. %(reason)s")
             words = {
-                "gate": gate,
-                "moment": _moment(gate.paused_at),
-                "by": gate.paused_by or "?",
-                "reason": gate.reason,
+                "hold": hold,
+                "moment": _moment(hold.paused_at),
+                "by": hold.paused_by or "?",
+                "reason": hold.reason,
             }
             self.stdout.write(self.style.WARNING((line % words).strip()))
         for progress in found.replays:
@@ -77,13 +77,13 @@ def document(found: Status, troubles: list[str]) -> dict[str, Any]:
         "receivers": {name: asdict(counts) for name, counts in found.receivers.items()},
         "paused": [
             {
-                "scope": gate.scope,
-                "since": _moment(gate.paused_at),
-                "by": gate.paused_by,
-                "reason": gate.reason,
-                "automatic": gate.is_automatic,
+                "scope": hold.scope,
+                "since": _moment(hold.paused_at),
+                "by": hold.paused_by,
+                "reason": hold.reason,
+                "automatic": hold.is_automatic,
             }
-            for gate in found.paused
+            for hold in found.paused
         ],
         "workers": [{"name": worker.name, "seen_at": _moment(worker.seen_at)} for worker in found.workers],
         "replays": [_replay(progress) for progress in found.replays],

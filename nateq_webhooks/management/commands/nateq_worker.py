@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch import Outcome, Run
+from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.models import Run
 from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
 

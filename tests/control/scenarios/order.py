@@ -16,7 +16,7 @@ def play(stage: Stage) -> list[str]:
     """Send the keys' deliveries in turns; the long form kills workers meanwhile."""
     from django.db.models import Sum
 
-    from nateq_webhooks.models import Run, Turn
+    from nateq_webhooks.models import OrderLock, Run
 
     log = Path(stage.folder) / "tries"
     stage.environment |= {"FAULTS_FAILING": "0.25", "CONTROL_TRIES_LOG": str(log), "CONTROL_WORK_SECONDS": "0.002"}
@@ -29,7 +29,7 @@ def play(stage: Stage) -> list[str]:
     tries = Run.objects.aggregate(total=Sum("tries"))["total"]
     print(f"  {tries} tries of {Run.objects.count()} runs")
     problems = [] if tries > Run.objects.count() else ["no receiver failed: that shows nothing"]
-    if left := Turn.objects.count():
+    if left := OrderLock.objects.count():
         problems.append(f"{left} turns are left over")
     expected = product([parcel.delivery_id for parcel in parcels], receivers.RECEIVERS)
     return problems + count(expected) + _out_of_order() + _at_once(log)

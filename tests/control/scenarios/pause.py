@@ -73,10 +73,10 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
 
 def _call_pause(stage: Stage, option: list[str]) -> datetime:
     """Pause by the command; return the moment from which others could see it."""
-    from nateq_webhooks.models import Gate
+    from nateq_webhooks.models import Hold
 
     command = stage.start("nateq_pause", "--reason", "CRM is being moved", *option)
-    becomes_true(lambda: Gate.objects.filter(paused_at__isnull=False).exists(), seconds=60, every=0.01)
+    becomes_true(lambda: Hold.objects.filter(paused_at__isnull=False).exists(), seconds=60, every=0.01)
     seen_at = datetime.now(UTC)
     command.communicate()
     return seen_at
@@ -86,7 +86,7 @@ def _shown(stage: Stage, receiver: str | None) -> list[str]:
     """Say where the pause is not shown: `nateq_status`, with its exit code, and the system check."""
     scope = f"receiver:{receiver}" if receiver else ""
     status = json.loads(stage.call("nateq_status", "--json", status=1))
-    shown = [(gate["scope"], gate["reason"]) for gate in status["paused"]]
+    shown = [(hold["scope"], hold["reason"]) for hold in status["paused"]]
     problems = [] if shown == [(scope, "CRM is being moved")] else [f"nateq_status shows {shown}"]
     if "nateq_webhooks.W006" not in stage.call("check", "--database", "default"):
         problems.append("no system check shows the pause")

@@ -167,7 +167,8 @@ def _store(stage: Stage) -> list[str]:
         for receiver in receivers.RECEIVERS:
             cursor.execute(
                 f"INSERT INTO {run} (delivery_id, receiver, round, status, tries, started_at, finished_at, "
-                "duration, error, traceback, lane, next_try_at, lease, created_at) SELECT id, %s, 0, 'succeeded', 1, "
+                "duration, error, traceback, held_by, next_try_at, lease, created_at) "
+                "SELECT id, %s, 0, 'succeeded', 1, "
                 f"received_at, received_at, NULL, '', '', 0, NULL, NULL, received_at FROM {delivery}",
                 [receivers.name_of(receiver)],
             )

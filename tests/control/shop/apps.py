@@ -13,6 +13,6 @@ class ShopConfig(AppConfig):
 
         receivers.connect(atomic=not (IS_BROKEN and SCENARIO == "ack"))
         if IS_BROKEN and SCENARIO == "pause":
-            broken.ignore_gates()
+            broken.ignore_holds()
         if IS_BROKEN and SCENARIO == "replay":
             broken.add_runs_beside_pending_ones()

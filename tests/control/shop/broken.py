@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from nateq_webhooks.dispatch import gates, pending
+from nateq_webhooks.dispatch import holds, pending
 
 
-def ignore_gates() -> None:
+def ignore_holds() -> None:
     """Let every process believe that nothing is held back."""
-    gates._read = _nothing
+    holds.read_holds = _nothing
 
 
-def _nothing(alias: str) -> gates.Control:
-    return gates.Control(gates={}, rates={})
+def _nothing(alias: str) -> holds.HoldState:
+    return holds.HoldState(holds={}, rates={})
 
 
 def add_runs_beside_pending_ones() -> None:

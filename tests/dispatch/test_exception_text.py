@@ -17,9 +17,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import raised
-from nateq_webhooks.dispatch.raised import describe
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.exception_text import describe, ends_the_process
 from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
@@ -188,7 +188,7 @@ class TestWhateverItIs:
         connect_three(connect, error)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         is_recorded()
         assert Delivery.objects.get().status == "failed"
@@ -234,7 +234,7 @@ class TestWhateverItIs:
         connect(signals.ticket_created, lambda **kwargs: write("after"), "test.after")
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert dict(Run.objects.values_list("receiver", "status")) == {
             "test.raises": "failed",
@@ -262,7 +262,7 @@ class TestWhatIsKept:
         connect_three(connect, ERRORS[name])
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert is_recorded().error == text
 
@@ -273,7 +273,7 @@ class TestWhatIsKept:
         connect_three(connect, ERRORS[name])
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert "in raises" in is_recorded().traceback
 
@@ -281,7 +281,7 @@ class TestWhatIsKept:
         connect_three(connect, lambda: FrozenError(7))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert is_recorded().error.startswith("FrozenError: ")
 
@@ -324,7 +324,7 @@ class TestTheLog:
         connect_three(connect, error)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         is_recorded()
         (line,) = [text for text in breaks_on_exceptions if "test.raises failed" in text]
@@ -338,7 +338,7 @@ class TestTheLog:
         connect_three(connect, lambda: ValueError("broken"))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert is_recorded().error == "ValueError: broken"
 
@@ -375,7 +375,7 @@ class TestATextThatTheDatabaseRefuses:
         connect_three(connect, lambda: ValueError("no 😀 today"))
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         run = is_recorded()
         assert run.error == r"ValueError: no \U0001f600 today"
@@ -389,9 +389,9 @@ class TestATextThatTheDatabaseRefuses:
         connect_three(connect, lambda: ValueError("no 😀 today"))
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
-        assert [gate.scope for gate in dispatch.paused()] == [f"webhook:{delivery.webhook_id}/receiver:test.raises"]
+        assert [hold.scope for hold in api.paused()] == [f"webhook:{delivery.webhook_id}/receiver:test.raises"]
 
     def test_does_not_keep_a_receiver_from_giving_up(self, deliver: Deliver, connect: Connect) -> None:
         def gives_up(**kwargs: Any) -> None:
@@ -400,7 +400,7 @@ class TestATextThatTheDatabaseRefuses:
         connect(signals.ticket_created, gives_up)
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("dead", "dead")
 
@@ -432,7 +432,7 @@ class TestASignal:
         connect(signals.ticket_created, lambda **kwargs: write("third"), "test.third")
         deliver()
         try:
-            dispatch.run_due()
+            api.run_due()
         except BaseException as error:  # noqa: BLE001 - it is what is looked at
             return error
         raise AssertionError("the signal was swallowed")
@@ -454,7 +454,7 @@ class TestASignal:
         assert type(error) is KeyboardInterrupt
         self.the_rest_was_given_back("KeyboardInterrupt")
         make_due()
-        dispatch.run_due()
+        api.run_due()
         assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
 
     def test_that_a_servers_handler_turns_into_an_exit_is_raised_again(
@@ -492,7 +492,7 @@ class TestASignal:
             signal.raise_signal(signal.SIGINT)
 
         with handled_by(signal.SIGINT, signal.default_int_handler), pytest.raises(KeyboardInterrupt):
-            dispatch.run_due(watch=interrupted)
+            api.run_due(watch=interrupted)
 
         assert list(Run.objects.values_list("status", "tries")) == [("succeeded", 1), ("waiting", 0)]
 
@@ -514,8 +514,8 @@ class TestASignal:
                 raise error  # as an event loop does
 
         with handled_by(signal.SIGINT, signal.default_int_handler):
-            assert raised.ends_the_process(caught(lambda: signal.raise_signal(signal.SIGINT)))
-            assert raised.ends_the_process(caught(raised_again))
-            assert not raised.ends_the_process(caught(by_itself))
-        assert not raised.ends_the_process(caught(lambda: sys.exit(1)))
-        assert not raised.ends_the_process(ValueError("never raised"))
+            assert ends_the_process(caught(lambda: signal.raise_signal(signal.SIGINT)))
+            assert ends_the_process(caught(raised_again))
+            assert not ends_the_process(caught(by_itself))
+        assert not ends_the_process(caught(lambda: sys.exit(1)))
+        assert not ends_the_process(ValueError("never raised"))

@@ -7,11 +7,13 @@ import pytest
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import replays, upkeep
+from nateq_webhooks.dispatch import maintenance as module
+from nateq_webhooks.dispatch import replays
+from nateq_webhooks.dispatch.maintenance import Maintenance, worker_name
 from nateq_webhooks.dispatch.replays import request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.dispatch.upkeep import Upkeep, worker_name
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, Connect, Deliver, at_once
@@ -41,7 +43,7 @@ class TestRounds:
         Delivery.objects.update(dispatch_at=None)
         first, _second = request_replay(Selection()), request_replay(Selection())
 
-        Upkeep(ALIAS).round()
+        Maintenance(ALIAS).run_once()
 
         assert list(Run.objects.values_list("round", flat=True)) == [first.pk]
 
@@ -57,8 +59,8 @@ class TestRounds:
         later = request_replay(Selection(), ["test.old"])
         assert signals.ticket_created.disconnect(dispatch_uid="test.new")
 
-        rounds = Upkeep(ALIAS)
-        while rounds.round():
+        maintenance = Maintenance(ALIAS)
+        while maintenance.run_once():
             pass
 
         assert list(Run.objects.values_list("round", flat=True)) == [later.pk]
@@ -70,36 +72,36 @@ class TestRounds:
         dispatch.pause()
         request_replay(Selection())
 
-        assert Upkeep(ALIAS).round() == 0
+        assert Maintenance(ALIAS).run_once() == 0
         assert not Run.objects.exists()
 
     def test_what_is_in_order_costs_few_statements(self, django_assert_max_num_queries: Any) -> None:
-        rounds = Upkeep(ALIAS)
-        rounds.round()
-        rounds.beat()
+        maintenance = Maintenance(ALIAS)
+        maintenance.run_once()
+        maintenance.heartbeat()
         with django_assert_max_num_queries(2):
-            rounds.round()
-            rounds.beat()
+            maintenance.run_once()
+            maintenance.heartbeat()
 
     def test_what_is_stuck_is_looked_for_again_after_a_while(
         self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.one")
-        rounds = Upkeep(ALIAS)
-        rounds.round()
-        Run.objects.create(delivery=deliver(), receiver="test.one", next_try_at=dispatch.PARKED)
-        assert rounds.round() == 0
+        maintenance = Maintenance(ALIAS)
+        maintenance.run_once()
+        Run.objects.create(delivery=deliver(), receiver="test.one", next_try_at=PARKED_UNTIL)
+        assert maintenance.run_once() == 0
 
-        monkeypatch.setattr(upkeep, "MEND_SECONDS", 0.0)
+        monkeypatch.setattr(module, "RECOVER_SECONDS", 0.0)
 
-        assert rounds.round() == 1
-        assert Run.objects.get().next_try_at != dispatch.PARKED
+        assert maintenance.run_once() == 1
+        assert Run.objects.get().next_try_at != PARKED_UNTIL
 
 
 class TestHeartbeat:
     def test_a_worker_is_seen_with_its_machine_and_process(self) -> None:
         before = timezone.now()
-        Upkeep(ALIAS).beat()
+        Maintenance(ALIAS).heartbeat()
 
         beat = Heartbeat.objects.get()
         assert beat.name == worker_name()
@@ -109,13 +111,13 @@ class TestHeartbeat:
     def test_it_beats_once_in_a_while_and_stays_one_row(
         self, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
     ) -> None:
-        rounds = Upkeep(ALIAS)
-        rounds.beat()
+        maintenance = Maintenance(ALIAS)
+        maintenance.heartbeat()
         with django_assert_num_queries(0):
-            rounds.beat()
-        monkeypatch.setattr(upkeep, "BEAT_SECONDS", 0.0)
+            maintenance.heartbeat()
+        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.0)
         first = Heartbeat.objects.get().seen_at
-        rounds.beat()
+        maintenance.heartbeat()
 
         assert Heartbeat.objects.get().seen_at > first
 
@@ -124,12 +126,12 @@ class TestHeartbeat:
         Heartbeat.objects.create(name="gone:1", seen_at=long_ago)
         Heartbeat.objects.create(name="away:1", seen_at=timezone.now() - timedelta(hours=23))
 
-        Upkeep(ALIAS).beat()
+        Maintenance(ALIAS).heartbeat()
 
         assert set(Heartbeat.objects.values_list("name", flat=True)) == {"away:1", worker_name()}
 
     def test_many_that_start_at_once_do_not_disturb_each_other(self) -> None:
-        at_once([Upkeep(ALIAS).beat for _ in range(6)])
+        at_once([Maintenance(ALIAS).heartbeat for _ in range(6)])
 
         assert Heartbeat.objects.count() == 1
 
@@ -157,4 +159,4 @@ def test_a_replay_that_is_cancelled_is_left_alone(deliver: Deliver, connect: Con
     request_replay(Selection())
     Replay.objects.update(is_cancelled=True)
 
-    assert Upkeep(ALIAS).round() == 0
+    assert Maintenance(ALIAS).run_once() == 0

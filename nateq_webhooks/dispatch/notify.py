@@ -1,4 +1,4 @@
-"""Who gets receivers run, by the settings: the runner, and waking it."""
+"""Select the configured runner and notify it of deliveries whose receivers are to run."""
 
 import functools
 import logging
@@ -25,7 +25,7 @@ RUNNERS: Final = {
 
 
 class Due(Protocol):
-    """A stored delivery whose receivers are to run, as the door knows it."""
+    """A stored delivery whose receivers are to run, as the inbox knows it."""
 
     @property
     def pk(self) -> int:
@@ -41,18 +41,18 @@ class Due(Protocol):
 
 
 class Runner(Protocol):
-    """One way to get receivers run: who calls dispatch, and when. Adding another is one small class.
+    """A way to run receivers: which process calls dispatch, and when. Adding another is one small class.
 
-    A class that hands the work to other processes may say so with `runs_elsewhere = True`: then it is woken for
-    replays, too, which must never run a receiver where they are asked for.
+    A class that hands the work to other processes may say so with `runs_elsewhere = True`. Then it is notified of
+    replays, too, which must never run a receiver in the process that requests them.
     """
 
     @property
     def hold(self) -> timedelta:
-        """How long the request that stores a delivery keeps it for itself; zero: it is due at once."""
+        """How long only the request that stores a delivery may dispatch it; zero: any worker may at once."""
 
     def wake(self, due: Due) -> None:
-        """Get the delivery's receivers run, after it has been committed. Must neither raise nor take long."""
+        """Have the delivery's receivers run, after it has been committed. Must neither raise nor take long."""
 
 
 @functools.cache
@@ -83,8 +83,8 @@ def runner() -> Runner:
     return _runner_at(RUNNERS.get(name, name))
 
 
-def hold() -> timedelta:
-    """Return the runner's `hold`. Never raises: with a runner that can't be had, what is stored is due at once."""
+def request_hold() -> timedelta:
+    """Return the runner's `hold`. Never raises: with a runner that can't be loaded, deliveries are due at once."""
     try:
         return runner().hold
     except Exception:
@@ -93,27 +93,29 @@ def hold() -> timedelta:
 
 
 def wake(due: Due) -> None:
-    """Get the receivers of a stored delivery run, if there are any to run. Never raises: it is stored already."""
+    """Have the receivers of a stored delivery run, if there are any. Never raises: it is stored already."""
     if due.dispatch_at is None:
         return
     try:
         runner().wake(due)
     except Exception:
-        logger.exception("Delivery %s is stored, but nobody could be woken for it; a worker finds it later.", due.pk)
+        logger.exception(
+            "Delivery %s is stored, but the runner could not be notified; a worker finds it later.", due.pk
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Nudge:
-    """A delivery that was stored long ago and has runs that are due again."""
+class _DueAgain:
+    """A delivery that was stored earlier and has runs that are due again."""
 
     pk: int
     alias: str
     dispatch_at: datetime | None
 
 
-def nudge(alias: str, pks: Iterable[int]) -> None:
-    """Wake for deliveries that have runs due, where that runs nothing in this process."""
+def notify(alias: str, pks: Iterable[int]) -> None:
+    """Notify the runner of deliveries that have due runs, if it runs nothing in this process."""
     if not getattr(runner(), "runs_elsewhere", False):
         return
     for pk in pks:
-        wake(Nudge(pk, alias, timezone.now()))
+        wake(_DueAgain(pk, alias, timezone.now()))

@@ -9,12 +9,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import claim
-from nateq_webhooks.dispatch import deliveries as deliveries_room
-from nateq_webhooks.dispatch.settlement import settle, settle_all
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api, create
+from nateq_webhooks.dispatch.finalize import mark_all_processed, update_delivery
 from nateq_webhooks.errors import GiveUp
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import (
     ALIAS,
     BOUND_SECONDS,
@@ -92,7 +92,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         connect(signals.ticket_created, lambda **kwargs: finishes(second), "test.second")
         deliveries = [deliver() for _ in range(self.ROUNDS)]
         for delivery in deliveries:  # each run becomes due for itself, as after a worker's death
-            deliveries_room.claim_delivery(ALIAS, delivery.pk)
+            create.claim_delivery(ALIAS, delivery.pk)
         Run.objects.update(status="waiting", tries=0, lease=None, next_try_at=timezone.now())
         between = threading.Barrier(2)
 
@@ -101,10 +101,10 @@ class TestTwoRunsThatFinishAtTheSameMoment:
                 Run.objects.filter(receiver=receiver, delivery=delivery).update(next_try_at=timezone.now())
                 between.wait(BOUND_SECONDS)
                 while Run.objects.filter(delivery=delivery, tries=0).exists():  # each takes one, whichever it is
-                    dispatch.run_due(1)
+                    api.run_due(1)
                 between.wait(BOUND_SECONDS)
 
-        Run.objects.update(next_try_at=claim.PARKED)
+        Run.objects.update(next_try_at=PARKED_UNTIL)
         at_once([partial(work, "test.first"), partial(work, "test.second")])
 
         assert list(Delivery.objects.values_list("status", flat=True)) == [outcome] * self.ROUNDS
@@ -119,14 +119,14 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         connect(signals.ticket_created, lambda **kwargs: None, "test.second")
         deliveries = [deliver() for _ in range(self.ROUNDS)]
         between = threading.Barrier(2)
-        claims = {delivery.pk: deliveries_room.claim_delivery(ALIAS, delivery.pk) for delivery in deliveries}
+        claims = {delivery.pk: create.claim_delivery(ALIAS, delivery.pk) for delivery in deliveries}
 
         def work(number: int) -> None:
             for delivery in deliveries:
                 execute_only(claims[delivery.pk], number)
                 between.wait(BOUND_SECONDS)
-                if not settle_all(ALIAS, [delivery.pk]):
-                    settle(ALIAS, delivery.pk)
+                if not mark_all_processed(ALIAS, [delivery.pk]):
+                    update_delivery(ALIAS, delivery.pk)
 
         at_once([partial(work, 0), partial(work, 1)])
 
@@ -147,15 +147,15 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         delivery = deliver()
         execute_only(claim_one())
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("succeeded", "received")
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
 
         lapse_all()
-        assert dispatch.run_due() == 1
+        assert api.run_due() == 1
 
         assert Delivery.objects.get().status == "processed"
         assert announced == [("processed", delivery.pk)]
         assert (Run.objects.get().tries, Run.objects.get().next_try_at, written("mine")) == (1, None, 1)
-        assert dispatch.run_due() == 0
+        assert api.run_due() == 0
 
     def test_after_the_last_failure_is_mended_too(
         self, deliver: Deliver, connect: Connect, announced: Announced
@@ -169,7 +169,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("dead", "received")
 
         lapse_all()
-        dispatch.run_due()
+        api.run_due()
 
         assert Delivery.objects.get().status == "dead"
         assert announced == [("failed", delivery.pk)]
@@ -186,7 +186,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("failed", "received")
 
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         assert Delivery.objects.get().status == "processed"
 
@@ -196,10 +196,10 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")
         connect(signals.ticket_created, lambda **kwargs: write("second"), "test.second")
         delivery = deliver()
-        execute_only(deliveries_room.claim_delivery(ALIAS, delivery.pk))
+        execute_only(create.claim_delivery(ALIAS, delivery.pk))
         lapse_all()
 
-        dispatch.run_due()
+        api.run_due()
 
         assert (written("first"), written("second")) == (1, 1)
         assert list(Run.objects.values_list("status", "tries", "next_try_at")) == [
@@ -227,9 +227,9 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         deliver("ticket.created")
         deliver("ticket.closed")
 
-        dispatch.run_due()
+        api.run_due()
         lapse_all()
-        dispatch.run_due()
+        api.run_due()
 
         assert set(Run.objects.values_list("status", "next_try_at")) == {("succeeded", None)}
         assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
@@ -244,7 +244,7 @@ class TestSignals:
         delivery = deliver()
 
         for _ in range(3):
-            dispatch.run_due()
+            api.run_due()
 
         assert announced == [("processed", delivery.pk)]
 
@@ -264,7 +264,7 @@ class TestSignals:
         connect(signals.ticket_created, lambda **kwargs: None)
         delivery = deliver()
 
-        dispatch.run_due()
+        api.run_due()
         assert announced == []
         run_until_finished()
 
@@ -282,7 +282,7 @@ class TestSignals:
         deliver()
         deliver()
 
-        dispatch.run_due()
+        api.run_due()
         signals.delivery_processed.disconnect(breaks)
 
         assert len(announced) == 2

@@ -1,4 +1,4 @@
-"""What a receiver raised: as text that can be recorded whatever its class does, and whether the process must end.
+"""What a receiver raised, as text that can be recorded whatever its class does; and whether the process must end.
 
 An exception is somebody else's object. Its `__str__`, its class's name, its traceback and what it was caused by may
 raise, lie or be huge, so each of them is asked in a `try`.
@@ -24,13 +24,13 @@ MAX_CHAIN: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class ExceptionText:
     """An exception as text that every database stores: its class's name, that and its own text, its traceback."""
 
     name: str
     text: str
     traceback: str
-    is_sound: bool
+    is_printable: bool
     "Whether its class let itself be shown: only then it is handed on to handlers of the log."
 
     def storable(self) -> Iterator[tuple[str, str]]:
@@ -40,21 +40,23 @@ class Raised:
         yield "(the database does not store the error's text)", ""
 
 
-def describe(error: BaseException) -> Raised:
+def describe(error: BaseException) -> ExceptionText:
     """Return an exception as text. Raises nothing that the exception's class raises."""
-    name = _shown(lambda: type(error).__qualname__, MAX_NAME_CHARS)
-    text = _shown(lambda: str(error), MAX_ERROR_CHARS)
-    trace = _shown(lambda: _formatted(error), -MAX_TRACEBACK_CHARS)
-    is_sound = None not in (name, text, trace)
+    name = _text_or_none(lambda: type(error).__qualname__, MAX_NAME_CHARS)
+    text = _text_or_none(lambda: str(error), MAX_ERROR_CHARS)
+    trace = _text_or_none(lambda: _formatted(error), -MAX_TRACEBACK_CHARS)
+    is_printable = None not in (name, text, trace)
     name = _printable(name) if name else "(an exception without a name)"
     text = f"{name}: {'(its text can not be shown)' if text is None else text}"
     if trace is None:
-        frames = _shown(lambda: "".join(traceback.format_tb(error.__traceback__)), MAX_TRACEBACK_CHARS)
+        frames = _text_or_none(lambda: "".join(traceback.format_tb(error.__traceback__)), MAX_TRACEBACK_CHARS)
         trace = f"{frames or ''}{text}\n(what else belongs to it can not be shown)\n"[-MAX_TRACEBACK_CHARS:]
-    return Raised(name, column_text(text, MAX_ERROR_CHARS), column_text(trace, MAX_TRACEBACK_CHARS), is_sound)
+    return ExceptionText(
+        name, column_text(text, MAX_ERROR_CHARS), column_text(trace, MAX_TRACEBACK_CHARS), is_printable
+    )
 
 
-def _shown(ask: Callable[[], str], limit: int) -> str | None:
+def _text_or_none(ask: Callable[[], str], limit: int) -> str | None:
     """Return the first characters of a text, or the last with a negative limit; None if asking for it raises."""
     try:
         text = ask()

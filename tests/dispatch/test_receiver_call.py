@@ -15,7 +15,8 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.utils import translation
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import signals
+from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch import event_loop as module
 from nateq_webhooks.dispatch.event_loop import EventLoop, event_loop
 from nateq_webhooks.models import Delivery, Run
@@ -85,7 +86,7 @@ class TestOneEventLoop:
         connect(signals.ticket_created, sends)
         for _ in range(4):
             deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["succeeded"] * 4
 
@@ -109,10 +110,10 @@ class TestOneEventLoop:
 
         connect(signals.ticket_created, works)
         deliver()
-        dispatch.run_due()
+        api.run_due()
         assert written("mine") == 0
         make_due()
-        dispatch.run_due()
+        api.run_due()
 
         assert seen == [threading.get_ident(), True, 0] * 2
         assert written("mine") == 2
@@ -148,7 +149,7 @@ class TestOneEventLoop:
         before = used()
         connect(signals.ticket_created, where)
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         ours = in_the_loop(where)
         assert used() == before
@@ -162,7 +163,7 @@ class TestOneEventLoop:
             seen.append(asyncio.get_running_loop())
 
         async def server() -> asyncio.AbstractEventLoop:
-            await sync_to_async(functools.partial(elsewhere, dispatch.run_due), thread_sensitive=False)()
+            await sync_to_async(functools.partial(elsewhere, api.run_due), thread_sensitive=False)()
             await sync_to_async(in_the_loop, thread_sensitive=False)(notes)
             return asyncio.get_running_loop()
 
@@ -258,7 +259,7 @@ class TestBlocked:
         with ThreadPoolExecutor(1) as threads:
             blocking = threads.submit(block)
             assert blocked.wait(BOUND_SECONDS)
-            dispatch.run_due()
+            api.run_due()
             release.set()
             blocking.result(BOUND_SECONDS)
 
@@ -288,7 +289,7 @@ class TestRemainingTasks:
         connect(signals.ticket_created, forgets, "test.forgets")
         for _ in range(2):
             deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert caplog.text.count("Receiver test.forgets has left tasks running: later.") == 1
         wait_until(lambda: done == [1, 1])
@@ -321,7 +322,7 @@ class TestRemainingTasks:
         connect(signals.ticket_created, forgets)
         for _ in range(2):
             deliver()
-        dispatch.run_due()
+        api.run_due()
 
         (said,) = outcome
         assert "already quit" in said
@@ -337,7 +338,7 @@ class TestRemainingTasks:
 
         connect(signals.ticket_created, works)
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["succeeded"]
         assert "has left tasks running" not in caplog.text
@@ -400,7 +401,7 @@ class TestContext:
         connect(signals.ticket_created, sets_too if is_async else sets)
         for _ in range(2):
             deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert seen == [("unset", "en")] * 2
         assert (variable.get(), translation.get_language()) == ("unset", "en")
@@ -415,7 +416,7 @@ class TestContext:
         connect(signals.ticket_created, looks)
         deliver()
         with translation.override("ar"):
-            dispatch.run_due()
+            api.run_due()
 
         assert seen == ["ar", "ar"]
 
@@ -437,7 +438,7 @@ class TestResults:
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: returned(), "shop.stock")
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["failed"]
         assert error().startswith('ReceiverError: The receiver "shop.stock" returned a ')
@@ -450,7 +451,7 @@ class TestResults:
 
         connect(signals.ticket_created, returns)
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert "its body has not run" in error()
 
@@ -463,7 +464,7 @@ class TestResults:
 
         connect(signals.ticket_created, functools.partial(retried, lambda **kwargs: write("mine")))
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["failed"]
         assert "without its parentheses" in error()
@@ -472,7 +473,7 @@ class TestResults:
     def test_any_other_value_is_ignored(self, deliver: Deliver, connect: Connect, value: object) -> None:
         connect(signals.ticket_created, lambda **kwargs: value)
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["succeeded"]
 
@@ -487,7 +488,7 @@ class TestResults:
 
         connect(signals.ticket_created, lambda **kwargs: works(times))
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert statuses() == ["succeeded"]
         assert written("mine") == 1
@@ -502,7 +503,7 @@ class TestResults:
 
         connect(signals.ticket_created, returns)
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert error() == "ValueError: broken"
 
@@ -518,7 +519,7 @@ class TestResults:
 
             connect(signals.ticket_created, hands_over)
             deliver()
-            dispatch.run_due()
+            api.run_due()
 
         assert error() == "ValueError: broken"
 
@@ -531,7 +532,7 @@ class TestResults:
 
         connect(signals.ticket_created, functools.partial(Writes()))
         deliver()
-        dispatch.run_due()
+        api.run_due()
 
         assert written("mine") == 1
 

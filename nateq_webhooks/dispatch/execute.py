@@ -1,0 +1,391 @@
+"""Executing what a claim took: call the receivers one after the other, then finalize their runs.
+
+A try counts when the receiver is really called: the run is marked as started, and that is committed, before the call.
+The statement that ends a run marks the next one of the same claim, so that it costs no further statement. A receiver's
+work and the run's success are committed together.
+
+No savepoint is put around the receiver: an error that it swallows inside its transaction must undo the run, not half
+of it. What can't be seen from inside the block (a transaction that the database rolled back without an error) is found
+when the run is finalized, which reads what was committed.
+"""
+
+import copy
+import functools
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import DatabaseError, Error, connections, transaction
+from django.utils import timezone
+
+from nateq_webhooks import tenants
+from nateq_webhooks.database.retry import error_code, retry_transaction
+from nateq_webhooks.dispatch import throttle
+from nateq_webhooks.dispatch.claim import Claimed, claim_throttled, release, release_all
+from nateq_webhooks.dispatch.exception_text import ends_the_process
+from nateq_webhooks.dispatch.failure import Following, Outcome, nothing_follows, record_failure, status_of
+from nateq_webhooks.dispatch.finalize import finalize, give_up
+from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.leases import Lease, lease_renewer
+from nateq_webhooks.dispatch.receiver_call import call
+from nateq_webhooks.dispatch.statements import mark_started, mark_succeeded, set_tripwire, tripwire_holds
+from nateq_webhooks.errors import RolledBackError, RunLostError, TimedOutError
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.receivers import Receiver, registry
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+LOOK_SECONDS: Final = 0.02
+"""How long not to look again for a run that a rate limit or a probe lets start, where there was none."""
+
+Watch = Callable[[Run, Outcome], None]
+"""Is called with each run that was executed."""
+
+
+def never() -> bool:
+    """Return that there is no reason to stop."""
+    return False
+
+
+class ThrottledRuns:
+    """Executes, one at a time, what a rate limit or a probe lets start: that must not wait for a whole batch."""
+
+    def __init__(
+        self,
+        alias: str,
+        watch: Watch | None = None,
+        stopping: Callable[[], bool] = never,
+        untried_since: datetime | None = None,
+    ) -> None:
+        self._alias = alias
+        self._watch = watch
+        self._stopping = stopping
+        self._untried_since = untried_since
+        self._look_at = float("-inf")
+
+    def run(self) -> int:
+        """Execute one, if one may start now; return how much there was to do."""
+        if self._stopping() or hold_cache.recent(self._alias).is_idle or time.monotonic() < self._look_at:
+            return 0
+        claimed = retry_transaction(functools.partial(claim_throttled, self._alias, untried_since=self._untried_since))
+        if not claimed:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+        execute_claim(claimed, self._watch, self._stopping)
+        return claimed.found
+
+
+def execute_claim(
+    claimed: Claimed,
+    watch: Watch | None = None,
+    stopping: Callable[[], bool] = never,
+    throttled: ThrottledRuns | None = None,
+) -> list[int]:
+    """Execute what was claimed and finalize it; return the deliveries of which something may run now (`ORDERED_BY`).
+
+    Between two runs `throttled` executes what a rate limit or a probe lets start.
+    """
+    for pk in claimed.without_receivers:
+        retry_transaction(functools.partial(give_up, claimed.alias, pk))
+    ready = finalize(claimed.alias, claimed.finished)
+    if claimed.runs:
+        ready += _execute_runs(claimed, watch, stopping, throttled)
+    return ready
+
+
+def _execute_runs(
+    claimed: Claimed, watch: Watch | None, stopping: Callable[[], bool], throttled: ThrottledRuns | None
+) -> list[int]:
+    """Execute the runs and finalize them; return the deliveries of which something may run now.
+
+    Raises what a signal to this process raised in a receiver. Whatever ends this early, the runs that were not started
+    are released.
+    """
+    lease = Lease(
+        alias=claimed.alias,
+        token=claimed.lease,
+        runs=claimed.runs,
+        started=claimed.started,
+        tenant=tenants.current(claimed.alias),
+    )
+    execution = _Execution(lease, watch, stopping, throttled)
+    with lease_renewer.renewing(lease):
+        try:
+            execution.work()
+            ready = _finalize(claimed.alias, execution.outcomes)
+        except BaseException:
+            execution.release_the_rest()
+            raise
+    if lease.interrupted_by is not None:
+        raise lease.interrupted_by
+    released = (run.delivery_id for run in claimed.runs if run.pk in lease.given_back)
+    return ready + list(dict.fromkeys(released))
+
+
+class _Execution:
+    """Executes the runs of one claim in their order."""
+
+    def __init__(
+        self, lease: Lease, watch: Watch | None, stopping: Callable[[], bool], throttled: ThrottledRuns | None
+    ) -> None:
+        self.outcomes: dict[Run, Outcome] = {}
+        self._lease = lease
+        self._watch = watch
+        self._stopping = stopping
+        self._throttled = throttled
+        self._current: Run | None = None
+        self._is_idle = True
+
+    def work(self) -> None:
+        """Start one run after the other, until the process is to stop; then release those that were not started."""
+        while self._lease.interrupted_by is None and not self._stopping():
+            self._current = run = self._lease.take()
+            if run is None:
+                return
+            receiver = self._startable(run)
+            if receiver is not None and start(run, self._lease):
+                self._execute(run, receiver)
+        self._current = None
+        self.release_the_rest()
+
+    def release_the_rest(self) -> None:
+        """Release what was not started. What the database refuses now is due again when the lease has ended."""
+        rest = [*([self._current] if self._current is not None else []), *self._lease.waiting]
+        connection = connections[self._lease.alias]
+        try:
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            release_all(self._lease.alias, self._lease.token, rest)
+        except Error as error:
+            logger.warning("Runs that were not started could not be given back: %s", type(error).__name__)
+
+    def _startable(self, run: Run) -> Receiver | None:
+        """Return the receiver of a run that may start now; else release the run, or park it."""
+        state = hold_cache.recent(self._lease.alias)
+        self._is_idle = state.is_idle
+        if state.forbids_start(run.delivery.webhook_id, run):
+            release(self._lease.alias, self._lease.token, run)
+            return None
+        receiver = registry.get(run.receiver)
+        if receiver is None:
+            Run.objects.using(self._lease.alias).leased(run).park(run)
+        return receiver
+
+    def _execute(self, run: Run, receiver: Receiver) -> None:
+        self.outcomes[run] = outcome = try_run(run, receiver, self._lease, self._following)
+        self._current = None
+        _count_for_breaker(self._lease.alias, run, outcome)
+        if self._watch is not None:
+            self._watch(run, outcome)
+        if self._throttled is not None and self._lease.interrupted_by is None:
+            self._throttled.run()
+
+    def _following(self) -> Run | None:
+        """Return the next run if nothing comes before it: no stop, no run that a rate limit lets start in between."""
+        if self._stopping() or (self._throttled is not None and not self._is_idle):
+            return None
+        run = next(iter(self._lease.waiting), None)
+        return run if run is not None and registry.get(run.receiver) is not None else None
+
+
+def _count_for_breaker(alias: str, run: Run, outcome: Outcome) -> None:
+    """Count the outcome for the circuit breaker. An error there must not keep the run from being finalized."""
+    try:
+        if outcome is Outcome.SUCCEEDED:
+            throttle.count_success(alias, run)
+        elif outcome is Outcome.FAILED:
+            throttle.count_failure(alias, run)
+    except Error as error:
+        logger.warning("The breaker of %s could not count: %s", run.receiver, type(error).__name__)
+
+
+def _finalize(alias: str, outcomes: dict[Run, Outcome]) -> list[int]:
+    """Finalize the runs that this process still has."""
+    ours = [run for run, outcome in outcomes.items() if outcome is not Outcome.LOST]
+    return finalize(alias, ours, succeeded=[run for run in ours if outcomes[run] is Outcome.SUCCEEDED])
+
+
+def start(run: Run, lease: Lease) -> bool:
+    """Count a try of a run, unless that has been done, and commit that; return whether its receiver may be called.
+
+    It may not if the run was released or another worker has taken it over.
+    """
+    if lease.started is not run:
+        lease.started = run if retry_transaction(lambda: mark_started(lease.alias, run, timezone.now())) else None
+    return lease.started is run
+
+
+def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = nothing_follows) -> Outcome:
+    """Call the receiver of a run that this process has claimed and started. Never raises what a receiver raises.
+
+    What a signal to this process raised in it is recorded like any failure and kept as `lease.interrupted_by`. Marks
+    what follows as started in the transaction that ends the run. Raises what goes wrong before the receiver is called.
+    """
+    tries, started = run.tries, timezone.now()
+    lease.begin()
+    try:
+        error, after = _attempt(run, receiver, started, lease, following)
+    except BaseException as problem:
+        if run.tries == tries:
+            raise
+        error, after = problem, None
+    if error is None:
+        lease.started = after
+        return Outcome.SUCCEEDED
+    if ends_the_process(error):
+        lease.interrupted_by, following = error, nothing_follows
+    if issubclass(type(error), RunLostError):
+        logger.warning("Run %s of %s: %s", run.pk, run.receiver, error)
+        return Outcome.LOST
+    outcome, lease.started = record_failure(run, error, started, lease.alias, following)
+    return outcome
+
+
+def _attempt(
+    run: Run, receiver: Receiver, started: datetime, lease: Lease, following: Following
+) -> tuple[BaseException | None, Run | None]:
+    """Call the receiver in its transaction; return what it raised, if anything, and what was marked as started.
+
+    What it raised is not raised through a context manager: some set attributes of it, which its class may refuse.
+    """
+    guard = _Guard(lease) if receiver.atomic else None
+    with transaction.atomic(using=lease.alias, durable=True) if receiver.atomic else nullcontext():
+        if guard is not None:
+            guard.set()
+        run.tries += 1
+        run.started_at = started
+        try:
+            _call(receiver, run)
+        except BaseException as error:  # noqa: BLE001 - returned
+            if receiver.atomic:
+                transaction.set_rollback(True, using=lease.alias)
+            return error, None
+        _refuse_broken_transaction(lease.alias)
+        after = _mark_succeeded(run, started, lease, following, guard)
+        if guard is not None:
+            guard.release()
+    return None, after
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """Detects whether a run's transaction is still the one that was opened for it when the receiver has returned.
+
+    A receiver that ends it by a raw COMMIT or ROLLBACK leaves the connection in another one, or in none. The status of
+    the run would be committed there without the receiver's work. MariaDB and MySQL also roll the whole of it back for a
+    deadlock, which the receiver may have swallowed: there a savepoint of that name is gone.
+    """
+
+    lease: Lease
+
+    def set(self) -> None:
+        """Leave a mark in the transaction that ends with it."""
+        vendor = connections[self.lease.alias].vendor
+        if vendor == "postgresql":
+            set_tripwire(self.lease.alias, self.value)
+        elif vendor == "mysql":
+            _execute(self.lease.alias, "SAVEPOINT nateq_run")
+
+    @property
+    def value(self) -> str:
+        """What PostgreSQL's mark holds."""
+        return str(self.lease.token)
+
+    @property
+    def in_statement(self) -> str | None:
+        """What the statement that marks the success compares; None where it compares nothing."""
+        return self.value if connections[self.lease.alias].vendor == "postgresql" else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mark is still there, where that can be asked without losing it."""
+        connection = connections[self.lease.alias]
+        if connection.vendor == "postgresql":
+            return tripwire_holds(self.lease.alias, self.value)
+        is_open = getattr(connection.connection, "in_transaction", True)  # SQLite's driver knows
+        return connection.vendor != "sqlite" or bool(is_open)
+
+    def release(self) -> None:
+        """Raise `RolledBackError` if the mark is gone. Last of all: a deadlock may come with any statement before."""
+        if connections[self.lease.alias].vendor != "mysql":
+            return
+        try:
+            _execute(self.lease.alias, "RELEASE SAVEPOINT nateq_run")
+        except DatabaseError as error:
+            if error_code(error) == _NO_SUCH_SAVEPOINT:
+                raise RolledBackError(_ENDED_BY_ITSELF) from error
+            raise
+
+
+_NO_SUCH_SAVEPOINT: Final = 1305
+
+_ENDED_BY_ITSELF: Final = (
+    "The receiver ended its transaction by itself: by a raw COMMIT or ROLLBACK, a statement that commits on this "
+    "database (such as DDL), or a deadlock that it swallowed. What it wrote after that is undone where the database "
+    "can. Use transaction.atomic() for parts of its work, or connect it with atomic=False."
+)
+
+
+def _refuse_broken_transaction(alias: str) -> None:
+    """Raise `RolledBackError` if the receiver returned from a transaction that can only be rolled back."""
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        if connection.needs_rollback:
+            raise RolledBackError(
+                "The receiver swallowed a database error: what it wrote is lost, so the run is undone. "
+                "Put a transaction.atomic() of its own around the statement that may fail."
+            )
+    elif connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]:
+        connection.close()
+        raise RolledBackError(
+            "The receiver, which is connected with atomic=False, left autocommit off: what it wrote since is undone. "
+            "Use transaction.atomic() in place of set_autocommit(False)."
+        )
+
+
+def _execute(alias: str, sql: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _call(receiver: Receiver, run: Run) -> None:
+    # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
+    call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+
+
+def _mark_succeeded(
+    run: Run, started: datetime, lease: Lease, following: Following, guard: _Guard | None
+) -> Run | None:
+    """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started; return that.
+
+    Raises `TimedOutError` when it took too long, `RolledBackError` when the transaction is not the receiver's own any
+    more or the run is gone, and `RunLostError` when another worker has taken the run over. `next_try_at` stays: the run
+    is due until it has been finalized.
+    """
+    if lease.has_timed_out:
+        raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")
+    if guard is not None and connections[lease.alias].vendor == "sqlite" and not guard.holds:
+        raise RolledBackError(_ENDED_BY_ITSELF)
+    after = following()
+    tripwire = guard.in_statement if guard is not None else None
+    changed = mark_succeeded(lease.alias, run, timezone.now(), started, following=after, tripwire=tripwire)
+    if changed == (1 if after is None else 2):
+        return after
+    if changed == 1 and after is not None and not Run.objects.using(lease.alias).leased(after).exists():
+        return None  # it was released, or taken over; the current run was not
+    raise _why_not_marked(run, lease.alias, guard)
+
+
+def _why_not_marked(run: Run, alias: str, guard: _Guard | None) -> Exception:
+    """Return why a run that is held could not be marked as succeeded."""
+    if guard is not None and not guard.holds:
+        return RolledBackError(_ENDED_BY_ITSELF)
+    if status_of(run, alias) is None:
+        return RolledBackError(
+            "The receiver deleted its own delivery, or its run: the record that it succeeded is part of that, so its "
+            "work is undone. Delete it later, from outside: in transaction.on_commit() or another process."
+        )
+    return RunLostError("its lease ran out and another worker has taken it over; this try is undone.")

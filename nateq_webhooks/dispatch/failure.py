@@ -1,0 +1,201 @@
+"""Recording a failed try of a run: what was raised, when to try again, and what it says to the log."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final
+
+from django.db import Error, connections, transaction
+from django.utils import timezone
+
+from nateq_webhooks.conf import settings
+from nateq_webhooks.database.retry import retry_transaction
+from nateq_webhooks.dispatch.exception_text import ExceptionText, describe
+from nateq_webhooks.dispatch.statements import mark_started
+from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError
+from nateq_webhooks.models import Run
+from nateq_webhooks.protocol.backoff import backoff
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+MIN_RETRY_SECONDS: Final = 1.0
+"""The shortest wait that a receiver may ask for; if it asks for none, the wait is that of any failure."""
+
+
+class Outcome(Enum):
+    """What became of one try."""
+
+    SUCCEEDED = auto()
+    """The receiver's work is committed."""
+    FAILED = auto()
+    """It is undone; the run is tried again later, or given up."""
+    PUT_OFF = auto()
+    """It is undone, as the receiver asked: to be tried later, or never."""
+    LOST = auto()
+    """Another worker has taken the run over; what this one did is undone."""
+
+
+Following = Callable[[], Run | None]
+"""Returns the run of the same claim that is to be started after the current one; None if that is not known yet."""
+
+
+def nothing_follows() -> None:
+    """Return None: it is not known which run is started next."""
+
+
+def was_committed(run: Run, alias: str) -> bool:
+    """Return whether the success of a run is in the database; if it was rolled back, record that the run failed."""
+    if status_of(run, alias) != Run.Status.RUNNING:
+        return True
+    lost = RolledBackError(
+        "The database rolled the run back without an error: the receiver ended its transaction by itself, lost its "
+        "connection, or swallowed an error of a raw cursor."
+    )
+    return record_failure(run, lost, timezone.now(), alias)[0] is not Outcome.FAILED
+
+
+def status_of(run: Run, alias: str) -> str | None:
+    """Return a run's status as it is in the database; None if the run was deleted."""
+    return Run.objects.using(alias).filter(pk=run.pk).values_list("status", flat=True).first()
+
+
+def record_failure(
+    run: Run, error: BaseException, started: datetime, alias: str, following: Following = nothing_follows
+) -> tuple[Outcome, Run | None]:
+    """Record a failed try in a transaction of its own, and mark what follows as started in it.
+
+    Return the outcome, and what was marked.
+    """
+    raised = describe(error)
+    connection = connections[alias]
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+    now = timezone.now()
+    next_try_at = _next_try_at(run, error, now)
+    try:
+        recorded, after = _write(run, raised, next_try_at, started, now, alias, following)
+        if not recorded:
+            return _log_why_not_recorded(run, error, raised, alias), None
+    except (Error, ValueError) as problem:
+        # The lease ends by itself, and then the run starts again; but only this line says why.
+        _log(run, error, raised, f"this could not be recorded: {type(problem).__name__}")
+        return Outcome.LOST, None
+    _log(run, error, raised, f"tried again at {next_try_at:%Y-%m-%d %H:%M:%S} UTC" if next_try_at else "given up")
+    return Outcome.PUT_OFF if _is_requested(error) else Outcome.FAILED, after
+
+
+def _write(
+    run: Run,
+    raised: ExceptionText,
+    next_try_at: datetime | None,
+    started: datetime,
+    now: datetime,
+    alias: str,
+    following: Following,
+) -> tuple[bool, Run | None]:
+    """Write a failure; return whether the run was still held, and what was marked as started with it.
+
+    A text that the database refuses must not keep the failure from being recorded: MariaDB's columns may not store
+    emoji, or a connection's character set no Arabic. Raises what the last way to write it raised.
+    """
+    texts = list(raised.storable())
+
+    def write(text: str, trace: str) -> tuple[bool, Run | None]:
+        with transaction.atomic(using=alias):
+            recorded = (
+                Run.objects.using(alias)
+                .leased(run)
+                .fail(next_try_at=next_try_at, finished_at=now, duration=now - started, error=text, traceback=trace)
+            )
+            after = following() if recorded else None
+            is_marked = after is not None and mark_started(alias, after, timezone.now())
+        return bool(recorded), after if is_marked else None
+
+    for number, (text, trace) in enumerate(texts, 1):
+        try:
+            return retry_transaction(functools.partial(write, text, trace))
+        except (Error, ValueError):  # ValueError: the driver can't encode it for the connection
+            if number == len(texts) or not _is_connected(alias):
+                raise
+    raise AssertionError("the last way either returns or raises")
+
+
+def _is_connected(alias: str) -> bool:
+    connection = connections[alias]
+    return connection.connection is not None and connection.is_usable()
+
+
+def _log_why_not_recorded(run: Run, error: BaseException, raised: ExceptionText, alias: str) -> Outcome:
+    """Log what became of a run that raised and is not held any more, and return it.
+
+    It was committed all the same (an on_commit callback raised, or the connection was lost while the answer to COMMIT
+    was on its way), its delivery was deleted, or another worker has it.
+    """
+    status = status_of(run, alias)
+    ours = Run.objects.using(alias).filter(pk=run.pk, tries=run.tries, status=Run.Status.SUCCEEDED)
+    is_committed = status is not None and ours.exists()
+    if status is None:
+        what = "its delivery was deleted while it ran, by the receiver or by somebody else"
+    else:
+        what = "was committed all the same" if is_committed else "is another worker's by now"
+    logger.warning(
+        "Run %s of %s raised %s, but %s.",
+        run.pk,
+        run.receiver,
+        raised.name,
+        what,
+        exc_info=error if raised.is_printable else None,
+    )
+    return Outcome.SUCCEEDED if is_committed else Outcome.LOST
+
+
+def _is_requested(error: BaseException) -> bool:
+    """Return whether the receiver requested what becomes of the run. By its type: `__class__` may lie."""
+    return issubclass(type(error), (RetryLater, GiveUp))
+
+
+def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | None:
+    """Return when to try again; None to give up."""
+    if issubclass(type(error), GiveUp):
+        return None
+    asked = _asked_seconds(error)
+    if asked is None and run.tries >= settings().max_tries:
+        return None
+    if asked is None or asked <= 0:
+        wait = backoff(run.tries, settings().retry_base)
+    else:
+        wait = timedelta(seconds=max(asked, MIN_RETRY_SECONDS))
+    return now + wait if wait <= settings().retry_max_age - (now - run.created_at) else None
+
+
+def _asked_seconds(error: BaseException) -> float | None:
+    """Return how long a receiver asked to wait; None if it asked for nothing, or for no number of seconds."""
+    if not issubclass(type(error), RetryLater):
+        return None
+    try:
+        seconds = float(error.seconds)  # type: ignore[attr-defined]
+        timedelta(seconds=seconds)  # raises for what is no length of time
+        return seconds
+    except Exception:  # noqa: BLE001 - a class of the site's own may keep anything there, or nothing
+        return None
+
+
+def _log(run: Run, error: BaseException, raised: ExceptionText, what: str) -> None:
+    """Log a failure. An exception that can't be formatted would break the log's handlers, so it is logged as text.
+
+    If a handler raises all the same, that is written to standard error, as `logging` does: the failure is recorded.
+    """
+    asked = _is_requested(error)
+    level = logging.INFO if asked and what != "given up" else logging.ERROR
+    message = "Receiver %s failed on delivery %s (try %s, %s): %s%s"
+    values = (run.receiver, run.delivery_id, run.tries, what, raised.name)
+    try:
+        if asked or raised.is_printable:
+            logger.log(level, message, *values, "", exc_info=None if asked else error)
+        else:
+            logger.log(level, message, *values, f"\n{raised.traceback}")
+    except Exception as problem:  # noqa: BLE001 - a handler of the site's own
+        sys.stderr.write(f"{message % (*values, '')}; the log's handler raised {type(problem).__name__}.\n")

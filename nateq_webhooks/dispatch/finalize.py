@@ -1,0 +1,114 @@
+"""Finalizing runs: write their delivery's status, remove them from their queue and from the index of what is due.
+
+A delivery's status follows from its runs, and is written after they have committed. A finished run stays due
+(`next_try_at` is the end of its lease) until then. So if a process dies in between, a claim finds the run again.
+"""
+
+import functools
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from django.db import connections, transaction
+from django.db.models import F
+from django.dispatch import Signal
+
+from nateq_webhooks import signals
+from nateq_webhooks.database.retry import retry_transaction
+from nateq_webhooks.dispatch.exception_text import describe, ends_the_process
+from nateq_webhooks.dispatch.failure import was_committed
+from nateq_webhooks.dispatch.order import dequeue
+from nateq_webhooks.dispatch.statements import mark_processed
+from nateq_webhooks.models import Delivery, Run
+
+logger: Final = logging.getLogger("nateq_webhooks")
+
+
+def finalize(alias: str, runs: Collection[Run], *, succeeded: Collection[Run] = ()) -> list[int]:
+    """Finalize runs that were tried or have finished; return the deliveries of which something may run now.
+
+    `succeeded` are those of them whose success this process has just committed. If a delivery's status shows that it
+    was rolled back all the same, the try is recorded as failed.
+    """
+    pks = {run.delivery_id for run in runs}
+    uncertain = {run.delivery_id for run in runs if run not in succeeded}
+    if pks > uncertain and not retry_transaction(lambda: mark_all_processed(alias, pks - uncertain)):
+        uncertain = pks
+    unprocessed = {
+        pk for pk in sorted(uncertain) if not retry_transaction(functools.partial(update_delivery, alias, pk))
+    }
+    for run in succeeded:
+        if run.delivery_id in unprocessed and not was_committed(run, alias):
+            retry_transaction(functools.partial(update_delivery, alias, run.delivery_id))
+    promoted = dequeue(alias, runs)
+    if runs:
+        finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs])
+        retry_transaction(lambda: finished.mark_finalized())
+    return promoted
+
+
+def mark_all_processed(alias: str, delivery_pks: Collection[int]) -> bool:
+    """Mark deliveries as processed in one statement if no run of any is left to do; return whether they were.
+
+    It changes a row only where it sees no other run, and whoever commits last sees all of them.
+    """
+    with transaction.atomic(using=alias, durable=True):
+        if mark_processed(alias, delivery_pks) != len(delivery_pks):
+            transaction.set_rollback(True, using=alias)
+            return False
+    for pk in delivery_pks:
+        _announce(signals.delivery_processed, pk, alias)
+    return True
+
+
+def update_delivery(alias: str, delivery_pk: int) -> bool:
+    """Write a delivery's status, as its runs are now; return whether it is processed.
+
+    It is written under a lock on the row: two runs that finish at the same moment would otherwise each see the other
+    one unfinished, and nobody would mark the delivery as processed.
+    """
+    rows = Delivery.objects.using(alias).filter(pk=delivery_pk)
+    with transaction.atomic(using=alias, durable=True):
+        if connections[alias].features.has_select_for_update:
+            before = rows.select_for_update().values_list("status", flat=True).first()
+        else:
+            rows.update(status=F("status"))  # SQLite: a write takes the lock
+            before = rows.values_list("status", flat=True).first()
+        runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).latest_rounds()
+        after = derived_status(set(runs.values_list("status", flat=True)))
+        if before not in (after, None):  # None: it was deleted since
+            rows.update(status=after)
+    if before not in (after, None):
+        if after is Delivery.Status.PROCESSED:
+            _announce(signals.delivery_processed, delivery_pk, alias)
+        elif after is Delivery.Status.DEAD:
+            _announce(signals.delivery_failed, delivery_pk, alias)
+    return after is Delivery.Status.PROCESSED
+
+
+def give_up(alias: str, delivery_pk: int) -> None:
+    """Mark a delivery as dead for which no process has had a receiver for too long."""
+    Delivery.objects.using(alias).filter(pk=delivery_pk).update(status=Delivery.Status.DEAD)
+    _announce(signals.delivery_failed, delivery_pk, alias)
+
+
+def derived_status(runs: Collection[str]) -> Delivery.Status:
+    """Return a delivery's status by the statuses of the latest run of each receiver (ours: docs/how-to/workers.md)."""
+    if Run.Status.FAILED in runs:
+        return Delivery.Status.FAILED
+    if not set(runs) <= set(Run.FINISHED):
+        return Delivery.Status.RECEIVED
+    return Delivery.Status.DEAD if Run.Status.DEAD in runs else Delivery.Status.PROCESSED
+
+
+def _announce(signal: Signal, pk: int, alias: str) -> None:
+    """Send a monitoring signal; the row is read only when somebody listens. One that was deleted since is left out."""
+    delivery = Delivery.objects.using(alias).filter(pk=pk).first() if signal.has_listeners(Delivery) else None
+    if delivery is None:
+        return
+    try:
+        signal.send_robust(sender=Delivery, delivery=delivery)
+    except BaseException as error:  # send_robust catches nothing but Exception
+        if ends_the_process(error):
+            raise
+        logger.error("A receiver of a monitoring signal raised %s.", describe(error).name)
