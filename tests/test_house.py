@@ -5,16 +5,15 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 
 from nateq_webhooks import __version__, signals
 from nateq_webhooks.conf import Settings
 from nateq_webhooks.protocol.envelope import Note
 from nateq_webhooks.protocol.events import EVENTS
+from tests.commands import output
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,11 +72,7 @@ def test_the_version_is_one_that_the_changelog_can_name() -> None:
 
 @pytest.mark.django_db
 def test_the_models_have_their_migrations() -> None:
-    out = StringIO()
-
-    call_command("makemigrations", "--check", "--dry-run", stdout=out)
-
-    assert "No changes" in out.getvalue()
+    assert "No changes" in output("makemigrations", "--check", "--dry-run")
 
 
 def test_the_rooms_import_only_what_they_may() -> None:

@@ -21,6 +21,16 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 10, every: f
     assert becomes_true(condition, seconds=seconds, every=every), f"not true after {seconds} s: {condition}"
 
 
+class Clock:
+    """Stands in for the `time` module, so that a second passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:

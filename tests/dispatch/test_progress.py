@@ -2,12 +2,10 @@
 
 import importlib
 from datetime import timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -20,6 +18,7 @@ from nateq_webhooks.dispatch.progress import nobody_runs, progress, under_way
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Heartbeat, Replay, ReplayedRun, Run
+from tests.commands import output
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,9 +140,7 @@ def test_what_was_cancelled_ends_when_the_runs_it_made_have(
 def test_status_lists_it_until_it_is_done(four: list[Delivery]) -> None:
     replay = dispatch.replay(four)
 
-    said = StringIO()
-    call_command("nateq_status", stdout=said)
-    assert f"Replay {replay.pk}: 0 % done (0 succeeded, 0 failed, 4 left)" in said.getvalue()
+    assert f"Replay {replay.pk}: 0 % done (0 succeeded, 0 failed, 4 left)" in output("nateq_status")
 
     run_until_finished()
     assert under_way(ALIAS, 20) == []
@@ -157,12 +154,11 @@ class TestNobody:
         self, four: list[Delivery], configure: Configure, admin_client: Client, mode: str
     ) -> None:
         configure(DISPATCH=mode)
-        said = StringIO()
-        call_command("nateq_replay", "--event", "ticket.created", stdout=said)
+        said = output("nateq_replay", "--event", "ticket.created")
         replay = Replay.objects.get()
 
         advice = "No worker was seen in the last minute, so nobody runs them now. Start manage.py nateq_worker"
-        assert advice in said.getvalue()
+        assert advice in said
         assert advice in page_of(admin_client, replay)
         answer = admin_client.post(
             reverse("admin:nateq_webhooks_delivery_replay", args=[four[0].pk]), {"which": "all"}, follow=True

@@ -27,18 +27,9 @@ from nateq_webhooks.inbox.configuration import (
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.protocol.signatures import SigningKey
 from tests.conftest import SECRET, Sender, envelope
+from tests.waiting import Clock
 
 pytestmark = pytest.mark.django_db
-
-
-class Clock:
-    """Stands in for the `time` module, so that a second passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,9 @@ from nateq_webhooks.inbox import configuration
 from nateq_webhooks.inbox.configuration import RELOAD_SECONDS, TenantCache
 from nateq_webhooks.models import Webhook
 from tests.conftest import wait_until
+from tests.waiting import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Clock:
-    """Stands in for the `time` module."""
-
-    now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

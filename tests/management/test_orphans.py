@@ -2,19 +2,18 @@
 
 import importlib
 import sys
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import drain
+from tests.commands import Terminal, output
 from tests.dispatch.scene import Connect, Deliver
-from tests.management.keyboard import Terminal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,9 +28,7 @@ def parked(deliver: Deliver, connect: Connect) -> Run:
 
 
 def orphans(*arguments: str, **options: Any) -> str:
-    said = StringIO()
-    call_command("nateq_orphans", *arguments, stdout=said, **options)
-    return said.getvalue()
+    return output("nateq_orphans", *arguments, **options)
 
 
 def test_it_lists_what_is_parked(parked: Run) -> None:

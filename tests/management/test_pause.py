@@ -1,23 +1,16 @@
 """`manage.py nateq_pause` and `nateq_resume`."""
 
-from io import StringIO
-
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api, pauses
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.runners.worker import drain
+from tests.commands import output
 from tests.dispatch.scene import Connect, Deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def said(command: str, *arguments: str, verbosity: int = 1) -> str:
-    out = StringIO()
-    call_command(command, *arguments, stdout=out, verbosity=verbosity)
-    return out.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -26,37 +19,37 @@ def _receiver(connect: Connect) -> None:
 
 
 def test_everything() -> None:
-    assert said("nateq_pause", "--all", "--reason", "Deployment") == "Paused: everything.\n"
+    assert output("nateq_pause", "--all", "--reason", "Deployment") == "Paused: everything.\n"
 
     (hold,) = api.paused()
     assert (hold.scope, hold.reason) == ("", "Deployment")
     assert hold.paused_by
-    assert said("nateq_resume", "--all") == "Resumed: everything.\n"
+    assert output("nateq_resume", "--all") == "Resumed: everything.\n"
     assert api.paused() == []
 
 
 def test_a_receiver() -> None:
-    assert said("nateq_pause", "--receiver", "test.one") == "Paused: receiver:test.one.\n"
-    assert said("nateq_resume", "--receiver", "test.one") == "Resumed: receiver:test.one.\n"
+    assert output("nateq_pause", "--receiver", "test.one") == "Paused: receiver:test.one.\n"
+    assert output("nateq_resume", "--receiver", "test.one") == "Resumed: receiver:test.one.\n"
 
 
 def test_a_webhook_by_its_name_or_its_id(webhook: Webhook) -> None:
     for name in ("shop", str(webhook.pk)):
-        assert said("nateq_pause", "--webhook", name) == f"Paused: webhook:{webhook.pk}.\n"
-        assert said("nateq_resume", "--webhook", name) == f"Resumed: webhook:{webhook.pk}.\n"
+        assert output("nateq_pause", "--webhook", name) == f"Paused: webhook:{webhook.pk}.\n"
+        assert output("nateq_resume", "--webhook", name) == f"Resumed: webhook:{webhook.pk}.\n"
 
 
 def test_what_is_still_paused_is_said(webhook: Webhook) -> None:
-    said("nateq_pause", "--all")
-    said("nateq_pause", "--receiver", "test.one")
+    output("nateq_pause", "--all")
+    output("nateq_pause", "--receiver", "test.one")
 
-    assert said("nateq_resume", "--all") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
-    assert said("nateq_resume", "--webhook", "shop") == "It was not paused.\nStill paused: receiver:test.one.\n"
+    assert output("nateq_resume", "--all") == "Resumed: everything.\nStill paused: receiver:test.one.\n"
+    assert output("nateq_resume", "--webhook", "shop") == "It was not paused.\nStill paused: receiver:test.one.\n"
 
 
 def test_nothing_is_said_when_quiet() -> None:
-    assert said("nateq_pause", "--all", verbosity=0) == ""
-    assert said("nateq_resume", "--all", verbosity=0) == ""
+    assert output("nateq_pause", "--all", verbosity=0) == ""
+    assert output("nateq_resume", "--all", verbosity=0) == ""
 
 
 @pytest.mark.parametrize(
@@ -70,7 +63,7 @@ def test_nothing_is_said_when_quiet() -> None:
 def test_a_name_that_means_nothing_is_refused(webhook: Webhook, options: list[str], complaint: str) -> None:
     """Whoever mistypes it must not believe that it is paused."""
     with pytest.raises(CommandError, match=complaint):
-        said("nateq_pause", *options)
+        output("nateq_pause", *options)
 
     assert api.paused() == []
 
@@ -82,10 +75,10 @@ def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, mon
     monkeypatch.setattr(pauses, "PORTION", 2)
     monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 3)
 
-    said("nateq_pause", "--receiver", "test.one")
+    output("nateq_pause", "--receiver", "test.one")
     hold = api.paused()[0]
     assert Run.objects.filter(held_by=hold.pk).count() == 25
-    said("nateq_resume", "--receiver", "test.one")
+    output("nateq_resume", "--receiver", "test.one")
     assert Run.objects.filter(held_by=hold.pk).count() == 0
 
 
@@ -98,7 +91,7 @@ def test_everything_must_be_said(command: str) -> None:
     ]
     for options, complaint in wrong:
         with pytest.raises(CommandError, match=complaint):
-            said(command, *options)
+            output(command, *options)
 
     assert [hold.scope for hold in api.paused()] == ["receiver:test.one"]
 
@@ -107,6 +100,6 @@ def test_a_mistyped_receiver_is_not_believed_to_go_on() -> None:
     dispatch.pause(receiver="test.gone")
     for name, suggestion in (("test.oen", "test.one"), ("test.gon", "test.gone")):
         with pytest.raises(CommandError, match=f"is paused or connected. Did you mean '{suggestion}'"):
-            said("nateq_resume", "--receiver", name)
+            output("nateq_resume", "--receiver", name)
 
-    assert said("nateq_resume", "--receiver", "test.gone") == "Resumed: receiver:test.gone.\n"
+    assert output("nateq_resume", "--receiver", "test.gone") == "Resumed: receiver:test.gone.\n"

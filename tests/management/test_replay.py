@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import OperationalError
 from django.utils import timezone
 
@@ -18,9 +18,9 @@ from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.runners.worker import drain
 from tests.builders import build_delivery, insert
+from tests.commands import Terminal, output
 from tests.conftest import wait_until
 from tests.dispatch.scene import ALIAS, BOUND_SECONDS, Connect, Deliver
-from tests.management.keyboard import Terminal
 from tests.runners.processes import process, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,9 +39,7 @@ def stored(deliver: Deliver, connect: Connect) -> list[Delivery]:
 
 
 def replay(*arguments: str, **options: Any) -> str:
-    said = StringIO()
-    call_command("nateq_replay", *arguments, stdout=said, **options)
-    return said.getvalue()
+    return output("nateq_replay", *arguments, **options)
 
 
 def replayed() -> Counter[tuple[str, str]]:

@@ -17,8 +17,8 @@ from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.remote.connection import key_warnings
 from nateq_webhooks.sandbox import Sandbox
+from tests.commands import Terminal
 from tests.conftest import Sender, envelope
-from tests.management.keyboard import Terminal
 from tests.remote.conftest import KEY, SITE, both_sides_agree, text
 
 pytestmark = pytest.mark.django_db

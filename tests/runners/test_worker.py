@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
+from tests.commands import output
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.proxy import Wire, address
 from tests.dispatch.scene import (
@@ -48,9 +48,7 @@ NEEDS_A_SERVER = "SQLite has no connection that could be lost"
 
 def once(**options: Any) -> str:
     """Run `nateq_worker --once` in this process; return what it says."""
-    said = StringIO()
-    call_command("nateq_worker", "--once", stdout=said, **options)
-    return said.getvalue()
+    return output("nateq_worker", "--once", **options)
 
 
 class TestOnce:
