@@ -1,4 +1,4 @@
-"""A webhook's health: counted from the newest deliveries, estimated where there are too many, drawn without style."""
+"""A webhook's health: counted from the newest deliveries, drawn without style."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from nateq_webhooks.admin.dashboard import statistics as module
 from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour, survey
-from nateq_webhooks.admin.dashboard.summary import about, percent, span
+from nateq_webhooks.admin.dashboard.summary import percent, span
 from nateq_webhooks.models import Run, Webhook
 from tests.builders import ago, build_delivery, build_run, insert
 
@@ -98,7 +98,6 @@ def test_processing_times_of_two_webhooks_are_kept_apart(webhook: Webhook) -> No
 @pytest.fixture
 def few_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_COUNTED", 100)
-    monkeypatch.setattr(module, "SAMPLE", 200)
 
 
 @pytest.fixture
@@ -112,55 +111,54 @@ def many(webhook: Webhook) -> None:
 
 
 @pytest.mark.usefixtures("few_are_counted", "many")
-def test_too_many_are_estimated_from_deliveries_spread_over_all_hours(webhook: Webhook) -> None:
-    found = survey(webhook.pk)
-    health = found.health(webhook.pk)
+def test_of_too_many_only_the_newest_are_counted_and_the_chart_is_shorter(webhook: Webhook) -> None:
+    health = survey(webhook.pk).health(webhook.pk)
 
-    assert 4 <= found.step <= 6
-    assert 950 <= health.total <= 1050
-    assert all(10 <= hour.total <= 35 for hour in health.hours[1:-1])
-    assert health.share_failed == pytest.approx(0.1, abs=0.06)
+    assert health.total == 100
+    assert health.failed == 10
+    assert len(health.hours) in (5, 6)  # 94 hours have 2,000
+    assert health.counted_from is not None
+    assert health.hours[0].start <= health.counted_from
 
 
 @pytest.mark.usefixtures("few_are_counted", "many")
-def test_an_estimate_says_so(boss: Client, webhook: Webhook) -> None:
-    shown = change_page(boss, webhook)
+def test_the_page_says_since_when_deliveries_are_counted(boss: Client, webhook: Webhook) -> None:
+    assert "these are the deliveries since" in change_page(boss, webhook)
 
-    assert "estimated from every" in shown
-    assert "≈ " in shown
+
+@pytest.mark.usefixtures("many")
+def test_few_enough_are_all_counted(boss: Client, webhook: Webhook) -> None:
+    health = survey(webhook.pk).health(webhook.pk)
+
+    assert (len(health.hours), health.counted_from) == (48, None)
+    assert "these are the deliveries since" not in change_page(boss, webhook)
 
 
 @pytest.mark.usefixtures("many")
 def test_the_number_of_statements_is_small_and_fixed(
-    webhook: Webhook,
-    django_assert_num_queries: DjangoAssertNumQueries,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-    monkeypatch: pytest.MonkeyPatch,
+    webhook: Webhook, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with django_assert_num_queries(5):
-        survey(webhook.pk)
-    with django_assert_num_queries(5):
-        survey()
-
-    monkeypatch.setattr(module, "MAX_COUNTED", 100)
-    with django_assert_max_num_queries(6 + 11):  # one more for each doubling: 2 ** 11 > 2,000
-        survey()
+    for most in (module.MAX_COUNTED, 100):
+        monkeypatch.setattr(module, "MAX_COUNTED", most)
+        with django_assert_num_queries(5):
+            survey(webhook.pk)
+        with django_assert_num_queries(5):
+            survey()
 
 
-def test_keys_that_come_in_tens_are_estimated_as_well(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_come_in_tens_are_counted_from_as_far_back_as_they_reach(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_COUNTED", 100)
     insert(build_delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
 
-    found = survey(webhook.pk)
-
-    assert found.step > 1
-    assert found.health(webhook.pk).total == pytest.approx(1000, rel=0.25)
+    assert survey(webhook.pk).health(webhook.pk).total == 10
 
 
 def hours_of(*numbers: dict[str, int]) -> Health:
     start = datetime(2026, 6, 30, 12, tzinfo=UTC)
     hours = [Hour(start=start + timedelta(hours=place), numbers=each) for place, each in enumerate(numbers)]
-    return Health(hours=hours, last=None, times=None, step=1)
+    return Health(hours=hours, last=None, times=None, counted_from=None)
 
 
 def rectangles(drawn: Chart) -> dict[tuple[str, int], tuple[int, int]]:
@@ -207,8 +205,7 @@ def test_a_share_is_never_rounded_to_none_or_all(share: float | None, shown: str
     assert percent(share) == shown
 
 
-def test_an_estimated_number_is_marked_and_a_long_time_is_in_words() -> None:
-    assert (about(12, 1), about(12, 3)) == ("12", "≈ 12")
+def test_a_long_time_is_in_words() -> None:
     assert span(timedelta(seconds=3)) == "3.0 s"
     assert span(timedelta(hours=26)).replace("\xa0", " ") == "1 day, 2 hours"
 

@@ -22,7 +22,7 @@ from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LO
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
 from nateq_webhooks.admin.dashboard.silence import Silence, silences
 from nateq_webhooks.admin.dashboard.statistics import Health, Survey, survey
-from nateq_webhooks.admin.dashboard.summary import Summary, about, percent, processing, span, summary
+from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
 from nateq_webhooks.admin.permissions import Permitted, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
@@ -172,7 +172,7 @@ class Board:
             url=self._url("webhook_change", quote(webhook.pk)),
             is_active=webhook.is_active,
             last=formatting.moment(health.last) or _("none lately"),
-            total=about(health.total, health.step),
+            total=number_format(health.total),
             failed=percent(health.share_failed),
             has_failed=bool(health.failed),
             median=processing(times, "median"),

@@ -70,9 +70,9 @@ def _longest_pause(survey: Survey, shares: Sequence[Share]) -> timedelta:
 
 
 def _long_gone(survey: Survey, unseen: Sequence[Webhook], among: Among) -> list[Silence]:
-    """Return those with older deliveries only. A sample may just have missed a webhook, so then nothing is told."""
+    """Return the webhooks that only have deliveries older than those counted."""
     since = survey.seen_from
-    if not unseen or survey.step > 1 or since is None or survey.now - since <= UNKNOWN_PACE:
+    if not unseen or since is None or survey.now - since <= UNKNOWN_PACE:
         return []
     used = [webhook for webhook in unseen if among.of(Delivery).filter(webhook=webhook).exists()]
     return [Silence(webhook_id=webhook.pk, name=webhook.name, last=since, is_older=True, pace=None) for webhook in used]

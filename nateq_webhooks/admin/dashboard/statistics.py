@@ -1,8 +1,7 @@
-"""How the webhooks are, from their newest deliveries: how many came in each hour, what became of them, how fast.
+"""The figures of the webhooks, from their newest deliveries: how many came in each hour, what became of them, how fast.
 
-A table of ten million rows is never counted. Deliveries are numbered as they come, so the newest ones are a range of
-the primary key. The range of the charts' hours is counted row by row while it is short; a long one is estimated from
-deliveries evenly spread over it, each found by its key.
+A table of ten million rows is never counted. The primary key numbers deliveries as they come, so the newest ones are a
+range of it, and only they are counted. Where they do not reach back through all hours of a chart, the chart is shorter.
 """
 
 import uuid
@@ -22,29 +21,22 @@ from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Run
 
 HOURS: Final = 48
-"""Hours that a chart shows, the current one among them."""
+"""Hours that a chart shows at most, including the current one."""
 
 MAX_COUNTED: Final = 20_000
-"""The newest keys that are counted one by one; PostgreSQL reads so many rows in about 20 ms."""
-
-SAMPLE: Final = 3_000
-"""Keys that are looked up where there are more than `MAX_COUNTED` in the charts' hours."""
-
-PRECISION: Final = 64
-"""How exactly the beginning of the charts' hours is searched for: one key in so many may be older."""
+"""The newest keys whose deliveries are counted; PostgreSQL reads so many rows in about 20 ms."""
 
 MAX_TIMED: Final = 500
-"""Processed deliveries, the newest, whose processing times are looked at."""
+"""The newest processed deliveries, from which the processing times are computed."""
 
-"""What counts as failed: a receiver is to be tried again, or was given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """Deliveries of one webhook and status in one hour; what is older than the charts' hours stands before them."""
+    """Deliveries of one webhook and status in one hour; those before the chart's hours are in one hour before it."""
 
     webhook_id: uuid.UUID | None
-    "None: of all webhooks together."
+    "None for all webhooks together."
     status: str
     hour: datetime
     number: int
@@ -59,12 +51,12 @@ class Times:
     median: timedelta
     p95: timedelta
     number: int
-    "How many were looked at."
+    "How many deliveries they are computed from."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hour:
-    """What came in the hour that begins at `start`: how many deliveries of each status."""
+    """The number of deliveries of each status that came in the hour that begins at `start`."""
 
     start: datetime
     numbers: Mapping[str, int]
@@ -77,14 +69,14 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The last `HOURS` hours of one webhook, or of all of them."""
+    """The last hours of one webhook, or of all of them."""
 
     hours: Sequence[Hour]
     last: datetime | None
-    "When the newest delivery came; None when none is among those looked at."
+    "When the newest delivery came; None if none of those counted did."
     times: Times | None
-    step: int
-    "1: every delivery was counted; else the numbers are estimated from every so many-th one."
+    counted_from: datetime | None
+    "If not None, only deliveries that came later are counted: there are more than `MAX_COUNTED` in `HOURS`."
 
     @cached_property
     def numbers(self) -> Mapping[str, int]:
@@ -101,29 +93,30 @@ class Health:
 
     @property
     def failed(self) -> int:
-        """How many of them have failed, for now or for good."""
+        """How many of them failed."""
         return sum(self.numbers.get(status, 0) for status in Delivery.FAILING)
 
     @property
     def share_failed(self) -> float | None:
-        """The share that has failed, from 0 to 1; None when none came."""
+        """The share that failed, from 0 to 1; None if none came."""
         return self.failed / self.total if self.total else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the newest deliveries tell, of one webhook or of all."""
+    """The figures from the newest deliveries, of one webhook or of all."""
 
     now: datetime
     hours: Sequence[datetime]
-    "The beginnings of the charts' hours, the oldest first."
+    "The beginnings of the chart's hours, the oldest first."
     seen_from: datetime | None
-    "When the newest delivery came that is too old to be looked at; None when all were."
-    step: int
+    "When the newest delivery came that is not counted; None if all are."
+    is_cut: bool
+    "Whether the hours are fewer than `HOURS`, as more deliveries came than are counted."
     shares: Sequence[Share]
-    "Of each webhook that was asked for."
+    "The shares of each webhook that was asked for."
     totals: Sequence[Share]
-    "Of all webhooks."
+    "The shares of all webhooks together."
     times: Mapping[uuid.UUID | None, Times]
     "The processing times of each webhook, and under None of all together."
 
@@ -146,7 +139,7 @@ class Survey:
             hours=[Hour(start=start, numbers=numbers) for start, numbers in counted.items()],
             last=max((share.last for share in shares), default=None),
             times=self.times.get(webhook_id),
-            step=self.step,
+            counted_from=self.seen_from if self.is_cut else None,
         )
 
 
@@ -155,37 +148,31 @@ def survey(
     among: Among = ALL_ROWS,
     each_of: Collection[uuid.UUID] | None = None,
 ) -> Survey:
-    """Look at the newest deliveries, of one webhook or of all: a bounded number of rows, however many there are.
+    """Count the newest deliveries, of one webhook or of all: at most `MAX_COUNTED` rows, with five statements.
 
-    What is looked at is a range of keys; of the deliveries in it those count that may be seen. Where there are very
-    many webhooks, `each_of` names those that are told apart (None: all); the others count in the totals only.
-
-    Five statements; where the charts' hours have more than `MAX_COUNTED` keys, one more for each doubling of the table.
+    Only deliveries that the user may see are counted. Where there are very many webhooks, `each_of` names those that
+    are counted one by one (None: all); the others count in the totals only.
     """
     now = timezone.now()
     # Hours as the database itself cuts them, so that it needs no table of time zones.
     zone = connections[Delivery.objects.db].timezone
-    this_hour = now.astimezone(zone).replace(minute=0, second=0, microsecond=0)
-    hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
+    this_hour = _hour_of(now.astimezone(zone))
     newest: int = Delivery.objects.aggregate(newest=Max("pk"))["newest"] or 0
     seen_from = _received_at(newest - MAX_COUNTED)
-    rows: QuerySet[Delivery] = among.of(Delivery).select_related(None)
-    recent = rows.filter(pk__gt=newest - MAX_COUNTED)
-    looked_at, step = recent, 1
-    if seen_from is not None and seen_from >= hours[0]:
-        first = _first_key_since(hours[0], newest - MAX_COUNTED)
-        step = -(-(newest - first + 1) // SAMPLE)
-        looked_at = rows.filter(pk__in=_spread(first, newest, step))
+    hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
+    is_cut = seen_from is not None and seen_from >= hours[0]
+    if seen_from is not None and is_cut:
+        hours = [hour for hour in hours if hour >= _hour_of(seen_from.astimezone(zone))] or [this_hour]
+    recent: QuerySet[Delivery] = among.of(Delivery).select_related(None).filter(pk__gt=newest - MAX_COUNTED)
     if webhook_id is not None:
-        recent, looked_at = recent.filter(webhook=webhook_id), looked_at.filter(webhook=webhook_id)
-    apart = looked_at if each_of is None else looked_at.filter(webhook__in=each_of)
-    shares = _shares(_counted(apart, hours[0]), step)
-    totals = shares if each_of is None else _shares(_counted(looked_at, hours[0], together=True), step)
+        recent = recent.filter(webhook=webhook_id)
+    shares = _shares(_counted(recent if each_of is None else recent.filter(webhook__in=each_of), hours[0]))
+    totals = shares if each_of is None else _shares(_counted(recent, hours[0], together=True))
     return Survey(
         now=now,
         hours=hours,
         seen_from=seen_from,
-        step=step,
+        is_cut=is_cut,
         shares=shares,
         totals=totals,
         times=_times(recent.filter(status=Delivery.Status.PROCESSED), among.of(Run)),
@@ -195,50 +182,27 @@ def survey(
 _Counted = Iterable[tuple[uuid.UUID | None, str, datetime, int, datetime, datetime]]
 
 
-def _shares(counted: _Counted, step: int) -> list[Share]:
+def _shares(counted: _Counted) -> list[Share]:
     return [
-        Share(webhook_id=whose, status=status, hour=hour, number=number * step, first=first, last=last)
+        Share(webhook_id=whose, status=status, hour=hour, number=number, first=first, last=last)
         for whose, status, hour, number, first, last in counted
     ]
 
 
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
 def _received_at(pk: int) -> datetime | None:
-    """Return when the delivery of this key came, or the next older one that there is."""
+    """Return when the delivery of this key came, or the last one before it."""
     older = Delivery.objects.filter(pk__lte=pk).order_by("-pk")
     return older.values_list("received_at", flat=True).first()
 
 
-def _first_key_since(moment: datetime, high: int) -> int:
-    """Return a key, at most `high`, shortly before the first one of what came since `moment`.
-
-    Halves the keys, each time by one look-up in the primary key, until all but one in `PRECISION` are of those wanted:
-    what is older is told apart by its time anyway.
-    """
-    low: int = Delivery.objects.aggregate(oldest=Min("pk"))["oldest"] or 0
-    while (high - low) * PRECISION > high + MAX_COUNTED - low:
-        middle = (low + high) // 2
-        received_at = _received_at(middle)
-        if received_at is None or received_at < moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _spread(first: int, last: int, step: int) -> list[int]:
-    """Return one key of every `step`, each at another place: what comes in turns must not be met always, or never."""
-    places = range((last - first) // step + 1)
-    return [last - place * step - (place * _GOLDEN % 2**32 * step >> 32) for place in places]
-
-
-_GOLDEN: Final = 0x9E3779B1
-"""2 ** 32 by the golden ratio: its multiples, cut to 32 bits, spread evenly."""
-
-
 def _counted(deliveries: QuerySet[Delivery], since: datetime, *, together: bool = False) -> _Counted:
-    """Count the deliveries by webhook, status and hour; what came before `since` as one hour, the one before it.
+    """Count the deliveries by webhook, status and hour; those before `since` all in the hour before it.
 
-    `together` counts those of all webhooks, under None.
+    `together` counts those of all webhooks, with None as the webhook.
     """
     zone = since.tzinfo
     hour = TruncHour(Greatest("received_at", Value(since - timedelta(hours=1))), tzinfo=zone)
@@ -250,7 +214,7 @@ def _counted(deliveries: QuerySet[Delivery], since: datetime, *, together: bool 
 
 
 def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, Times]:
-    """Measure the newest of these by the end of their last run; one that no receiver ran for took no time."""
+    """Return the processing times of the newest of these, which end with the last run; without runs there is none."""
     rows = list(processed.order_by("-pk").values_list("pk", "webhook_id", "received_at")[:MAX_TIMED])
     runs = among.filter(delivery_id__in=[pk for pk, _, _ in rows], round=0).order_by()
     ends = dict(runs.values_list("delivery_id").annotate(Max("finished_at")))
@@ -266,6 +230,6 @@ def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUI
 
 
 def _percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
-    """Return the smallest span that at least `percent` of a hundred do not exceed."""
+    """Return the smallest span that `percent` of a hundred spans do not exceed."""
     ranked = sorted(spans)
     return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]

@@ -1,4 +1,4 @@
-"""A webhook's health as a page shows it: every figure as text, the chart ready to be drawn."""
+"""The figures of a webhook as text, with its chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.dashboard.chart import Chart, chart
-from nateq_webhooks.admin.dashboard.statistics import HOURS, Health, Times
+from nateq_webhooks.admin.dashboard.chart import Chart, chart, moment
+from nateq_webhooks.admin.dashboard.statistics import Health, Times
 
 EMPTY: Final = "-"
-"""What stands where there is no figure, as elsewhere in the admin."""
+"""Shown instead of a figure that does not exist, as elsewhere in the admin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One figure: what it is called, what it is, what it means, and how it is meant: good, bad or neither."""
+    """One figure with its label, its explanation and its tone: good, bad or neither."""
 
     label: str
     value: str
@@ -30,16 +30,17 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The figures, the chart, and how the numbers came about when not by counting."""
+    """The figures and the chart."""
 
     figures: Sequence[Figure]
     chart: Chart
-    estimate: str
+    limit: str
+    "What is not counted; empty if everything is."
     hours: int
 
 
 def summary(health: Health) -> Summary:
-    """Put a webhook's health, or that of all, into words."""
+    """Return the figures and the chart of one webhook, or of all of them."""
     times = health.times
     timed = (
         _("From being stored until the last receiver was done; the newest %(number)s.") % {"number": times.number}
@@ -49,7 +50,7 @@ def summary(health: Health) -> Summary:
     return Summary(
         figures=[
             Figure(label=_("Last delivery"), value=formatting.moment(health.last) or _("none lately")),
-            Figure(label=_("Deliveries"), value=about(health.total, health.step)),
+            Figure(label=_("Deliveries"), value=number_format(health.total)),
             Figure(
                 label=_("Failed"),
                 value=percent(health.share_failed),
@@ -60,39 +61,33 @@ def summary(health: Health) -> Summary:
             Figure(label=_("Processing time, p95"), value=processing(times, "p95"), meaning=timed),
         ],
         chart=chart(health),
-        estimate=estimate(health.step),
-        hours=HOURS,
+        limit=_limit(health),
+        hours=len(health.hours),
     )
 
 
 def processing(times: Times | None, which: Literal["median", "p95"]) -> str:
-    """Return a processing time in short."""
+    """Return a processing time as short text."""
     return (times and formatting.duration(getattr(times, which))) or EMPTY
 
 
 def span(value: timedelta) -> str:
-    """Return how long something has lasted, in words and two units at most."""
+    """Return a duration in words, with two units at most."""
     if value < timedelta(minutes=1):
         return formatting.duration(value) or EMPTY
     now = timezone.now()
     return timesince(now - timedelta(seconds=round(value.total_seconds())), now)
 
 
-def about(number: int, step: int) -> str:
-    """Return a number, with a sign before it when it is an estimate."""
-    shown = number_format(number)
-    return shown if step == 1 else f"≈ {shown}"
-
-
-def estimate(step: int) -> str:
-    """Say how the numbers were estimated; empty when they were counted."""
-    if step == 1:
+def _limit(health: Health) -> str:
+    if health.counted_from is None:
         return ""
-    return _("There are too many to count: estimated from every %(step)sth delivery.") % {"step": number_format(step)}
+    text = _("There are too many to count all: these are the deliveries since %(time)s.")
+    return text % {"time": moment(health.counted_from)}
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent; a small one is never shown as none, nor a large one as all."""
+    """Return a share in percent; it is rounded neither to 0 % nor to 100 %."""
     if share is None:
         return EMPTY
     if 0 < share < 0.001:
