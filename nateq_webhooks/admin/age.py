@@ -1,4 +1,4 @@
-"""How long ago something was, for the eye; exactly when, on hover."""
+"""Times relative to now, with the exact time on hover."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,11 +13,11 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
 
 NOW: Final = timedelta(minutes=1)
-"""Up to here it is just now; Django's words begin with minutes."""
+"""Up to this age it is "just now"; Django's words begin with minutes."""
 
 
 def ago(moment: datetime) -> SafeString:
-    """Return a moment in relation to now, with the exact one in the user's time zone as its title."""
+    """Return a time relative to now, with the exact time in the user's time zone as its title."""
     local = timezone.localtime(moment)
     return format_html(
         '<time class="nateq-moment" datetime="{}" title="{} {} {}">{}</time>',

@@ -1,4 +1,4 @@
-"""Why a request was refused and what may be the matter, in plain sentences: one for each code of the inbox."""
+"""Texts for refused requests: the reason, the probable cause, and what to do about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ BRIEF: Final[dict[str, Any]] = {
     Cause.EMPTY_BODY: gettext_lazy("body lost on the way"),
     Cause.UNKNOWN_SECRET: gettext_lazy("unknown secret"),
 }
-"""What may be the matter, for a list, where the reason does not say it already."""
+"""The probable cause, for a list, if the reason does not say it already."""
 
 CAUSES: Final[dict[str, Any]] = {
     Cause.OTHER_WEBHOOK: gettext_lazy(
@@ -93,7 +93,7 @@ CAUSES: Final[dict[str, Any]] = {
         "in a browser, there is nothing to do."
     ),
 }
-"""What may be the matter, and what to do."""
+"""The probable cause, and what to do."""
 
 FORMS: Final[dict[str, Any]] = {
     Form.TRIMMED: gettext_lazy(
@@ -114,7 +114,7 @@ FORMS: Final[dict[str, Any]] = {
         'Set NATEQ_WEBHOOKS["SECRET_ENCODING"] to "utf-8".'
     ),
 }
-"""How the sender reads the secret, and what to do."""
+"""How the sender uses the secret, and what to do."""
 
 ALTERATIONS: Final[dict[str, Any]] = {
     Alteration.LINE_ENDS: gettext_lazy("changed its line ends, or the white space around it"),
@@ -122,7 +122,7 @@ ALTERATIONS: Final[dict[str, Any]] = {
     Alteration.DECOMPRESSED: gettext_lazy("decompressed it"),
     Alteration.RESERIALIZED: gettext_lazy("rewrote its JSON"),
 }
-"""What was done to a body."""
+"""What was done to a body on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Hint:
 
 
 def reason(code: str) -> str:
-    """Return a reason in words; the code itself for one that a newer version wrote."""
+    """Return a reason in words; the code itself if a newer version wrote it."""
     return str(REASONS.get(code, code))
 
 
@@ -160,9 +160,9 @@ def brief(hint: Hint) -> str:
 
 
 def sentences(code: str, hint: Hint) -> list[SafeString]:
-    """Return what may be the matter with a request refused for the reason `code`, and what to do, as HTML."""
-    told = [_main(hint, code), _other_details(hint), _more(hint)]
-    return [sentence for sentence in told if sentence]
+    """Return the probable cause of a refusal for the reason `code`, and what to do, as HTML."""
+    parts = [_main(hint, code), _other_details(hint), _more(hint)]
+    return [sentence for sentence in parts if sentence]
 
 
 def _main(hint: Hint, code: str) -> SafeString:
@@ -180,11 +180,11 @@ def _main(hint: Hint, code: str) -> SafeString:
         )
     if sentence := CAUSES.get(hint.code):
         return format_html(sentence, **{key: _name(hint, key) for key in ("webhook", "secret", "limit")})
-    return format_html("{}", _not_looked_into() if code in set(Reason) else "")
+    return format_html("{}", _not_diagnosed() if code in set(Reason) else "")
 
 
 def _name(hint: Hint, key: str) -> SafeString:
-    """Return a detail, its direction ending where it ends; a question mark for one that is not there."""
+    """Return a detail as HTML that isolates its text direction; a question mark if there is none."""
     return formatting.text(str(hint.details.get(key, ""))) or SafeString("?")
 
 
@@ -202,24 +202,24 @@ def _other_details(hint: Hint) -> SafeString:
         names = format_html_join(", ", "{}", ((formatting.text(str(name)),) for name in similar))
         return format_html(_("These headers hold something like a signature, but none of ours: {names}."), names=names)
     if "webhook" in hint.details and hint.code == Cause.OTHER_ORGANIZATION:
-        told = _("The organization is that of the webhook “{webhook}”.")
-        return format_html(told, webhook=_name(hint, "webhook"))
+        text = _("The organization is that of the webhook “{webhook}”.")
+        return format_html(text, webhook=_name(hint, "webhook"))
     return SafeString("")
 
 
 def _more(hint: Hint) -> SafeString:
     if not hint.dropped:
         return SafeString("")
-    told = ngettext(
+    text = ngettext(
         "{count} more request was refused about that time and is not listed.",
         "{count} more requests were refused about that time and are not listed.",
         hint.dropped,
     )
-    return format_html(told, count=hint.dropped)
+    return format_html(text, count=hint.dropped)
 
 
-def _not_looked_into() -> str:
+def _not_diagnosed() -> str:
     return _(
-        "This one was not looked into: of each webhook one refused request a second is, if its body has at most "
-        "64 KiB. Look at others of the same time."
+        "This request was not diagnosed: of each webhook one refused request a second is, if its body has at "
+        "most 64 KiB. Look at others of the same time."
     )

@@ -27,7 +27,7 @@ from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay, Webhook
 
 SECONDS_AT_ONCE: Final = 2.0
-"""How long "Go on now" works in one request."""
+"""How long "Continue now" works in one request."""
 
 
 class SteerForm(forms.Form):
@@ -118,7 +118,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         named = formatting.visible(", ".join(replay.receivers or ()))
         return named or _("all that are connected to the event")
 
-    @admin.display(description=gettext_lazy("deliveries that"))
+    @admin.display(description=gettext_lazy("selection"))
     def shown_filters(self, replay: Replay) -> str:
         """Return what the deliveries have in common."""
         kept = Selection.from_json(replay.filters).as_json()
@@ -126,7 +126,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         if getattr(replay, "is_webhook_hidden", False):
             kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
-        return formatting.visible(shown) or _("were chosen one by one")
+        return formatting.visible(shown) or _("Picked by hand")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
         """Return the replays where they are written: a replica may not have the one that was just asked for."""

@@ -15,7 +15,7 @@ register = template.Library()
 def nateq_dashboard(context: RequestContext) -> "Dashboard | None":
     """Return the dashboard for the user whose request is being answered; None outside of one."""
     # Not at the top: Django imports every app's tags for its checks, also on a site without the admin.
-    from nateq_webhooks.admin.dashboard.page import Board
+    from nateq_webhooks.admin.dashboard.page import DashboardBuilder
 
     request = getattr(context, "request", None)
-    return Board(request).build() if request is not None else None
+    return DashboardBuilder(request).build() if request is not None else None

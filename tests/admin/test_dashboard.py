@@ -273,7 +273,7 @@ def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Cli
     assert silent() == ["shop"]
     shown = board(boss).replace("\xa0", " ")
     assert "No delivery to shop" in shown
-    assert "came 10 hours ago; it used to be one every 10 minutes" in shown
+    assert "came 10 hours ago; before that, one came every 10 minutes" in shown
 
 
 def test_the_usual_pause_and_a_short_one_are_no_silence(webhook: Webhook) -> None:
@@ -446,7 +446,7 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
     assert "1 request to zebra &lt;b&gt; refused" in first
     assert "zebra &lt;b&gt;</bdi></a>" in found
     assert re.findall(r"<dt>Deliveries</dt><dd><bdi>(.*?)</bdi>", found) == ["3"]
-    assert "No webhook is called so." in none
+    assert "No webhook has such a name." in none
 
 
 def test_few_webhooks_have_no_search(boss: Client, webhook: Webhook) -> None:

@@ -54,7 +54,7 @@ def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender
 
     told = answers(shown(boss, detail_url(Delivery.objects.get())))
 
-    assert re.search(r"Did it come\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", told)
+    assert re.search(r"Was it received\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", told)
     assert "Was it genuine? ✓ Yes: the stored bytes verify again." in told
     assert "What ran? … Failed: 1 · Succeeded: 1" in told
     assert "What failed? ↻ shop.fail (Failed)" in told
@@ -108,17 +108,17 @@ def test_the_timeline_tells_everything_in_the_order_it_happened(
 
     told = story(page)
     expected = [
-        "It happened, says the sender 2026-06-30 07:00:00",
-        "It came, its signature held, and it was stored",
+        "Time of the event, as the sender gave it 2026-06-30 07:00:00",
+        "Received, verified and stored",
         "attempt 1 · from 127.0.0.1 · signed with " + delivery.secret_id,
         "shop.fail : Failed",
         "1 try",
         "next try",
         "LookupError: no such &lt;customer&gt;",
         "Traceback (most recent call last)",
-        "It came again; nothing ran anew",
+        "Received again; no receiver ran again",
         "attempt 2",
-        "sara had it run again",
+        "sara replayed it",
         "reason: the bug is mended",
         "shop.fail : Succeeded",
         f"3 tries · 12 ms · replay {replay.pk}",
@@ -139,7 +139,7 @@ def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, send
     Delivery.objects.update(attempts_seen=61)
     Attempt.objects.bulk_create(Attempt(delivery=delivery, number=n) for n in range(2, 52))
 
-    assert "It came 10 further times" in story(shown(boss, detail_url(delivery)))
+    assert "Received 10 more times" in story(shown(boss, detail_url(delivery)))
 
 
 def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, sender: Sender) -> None:
@@ -150,7 +150,7 @@ def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, se
 
     told = story(shown(boss, detail_url(delivery)))
 
-    assert "Somebody had it run again" in told
+    assert "Somebody replayed it" in told
     assert "replay 7 · waits for its turn" in told
     assert "replay 7 · held back by a pause or a limit" in told
 
@@ -250,7 +250,7 @@ def test_the_signature_is_found_in_the_webhooks_own_header_and_after_that_was_re
     assert "genuine? ✓ Yes" in answers(shown(boss, detail_url(delivery)))
 
     Delivery.objects.update(headers={"Host": "shop.example"})
-    assert "no header of today&#x27;s name was stored" in answers(shown(boss, detail_url(delivery)))
+    assert "as the signature header that is configured now was not stored" in answers(shown(boss, detail_url(delivery)))
 
 
 def test_the_signature_verifies_after_the_site_has_changed_the_encoding_of_its_secrets(
@@ -297,7 +297,7 @@ def test_an_invalid_delivery_has_a_page_that_says_why(boss: Client, sender: Send
 
     assert sentence(delivery.notes[0]) in page
     assert "It could not be read, so no receiver ran." in answers(page)
-    assert "What failed? ! Reading it; the notes say why." in answers(page)
+    assert "What failed? ! It could not be parsed; the notes say why." in answers(page)
     assert f"Delivery {delivery.pk}" in page
 
 
@@ -359,8 +359,8 @@ def test_neighbours_are_those_of_the_same_content_under_another_id(boss: Client,
     )
     Reissue.objects.create(delivery=second, original=first)
 
-    assert neighbours(boss, first)[0].startswith("The same content, again under this id ticket.created dlv_2")
-    assert neighbours(boss, second)[0].startswith("The same content, first under this id ticket.created dlv_1")
+    assert neighbours(boss, first)[0].startswith("Same content, received again with this id ticket.created dlv_2")
+    assert neighbours(boss, second)[0].startswith("Same content, first received with this id ticket.created dlv_1")
 
 
 def test_neighbours_without_a_time_are_of_the_same_resource(boss: Client, sender: Sender) -> None:
@@ -412,7 +412,7 @@ def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(bos
 
     page = shown(boss, detail_url(delivery))
 
-    assert page.index("It came, its signature held") < page.index("It came again; nothing ran anew")
+    assert page.index("Received, verified and stored") < page.index("Received again; no receiver ran again")
 
 
 def test_what_another_webhook_brought_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:
@@ -422,5 +422,5 @@ def test_what_another_webhook_brought_is_marked_and_supersedes_nothing(boss: Cli
 
     page = shown(boss, detail_url(Delivery.objects.get(delivery_id="a")))
 
-    assert "Same resource, by the webhook &lt;b&gt;of another party" in page
+    assert "Same resource (webhook &lt;b&gt;of another party" in page
     assert "Superseded" not in page

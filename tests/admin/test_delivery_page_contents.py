@@ -26,9 +26,9 @@ def delivery(sender: Sender) -> Delivery:
 def test_the_page_notes_it_tells_when_and_shows_the_bytes(boss: Client, delivery: Delivery) -> None:
     page = shown(boss, detail_url(delivery))
 
-    assert "The sender used its delivery id again for another content." in page
+    assert "The sender used the delivery id again for different content." in page
     told = story(page)
-    assert "It came again with another content; that one was kept, and nothing ran" in told
+    assert "Received again with different content, which was kept; no receiver ran" in told
     assert "attempt 2 · from 127.0.0.1" in told
     assert "further" not in told
     assert HEADING in page
@@ -40,7 +40,7 @@ def test_the_page_notes_it_tells_when_and_shows_the_bytes(boss: Client, delivery
 def test_who_may_not_see_payloads_sees_that_there_was_one(staff: Callable[..., Client], delivery: Delivery) -> None:
     page = shown(staff("view_delivery"), detail_url(delivery))
 
-    assert "It came again with another content" in story(page)
+    assert "Received again with different content" in story(page)
     assert HEADING not in page
     assert "two" not in page
 
@@ -57,7 +57,7 @@ def test_long_bytes_are_shown_as_far_as_a_page_goes(boss: Client, sender: Sender
 
     page = shown(boss, detail_url(Delivery.objects.get()))
 
-    assert "This is its beginning" in page
+    assert "Only the beginning is shown" in page
     assert len(page) < 100_000
 
 

@@ -99,7 +99,7 @@ def test_a_run_that_is_to_be_tried_again_is_brought_forward(boss: Client, pendin
     replay = Replay.objects.get()
     page = shown(boss, detail_url(pending))
     assert f"Replay {replay.pk}: 0 runs made, 1 brought forward." in page
-    assert "had it run again" in page
+    assert "replayed it" in page
     assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
     assert "CRM is back" in page
 
@@ -137,7 +137,7 @@ def test_a_replay_is_in_the_admins_history(boss: Client, delivery: Delivery) -> 
 
     entry = LogEntry.objects.get()
     assert entry.object_id == str(delivery.pk)
-    message = f"Had it run again by shop.fail (replay {Replay.objects.get().pk}: 1 run made). mended"
+    message = f"Replayed by shop.fail (replay {Replay.objects.get().pk}: 1 run made). mended"
     assert entry.get_change_message() == message
     assert message in shown(boss, reverse("admin:nateq_webhooks_delivery_history", args=[delivery.pk]))
 

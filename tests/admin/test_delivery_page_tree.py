@@ -43,7 +43,7 @@ def test_the_tree_shows_numbers_doubled_keys_and_their_order_as_they_came(boss: 
     assert shown_lines == [
         "z 1.0",
         'event "ticket.created"',
-        "a 1e22 comes again: receivers see the last one",
+        "a 1e22 duplicate key: receivers see the last one",
         "a -0",
         "n [] 4 values",
         "[0] NaN",
@@ -112,7 +112,7 @@ def test_a_long_text_is_cut_and_read_on_its_own_pages(boss: Client, sender: Send
     page = shown(boss, detail_url(delivery))
     assert "<199>" in " ".join(lines(page))
     assert "<300>" not in " ".join(lines(page))
-    url = unescape(re.findall(r'<a href="([^"]*)">Show it whole', page)[0])
+    url = unescape(re.findall(r'<a href="([^"]*)">Show all of it', page)[0])
     read = ""
     while url:
         alone = shown(boss, url)
@@ -132,7 +132,7 @@ def test_the_search_finds_keys_and_values_in_all_of_the_payload(boss: Client, se
     assert "A4999" in " ".join(lines(shown(boss, unescape(re.findall(r'<li><a href="([^"]*)"', found)[0]))))
     assert "Needle" in shown(boss, payload_url(delivery), {"find": "nEEdle"})
     assert "There may be more; these are the first." in shown(boss, payload_url(delivery), {"find": "sku"})
-    assert "It stands nowhere in this payload." in shown(boss, payload_url(delivery), {"find": "nothing like it"})
+    assert "Not found in this payload." in shown(boss, payload_url(delivery), {"find": "nothing like it"})
 
 
 def test_a_search_looks_at_so_many_values_only(monkeypatch: pytest.MonkeyPatch) -> None:

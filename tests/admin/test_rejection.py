@@ -132,7 +132,7 @@ def test_the_pages_title_and_what_is_about_to_be_deleted_say_what_they_are_about
 
 
 def test_what_was_not_looked_into_says_so(boss: Client, make: Make) -> None:
-    assert "This one was not looked into" in page(boss, url_of(make()))
+    assert "This request was not diagnosed" in page(boss, url_of(make()))
 
 
 @pytest.mark.parametrize("code", [*Reason, *Refusal])
@@ -167,7 +167,7 @@ def test_what_the_reason_alone_tells_is_told_without_a_body(code: str) -> None:
     told = diagnosis_text.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
 
     assert len(told) == 1
-    assert "not looked into" not in told[0]
+    assert "not diagnosed" not in told[0]
 
 
 @pytest.mark.parametrize(

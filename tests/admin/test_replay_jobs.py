@@ -226,7 +226,7 @@ def test_who_may_not_see_replays_comes_back_to_the_list(staff: Callable[..., Cli
     answer = staff("view_delivery", "replay_delivery").post(CONFIRM, {"event": "ticket.created"}, follow=True)
 
     assert answer.redirect_chain == [(LIST, 302)]
-    assert "Asked to replay 2 deliveries." in answer.content.decode()
+    assert "Requested a replay of 2 deliveries." in answer.content.decode()
 
 
 def test_replaying_takes_the_permission_to_see_deliveries(staff: Callable[..., Client], stored: list[Delivery]) -> None:

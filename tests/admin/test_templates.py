@@ -45,8 +45,8 @@ def test_a_projects_template_replaces_one_block_of_a_deliverys_page(
     page = shown(boss, detail_url(delivery))
 
     assert "<p>Ask the shop's desk about dlv_1.</p>" in page
-    assert "Take it away" not in page
-    assert "At a glance" in page
+    assert ">Copy it<" not in page
+    assert ">Summary<" in page
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def choose(page: Page, action: str, rows: int) -> None:
 
 def replay_many(page: Page) -> None:
     choose(page, "Replay the selected deliveries", 3)
-    expect(page.get_by_text("Have 3 deliveries run once more?")).to_be_visible()
+    expect(page.get_by_text("Replay 3 deliveries?")).to_be_visible()
     page.get_by_label("shop.open_ticket").check()
     page.get_by_label("Reason:").fill("three at once")
     page.get_by_role("button", name="Replay", exact=True).click()
@@ -197,7 +197,7 @@ def send_a_test_event(page: Page, scene: Scene) -> None:
     payload.fill(payload.input_value().replace('"data": {', '"data": {"edited": "by hand",', 1))
     page.get_by_role("button", name="Send the test event").click()
 
-    result = page.get_by_role("region", name="What came of it")
+    result = page.get_by_role("region", name="Result")
     expect(result).to_contain_text("shop.tell_crm")
     assert barriers(page) == []
     sent = Delivery.objects.get(delivery_id__startswith="test_")
@@ -217,8 +217,8 @@ def pause_and_resume(page: Page, scene: Scene) -> None:
     assert held.status_code == 200
     assert not Run.objects.filter(delivery__delivery_id="dlv_live_30", status="succeeded").exists()
 
-    page.get_by_role("link", name="Let it go on").click()
-    page.get_by_role("button", name="Let it go on").click()
+    page.get_by_role("link", name="Resume").click()
+    page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("It goes on: what waited starts")).to_be_visible()
     expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
 

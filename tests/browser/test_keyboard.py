@@ -72,7 +72,7 @@ def in_order(names: list[str], wanted: list[str]) -> bool:
                 "Search all of it",
                 "Unfold all",
                 "data",
-                "The bytes as they came",
+                "Raw bytes",
                 "Download the bytes",
                 "As a curl command",
                 "As a test",

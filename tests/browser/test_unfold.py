@@ -26,7 +26,7 @@ SHOWN: Final = {
     "dashboard": "What needs attention",
     "webhook": "Deliveries per hour, last 48 hours",
     "delivery": "Was it genuine?",
-    "test event": "Which event",
+    "test event": "Choose an event",
     "deliveries": "tkt_live_3",
     "run": "Traceback (most recent call last)",
     "rejection": "Signature unreadable",

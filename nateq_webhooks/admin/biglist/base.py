@@ -2,9 +2,8 @@
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.db.models import Model, Q, QuerySet
@@ -16,23 +15,14 @@ from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.biglist.paginator import CappedPaginator
 from nateq_webhooks.admin.biglist.payload_search import PathValue
 from nateq_webhooks.admin.biglist.search import any_of
+from nateq_webhooks.admin.generics import ModelAdmin
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Webhook
 
 Record = TypeVar("Record", bound=Model)
 
-if TYPE_CHECKING:
-    from typing import Generic
 
-    class _ModelAdmin(admin.ModelAdmin[Record], Generic[Record]): ...
-else:  # Django's ModelAdmin is generic for the type checker only
-
-    class _ModelAdmin(admin.ModelAdmin):
-        def __class_getitem__(cls, model):
-            return cls
-
-
-class RecordAdmin(_ModelAdmin[Record]):
+class RecordAdmin(ModelAdmin[Record]):
     """Rows to look at: no adding, changing or deleting, and no list that makes the database read a whole table."""
 
     list_per_page = 50

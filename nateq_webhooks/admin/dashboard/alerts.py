@@ -1,6 +1,6 @@
-"""What needs somebody beside failures: a backlog, refused requests, a pause, and workers that are gone.
+"""What needs attention beside failures: a backlog, refused requests, pauses, and missing workers.
 
-Each from an index or a table that is small by itself, and never more rows than a cap.
+Each query uses an index or a small table, and counts up to a limit.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from nateq_webhooks.models import Delivery, Heartbeat, Hold, Rejection, Run, Web
 from nateq_webhooks.models.hold import EVERYTHING, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
-"""Rows of a backlog that are counted."""
+"""Rows of a backlog that are counted at most."""
 
 LATE: Final = timedelta(minutes=1)
-"""What is due for longer than this waits for somebody: a worker looks every few seconds."""
+"""What has been due for longer than this is late: a worker looks every few seconds."""
 
 LATELY: Final = timedelta(hours=24)
-"""How far back refused requests count."""
+"""How long refused requests are counted."""
 
 MAX_REFUSALS: Final = 20
-"""Lines of refused requests: a webhook and a reason each."""
+"""Lines of refused requests: one for each webhook and reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """What has been due for longer than `LATE`: how much, and since when the oldest."""
+    """How much has been due for longer than `LATE`, and since when."""
 
     number: int
     is_capped: bool
@@ -54,7 +54,7 @@ class Refusals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pause:
-    """What is paused, since when, by whom and why, and how many runs it holds back."""
+    """A pause: what it is about, since when, by whom and why, and how many runs it holds back."""
 
     what: str
     is_receiver: bool
@@ -67,20 +67,20 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workers:
-    """The workers seen lately, and when the last of all was seen; None when none ever was."""
+    """The workers seen lately, and when the last one was seen; None if there never was one."""
 
     number: int
     last: datetime | None
 
 
 def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
-    """Return the deliveries whose runs should have been made by now; None when there is none."""
+    """Return the deliveries whose runs should have been created by now; None if there are none."""
     late = status.due_deliveries(among.of(Delivery), now - LATE)
     return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
 def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
-    """Return the runs that should have been started by now; None when there is none."""
+    """Return the runs that should have been started by now; None if there are none."""
     return _backlog(status.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
 
 
@@ -98,9 +98,9 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
 
 
 def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
-    """Return what was refused lately, GETs last: an uptime monitor's are many, and mean little.
+    """Return the requests refused lately, GETs last: those of an uptime monitor are many, and harmless.
 
-    What is kept of the refused requests is bounded per webhook and reason.
+    The number of stored rejections of each webhook and reason is limited.
     """
     lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
     webhooks = among.of(Webhook)
@@ -175,6 +175,6 @@ def pause_of(webhook: Webhook) -> Hold | None:
 
 
 def workers(now: datetime) -> Workers:
-    """Return how many workers were seen lately."""
+    """Return the workers that were seen lately."""
     beats = Heartbeat.objects.all()
     return Workers(number=beats.running(now).count(), last=beats.aggregate(last=Max("seen_at"))["last"])

@@ -1,7 +1,6 @@
-"""The chart of a webhook's hours: stacked bars by status, as a template draws them in SVG, and the same as a table.
+"""The chart of a webhook's hours: stacked bars by status in SVG, and the same as a table.
 
-Everything is text that stands in an attribute as it is: a template would write numbers as the language does, and
-SVG knows no decimal comma.
+All values are text: a template would format numbers for the user's language, and SVG has no decimal comma.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +25,15 @@ STATUSES: Final = (
     Delivery.Status.FAILED,
     Delivery.Status.DEAD,
 )
-"""The statuses from the bottom of a bar to its top: what failed ends it, where it is seen."""
+"""The statuses from the bottom of a bar to its top, where failures are seen best."""
 
 BAR_WIDTH: Final = 10
-"""Units that an hour is wide, the gap to the next one included."""
+"""The width of an hour, including the gap to the next one."""
 
 GAP: Final = 2
 HEIGHT: Final = 100
 LEAST: Final = 3
-"""Units that a status is high at least: one failure among ten thousand deliveries must be seen."""
+"""The minimum height of a status: one failure among ten thousand deliveries must be visible."""
 
 DAY_FORMAT: Final = "Y-m-d"
 HOUR_FORMAT: Final = "H:i"
@@ -42,7 +41,7 @@ HOUR_FORMAT: Final = "H:i"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What a status takes of all bars: one outline, as a hundred elements take a template a hundred times as long."""
+    """The parts of all bars with one status, as one outline: a template renders that faster than many elements."""
 
     status: str
     outline: str
@@ -50,15 +49,15 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """An hour: where its column begins, and what it says when pointed at."""
+    """An hour: where its column begins, and its tooltip."""
 
     x: str
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A line of the legend: a status, its sign, and how many there are of it."""
+class LegendEntry:
+    """A line of the legend: a status, its symbol, and its number of deliveries."""
 
     status: str
     symbol: str
@@ -77,7 +76,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """A chart with its description, its legend, and its table, whose hours without a delivery are left out."""
+    """A chart with its description, its legend, and its table, which leaves out hours without a delivery."""
 
     view_box: str
     hour_width: str
@@ -88,12 +87,12 @@ class Chart:
     highest: str
     shapes: Sequence[Shape]
     columns: Sequence[Column]
-    legend: Sequence[Entry]
+    legend: Sequence[LegendEntry]
     rows: Sequence[Row]
 
 
 def chart(health: Health) -> Chart:
-    """Draw the hours of a webhook, or of all of them."""
+    """Return the chart of one webhook, or of all of them."""
     highest = max((hour.total for hour in health.hours), default=0)
     entries = [_entry(status, health.numbers[status]) for status in STATUSES if health.numbers.get(status)]
     return Chart(
@@ -106,7 +105,9 @@ def chart(health: Health) -> Chart:
         highest=number_format(highest),
         shapes=_shapes(health.hours, highest),
         columns=[
-            Column(x=str(place * BAR_WIDTH), text=_told(hour)) for place, hour in enumerate(health.hours) if hour.total
+            Column(x=str(place * BAR_WIDTH), text=_tooltip(hour))
+            for place, hour in enumerate(health.hours)
+            if hour.total
         ],
         legend=entries,
         rows=[_row(hour, entries) for hour in reversed(health.hours) if hour.total],
@@ -119,11 +120,13 @@ def moment(start: datetime) -> str:
     return f"{date_format(local, DAY_FORMAT)} {date_format(local, HOUR_FORMAT)}"
 
 
-def _entry(status: Delivery.Status, number: int) -> Entry:
-    return Entry(status=status, symbol=SIGNS[status].symbol, label=str(status.label), number=number_format(number))
+def _entry(status: Delivery.Status, number: int) -> LegendEntry:
+    return LegendEntry(
+        status=status, symbol=SIGNS[status].symbol, label=str(status.label), number=number_format(number)
+    )
 
 
-def _row(hour: Hour, entries: Sequence[Entry]) -> Row:
+def _row(hour: Hour, entries: Sequence[LegendEntry]) -> Row:
     return Row(
         hour=moment(hour.start),
         numbers=[number_format(hour.numbers.get(entry.status, 0)) for entry in entries],
@@ -132,7 +135,7 @@ def _row(hour: Hour, entries: Sequence[Entry]) -> Row:
 
 
 def _shapes(hours: Sequence[Hour], highest: int) -> list[Shape]:
-    """Stack the statuses of each hour, and return the rectangles of each status as one outline."""
+    """Stack the statuses of each hour; return the rectangles of each status as one outline."""
     outlines: dict[str, list[str]] = {}
     width = BAR_WIDTH - GAP
     for place, hour in enumerate(hours):
@@ -144,7 +147,7 @@ def _shapes(hours: Sequence[Hour], highest: int) -> list[Shape]:
 
 
 def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:
-    """Return how high each status stands, at most `HEIGHT` together: the largest gives what others are raised by."""
+    """Return the height of each status, together at most `HEIGHT`: the largest one is lowered if others were raised."""
     heights = {
         status: max(LEAST, round(HEIGHT * numbers[status] / highest)) for status in STATUSES if numbers.get(status)
     }
@@ -155,8 +158,8 @@ def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:
     return {str(status): height for status, height in heights.items()}
 
 
-def _told(hour: Hour) -> str:
-    """Return an hour in words: what the bar shows when pointed at."""
+def _tooltip(hour: Hour) -> str:
+    """Return an hour in words, for its tooltip."""
     parts = [
         _("%(number)s %(status)s") % {"number": number_format(hour.numbers[status]), "status": status.label}
         for status in STATUSES
@@ -166,7 +169,7 @@ def _told(hour: Hour) -> str:
 
 
 def _description(health: Health, highest: int) -> str:
-    """Return the chart in a sentence, for those who do not see it."""
+    """Return the chart in a sentence, for screen readers."""
     if not health.total:
         return _("No delivery came.")
     total = ngettext("%(number)s delivery", "%(number)s deliveries", health.total) % {

@@ -1,6 +1,6 @@
-"""Runs that failed, for now or for good, grouped by receiver and exception: one line for four thousand equal ones.
+"""Failed runs, grouped by receiver and exception: one line for thousands that are alike.
 
-Through the indexes that dispatch has, and never more rows than `MAX_LOOKED_AT`: the newest of each receiver.
+They are found through the indexes of dispatch, at most `MAX_LOOKED_AT` rows: the newest ones of each receiver.
 """
 
 import hashlib
@@ -19,27 +19,27 @@ from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import PARKED_UNTIL
 
 MAX_LOOKED_AT: Final = 10_000
-"""Runs that are grouped, those that were given up and those to be tried again each."""
+"""Runs that are grouped: so many that were given up, and so many that will be tried again."""
 
 MAX_RECEIVERS: Final = 50
-"""Receivers with runs that were given up, of which so many are asked for."""
+"""Receivers whose given-up runs are read."""
 
 MAX_HOLDS: Final = 20
-"""Pauses and rate limits whose runs are looked at."""
+"""Pauses and rate limits whose runs are read."""
 
 MAX_GROUPS: Final = 20
-"""Groups that are shown, the largest first."""
+"""Groups that are returned, the largest ones."""
 
 ERROR_CHARS: Final = 160
-"""Characters of an error that are looked at and shown."""
+"""Characters of an error that are read and shown."""
 
 _CLASS: Final = re.compile(r"([A-Za-z_][\w.<>]*): ?")
-"""How the error of a run begins: dispatch writes the exception's class before its text."""
+"""The beginning of a run's error: dispatch writes the exception's class before its text."""
 
 _NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
 
 _PARTICULAR: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\b\w*\d[\w-]*")
-"""What differs between failures that are alike: quoted text, numbers, ids."""
+"""What may differ between failures of one group: quoted text, numbers, ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,25 +50,25 @@ class Failure:
     status: str
     "`dead` or `failed`."
     exception: str
-    "The name of the exception's class; empty when none was raised: the worker died."
+    "The name of the exception's class; empty if none was raised: the worker died."
     error: str
-    "The newest error, for those who may see what customers wrote; else empty."
+    "The newest error, for users who may see payloads; otherwise empty."
     number: int
     newest: datetime | None
     "When the newest try ended."
     key: str
-    "Names the group in an address."
+    "Identifies the group in an address."
     deliveries: tuple[int, ...]
     "The keys of the runs' deliveries."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failures:
-    """The groups, the largest first, and whether there is more than they tell."""
+    """The groups, the largest first, and what is left out."""
 
     groups: tuple[Failure, ...]
     is_capped: bool
-    "More runs have failed than were looked at."
+    "Whether more runs have failed than were read."
     more_groups: int
     "How many groups are not among these."
 
@@ -78,9 +78,9 @@ _Failed = tuple[str, str, str, datetime | None, int]
 
 
 def failures(*, with_text: bool, among: Among = ALL_ROWS) -> Failures:
-    """Group the runs that need somebody, of those that may be seen.
+    """Group the failed runs that the user may see.
 
-    Without `with_text` by the exception's class only, telling no more of it.
+    Without `with_text` they are grouped by the exception's class only, and errors are left out.
     """
     rows = among.of(Run).order_by().select_related(None)
     given_up, is_capped = _given_up(rows)
@@ -96,8 +96,8 @@ def failures(*, with_text: bool, among: Among = ALL_ROWS) -> Failures:
 def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     """Return the newest runs that were given up, each receiver's share of them, and whether there are more.
 
-    A run counts as long as no later run of the same delivery and receiver stands in its place. That is asked of the
-    rows found, not of the table: else the database could look through all that was ever mended.
+    A run that a later run of the same delivery and receiver replaced does not count. That is checked for the rows that
+    were found: as a filter it could make the database read all runs that were ever replayed.
     """
     numbers = {receiver: _number_of_dead(rows, receiver) for receiver in _receivers_with_dead(rows)}
     later = Run.objects.filter(
@@ -106,7 +106,7 @@ def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     found: list[_Failed] = []
     shares = _shares(numbers)
     for receiver, share in shares.items():
-        # Ordered as the index is, and with no equality: so it is read from its end, and only as far as needed.
+        # The order of the index, and no equality: so the index is read from its end, and only as far as needed.
         dead = rows.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
         newest = _columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share]
         found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
@@ -114,7 +114,7 @@ def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
 
 
 def _shares(numbers: Mapping[str, int]) -> dict[str, int]:
-    """Share `MAX_LOOKED_AT` out: who has few is looked at whole, and leaves the rest to the others."""
+    """Divide `MAX_LOOKED_AT` among the receivers: those with few runs leave the rest to the others."""
     shares, left = {}, MAX_LOOKED_AT
     for place, receiver in enumerate(sorted(numbers, key=numbers.__getitem__)):
         shares[receiver] = min(numbers[receiver], left // (len(numbers) - place))
@@ -123,13 +123,13 @@ def _shares(numbers: Mapping[str, int]) -> dict[str, int]:
 
 
 def _number_of_dead(rows: QuerySet[Run], receiver: str) -> int:
-    """Count the runs of a receiver that were given up, up to one more than are looked at, in the index alone."""
+    """Count the given-up runs of a receiver, up to one more than are read, with an index-only scan."""
     dead = rows.filter(status=Run.Status.DEAD, receiver=receiver)
     return dead.values("receiver")[: MAX_LOOKED_AT + 1].count()
 
 
 def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
-    """Yield the names from the index, each with one look-up."""
+    """Yield the names from the index, each with one lookup."""
     dead = rows.filter(status=Run.Status.DEAD).order_by("receiver").values_list("receiver", flat=True)
     name = dead.first()
     for _number in range(MAX_RECEIVERS):
@@ -140,9 +140,9 @@ def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
 
 
 def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
-    """Return the runs that failed and are to be tried again, and whether there may be more.
+    """Return the runs that failed and will be tried again, and whether there may be more.
 
-    Of each hold the latest first: runs that wait for their first try are due earlier.
+    The latest `next_try_at` of each hold first: runs that have not been tried yet are due earlier.
     """
     hold_pks = read_holds(rows.db).used_pks
     failed: list[_Failed] = []
@@ -163,9 +163,9 @@ def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
 
 
 def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
-    """Group runs, the newest of each group first among them, by what their failures have in common."""
+    """Group runs by what their errors have in common; each group keeps their order, the newest first."""
     nearly: dict[tuple[str, str, str], list[_Failed]] = {}
-    for run in runs:  # most differ by numbers only, which is quick to see
+    for run in runs:  # most differ by numbers only, which is quick to compare
         nearly.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
     alike: dict[tuple[str, str, str, str], list[_Failed]] = {}
     for group in nearly.values():

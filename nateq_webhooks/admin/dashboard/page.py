@@ -1,14 +1,11 @@
-"""The dashboard of the app's index: how all webhooks are, what needs somebody; each part for those who may see it."""
+"""The dashboard on the app's index: what needs attention, and the webhooks' figures, as far as the user may see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from django.contrib.admin.utils import quote
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -23,11 +20,12 @@ from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
 from nateq_webhooks.admin.dashboard.silence import Silence, silences
 from nateq_webhooks.admin.dashboard.statistics import Health, Survey, survey
 from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
+from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
-"""Webhooks that are shown and watched, by name; a site has a few."""
+"""Webhooks that are shown, the first ones by name; most sites have a few."""
 
 _URGENCY: Final = ("bad", "warn", "good")
 
@@ -50,7 +48,7 @@ class WebhookLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailureLine:
-    """A group of failures, with the list of its runs."""
+    """A group of failures, with the address of its runs."""
 
     failure: Failure
     receiver: str
@@ -62,12 +60,12 @@ class FailureLine:
     newest: str
     url: str
     replay_url: str
-    "Empty for who may not replay, and for what is tried again by itself."
+    "Empty if the user may not replay, or if the runs will be tried again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One thing that needs somebody: how bad, what, more about it, and where to look."""
+    """One thing that needs attention: how bad it is, what it is, and where to look."""
 
     tone: str
     symbol: str
@@ -79,7 +77,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dashboard:
-    """All of it; a part that the user may not see, or that the site does not know, is empty."""
+    """The dashboard. A part that the user may not see, or that the site does not have, is empty."""
 
     summary: Summary | None
     webhooks: Sequence[WebhookLine]
@@ -87,33 +85,32 @@ class Dashboard:
     failure_lines: Sequence[FailureLine]
     items: Sequence[Item]
     is_watching: bool
-    "Whether the user may see anything of what could need somebody."
+    "Whether the user may see anything that could need attention."
     failure_limit: str
     has_more_webhooks: bool
     wanted: str
-    "The part of a name that webhooks are searched by; empty: they are the first by name."
+    "The part of a name that webhooks are searched by; empty for all."
     wanted_field: str
     webhook_limit: str
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing needs anybody, as far as the user may see."""
+        """Whether nothing needs attention, as far as the user may see."""
         return not self.failure_lines and all(item.tone == "good" for item in self.items)
 
 
-class Board:
+class DashboardBuilder:
     """Builds the dashboard for one request."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._user: Any = request.user
-        site = site_of(request)
-        self._site: str = site.name
-        self._permitted = Permitted(site, request)
+        self._site = site_of(request)
+        self._permitted = Permitted(self._site, request)
         self._now = timezone.now()
         self._wanted = wanted_name(request)
 
     def build(self) -> Dashboard:
-        """Ask what the user may see, in a bounded number of statements."""
+        """Read what the user may see, with a limited number of queries."""
         sees_deliveries = self._permitted.may_view(Delivery)
         webhooks, has_more = self._webhooks() if self._sees(Webhook) else ([], False)
         each_of = [webhook.pk for webhook in webhooks] if has_more or self._wanted else None
@@ -156,20 +153,15 @@ class Board:
     def _may(self, permission: str) -> bool:
         return bool(self._user.has_perm(f"nateq_webhooks.{permission}"))
 
-    def _url(self, name: str, *args: Any, **query: str) -> str:
-        """Return an address on this admin site; empty when the site does not know the model."""
-        try:
-            url = reverse(f"admin:nateq_webhooks_{name}", args=args, current_app=self._site)
-        except NoReverseMatch:
-            return ""
-        return f"{url}?{urlencode(query)}" if query else url
+    def _url(self, model: type[Model], page: str, *args: object, **query: str) -> str:
+        return admin_url(self._site, model, page, *args, **query)
 
     def _webhook_line(self, webhook: Webhook, found: Survey) -> WebhookLine:
         health: Health = found.health(webhook.pk)
         times = health.times
         return WebhookLine(
             name=formatting.visible(webhook.name),
-            url=self._url("webhook_change", quote(webhook.pk)),
+            url=self._url(Webhook, "change", webhook.pk),
             is_active=webhook.is_active,
             last=formatting.moment(health.last) or _("none lately"),
             total=number_format(health.total),
@@ -190,18 +182,18 @@ class Board:
             error=formatting.visible(failure.error),
             number=number_format(failure.number),
             newest=formatting.moment(failure.newest) or "",
-            url=self._url("run_changelist", status__exact=failure.status, receiver=failure.receiver),
+            url=self._url(Run, "changelist", status__exact=failure.status, receiver=failure.receiver),
             replay_url=self._replay_url(failure),
         )
 
     def _replay_url(self, failure: Failure) -> str:
-        """Return the page that confirms a replay of a group; what is tried again by itself needs none."""
+        """Return the page that confirms a replay of a group; empty if its runs will be tried again."""
         if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._sees(Delivery)):
             return ""
-        return self._url("delivery_replay_many", failure=failure.key)
+        return self._url(Delivery, "replay_many", failure=failure.key)
 
     def _waiting(self) -> list[Item]:
-        """What nobody has started, and whether anybody is there who could."""
+        """Return what has not been started in time, and which workers there are."""
         items: list[Item] = []
         if self._sees(Delivery) and (backlog := alerts.deliveries_due(self._now, self._permitted)):
             title = ngettext(
@@ -209,12 +201,12 @@ class Board:
                 "%(number)s deliveries wait to be dispatched",
                 backlog.number,
             )
-            items.append(self._late(title, backlog, self._url("delivery_changelist", status__exact="received")))
+            items.append(self._late(title, backlog, self._url(Delivery, "changelist", status__exact="received")))
         if not self._sees(Run):
             return items
         if backlog := alerts.runs_due(self._now, self._permitted):
             title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
-            items.append(self._late(title, backlog, self._url("run_changelist")))
+            items.append(self._late(title, backlog, self._url(Run, "changelist")))
         return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
 
     def _orphaned(self) -> list[Item]:
@@ -229,7 +221,7 @@ class Board:
                 tone="bad",
                 symbol="?",
                 title=title % _counted(number, is_capped=is_capped),
-                text=_("No process knows them any more: see manage.py nateq_orphans."),
+                text=_("No process has these receivers any more: see manage.py nateq_orphans."),
             )
         ]
 
@@ -245,7 +237,7 @@ class Board:
         )
 
     def _workers(self, *, is_late: bool) -> list[Item]:
-        """Say who is at work; that nobody is, only where a worker was seen before or something waits for one."""
+        """Report the workers. Their absence is only reported if there was one before, or if something waits for one."""
         seen = alerts.workers(self._now)
         if seen.number:
             title = ngettext("%(number)s worker is at work", "%(number)s workers are at work", seen.number)
@@ -264,7 +256,7 @@ class Board:
         return [self._pause(pause) for pause in alerts.pauses(self._permitted)]
 
     def _pause(self, pause: alerts.Pause) -> Item:
-        how = _("Paused by itself: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
+        how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
         text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
         return Item(tone="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
@@ -286,7 +278,7 @@ class Board:
             symbol="⊘",
             title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
-            url=self._url("rejection_changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
+            url=self._url(Rejection, "changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
             link=_("Show"),
         )
 
@@ -298,16 +290,19 @@ class Board:
     def _silence(self, silence: Silence) -> Item:
         ago = span(self._now - silence.last)
         if silence.pace is None:
-            text = _("None came for %(time)s. Is it still wanted? Deactivate it otherwise.") % {"time": ago}
+            text = _("None came for %(time)s. If it is not used any more, deactivate it.") % {"time": ago}
         else:
             pace = span(silence.pace)
-            text = _("The last one came %(time)s ago; it used to be one every %(pace)s.") % {"time": ago, "pace": pace}
+            text = _("The last one came %(time)s ago; before that, one came every %(pace)s.") % {
+                "time": ago,
+                "pace": pace,
+            }
         return Item(
             tone="warn",
             symbol="○",
             title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silence.name)},
             text=text,
-            url=self._url("webhook_change", quote(silence.webhook_id)),
+            url=self._url(Webhook, "change", silence.webhook_id),
             link=_("Show"),
         )
 

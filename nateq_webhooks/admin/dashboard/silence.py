@@ -1,4 +1,4 @@
-"""Webhooks that have gone silent: they used to get deliveries, and got none for long by their own pace."""
+"""Silent webhooks: they used to get deliveries, but got none for a long time by their own pace."""
 
 import itertools
 import uuid
@@ -12,36 +12,36 @@ from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.models import Delivery, Webhook
 
 LEAST: Final = timedelta(hours=1)
-"""A shorter silence is never told: senders pause for a moment."""
+"""A shorter silence is never reported: it is normal."""
 
 TIMES_THE_PACE: Final = 10
-"""A silence is long when it lasts so many times the mean time between two deliveries, or longer."""
+"""A silence is long if it lasts this many times the mean time between two deliveries."""
 
 FEWEST: Final = 5
-"""Deliveries that it takes to speak of a pace."""
+"""The number of deliveries from which a pace can be computed."""
 
 SHORTEST: Final = timedelta(hours=6)
-"""The time over which they must have come: a burst is no pace."""
+"""The time over which they must have come: a burst has no pace."""
 
 UNKNOWN_PACE: Final = timedelta(days=7)
-"""When the silence of a webhook whose pace is not known is long."""
+"""How long a silence is long for a webhook without a known pace."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Silence:
-    """A webhook that should have got a delivery by now."""
+    """A webhook that is expected to have got a delivery by now."""
 
     webhook_id: uuid.UUID
     name: str
     last: datetime
-    "When the newest delivery came, or with `is_older` that none came since."
+    "When the newest delivery came; if `is_older`, it came before that."
     is_older: bool
     pace: timedelta | None
-    "The mean time between two deliveries; None when there were too few to tell."
+    "The mean time between two deliveries; None if there were too few."
 
 
 def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROWS) -> list[Silence]:
-    """Return the active webhooks that have gone silent, the longest silence first. At most one statement."""
+    """Return the active webhooks that are silent, the longest silence first. At most one query for each."""
     active = [webhook for webhook in webhooks if webhook.is_active]
     shares = survey.of_webhook
     unseen = [webhook for webhook in active if webhook.pk not in shares]
@@ -51,7 +51,7 @@ def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROW
 
 
 def _of(survey: Survey, webhook: Webhook, shares: Sequence[Share]) -> Silence | None:
-    """Return the silence of a webhook with deliveries among those looked at, if it is a long one."""
+    """Return the silence of a webhook with deliveries among those counted, if it is long."""
     first, last = min(share.first for share in shares), max(share.last for share in shares)
     number = sum(share.number for share in shares)
     pace, patience = None, UNKNOWN_PACE
@@ -64,7 +64,7 @@ def _of(survey: Survey, webhook: Webhook, shares: Sequence[Share]) -> Silence | 
 
 
 def _longest_pause(survey: Survey, shares: Sequence[Share]) -> timedelta:
-    """Return the longest time between two hours with deliveries: a shop that sleeps at night is not silent then."""
+    """Return the longest time between two hours with deliveries: a shop without deliveries at night is not silent."""
     hours = sorted({share.hour for share in shares if share.hour >= survey.hours[0]})
     return max((later - earlier for earlier, later in itertools.pairwise(hours)), default=timedelta())
 

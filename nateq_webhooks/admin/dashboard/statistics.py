@@ -30,7 +30,6 @@ MAX_TIMED: Final = 500
 """The newest processed deliveries, from which the processing times are computed."""
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
     """Deliveries of one webhook and status in one hour; those before the chart's hours are in one hour before it."""

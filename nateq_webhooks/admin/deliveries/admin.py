@@ -1,4 +1,4 @@
-"""The list of deliveries: found by status, event, webhook and time, by their exact ids, and by what is in them."""
+"""The admin of deliveries: a list with filters and an exact search, and a page for each."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -116,7 +116,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:
-        """Return the status with its sign."""
+        """Return the status as a badge."""
         return formatting.delivery_badge(delivery, has_runs=getattr(delivery, "has_runs", True))
 
     @admin.display(description=gettext_lazy("event"))
@@ -126,18 +126,18 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("resource id"))
     def shown_resource_id(self, delivery: Delivery) -> str | None:
-        """Return the id of what the event is about."""
+        """Return the id of the resource that the event is about."""
         return formatting.text(delivery.resource_id)
 
     @admin.display(description=gettext_lazy("webhook"))
     def shown_webhook(self, delivery: Delivery) -> str:
-        """Return the webhook's name, unless the project hides the webhook."""
+        """Return the webhook's name, unless the project hides the webhook from the user."""
         if getattr(delivery, "is_webhook_hidden", False):
             return self.get_empty_value_display()
         return formatting.link("", delivery.webhook.name)
 
     def column_for(self, request: HttpRequest, name: Any) -> Any:
-        """Return the name of a column; a webhook's own name only through the column that knows hidden ones."""
+        """Return the name of a column. `webhook` becomes ours, which does not name a hidden webhook."""
         return super().column_for(request, "shown_webhook" if name == "webhook" else name)
 
     @admin.display(description=gettext_lazy("organization"))
@@ -147,7 +147,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("attempts"))
     def shown_attempts(self, delivery: Delivery) -> str:
-        """Return how often the sender came with it, and whether it brought other contents."""
+        """Return how many attempts the sender made, and whether they brought different contents."""
         if not getattr(delivery, "has_other_contents", False):
             return str(delivery.attempts_seen)
         return _("%(number)s, with different contents") % {"number": delivery.attempts_seen}
@@ -159,7 +159,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("processing time"))
     def shown_processing_time(self, delivery: Delivery) -> str | None:
-        """Return how long it took from the store to the end of the last run."""
+        """Return the time from storing the delivery until its last run ended."""
         return formatting.duration(processing_time(delivery))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:

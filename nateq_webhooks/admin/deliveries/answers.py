@@ -1,4 +1,4 @@
-"""The questions of a person on call, in a line each: did it come, was it genuine, what ran, what failed."""
+"""The answers at the top of a delivery's page: was it received, was it genuine, what ran, what failed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,44 +12,44 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import signature_check
-from nateq_webhooks.admin.deliveries.signature_check import Genuine
-from nateq_webhooks.admin.deliveries.timeline import Material
+from nateq_webhooks.admin.deliveries.signature_check import SignatureState
+from nateq_webhooks.admin.deliveries.timeline import History
 from nateq_webhooks.admin.formatting import SIGNS, Sign
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
-"""Receivers named in an answer; the timeline has them all."""
+"""Receivers that an answer names; the timeline has all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A question, its answer, and a sign for the eye."""
+    """A question and its answer, with a sign that shows at a glance how it is."""
 
     question: str
     sign: Sign
     text: str | SafeString
 
 
-def answers(material: Material, is_genuine: Genuine) -> Iterator[Answer]:
-    """Yield the four answers. Of a receiver that ran again only the newest run counts."""
-    latest = material.newest()
-    yield _came(material.delivery)
+def answers(history: History, signature: SignatureState) -> Iterator[Answer]:
+    """Yield the four answers. If a receiver ran more than once, only its newest run counts."""
+    latest = history.newest()
+    yield _received(history.delivery)
     yield Answer(
-        question=_("Was it genuine?"), sign=signature_check.SIGNS[is_genuine], text=signature_check.sentence(is_genuine)
+        question=_("Was it genuine?"), sign=signature_check.SIGNS[signature], text=signature_check.sentence(signature)
     )
-    yield _ran(material.delivery, latest)
-    yield _failed(material.delivery, latest)
+    yield _ran(history.delivery, latest)
+    yield _failed(history.delivery, latest)
 
 
-def _came(delivery: Delivery) -> Answer:
+def _received(delivery: Delivery) -> Answer:
     seen = delivery.attempts_seen
     times = ngettext("%(number)s attempt", "%(number)s attempts", seen) % {"number": seen}
     text = format_html("{} {} · {}", _("Yes:"), formatting.moment(delivery.received_at), times)
-    return Answer(question=_("Did it come?"), sign=Sign("✓", "good"), text=text)
+    return Answer(question=_("Was it received?"), sign=Sign("✓", "good"), text=text)
 
 
 def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
-    """Say how many receivers stand how; why, when there are none."""
+    """Return how many receivers are in which status, or why there are none."""
     question = _("What ran?")
     if not latest:
         return Answer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
@@ -60,11 +60,13 @@ def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
 
 
 def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
-    """Name the receivers whose newest run has failed, and whether they are tried again."""
+    """Return the receivers whose newest run failed, with its status."""
     question = _("What failed?")
     failing = [run for run in latest.values() if run.status in Run.FAILING]
     if delivery.status == Delivery.Status.INVALID:
-        return Answer(question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("Reading it; the notes say why."))
+        return Answer(
+            question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("It could not be parsed; the notes say why.")
+        )
     if not failing:
         return Answer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
     named = format_html_join(
@@ -82,7 +84,7 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
 
 
 def _why_nothing_ran(delivery: Delivery) -> str:
-    """Say why a delivery has no runs."""
+    """Return why a delivery has no runs."""
     if delivery.status == Delivery.Status.INVALID:
         return _("It could not be read, so no receiver ran.")
     if delivery.status == Delivery.Status.IGNORED:

@@ -1,7 +1,7 @@
-"""CSV for spreadsheets: no cell is taken for a formula, whatever character the spreadsheet splits cells at.
+"""CSV for spreadsheets: no cell can be taken for a formula, whatever separator the spreadsheet uses.
 
-Spreadsheets drop white space and invisible characters before a formula, some take full-width signs for the plain ones,
-and where a semicolon or a tab separates cells, a part of our cell is a cell of its own.
+Spreadsheets skip white space and invisible characters before a formula, and some accept full-width signs. If the
+separator is a semicolon or a tab, a part of our cell becomes a cell.
 """
 
 import csv
@@ -18,31 +18,31 @@ _SIGNS: Final = (
 """The characters that begin a formula, with their full-width, small, superscript and subscript forms."""
 
 _ALWAYS: Final = ("\t", "\r", "\n")
-"""A cell that begins so is marked in any case: some programs begin a new cell or row there."""
+"""A cell that begins with one of these is always marked: some programs begin a new cell or row there."""
 
 _INSIDE: Final = re.compile(
     rf"([;|\t\r\n\v\f\x85\u2028\u2029][\s\"']*)(?=[{re.escape(_SIGNS)}])"
     r"(?![-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?:[\s,\]}]|$))"
 )
-"""A separator of other programs before a sign; a plain number in a document of several lines is left alone."""
+"""A separator of other programs before a sign. A plain number in a text of several lines is not marked."""
 
 
 def safe_cell(value: object) -> str:
-    """Return a value as the text of a cell; an apostrophe before each place where a formula could begin."""
+    """Return a value as the text of a cell, with an apostrophe before each place where a formula could begin."""
     text = "" if value is None else str(value)
     marked = _INSIDE.sub(r"\1'", text)
     return f"'{marked}" if text.startswith(_ALWAYS) or _begins_formula(text) else marked
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
-    """Return rows as CSV in UTF-8, each cell made safe; what UTF-8 can't hold is written as an escape."""
+    """Return rows as CSV in UTF-8 with safe cells; characters that UTF-8 can't encode are escaped."""
     out = io.StringIO()
     csv.writer(out).writerows([safe_cell(value) for value in row] for row in rows)
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _begins_formula(text: str) -> bool:
-    """Say whether the first character that a person sees, quotes and separators aside, begins a formula."""
+    """Return whether the first visible character, after quotes and separators, begins a formula."""
     first = next((char for char in text if not _is_skipped(char)), "")
     return bool(first) and first in _SIGNS
 

@@ -1,4 +1,4 @@
-"""What was odd about a delivery, in plain sentences: one for each `Note` of the protocol."""
+"""What was unusual about a delivery: a sentence for each `Note` of the protocol."""
 
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ SENTENCES: Final[dict[str, Any]] = {
     Note.TIMESTAMP_UNUSABLE: _("It does not say when the event happened, or says it in a way that can't be read."),
     Note.TIMESTAMP_NAIVE: _("The time of the event has no time zone; UTC was assumed."),
     Note.ORGANIZATION_UNUSABLE: _("It does not say which organization it belongs to."),
-    Note.DATA_MISSING: _("It brought no data."),
-    Note.METADATA_UNUSABLE: _("It brought no metadata: no delivery id, attempt or version."),
+    Note.DATA_MISSING: _("It has no data."),
+    Note.METADATA_UNUSABLE: _("It has no metadata: no delivery id, attempt or version."),
     Note.DELIVERY_ID_UNUSABLE: _("It has no usable delivery id; a repeat is recognised by its content."),
     Note.ATTEMPT_UNUSABLE: _("It does not say which attempt of the sender it was."),
     Note.VERSION_UNUSABLE: _("It does not say which version of the format it has."),
@@ -29,12 +29,13 @@ SENTENCES: Final[dict[str, Any]] = {
         "A value was too long for its column or held a character that no database stores; the body has it whole."
     ),
     Note.CONTENT_DIFFERS: _(
-        "The sender used its delivery id again for another content. That one ran no receiver; it is kept below."
+        "The sender used the delivery id again for different content. No receiver ran for that content; it is kept "
+        "below."
     ),
 }
-"""The sentence of each note, as a person on call reads it."""
+"""The sentence of each note."""
 
 
 def sentence(code: str) -> str:
-    """Return the sentence of a note; the code itself for one that a newer version wrote."""
+    """Return the sentence of a note; the code itself if a newer version wrote it."""
     return str(SENTENCES.get(code, code))

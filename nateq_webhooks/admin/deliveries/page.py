@@ -1,4 +1,4 @@
-"""A delivery's page: did it come, was it genuine, what ran, what failed."""
+"""The page of a delivery."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,25 +43,25 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Other:
-    """Another content that came under the delivery's id."""
+    """Other content that came with the delivery's id."""
 
     event: str
     moment: str | None
     size: int
     text: str
-    "Its first bytes; empty when they are not kept."
+    "The first bytes; empty if they are not kept."
     is_whole: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """What only those with `view_payload` see."""
+    """What needs the permission `view_payload`."""
 
     lines: Sequence[tree.Line]
-    "Empty where the body is no JSON that a tree shows."
+    "The tree; empty if the body is not shown as one."
     raw: payload.Raw
     raw_url: str
-    "The page of the bytes that are not here; empty when all are."
+    "The page with the rest of the bytes; empty if all are here."
     search_url: str
     download_url: str
     conversation_url: str
@@ -79,7 +79,7 @@ class DeliveryPage:
     answers: Sequence[Answer]
     summary: Sequence[Fact]
     facts: Sequence[Fact]
-    story: Sequence[timeline.Entry]
+    timeline: Sequence[timeline.Entry]
     has_more_runs: bool
     actions: Sequence[Action]
     headers: Sequence[Header]
@@ -103,14 +103,14 @@ class _Builder:
         self._permitted = Permitted(self._site, request)
         self._sees_payload = permissions.may_see_payload(request)
         self._document = payload.document(delivery.body) if self._sees_payload else None
-        self._runs = timeline.read(delivery, self._permitted, errors=self._sees_payload)
+        self._history = timeline.read(delivery, self._permitted, errors=self._sees_payload)
         self._replayable = connected(delivery) if permissions.may_replay(request) else []
         newest = superseding(delivery, self._permitted)
         self._newest = newest if newest is not None and self._permitted.may_view(Delivery, newest) else None
 
     def build(self) -> DeliveryPage:
         """Read what the page shows."""
-        delivery, history = self._delivery, self._runs
+        delivery, history = self._delivery, self._history
         may_open_runs = self._request.user.has_perm("nateq_webhooks.view_run")
         signature = signature_check.signature_header(delivery.webhook.signature_header)
         return DeliveryPage(
@@ -119,7 +119,7 @@ class _Builder:
             answers=list(answers.answers(history, signature_check.check(delivery))),
             summary=list(self._summary()),
             facts=list(_facts(delivery)),
-            story=timeline.story(
+            timeline=timeline.entries(
                 history,
                 self._page_of if may_open_runs else None,
                 self._replay_url if self._replayable else None,
@@ -145,7 +145,7 @@ class _Builder:
     def _actions(self) -> Iterator[Action]:
         if self._replayable:
             yield Action(_("Run all again"), self._url("replay", which=ALL))
-        if set(self._replayable) & set(failing(self._runs.newest())):
+        if set(self._replayable) & set(failing(self._history.newest())):
             yield Action(_("Run the failed ones again"), self._url("replay", which=FAILED))
 
     def _content(self) -> Content:
@@ -160,8 +160,8 @@ class _Builder:
             download_url=self._url("body"),
             conversation_url=self._conversation_url(),
             curl=self._curl() if self._permitted.shows(delivery.webhook) else None,
-            others=list(_others(delivery)) if self._runs.other_contents else [],
-            test=copying.as_test(delivery, [run.receiver for run in self._runs.runs if not run.is_replay]),
+            others=list(_others(delivery)) if self._history.other_contents else [],
+            test=copying.as_test(delivery, [run.receiver for run in self._history.runs if not run.is_replay]),
         )
 
     def _curl(self) -> copying.Copy | None:
@@ -191,7 +191,7 @@ class _Builder:
 
 
 def _others(delivery: Delivery) -> Iterator[Other]:
-    """Yield the other contents that came under the delivery's id, as far as a page shows them."""
+    """Yield the other contents that came with the delivery's id, cut to what a page shows."""
     for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
         shown = payload.raw(bytes(cast(bytes, other.start or b"")))
         yield Other(
@@ -204,7 +204,7 @@ def _others(delivery: Delivery) -> Iterator[Other]:
 
 
 def _facts(delivery: Delivery) -> Iterator[Fact]:
-    """Yield what else was stored of it."""
+    """Yield what else was stored of the delivery."""
     yield Fact(_("Happened"), formatting.moment(delivery.timestamp))
     yield Fact(_("Received"), formatting.moment(delivery.received_at))
     if delivery.attempts_seen > 1:

@@ -1,4 +1,4 @@
-"""A delivery's content for the eye: its JSON as a tree that unfolds, and its bytes as they came, page by page."""
+"""A delivery's body as a page shows it: its JSON as a document, and its raw bytes in pages."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,7 +8,7 @@ from nateq_webhooks.admin.deliveries import tree
 from nateq_webhooks.protocol.verbatim import load_verbatim
 
 MAX_TREE_BYTES: Final = 4 * 1024 * 1024
-"""A larger body is shown as bytes only: reading it whole takes half a second and a hundred times the memory."""
+"""A larger body is only shown as bytes: parsing it takes half a second and a hundred times its memory."""
 
 RAW_BYTES: Final = 20_000
 """Bytes of the body on a page."""
@@ -16,7 +16,7 @@ RAW_BYTES: Final = 20_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Raw:
-    """A page of the body's bytes as text. `next_start` and `previous_start` are None where there is no further page."""
+    """A page of the body's bytes as text. `next_start` and `previous_start` are None if there is no further page."""
 
     text: str
     start: int
@@ -27,7 +27,7 @@ class Raw:
 
 
 def raw(body: bytes, start: int = 0) -> Raw:
-    """Return the bytes from `start` on as UTF-8; what is none, or can't be seen, stands there as escapes."""
+    """Return the bytes from `start` on as UTF-8 text; invalid bytes and invisible characters are escaped."""
     start = _whole_character(body, min(start, len(body)))
     end = _whole_character(body, start + RAW_BYTES)
     return Raw(
@@ -41,7 +41,7 @@ def raw(body: bytes, start: int = 0) -> Raw:
 
 
 def _whole_character(body: bytes, place: int) -> int:
-    """Return `place` or the next one at which no UTF-8 character is cut; it has four bytes at most."""
+    """Return `place`, or the next place that cuts no UTF-8 character, which has up to four bytes."""
     for cut in range(place, min(place + 4, len(body))):
         if body[cut] & 0b1100_0000 != 0b1000_0000:
             return cut
@@ -49,7 +49,7 @@ def _whole_character(body: bytes, place: int) -> int:
 
 
 def document(body: bytes) -> Any:
-    """Return the body's JSON as it was written, when it is a list or an object that a page can hold; else None."""
+    """Return the body's JSON as it was written, if it is a list or an object and not too large; else None."""
     if len(body) > MAX_TREE_BYTES:
         return None
     try:

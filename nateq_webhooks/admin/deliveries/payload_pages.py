@@ -1,4 +1,4 @@
-"""The pages of a delivery's payload: a part of its tree, a long value, a search, its bytes, and the download."""
+"""The pages of a delivery's payload: a part of its tree, a long value, a search, its raw bytes, and the download."""
 
 import re
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
 
 MAX_WANTED: int = 200
-"""Characters of a text to search for."""
+"""Characters of a search term."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crumb:
-    """A step on the way from the whole payload to what is shown."""
+    """A step of the path from the payload's root to what is shown."""
 
     label: str
     url: str
@@ -39,8 +39,8 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where a search found something."""
+class SearchHit:
+    """A place where a search found its term."""
 
     label: str
     text: str
@@ -83,7 +83,7 @@ class PayloadPage(DeliveryView):
         """
         delivery, query = self.get_delivery(pk), request.GET
         if "bytes" in query:
-            return self._show(delivery, _("The bytes as they came"), **self._raw(delivery, _number(query["bytes"])))
+            return self._show(delivery, _("Raw bytes"), **self._raw(delivery, _number(query["bytes"])))
         if wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
             return self._show(delivery, _("Search in the payload"), **self._found(delivery, wanted))
         part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
@@ -119,13 +119,15 @@ class PayloadPage(DeliveryView):
         document, address = _document(delivery), self._address_in(delivery)
         findings = tree_search.find(document, wanted)
         places = [
-            Place(label=_way(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1]))
+            SearchHit(
+                label=_path_text(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1])
+            )
             for found in findings.places
         ]
         return {"wanted": wanted, "places": places, "is_cut": findings.is_cut}
 
     def _part(self, delivery: Delivery, where: str, first: int) -> Part:
-        """Return the part of the tree that an address names. Raises `Http404` when there is no such part."""
+        """Return the part of the tree that an address names. Raises `Http404` if there is none."""
         address = self._address_in(delivery)
         try:
             found = tree.parsed_path(where)
@@ -147,7 +149,7 @@ class PayloadPage(DeliveryView):
 
 
 def _document(delivery: Delivery) -> Any:
-    """Return the payload's document. Raises `Http404` where the body is none that a tree shows."""
+    """Return the payload's document. Raises `Http404` if the body is not shown as a tree."""
     document = payload.document(delivery.body)
     if document is None:
         raise Http404
@@ -170,14 +172,14 @@ def _previous(address: tree.Address, where: tree.Path, first: int, step: int) ->
 
 
 def _crumbs(document: Any, where: tree.Path, address: tree.Address) -> list[Crumb]:
-    """Return the steps to a place; of a long way only the last ones."""
+    """Return the steps to a place; of a long path only the last ones."""
     labels = tree.keys_to(document, where)
     steps = [Crumb(label=labels[n], url=address(where[: n + 1], 0)) for n in range(len(where))]
     return [Crumb(label=_("Payload"), url=address((), 0)), *steps[-tree.MAX_LEVELS :]]
 
 
-def _way(document: Any, where: tree.Path) -> str:
-    """Return a place as a person calls it, `data.lines[3]`, and of a long way the end."""
+def _path_text(document: Any, where: tree.Path) -> str:
+    """Return a path as people write it, `data.lines[3]`; only the end of a long one."""
     labels = tree.keys_to(document, where)
     way = "".join(label if label.startswith("[") else f".{label}" for label in labels).removeprefix(".")
     return formatting.visible(way[-tree.MAX_KEY :])

@@ -1,7 +1,7 @@
-"""How long a delivery's processing took: from the store to the end of the last of its first runs.
+"""How long a delivery's processing took: from storing it until the last of its first runs ended.
 
-It is asked for the rows of one page only, through the unique index of delivery and receiver: no column holds it, which
-each settling would have to write.
+It is queried for the rows of one page, through the unique index of delivery and receiver. A column would have to be
+written whenever a run ends.
 """
 
 from datetime import timedelta

@@ -1,7 +1,7 @@
-"""What belongs to a delivery: the same resource before and after, its conversation, what came under another id.
+"""The related deliveries: of the same resource, of the same conversation, and with the same content under another id.
 
-Each is found through an index and bounded, however many rows there are: the resource id and the time of the event,
-and the keys of reissued deliveries. What is only in the payloads is left to the list's search.
+They are found through indexes, with a limit, however many rows there are: the resource id and the time of the event,
+and the keys of reissued deliveries. What only payloads tell is left to the list's search.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_LOOKED_AT: Final = 500
-"""Rows read of a resource id, on either side: other organizations and kinds of resources may have the same id."""
+"""Rows read for a resource id, before and after: other organizations and families of events may use the same id."""
 
 MAX_SHOWN: Final = 5
 """Deliveries shown of each relation."""
 
 MAX_ID: Final = 200
-"""Characters of an id that the column of a resource id holds."""
+"""Characters that the column of a resource id holds."""
 
 CONVERSATION: Final = "conversation"
-"""The family of the events that are about a conversation itself."""
+"""The family of the events about conversations."""
 
 _COLUMNS: Final = (
     "webhook",
@@ -46,7 +46,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelatedDelivery:
-    """Another delivery, and what it is to this one."""
+    """Another delivery, with its relation to this one."""
 
     relation: str
     badge: str
@@ -63,17 +63,17 @@ def related(
     url_of: Callable[[Delivery], str],
     permitted: Permitted,
 ) -> list[RelatedDelivery]:
-    """Return what belongs to a delivery and may be seen: `newest` is what superseded it.
+    """Return the related deliveries that the user may see. `newest` is the one that superseded `delivery`.
 
-    `document` is its payload, None where it is not for the reader's eyes.
+    `document` is the payload; None if the user may not see it.
     """
     seen, found = {delivery.pk}, []
     for relation, other in _related(delivery, document, newest, _rows(permitted)):
         if other.pk not in seen and permitted.may_view(Delivery, other):
             seen.add(other.pk)
-            # Another webhook may be another party's, whose events about a resource are its own.
+            # Another webhook may belong to another party, so it is named.
             if other.webhook_id != delivery.webhook_id and permitted.shows(other.webhook):
-                relation = _("%(relation)s, by the webhook %(name)s") % {
+                relation = _("%(relation)s (webhook %(name)s)") % {
                     "relation": relation,
                     "name": formatting.visible(other.webhook.name),
                 }
@@ -89,22 +89,22 @@ def _rows(among: Among) -> QuerySet[Delivery]:
 def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
     """Return the newest delivery that carries a later state of the same resource: one of `Delivery.superseding`.
 
-    Looked for among the newest of its resource id only, as thousands may share it and the database would read them all.
+    Only the newest rows of the resource id are read: thousands may share it.
     """
     if not delivery.resource_id or delivery.timestamp is None:
         return None
     later = _rows(among).filter(resource_id=delivery.resource_id, timestamp__gt=delivery.timestamp)
-    newest = _alike(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)
+    newest = _of_same_kind(later.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)
     return next((other for other in newest if other.webhook_id == delivery.webhook_id), None)
 
 
 def conversation_of(delivery: Delivery, document: Any) -> str:
-    """Return the id of the conversation that a delivery is about, or that its payload names; empty without one."""
+    """Return the id of the conversation that a delivery is about or that its payload names; empty if there is none."""
     if delivery.resource == CONVERSATION:
         return delivery.resource_id
     data = _member(document, "data")
     named = _member(data, "conversation_id") or _member(_member(data, CONVERSATION), "id")
-    # A text that no column holds is nobody's resource id, and asking for a NUL is an error on PostgreSQL.
+    # A text that no column holds is no resource id; a NUL character in a query is an error on PostgreSQL.
     return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
 
 
@@ -113,9 +113,9 @@ def _related(
 ) -> Iterator[tuple[str, Delivery]]:
     """Yield the relations and the deliveries, the closest relation first."""
     for other in rows.filter(reissues__delivery=delivery.pk):
-        yield _("The same content, first under this id"), other
+        yield _("Same content, first received with this id"), other
     for other in rows.filter(reissue__original=delivery.pk).order_by("pk")[:MAX_SHOWN]:
-        yield _("The same content, again under this id"), other
+        yield _("Same content, received again with this id"), other
     if newest is not None:
         yield _("Superseded by this newer event"), newest
     for other in _same_resource(rows, delivery):
@@ -123,7 +123,7 @@ def _related(
     conversation = conversation_of(delivery, document)
     if conversation and conversation != delivery.resource_id:
         same = rows.filter(resource_id=conversation).order_by("-timestamp")[:MAX_LOOKED_AT]
-        for other in _alike(same, delivery, CONVERSATION)[:MAX_SHOWN]:
+        for other in _of_same_kind(same, delivery, CONVERSATION)[:MAX_SHOWN]:
             yield _("Same conversation"), other
 
 
@@ -133,15 +133,15 @@ def _same_resource(rows: QuerySet[Delivery], delivery: Delivery) -> list[Deliver
         return []
     same = rows.filter(resource_id=delivery.resource_id)
     if delivery.timestamp is None:
-        return _alike(same.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)[:MAX_SHOWN]
+        return _of_same_kind(same.order_by("-timestamp")[:MAX_LOOKED_AT], delivery, delivery.resource)[:MAX_SHOWN]
     before = same.filter(timestamp__lte=delivery.timestamp).order_by("-timestamp")[:MAX_LOOKED_AT]
     after = same.filter(timestamp__gt=delivery.timestamp).order_by("timestamp")[:MAX_LOOKED_AT]
-    nearest = _alike(before, delivery, delivery.resource)[:MAX_SHOWN]
-    return [*reversed(nearest), *_alike(after, delivery, delivery.resource)[:MAX_SHOWN]]
+    nearest = _of_same_kind(before, delivery, delivery.resource)[:MAX_SHOWN]
+    return [*reversed(nearest), *_of_same_kind(after, delivery, delivery.resource)[:MAX_SHOWN]]
 
 
-def _alike(rows: QuerySet[Delivery], delivery: Delivery, resource: str) -> list[Delivery]:
-    """Return those of one family and organization; told apart here, as the database would read on to find enough."""
+def _of_same_kind(rows: QuerySet[Delivery], delivery: Delivery, resource: str) -> list[Delivery]:
+    """Return the rows of one family and organization. Filtered here: a query would read on until it finds enough."""
     return [
         other
         for other in rows
@@ -150,7 +150,7 @@ def _alike(rows: QuerySet[Delivery], delivery: Delivery, resource: str) -> list[
 
 
 def _member(value: Any, key: str) -> Any:
-    """Return what an object has under a key, of doubled keys the last as receivers see it; None when there is none."""
+    """Return the value of a key, the last one if the key is doubled; None if there is none."""
     if not isinstance(value, Members):
         return None
     return next((child for name, child in reversed(value) if name == key), None)

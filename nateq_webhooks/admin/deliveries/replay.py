@@ -95,7 +95,7 @@ class ReplayPage(DeliveryView):
         with transaction.atomic(using=router.db_for_write(Delivery)):
             # By name, not all: what runs is what the page has listed.
             replay = dispatch.replay([delivery.pk], choice.names, by=self.request.user.get_username(), reason=reason)
-            entry = _("Had it run again by %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
+            entry = _("Replayed by %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
                 "receivers": ", ".join(map(formatting.visible, choice.names)),
                 "number": replay.pk,
                 "outcome": outcome(replay),
@@ -110,7 +110,7 @@ class ReplayPage(DeliveryView):
 
 
 def connected(delivery: Delivery) -> list[str]:
-    """Return the names of the receivers that can run for a delivery; none for one that can't be read."""
+    """Return the names of the receivers that can run for a delivery; none if its status is invalid."""
     if delivery.status == Delivery.Status.INVALID:
         return []
     return [receiver.name for receiver in registry.for_event(event_name(delivery))]

@@ -83,7 +83,7 @@ class ReplayManyPage(ConfirmationPage):
         except LookupError as error:
             form.add_error(None, str(error))
             return self.ask(which, form)
-        entry = _("Asked to replay %(words)s.") % {"words": which.words}
+        entry = _("Requested a replay of %(words)s.") % {"words": which.words}
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
             return HttpResponseRedirect(url)

@@ -1,4 +1,4 @@
-"""Was it genuine: the stored bytes and the stored signature, verified once more with the secrets of today."""
+"""Verifies a stored delivery again: its bytes and its signature, with the secrets that the webhook has now."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,54 +19,59 @@ from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.signatures import Match, SigningKey
 
 
-class Genuine(Enum):
-    """Whether the signature verifies again."""
+class SignatureState(Enum):
+    """The outcome of verifying a stored signature again."""
 
-    YES = auto()
-    """With a secret that the webhook still accepts."""
-    YES_EXPIRED = auto()
-    """With a secret that is still known, but accepted no more."""
-    NO = auto()
-    """The secret that signed it is known, and the stored bytes or the stored signature are not what it signed."""
-    RETIRED = auto()
-    """The secret that signed it is not known any more."""
-    NO_HEADER = auto()
-    """No header of the name that the signature comes in today was stored, and none of another name holds it."""
+    VALID = auto()
+    """It verifies with a secret that the webhook accepts."""
+    VALID_EXPIRED = auto()
+    """It verifies with a secret that is stored, but has expired."""
+    INVALID = auto()
+    """The secret that signed it is stored, but the stored bytes or the stored signature were changed."""
+    SECRET_GONE = auto()
+    """The secret that signed it is not stored any more."""
+    HEADER_GONE = auto()
+    """It was stored without the header that is configured now, and no other stored header has the signature."""
 
 
 SIGNS: Final = {
-    Genuine.YES: Sign("✓", "good"),
-    Genuine.YES_EXPIRED: Sign("✓", "good"),
-    Genuine.NO: Sign("✕", "bad"),
-    Genuine.RETIRED: Sign("?", "quiet"),
-    Genuine.NO_HEADER: Sign("?", "quiet"),
+    SignatureState.VALID: Sign("✓", "good"),
+    SignatureState.VALID_EXPIRED: Sign("✓", "good"),
+    SignatureState.INVALID: Sign("✕", "bad"),
+    SignatureState.SECRET_GONE: Sign("?", "quiet"),
+    SignatureState.HEADER_GONE: Sign("?", "quiet"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """A key that the webhook has, and until when it is accepted (None: for ever)."""
+    """A key of the webhook, and when it expires (None: never)."""
 
     key: SigningKey
     expires_at: datetime | None
 
 
-def sentence(answer: Genuine) -> str:
-    """Return the answer as a person on call reads it."""
+def sentence(state: SignatureState) -> str:
+    """Return the outcome as a sentence."""
     return {
-        Genuine.YES: _("Yes: the stored bytes verify again."),
-        Genuine.YES_EXPIRED: _("Yes: the stored bytes verify again, with a secret that has expired since."),
-        Genuine.NO: _("No: what is stored is not what was signed. The bytes or the signature were changed afterwards."),
-        Genuine.RETIRED: _("Verified when it came; it can't be checked any more, as its secret was retired."),
-        Genuine.NO_HEADER: _(
-            "Verified when it came; it can't be checked any more, as no header of today's name was stored with it."
+        SignatureState.VALID: _("Yes: the stored bytes verify again."),
+        SignatureState.VALID_EXPIRED: _("Yes: the stored bytes verify again, with a secret that has expired since."),
+        SignatureState.INVALID: _(
+            "No: what is stored is not what was signed. The bytes or the signature were changed afterwards."
         ),
-    }[answer]
+        SignatureState.SECRET_GONE: _(
+            "Verified when it came; it can't be checked any more, as its secret was retired."
+        ),
+        SignatureState.HEADER_GONE: _(
+            "Verified when it came; it can't be checked any more, as the signature header that is "
+            "configured now was not stored with it."
+        ),
+    }[state]
 
 
 @sensitive_variables()
-def check(delivery: Delivery) -> Genuine:
-    """Verify a stored delivery once more. Asks the database once."""
+def check(delivery: Delivery) -> SignatureState:
+    """Verify a stored delivery again. Needs one query."""
     rows = list(
         Webhook.objects.filter(pk=delivery.webhook_id).values_list(
             "signature_header", "secret", "older_secrets__secret", "older_secrets__expires_at"
@@ -75,25 +80,27 @@ def check(delivery: Delivery) -> Genuine:
     keys = [key for __, current, older, ends in rows for key in (*_keys(current, None), *_keys(older or "", ends))]
     known = {known.key.id: known for known in reversed(keys)}
     name = signature_header(rows[0][0])
-    # Under another name, if the webhook's has been changed since: an HMAC that holds is proof whatever it is called.
+    # The header may have been renamed since. A valid HMAC is proof, whatever its header is called.
     values = [delivery.headers[name]] if name in delivery.headers else list(delivery.headers.values())
     results = (signatures.verify(delivery.body, value, [known.key for known in known.values()]) for value in values)
     match = next((result for result in results if isinstance(result, Match)), None)
     if match is not None:
         expires_at = known[match.key_id].expires_at
-        return Genuine.YES if expires_at is None or expires_at > timezone.now() else Genuine.YES_EXPIRED
+        return (
+            SignatureState.VALID if expires_at is None or expires_at > timezone.now() else SignatureState.VALID_EXPIRED
+        )
     if delivery.secret_id not in known:
-        return Genuine.RETIRED
-    return Genuine.NO if name in delivery.headers else Genuine.NO_HEADER
+        return SignatureState.SECRET_GONE
+    return SignatureState.INVALID if name in delivery.headers else SignatureState.HEADER_GONE
 
 
 def signature_header(name_on_webhook: str) -> str:
-    """Return the name, as stored, of the header that a webhook's signature comes in."""
+    """Return the name, as it is stored, of the header with a webhook's signature."""
     return header_name(meta_key(name_on_webhook or settings().signature_header)) or ""
 
 
 def _keys(secret: str, expires_at: datetime | None) -> Iterator[KnownKey]:
-    """Yield a secret's key in the encoding of today, and in the other, in which the site may have taken it before."""
+    """Yield a secret's keys in both encodings: the site may have used the other one before."""
     encodings: tuple[signatures.SecretEncoding, ...] = ("utf-8", "base64")
     for encoding in encodings:
         try:

@@ -1,4 +1,4 @@
-"""A delivery's story in the order it happened: each attempt of the sender, each run of a receiver, each replay."""
+"""The timeline of a delivery: each attempt of the sender, each run of a receiver, each replay."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
-"""Runs on a delivery's page, the newest first; the list of runs has them all."""
+"""Runs on a delivery's page, the newest ones; the list of runs has all of them."""
 
 MAX_TRACEBACKS_SHOWN: Final = 10
-"""Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters; a run's own page has its."""
+"""Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters. A run's page has its own."""
 
 ARRIVED: Final = Sign("↓", "good")
 DIFFERENT: Final = Sign("≠", "bad")
@@ -34,20 +34,20 @@ HELD: Final = Sign("…", "busy")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One thing that happened: when, what, and what is to be told of it."""
+    """One line of the timeline."""
 
     at: datetime
     rank: int
-    """What comes first of things of the same moment."""
+    """The order of entries with the same time."""
     sign: Sign
     title: str | SafeString
     facts: Sequence[str | SafeString] = ()
     error: str = ""
     traceback: str = ""
     url: str = ""
-    "A page of its own, such as a run's."
+    "The page of a run."
     replay_url: str = ""
-    "Where the receiver can be had to run again."
+    "The page that replays the run's receiver."
 
     @property
     def moment(self) -> SafeString | None:
@@ -56,8 +56,8 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
-    """What a story is made of, as it was read from the database."""
+class History:
+    """The rows of the database that a timeline shows."""
 
     delivery: Delivery
     attempts: Sequence[Attempt]
@@ -65,7 +65,7 @@ class Material:
     runs: Sequence[Run]
     replays: Mapping[int, Replay]
     brought_forward: Mapping[int, Sequence[str]]
-    "The receivers whose pending run a replay brought forward, by the replay's number."
+    "By the number of a replay: the receivers whose pending run it brought forward."
     hidden_replays: frozenset[int]
     "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
@@ -73,17 +73,17 @@ class Material:
     shows_errors: bool
 
     def newest(self) -> dict[str, Run]:
-        """Return the newest run of each receiver, by its name: it says how the receiver stands."""
+        """Return the newest run of each receiver, by its name: it has the receiver's present status."""
         newest: dict[str, Run] = {}
         for run in self.runs:  # the newest round first
             newest.setdefault(run.receiver, run)
         return newest
 
 
-def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
-    """Read the material: two statements, one more each for replays, tracebacks and other contents.
+def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> History:
+    """Read the history with two queries, and one more each for replays, tracebacks and other contents.
 
-    Only runs and replays that the user may see are read. Without `errors` neither error texts nor tracebacks are read.
+    It has only the runs and replays that the user may see. Without `errors` it has neither errors nor tracebacks.
     """
     rows = permitted.of(Run).filter(delivery=delivery.pk).order_by("-round", "pk")
     rows = rows.select_related(None).defer("traceback", *(() if errors else ("error",)))
@@ -95,7 +95,7 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
     failing = [run.pk for run in runs if run.status in Run.FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
     replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
-    return Material(
+    return History(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
         other_contents=list(delivery.other_contents.defer("body")) if Note.CONTENT_DIFFERS in delivery.notes else [],
@@ -110,7 +110,7 @@ def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> Material:
 
 
 def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
-    """Return which replays brought runs forward, and the receivers of those."""
+    """Return the replays that brought runs forward, each with the receivers of those runs."""
     names = {run.pk: run.receiver for run in runs}
     rows = ReplayedRun.objects.filter(run__in=names, is_brought_forward=True).order_by("replay", "run") if names else ()
     found: dict[int, list[str]] = {}
@@ -119,63 +119,63 @@ def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
     return found
 
 
-def story(
-    material: Material, url_of: Callable[[Run], str] | None, replay_url_of: Callable[[Run], str] | None
+def entries(
+    history: History, url_of: Callable[[Run], str] | None, replay_url_of: Callable[[Run], str] | None
 ) -> list[Entry]:
-    """Return what happened, oldest first.
+    """Return the timeline, the oldest entry first.
 
-    `url_of` gives the page of a run, `replay_url_of` where it can be had again, for each receiver's newest run; None
-    where the reader may not.
+    `url_of` returns the page of a run; `replay_url_of` the page that replays it, used for each receiver's newest run.
+    None if the user may not see those pages.
     """
-    newest = {run.pk for run in material.newest().values()} if replay_url_of else set()
+    newest = {run.pk for run in history.newest().values()} if replay_url_of else set()
     runs = (
         _run(
             run,
-            material,
+            history,
             url=url_of(run) if url_of else "",
             replay_url=replay_url_of(run) if replay_url_of and run.pk in newest else "",
         )
-        for run in material.runs
+        for run in history.runs
     )
-    entries = [*_arrivals(material), *_replays(material), *runs]
-    return sorted(entries, key=lambda entry: (entry.at, entry.rank))
+    found = [*_attempts(history), *_replays(history), *runs]
+    return sorted(found, key=lambda entry: (entry.at, entry.rank))
 
 
-def _arrivals(material: Material) -> Iterator[Entry]:
-    delivery = material.delivery
+def _attempts(history: History) -> Iterator[Entry]:
+    delivery = history.delivery
     if delivery.timestamp is not None:
-        yield Entry(at=delivery.timestamp, rank=0, sign=HAPPENED, title=_("It happened, says the sender"))
+        yield Entry(at=delivery.timestamp, rank=0, sign=HAPPENED, title=_("Time of the event, as the sender gave it"))
     yield Entry(
         at=delivery.received_at,
         rank=1,
         sign=ARRIVED,
-        title=_("It came, its signature held, and it was stored"),
+        title=_("Received, verified and stored"),
         facts=[*_attempt_facts(delivery.attempt, delivery.remote_addr), _signed_with(delivery)],
     )
-    for attempt in material.attempts:
+    for attempt in history.attempts:
         yield Entry(
-            # Of two that came at once the other may have been stored: it stands first all the same.
+            # Of two simultaneous attempts the other one may have been stored; the stored one is still listed first.
             at=max(attempt.received_at, delivery.received_at),
             rank=2,
             sign=REPEATED,
-            title=_("It came again; nothing ran anew"),
+            title=_("Received again; no receiver ran again"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
-    for other in material.other_contents:
+    for other in history.other_contents:
         yield Entry(
             at=max(other.received_at, delivery.received_at),
             rank=2,
             sign=DIFFERENT,
-            title=_("It came again with another content; that one was kept, and nothing ran"),
+            title=_("Received again with different content, which was kept; no receiver ran"),
             facts=[
                 format_html(_("event {}"), formatting.text(other.event) or "-"),
                 _("%(number)s bytes") % {"number": other.size},
                 *_attempt_facts(other.number, other.remote_addr),
             ],
         )
-    further = delivery.attempts_seen - 1 - len(material.attempts) - len(material.other_contents)
+    further = delivery.attempts_seen - 1 - len(history.attempts) - len(history.other_contents)
     if further > 0:
-        text = ngettext("It came %(number)s further time", "It came %(number)s further times", further)
+        text = ngettext("Received %(number)s more time", "Received %(number)s more times", further)
         yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
 
 
@@ -190,20 +190,20 @@ def _signed_with(delivery: Delivery) -> SafeString:
     return format_html(_("signed with {}"), formatting.text(delivery.secret_id) or "?")
 
 
-def _replays(material: Material) -> Iterator[Entry]:
-    """Yield who had it run again, and why; a replay whose record is gone is as old as its first run."""
+def _replays(history: History) -> Iterator[Entry]:
+    """Yield the replays. One whose row was deleted is dated by its first run."""
     made: dict[int, list[datetime]] = {}
-    for run in material.runs:
+    for run in history.runs:
         if run.is_replay:
             made.setdefault(run.round, []).append(run.created_at)
-    for number in material.brought_forward.keys() & material.replays.keys():
-        made.setdefault(number, []).append(material.replays[number].created_at)
+    for number in history.brought_forward.keys() & history.replays.keys():
+        made.setdefault(number, []).append(history.replays[number].created_at)
     for number, moments in made.items():
-        replay = material.replays.get(number)
-        facts: list[str | SafeString] = [] if number in material.hidden_replays else [_replay_name(number)]
+        replay = history.replays.get(number)
+        facts: list[str | SafeString] = [] if number in history.hidden_replays else [_replay_name(number)]
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), formatting.text(replay.reason)))
-        if names := material.brought_forward.get(number):
+        if names := history.brought_forward.get(number):
             facts.append(format_html(_("brought forward: {}"), formatting.text(", ".join(names))))
         name = replay.by if replay is not None else ""
         by = format_html("<bdi>{}</bdi>", formatting.visible(name) if name else _("Somebody"))
@@ -211,21 +211,21 @@ def _replays(material: Material) -> Iterator[Entry]:
             at=min(moments),
             rank=3,
             sign=REPLAYED,
-            title=format_html(_("{} had it run again"), by),
+            title=format_html(_("{} replayed it"), by),
             facts=facts,
         )
 
 
-def _run(run: Run, material: Material, *, url: str, replay_url: str) -> Entry:
-    error = run.error if material.shows_errors else ""
+def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
+    error = run.error if history.shows_errors else ""
     return Entry(
         at=run.started_at or run.created_at,
         rank=4,
         sign=SIGNS.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", formatting.visible(run.receiver), run.get_status_display()),
-        facts=list(_run_facts(run, material)),
+        facts=list(_run_facts(run, history)),
         error=formatting.visible(error),
-        traceback=formatting.visible(material.tracebacks.get(run.pk, "")),
+        traceback=formatting.visible(history.tracebacks.get(run.pk, "")),
         url=url,
         replay_url=replay_url,
     )
@@ -235,12 +235,12 @@ def _replay_name(number: int) -> str:
     return _("replay %(number)s") % {"number": number}
 
 
-def _run_facts(run: Run, material: Material) -> Iterator[str | SafeString]:
+def _run_facts(run: Run, history: History) -> Iterator[str | SafeString]:
     if run.tries:
         yield ngettext("%(number)s try", "%(number)s tries", run.tries) % {"number": run.tries}
     if (took := formatting.duration(run.duration)) is not None:
         yield took
-    if run.is_replay and run.round not in material.hidden_replays:
+    if run.is_replay and run.round not in history.hidden_replays:
         yield _replay_name(run.round)
     if run.status == Run.Status.FAILED and run.next_try_at is not None:
         yield format_html(_("next try {}"), formatting.moment(run.next_try_at) or "")

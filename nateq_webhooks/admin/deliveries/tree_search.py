@@ -18,7 +18,7 @@ AROUND: Final = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class Match:
     """A place whose key or value holds what was searched for."""
 
     path: tree.Path
@@ -26,26 +26,26 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Findings:
-    """The first places, and whether there may be more."""
+class Matches:
+    """The first matches, and whether there may be more."""
 
-    places: Sequence[Found]
+    places: Sequence[Match]
     is_cut: bool
 
 
-def find(document: Any, wanted: str) -> Findings:
-    """Return where `wanted` stands, whatever its case: nearest to the root first, and a bounded number of places."""
+def find(document: Any, wanted: str) -> Matches:
+    """Return the places of `wanted`, ignoring case, nearest to the root first."""
     folded = wanted.casefold()
-    places: list[Found] = []
+    places: list[Match] = []
     for number, (parent, place, key, value) in enumerate(_values(document)):
         if number == MAX_LOOKED_AT or len(places) == MAX_FOUND:
-            return Findings(places=places, is_cut=True)
+            return Matches(places=places, is_cut=True)
         text = "" if tree.is_container(value) else value if isinstance(value, str) else tree.written(value)
         if folded in text.casefold():
-            places.append(Found(path=(*parent, place), text=_around(value, text.casefold().find(folded))))
+            places.append(Match(path=(*parent, place), text=_around(value, text.casefold().find(folded))))
         elif folded in key.casefold():
-            places.append(Found(path=(*parent, place), text="" if tree.is_container(value) else _around(value, 0)))
-    return Findings(places=places, is_cut=False)
+            places.append(Match(path=(*parent, place), text="" if tree.is_container(value) else _around(value, 0)))
+    return Matches(places=places, is_cut=False)
 
 
 def _values(document: Any) -> Iterator[tuple[tree.Path, int, str, Any]]:

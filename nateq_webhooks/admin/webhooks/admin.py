@@ -38,7 +38,7 @@ EVENTS_SHOWN: Final = 3
 
 
 class SecretInline(TabularInline[Secret, Webhook]):
-    """The other secrets that the webhook accepts, by id; one can be added or deleted, none can be read."""
+    """The other secrets that the webhook accepts, shown by their ids; they can be added and deleted, not read."""
 
     model = Secret
     form = OlderSecretForm
@@ -49,39 +49,39 @@ class SecretInline(TabularInline[Secret, Webhook]):
 
     @admin.display(description=gettext_lazy("secret"))
     def new_secret(self, secret: Secret) -> SafeString | None:
-        """Return a stored secret's id, where a new one has the form's input."""
+        """Return a stored secret's id; a new one has an input instead."""
         return formatting.text(str(secret))
 
     @admin.display(description=gettext_lazy("created"))
     def shown_created_at(self, secret: Secret) -> SafeString | str:
-        """Return since when the secret is here."""
+        """Return when the secret was stored."""
         moment = formatting.moment(secret.created_at) if secret.pk else None
         return moment or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("state"))
     def shown_state(self, secret: Secret) -> str:
-        """Say how far the rotation is that replaced a secret."""
+        """Return how far the rotation is that replaced the secret."""
         if secret.pk is None:
             return self.get_empty_value_display()
         if secret.expires_at is not None:
             has_ended = secret.expires_at <= timezone.now()
-            return _("Refused: its end has come") if has_ended else _("Accepted until then")
+            return _("Refused: it has expired") if has_ended else _("Accepted until then")
         if secret.is_retiring:
             return _("New secret not seen yet; the former one is still accepted")
-        return _("Accepted without an end")
+        return _("Accepted, without an expiry time")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow who may replace secrets: whoever adds one can sign deliveries."""
+        """Allow users who may replace secrets: with a secret of their own they can sign deliveries."""
         return super().has_add_permission(request, obj) and may_reveal_secret(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: a secret is added or deleted."""
+        """Refuse: secrets are added and deleted only."""
         return False
 
 
 @admin.register(Webhook)
 class WebhookAdmin(ModelAdmin[Webhook]):
-    """Webhooks: set up, switched off, their secret replaced. No page shows a secret."""
+    """The admin of webhooks. No page shows a stored secret."""
 
     pages: ClassVar[Sequence[type[AdminPage]]] = (PausePage, SecretPage, EventTestPage, RemotePage)
     form = WebhookForm
@@ -102,7 +102,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
 
     @admin.display(description=gettext_lazy("events"))
     def shown_events(self, webhook: Webhook) -> str:
-        """Return the first few names, and how many more there are."""
+        """Return the first few event names, and how many more there are."""
         if not webhook.events:
             return _("All")
         names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
@@ -123,14 +123,14 @@ class WebhookAdmin(ModelAdmin[Webhook]):
 
     @admin.display(description=gettext_lazy("deliveries"))
     def its_deliveries(self, webhook: Webhook) -> SafeString | str:
-        """Return the link, and what having deliveries means for deleting."""
+        """Return the link, and that a webhook with deliveries can't be deleted."""
         if not webhook.deliveries.exists():
             return _("None yet.")
         return format_html("{} · {}", self.deliveries_link(webhook), _why_not_deleted())
 
     @admin.display(description=gettext_lazy("URL to paste into Nateq"))
     def receiving_url(self, webhook: Webhook) -> SafeString:
-        """Return the full URL; when the site's own address is unknown the path, and which setting tells it."""
+        """Return the full URL; if the site's address is unknown, the path and the setting to set."""
         try:
             url = webhook.public_url
             path = webhook.get_absolute_url()
@@ -155,16 +155,16 @@ class WebhookAdmin(ModelAdmin[Webhook]):
 
     @admin.display(description=gettext_lazy("current secret"))
     def secret_id(self, webhook: Webhook) -> SafeString | None:
-        """Return the id that deliveries signed with the current secret carry."""
+        """Return the id that is stored with deliveries that the current secret signed."""
         return formatting.text(secret_id(webhook))
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Return the columns; without the link to the deliveries for who may not see them."""
+        """Return the columns, without the link to the deliveries if the user may not see them."""
         may_see = request.user.has_perm(VIEW_DELIVERIES)
         return [name for name in super().get_list_display(request) if may_see or name != "deliveries_link"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Webhook | None = None) -> Any:
-        """Return what fits: an unsaved webhook has no URL yet, and who may only view has nothing to enter."""
+        """Return the fields: an unsaved webhook has no URL yet, and users who may only view get no inputs."""
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         saved = obj is not None
         deliveries = ["its_deliveries"] if request.user.has_perm(VIEW_DELIVERIES) else []
@@ -179,37 +179,37 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         ]
 
     def get_form(self, request: HttpRequest, obj: Webhook | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
-        """Return the form; without its secret for who may not choose one: what a page does not show can be posted."""
+        """Drop the secret field without the permission; a hidden field can still be posted."""
         form = super().get_form(request, obj, change, **kwargs)
         if not may_reveal_secret(request):
             form.base_fields.pop("new_secret", None)
         return form
 
     def get_inlines(self, request: HttpRequest, obj: Webhook | None) -> Any:
-        """Return the other secrets, once the webhook is there."""
+        """Return the other secrets, once the webhook is saved."""
         return super().get_inlines(request, obj) if obj else []
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Allow the list's own filters only: `?secret__startswith=` would tell a secret letter by letter."""
+        """Allow only the list's own filters: `?secret__startswith=` would reveal a secret letter by letter."""
         return lookup in {"is_active__exact", "registration__exact"} and "\0" not in value
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Webhook], search_term: str
     ) -> tuple[QuerySet[Webhook], bool]:
-        """Search by name; a NUL character, which no text in the database has, is left out."""
+        """Search by name, without NUL characters: no text in the database has them."""
         return super().get_search_results(request, queryset, search_term.replace("\0", ""))
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Keep what was posted, secrets among it, out of error reports."""
+        """Keep the posted values, which may have secrets, out of error reports."""
         if request.method == "POST":
             hide_secrets(request)
         return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Save; show a generated secret once; keep a replaced one alive for late retries."""
+        """Save; keep a replaced secret for late retries."""
         if obj.registration == Webhook.Registration.PENDING and obj.secret != form.former_secret:
-            # The secret that the registration waits for was read in the dashboard by a person.
+            # Somebody copied the secret that the registration waits for from Nateq's dashboard.
             obj.registration = Webhook.Registration.REGISTERED if obj.nateq_id else Webhook.Registration.MANUAL
         super().save_model(request, obj, form, change)
         if change and obj.secret != form.former_secret:
@@ -222,11 +222,11 @@ class WebhookAdmin(ModelAdmin[Webhook]):
                 self.message_user(request, text % {"id": former}, messages.INFO)
 
     def has_delete_permission(self, request: HttpRequest, obj: Webhook | None = None) -> bool:
-        """Refuse when there are deliveries: they are kept, and belong to it."""
+        """Refuse if the webhook has deliveries: they are kept, and belong to it."""
         return super().has_delete_permission(request, obj) and (obj is None or not obj.deliveries.exists())
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Say what to do instead when there are deliveries."""
+        """Say what to do instead if the webhook has deliveries."""
         webhook = self.get_object(request, unquote(object_id))
         may_delete = super().has_delete_permission(request, webhook)
         if webhook is None or not may_delete or self.has_delete_permission(request, webhook):
@@ -237,7 +237,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     def get_deleted_objects(
         self, objs: Sequence[Webhook] | QuerySet[Webhook], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
-        """Return Django's summary, but never collect deliveries for it: there may be millions."""
+        """Return Django's summary without collecting deliveries: there may be millions."""
         kept = [webhook for webhook in objs if webhook.deliveries.exists()]
         if not kept:
             return super().get_deleted_objects(objs, request)
@@ -245,7 +245,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         return [str(webhook) for webhook in objs], {}, set(), protected
 
     def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:
-        """Show a generated secret in the answer; with a redirect it would wait in a cookie or a session."""
+        """Show a generated secret in the response; with a redirect it would be kept in a cookie or a session."""
         response = super().response_add(request, obj, post_url_continue)
         if not may_reveal_secret(request):
             self.message_user(request, _("A signing secret was generated, which you may not see."), messages.WARNING)
@@ -263,7 +263,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         form_url: str = "",
         obj: Webhook | None = None,
     ) -> HttpResponse:
-        """Show how the webhook is above its form."""
+        """Show the webhook's figures and its pause above its form."""
         if obj is not None:
             context["may_reveal_secret"] = may_reveal_secret(request)
             context["may_send_test"] = may_replay(request)

@@ -1,6 +1,6 @@
-"""The forms of a webhook and of one more secret. A secret goes in, and never comes out again.
+"""The forms of a webhook and of a further secret. A secret can be entered, but is never shown.
 
-No field is called `secret` like the model's column: the admin shows a field of that name to whoever may only view.
+No field is called `secret` like the model's column: the admin would show it to users who may only view.
 """
 
 import re
@@ -25,7 +25,7 @@ _BETWEEN_NAMES: Final = re.compile(r"[\s,;،]+")
 
 
 class SecretField(forms.CharField):
-    """A write-only field for a signing secret: it renders no value, and browsers fill none in."""
+    """A write-only field for a signing secret: it renders no value, and browsers don't fill it in."""
 
     def __init__(self, **options: Any) -> None:
         attributes = {"autocomplete": "new-password", "spellcheck": "false", "dir": "ltr", "class": "vTextField"}
@@ -37,7 +37,7 @@ class SecretField(forms.CharField):
         return SecretText(super().to_python(value))
 
     def validate(self, value: str) -> None:
-        """Refuse a secret that could verify nothing."""
+        """Refuse a secret that is not valid."""
         super().validate(value)
         if value:
             try:
@@ -47,7 +47,7 @@ class SecretField(forms.CharField):
 
 
 class SecretEntryForm(ModelForm[Owner]):
-    """A form that can give its object a secret, and doesn't know the one it has."""
+    """A form that can set its object's secret, and does not show it."""
 
     new_secret = SecretField(label=_("Signing secret"), required=False)
 
@@ -55,16 +55,16 @@ class SecretEntryForm(ModelForm[Owner]):
         exclude = ["secret"]
 
     def clean(self) -> dict[str, Any]:
-        """Give the object its secret before the model validates it."""
+        """Set the object's secret before the model validates it."""
         cleaned = super().clean() or self.cleaned_data
         if secret := cleaned.get("new_secret"):
             self.instance.secret = secret
         return cleaned
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """Show what the model says about its `secret` at the field that a person sees.
+        """Move the model's errors about `secret` to the field that the user sees.
 
-        Who has no such field can't put it right, and is not kept from changing the rest.
+        Without that field the errors are dropped: the user can't correct the secret, but may change the rest.
         """
         found = getattr(error, "error_dict", {})
         complaint = found.pop("secret", None) if field is None else None
@@ -75,7 +75,7 @@ class SecretEntryForm(ModelForm[Owner]):
 
 
 class OlderSecretForm(SecretEntryForm[Secret]):
-    """One more secret that the webhook accepts."""
+    """A further secret that the webhook accepts."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,7 +85,7 @@ class OlderSecretForm(SecretEntryForm[Secret]):
 
 
 class WebhookForm(SecretEntryForm[Webhook]):
-    """A webhook: the published events to choose from, others by name, and a secret to paste or to be generated."""
+    """A webhook: published events to tick, other events by name, and a secret, which is pasted or generated."""
 
     events = forms.MultipleChoiceField(
         label=_("Events"),
@@ -107,14 +107,14 @@ class WebhookForm(SecretEntryForm[Webhook]):
         self._spread_events()
 
     def clean(self) -> dict[str, Any]:
-        """Join the chosen and the typed names to the model's one list."""
+        """Join the ticked and the typed names to the model's list."""
         cleaned = super().clean()
         typed = _BETWEEN_NAMES.split(cleaned.get("other_events", ""))
         cleaned["events"] = list(dict.fromkeys(name for name in [*cleaned.get("events", []), *typed] if name))
         return cleaned
 
     def _spread_events(self) -> None:
-        """Show the published names as choices and the others as text."""
+        """Show the published events as choices and the others as text."""
         stored = self.instance.events if isinstance(self.instance.events, list) else []
         names = [name for name in stored if isinstance(name, str)]
         known = known_events()
@@ -125,7 +125,7 @@ class WebhookForm(SecretEntryForm[Webhook]):
 
     def _describe_secret(self, *, is_new: bool) -> None:
         field = self.fields.get("new_secret")
-        if field is None:  # the admin takes it away from who may not replace secrets
+        if field is None:  # the admin removes it for users who may not replace secrets
             return
         if is_new:
             field.help_text = gettext("Paste the one that Nateq shows. Empty: one is generated and shown once.")
@@ -138,7 +138,7 @@ class WebhookForm(SecretEntryForm[Webhook]):
 
 
 def hide_secrets(request: HttpRequest) -> None:
-    """Have the secrets among what was posted not print themselves: with DEBUG an error page shows all of it."""
+    """Replace the posted secrets by text whose repr hides them: with DEBUG an error page shows all posted values."""
     posted = request.POST.copy()
     for name in posted:
         if name.endswith("new_secret"):
@@ -148,7 +148,7 @@ def hide_secrets(request: HttpRequest) -> None:
 
 
 def _name(field: forms.Field) -> None:
-    """Name a field's inputs for who hears the page: in a table of inlines only the column's head names them."""
+    """Label a field's inputs for screen readers: in a table of inlines only the column's head names them."""
     if not isinstance(field.widget, forms.MultiWidget):
         field.widget.attrs["aria-label"] = field.label
         return
@@ -158,7 +158,7 @@ def _name(field: forms.Field) -> None:
 
 
 def _choice(name: str, description: str) -> str:
-    """Return an event's name with when it fires."""
+    """Return an event's name with its description."""
     if not description:
         return name
     return gettext("%(event)s: %(meaning)s") % {"event": name, "meaning": gettext(description)}

@@ -26,7 +26,7 @@ class PauseForm(forms.Form):
         widget=forms.TextInput(
             attrs={"class": "vTextField", "id": "nateq-reason", "maxlength": ReasonField.MAX_LENGTH}
         ),
-        error_messages={"required": gettext_lazy("Write why: whoever finds it paused wants to know.")},
+        error_messages={"required": gettext_lazy("Give a reason, for others who find it paused.")},
     )
 
 
@@ -60,7 +60,7 @@ class PausePage(WebhookPage):
     def _resume(self) -> HttpResponse:
         dispatch.resume(webhook=self.webhook)
         self._log("deleted", self.webhook.name)
-        messages.success(self.request, _("It goes on: what waited starts in the order it came."))
+        messages.success(self.request, _("Resumed. Waiting runs start in the order in which they came."))
         return self.back()
 
     def _log(self, change: str, name: str) -> None:

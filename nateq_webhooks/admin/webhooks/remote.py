@@ -1,7 +1,7 @@
-"""A webhook beside Nateq's: registering it, and settling where both sides differ. No page shows a secret or the key.
+"""The page that compares a webhook with Nateq, registers it, and reconciles differences. It shows no secret and no key.
 
-A GET changes nothing at Nateq, and here it only gives former secrets their end when that has come; each change is a
-POST that is asked for twice, by who may change webhooks.
+A GET changes nothing at Nateq; here it only sets the expiry of former secrets. Each change is a POST that is confirmed
+by a user who may change webhooks.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """A button: what it is called, what it will do, what it has done, and the function that does it.
+    """A button: its label, its question, its success message, and the function that it runs.
 
-    The function returns False when it could not do everything; `left` says what that means.
+    The function returns False if it could not do everything; `left` is the message for that.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Action:
     run: "Callable[[NateqClient, Webhook], object]"
     left: str | Promise = ""
     replaces_secret: bool = False
-    "Whether the webhook gets another signing secret, which takes a permission of its own."
+    "Whether the webhook gets another signing secret, which needs the permission `reveal_secret`."
 
 
 _PUSH: Final = "push"
@@ -116,13 +116,13 @@ _OFFERED: Final[dict[str, tuple[str, ...]]] = {
     Webhook.Registration.PENDING: ("register",),
     Webhook.Registration.ROTATING: ("rotate",),
 }
-"""The buttons of a webhook that is not registered, or not wholly."""
+"""The buttons of a webhook that is not registered, or not completely."""
 
-_NOT_SEEN: Final[dict[remote.DriftState, tuple[str, ...]]] = {
+_NOT_VISIBLE: Final[dict[remote.DriftState, tuple[str, ...]]] = {
     remote.DriftState.NOT_VISIBLE: ("reregister",),
     remote.DriftState.OTHER_ORGANIZATION: (),
 }
-"""The buttons of a registered webhook that the key does not see."""
+"""The buttons of a registered webhook that the API key does not show."""
 
 _WORDS: Final = {
     "url": gettext_lazy("URL"),
@@ -171,7 +171,7 @@ class RemotePage(WebhookPage):
             context = {
                 "is_compared": True,
                 "is_gone": drift.state is remote.DriftState.GONE,
-                "unseen": not_visible_text(drift) if drift.state in _NOT_SEEN else "",
+                "unseen": not_visible_text(drift) if drift.state in _NOT_VISIBLE else "",
                 "is_settled": drift.needs_nothing,
                 "differences": [
                     {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
@@ -179,8 +179,8 @@ class RemotePage(WebhookPage):
                 "extra": drift.extra,
                 "warnings": list(key_warnings(client)),
             }
-        if drift.state in _NOT_SEEN:
-            return context, _NOT_SEEN[drift.state]
+        if drift.state in _NOT_VISIBLE:
+            return context, _NOT_VISIBLE[drift.state]
         return context, ("rotate",) if drift.needs_nothing else ("push", "pull", "rotate")
 
     def _run(self, action: Action) -> HttpResponse:
@@ -191,7 +191,7 @@ class RemotePage(WebhookPage):
                 for warning in key_warnings(client):
                     messages.warning(request, warning)
                 if action.name == _PUSH and not may_reveal_secret(request):
-                    _refuse_anew(client, webhook)
+                    _refuse_registration(client, webhook)
                 is_complete = action.run(client, webhook) is not False
         except (ApiError, remote.RemoteError) as error:
             messages.error(request, format_html("<bdi>{}</bdi>", localized(error)))
@@ -208,8 +208,8 @@ class RemotePage(WebhookPage):
         return self.page("remote", _("At Nateq"), **context)
 
 
-def _refuse_anew(client: "NateqClient", webhook: Webhook) -> None:
-    """Raise `PermissionDenied` when Nateq has no such webhook: it would be registered anew, with another secret."""
+def _refuse_registration(client: "NateqClient", webhook: Webhook) -> None:
+    """Raise `PermissionDenied` if Nateq has no such webhook: it would be registered again, with another secret."""
     is_registered = webhook.registration == Webhook.Registration.REGISTERED
     if not is_registered or remote.compare_one(client, webhook).state is remote.DriftState.GONE:
         raise PermissionDenied

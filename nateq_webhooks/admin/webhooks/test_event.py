@@ -189,7 +189,7 @@ class EventTestPage(WebhookPage):
         event = formatting.visible(event)  # may be half of a surrogate pair, which no address and no page holds
         entry = [{"added": {"name": _("test event"), "object": event}}]
         self.model_admin.log_change(self.request, self.webhook, entry)
-        messages.success(self.request, _("The test event was taken in like a delivery."))
+        messages.success(self.request, _("The test event was received like a delivery."))
         return HttpResponseRedirect(self.url("test", self.webhook.pk, event=event, sent=receipt.pk))
 
     def _result(self) -> dict[str, Any]:
