@@ -137,7 +137,7 @@ def test_a_replay_is_in_the_admins_history(boss: Client, delivery: Delivery) -> 
 
     entry = LogEntry.objects.get()
     assert entry.object_id == str(delivery.pk)
-    message = f"Replayed by shop.fail (replay {Replay.objects.get().pk}: 1 run made). mended"
+    message = f"Replayed with shop.fail (replay {Replay.objects.get().pk}: 1 run made). mended"
     assert entry.get_change_message() == message
     assert message in shown(boss, reverse("admin:nateq_webhooks_delivery_history", args=[delivery.pk]))
 

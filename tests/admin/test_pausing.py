@@ -56,7 +56,7 @@ def test_without_a_reason_nothing_is_paused(boss: Client, webhook: Webhook, form
 
     assert response.status_code == 200
     assert not api.paused()
-    assert ("Write why" in response.content.decode()) is ("action" in form and form["action"] == "pause")
+    assert ("Give a reason" in response.content.decode()) is ("action" in form and form["action"] == "pause")
 
 
 def test_getting_the_page_changes_nothing(boss: Client, webhook: Webhook) -> None:

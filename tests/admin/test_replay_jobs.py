@@ -93,7 +93,7 @@ def test_many_become_a_job_that_goes_on_where_it_stopped(
     assert replay.finished_at is None
     assert Run.objects.exclude(round=0).count() == 0
     page = boss.get(answer["Location"]).content.decode()
-    assert "nobody carries this on by itself" in page
+    assert "this does not continue by itself" in page
     assert 'http-equiv="refresh"' not in page
 
     boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "go on"})

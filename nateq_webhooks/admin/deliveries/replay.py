@@ -95,7 +95,7 @@ class ReplayPage(DeliveryView):
         with transaction.atomic(using=router.db_for_write(Delivery)):
             # By name, not all: what runs is what the page has listed.
             replay = dispatch.replay([delivery.pk], choice.names, by=self.request.user.get_username(), reason=reason)
-            entry = _("Replayed by %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
+            entry = _("Replayed with %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
                 "receivers": ", ".join(map(formatting.visible, choice.names)),
                 "number": replay.pk,
                 "outcome": outcome(replay),
