@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import override_settings
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin import copying
+from nateq_webhooks.admin.deliveries import snippets
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import HOSTILE, detail_url, shown
@@ -105,7 +105,7 @@ def test_a_webhook_without_a_usable_secret_has_an_unsigned_command(boss: Client,
 
 @pytest.mark.urls("tests.admin.without_door")
 def test_without_a_url_of_the_webhook_there_is_no_command(sender: Sender, webhook: Webhook) -> None:
-    assert copying.as_curl(Delivery(webhook=webhook, body=b"{}"), "https://shop.example", is_signed=True) is None
+    assert snippets.as_curl(Delivery(webhook=webhook, body=b"{}"), "https://shop.example", is_signed=True) is None
 
 
 def stored(sender: Sender, body: bytes) -> Delivery:
@@ -182,7 +182,7 @@ def test_the_generated_test_feeds_the_same_bytes_to_the_receivers(
     namespace: dict[str, Any] = {"__file__": str(tmp_path / "test_copied.py"), "__name__": "test_copied"}
 
     is_readable = delivery.status != Delivery.Status.INVALID
-    code = copying.as_test(delivery, ["shop.all"] if is_readable else []).text
+    code = snippets.as_test(delivery, ["shop.all"] if is_readable else []).text
     exec(compile(code, "test_copied.py", "exec"), namespace)  # noqa: S102 - running it is the point
     Delivery.objects.all().delete()
     Webhook.objects.all().delete()

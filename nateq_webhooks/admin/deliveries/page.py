@@ -10,8 +10,8 @@ from django.db.models.functions import Substr
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import copying, formatting, permissions
-from nateq_webhooks.admin.deliveries import answers, payload, signature_check, timeline, tree
+from nateq_webhooks.admin import formatting, permissions
+from nateq_webhooks.admin.deliveries import answers, payload, signature_check, snippets, timeline, tree
 from nateq_webhooks.admin.deliveries.answers import Answer
 from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
@@ -66,8 +66,8 @@ class Content:
     download_url: str
     conversation_url: str
     others: Sequence[Other]
-    curl: copying.Copy | None
-    test: copying.Copy
+    curl: snippets.Snippet | None
+    test: snippets.Snippet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,12 +161,12 @@ class _Builder:
             conversation_url=self._conversation_url(),
             curl=self._curl() if self._permitted.shows(delivery.webhook) else None,
             others=list(_others(delivery)) if self._history.other_contents else [],
-            test=copying.as_test(delivery, [run.receiver for run in self._history.runs if not run.is_replay]),
+            test=snippets.as_test(delivery, [run.receiver for run in self._history.runs if not run.is_replay]),
         )
 
-    def _curl(self) -> copying.Copy | None:
+    def _curl(self) -> snippets.Snippet | None:
         site = self._request.build_absolute_uri("/").rstrip("/")
-        return copying.as_curl(self._delivery, site, is_signed=permissions.may_reveal_secret(self._request))
+        return snippets.as_curl(self._delivery, site, is_signed=permissions.may_reveal_secret(self._request))
 
     def _conversation_url(self) -> str:
         """Return the list's search for all deliveries that name the conversation in their payload."""

@@ -9,8 +9,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import copying, formatting
-from nateq_webhooks.admin.deliveries import payload, tree, tree_search
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.deliveries import payload, snippets, tree, tree_search
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
@@ -61,7 +61,7 @@ class BodyDownload(DeliveryView):
         """Return the body as it came, as a file that no browser interprets."""
         delivery = self.get_delivery(pk)
         response = HttpResponse(delivery.body, content_type="text/plain; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="{copying.file_name(delivery)}"'
+        response["Content-Disposition"] = f'attachment; filename="{snippets.file_name(delivery)}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 

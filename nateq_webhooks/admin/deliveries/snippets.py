@@ -25,7 +25,7 @@ PIECE_CHARS: Final = 90
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Copy:
+class Snippet:
     """Text to copy, and what its reader must know before using it."""
 
     text: str
@@ -38,7 +38,7 @@ def file_name(delivery: Delivery) -> str:
 
 
 @sensitive_variables()
-def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Copy | None:
+def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Snippet | None:
     """Return the command that sends the stored bytes again; None if no URL leads to the webhook.
 
     `site` is the address of this site as the reader sees it, used if `PUBLIC_URL` is not set. `is_signed` says whether
@@ -60,10 +60,10 @@ def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Copy | None:
     if signature is not None:
         headers.append(f"{signature_header(webhook.signature_header)}: {signature}")
     parts = [f"curl {shlex.quote(url)}", *(f"--header {shlex.quote(header)}" for header in headers), body]
-    return Copy(text=" \\\n  ".join(parts), notes=notes)
+    return Snippet(text=" \\\n  ".join(parts), notes=notes)
 
 
-def as_test(delivery: Delivery, receivers: Sequence[str]) -> Copy:
+def as_test(delivery: Delivery, receivers: Sequence[str]) -> Snippet:
     """Return a pytest function that delivers the stored bytes to the receivers of the reader's own project.
 
     `receivers` are the names of those that must have succeeded. Any other receiver must not have failed.
@@ -79,7 +79,7 @@ def as_test(delivery: Delivery, receivers: Sequence[str]) -> Copy:
         pk=delivery.pk,
         checks=_INVALID if delivery.status == Delivery.Status.INVALID else _RUNS.format(receivers=_names(receivers)),
     )
-    return Copy(text=code, notes=notes)
+    return Snippet(text=code, notes=notes)
 
 
 _TEST: Final = """\
