@@ -121,6 +121,19 @@ def test_a_pasted_secret_is_kept_without_the_space_around_it_and_not_echoed(boss
     assert "whsec_" not in history()
 
 
+def test_a_webhook_is_set_up_by_hand_with_the_secret_that_nateq_made(boss: Client) -> None:
+    """Nateq shows its secret after it got the URL, so the webhook here comes first."""
+    assert "Nateq makes the secret and shows it once" in page(boss, ADD)
+    boss.post(ADD, add_form())
+    webhook = Webhook.objects.get()
+    assert webhook.get_absolute_url() in page(boss, change_url(webhook))
+
+    boss.post(change_url(webhook), change_form(new_secret="whsec_made_by_nateq_0123456789abcdef"))
+
+    assert Sender(webhook).post(envelope(), secret="whsec_made_by_nateq_0123456789abcdef").status_code == 200
+    assert Delivery.objects.count() == 1
+
+
 def test_a_refused_form_does_not_give_the_secret_back(boss: Client, webhook: Webhook) -> None:
     response = boss.post(ADD, add_form(name="shop", new_secret="whsec_pasted_0123456789abcdef"))
 

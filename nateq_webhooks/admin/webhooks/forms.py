@@ -128,7 +128,11 @@ class WebhookForm(SecretEntryForm[Webhook]):
         if field is None:  # the admin removes it for users who may not replace secrets
             return
         if is_new:
-            field.help_text = gettext("Paste the one that Nateq shows. Empty: one is generated and shown once.")
+            field.help_text = gettext(
+                "Nateq makes the secret and shows it once, when you create the webhook there with the URL of this one: "
+                "paste Nateq's secret here, now or later. Empty: one is generated, which does not verify what Nateq "
+                "signs until you replace it by Nateq's."
+            )
             return
         field.label = gettext("New signing secret")
         hours = int(settings().rotation_overlap.total_seconds() // 3600)
