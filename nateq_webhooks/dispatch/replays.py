@@ -1,9 +1,10 @@
-"""Replaying: have deliveries run once more, on somebody's word, beside their finished runs.
+"""Replays: a person has deliveries run once more, beside their finished runs.
 
-A run that is still pending is brought forward, and none is added beside it (dispatch.pending).
+A run that is still pending is brought forward, and none is added beside it (`dispatch.pending`).
 
-A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are made in portions; a
-portion and how far it leads are committed together, so whoever goes on after a kill neither repeats nor leaves out.
+A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are created in portions. A
+portion is committed together with the last delivery's key, so a process that continues after a kill repeats nothing and
+leaves nothing out.
 """
 
 import functools
@@ -22,18 +23,18 @@ from nateq_webhooks.dispatch import order, pending
 from nateq_webhooks.dispatch.create import create_runs, event_name
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import notify
-from nateq_webhooks.dispatch.selection import FOLLOWED, Selection, did_you_mean
+from nateq_webhooks.dispatch.selection import Selection, did_you_mean
 from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
 from nateq_webhooks.receivers import registry
 
 PORTION: Final = 500
-"""Deliveries whose runs are made in one transaction: what memory holds at a time."""
+"""Deliveries whose runs are created in one transaction: what is in memory at a time."""
 
 MAX_NOTIFIED: Final = 100
-"""Deliveries of a replay for which somebody is woken at once; the rest is found by who looks for what is due."""
+"""Deliveries of a replay of which the runner is notified; workers that look for what is due find the others."""
 
 SPAN: Final = 20_000
-"""Keys of deliveries that one portion looks through at most: a filter that finds few must not read all at once."""
+"""The range of keys that one portion reads at most: a filter that finds few must not read all at once."""
 
 
 def replay(
@@ -45,9 +46,9 @@ def replay(
 ) -> Replay:
     """Have deliveries run once more by the named receivers, or by all that are connected to their event.
 
-    Makes the runs in the caller's transaction and wakes after its commit; runs no receiver itself. `deliveries` is a
-    queryset, a delivery, or deliveries or their keys. Raises `LookupError` when a named receiver is not connected. A
-    named receiver that is not connected to a delivery's event is left out for it, as are deliveries that can't be read.
+    Creates the runs in the caller's transaction and notifies the runner after its commit; calls no receiver itself.
+    `deliveries` is a queryset, a delivery, or deliveries or their keys. Raises `LookupError` if a named receiver is not
+    connected. Leaves out a receiver that is not connected to a delivery's event, and deliveries that can't be read.
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
@@ -72,19 +73,20 @@ def request_replay(
     *,
     reason: str = "",
     by: str = "",
-    is_followed: bool = False,
+    is_command_waiting: bool = False,
 ) -> Replay:
-    """Ask for a replay of many: workers, or `nateq_replay`, make its runs portion by portion (`advance`).
+    """Request a replay of many: workers, or `nateq_replay`, create its runs portion by portion (`advance`).
 
-    Deliveries that come later are not replayed. With `is_followed` somebody means to see it to its end, and can find it
-    again by `followed` when he is interrupted. Raises `LookupError` when a named receiver is not connected.
+    Deliveries that come later are not replayed. With `is_command_waiting` a command continues it to its end, and finds
+    it by `interrupted` if it is run again. Raises `LookupError` if a named receiver is not connected.
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
     newest = Delivery.objects.using(alias).order_by("-pk").values_list("pk", flat=True).first()
     return Replay.objects.using(alias).create(
         receivers=_names(receivers),
-        filters=selection.as_json() | ({FOLLOWED: True} if is_followed else {}),
+        filters=selection.as_json(),
+        is_command_waiting=is_command_waiting,
         reason=reason[:500],
         by=by[:150],
         until=newest or 0,
@@ -93,22 +95,22 @@ def request_replay(
 
 
 def advance(alias: str, replay_: Replay) -> bool:
-    """Make one portion of a requested replay's runs; say whether there is more to do.
+    """Create one portion of a requested replay's runs; return whether there is more to do.
 
-    Two who advance the same one at the same time do it once: the second finds `after` changed, and its portion undone.
+    Two processes that advance it at the same time create a portion once: the second one finds `after` changed.
     """
     if replay_.finished_at is not None or replay_.is_cancelled:
         return False
     selection = Selection.from_json(replay_.filters)
     there = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=replay_.until).order_by("pk")
-    first = there.values_list("pk", flat=True).first()  # keys that retention has emptied are leapt over
+    first = there.values_list("pk", flat=True).first()  # skips keys whose deliveries were deleted
     end = replay_.until if first is None else min(first - 1 + SPAN, replay_.until)
     span = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=end)
     chunk = list(_lean(selection.of(span)).order_by("pk")[: _portion()])
     after = chunk[-1].pk if len(chunk) == _portion() else end
     with transaction.atomic(using=alias):
-        is_mine = Replay.objects.using(alias).filter(pk=replay_.pk, after=replay_.after, finished_at__isnull=True)
-        if not is_mine.filter(is_cancelled=False).update(after=after):
+        unchanged = Replay.objects.using(alias).filter(pk=replay_.pk, after=replay_.after, finished_at__isnull=True)
+        if not unchanged.filter(is_cancelled=False).update(after=after):
             replay_.refresh_from_db(using=alias)
             return replay_.finished_at is None and not replay_.is_cancelled
         done = _make_portion(alias, replay_, chunk)
@@ -125,39 +127,39 @@ def advance(alias: str, replay_: Replay) -> bool:
     return finished_at is None
 
 
-def followed(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
-    """Return the replay that was asked for in the same words, and whose end nobody has seen.
+def interrupted(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
+    """Return the replay of the same deliveries and receivers whose command was interrupted; None if there is none.
 
-    It may be finished: a worker goes on with what was interrupted.
+    It may be finished: workers continue what was interrupted.
     """
-    wanted = (selection.as_json() | {FOLLOWED: True}, _names(receivers))
-    open_ends = Replay.objects.using(alias).filter(filters__has_key=FOLLOWED, is_cancelled=False)
-    return next((one for one in open_ends.order_by("pk") if (one.filters, one.receivers) == wanted), None)
+    wanted = (selection.as_json(), _names(receivers))
+    waiting = Replay.objects.using(alias).filter(is_command_waiting=True, is_cancelled=False).order_by("pk")
+    return next((one for one in waiting if (one.filters, one.receivers) == wanted), None)
 
 
-def follow_to_its_end(alias: str, replay_: Replay) -> None:
-    """Note that whoever asked for the replay has seen its end: the same words mean another one from now on."""
-    replay_.filters = {name: value for name, value in replay_.filters.items() if name != FOLLOWED}
-    Replay.objects.using(alias).filter(pk=replay_.pk).update(filters=replay_.filters)
+def note_command_ended(alias: str, replay_: Replay) -> None:
+    """Note that the command has reached the replay's end: the same command again requests another one."""
+    replay_.is_command_waiting = False
+    Replay.objects.using(alias).filter(pk=replay_.pk).update(is_command_waiting=False)
 
 
 def next_to_advance(alias: str) -> Replay | None:
-    """Return the oldest replay whose runs are still to be made and that this process can go on with.
+    """Return the oldest replay whose runs are still to be created and that this process can continue.
 
-    In a rolling deployment it may not know a receiver that was named, and would leave out its runs.
+    In a rolling deployment it may not know a named receiver, and would leave out its runs.
     """
     known = {receiver.name for receiver in registry}
     return next((one for one in unfinished(alias) if known.issuperset(one.receivers or ())), None)
 
 
 def unfinished(alias: str) -> "models.QuerySet[Replay]":
-    """Return the replays whose runs are still to be made, the oldest first."""
+    """Return the replays whose runs are still to be created, the oldest first."""
     return Replay.objects.using(alias).filter(finished_at__isnull=True, is_cancelled=False).order_by("pk")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Portion:
-    """What was done for some deliveries: how many there were, and how many runs were made, brought forward or busy."""
+    """What was done for some deliveries: how many there were, and how many runs were created, pending or running."""
 
     deliveries: int
     runs: int
@@ -173,14 +175,14 @@ def _count(replay_: Replay, done: _Portion) -> None:
 
 
 def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _Portion:
-    """Have some deliveries run again, inside the caller's transaction, and wake after its commit."""
+    """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit."""
     wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
     with order.lock(alias) if pending.is_ordered() else nullcontext():
         return _replay_portion(alias, replay_, wanted)
 
 
 def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _Portion:
-    """Make a run for each receiver of each delivery, or bring its pending run forward; leave a started one alone."""
+    """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
     state, now = hold_cache.get(alias), timezone.now()
     keys: set[str] = set()
     if pending.is_ordered():
@@ -200,8 +202,8 @@ def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str
     _record(alias, replay_, made.waiting, forward)
     _write_status(alias, {run.delivery_id for run in made.waiting})
     pks = sorted({run.delivery_id for run in [*made.waiting, *forward]})
-    woken = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
-    transaction.on_commit(functools.partial(_after_commit, alias, keys | made.keys, woken), using=alias, robust=True)
+    notified = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
+    transaction.on_commit(functools.partial(_after_commit, alias, keys | made.keys, notified), using=alias, robust=True)
     return _Portion(
         deliveries=len(wanted), runs=len(made.waiting), brought_forward=len(forward), already_running=len(busy)
     )
@@ -214,7 +216,7 @@ def _without(delivery: Delivery, names: Sequence[str], found: pending.OpenRuns) 
 
 
 def _record(alias: str, replay_: Replay, made: Sequence[Run], forward: Sequence[Run]) -> None:
-    """Keep which runs are the replay's, for its progress."""
+    """Record which runs are the replay's, for its progress."""
     rows = [ReplayedRun(replay=replay_, run=run) for run in made]
     rows += [ReplayedRun(replay=replay_, run=run, is_brought_forward=True) for run in forward]
     ReplayedRun.objects.using(alias).bulk_create(rows)
@@ -235,18 +237,18 @@ def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
 
 
 def _portion() -> int:
-    """Return how many deliveries to take at a time; where order matters their bodies are read, too."""
+    """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
     return PORTION // 10 if pending.is_ordered() else PORTION
 
 
 def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
-    """Leave out the columns that making runs needs nothing of."""
+    """Leave out the columns that creating runs does not need."""
     unread = ["payload", "headers"] if pending.is_ordered() else ["payload", "headers", "body"]
     return deliveries.defer(*unread)
 
 
 def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
-    """Return who is to run for the delivery: all that are connected to its event, or those of them that are named."""
+    """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them."""
     if delivery.status == Delivery.Status.INVALID:
         return []
     connected = [receiver.name for receiver in registry.for_event(event_name(delivery))]
@@ -254,15 +256,15 @@ def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
 
 
 def check_receivers(names: Sequence[str] | None) -> None:
-    """Raise `LookupError` when a name is not that of a connected receiver, `TypeError` for a name in place of names."""
+    """Raise `LookupError` if a receiver is not connected, `TypeError` for one name in place of a list."""
     if isinstance(names, str):
         raise TypeError(f"receivers is a list of names: write [{names!r}].")
     for name in names or ():
         if registry.get(name) is None:
             names_known = sorted({receiver.name for receiver in registry})
-            told = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
+            text = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
             words = {"name": name, "known": ", ".join(names_known) or _("none")}
-            raise LookupError(told % words + did_you_mean(name, names_known))
+            raise LookupError(text % words + did_you_mean(name, names_known))
 
 
 def _names(names: Sequence[str] | None) -> list[str] | None:

@@ -1,10 +1,10 @@
-"""Which deliveries are meant: what a command, a form or a replay that goes on later says about them."""
+"""Which deliveries are selected: by a command, a form, or a replay whose runs are created later."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from django.db import models
 from django.utils.dateparse import parse_datetime
@@ -12,13 +12,10 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
 
-FOLLOWED: Final = "followed"
-"""The key beside a replay's filters that says that whoever asked for it has not seen its end yet."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which deliveries: all that is given must hold. `receiver`: with a dead or failed run of it."""
+    """Conditions, of which a delivery must meet all that are given. `receiver`: it has a dead or failed run of it."""
 
     webhook: str = ""
     "The webhook's key."
@@ -33,7 +30,7 @@ class Selection:
     "Keys; empty: any."
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is given, as JSON keeps it."""
+        """Return what is given, as JSON stores it."""
         given = {name: value for name, value in asdict(self).items() if value}
         if self.deliveries:
             given["deliveries"] = list(self.deliveries)
@@ -41,15 +38,15 @@ class Selection:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Selection":
-        """Return the selection that was kept."""
-        values = {name: value for name, value in kept.items() if name != FOLLOWED}
+        """Return the selection that was stored as JSON."""
+        values = dict(kept)
         for name in ("since", "until"):
             if name in values:
                 values[name] = parse_datetime(values[name])
         return cls(**{**values, "deliveries": tuple(kept.get("deliveries", ()))})
 
     def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
-        """Return those of the deliveries."""
+        """Return those of the deliveries that are selected."""
         exact = {"webhook_id": self.webhook, "event": self.event, "status": self.status}
         rows = deliveries.filter(**{name: value for name, value in exact.items() if value})
         if self.since is not None:

@@ -43,6 +43,8 @@ class Replay(models.Model):
     done_at = models.DateTimeField(_("all runs finished"), null=True)
     "When its last run was found to have finished."
     is_cancelled = models.BooleanField(_("cancelled"), default=False)
+    is_command_waiting = models.BooleanField(default=False, db_default=False)
+    "Whether the command that requested it has not reached its end: the same command again continues this replay."
 
     class Meta:
         verbose_name = _("replay")

@@ -173,15 +173,6 @@ def test_a_receiver_that_is_not_connected_is_named(boss: Client, stored: list[De
     assert "No receiver called &quot;shop.gone&quot; is connected" in answer.content.decode()
 
 
-def test_what_a_command_notes_for_itself_is_no_filter(boss: Client, stored: list[Delivery]) -> None:
-    replay = request_replay(api.Selection(event="ticket.created"), is_followed=True)
-
-    page = boss.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).content.decode()
-
-    assert "event=ticket.created" in page
-    assert "followed" not in page
-
-
 @pytest.mark.parametrize(
     "data", [{}, {"deliveries": "9" * 30}, {"deliveries": "-1"}, {"event": "a\0"}, {"since": "yesterday"}]
 )

@@ -15,8 +15,8 @@ from nateq_webhooks.dispatch.progress import nobody_runs, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
-    follow_to_its_end,
-    followed,
+    interrupted,
+    note_command_ended,
     request_replay,
 )
 from nateq_webhooks.dispatch.selection import Selection
@@ -74,11 +74,11 @@ class Command(TerminalCommand):
             what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
             self.stdout.write(what % {"count": count})
             return
-        replay = None if options["new"] else followed(alias, selection, receivers)
+        replay = None if options["new"] else interrupted(alias, selection, receivers)
         if replay is None:
             self._ask(alias, selection, is_asked=not options["no_input"])
             words = {"reason": options["reason"], "by": user_name()}
-            replay = request_replay(selection, receivers, is_followed=True, **words)
+            replay = request_replay(selection, receivers, is_command_waiting=True, **words)
             self._create_runs(alias, replay, verbosity)
         else:
             self._continue(alias, replay, verbosity)
@@ -104,7 +104,7 @@ class Command(TerminalCommand):
                 if verbosity and time.monotonic() - printed_at >= PROGRESS_SECONDS:
                     printed_at = time.monotonic()
                     self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
-            follow_to_its_end(alias, replay)
+            note_command_ended(alias, replay)
         except Error as error:
             words = {"number": replay.pk, "error": type(error).__name__}
             text = _("The database failed (%(error)s). Continue with: manage.py nateq_replay --resume %(number)d")
