@@ -21,6 +21,7 @@ from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run, Webhook
 from nateq_webhooks.models.hold import receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
+from tests.admin.pages import shown
 from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection
 from tests.conftest import Connect
 
@@ -31,9 +32,7 @@ SECRETIVE = "sara@example.com"
 
 
 def board(client: Client, url: str = INDEX) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
+    return shown(client, url)
 
 
 def lines() -> list[tuple[str, str, int]]:

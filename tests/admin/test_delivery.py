@@ -15,18 +15,13 @@ from nateq_webhooks.admin.deliveries.notes import SENTENCES, sentence
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.envelope import Note
 from tests.admin.listing import questions
+from tests.admin.pages import shown as page
 from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/delivery/"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202egpj.exe"
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def detail_url(delivery: Delivery) -> str:

@@ -22,6 +22,7 @@ from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
 from tests.admin.listing import questions
+from tests.admin.pages import shown as page
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -38,12 +39,6 @@ def make(webhook: Webhook) -> Make:
         return Rejection.objects.create(reason=reason, **(values | fields))
 
     return rejection
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def url_of(rejection: Rejection, what: str = "change") -> str:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from nateq_webhooks import signals
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.models import Delivery, Run
+from tests.admin.pages import shown as page
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -28,12 +29,6 @@ def fail(**kwargs: Any) -> None:
 def _receivers(connect: Connect) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def run_url(run: Run) -> str:

@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
+from tests.admin.pages import shown as page
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -40,12 +41,6 @@ def change_form(**over: Any) -> dict[str, Any]:
         "older_secrets-TOTAL_FORMS": "0",
         "older_secrets-INITIAL_FORMS": "0",
     } | over
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def everywhere(client: Client, webhook: Webhook) -> str:

@@ -49,6 +49,12 @@ class UnprintableError(Exception):
         raise RuntimeError("not even this")
 
 
+def fails_once(*, run: Run, **kwargs: Any) -> None:
+    """A receiver whose first try fails."""
+    if run.tries == 1:
+        raise ValueError("broken")
+
+
 def write(what: str) -> None:
     """Write a row that no constraint keeps from being written twice."""
     Group.objects.create(name=f"{what} {uuid.uuid4()}")

@@ -24,6 +24,7 @@ from tests.dispatch.scene import (
     at_once,
     claim_one,
     execute_only,
+    fails_once,
     lapse_leases,
     make_due,
     names_written,
@@ -205,11 +206,7 @@ class TestLease:
         assert (written(), Run.objects.get().status) == (1, "succeeded")
 
     def test_a_worker_that_lost_it_can_not_record_a_failure(self, deliver: Deliver, connect: Connect) -> None:
-        def fails_the_first_time(*, run: Run, **kwargs: Any) -> None:
-            if run.tries == 1:
-                raise ValueError("broken")
-
-        connect(signals.ticket_created, fails_the_first_time)
+        connect(signals.ticket_created, fails_once)
         deliver()
         slow = claim_one()
         lapse_leases()
@@ -315,10 +312,6 @@ class TestRelease:
         assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 1)
 
     def test_what_has_failed_before_is_given_back_as_failed(self, deliver: Deliver, connect: Connect) -> None:
-        def fails_once(*, run: Run, **kwargs: Any) -> None:
-            if run.tries == 1:
-                raise ValueError("broken")
-
         connect(signals.ticket_created, fails_once)
         deliver()
         api.run_due()

@@ -24,6 +24,7 @@ from tests.dispatch.scene import (
     at_once,
     claim_one,
     execute_only,
+    fails_once,
     make_due,
     run_until_finished,
     write,
@@ -176,10 +177,6 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert Run.objects.get().next_try_at is None
 
     def test_after_a_failure_is_mended_by_the_next_try(self, deliver: Deliver, connect: Connect) -> None:
-        def fails_once(*, run: Run, **kwargs: Any) -> None:
-            if run.tries == 1:
-                raise ValueError("broken")
-
         connect(signals.ticket_created, fails_once)
         deliver()
         execute_only(claim_one())
@@ -213,10 +210,6 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         self, deliver: Deliver, connect: Connect
     ) -> None:
         """A worker clears what it has settled itself; another may have died in between with the same run."""
-
-        def fails_once(*, run: Run, **kwargs: Any) -> None:
-            if run.tries == 1:
-                raise ValueError("broken")
 
         def another_worker_takes_the_failed_one_and_dies(**kwargs: Any) -> None:
             make_due()

@@ -30,6 +30,7 @@ from tests.dispatch.scene import (
     claim_one,
     elsewhere,
     execute_only,
+    fails_once,
     lapse_leases,
     make_due,
     names_written,
@@ -90,10 +91,6 @@ class TestEverything:
         assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
 
     def test_runs_to_be_tried_again_wait_too_and_use_no_try(self, deliver: Deliver, connect: Connect) -> None:
-        def fails_once(*, run: Run, **kwargs: Any) -> None:
-            if run.tries == 1:
-                raise ValueError("broken")
-
         connect(signals.ticket_created, fails_once)
         deliver()
         api.run_due()
