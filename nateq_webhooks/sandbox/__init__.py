@@ -1,4 +1,4 @@
-"""A local Nateq: its API, its settings screen and a sender that really posts. Needs no Django project.
+"""A local Nateq: its API, its settings screen, and a sender that posts deliveries. Needs no Django project.
 
 In a test::
 
@@ -8,15 +8,15 @@ In a test::
         sandbox.send("ticket.created", count=500)
         sandbox.wait_until_delivered(timeout=30)
 
-As a process of its own: ``python -m nateq_webhooks.sandbox --port 8765 --key tg_test_local``.
+In a separate process: ``python -m nateq_webhooks.sandbox --port 8765 --key tg_test_local``.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from nateq_webhooks.protocol.api import LogStatus
 from nateq_webhooks.protocol.examples import example_data
-from nateq_webhooks.sandbox.errors import MissingExtraError, NotDeliveredError, SandboxError
 from nateq_webhooks.sandbox.faults import Fault
+from nateq_webhooks.sandbox.sandbox_errors import MissingExtraError, NotDeliveredError, SandboxError
 
 if TYPE_CHECKING:
     from nateq_webhooks.sandbox.sandbox import Sandbox
@@ -27,7 +27,7 @@ _EXTRA = {"httpx", "jinja2"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load `Sandbox` on first use, so that a missing extra is told in words and not in a traceback of imports."""
+    """Load `Sandbox` on first use, so that a missing extra is an error that says what to install."""
     if name != "Sandbox":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

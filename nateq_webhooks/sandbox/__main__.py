@@ -1,4 +1,4 @@
-"""``python -m nateq_webhooks.sandbox``: a local Nateq as a process of its own."""
+"""``python -m nateq_webhooks.sandbox``: a local Nateq in a separate process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Nateq's API as far as it is about webhooks, under /api/v1: who may ask, how often, and what an answer looks like."""
+"""Nateq's API for webhooks, under /api/v1: authentication, rate limit, and the format of responses."""
 
 import ipaddress
 import secrets
@@ -15,7 +15,7 @@ from nateq_webhooks.protocol.api import (
     SCOPE,
     ErrorCode,
 )
-from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.keys import Key, Refusal, authenticate
 from nateq_webhooks.sandbox.limits import WINDOW_SECONDS, Quota, RateLimit
@@ -24,16 +24,16 @@ from nateq_webhooks.sandbox.resources import Operation, Reply, RequestError, Res
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_STRUCK: Final = {
+_API_ERRORS: Final = {
     Fault.API_401: (ErrorCode.AUTHENTICATION_FAILED, "The API key could not be checked"),
     Fault.API_403: (ErrorCode.INSUFFICIENT_PERMISSION, "The owner of this API key may not do this"),
     Fault.API_500: (ErrorCode.INTERNAL_ERROR, "Something went wrong"),
 }
-"""What a fault answers to a request that was right."""
+"""The error that each fault returns to a valid request."""
 
 
 class Api:
-    """Answers requests under /api/v1."""
+    """Responds to requests under /api/v1."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Api:
         self._withheld = withheld
         self._hosts = hosts
 
-    def respond(self, request: Request) -> Answer:
-        """Answer a request, in Nateq's envelope and with its headers."""
+    def respond(self, request: Request) -> Response:
+        """Respond to a request, in Nateq's envelope and with its headers."""
         headers = {REQUEST_ID_HEADER: "req_" + secrets.token_hex(12)}
         if not is_for(request, self._hosts):
             return _refused(421, "This host name is not the sandbox's. Use the address that it printed.", headers)
@@ -71,11 +71,11 @@ class Api:
                 raise _no_such(request, methods)
             reply = self._reply(key, operation, request, webhook_id)
         except RequestError as error:
-            return Answer.json(error.status, {"success": False, "error": error.as_json()}, headers | error.headers)
+            return Response.json(error.status, {"success": False, "error": error.as_json()}, headers | error.headers)
         document: dict[str, Any] = {"success": True, "data": reply.data}
         if reply.meta is not None:
             document["meta"] = reply.meta
-        return Answer.json(reply.status, document, headers, is_lost=reply.is_lost)
+        return Response.json(reply.status, document, headers, is_lost=reply.is_lost)
 
     def _key(self, request: Request) -> Key:
         key = authenticate(request.headers.get("Authorization"), self._keys)
@@ -92,7 +92,7 @@ class Api:
         headers |= {LIMIT_HEADER: str(quota.limit), REMAINING_HEADER: str(quota.remaining)}
         if quota.retry_after is not None:
             raise _too_many(quota, quota.retry_after)
-        if self._faults.strikes(Fault.API_429):
+        if self._faults.happens(Fault.API_429):
             headers[REMAINING_HEADER] = "0"
             raise _too_many(quota, round(self._faults.seconds(Fault.API_429)))
 
@@ -103,8 +103,8 @@ class Api:
                 f"This API key lacks the scope {SCOPE}",
                 {"required": [SCOPE], "granted": sorted(key.scopes)},
             )
-        for fault, (code, message) in _STRUCK.items():
-            if self._faults.strikes(fault):
+        for fault, (code, message) in _API_ERRORS.items():
+            if self._faults.happens(fault):
                 raise RequestError(code, message)
 
     def _reply(self, key: Key, operation: Operation, request: Request, webhook_id: str) -> Reply:
@@ -114,9 +114,9 @@ class Api:
         return operation.handler(visible, request, webhook_id)
 
 
-def _refused(status: int, message: str, headers: dict[str, str]) -> Answer:
+def _refused(status: int, message: str, headers: dict[str, str]) -> Response:
     error = {"code": ErrorCode.INSUFFICIENT_PERMISSION, "message": message}
-    return Answer.json(status, {"success": False, "error": error}, headers)
+    return Response.json(status, {"success": False, "error": error}, headers)
 
 
 def _too_many(quota: Quota, retry_after: int) -> RequestError:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--key",
         action="append",
         metavar="KEY[@ORGANIZATION][:SCOPE,SCOPE]",
-        help="an API key, like tg_test_local; may be repeated (default: one is made up)",
+        help="an API key, like tg_test_local; may be repeated (default: one is generated)",
     )
     add("--database", default=":memory:", metavar="FILE", help="where to keep everything (default: in memory)")
     add("--retry-base", type=float, default=10.0, metavar="SECONDS", help="first wait; doubles (default: 10)")
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REQUESTS",
         help="API requests a minute for each key (default: %(default)s)",
     )
-    add("--seed", type=int, help="makes jitter and faults fall the same way each time")
+    add("--seed", type=int, help="makes jitter and faults the same each time")
     add(
         "--fault",
         action="append",
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[=DESCRIPTION]",
-        help="an event that Nateq may have tomorrow, like ticket.merged; may be repeated",
+        help="an event that Nateq does not have yet, like ticket.merged; may be repeated",
     )
     add("--allow-ip", action="append", default=[], metavar="NETWORK", help="where keys may be used from")
     add(
@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="OPERATION",
-        help="answer ENDPOINT_NOT_PUBLIC there, like rotate_secret; may be repeated",
+        help="respond to this operation, like rotate_secret, with ENDPOINT_NOT_PUBLIC; may be repeated",
     )
-    add("--verbose", action="store_true", help="a line on standard error for each request and attempt")
+    add("--verbose", action="store_true", help="log each request and attempt to standard error")
 
 
 def run(options: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def run(options: dict[str, Any]) -> None:
 
     if options["verbose"]:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # the sandbox's own line says more
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # the sandbox's own line has more in it
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -102,8 +102,8 @@ def run(options: dict[str, Any]) -> None:
     with sandbox:
         if not is_loopback(options["host"]):
             sys.stderr.write(
-                f"Warning: the sandbox listens on {options['host']}. Whoever reaches it can use its screen, "
-                "read secrets there and make it post to any address.\n"
+                f"Warning: the sandbox listens on {options['host']}. Anyone who can reach it can use its "
+                "screen, read secrets there and make it post to any address.\n"
             )
         sys.stdout.write(f"Nateq sandbox: {sandbox.url}/\nAPI: {sandbox.base_url}\n")
         if not options["key"]:
@@ -113,10 +113,10 @@ def run(options: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the sandbox as a program of its own; return its exit code."""
+    """Run the sandbox as a program; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m nateq_webhooks.sandbox",
-        description="A local Nateq: its API at /api/v1, its settings screen at /, and a sender that really posts.",
+        description="A local Nateq: its API at /api/v1, its settings screen at /, and a sender that posts deliveries.",
     )
     add_arguments(parser)
     options = vars(parser.parse_args(arguments))

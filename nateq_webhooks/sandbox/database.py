@@ -1,4 +1,4 @@
-"""The sandbox's state in SQLite: a file of its own, or memory. One connection, used by one thread at a time."""
+"""The sandbox's state in SQLite, in a file or in memory. One connection, used by one thread at a time."""
 
 import os
 import sqlite3
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from nateq_webhooks.sandbox.errors import SandboxError, StoreClosedError
+from nateq_webhooks.sandbox.sandbox_errors import SandboxError, StoreClosedError
 
 MEMORY: Final = ":memory:"
 
@@ -18,7 +18,7 @@ _APPLICATION_ID: Final = 0x4E615465  # "NaTe"
 _VERSION: Final = 2
 
 ORGANIZATION_ID: Final = "org_sandbox"
-"""The organization of keys and webhooks for which none was named."""
+"""The organization of keys and webhooks that name none."""
 
 _ADD_ORGANIZATION: Final = f"ALTER TABLE webhook ADD COLUMN organization TEXT NOT NULL DEFAULT '{ORGANIZATION_ID}'"
 """From version 1 to version 2."""
@@ -68,7 +68,7 @@ CREATE INDEX attempt_of_delivery ON attempt (delivery_seq, seq);
 
 
 class Database:
-    """Opens the file, or memory, and hands out transactions."""
+    """Opens the database and provides transactions."""
 
     def __init__(self, name: str | Path = MEMORY) -> None:
         self._name = str(name)
@@ -88,12 +88,12 @@ class Database:
                 raise
             raise SandboxError(
                 f"The database {self._name!r} can't be used: {error}. Another sandbox may be running on it, "
-                "or it is no SQLite file."
+                "or it is not an SQLite file."
             ) from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection to one thread; what it does is committed as a whole, or not at all.
+        """Lend the connection to one thread, in a transaction.
 
         Raises `StoreClosedError` after `close`.
         """
@@ -123,10 +123,10 @@ class Database:
 
     def _prepare(self) -> None:
         is_new = self._is_new()
-        # One sandbox to a file: two would send everything twice. The lock goes with the process, however it ends.
+        # One sandbox per file: two would send everything twice. The lock ends with the process.
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._connection.execute("PRAGMA journal_mode = WAL")
-        # A commit is on the disk before the answer, so a power cut loses no accepted event either.
+        # A commit is on disk before the response, so that a power failure loses no accepted event.
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         with self.transaction():
@@ -153,9 +153,9 @@ class Database:
 
 
 def _create_private(name: str) -> None:
-    """Make sure that only its owner reads the file: signing secrets are in it. SQLite's WAL takes over the mode.
+    """Make the file readable only for its owner: signing secrets are in it. SQLite's WAL file has the same mode.
 
-    A file that exists is restricted, too. Raises `SandboxError` when that is not possible.
+    The mode of an existing file is changed, too. Raises `SandboxError` if that is not possible.
     """
     if name in (MEMORY, ""):
         return

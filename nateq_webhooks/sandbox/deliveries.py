@@ -1,4 +1,4 @@
-"""What was accepted and is to be sent: a delivery for each event and webhook, kept until it is delivered."""
+"""The deliveries: one for each accepted event and webhook, stored until it is delivered."""
 
 import json
 import secrets
@@ -14,23 +14,23 @@ from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_envelope
 from nateq_webhooks.sandbox.clock import now
 from nateq_webhooks.sandbox.database import Database
-from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.faults import Fault, Faults
-from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook, Webhooks
 
 MOST_AT_ONCE: Final = 10_000
-"""Events in one request: that many are built and stored in about a second."""
+"""How many events one request may send; building and storing them takes about a second."""
 
 
 class State(StrEnum):
-    """Where a delivery stands."""
+    """The states of a delivery."""
 
     PENDING = "pending"
     """Waits for its first attempt or the next one."""
     HELD = "held"
     """Waits for a later delivery to be sent first (`Fault.REORDER`), or for its time."""
     SENDING = "sending"
-    """An attempt is under way."""
+    """An attempt is being made."""
     DELIVERED = "delivered"
     """The receiver answered 2xx."""
     FAILED = "failed"
@@ -41,7 +41,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """One event on its way to one webhook. `seq` is its place in the order of acceptance."""
+    """One event for one webhook. `seq` numbers the deliveries in the order of acceptance."""
 
     seq: int
     webhook_id: str
@@ -54,23 +54,23 @@ class Delivery:
     due_at: float
 
     def body(self) -> bytes:
-        """Return the bytes of the attempt that is to be made now."""
+        """Return the body of the next attempt."""
         payload = payload_of(self.envelope, self.delivery_id, self.attempt)
         try:
             return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:  # half of a surrogate pair goes out as the escape it came in as
+        except UnicodeEncodeError:  # a lone surrogate is sent as an escape
             return json.dumps(payload, separators=(",", ":")).encode()
 
 
 def payload_of(envelope: str, delivery_id: str, attempt: int) -> dict[str, Any]:
-    """Return what is sent in an attempt: the same each time, but for its metadata."""
+    """Return the payload of an attempt: only the metadata differs between attempts."""
     payload = load_object(envelope.encode())
     payload["metadata"] |= {"delivery_id": delivery_id, "attempt": attempt}
     return payload
 
 
 class Deliveries:
-    """The deliveries, in the store: accepted, claimed by the sender, and settled with what came of an attempt."""
+    """The deliveries in the database: accepted, claimed by the sender, and finished after an attempt."""
 
     def __init__(self, database: Database, webhooks: Webhooks, faults: Faults, catalogue: Mapping[str, str]) -> None:
         self._database = database
@@ -89,9 +89,9 @@ class Deliveries:
     ) -> list[str]:
         """Store an event, `count` times, for every active webhook that subscribes to it; return the delivery ids.
 
-        Without `data` each gets an example of its own. With `webhook_id` the event goes to that webhook alone,
-        whatever it subscribes to. `among` are the webhooks that it may go to, by default all. The events are
-        committed when this returns. Raises `InvalidError`.
+        Without `data` each event gets a different example. With `webhook_id` the event is sent only to that webhook,
+        also if it does not subscribe to it. `among` restricts the webhooks. The events are committed when this
+        returns. Raises `InvalidError`.
         """
         name, number = self._validated(event, data, count)
         receivers = self._receivers(name, webhook_id, among or self._webhooks)
@@ -111,9 +111,9 @@ class Deliveries:
         return list(dict.fromkeys(row["delivery_id"] for row in rows))
 
     def claim(self, webhook_id: str, most: int) -> tuple[list[Delivery], float | None]:
-        """Take up to `most` due deliveries of a webhook and count their attempt.
+        """Claim up to `most` due deliveries of a webhook and count their attempt.
 
-        Also returns when the first that is not due yet will be, None when there is none.
+        Also returns when the next delivery is due, or None.
         """
         moment = now()
         with self._database.transaction() as connection:
@@ -127,17 +127,17 @@ class Deliveries:
         return due, next((delivery.due_at for delivery in found if delivery.due_at > moment), None)
 
     def resend(self, seq: int) -> bool:
-        """Make one more attempt at a delivery now, under its id; False when it is under way or does not exist."""
+        """Send a delivery again now, with the same id; False if it is being sent or does not exist."""
         with self._database.transaction() as connection:
             return connection.execute(_RESEND, {"seq": seq, "now": now()}).rowcount > 0
 
     def get(self, seq: int) -> Delivery | None:
-        """Return the delivery of this number, None when there is none."""
+        """Return the delivery with this number, or None."""
         rows = self._database.rows("SELECT * FROM delivery WHERE seq = ?", (seq,))
         return _delivery(rows[0]) if rows else None
 
     def counts(self, webhook_id: str | None = None) -> dict[State, int]:
-        """Return how many deliveries stand where, of one webhook or of all."""
+        """Count the deliveries by state, of one webhook or of all."""
         query = "SELECT state, count(*) FROM delivery WHERE ? IS NULL OR webhook_id = ? GROUP BY state"
         counts = dict.fromkeys(State, 0)
         for state, count in self._database.rows(query, (webhook_id, webhook_id)):
@@ -145,19 +145,21 @@ class Deliveries:
         return counts
 
     def has(self, *states: State) -> bool:
-        """Whether any delivery stands in one of `states`."""
+        """Whether any delivery is in one of `states`."""
         query = "SELECT 1 FROM delivery WHERE state = ? LIMIT 1"
         return any(self._database.rows(query, (state,)) for state in states)
 
     def recover(self) -> None:
-        """Log the attempts that the end of the last process cut short, and make them due again."""
+        """Log the attempts that the end of the last process interrupted, and make them due again."""
         with self._database.transaction() as connection:
             connection.execute(_LOG_CUT_SHORT, {"now": now(), "status": LogStatus.FAILED})
             connection.execute("UPDATE delivery SET state = 'pending', due_at = ? WHERE state = 'sending'", (now(),))
 
-    def _rows(self, webhook: Webhook, event: str, data: object, number: int, moment: float) -> Iterable[dict[str, Any]]:
-        """Build what is stored of an event for a webhook; the faults that strike it are decided here."""
-        struck = [fault for fault in _ON_DELIVERY if self._faults.strikes(fault)]
+    def _rows(
+        self, webhook: SandboxWebhook, event: str, data: object, number: int, moment: float
+    ) -> Iterable[dict[str, Any]]:
+        """Build the rows of an event for a webhook, and decide which faults happen to it."""
+        faults = [fault for fault in _ON_DELIVERY if self._faults.happens(fault)]
         delivery_id = "dlv_" + secrets.token_hex(12)
         envelope = example_envelope(
             event,
@@ -168,30 +170,30 @@ class Deliveries:
         )
         if data is not None:
             envelope["data"] = data
-        delay = self._faults.seconds(Fault.DELAY) if Fault.DELAY in struck else 0.0
+        delay = self._faults.seconds(Fault.DELAY) if Fault.DELAY in faults else 0.0
         state, due_at, attempt = State.PENDING, moment + delay, 0
-        if Fault.DROP in struck:
+        if Fault.DROP in faults:
             state, attempt = State.DROPPED, 1
-        elif Fault.REORDER in struck:
+        elif Fault.REORDER in faults:
             state, due_at = State.HELD, due_at + self._faults.seconds(Fault.REORDER)
         row = {
             "webhook_id": webhook.id,
             "delivery_id": delivery_id,
             "event": event,
             "envelope": json.dumps(envelope),
-            "faults": " ".join(struck),
+            "faults": " ".join(faults),
             "state": state,
             "attempt": attempt,
             "due_at": due_at,
         }
-        return [row, row] if Fault.DUPLICATE in struck and state != State.DROPPED else [row]
+        return [row, row] if Fault.DUPLICATE in faults and state != State.DROPPED else [row]
 
-    def _receivers(self, event: str, webhook_id: object, among: Webhooks) -> Sequence[Webhook]:
+    def _receivers(self, event: str, webhook_id: object, among: Webhooks) -> Sequence[SandboxWebhook]:
         if webhook_id is None:
             return [webhook for webhook in among.all() if webhook.is_active and event in webhook.events]
         webhook = among.get(webhook_id) if isinstance(webhook_id, str) else None
         if webhook is None:
-            raise InvalidError({"webhook_id": "is no webhook of this sandbox."})
+            raise InvalidError({"webhook_id": "is not a webhook of this sandbox."})
         return [webhook]
 
     def _validated(self, event: object, data: object, count: object) -> tuple[str, int]:
@@ -209,12 +211,12 @@ class Deliveries:
         return event, count
 
     def _next_number(self) -> int:
-        """Return the number of the next example, so that each brings another one."""
+        """Return the number of the next example, so that examples differ."""
         return int(self._database.rows("SELECT coalesce(max(seq), 0) + 1 FROM delivery")[0][0])
 
 
 _ON_DELIVERY: Final = (Fault.DROP, Fault.DUPLICATE, Fault.REORDER, Fault.DELAY, Fault.NEW_ID)
-"""The faults that strike a delivery as a whole, when it is accepted."""
+"""The faults of a whole delivery, which are decided when it is accepted."""
 
 _INSERT: Final = """
 INSERT INTO delivery (webhook_id, delivery_id, event, envelope, faults, state, attempt, due_at)
@@ -234,7 +236,7 @@ SELECT seq, webhook_id, delivery_id, attempt, :status, 'The sandbox ended during
 FROM delivery WHERE state = 'sending'
 """
 
-# Two reads of one index, each as short as the answer: a backlog of any size costs the same.
+# Two reads of one index, each limited: the cost does not depend on the size of the backlog.
 _WAITING: Final = """
 SELECT * FROM (SELECT * FROM delivery WHERE state = 'pending' AND webhook_id = :webhook_id
                ORDER BY due_at, seq LIMIT :most)
@@ -250,7 +252,7 @@ UPDATE delivery SET state = 'pending', due_at = :now WHERE seq = :seq AND state 
 
 
 def _next_attempt(delivery: Delivery) -> Delivery:
-    """Return the delivery as its next attempt sends it."""
+    """Return the delivery for its next attempt."""
     attempt = delivery.attempt + 1
     renewed = attempt > 1 and Fault.NEW_ID in delivery.faults
     delivery_id = "dlv_" + secrets.token_hex(12) if renewed else delivery.delivery_id

@@ -1,4 +1,4 @@
-"""A request as it came in and the answer to it: what lies between the HTTP server and the API or the screen."""
+"""Requests and responses, between the HTTP server and the API or the screen."""
 
 import json
 import urllib.parse
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 
-from nateq_webhooks.sandbox.errors import InvalidError
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A request with its whole body."""
+    """A request with its complete body."""
 
     method: str
     target: str
     headers: Message
     body: bytes
     address: str
-    """The IP address it came from."""
+    """The IP address of the client."""
 
     @property
     def path(self) -> str:
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query's parameters; of a repeated one the last."""
+        """The query's parameters; the last one if it is repeated."""
         return dict(urllib.parse.parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     def form(self) -> dict[str, list[str]]:
@@ -41,21 +41,21 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What is sent back."""
+class Response:
+    """A response."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
     is_lost: bool = False
-    """Whether the connection is closed instead of answering: what was asked for has been done all the same."""
+    """Whether the connection is closed without a response, although the request was carried out."""
 
     @classmethod
     def json(
         cls, status: int, document: Mapping[str, Any], headers: Mapping[str, str], *, is_lost: bool = False
-    ) -> "Answer":
-        """Build an answer of the API."""
+    ) -> "Response":
+        """Build a response of the API."""
         return cls(
             status=status,
             body=json.dumps(document).encode(),

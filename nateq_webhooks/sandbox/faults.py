@@ -1,4 +1,4 @@
-"""The fault switches: what the sandbox does wrong when it is told to."""
+"""The fault switches: errors that the sandbox makes on request."""
 
 import random
 import threading
@@ -6,38 +6,38 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from nateq_webhooks.sandbox.errors import InvalidError, SandboxError
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError, SandboxError
 
 
 class Fault(StrEnum):
-    """Everything that can be made to go wrong. The first six strike a delivery, the others a request to the API."""
+    """The faults that can be switched on. The first six happen to a delivery, the others to a request to the API."""
 
     DROP = "drop"
     """The delivery is never sent; the log says `dropped`."""
     DUPLICATE = "duplicate"
-    """The delivery is sent twice, at once, under one delivery id."""
+    """The delivery is sent twice at the same time, with one delivery id."""
     REORDER = "reorder"
-    """The delivery is held back until a later one was sent, or for `seconds` when none is."""
+    """The delivery is held until a later one was sent, at most for `seconds`."""
     DELAY = "delay"
     """The first attempt is made `seconds` late."""
     CORRUPT_SIGNATURE = "corrupt_signature"
-    """One attempt carries a wrong signature; it is rolled for every attempt anew."""
+    """An attempt has a wrong signature; decided for each attempt."""
     NEW_ID = "new_id"
-    """Every retry of the delivery comes under a delivery id of its own."""
+    """Every retry of the delivery has a different delivery id."""
     API_401 = "api_401"
-    """The API answers 401 AUTHENTICATION_FAILED to a good key."""
+    """The API answers 401 AUTHENTICATION_FAILED to a valid key."""
     API_403 = "api_403"
-    """The API answers 403 INSUFFICIENT_PERMISSION to a good key."""
+    """The API answers 403 INSUFFICIENT_PERMISSION to a valid key."""
     API_429 = "api_429"
     """The API answers 429 with `seconds` as Retry-After."""
     API_500 = "api_500"
     """The API answers 500 and does nothing."""
     LOSE_CREATE_ANSWER = "lose_create_answer"
-    """The API creates the webhook and closes the connection without an answer."""
+    """The API creates the webhook and closes the connection without a response."""
 
 
 DEFAULT_SECONDS: Final = {Fault.DELAY: 5.0, Fault.REORDER: 5.0, Fault.API_429: 1.0}
-"""The faults that take a time, and what it is when none is given."""
+"""The faults that take a time, with its default."""
 
 _MOST_SECONDS: Final = 86_400.0
 _MOST_COUNT: Final = 1_000_000
@@ -45,7 +45,7 @@ _MOST_COUNT: Final = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Switch:
-    """How often a fault strikes: the next `count` times, after that with the probability `rate`."""
+    """How often a fault happens: the next `count` times, then with the probability `rate`."""
 
     rate: float = 0.0
     count: int = 0
@@ -53,7 +53,7 @@ class Switch:
 
     @property
     def is_on(self) -> bool:
-        """Whether the fault can strike at all."""
+        """Whether the fault can happen."""
         return self.count > 0 or self.rate > 0
 
     def as_json(self) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Switch:
 
 
 class Faults:
-    """All switches, off at first. Each fault has dice of its own: with a seed, a run is repeated by the next one."""
+    """All switches, initially off. Each fault has its own random numbers, which a seed makes repeatable."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Faults:
         with self._lock:
             self._switches = {fault: _off(fault) for fault in Fault}
 
-    def strikes(self, fault: Fault) -> bool:
+    def happens(self, fault: Fault) -> bool:
         """Roll the dice for `fault` once; a strike uses up one of its `count`."""
         with self._lock:
             switch = self._switches[fault]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, SCOPE, TEST_KEY_PREFIX, ErrorCode
 from nateq_webhooks.sandbox.database import ORGANIZATION_ID
-from nateq_webhooks.sandbox.errors import SandboxError
+from nateq_webhooks.sandbox.sandbox_errors import SandboxError
 
 _ORGANIZATION = re.compile(r"[A-Za-z0-9_-]{1,200}")
 

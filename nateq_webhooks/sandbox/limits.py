@@ -1,4 +1,4 @@
-"""The rate limit of each key (Nateq: rate limits): so many requests a minute, in windows of a minute."""
+"""The rate limit of each key (Nateq: rate limits): requests per minute, in windows of a minute."""
 
 import math
 import threading
@@ -31,12 +31,12 @@ class RateLimit:
     def take(self, key: str) -> Quota:
         """Count one request of `key`; one over the limit is not counted."""
         with self._lock:
-            moment = self._clock()
-            started, used = self._windows.get(key, (moment, 0))
-            if moment - started >= WINDOW_SECONDS:
-                started, used = moment, 0
+            current = self._clock()
+            started, used = self._windows.get(key, (current, 0))
+            if current - started >= WINDOW_SECONDS:
+                started, used = current, 0
             if used >= self._limit:
-                left = WINDOW_SECONDS - (moment - started)
+                left = WINDOW_SECONDS - (current - started)
                 return Quota(limit=self._limit, remaining=0, retry_after=max(1, math.ceil(left)))
             self._windows[key] = (started, used + 1)
             return Quota(limit=self._limit, remaining=self._limit - used - 1)

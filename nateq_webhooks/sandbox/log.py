@@ -1,6 +1,6 @@
-"""The delivery log: one entry per attempt, with what the receiver answered and when the next one is due.
+"""The delivery log: one entry per attempt, with the receiver's response and when the next attempt is due.
 
-An entry is made when its attempt has ended, and newest first goes by that: entries are only ever added at the front.
+An entry is added when its attempt has ended, and the order is newest first: entries are only added at the front.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ from nateq_webhooks.sandbox.faults import Fault
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What came of one attempt. `next_attempt_at` is None after a success and after the last attempt."""
+    """The result of an attempt. `next_attempt_at` is None after a success and after the last attempt."""
 
     status: LogStatus
     response_status: int | None
@@ -29,7 +29,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt(Outcome):
-    """An entry of the log. `response_body` says why there is no answer when `response_status` is None."""
+    """An entry of the log. If `response_status` is None, `response_body` says why there is no response."""
 
     webhook_id: str
     delivery_seq: int
@@ -40,7 +40,7 @@ class Attempt(Outcome):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What was sent, or would have been."""
+        """What was sent or, for a dropped delivery, would have been."""
         return payload_of(self.envelope, self.delivery_id, self.number)
 
     def as_json(self) -> dict[str, Any]:
@@ -60,15 +60,15 @@ class Attempt(Outcome):
 
 
 class Log:
-    """The log, in the store."""
+    """The log in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Enter what came of an attempt, and settle or postpone its delivery, in one commit.
+        """Log the result of an attempt, and finish or postpone its delivery, in one transaction.
 
-        A delivery whose webhook was deleted meanwhile leaves nothing behind.
+        Nothing is logged if the webhook was deleted meanwhile.
         """
         state, due_at = State.DELIVERED, delivery.due_at
         if outcome.status == LogStatus.FAILED:
@@ -90,8 +90,8 @@ class Log:
             "due_at": due_at,
         }
         with self._database.transaction() as connection:
-            if connection.execute(_SETTLE, values).rowcount:
-                connection.execute(_ENTER, values)
+            if connection.execute(_SET_STATE, values).rowcount:
+                connection.execute(_INSERT_ENTRY, values)
                 connection.execute(_RELEASE, values)
 
     def page(self, webhook_id: str, limit: int, offset: int) -> list[Attempt]:
@@ -110,20 +110,20 @@ class Log:
         return [_attempt(row) for row in self._database.rows(query, (seq,))]
 
     def all(self) -> list[Attempt]:
-        """Return every attempt at anything, newest first."""
+        """Return all attempts, newest first."""
         return [_attempt(row) for row in self._database.rows(f"{_ENTRIES} ORDER BY attempt.seq DESC")]
 
 
-_SETTLE: Final = "UPDATE delivery SET state = :state, due_at = :due_at WHERE seq = :seq"
+_SET_STATE: Final = "UPDATE delivery SET state = :state, due_at = :due_at WHERE seq = :seq"
 
-_ENTER: Final = """
+_INSERT_ENTRY: Final = """
 INSERT INTO attempt (delivery_seq, webhook_id, delivery_id, number, status, response_status, response_body,
                      duration_ms, attempted_at, next_attempt_at, faults)
 VALUES (:seq, :webhook_id, :delivery_id, :number, :status, :response_status, :response_body,
         :duration_ms, :attempted_at, :next_attempt_at, :faults)
 """
 
-# A later delivery was sent: those that were held back to come after it are due.
+# A later delivery was sent: those that were held until then are due.
 _RELEASE: Final = """
 UPDATE delivery SET state = 'pending', due_at = :attempted_at
 WHERE state = 'held' AND webhook_id = :webhook_id AND seq < :seq

@@ -1,4 +1,4 @@
-"""The options of a sandbox, checked: a wrong one is refused at the start and says what is right."""
+"""Checks of a sandbox's options; the error for a wrong one says what is valid."""
 
 import ipaddress
 import re
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from nateq_webhooks.sandbox.api import Network
-from nateq_webhooks.sandbox.errors import SandboxError
 from nateq_webhooks.sandbox.keys import Key
 from nateq_webhooks.sandbox.resources import OPERATIONS
+from nateq_webhooks.sandbox.sandbox_errors import SandboxError
 
-_LEAST: Final = {
+_MIN: Final = {
     "retry_base": 0.0,
     "retry_longest": 0.0,
     "attempts": 1,
@@ -18,7 +18,7 @@ _LEAST: Final = {
     "senders": 1,
     "rate_limit": 1,
 }
-_MOST: Final = {
+_MAX: Final = {
     "retry_base": 86_400.0,
     "retry_longest": 7 * 86_400.0,
     "attempts": 100,
@@ -32,12 +32,12 @@ _EVENT: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 def check_numbers(**numbers: float) -> None:
     """Refuse a number out of its range. Raises `SandboxError`."""
     for name, value in numbers.items():
-        if not _LEAST[name] <= value <= _MOST[name]:
-            raise SandboxError(f"{name} must be from {_LEAST[name]:g} to {_MOST[name]:g}, not {value!r}.")
+        if not _MIN[name] <= value <= _MAX[name]:
+            raise SandboxError(f"{name} must be from {_MIN[name]:g} to {_MAX[name]:g}, not {value!r}.")
 
 
 def read_keys(key: str | Iterable[str] | None) -> tuple[Key, ...]:
-    """Read one key, several, or make one up. Raises `SandboxError`."""
+    """Parse one key or several, or generate one. Raises `SandboxError`."""
     texts = [key] if isinstance(key, str) else list(key or ())
     return tuple(Key.parse(text) for text in texts) or (Key.generate(),)
 
@@ -46,7 +46,7 @@ def read_events(events: Mapping[str, str]) -> dict[str, str]:
     """Check the names of events that are added to the catalogue. Raises `SandboxError`."""
     for name in events:
         if not _EVENT.fullmatch(name):
-            raise SandboxError(f"{name!r} is no name of an event: write it like ticket.merged.")
+            raise SandboxError(f"{name!r} is not the name of an event: write it like ticket.merged.")
     return dict(events)
 
 
@@ -57,7 +57,7 @@ def read_networks(texts: Iterable[str]) -> list[Network]:
         try:
             networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError as error:
-            raise SandboxError(f"{text!r} is no IP address and no network like 10.0.0.0/8.") from error
+            raise SandboxError(f"{text!r} is neither an IP address nor a network like 10.0.0.0/8.") from error
     return networks
 
 
@@ -79,5 +79,5 @@ def is_loopback(host: str) -> bool:
 
 
 def host_names(host: str) -> frozenset[str]:
-    """Return the names that the screen may be asked for by; empty, which is any, when other machines reach it."""
+    """Return the host names of the screen; empty (any name) if other machines can reach it."""
     return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset()

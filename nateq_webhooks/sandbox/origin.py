@@ -1,4 +1,4 @@
-"""Whose request it is, by its host and the page that sent it: one rule for the screen and the API."""
+"""Checks of the host and the origin of a request, for the screen and the API."""
 
 import urllib.parse
 
@@ -6,9 +6,9 @@ from nateq_webhooks.sandbox.exchange import Request
 
 
 def is_for(request: Request, hosts: frozenset[str]) -> bool:
-    """Say whether the host asked for is among `hosts` (empty: any).
+    """Say whether the requested host is among `hosts` (empty: any).
 
-    Another site's name can be made to point to this machine (DNS rebinding); its pages would then be of our origin.
+    Another site's name can resolve to this machine (DNS rebinding); its pages would then have the same origin.
     """
     names = request.headers.get_all("Host", [])
     try:
@@ -19,7 +19,7 @@ def is_for(request: Request, hosts: frozenset[str]) -> bool:
 
 
 def is_same_origin(request: Request) -> bool:
-    """Say whether a request was sent by our own page, or by no browser at all."""
+    """Say whether a request was sent by the sandbox's own page, or not by a browser."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None and site != "same-origin":

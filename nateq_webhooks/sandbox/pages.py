@@ -1,4 +1,4 @@
-"""The pages of the settings screen, one method each: what it shows, or what its form does."""
+"""The pages of the settings screen: a method for each page and each form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ from typing import Any, Final
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_data
 from nateq_webhooks.sandbox.deliveries import MOST_AT_ONCE, State
-from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.exchange import Request
 from nateq_webhooks.sandbox.faults import DEFAULT_SECONDS, Fault
 from nateq_webhooks.sandbox.log import Attempt
 from nateq_webhooks.sandbox.rendering import pretty
 from nateq_webhooks.sandbox.resources import Resources
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 
 ROWS: Final = 25
-"""Attempts on a page of the history."""
+"""Attempts per page of the history."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A template and what it is filled with."""
+class ScreenPage:
+    """A template and its values."""
 
     template: str
     values: Mapping[str, Any]
@@ -30,34 +30,34 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A form did its work: the page to go on with, and what it says there once."""
+    """The result of a form: the page to show next, and a message to show there once."""
 
     location: str
     text: str
     secret: str = field(default="", repr=False)
 
 
-class Missing(Exception):  # noqa: N818 - a page that is not there is no error of anyone
-    """What a page is about does not exist."""
+class Missing(Exception):  # noqa: N818 - a missing page is not an error of the program
+    """The object of a page does not exist."""
 
 
 class Pages:
-    """Every page and form. Methods take the request and what stands in its path."""
+    """Every page and form. Methods take the request and the variable parts of its path."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    def webhooks(self, _: Request) -> Page:
+    def webhooks(self, _: Request) -> ScreenPage:
         """Show all webhooks."""
         webhooks = self._resources.webhooks.all()
         counts = {webhook.id: self._resources.deliveries.counts(webhook.id) for webhook in webhooks}
-        return Page("webhooks", {"here": "webhooks", "webhooks": webhooks, "counts": counts})
+        return ScreenPage("webhooks", {"here": "webhooks", "webhooks": webhooks, "counts": counts})
 
-    def new(self, _: Request) -> Page:
+    def new(self, _: Request) -> ScreenPage:
         """Show the form for a new webhook."""
         return self._form(None, url="", events=(), is_active=True)
 
-    def create(self, request: Request) -> Page | Done:
+    def create(self, request: Request) -> ScreenPage | Done:
         """Create a webhook."""
         fields = _WebhookFields.of(request)
         try:
@@ -66,14 +66,14 @@ class Pages:
             return self._form(None, url=fields.url, events=fields.events, is_active=True, problems=error.fields)
         return Done(f"/webhooks/{webhook.id}", "The webhook was created.", webhook.secret)
 
-    def webhook(self, request: Request, webhook_id: str) -> Page:
+    def webhook(self, request: Request, webhook_id: str) -> ScreenPage:
         """Show a webhook and its delivery history."""
         webhook = self._webhook(webhook_id)
         total = self._resources.log.count(webhook_id)
         text = request.query.get("page", "1")
         last = max(1, -(-total // ROWS))
         number = min(max(int(text), 1), last) if text.isascii() and text.isdigit() and len(text) < 9 else 1
-        return Page(
+        return ScreenPage(
             "webhook",
             {
                 "here": "webhooks",
@@ -86,12 +86,12 @@ class Pages:
             },
         )
 
-    def edit(self, _: Request, webhook_id: str) -> Page:
+    def edit(self, _: Request, webhook_id: str) -> ScreenPage:
         """Show the form for a webhook that exists."""
         webhook = self._webhook(webhook_id)
         return self._form(webhook, url=webhook.url, events=webhook.events, is_active=webhook.is_active)
 
-    def update(self, request: Request, webhook_id: str) -> Page | Done:
+    def update(self, request: Request, webhook_id: str) -> ScreenPage | Done:
         """Change a webhook."""
         webhook = self._webhook(webhook_id)
         fields = _WebhookFields.of(request)
@@ -115,14 +115,14 @@ class Pages:
         self._resources.webhooks.delete(webhook_id)
         return Done("/", f"The webhook for {webhook.url} was deleted.")
 
-    def compose(self, request: Request, webhook_id: str) -> Page:
+    def compose(self, request: Request, webhook_id: str) -> ScreenPage:
         """Show the form that sends an event, filled with an example of it."""
         webhook = self._webhook(webhook_id)
         wanted = request.query.get("event", "")
         event = wanted if wanted in self._resources.catalogue else webhook.events[0]
         return self._composer(webhook, event, pretty(example_data(event)), "1")
 
-    def send(self, request: Request, webhook_id: str) -> Page | Done:
+    def send(self, request: Request, webhook_id: str) -> ScreenPage | Done:
         """Send an event to one webhook."""
         webhook = self._webhook(webhook_id)
         form = request.form()
@@ -138,32 +138,32 @@ class Pages:
             return self._composer(webhook, event, text, count, error.fields)
         self._resources.wake()
         sent = f"{event} was accepted" if number == 1 else f"{number} events {event} were accepted"
-        return Done(f"/webhooks/{webhook_id}", f"{sent}. Load the page again to see what became of it.")
+        return Done(f"/webhooks/{webhook_id}", f"{sent}. Reload the page to see the result.")
 
-    def delivery(self, _: Request, seq: str) -> Page:
+    def delivery(self, _: Request, seq: str) -> ScreenPage:
         """Show a delivery, every attempt at it and what came back."""
         delivery = self._resources.deliveries.get(int(seq))
         webhook = self._resources.webhooks.get(delivery.webhook_id) if delivery else None
         if delivery is None or webhook is None:
             raise Missing(f"There is no delivery number {seq}.")
         attempts: list[Attempt] = self._resources.log.of_delivery(delivery.seq)
-        return Page(
+        return ScreenPage(
             "delivery",
             {"here": "webhooks", "delivery": delivery, "webhook": webhook, "attempts": attempts, "State": State},
         )
 
     def resend(self, _: Request, seq: str) -> Done:
-        """Make one more attempt at a delivery."""
+        """Send a delivery again."""
         if not self._resources.deliveries.resend(int(seq)):
             raise Missing(f"The delivery number {seq} is just being sent, or does not exist.")
         self._resources.wake()
-        return Done(f"/deliveries/{seq}", "It is sent once more. Load the page again to see what became of it.")
+        return Done(f"/deliveries/{seq}", "It is sent again. Reload the page to see the result.")
 
-    def faults(self, _: Request) -> Page:
+    def faults(self, _: Request) -> ScreenPage:
         """Show the fault switches."""
         return self._switches({})
 
-    def set_faults(self, request: Request) -> Page | Done:
+    def set_faults(self, request: Request) -> ScreenPage | Done:
         """Set all fault switches, or switch them off."""
         form = request.form()
         if "clear" in form:
@@ -175,22 +175,24 @@ class Pages:
             return self._switches(error.fields, form)
         return Done("/faults", "The switches are set.")
 
-    def _switches(self, problems: Mapping[str, str], form: Mapping[str, list[str]] | None = None) -> Page:
-        shown = {}
+    def _switches(self, problems: Mapping[str, str], form: Mapping[str, list[str]] | None = None) -> ScreenPage:
+        values_of = {}
         for fault, switch in self._resources.faults.current().items():
             typed = {name: (form or {}).get(f"{fault}.{name}", [""])[0] for name in ("count", "rate", "seconds")}
-            stands = {"count": switch.count, "rate": f"{switch.rate:g}", "seconds": f"{switch.seconds:g}"}
-            shown[fault] = typed if form else stands
-        values = {"here": "faults", "shown": shown, "problems": problems, "timed": DEFAULT_SECONDS}
-        return Page("faults", values, status=422 if problems else 200)
+            current = {"count": switch.count, "rate": f"{switch.rate:g}", "seconds": f"{switch.seconds:g}"}
+            values_of[fault] = typed if form else current
+        values = {"here": "faults", "shown": values_of, "problems": problems, "timed": DEFAULT_SECONDS}
+        return ScreenPage("faults", values, status=422 if problems else 200)
 
-    def _form(self, webhook: Webhook | None, *, problems: Mapping[str, str] | None = None, **fields: Any) -> Page:
+    def _form(
+        self, webhook: SandboxWebhook | None, *, problems: Mapping[str, str] | None = None, **fields: Any
+    ) -> ScreenPage:
         values = {"here": "webhooks", "webhook": webhook, "problems": problems or {}, **fields}
-        return Page("form", values, status=422 if problems else 200)
+        return ScreenPage("form", values, status=422 if problems else 200)
 
     def _composer(
-        self, webhook: Webhook, event: str, text: str, count: str, problems: Mapping[str, str] | None = None
-    ) -> Page:
+        self, webhook: SandboxWebhook, event: str, text: str, count: str, problems: Mapping[str, str] | None = None
+    ) -> ScreenPage:
         values = {
             "here": "webhooks",
             "webhook": webhook,
@@ -200,9 +202,9 @@ class Pages:
             "most": MOST_AT_ONCE,
             "problems": problems or {},
         }
-        return Page("send", values, status=422 if problems else 200)
+        return ScreenPage("send", values, status=422 if problems else 200)
 
-    def _webhook(self, webhook_id: str) -> Webhook:
+    def _webhook(self, webhook_id: str) -> SandboxWebhook:
         webhook = self._resources.webhooks.get(webhook_id)
         if webhook is None:
             raise Missing(f"There is no webhook {webhook_id[:80]}.")
@@ -211,7 +213,7 @@ class Pages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _WebhookFields:
-    """What the form of a webhook was filled with."""
+    """The fields of a webhook's form."""
 
     url: str
     events: list[str]
@@ -224,7 +226,7 @@ class _WebhookFields:
 
 
 def _switch(form: Mapping[str, list[str]], fault: Fault) -> dict[str, Any]:
-    """Read a switch from the form; what is no number goes on as text, to be refused by name."""
+    """Read a switch from the form; text that is not a number is kept, for the error message."""
     switch: dict[str, Any] = {}
     for name in ("count", "rate", "seconds"):
         text = form.get(f"{fault}.{name}", [""])[0].strip()

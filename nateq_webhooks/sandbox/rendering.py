@@ -1,4 +1,4 @@
-"""Jinja2, set up so that nothing that came from outside is ever markup."""
+"""Jinja2, with autoescaping of everything."""
 
 import json
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ STATIC: Final = {
     "sandbox.css": "text/css; charset=utf-8",
     "logo.svg": "image/svg+xml",
 }
-"""The files that pages load, and what they are."""
+"""The files that pages load, with their content types."""
 
 
 class Templates:
-    """Renders a page of the settings screen. `always` is there in each of them."""
+    """Renders the pages of the settings screen. `always` are the values that every page has."""
 
     def __init__(self, always: Mapping[str, Any]) -> None:
         self._environment = jinja2.Environment(
@@ -39,12 +39,12 @@ class Templates:
 
 
 def static(name: str) -> bytes | None:
-    """Return a file that pages load, None when there is none of this name."""
+    """Return a file that pages load, or None."""
     return (_HERE / "static" / name).read_bytes() if name in STATIC else None
 
 
 def pretty(document: object) -> str:
-    """Write JSON for people: indented, in its own letters."""
+    """Format JSON for people: indented, without escapes for letters."""
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
@@ -53,7 +53,7 @@ def _moment(moment: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """Write a length of time in the largest unit that it fills."""
+    """Format a duration in its largest unit."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"

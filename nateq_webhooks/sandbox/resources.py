@@ -1,4 +1,4 @@
-"""The operations of the API: webhooks, their logs, and what only a sandbox has (sending and faults)."""
+"""The operations of the API: webhooks, their logs, and those that only the sandbox has (sending and faults)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ from nateq_webhooks.protocol.api import (
 )
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.sandbox.deliveries import Deliveries
-from nateq_webhooks.sandbox.errors import InvalidError
 from nateq_webhooks.sandbox.exchange import Request
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.log import Log
-from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook, Webhooks
 
 
 class RequestError(Exception):
@@ -53,7 +53,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What an operation answers when it went well."""
+    """The result of an operation that succeeded."""
 
     data: Any
     meta: dict[str, int] | None = None
@@ -63,7 +63,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """Everything the operations work on."""
+    """The objects that the operations use."""
 
     webhooks: Webhooks
     deliveries: Deliveries
@@ -71,11 +71,11 @@ class Resources:
     faults: Faults
     catalogue: Mapping[str, str]
     wake: Callable[[], None]
-    """Tells the sender that something was accepted."""
+    """Notifies the sender that something was accepted."""
 
 
 class Operation(NamedTuple):
-    """One thing the API can do. `path` has `*` where the webhook's id goes; `is_ours`: only a sandbox has it."""
+    """An operation of the API. `path` has `*` in place of the webhook's id; `is_ours`: only the sandbox has it."""
 
     name: str
     method: str
@@ -106,7 +106,7 @@ def _create(resources: Resources, request: Request, _: str) -> Reply:
     document = _document(request)
     with _fields():
         webhook = resources.webhooks.create(document.get("url"), document.get("events"))
-    is_lost = resources.faults.strikes(Fault.LOSE_CREATE_ANSWER)
+    is_lost = resources.faults.happens(Fault.LOSE_CREATE_ANSWER)
     return Reply(data=webhook.as_json() | {"secret": webhook.secret}, status=201, is_lost=is_lost)
 
 
@@ -190,12 +190,12 @@ OPERATIONS: Final = (
     Operation("set_faults", "POST", "/sandbox/faults", _set_faults, is_ours=True),
     Operation("clear_faults", "DELETE", "/sandbox/faults", _clear_faults, is_ours=True),
 )
-"""What the API offers. Those that Nateq has may be withheld by their name (`Options.withhold`)."""
+"""The operations of the API. Those that Nateq has can be withheld by name (`Sandbox(withhold=...)`)."""
 
 
 @contextmanager
 def _fields() -> Iterator[None]:
-    """Turn fields that are not valid into the API's answer to that."""
+    """Turn an `InvalidError` into the API's response."""
     try:
         yield
     except InvalidError as error:
@@ -223,7 +223,7 @@ def _page(request: Request) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _found(webhook: Webhook | None, webhook_id: str) -> Webhook:
+def _found(webhook: SandboxWebhook | None, webhook_id: str) -> SandboxWebhook:
     if webhook is None:
         raise _no_webhook(webhook_id)
     return webhook

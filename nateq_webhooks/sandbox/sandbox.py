@@ -1,4 +1,4 @@
-"""The sandbox as a whole: the store, the sender and the server, started and stopped together."""
+"""The sandbox: database, sender and server, started and stopped together."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,7 @@ from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox.api import Api
 from nateq_webhooks.sandbox.database import MEMORY, Database
 from nateq_webhooks.sandbox.deliveries import Deliveries, State
-from nateq_webhooks.sandbox.errors import NotDeliveredError, SandboxError
-from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.log import Attempt, Log
 from nateq_webhooks.sandbox.options import (
@@ -24,6 +23,7 @@ from nateq_webhooks.sandbox.options import (
     read_operations,
 )
 from nateq_webhooks.sandbox.resources import Resources
+from nateq_webhooks.sandbox.sandbox_errors import NotDeliveredError, SandboxError
 from nateq_webhooks.sandbox.schedule import LONGEST_SECONDS, Schedule
 from nateq_webhooks.sandbox.screen import Screen
 from nateq_webhooks.sandbox.sender import Sender
@@ -35,14 +35,14 @@ _UNDELIVERED: Final = (State.PENDING, State.HELD, State.SENDING, State.FAILED)
 
 
 class Sandbox:
-    """A local Nateq. A context manager: it runs inside, and everything is closed after it.
+    """A local Nateq. As a context manager it runs inside the `with` and is closed after it.
 
     `key` is one key or several, each like `tg_test_local`, `tg_test_local:webhooks:manage,tickets:read` or
-    `tg_test_local@org_2`, which belongs to another organization; without one a key is made up. Port 0 takes a free
-    port. Times are in seconds. With a `seed` the jitter of retries and the dice of the faults fall the same way each
-    time. `events` are added to the catalogue (name and description), `allow_ips` are the addresses or networks that
-    keys may be used from, `withhold` names operations of the API that answer `ENDPOINT_NOT_PUBLIC`. Raises
-    `SandboxError` for a value that it can't work with.
+    `tg_test_local@org_2`, which belongs to another organization; without one a key is generated. Port 0 uses a free
+    port. Times are in seconds. A `seed` makes the jitter of retries and the random faults repeatable. `events` are
+    added to the catalogue (name and description), `allow_ips` are the addresses or networks that keys may be used
+    from, `withhold` names operations of the API that respond with `ENDPOINT_NOT_PUBLIC`. Raises `SandboxError` for a
+    value that is not valid.
     """
 
     def __init__(
@@ -134,20 +134,20 @@ class Sandbox:
         self.stop()
 
     def start(self) -> None:
-        """Answer requests and send what is due, what an earlier process left in the file first."""
+        """Start the server and the sender; deliveries that an earlier process left in the file are sent first."""
         self._deliveries.recover()
         self._sender.start()
         self._server.start()
 
     def stop(self) -> None:
-        """Stop. What is not delivered stays in the database file and goes on with the next start."""
+        """Stop. Undelivered events stay in the database file, and are sent after the next start."""
         self._server.close()
         self._sender.stop()
         self._database.close()
 
     @property
     def url(self) -> str:
-        """Where the settings screen is."""
+        """The URL of the settings screen."""
         name, port = self._server.server_name, self._server.server_port
         if name in ("0.0.0.0", "::"):  # noqa: S104 - listens everywhere, is reached here
             name = LOOPBACK
@@ -155,7 +155,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where the API is: what a client takes for Nateq's."""
+        """The URL of the API, for a client."""
         return self.url + API_PATH
 
     @property
@@ -166,16 +166,16 @@ class Sandbox:
     def send(self, event: str, data: object = None, count: int = 1, *, webhook_id: str | None = None) -> list[str]:
         """Accept an event, `count` times, for every active webhook that subscribes to it; return the delivery ids.
 
-        Without `data` each brings an example of its own. With `webhook_id` it goes to that webhook alone.
+        Without `data` each event gets a different example. With `webhook_id` it is sent only to that webhook.
         """
         ids = self._deliveries.accept(event, data, count, webhook_id)
         self._sender.wake()
         return ids
 
     def wait_until_delivered(self, timeout: float = 10.0) -> None:
-        """Wait until everything accepted was delivered, but for what was dropped on purpose.
+        """Wait until all accepted events are delivered, except those that a fault dropped.
 
-        Raises `NotDeliveredError` after `timeout` seconds, or when a delivery has used up its attempts.
+        Raises `NotDeliveredError` after `timeout` seconds, or when a delivery has no attempts left.
         """
         deadline = time.monotonic() + timeout
         with self._sender.changed:
@@ -187,14 +187,14 @@ class Sandbox:
         counts = self._deliveries.counts()
         undelivered = {state: counts[state] for state in _UNDELIVERED if counts[state]}
         if undelivered:
-            told = ", ".join(f"{count} {state}" for state, count in undelivered.items())
+            states = ", ".join(f"{count} {state}" for state, count in undelivered.items())
             last = next((attempt.response_body for attempt in self.log if attempt.response_body), "none")
             raise NotDeliveredError(
-                f"Not everything was delivered within {timeout:g} s: {told}, {counts[State.DELIVERED]} delivered. "
+                f"Not everything was delivered within {timeout:g} s: {states}, {counts[State.DELIVERED]} delivered. "
                 f"The last answer: {last[:200]}"
             )
 
-    def _respond(self, request: Request) -> Answer:
+    def _respond(self, request: Request) -> Response:
         if request.path == API_PATH or request.path.startswith(f"{API_PATH}/"):
             return self._api.respond(request)
         return self._screen.respond(request)

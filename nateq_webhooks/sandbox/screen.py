@@ -1,16 +1,16 @@
-"""The settings screen at `/`: who may load it, which page is meant, and the headers that keep it to itself."""
+"""The settings screen at `/`: its routes, the checks of requests, and the security headers."""
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from nateq_webhooks.sandbox.errors import InvalidError
-from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.notes import Note, Notes
 from nateq_webhooks.sandbox.origin import is_for, is_same_origin
-from nateq_webhooks.sandbox.pages import Done, Missing, Page, Pages
+from nateq_webhooks.sandbox.pages import Done, Missing, Pages, ScreenPage
 from nateq_webhooks.sandbox.rendering import STATIC, Templates, static
 from nateq_webhooks.sandbox.resources import Resources
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -28,11 +28,11 @@ _HEADERS: Final = {
 
 _HTML: Final = "text/html; charset=utf-8"
 
-View = Callable[..., Page | Done]
+View = Callable[..., ScreenPage | Done]
 
 
 class Screen:
-    """Answers everything outside the API. `hosts` are the names it may be asked for by, empty for any."""
+    """Responds to everything outside the API. `hosts` are the accepted host names, empty for any."""
 
     def __init__(self, resources: Resources, always: Mapping[str, Any], hosts: frozenset[str]) -> None:
         self._templates = Templates(always)
@@ -56,8 +56,8 @@ class Screen:
             ("POST", re.compile(r"/faults"), pages.set_faults),
         )
 
-    def respond(self, request: Request) -> Answer:
-        """Answer a request for a page, a posted form or a file."""
+    def respond(self, request: Request) -> Response:
+        """Respond to a request for a page, a posted form or a file."""
         if not is_for(request, self._hosts):
             return self._error(421, "This address is not the sandbox's", "Open it by the address it printed.")
         if request.path.startswith("/static/"):
@@ -69,35 +69,35 @@ class Screen:
         for (wanted, _, view), found in here:
             if wanted == method:
                 return self._view(request, view, found.groups())
-        return self._error(405, "That can't be done here", f"{request.method[:20]} is no method of this page.")
+        return self._error(405, "That can't be done here", f"{request.method[:20]} is not a method of this page.")
 
-    def _view(self, request: Request, view: View, arguments: tuple[str, ...]) -> Answer:
+    def _view(self, request: Request, view: View, arguments: tuple[str, ...]) -> Response:
         if request.method == "POST" and not is_same_origin(request):
             return self._error(403, "This form came from another site", "Nothing was changed.")
         try:
-            shown = view(request, *arguments)
+            result = view(request, *arguments)
         except Missing as error:
             return self._error(404, "It is not there", str(error))
         except InvalidError as error:
             return self._error(422, "That can't be done", str(error))
-        if isinstance(shown, Done):
-            token = self._notes.leave(Note(text=shown.text, secret=shown.secret))
-            return Answer(status=303, headers=_HEADERS | {"Location": f"{shown.location}?note={token}"})
+        if isinstance(result, Done):
+            token = self._notes.leave(Note(text=result.text, secret=result.secret))
+            return Response(status=303, headers=_HEADERS | {"Location": f"{result.location}?note={token}"})
         note = self._notes.take(request.query.get("note", ""))
-        return self._page(shown, note)
+        return self._page(result, note)
 
-    def _page(self, page: Page, note: Note | None = None) -> Answer:
+    def _page(self, page: ScreenPage, note: Note | None = None) -> Response:
         body = self._templates.render(page.template, {**page.values, "note": note})
-        return Answer(status=page.status, body=body, content_type=_HTML, headers=_HEADERS)
+        return Response(status=page.status, body=body, content_type=_HTML, headers=_HEADERS)
 
-    def _error(self, status: int, title: str, text: str) -> Answer:
-        return self._page(Page("error", {"title": title, "text": text, "here": ""}, status=status))
+    def _error(self, status: int, title: str, text: str) -> Response:
+        return self._page(ScreenPage("error", {"title": title, "text": text, "here": ""}, status=status))
 
-    def _file(self, name: str) -> Answer:
+    def _file(self, name: str) -> Response:
         body = static(name)
         if body is None:
             return self._error(404, "There is no such file", "It may belong to another version of the sandbox.")
-        return Answer(
+        return Response(
             status=200,
             body=body,
             content_type=STATIC[name],

@@ -1,4 +1,4 @@
-"""The sender: posts what is due, signed, several at a time for each webhook, and tries again by its schedule."""
+"""The sender: posts due deliveries, signed, several at a time for each webhook, and retries by its schedule."""
 
 import functools
 import logging
@@ -16,16 +16,16 @@ from nateq_webhooks.protocol.api import LogStatus
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, sign
 from nateq_webhooks.sandbox.clock import now
 from nateq_webhooks.sandbox.deliveries import Deliveries, Delivery
-from nateq_webhooks.sandbox.errors import StoreClosedError
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.log import Log, Outcome
+from nateq_webhooks.sandbox.sandbox_errors import StoreClosedError
 from nateq_webhooks.sandbox.schedule import Schedule
-from nateq_webhooks.sandbox.webhooks import Webhook, Webhooks
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook, Webhooks
 
 MAX_RESPONSE_BYTES: Final = 4096
-"""What the log keeps of a response."""
+"""The part of a response that the log keeps."""
 
-_LONGEST_NAP: Final = 1.0  # a webhook may be switched on again, and the clock on the wall be set
+_MAX_WAIT: Final = 1.0  # a webhook may be activated, and the system clock may be changed
 _GRACE_SECONDS: Final = 1.0
 
 logger = logging.getLogger("nateq_webhooks.sandbox")
@@ -33,14 +33,14 @@ logger = logging.getLogger("nateq_webhooks.sandbox")
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Load the certificates once: it takes longer than everything else that a sandbox does to start."""
+    """Load the certificates once: that takes longer than the rest of a sandbox's start."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class Sender:
-    """One thread looks for what is due; each attempt is made by a thread of its own.
+    """One thread looks for due deliveries; each attempt is made in its own thread.
 
-    A webhook has at most `threads` of them at a time, so a receiver that is slow or down holds up no other.
+    A webhook has at most `threads` of them at a time, so that a slow receiver does not delay others.
     """
 
     def __init__(
@@ -66,74 +66,74 @@ class Sender:
         self._client = httpx.Client(
             timeout=timeout,
             follow_redirects=False,
-            trust_env=False,  # what is posted to this machine goes through no proxy
+            trust_env=False,  # requests to this machine must not use a proxy
             verify=_tls(),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=threads),
             headers={"User-Agent": "nateq-sandbox", "Content-Type": "application/json"},
         )
         self.changed = threading.Condition()
         """Notified whenever an attempt was logged, or something was accepted."""
-        self._under_way: Counter[str] = Counter()
-        self._news = False
+        self._active: Counter[str] = Counter()
+        self._has_news = False
         self._stopping = False
-        self._clock = threading.Thread(target=self._run, name="nateq-sandbox-clock", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="nateq-sandbox-clock", daemon=True)
 
     def start(self) -> None:
-        """Begin to send what is due."""
-        self._clock.start()
+        """Start to send due deliveries."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """Start no further attempt, and give those under way a moment to end."""
+        """Start no further attempts, and wait a moment for those being made."""
         with self.changed:
             self._stopping = True
             self.changed.notify_all()
-        if self._clock.ident is not None:
-            self._clock.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         with self.changed:
-            if self.changed.wait_for(lambda: not self._under_way.total(), _GRACE_SECONDS):
+            if self.changed.wait_for(lambda: not self._active.total(), _GRACE_SECONDS):
                 self._client.close()
 
     def wake(self) -> None:
-        """Look for what is due now."""
+        """Look for due deliveries now."""
         with self.changed:
-            self._news = True
+            self._has_news = True
             self.changed.notify_all()
 
     def _run(self) -> None:
         while not self._stopping:
             try:
-                nap = self._send_due()
-            except sqlite3.Error as error:  # a full disk, perhaps: it may be emptied
+                wait_seconds = self._send_due()
+            except sqlite3.Error as error:  # such as a full disk, which may be freed
                 logger.error("Nothing can be sent now: %s", error)
-                nap = _LONGEST_NAP
+                wait_seconds = _MAX_WAIT
             with self.changed:
-                self.changed.wait_for(lambda: self._news or self._stopping, nap)
-                self._news = False
+                self.changed.wait_for(lambda: self._has_news or self._stopping, wait_seconds)
+                self._has_news = False
 
     def _send_due(self) -> float:
-        """Start an attempt at everything due that there is room for; return the seconds until more is due."""
-        nap = _LONGEST_NAP
+        """Start as many due attempts as there are free threads; return the seconds until more are due."""
+        wait_seconds = _MAX_WAIT
         for webhook in self._webhooks.all():
             with self.changed:
-                room = self._threads - self._under_way[webhook.id]
-            if not webhook.is_active or room <= 0:
+                free = self._threads - self._active[webhook.id]
+            if not webhook.is_active or free <= 0:
                 continue
-            due, next_due_at = self._deliveries.claim(webhook.id, room)
+            due, next_due_at = self._deliveries.claim(webhook.id, free)
             for delivery in due:
                 self._start(webhook, delivery)
             if next_due_at is not None:
-                nap = min(nap, max(next_due_at - now(), 0.0))
-        return nap
+                wait_seconds = min(wait_seconds, max(next_due_at - now(), 0.0))
+        return wait_seconds
 
-    def _start(self, webhook: Webhook, delivery: Delivery) -> None:
+    def _start(self, webhook: SandboxWebhook, delivery: Delivery) -> None:
         with self.changed:
-            self._under_way[webhook.id] += 1
+            self._active[webhook.id] += 1
         thread = threading.Thread(
             target=self._attempt, args=(webhook, delivery), name=f"nateq-sandbox-{delivery.seq}", daemon=True
         )
         thread.start()
 
-    def _attempt(self, webhook: Webhook, delivery: Delivery) -> None:
+    def _attempt(self, webhook: SandboxWebhook, delivery: Delivery) -> None:
         try:
             outcome = self._post(webhook, delivery)
             self._record(delivery, outcome)
@@ -147,17 +147,17 @@ class Sender:
                 outcome.response_status or outcome.response_body,
             )
         except StoreClosedError:
-            logger.info("%s was cut short: the sandbox has stopped", delivery.delivery_id)
+            logger.info("%s was interrupted: the sandbox has stopped", delivery.delivery_id)
         finally:
             with self.changed:
-                self._under_way[webhook.id] -= 1
-                self._news = True
+                self._active[webhook.id] -= 1
+                self._has_news = True
                 self.changed.notify_all()
-                if self._stopping and not self._under_way.total():
-                    self._client.close()  # the last one out; closed under another thread, a client breaks
+                if self._stopping and not self._active.total():
+                    self._client.close()  # by the last thread: closing breaks a client that another thread uses
 
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Log what came of an attempt. What can't be written now is written later, or by the next process."""
+        """Log the result of an attempt. If that fails, it is tried again, or the next process repeats the attempt."""
         while True:
             try:
                 self._log.record(delivery, outcome)
@@ -166,14 +166,14 @@ class Sender:
             else:
                 return
             with self.changed:
-                if self.changed.wait_for(lambda: self._stopping, _LONGEST_NAP):
+                if self.changed.wait_for(lambda: self._stopping, _MAX_WAIT):
                     return
 
-    def _post(self, webhook: Webhook, delivery: Delivery) -> Outcome:
+    def _post(self, webhook: SandboxWebhook, delivery: Delivery) -> Outcome:
         body = delivery.body()
         signature = sign(body, webhook.secret)
         faults = delivery.faults
-        if self._faults.strikes(Fault.CORRUPT_SIGNATURE):
+        if self._faults.happens(Fault.CORRUPT_SIGNATURE):
             signature = ("1" if signature[0] == "0" else "0") + signature[1:]
             faults += (Fault.CORRUPT_SIGNATURE,)
         attempted_at, started = now(), time.monotonic()
@@ -191,7 +191,7 @@ class Sender:
         )
 
     def _exchange(self, url: str, body: bytes, signature: str) -> tuple[int | None, str]:
-        """Post once; return the status and the beginning of the answer, or None and why there is none."""
+        """Post once; return the status and the beginning of the response, or None and why there is none."""
         deadline = time.monotonic() + self._timeout
         received = b""
         try:
@@ -200,10 +200,10 @@ class Sender:
                     received += chunk
                     if len(received) >= MAX_RESPONSE_BYTES:
                         break
-                    if time.monotonic() > deadline:  # httpx's time-out begins anew with every byte
-                        return None, f"No whole answer within {self._timeout:g} s"
+                    if time.monotonic() > deadline:  # httpx's timeout restarts with every byte
+                        return None, f"No complete answer within {self._timeout:g} s"
                 return response.status_code, received[:MAX_RESPONSE_BYTES].decode("utf-8", "replace")
         except httpx.TimeoutException:
             return None, f"No answer within {self._timeout:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever an address brings about: the attempt has failed, and is logged
+        except Exception as error:  # noqa: BLE001 - any error: the attempt has failed, and is logged
             return None, f"{type(error).__name__}: {error}"

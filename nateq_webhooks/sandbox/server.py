@@ -1,4 +1,4 @@
-"""The HTTP server: reads a whole request, hands it on, writes the answer. Keeps connections open."""
+"""The HTTP server: reads a complete request, passes it on, and writes the response. Keeps connections open."""
 
 import logging
 import socket
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from nateq_webhooks.sandbox.errors import SandboxError, StoreClosedError
-from nateq_webhooks.sandbox.exchange import Answer, Request
+from nateq_webhooks.sandbox.exchange import Request, Response
+from nateq_webhooks.sandbox.sandbox_errors import SandboxError, StoreClosedError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 IDLE_SECONDS: Final = 30.0
@@ -17,7 +17,7 @@ IDLE_SECONDS: Final = 30.0
 
 logger = logging.getLogger("nateq_webhooks.sandbox")
 
-Respond = Callable[[Request], Answer]
+Respond = Callable[[Request], Response]
 
 
 class Server(ThreadingHTTPServer):
@@ -42,14 +42,14 @@ class Server(ThreadingHTTPServer):
         )
 
     def server_bind(self) -> None:
-        """Bind without the look-up of the host's name that the standard library does: it may take seconds."""
+        """Bind without looking up the host's name as the standard library does, which may take seconds."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def start(self) -> None:
-        """Answer requests in a thread of its own."""
+        """Serve requests in a separate thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong instead of printing it; a client that went away is nothing wrong."""
+        """Log an error instead of printing it; a client that disconnects is not an error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             logger.error("%r from %s failed", request, client_address[0], exc_info=error)
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
-    wbufsize = -1  # head and body go out together, or the peer's delayed ACK costs 40 ms
+    wbufsize = -1  # head and body are sent together, or the peer's delayed ACK costs 40 ms
     disable_nagle_algorithm = True
 
     def _answer(self) -> None:
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
 
     def _body(self) -> bytes | None:
-        """Read the body; None when it can't be read and that was answered."""
+        """Read the body; None if it can't be read and an error was sent."""
         if self.headers.get("Transfer-Encoding"):
             self._refuse(411, "Send the body with a Content-Length.")
             return None
@@ -133,16 +133,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
             return None
         body = self.rfile.read(int(length))
-        if len(body) < int(length):  # the client went away
+        if len(body) < int(length):  # the client disconnected
             self.close_connection = True
             return None
         return body
 
     def _refuse(self, status: int, message: str) -> None:
         self.close_connection = True
-        self._write(Answer(status=status, body=message.encode(), headers={"Connection": "close"}))
+        self._write(Response(status=status, body=message.encode(), headers={"Connection": "close"}))
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, answer: Response) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def version_string(self) -> str:
-        """Name the server, and not the Python it runs on."""
+        """Return the name of the server without that of Python."""
         return "nateq-sandbox"
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""The webhooks of the workspace: what they may be, and where they are kept."""
+"""The webhooks of the sandbox: their validation and their table."""
 
 import secrets
 import sqlite3
@@ -12,14 +12,14 @@ import httpx
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX
 from nateq_webhooks.sandbox.clock import iso, now
 from nateq_webhooks.sandbox.database import ORGANIZATION_ID, Database
-from nateq_webhooks.sandbox.errors import InvalidError
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
 
 MAX_URL_CHARS: Final = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Webhook:
-    """A webhook as Nateq keeps it. Its repr does not show the secret."""
+class SandboxWebhook:
+    """A webhook as Nateq stores it. Its repr does not show the secret."""
 
     id: str
     url: str
@@ -30,7 +30,7 @@ class Webhook:
     organization: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the API shows of it: everything but the secret."""
+        """Return the webhook for the API, without the secret."""
         return {
             "id": self.id,
             "url": self.url,
@@ -41,9 +41,9 @@ class Webhook:
 
 
 class Webhooks:
-    """The webhooks, in the store. `catalogue` has the events that one may subscribe to.
+    """The webhooks in the database. `catalogue` has the events that can be subscribed to.
 
-    With an `organization` there are only the webhooks of that one; without, those of all.
+    With an `organization` only its webhooks are included, otherwise all.
     """
 
     def __init__(self, database: Database, catalogue: Mapping[str, str], organization: str | None = None) -> None:
@@ -52,13 +52,13 @@ class Webhooks:
         self._organization = organization
 
     def of(self, organization: str) -> "Webhooks":
-        """Return the same webhooks as far as they belong to one organization."""
+        """Return the webhooks of one organization."""
         return Webhooks(self._database, self._catalogue, organization)
 
-    def create(self, url: object, events: object) -> Webhook:
-        """Create a webhook with a secret of its own. Raises `InvalidError`, which names the fields."""
+    def create(self, url: object, events: object) -> SandboxWebhook:
+        """Create a webhook with a new secret. Raises `InvalidError`, which names the fields."""
         fields = self._validated({"url": url, "events": events})
-        webhook = Webhook(
+        webhook = SandboxWebhook(
             id="wh_" + secrets.token_hex(12),
             url=fields["url"],
             events=fields["events"],
@@ -81,32 +81,32 @@ class Webhooks:
             )
         return webhook
 
-    def all(self) -> list[Webhook]:
+    def all(self) -> list[SandboxWebhook]:
         """Return every webhook, newest first."""
         return self.page(-1, 0)
 
-    def page(self, limit: int, offset: int) -> list[Webhook]:
+    def page(self, limit: int, offset: int) -> list[SandboxWebhook]:
         """Return one page of them, newest first."""
         query = "SELECT * FROM webhook WHERE ?1 IS NULL OR organization = ?1 ORDER BY seq DESC LIMIT ?2 OFFSET ?3"
         return [_webhook(row) for row in self._database.rows(query, (self._organization, limit, offset))]
 
     def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of webhooks."""
         query = "SELECT count(*) FROM webhook WHERE ?1 IS NULL OR organization = ?1"
         return int(self._database.rows(query, (self._organization,))[0][0])
 
-    def get(self, webhook_id: str) -> Webhook | None:
-        """Return the webhook of this id, None when there is none."""
-        if not webhook_id.isascii():  # no id is, and half of a surrogate pair can't even be asked for
+    def get(self, webhook_id: str) -> SandboxWebhook | None:
+        """Return the webhook with this id, or None."""
+        if not webhook_id.isascii():  # ids are ASCII, and a lone surrogate can't be sent to SQLite
             return None
         query = "SELECT * FROM webhook WHERE id = ?2 AND (?1 IS NULL OR organization = ?1)"
         rows = self._database.rows(query, (self._organization, webhook_id))
         return _webhook(rows[0]) if rows else None
 
-    def update(self, webhook_id: str, changes: Mapping[str, object]) -> Webhook | None:
-        """Change `url`, `events` and `is_active` as far as they are given; other keys are passed over.
+    def update(self, webhook_id: str, changes: Mapping[str, object]) -> SandboxWebhook | None:
+        """Change `url`, `events` and `is_active` if they are given; other keys are ignored.
 
-        Returns the webhook as it is then, None when there is none. Raises `InvalidError`.
+        Returns the changed webhook, or None if it does not exist. Raises `InvalidError`.
         """
         fields = self._validated({name: changes[name] for name in _COLUMNS if name in changes})
         if "events" in fields:
@@ -118,8 +118,8 @@ class Webhooks:
                 connection.execute(_COLUMNS[name], (value, webhook_id))
         return self.get(webhook_id)
 
-    def rotate_secret(self, webhook_id: str) -> Webhook | None:
-        """Give the webhook a new secret: it signs every attempt from now on, retries too. None: no such webhook."""
+    def rotate_secret(self, webhook_id: str) -> SandboxWebhook | None:
+        """Give the webhook a new secret, which signs every later attempt, retries too. None if it does not exist."""
         if self.get(webhook_id) is None:
             return None
         with self._database.transaction() as connection:
@@ -127,7 +127,7 @@ class Webhooks:
         return self.get(webhook_id)
 
     def delete(self, webhook_id: str) -> bool:
-        """Delete the webhook with its deliveries and its log; False when there is none."""
+        """Delete the webhook with its deliveries and its log; False if it does not exist."""
         if self.get(webhook_id) is None:
             return False
         with self._database.transaction() as connection:
@@ -175,12 +175,12 @@ def _url_problem(url: object) -> str | None:
     if len(url) > MAX_URL_CHARS:
         return f"must not be longer than {MAX_URL_CHARS} characters."
     if not url.isascii() or not url.isprintable() or " " in url:
-        return "must be in ASCII and without spaces; encode what is not."
+        return "must be ASCII without spaces; encode other characters."
     try:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             httpx.URL(url)
-            parts.hostname.encode("idna")  # as the resolver does, which takes no empty label and none over 63 letters
+            parts.hostname.encode("idna")  # as the resolver does, which refuses empty labels and those over 63 letters
             return None
     except (ValueError, httpx.InvalidURL):
         pass
@@ -196,8 +196,8 @@ def _new_secret() -> str:
     return SECRET_PREFIX + secrets.token_hex(32)
 
 
-def _webhook(row: sqlite3.Row) -> Webhook:
-    return Webhook(
+def _webhook(row: sqlite3.Row) -> SandboxWebhook:
+    return SandboxWebhook(
         id=row["id"],
         url=row["url"],
         events=tuple(row["events"].split()),

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from nateq_webhooks.sandbox import Sandbox
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.sandbox.receiver import Receiver
 
 KEY = "tg_test_local"
@@ -26,7 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def webhook(sandbox: Sandbox, receiver: Receiver) -> Webhook:
+def webhook(sandbox: Sandbox, receiver: Receiver) -> SandboxWebhook:
     return sandbox.webhooks.create(receiver.url, ["ticket.created", "ticket.closed"])
 
 

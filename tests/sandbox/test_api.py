@@ -11,7 +11,7 @@ import pytest
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.protocol.signatures import SECRET_PREFIX
 from nateq_webhooks.sandbox import Sandbox
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.sandbox.conftest import KEY, TLS, client_of
 from tests.sandbox.receiver import Receiver
 
@@ -173,7 +173,7 @@ def test_a_body_that_is_no_json_object_is_answered_400(api: httpx.Client, body: 
     assert (answer.status_code, error_of(answer)["code"]) == (400, "VALIDATION_ERROR")
 
 
-def test_a_webhook_is_changed_field_by_field(api: httpx.Client, webhook: Webhook) -> None:
+def test_a_webhook_is_changed_field_by_field(api: httpx.Client, webhook: SandboxWebhook) -> None:
     path = f"/webhooks/{webhook.id}"
 
     changed = api.patch(path, json={"events": ["user.created"], "is_active": False, "unheard": 1})
@@ -186,7 +186,7 @@ def test_a_webhook_is_changed_field_by_field(api: httpx.Client, webhook: Webhook
 
 
 def test_rotating_gives_a_new_secret_that_signs_from_then_on(
-    api: httpx.Client, sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    api: httpx.Client, sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     secret = api.post(f"/webhooks/{webhook.id}/rotate-secret").json()["data"]["secret"]
 
@@ -198,7 +198,7 @@ def test_rotating_gives_a_new_secret_that_signs_from_then_on(
     assert not receiver.arrivals[0].is_signed_with(webhook.secret)
 
 
-def test_a_deleted_webhook_is_gone_with_its_log(api: httpx.Client, sandbox: Sandbox, webhook: Webhook) -> None:
+def test_a_deleted_webhook_is_gone_with_its_log(api: httpx.Client, sandbox: Sandbox, webhook: SandboxWebhook) -> None:
     sandbox.send("ticket.created")
     sandbox.wait_until_delivered()
 
@@ -243,7 +243,7 @@ def test_a_wrong_method_is_answered_405_with_those_that_are_right(api: httpx.Cli
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "limit=", "offset=-1", "limit=٣", "limit=1" + "0" * 30]
 )
-def test_paging_out_of_range_is_refused(api: httpx.Client, webhook: Webhook, query: str) -> None:
+def test_paging_out_of_range_is_refused(api: httpx.Client, webhook: SandboxWebhook, query: str) -> None:
     assert api.get(f"/webhooks?{query}").status_code == 422
     assert api.get(f"/webhooks/{webhook.id}/logs?{query}").status_code == 422
 
@@ -258,7 +258,7 @@ def test_webhooks_come_in_pages_newest_first(api: httpx.Client, sandbox: Sandbox
 
 
 def test_the_log_has_an_entry_per_attempt_newest_first_in_pages(
-    api: httpx.Client, sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    api: httpx.Client, sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     receiver.answer = lambda arrival: 200 if arrival.attempt == 3 else 503
     ids = sandbox.send("ticket.created", count=2)
@@ -296,7 +296,7 @@ def test_the_log_has_an_entry_per_attempt_newest_first_in_pages(
     assert (delivered["status"], delivered["next_attempt_at"]) == ("delivered", None)
 
 
-def test_an_event_is_sent_through_the_api(api: httpx.Client, webhook: Webhook, receiver: Receiver) -> None:
+def test_an_event_is_sent_through_the_api(api: httpx.Client, webhook: SandboxWebhook, receiver: Receiver) -> None:
     answer = api.post("/sandbox/events", json={"event": "ticket.created", "data": {"id": "tkt_ü"}, "count": 2})
 
     assert answer.status_code == 202

@@ -7,7 +7,7 @@ import pytest
 
 from nateq_webhooks.sandbox import Sandbox, SandboxError
 from nateq_webhooks.sandbox.database import Database
-from nateq_webhooks.sandbox.errors import StoreClosedError
+from nateq_webhooks.sandbox.sandbox_errors import StoreClosedError
 from tests.sandbox.conftest import KEY
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no database " * 100)
 
-    with pytest.raises(SandboxError, match="no SQLite file"):
+    with pytest.raises(SandboxError, match="not an SQLite file"):
         Database(text)
     with pytest.raises(SandboxError, match="can't be opened"):
         Database(tmp_path)

@@ -5,14 +5,14 @@ import pytest
 
 from nateq_webhooks.sandbox import Fault, Sandbox, SandboxError
 from nateq_webhooks.sandbox.faults import Faults, parse
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.conftest import wait_until
 from tests.sandbox.conftest import KEY, client_of
 from tests.sandbox.receiver import Receiver
 
 
 def test_a_dropped_delivery_is_never_sent_and_logged_as_such(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver, api: httpx.Client
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver, api: httpx.Client
 ) -> None:
     sandbox.faults.set("drop", count=1)
     lost, sent = sandbox.send("ticket.created", count=2)
@@ -25,7 +25,7 @@ def test_a_dropped_delivery_is_never_sent_and_logged_as_such(
     assert dropped["payload"]["metadata"]["delivery_id"] == lost
 
 
-def test_a_duplicate_comes_twice_under_one_id(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_a_duplicate_comes_twice_under_one_id(sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver) -> None:
     sandbox.faults.set("duplicate", count=1)
     first, second = sandbox.send("ticket.created", count=2)
     sandbox.wait_until_delivered()
@@ -48,7 +48,7 @@ def test_a_reordered_delivery_comes_after_a_later_one(receiver: Receiver) -> Non
 
 
 def test_a_reordered_delivery_that_nothing_follows_comes_in_the_end(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     sandbox.faults.set("reorder", count=1, seconds=0.1)
     sandbox.send("ticket.created")
@@ -70,7 +70,7 @@ def test_a_delayed_delivery_comes_late_and_not_before(receiver: Receiver) -> Non
 
 
 def test_a_corrupt_signature_is_well_formed_and_wrong_for_one_attempt(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     receiver.answer = lambda arrival: 200 if arrival.is_signed_with(webhook.secret) else 401
     sandbox.faults.set("corrupt_signature", count=1)
@@ -85,7 +85,9 @@ def test_a_corrupt_signature_is_well_formed_and_wrong_for_one_attempt(
     ]
 
 
-def test_with_new_id_every_retry_has_an_id_of_its_own(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_with_new_id_every_retry_has_an_id_of_its_own(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     receiver.answer = lambda arrival: 200 if arrival.attempt == 3 else 500
     sandbox.faults.set("new_id", count=1)
     [delivery_id] = sandbox.send("ticket.created")
@@ -179,14 +181,14 @@ def test_a_count_comes_before_the_probability_and_runs_out() -> None:
     faults = Faults(seed=1)
     faults.set("drop", count=2)
 
-    assert [faults.strikes(Fault.DROP) for _ in range(4)] == [True, True, False, False]
+    assert [faults.happens(Fault.DROP) for _ in range(4)] == [True, True, False, False]
 
 
 def test_with_a_seed_the_dice_fall_the_same_way_again() -> None:
     def roll(seed: int) -> list[bool]:
         faults = Faults(seed)
         faults.set("drop", rate=0.5)
-        return [faults.strikes(Fault.DROP) for _ in range(64)]
+        return [faults.happens(Fault.DROP) for _ in range(64)]
 
     assert roll(1) == roll(1)
     assert roll(1) != roll(2)
@@ -207,7 +209,9 @@ def test_every_fault_is_explained_on_the_screen(screen: httpx.Client) -> None:
     assert all(f'name="{fault}.rate"' in page for fault in Fault)
 
 
-def test_a_fault_strikes_each_webhook_by_itself(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_a_fault_happens_to_each_webhook_separately(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     with Receiver() as other:
         sandbox.webhooks.create(other.url, ["ticket.created"])
         sandbox.faults.set("drop", count=1)

@@ -8,7 +8,7 @@ import pytest
 
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Fault, Sandbox
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.conftest import wait_until
 from tests.sandbox.conftest import KEY, TLS
 from tests.sandbox.receiver import Receiver
@@ -45,7 +45,9 @@ def test_a_form_that_is_not_valid_comes_back_with_what_was_typed(sandbox: Sandbo
     assert sandbox.webhooks.all() == []
 
 
-def test_a_webhook_is_edited_rotated_and_deleted(sandbox: Sandbox, screen: httpx.Client, webhook: Webhook) -> None:
+def test_a_webhook_is_edited_rotated_and_deleted(
+    sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook
+) -> None:
     assert webhook.url in screen.get(f"/webhooks/{webhook.id}/edit").text
     screen.post(f"/webhooks/{webhook.id}/edit", data={"url": webhook.url, "events": ["user.created"]})
     changed = sandbox.webhooks.get(webhook.id)
@@ -67,7 +69,7 @@ def test_a_webhook_is_edited_rotated_and_deleted(sandbox: Sandbox, screen: httpx
 
 
 def test_an_event_is_sent_with_an_edited_example_and_seen_in_the_history(
-    sandbox: Sandbox, screen: httpx.Client, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     form = screen.get(f"/webhooks/{webhook.id}/send", params={"event": "lead.created"}).text
     assert "Load example" in form
@@ -94,7 +96,7 @@ def test_an_event_is_sent_with_an_edited_example_and_seen_in_the_history(
     ],
 )
 def test_an_event_that_can_not_be_sent_says_why(
-    screen: httpx.Client, webhook: Webhook, form: dict[str, str], problem: str
+    screen: httpx.Client, webhook: SandboxWebhook, form: dict[str, str], problem: str
 ) -> None:
     page = screen.post(f"/webhooks/{webhook.id}/send", data=form)
 
@@ -103,7 +105,7 @@ def test_an_event_that_can_not_be_sent_says_why(
 
 
 def test_a_delivery_shows_its_attempts_and_is_sent_again_under_its_id(
-    sandbox: Sandbox, screen: httpx.Client, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     sandbox.send("ticket.created")
     sandbox.wait_until_delivered()
@@ -145,7 +147,7 @@ def test_what_a_receiver_or_a_sender_of_events_says_is_never_markup(
     assert "&lt;script&gt;" in pages[2]
 
 
-def test_the_history_comes_in_pages(sandbox: Sandbox, screen: httpx.Client, webhook: Webhook) -> None:
+def test_the_history_comes_in_pages(sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook) -> None:
     sandbox.send("ticket.created", count=60)
     sandbox.wait_until_delivered()
 
@@ -182,7 +184,7 @@ def test_faults_are_set_and_cleared_on_the_screen(sandbox: Sandbox, screen: http
     ],
 )
 def test_a_form_posted_by_another_site_changes_nothing(
-    sandbox: Sandbox, screen: httpx.Client, webhook: Webhook, headers: dict[str, str]
+    sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook, headers: dict[str, str]
 ) -> None:
     for path in ("delete", "rotate-secret", "edit", "send"):
         assert screen.post(f"/webhooks/{webhook.id}/{path}", headers=headers).status_code == 403
@@ -190,7 +192,7 @@ def test_a_form_posted_by_another_site_changes_nothing(
     assert sandbox.webhooks.all() == [webhook]
 
 
-def test_a_form_of_our_own_page_is_taken(sandbox: Sandbox, screen: httpx.Client, webhook: Webhook) -> None:
+def test_a_form_of_our_own_page_is_taken(sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook) -> None:
     for headers in ({"Origin": sandbox.url}, {"Sec-Fetch-Site": "same-origin"}):
         assert screen.post(f"/webhooks/{webhook.id}/rotate-secret", headers=headers).status_code == 200
 
@@ -200,7 +202,7 @@ def test_a_name_that_only_points_to_this_machine_is_refused(screen: httpx.Client
     assert screen.get("/", headers={"Host": host}).status_code == 421
 
 
-def test_every_page_forbids_scripts_frames_and_foreign_content(screen: httpx.Client, webhook: Webhook) -> None:
+def test_every_page_forbids_scripts_frames_and_foreign_content(screen: httpx.Client, webhook: SandboxWebhook) -> None:
     for path in ("/", "/webhooks/new", f"/webhooks/{webhook.id}", "/faults", "/nothing", "/static/sandbox.css"):
         headers = screen.get(path).headers
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self';")
@@ -209,7 +211,7 @@ def test_every_page_forbids_scripts_frames_and_foreign_content(screen: httpx.Cli
 
 
 def test_pages_have_no_script_no_style_of_their_own_and_their_files_load(
-    sandbox: Sandbox, screen: httpx.Client, webhook: Webhook
+    sandbox: Sandbox, screen: httpx.Client, webhook: SandboxWebhook
 ) -> None:
     sandbox.send("ticket.created")
     sandbox.wait_until_delivered()

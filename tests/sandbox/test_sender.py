@@ -14,13 +14,15 @@ from nateq_webhooks.sandbox.deliveries import Deliveries, State
 from nateq_webhooks.sandbox.log import Log
 from nateq_webhooks.sandbox.schedule import Schedule
 from nateq_webhooks.sandbox.sender import MAX_RESPONSE_BYTES
-from nateq_webhooks.sandbox.webhooks import Webhook
+from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.conftest import wait_until
 from tests.sandbox.conftest import KEY
 from tests.sandbox.receiver import Receiver
 
 
-def test_a_delivery_is_posted_signed_in_nateqs_envelope(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_a_delivery_is_posted_signed_in_nateqs_envelope(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     [delivery_id] = sandbox.send("ticket.created", {"id": "tkt_1", "subject": "مرحبا"})
     sandbox.wait_until_delivered()
 
@@ -40,7 +42,7 @@ def test_a_delivery_is_posted_signed_in_nateqs_envelope(sandbox: Sandbox, webhoo
 
 
 def test_every_attempt_has_the_same_id_and_content_and_a_number_of_its_own(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     receiver.answer = lambda arrival: 200 if arrival.attempt == 4 else 500
     [delivery_id] = sandbox.send("ticket.created")
@@ -57,7 +59,7 @@ def test_every_attempt_has_the_same_id_and_content_and_a_number_of_its_own(
     assert all(arrival.is_signed_with(webhook.secret) for arrival in receiver.arrivals)
 
 
-def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandbox, webhook: Webhook) -> None:
+def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandbox, webhook: SandboxWebhook) -> None:
     """Such an address is refused when a webhook is created; a file of an earlier sandbox may still have one."""
     with sandbox._database.transaction() as connection:
         connection.execute("UPDATE webhook SET url = 'http://shop..example/'")
@@ -69,9 +71,9 @@ def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandb
 
 
 def test_what_a_full_disk_kept_from_being_sent_and_logged_is_made_good(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.sandbox.sender._LONGEST_NAP", 0.05)
+    monkeypatch.setattr("nateq_webhooks.sandbox.sender._MAX_WAIT", 0.05)
 
     tries: list[str] = []
 
@@ -93,7 +95,7 @@ def test_what_a_full_disk_kept_from_being_sent_and_logged_is_made_good(
 
 
 def test_an_event_goes_to_the_active_webhooks_that_subscribe_to_it(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     with Receiver() as other, Receiver() as switched_off:
         sandbox.webhooks.create(other.url, ["user.created"])
@@ -107,7 +109,7 @@ def test_an_event_goes_to_the_active_webhooks_that_subscribe_to_it(
         assert (len(receiver.arrivals), len(other.arrivals), len(switched_off.arrivals)) == (1, 0, 0)
 
 
-def test_each_event_brings_an_example_of_its_own(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_each_event_brings_an_example_of_its_own(sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver) -> None:
     sandbox.send("ticket.created", count=3)
     sandbox.wait_until_delivered()
 
@@ -139,7 +141,9 @@ def test_after_the_last_attempt_a_delivery_has_failed_for_good(receiver: Receive
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 410, 500, 503])
-def test_any_answer_but_2xx_is_a_failure(sandbox: Sandbox, webhook: Webhook, receiver: Receiver, status: int) -> None:
+def test_any_answer_but_2xx_is_a_failure(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver, status: int
+) -> None:
     receiver.answer = lambda arrival: status if arrival.attempt == 1 else 204
     sandbox.send("ticket.created")
     sandbox.wait_until_delivered()
@@ -167,7 +171,9 @@ def test_no_connection_and_no_answer_in_time_are_failures_that_say_so(receiver: 
     assert {attempt.response_status for attempt in told.values()} == {None}
 
 
-def test_a_slow_receiver_does_not_hold_up_the_others(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_a_slow_receiver_does_not_hold_up_the_others(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     with Receiver() as quick:
         sandbox.webhooks.create(quick.url, ["ticket.created"])
         receiver.gate.clear()
@@ -180,7 +186,9 @@ def test_a_slow_receiver_does_not_hold_up_the_others(sandbox: Sandbox, webhook: 
         sandbox.wait_until_delivered()
 
 
-def test_the_log_keeps_the_beginning_of_a_long_answer(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_the_log_keeps_the_beginning_of_a_long_answer(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     receiver.body = b"\xff" + b"x" * 100_000
     sandbox.send("ticket.created")
     sandbox.wait_until_delivered()
@@ -190,7 +198,9 @@ def test_the_log_keeps_the_beginning_of_a_long_answer(sandbox: Sandbox, webhook:
     assert body.startswith("\ufffdxxx")
 
 
-def test_half_of_a_surrogate_pair_is_sent_as_it_came(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_half_of_a_surrogate_pair_is_sent_as_it_came(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     sandbox.send("ticket.created", {"id": "\ud800 \u0000"})
     sandbox.wait_until_delivered()
 
@@ -198,7 +208,7 @@ def test_half_of_a_surrogate_pair_is_sent_as_it_came(sandbox: Sandbox, webhook: 
 
 
 def test_a_webhook_that_is_switched_off_gets_what_waits_when_it_is_on_again(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     sandbox.webhooks.update(webhook.id, {"is_active": False})
     sandbox.send("ticket.created", webhook_id=webhook.id)
@@ -212,7 +222,9 @@ def test_a_webhook_that_is_switched_off_gets_what_waits_when_it_is_on_again(
     assert len(receiver.arrivals) == 1
 
 
-def test_a_webhook_may_be_deleted_while_it_is_sent_to(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_a_webhook_may_be_deleted_while_it_is_sent_to(
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
+) -> None:
     receiver.gate.clear()
     sandbox.send("ticket.created", count=3)
     receiver.wait_for(1)
@@ -234,7 +246,7 @@ def test_a_sandbox_stops_at_once_though_a_receiver_hangs(receiver: Receiver) -> 
     assert time.monotonic() - began < 5
 
 
-def test_500_events_are_delivered_within_seconds(sandbox: Sandbox, webhook: Webhook, receiver: Receiver) -> None:
+def test_500_events_are_delivered_within_seconds(sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver) -> None:
     ids = sandbox.send("ticket.created", count=500)
     sandbox.wait_until_delivered(timeout=15)  # 2,000 a minute are 500 in 15 seconds
 
@@ -243,7 +255,7 @@ def test_500_events_are_delivered_within_seconds(sandbox: Sandbox, webhook: Webh
 
 
 def test_after_an_outage_all_500_events_arrive_exactly_once(
-    sandbox: Sandbox, webhook: Webhook, receiver: Receiver
+    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver
 ) -> None:
     taken: list[str] = []
 
@@ -287,6 +299,6 @@ def test_an_option_that_is_wrong_is_refused_and_told(option: dict[str, object], 
         Sandbox(**{"key": KEY, **option})  # type: ignore[arg-type]
 
 
-def test_no_repr_shows_a_secret_or_a_key(sandbox: Sandbox, webhook: Webhook) -> None:
+def test_no_repr_shows_a_secret_or_a_key(sandbox: Sandbox, webhook: SandboxWebhook) -> None:
     assert webhook.secret not in repr(webhook)
     assert webhook.secret not in repr(sandbox.webhooks.all())

@@ -12,7 +12,7 @@ from nateq_webhooks.sandbox.command_line import add_arguments, run
 class Command(TerminalCommand):
     """Runs a sandbox until it is interrupted; it does not use the site's settings or database."""
 
-    help = "Run a local Nateq: its API at /api/v1, its settings screen at /, and a sender that really posts."
+    help = "Run a local Nateq: its API at /api/v1, its settings screen at /, and a sender that posts deliveries."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,18 +1,18 @@
-"""What the sandbox raises, under the package's base: what happened, with what value, and what to do."""
+"""The exceptions of the sandbox, with the package's base class."""
 
 from nateq_webhooks.errors import NateqWebhooksError
 
 
 class SandboxError(NateqWebhooksError, ValueError):
-    """The sandbox was given an option, an event or a webhook that it can't work with."""
+    """An option, an event or a webhook is not valid."""
 
 
 class NotDeliveredError(NateqWebhooksError, TimeoutError):
-    """What the sandbox accepted was not all delivered in time, or an event has used up its attempts."""
+    """Not all accepted events were delivered in time, or one has no attempts left."""
 
 
 class StoreClosedError(NateqWebhooksError):
-    """The sandbox has stopped; what was under way is taken up again when it starts on the same file."""
+    """The sandbox has stopped; interrupted attempts are repeated when it starts with the same file."""
 
 
 class MissingExtraError(NateqWebhooksError, ImportError):
@@ -23,7 +23,7 @@ class MissingExtraError(NateqWebhooksError, ImportError):
 
 
 class InvalidError(SandboxError):
-    """A request's fields are not valid; `fields` says what is wrong with each of them by name."""
+    """Some fields are not valid; `fields` maps their names to what is wrong."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.fields = fields
