@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.models import Delivery, Run
@@ -16,6 +17,9 @@ from nateq_webhooks.protocol.invisible_chars import visible as visible
 DATE_FORMAT: Final = "Y-m-d"
 TIME_FORMAT: Final = "H:i:s"
 """To the second, and read alike in every language: Django's own formats leave the seconds out."""
+
+JUST_NOW: Final = timedelta(minutes=1)
+"""Up to this age a time is "just now"; Django's words begin with minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +104,23 @@ def link(url: str, label: str) -> SafeString:
     """Return a link, or the label alone when there is nowhere to go."""
     shown = format_html('<bdi class="nateq-text">{}</bdi>', visible(label))
     return format_html('<a href="{}">{}</a>', url, shown) if url else shown
+
+
+def ago(value: datetime) -> SafeString:
+    """Return a time relative to now, with the exact time in the user's time zone as its title."""
+    local = timezone.localtime(value)
+    return format_html(
+        '<time class="nateq-moment" datetime="{}" title="{} {} {}">{}</time>',
+        value.isoformat(),
+        date_format(local, DATE_FORMAT),
+        date_format(local, TIME_FORMAT),
+        local.tzname() or "",
+        _age(value),
+    )
+
+
+def _age(value: datetime) -> str:
+    now = timezone.now()
+    if now - value < JUST_NOW:
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(value, now, depth=1)}

@@ -318,7 +318,7 @@ def test_the_stored_bytes_are_downloaded_and_never_interpreted(boss: Client, sen
 
 def neighbours(client: Client, delivery: Delivery) -> list[str]:
     page = shown(client, detail_url(delivery))
-    rows = page.partition('id="nateq-neighbours"')[2].partition("</table>")[0].split("<tr>")[2:]
+    rows = page.partition('id="nateq-related"')[2].partition("</table>")[0].split("<tr>")[2:]
     return [" ".join(re.sub(r"<[^>]*>", " ", row).split()) for row in rows]
 
 

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, age
+from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, formatting
 from nateq_webhooks.admin.biglist.counts import Count, Kind
 from nateq_webhooks.admin.biglist.cursor import MAX_KEY
 from nateq_webhooks.admin.biglist.paginator import CappedPaginator
@@ -278,7 +278,7 @@ def boss_cell(row: Delivery) -> str | None:
 def test_a_moment_is_told_in_relation_to_now_and_exactly_on_hover(passed: int, words: str) -> None:
     moment = timezone.now() - timedelta(seconds=passed)
 
-    shown = age.ago(moment).replace("\xa0", " ")
+    shown = formatting.ago(moment).replace("\xa0", " ")
 
     assert f">{words}</time>" in shown
     assert f'title="{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}' in shown

@@ -14,7 +14,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.age import ago
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.biglist.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
 from nateq_webhooks.admin.biglist.payload_search import PathValue, parse
@@ -155,7 +154,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     @admin.display(description=gettext_lazy("received"), ordering="pk")
     def shown_received_at(self, delivery: Delivery) -> str:
         """Return how long ago the delivery was stored."""
-        return ago(delivery.received_at)
+        return formatting.ago(delivery.received_at)
 
     @admin.display(description=gettext_lazy("processing time"))
     def shown_processing_time(self, delivery: Delivery) -> str | None:
