@@ -29,7 +29,7 @@ BODIES: dict[str, bytes] = {
     "several lines": b'{\n  "event": "ticket.created",\n\n  "data": 1}\n',
     "arabic": json.dumps(envelope(data={"id": "tkt_1", "subject": "مرحبا 🙂" * 30}), ensure_ascii=False).encode(),
     "hostile": json.dumps(envelope(HOSTILE, data={"id": "'''\\", HOSTILE: "{braces} %s"}), ensure_ascii=False).encode(),
-    "hold_cache": json.dumps(envelope()).encode() + b"\r\n\t\r",
+    "control characters": json.dumps(envelope()).encode() + b"\r\n\t\r",
     "large": json.dumps(envelope(data={"id": "tkt_1", "text": "x" * 40_000})).encode(),
     "no JSON": b"@file 'quoted' \xff\x00",
     "empty": b"",

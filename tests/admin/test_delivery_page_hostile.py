@@ -27,7 +27,7 @@ SECONDS = 3.0
 
 
 def at_most(body: bytes) -> bytes:
-    """The body, which must be as large as the door lets in."""
+    """The body, which must be as large as is accepted."""
     assert MEBIBYTE // 2 < len(body) <= MEBIBYTE
     return body
 
@@ -56,11 +56,11 @@ LARGE: dict[str, bytes] = {
     "one text of quotes and tags": dumped(envelope(data={"id": "tkt_1", "text": '"<&' * 250_000})),
     "quotes everywhere": dumped(envelope(data=[{'"' * 500 + str(n): '"' * 700 for n in range(100)} for _ in range(4)])),
     "one number": in_envelope(b"9" * (MEBIBYTE - 1000)),
-    "texts of hold_cache": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
+    "texts of control characters": in_envelope(b"[" + b",".join([b'"' + b"\\u202e" * 170 + b'"'] * 1_000) + b"]"),
     "markup": dumped(envelope(data=[HOSTILE] * 11_000)),
     "no JSON": b"<b>" * 340_000,
     "no UTF-8": b"\xff" * MEBIBYTE,
-    "hold_cache": "\u202e".encode() * 340_000,
+    "control characters": "\u202e".encode() * 340_000,
 }
 
 

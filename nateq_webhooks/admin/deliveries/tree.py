@@ -1,14 +1,13 @@
-"""A payload as a tree that unfolds: only so much of it as a page holds, with links to the rest.
+"""A payload as a tree that unfolds, cut after `MAX_LINES` lines, with links to the rest.
 
-Where a value is in the document is told by its path: the place of each container's child, counted from 0 and joined by
-dots, as `3.0.12`. Keys can't tell it: they may be doubled, or a megabyte long.
+A path says where a value is in the document: the index of each container's child, joined by dots, as in `3.0.12`. Keys
+would not do: they may occur twice, or be a megabyte long.
 """
 
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.utils.translation import ngettext
@@ -17,10 +16,13 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.protocol.verbatim import Members, Number
 
 MAX_LINES: Final = 400
-"""Values on a page. More makes a phone's browser stutter."""
+"""Lines on a page. More makes a phone's browser stutter."""
+
+LINE_CHARS: Final = 100
+"""Characters of a line; a longer key or value counts as several."""
 
 MAX_CHILDREN: Final = 100
-"""Values of one list or object on a page, so that a long one does not push the others out."""
+"""Values of one list or object on a page."""
 
 MAX_LEVELS: Final = 12
 """Levels on a page; what is nested deeper has a page of its own."""
@@ -31,21 +33,16 @@ MAX_TEXT: Final = 1_000
 MAX_TEXT_ALONE: Final = 20_000
 """Characters of a value that has a page of its own."""
 
-MAX_CHARS: Final = 20_000
-"""Characters of all keys and values together; once they are used up, `SCANT_TEXT` of each."""
-
-SCANT_TEXT: Final = 20
-
 MAX_KEY: Final = 400
 """Characters of a key."""
 
 MAX_OPEN_LEVELS: Final = 4
 MAX_OPEN_CHILDREN: Final = 30
-"""What is larger or deeper comes folded."""
+"""Larger or deeper containers are folded."""
 
 Path = tuple[int, ...]
 Address = Callable[[Path, int], str]
-"""Gives the URL of the page that shows the value at a path, from its n-th child or character on."""
+"""Returns the URL of the page that shows the value at a path, from its n-th child or character on."""
 
 _PLAIN_KEY: Final = re.compile(r"[^\W\d][\w$-]*")
 
@@ -61,36 +58,68 @@ class Line:
     tone: str = ""
     is_open: bool = False
     is_overridden: bool = False
-    """The same key comes again in its object: receivers see the last one only."""
+    """Whether the same key comes again in its object: receivers see only the last one."""
     url: str = ""
 
 
-@dataclass(slots=True)
-class _Node:
-    """A value that the page shows, and those of its children that fit."""
-
-    value: Any
-    path: Path
-    is_overridden: bool = False
-    first: int = 0
-    children: list["_Node"] = field(default_factory=list)
-
-
 def lines(document: Any, path: Path, first: int, address: Address) -> list[Line]:
-    """Return the children, from the `first`, of the container at `path`: the page's share of the tree.
+    """Return the children, from the `first`, of the container at `path`, as far as a page shows them.
 
-    The work does not grow with the document. Raises `LookupError` when there is no container at `path`.
+    Raises `LookupError` if there is no container at `path`.
     """
     value = at(document, path)
     if not is_container(value):
         raise LookupError(f"There is no list or object at {path}.")
-    root = _Node(value=value, path=path, first=first)
-    _grow(root)
-    return list(_inside(root, address, _Allowance(MAX_CHARS), level=0))
+    return list(_TreePage(address).children(value, path, first))
+
+
+class _TreePage:
+    """Yields the lines of a page, and counts how many more it may have."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._left = MAX_LINES
+
+    def children(
+        self, container: Any, path: Path, first: int = 0, *, level: int = 0, reserved: int = 0
+    ) -> Iterator[Line]:
+        """Yield the children of a container, and a link to those that are left out.
+
+        `reserved` lines are kept for the containers around it, so that a long list does not push its siblings out.
+        """
+        shown = first
+        if level < MAX_LEVELS:
+            last = {key: n for n, (key, _child) in enumerate(container)} if isinstance(container, Members) else {}
+            end = min(len(container), first + min(MAX_CHILDREN, max(0, self._left - reserved)))
+            while shown < end and self._left > reserved:
+                place = (*path, shown)
+                is_overridden = bool(last) and last[container[shown][0]] != shown
+                shown += 1
+                yield from self._child(container, place, is_overridden, level, reserved + end - shown)
+        rest = max(0, len(container) - shown)
+        if rest:
+            text = ngettext("Show the rest (%(number)s value)", "Show the rest (%(number)s values)", rest)
+            yield Line(kind="rest", text=text % {"number": rest}, url=self._address(path, shown))
+
+    def _child(self, container: Any, path: Path, is_overridden: bool, level: int, reserved: int) -> Iterator[Line]:  # noqa: FBT001
+        value, key = at(container, path[-1:]), _key(container, path[-1])
+        self._left -= 1 + (len(key) + min(length_of(value), MAX_TEXT)) // LINE_CHARS
+        if not is_container(value):
+            url = self._address(path, 0) if length_of(value) > MAX_TEXT else ""
+            text = written(value, 0, MAX_TEXT)
+            yield Line(kind="value", key=key, text=text, tone=_tone(value), is_overridden=is_overridden, url=url)
+        elif not value:
+            text = "{}" if isinstance(value, Members) else "[]"
+            yield Line(kind="value", key=key, text=text, tone="empty", is_overridden=is_overridden)
+        else:
+            is_open = level < MAX_OPEN_LEVELS and len(value) <= min(MAX_OPEN_CHILDREN, self._left - reserved)
+            yield Line(kind="open", key=key, text=_count(value), is_open=is_open, is_overridden=is_overridden)
+            yield from self.children(value, path, level=level + 1, reserved=reserved)
+            yield Line(kind="close")
 
 
 def at(document: Any, path: Path) -> Any:
-    """Return the value at `path`. Raises `LookupError` when there is none."""
+    """Return the value at `path`. Raises `LookupError` if there is none."""
     value = document
     for place in path:
         if not is_container(value):
@@ -101,7 +130,7 @@ def at(document: Any, path: Path) -> Any:
 
 
 def keys_to(document: Any, path: Path) -> list[str]:
-    """Return how a person calls the way to `path`: keys, and `[n]` for the places in lists."""
+    """Return the steps to `path` as people write them: keys, and `[n]` in lists."""
     value, found = document, []
     for place in path:
         found.append(_key(value, place))
@@ -110,7 +139,7 @@ def keys_to(document: Any, path: Path) -> list[str]:
 
 
 def parsed_path(text: str) -> Path:
-    """Return the path that an address names. Raises `ValueError` for what is none."""
+    """Return the path that an address names. Raises `ValueError` if it is not valid."""
     if not re.fullmatch(r"(\d{1,9}(\.\d{1,9})*)?", text, re.ASCII):
         raise ValueError("A path is numbers joined by dots.")
     return tuple(int(part) for part in text.split(".")) if text else ()
@@ -122,7 +151,7 @@ def written_path(path: Path) -> str:
 
 
 def is_container(value: Any) -> bool:
-    """Say whether a value holds others."""
+    """Return whether a value is a list or an object."""
     return isinstance(value, (list, Members))
 
 
@@ -132,9 +161,9 @@ def length_of(value: Any) -> int:
 
 
 def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
-    """Return a value that holds no others as JSON, or a part of a long one: then a dash stands where it goes on.
+    """Return a text, number or constant as JSON, or a part of a long one, with an ellipsis where it is cut.
 
-    What can't be seen, turns text around or can't be sent is written as JSON's escapes.
+    Characters that are invisible, change the direction of text or can't be encoded are written as JSON's escapes.
     """
     if not isinstance(value, (str, Number)):
         return json.dumps(value)
@@ -145,95 +174,20 @@ def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
     return ("…" if start else '"') + quoted[1:-1] + ("…" if is_cut else '"')
 
 
-def _grow(root: _Node) -> None:
-    """Give each container its children, level by level, so that the lines go to what is near the root."""
-    left = MAX_LINES
-    queue = deque([root])
-    while queue and left:
-        node = queue.popleft()
-        if len(node.path) - len(root.path) >= MAX_LEVELS:
-            continue
-        last = {key: place for place, (key, _value) in enumerate(node.value)} if isinstance(node.value, Members) else {}
-        for place in range(node.first, min(len(node.value), node.first + min(MAX_CHILDREN, left))):
-            child = _Node(value=at(node.value, (place,)), path=(*node.path, place))
-            child.is_overridden = bool(last) and last[node.value[place][0]] != place
-            node.children.append(child)
-            if is_container(child.value) and child.value:
-                queue.append(child)
-        left -= len(node.children)
-
-
-@dataclass(slots=True)
-class _Allowance:
-    """How many characters of values the page may still show."""
-
-    left: int
-
-    def take(self, wanted: int, most: int) -> int:
-        """Return how many of the characters wanted may be shown: `most`, while there are any left."""
-        given = min(wanted, most, max(self.left, SCANT_TEXT))
-        self.left -= given
-        return given
-
-
-def _inside(node: _Node, address: Address, allowance: _Allowance, *, level: int) -> Iterator[Line]:
-    """Yield the lines of a container's children, and the link to those that are not here."""
-    for child in node.children:
-        place = child.path[-1]
-        key = _key(node.value, place, allowance.take(_key_length(node.value, place), MAX_KEY))
-        if not is_container(child.value):
-            yield _value_line(child, key, address, allowance)
-        elif not child.value:
-            text = _brackets(child.value)
-            yield Line(kind="value", key=key, text=text, tone="empty", is_overridden=child.is_overridden)
-        else:
-            is_open = level < MAX_OPEN_LEVELS and len(child.children) == len(child.value) <= MAX_OPEN_CHILDREN
-            text, is_overridden = _count(child.value), child.is_overridden
-            yield Line(kind="open", key=key, text=text, is_open=is_open, is_overridden=is_overridden)
-            yield from _inside(child, address, allowance, level=level + 1)
-            yield Line(kind="close")
-    next_place = node.first + len(node.children)
-    rest = len(node.value) - next_place
-    if rest > 0:
-        text = ngettext("Show the rest (%(number)s value)", "Show the rest (%(number)s values)", rest)
-        yield Line(kind="rest", text=text % {"number": rest}, url=address(node.path, next_place))
-
-
-def _value_line(node: _Node, key: str, address: Address, allowance: _Allowance) -> Line:
-    wanted = length_of(node.value)
-    given = allowance.take(wanted, MAX_TEXT)
-    return Line(
-        kind="value",
-        key=key,
-        text=written(node.value, 0, given),
-        tone=_tone(node.value),
-        is_overridden=node.is_overridden,
-        url=address(node.path, 0) if given < wanted else "",
-    )
-
-
 def _tone(value: Any) -> str:
     if isinstance(value, Number):
         return "number"
     return "text" if isinstance(value, str) else "word"
 
 
-def _key(container: Any, place: int, length: int = MAX_KEY) -> str:
-    """Return what stands before a child: an object's key, or its beginning, or the place in a list."""
+def _key(container: Any, place: int) -> str:
+    """Return what stands before a child: the place in a list, or an object's key, cut if it is long."""
     if not isinstance(container, Members):
         return f"[{place}]"
     key = container[place][0]
-    if len(key) <= length and _PLAIN_KEY.fullmatch(key):
+    if len(key) <= MAX_KEY and _PLAIN_KEY.fullmatch(key):
         return formatting.visible(key)
-    return written(key, 0, length)
-
-
-def _key_length(container: Any, place: int) -> int:
-    return len(container[place][0]) if isinstance(container, Members) else 0
-
-
-def _brackets(value: Any) -> str:
-    return "{}" if isinstance(value, Members) else "[]"
+    return written(key, 0, MAX_KEY)
 
 
 def _count(value: Any) -> str:
