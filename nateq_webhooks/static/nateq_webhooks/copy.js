@@ -21,17 +21,17 @@
 
     function addButton(element) {
         const button = document.createElement("button");
-        const told = document.createElement("span");
+        const status = document.createElement("span");
         button.type = "button";
         button.className = "nateq-copy";
         button.textContent = element.dataset.nateqCopyLabel;
-        told.setAttribute("role", "status");
+        status.setAttribute("role", "status");
         button.addEventListener("click", async () => {
             select(element);
             const done = await copy(element.textContent.trim()) || document.execCommand("copy");
-            told.textContent = done ? " ✓ " + element.dataset.nateqCopied : "";
+            status.textContent = done ? " ✓ " + element.dataset.nateqCopied : "";
         });
-        element.after(button, told);
+        element.after(button, status);
     }
 
     document.addEventListener("DOMContentLoaded", () => {

@@ -1,5 +1,5 @@
-// A delivery's page with a script: copying, finding in what is shown, and the rest of a tree put into its place.
-// Everything is there without it: values are selected by a click, the search and the rest are pages.
+// A delivery's page: copies text, finds text in the tree, and loads the rest of a tree into its place.
+// All of it works without scripts: a click selects a value, and the search and the rest are pages.
 "use strict";
 
 (() => {
@@ -10,7 +10,7 @@
         setTimeout(() => { button.textContent = label; }, 2000);
     };
 
-    // Without a secure context there is no clipboard: the buttons stay hidden.
+    // Without a secure context there is no clipboard, and the buttons stay hidden.
     if (navigator.clipboard) {
         for (const button of document.querySelectorAll("[data-nateq-copy]")) {
             button.hidden = false;

@@ -1,5 +1,5 @@
-// The page of a replay that is under way: its numbers follow the work, and the page stays where its reader is.
-// Without scripts the page is loaded anew instead.
+// The page of a replay in progress: updates its numbers without moving the page.
+// Without scripts the page is reloaded instead.
 "use strict";
 
 (() => {
