@@ -50,7 +50,7 @@ def _note_limits(options: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: AR
 
 @shared_task(name="nateq_webhooks.run_delivery", ignore_result=True, bind=True)
 def run_delivery(self: Any, pk: int, tenant: str = "") -> int:
-    """Run the receivers of one delivery, unless somebody else has; return how many ran."""
+    """Run the receivers of one delivery, unless another process has; return how many ran."""
     portion = _Portion(self)
     try:
         with tenants.activate(tenant):
@@ -86,7 +86,7 @@ class _Portion:
         self.executed = 0
         self._most: float = 1 if _has_time_limit(task) else PORTION
         self._ends_at = time.monotonic() + PORTION_SECONDS
-        if task.request.is_eager or task.request.called_directly:  # nobody would run a further one
+        if task.request.is_eager or task.request.called_directly:  # no worker would run a further one
             self._most = self._ends_at = float("inf")
 
     def count(self, run: api.Run, outcome: api.Outcome) -> None:  # noqa: ARG002 - a `dispatch.Watch`
@@ -94,7 +94,7 @@ class _Portion:
         self.executed += 1
 
     def is_over(self) -> bool:
-        """Say whether the rest is for a further task."""
+        """Return whether the rest is for a further task."""
         return self.executed >= self._most or time.monotonic() >= self._ends_at
 
     def note_limit(self) -> None:
@@ -104,7 +104,7 @@ class _Portion:
 
 
 def _has_time_limit(task: Any) -> bool:
-    """Say whether Celery ends the task after some time: by its message, its settings or the worker's."""
+    """Return whether Celery ends the task after some time: by its message, its settings or the worker's."""
     limits = [*(task.request.timelimit or ()), task.time_limit, task.soft_time_limit, *_of_worker.values()]
     limits += [task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
     return any(limits)

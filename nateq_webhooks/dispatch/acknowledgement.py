@@ -1,4 +1,4 @@
-"""`ACK = "processed"`: the answer waits for the receivers, for sites where nobody else runs them.
+"""`ACK = "processed"`: the answer waits for the receivers, for sites where no other process runs them.
 
 A failure answers 503, so that the sender's own retries are the retry policy: each runs what has not succeeded, now,
 whatever its backoff. What another request holds is left to it, and answered 503, too.

@@ -51,7 +51,7 @@ class Claimed:
     started: Run | None = None
     "The run that the claim has marked as started, and whose try it has counted."
     finished: Sequence[Run] = ()
-    "Finished runs whose delivery nobody has finalized."
+    "Finished runs that no process has finalized."
     without_receivers: Sequence[int] = ()
     "Keys of deliveries that had no receivers for so long that they are given up."
     moved: int = 0
@@ -244,7 +244,7 @@ def locked(due: models.QuerySet[_Row], alias: str, limit: int) -> Iterator[list[
     """Yield the first due rows inside a transaction, locked where the database skips those that others have locked.
 
     Elsewhere they are read before the transaction, which then begins with a write: one that reads first and writes
-    later fails on SQLite as soon as somebody else has written.
+    later fails on SQLite as soon as another connection has written.
     """
     if can_skip_locked(alias):
         with transaction.atomic(using=alias, durable=True):

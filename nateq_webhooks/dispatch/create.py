@@ -134,7 +134,7 @@ def _postpone(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list
 
 
 def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Set `dispatch_at` to NULL on the deliveries that nobody else has taken, and return those.
+    """Set `dispatch_at` to NULL on the deliveries that no other process has taken, and return those.
 
     In memory, too: a receiver that saves its delivery must not have it dispatched once more.
     """

@@ -63,7 +63,7 @@ class _Thread:
         return sorted(set(self._receivers.values()))
 
     def answers(self, seconds: float) -> bool:
-        """Say whether the loop does something else within so many seconds."""
+        """Return whether the loop does something else within so many seconds."""
         answered = threading.Event()
         self._loop.call_soon_threadsafe(answered.set)
         return answered.wait(seconds)
@@ -199,7 +199,7 @@ class EventLoop:
         )
 
     def _forget(self) -> None:
-        """Start anew in the child of a fork, which has none of the parent's threads."""
+        """Start another thread in the child of a fork, which has none of the parent's."""
         self._lock = threading.Lock()
         self._thread = None
 
@@ -234,7 +234,7 @@ class event_loop_for:  # noqa: N801 - used as a function
 
 
 def _lasts(loop: Any, pid: int | None) -> bool:
-    """Say whether a loop is running that was not made by `async_to_sync` for one call: an ASGI server's."""
+    """Return whether a loop is running that was not made by `async_to_sync` for one call: an ASGI server's."""
     is_running = loop is not None and pid == os.getpid() and loop.is_running()
     return is_running and loop not in AsyncToSync.loop_thread_executors
 

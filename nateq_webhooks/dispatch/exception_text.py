@@ -1,7 +1,7 @@
 """What a receiver raised, as text that can be recorded whatever its class does; and whether the process must end.
 
-An exception is somebody else's object. Its `__str__`, its class's name, its traceback and what it was caused by may
-raise, lie or be huge, so each of them is asked in a `try`.
+An exception's class belongs to the project or a library. Its `__str__`, the class's name, the traceback and the causes
+may raise, be wrong or be huge, so each of them is read in a `try`.
 """
 
 import dis
@@ -92,7 +92,7 @@ def _ascii(text: str, limit: int) -> str:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Say whether a signal to this process raised the exception, so that it must go on to whoever ends the process.
+    """Return whether a signal to this process raised the exception, so that it must be raised again.
 
     Signals are handled in the main thread: by a Python function that raises (gunicorn's workers, time limits), or by
     Python itself (Ctrl-C). What a receiver raises by itself, `SystemExit` and `KeyboardInterrupt` included, is its
@@ -118,7 +118,7 @@ def _handlers() -> set[CodeType]:
 
 
 def _raises(innermost: TracebackType | None) -> bool:
-    """Say whether the exception came from a `raise` in Python code: Ctrl-C comes at any other instruction."""
+    """Return whether the exception came from a `raise` in Python code: Ctrl-C comes at any other instruction."""
     if innermost is None:
         return False
     return innermost.tb_frame.f_code.co_code[innermost.tb_lasti] in _RAISE

@@ -121,7 +121,7 @@ def _execute_runs(
             raise
     if lease.interrupted_by is not None:
         raise lease.interrupted_by
-    released = (run.delivery_id for run in claimed.runs if run.pk in lease.given_back)
+    released = (run.delivery_id for run in claimed.runs if run.pk in lease.released)
     return ready + list(dict.fromkeys(released))
 
 
@@ -160,7 +160,7 @@ class _Execution:
                 connection.close_if_unusable_or_obsolete()
             release_all(self._lease.alias, self._lease.token, rest)
         except Error as error:
-            logger.warning("Runs that were not started could not be given back: %s", type(error).__name__)
+            logger.warning("Runs that were not started could not be released: %s", type(error).__name__)
 
     def _startable(self, run: Run) -> Receiver | None:
         """Return the receiver of a run that may start now; else release the run, or park it."""

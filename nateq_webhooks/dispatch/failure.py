@@ -1,4 +1,4 @@
-"""Recording a failed try of a run: what was raised, when to try again, and what it says to the log."""
+"""Recording a failed try of a run: what was raised, when it is tried again, and a line in the log."""
 
 import functools
 import logging

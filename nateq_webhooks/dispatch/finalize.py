@@ -50,7 +50,7 @@ def finalize(alias: str, runs: Collection[Run], *, succeeded: Collection[Run] = 
 def mark_all_processed(alias: str, delivery_pks: Collection[int]) -> bool:
     """Mark deliveries as processed in one statement if no run of any is left to do; return whether they were.
 
-    It changes a row only where it sees no other run, and whoever commits last sees all of them.
+    It changes a row only where it sees no other run, and the transaction that commits last sees all of them.
     """
     with transaction.atomic(using=alias, durable=True):
         if mark_processed(alias, delivery_pks) != len(delivery_pks):
@@ -65,7 +65,7 @@ def update_delivery(alias: str, delivery_pk: int) -> bool:
     """Write a delivery's status, as its runs are now; return whether it is processed.
 
     It is written under a lock on the row: two runs that finish at the same moment would otherwise each see the other
-    one unfinished, and nobody would mark the delivery as processed.
+    one unfinished, and neither would mark the delivery as processed.
     """
     rows = Delivery.objects.using(alias).filter(pk=delivery_pk)
     with transaction.atomic(using=alias, durable=True):
@@ -102,7 +102,7 @@ def derived_status(runs: Collection[str]) -> Delivery.Status:
 
 
 def _announce(signal: Signal, pk: int, alias: str) -> None:
-    """Send a monitoring signal; the row is read only when somebody listens. One that was deleted since is left out."""
+    """Send a monitoring signal; the row is read only if a receiver is connected. None is sent if it was deleted."""
     delivery = Delivery.objects.using(alias).filter(pk=pk).first() if signal.has_listeners(Delivery) else None
     if delivery is None:
         return

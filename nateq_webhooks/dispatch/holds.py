@@ -95,7 +95,7 @@ class HoldState:
 
     @property
     def paused_pks(self) -> set[int]:
-        """`held_by` of the runs that can't start until somebody resumes, or an earlier delivery's run has finished."""
+        """`held_by` of the runs that wait for a `resume`, or for an earlier delivery's run."""
         if self.is_paused:
             return {*self.all_pks, HELD_BY_ORDER}
         return {HELD_BY_ORDER, *(hold.pk for hold in self.paused)}

@@ -2,8 +2,8 @@
 
 One daemon thread per process, started with the first run that lasts; it renews what is running, and stops renewing a
 run that has been going for longer than `RUN_TIMEOUT`: then another worker takes it over, and its late commit is
-refused. What waits behind a run that lasts is given back, for others to take. On SQLite nothing can be renewed or given
-back while a receiver holds the write lock, and nothing can be claimed either.
+refused. Runs that wait behind a long one are released, for other workers to take. On SQLite nothing can be renewed or
+released while a receiver holds the write lock, and nothing can be claimed either.
 """
 
 import atexit
@@ -29,8 +29,8 @@ from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-GIVE_BACK_SECONDS: Final = 3.0
-"""How long a receiver may run before what waits behind it is given back: a claim is about a second's worth of work."""
+RELEASE_SECONDS: Final = 3.0
+"""How long a receiver may run before the runs behind it are released: a claim is about a second's worth of work."""
 
 LOOK_SECONDS: Final = 1.0
 """How often to look at the leases at least."""
@@ -47,17 +47,17 @@ class Lease:
     token: uuid.UUID
     runs: Sequence[Run] = ()
     started: Run | None = None
-    "The run whose try is counted, so that its receiver may be called; the one at hand, or the next one."
+    "The run whose try is counted, so that its receiver may be called; the current one, or the next one."
     interrupted_by: BaseException | None = None
-    "What a signal to this process raised in the receiver at hand."
-    given_back: set[int] = field(default_factory=set)
+    "What a signal to this process raised in the current receiver."
+    released: set[int] = field(default_factory=set)
     "The keys of runs that the lease no longer holds: they waited too long to be started."
     taken: int = 0
     "How many of the runs have been taken, in their order; it is changed by the thread that works only."
     tenant: str = ""
     "The tenant whose runs they are; empty where there are none."
     begun: float = field(default_factory=time.monotonic)
-    "When the receiver at hand began (monotonic seconds)."
+    "When the current receiver was called (monotonic seconds)."
     renewed: float = field(default_factory=time.monotonic)
     "When the lease was renewed (monotonic seconds)."
 
@@ -70,18 +70,18 @@ class Lease:
         while self.taken < len(self.runs):
             run = self.runs[self.taken]
             self.taken += 1
-            if run.pk not in self.given_back:
+            if run.pk not in self.released:
                 return run
         return None
 
     @property
     def waiting(self) -> list[Run]:
         """The runs that are held and have not been taken."""
-        return [run for run in self.runs[self.taken :] if run.pk not in self.given_back]
+        return [run for run in self.runs[self.taken :] if run.pk not in self.released]
 
     @property
     def age(self) -> float:
-        """How long the receiver at hand has been running (seconds)."""
+        """How long the current receiver has been running (seconds)."""
         return time.monotonic() - self.begun
 
     def wants_renewal(self, interval: float) -> bool:
@@ -90,12 +90,12 @@ class Lease:
 
     @property
     def holds_up(self) -> bool:
-        """Whether the receiver at hand has been running for so long that the others must not wait for it."""
-        return self.age > GIVE_BACK_SECONDS
+        """Whether the current receiver has been running for so long that the others must not wait for it."""
+        return self.age > RELEASE_SECONDS
 
     @property
     def has_timed_out(self) -> bool:
-        """Whether the receiver at hand has been running for longer than `RUN_TIMEOUT`."""
+        """Whether the current receiver has been running for longer than `RUN_TIMEOUT`."""
         return self.age > settings().run_timeout.total_seconds()
 
 
@@ -149,7 +149,7 @@ class LeaseRenewer:
                     self._thread.release()
                     return
             # This thread's own connections: it needs one again in a while at the earliest.
-            if sum(_look_after(lease) for lease in held):
+            if sum(_maintain(lease) for lease in held):
                 connections.close_all()
 
 
@@ -157,40 +157,40 @@ def _interval() -> float:
     return settings().run_lease.total_seconds() / 4
 
 
-def _look_after(lease: Lease) -> bool:
-    """Do for a lease what is due; say whether the database was asked for anything."""
+def _maintain(lease: Lease) -> bool:
+    """Renew a lease and release its waiting runs, if that is due; return whether the database was used."""
     waiting = lease.waiting if lease.holds_up else []
     renews = lease.wants_renewal(_interval())
     try:
         with tenants.activate(lease.tenant):
             if waiting:
-                _give_back(lease, waiting)
+                _release_waiting(lease, waiting)
             if renews:
                 _renew(lease)
     except Error as error:
         is_locked = isinstance(error, DatabaseError) and is_retryable(error)
         if renews or not is_locked:  # giving back waits on SQLite for as long as the receiver writes
-            logger.warning("A lease could not be renewed, or its runs given back: %s", type(error).__name__)
+            logger.warning("A lease could not be renewed, or its runs released: %s", type(error).__name__)
         if renews:
             lease.renewed += _interval() / 4
     return bool(waiting) or renews
 
 
 def _renew(lease: Lease) -> None:
-    """Renew the lease of each run, one by one: whoever holds one row's lock while it waits for another may deadlock."""
+    """Renew the lease of each run, one by one: a transaction that locks several rows may deadlock."""
     for run in [*lease.runs[: lease.taken][-1:], *lease.waiting]:
         held = Run.objects.using(lease.alias).filter(pk=run.pk, lease=lease.token, status=Run.Status.RUNNING)
         held.renew(timezone.now() + settings().run_lease)
     lease.renewed = time.monotonic()
 
 
-def _give_back(lease: Lease, waiting: Sequence[Run]) -> None:
-    """Give back what waits, one by one, as long as the receiver at hand works; the worker goes on with the rest."""
+def _release_waiting(lease: Lease, waiting: Sequence[Run]) -> None:
+    """Release what waits, one by one, until the current receiver returns; the worker continues with the rest."""
     for place, run in enumerate(waiting):
         if not lease.holds_up:
             return
         if release(lease.alias, lease.token, run, place, only_unstarted=True):
-            lease.given_back.add(run.pk)
+            lease.released.add(run.pk)
 
 
 lease_renewer: Final = LeaseRenewer()

@@ -19,7 +19,7 @@ from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.models import Heartbeat, Run
 
 RECOVER_SECONDS: Final = 30.0
-"""How often to recover what nobody finished."""
+"""How often to recover what a process left half done."""
 
 HEARTBEAT_SECONDS: Final = 10.0
 """How often a worker says that it runs."""

@@ -137,7 +137,7 @@ def _delete(alias: str, locks: Collection[tuple[int, str]]) -> set[str]:
 
 
 def recover(alias: str) -> int:
-    """Promote a portion of the runs that nobody has promoted; return how many.
+    """Promote a portion of the runs that no process has promoted; return how many.
 
     The process that was to do it died, or `ORDER_ON_DEAD` or `ORDERED_BY` was changed.
     """

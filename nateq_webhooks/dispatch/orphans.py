@@ -47,8 +47,8 @@ def reassign(alias: str, old: str, new: str) -> int:
     dropped: once is enough. Raises `LookupError` when `new` is not connected.
     """
     if registry.get(new) is None:
-        told = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
-        raise LookupError(told % {"name": new} + did_you_mean(new, {receiver.name for receiver in registry}))
+        text = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
+        raise LookupError(text % {"name": new} + did_you_mean(new, {receiver.name for receiver in registry}))
     moved = 0
     for run in _parked_runs(alias, old):
         with transaction.atomic(using=alias):

@@ -53,7 +53,7 @@ def lock_deliveries(alias: str, pks: Sequence[int]) -> dict[int, datetime | None
 
 
 def create_first_runs(alias: str, deliveries: Sequence[Delivery], state: HoldState, now: datetime) -> frozenset[str]:
-    """Create the first runs of locked deliveries that nobody has dispatched; return the keys of their queues.
+    """Create the first runs of locked deliveries that no process has dispatched; return the keys of their queues.
 
     Otherwise a replay would add runs beside those that a worker creates a moment later. They wait to be claimed.
     """

@@ -1,4 +1,4 @@
-"""How far a replay is: its runs are made, or brought forward, and then they still have to run."""
+"""How far a replay is: its runs are created, or brought forward, and then they still have to run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nateq_webhooks.dispatch.notify import runner
 from nateq_webhooks.models import Heartbeat, Replay, ReplayedRun, Run
 
 MOST_LOOKED_AT: Final = 1_000
-"""Replays that are looked at in one round of maintenance."""
+"""Replays that are counted in one run of maintenance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +28,12 @@ class Progress:
 
     @property
     def is_done(self) -> bool:
-        """Whether every run is made and has finished."""
+        """Whether every run is created and has finished."""
         return percent(self.replay, self.left) == 100
 
     @property
     def percent(self) -> int:
-        """How much is done: 100 only when every run is made and has finished."""
+        """How much is done: 100 only when every run is created and has finished."""
         return percent(self.replay, self.left)
 
     @property
@@ -60,7 +60,7 @@ def progress(alias: str, replay: Replay) -> Progress:
 def percent(replay: Replay, left: int) -> int:
     """Return how much of a replay is done, from 0 to 100, given how many of its runs have not finished.
 
-    While its runs are still being made only the deliveries that were looked at count.
+    While its runs are still being created only the deliveries that were handled count.
     """
     is_made = replay.finished_at is not None or replay.is_cancelled
     if is_made and not left:
@@ -78,13 +78,13 @@ def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
 
 
 def under_way(alias: str, limit: int) -> list[Progress]:
-    """Return the newest replays whose runs are still to be made or to finish."""
+    """Return the newest replays whose runs are still to be created or to finish."""
     replays = Replay.objects.using(alias).filter(done_at=None).order_by("-pk")[:limit]
     return [found for replay in replays if not (found := progress(alias, replay)).is_done]
 
 
 def note_done(alias: str) -> int:
-    """Keep the numbers of replays whose runs have all finished; return how many there were."""
+    """Store the numbers of replays whose runs have all finished; return how many there were."""
     made = Replay.objects.using(alias).filter(Q(finished_at__isnull=False) | Q(is_cancelled=True), done_at=None)
     return sum(_note_done(alias, replay) for replay in made.order_by("pk")[:MOST_LOOKED_AT])
 
@@ -100,7 +100,7 @@ def _note_done(alias: str, replay: Replay) -> bool:
 
 
 def outcome(replay: Replay) -> str:
-    """Say what a replay did: how many runs it made, brought forward, and found running."""
+    """Return in words what a replay did: how many runs it created, brought forward, and found running."""
     made = ngettext("%(count)d run made", "%(count)d runs made", replay.runs) % {"count": replay.runs}
     parts = [made]
     if replay.brought_forward:
@@ -111,7 +111,7 @@ def outcome(replay: Replay) -> str:
 
 
 def nobody_runs(alias: str, replays: Iterable[Replay]) -> str:
-    """Say what to do when nobody is there to run what the replays made; empty when somebody is, or nothing was made."""
+    """Return what to do if no worker runs what the replays created; empty if one does, or nothing was created."""
     is_something = any(replay.runs or replay.brought_forward for replay in replays)
     if (
         not is_something

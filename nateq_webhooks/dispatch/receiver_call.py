@@ -16,7 +16,7 @@ from nateq_webhooks.errors import ReceiverError
 from nateq_webhooks.receivers import Receiver
 
 _LAZY: Final = (types.GeneratorType, types.AsyncGeneratorType, map, filter, itertools.starmap)
-"""What a function returns whose work is only done while somebody iterates over it."""
+"""What a function returns whose body only runs while it is iterated over."""
 
 _FUNCTIONS: Final = (types.FunctionType, types.MethodType, functools.partial)
 """What a decorator returns that was written without its parentheses."""

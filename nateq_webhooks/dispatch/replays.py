@@ -54,7 +54,7 @@ def replay(
     alias = router.db_for_write(Delivery)
     which = _which(alias, deliveries)
 
-    def make() -> Replay:
+    def create() -> Replay:
         with transaction.atomic(using=alias):
             replay_ = Replay.objects.using(alias).create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
             for chunk in _chunks(alias, which):
@@ -64,7 +64,7 @@ def replay(
             replay_.save(using=alias)
         return replay_
 
-    return retry_transaction(make, alias=alias)
+    return retry_transaction(create, alias=alias)
 
 
 def request_replay(
@@ -198,14 +198,16 @@ def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str
     pending.bring_forward(alias, forward, now)
     busy = found.running & pairs
     left = {delivery: _without(delivery, names, found) for delivery, names in wanted.items()}
-    made = create_runs(alias, left.items(), state, now=now, round_=replay_.pk)
-    _record(alias, replay_, made.waiting, forward)
-    _write_status(alias, {run.delivery_id for run in made.waiting})
-    pks = sorted({run.delivery_id for run in [*made.waiting, *forward]})
+    created = create_runs(alias, left.items(), state, now=now, round_=replay_.pk)
+    _record(alias, replay_, created.waiting, forward)
+    _write_status(alias, {run.delivery_id for run in created.waiting})
+    pks = sorted({run.delivery_id for run in [*created.waiting, *forward]})
     notified = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
-    transaction.on_commit(functools.partial(_after_commit, alias, keys | made.keys, notified), using=alias, robust=True)
+    transaction.on_commit(
+        functools.partial(_after_commit, alias, keys | created.keys, notified), using=alias, robust=True
+    )
     return _Portion(
-        deliveries=len(wanted), runs=len(made.waiting), brought_forward=len(forward), already_running=len(busy)
+        deliveries=len(wanted), runs=len(created.waiting), brought_forward=len(forward), already_running=len(busy)
     )
 
 
@@ -215,9 +217,9 @@ def _without(delivery: Delivery, names: Sequence[str], found: pending.OpenRuns) 
     return [name for name in names if (delivery.pk, name) not in taken]
 
 
-def _record(alias: str, replay_: Replay, made: Sequence[Run], forward: Sequence[Run]) -> None:
+def _record(alias: str, replay_: Replay, created: Sequence[Run], forward: Sequence[Run]) -> None:
     """Record which runs are the replay's, for its progress."""
-    rows = [ReplayedRun(replay=replay_, run=run) for run in made]
+    rows = [ReplayedRun(replay=replay_, run=run) for run in created]
     rows += [ReplayedRun(replay=replay_, run=run, is_brought_forward=True) for run in forward]
     ReplayedRun.objects.using(alias).bulk_create(rows)
 

@@ -1,4 +1,4 @@
-"""The replay: deliveries run once more, on somebody's word. Its id is the round of its runs."""
+"""The replay: deliveries that a person has run once more. Its id is the round of its runs."""
 
 from django.db import models
 from django.utils import timezone
@@ -11,8 +11,8 @@ from nateq_webhooks.models.run import Run
 class Replay(models.Model):
     """Who wanted which deliveries run again by which receivers, when and why, and how far that got.
 
-    Runs are made in portions, in the order of the deliveries' keys; a portion's runs and `after` are committed
-    together, so one that was killed goes on where it stopped.
+    Runs are created in portions, in the order of the deliveries' keys; a portion's runs and `after` are committed
+    together, so one that was killed continues where it stopped.
     """
 
     created_at = models.DateTimeField(_("asked for"), default=timezone.now)
@@ -21,7 +21,7 @@ class Replay(models.Model):
     receivers = models.JSONField(_("receivers"), null=True)
     "Names; NULL: every receiver that is connected to the event."
     filters = models.JSONField(_("filters"), default=dict)
-    "What `dispatch.Selection` is made of; empty for deliveries that were handed over one by one."
+    "The fields of `Selection`; empty for deliveries that were given one by one."
     after = models.BigIntegerField(_("done up to"), default=0)
     "The key of the last delivery that was looked at."
     until = models.BigIntegerField(_("up to"), default=0)
@@ -29,7 +29,7 @@ class Replay(models.Model):
     deliveries = models.BigIntegerField(_("deliveries"), default=0)
     "How many were found so far."
     runs = models.BigIntegerField(_("runs made"), default=0)
-    "How many runs were made so far."
+    "How many runs were created so far."
     # The columns below have defaults in the database, too: a process of the former version knows nothing of them.
     brought_forward = models.BigIntegerField(_("brought forward"), default=0, db_default=0)
     "How many pending runs were brought forward so far, in place of a second run beside each."
@@ -57,7 +57,7 @@ class Replay(models.Model):
 
     @property
     def share_done(self) -> float:
-        """The share of the deliveries whose runs were made, from 0 to 1, by the deliveries' keys.
+        """The share of the deliveries whose runs were created, from 0 to 1, by the deliveries' keys.
 
         The runs may not have started: `dispatch.progress` says how far those are.
         """
@@ -67,13 +67,13 @@ class Replay(models.Model):
 
 
 class ReplayedRun(models.Model):
-    """A run that a replay has made, or that was pending already and was brought forward by it."""
+    """A run that a replay has created, or that was pending already and was brought forward by it."""
 
     # The unique constraint starts with the replay, so that foreign key needs no index of its own.
     replay = models.ForeignKey(Replay, on_delete=models.CASCADE, related_name="replayed_runs", db_index=False)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="replayed_by")
     is_brought_forward = models.BooleanField(default=False)
-    "It was pending already; else the replay made it."
+    "It was pending already; else the replay created it."
 
     class Meta:
         verbose_name = _("replayed run")

@@ -73,17 +73,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(held_by=hold_pk, next_try_at__gte=EARLIEST)
 
     def not_started_since(self, moment: datetime | None) -> "RunQuerySet":
-        """Return the runs that nobody has started since then, and finished ones; all if `moment` is None."""
+        """Return the runs that were not started since then, and finished ones; all if `moment` is None."""
         if moment is None:
             return self.all()
         return self.filter(Q(status__in=Run.FINISHED) | Q(started_at__isnull=True) | Q(started_at__lt=moment))
 
     def latest_rounds(self) -> "RunQuerySet":
         """Return the runs that no later replay of the same delivery and receiver has replaced."""
-        later = Run.objects.filter(
-            delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
-        )
-        return self.filter(~Exists(later))
+        return self.filter(~has_later_round())
 
     def leased(self, run: "Run") -> "RunQuerySet":
         """Return the run's row if it is still running under the lease that `run` has in memory."""
@@ -169,6 +166,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.update(**before | changes)
 
 
+def has_later_round() -> Exists:
+    """Return the condition that a later replay of the same delivery and receiver has replaced a run."""
+    later = Run.objects.filter(
+        delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
+    )
+    return Exists(later)
+
+
 class Run(models.Model):
     """One receiver x one delivery. `dispatch` is the only writer; `RunQuerySet` names its states and transitions."""
 
@@ -189,7 +194,7 @@ class Run(models.Model):
         "A person decided that it shall not run."
 
     PENDING: ClassVar = (Status.WAITING, Status.FAILED)
-    "Wait for a try; nobody holds them."
+    "Wait for a try; no worker has them."
     UNFINISHED: ClassVar = (Status.WAITING, Status.FAILED, Status.RUNNING)
     "May still succeed by themselves."
     FINISHED: ClassVar = (Status.SUCCEEDED, Status.DEAD, Status.DROPPED)
@@ -241,7 +246,7 @@ class Run(models.Model):
 
     @property
     def is_replay(self) -> bool:
-        """Whether it was made by a replay, not when the delivery came."""
+        """Whether it was created by a replay, not when the delivery came."""
         return self.round != 0
 
     @property

@@ -21,7 +21,7 @@ class InlineRunner:
 
     @property
     def hold(self) -> timedelta:
-        """The request keeps what it stores for a lease: should it die in between, others take over after that."""
+        """The length of a lease: if the request dies in between, workers take over after that."""
         return settings().run_lease
 
     def wake(self, due: dispatch.Due) -> None:

@@ -38,7 +38,7 @@ def _where() -> dict[str, str]:
 
 
 def run_delivery(pk: int, tenant: str = "") -> int:
-    """Run the receivers of one delivery, unless somebody else has; return how many ran."""
+    """Run the receivers of one delivery, unless another process has; return how many ran."""
     with tenants.activate(tenant):
         return api.run_delivery(pk)
 
@@ -110,4 +110,4 @@ def _task() -> Any:
 
 @functools.cache
 def _notifier() -> BackgroundNotifier:
-    return BackgroundNotifier(lambda pk: _task().enqueue(pk))
+    return BackgroundNotifier(lambda *identifiers: _task().enqueue(*identifiers))

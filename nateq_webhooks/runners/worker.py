@@ -31,11 +31,11 @@ MOST_WAITED: Final = 50.0
 """How long `drain` waits at most for rate limits (seconds): cron calls the next one after a minute."""
 
 MOST_AT_ONCE: Final = 20
-"""The largest claim; slow receivers make it smaller, so that what one worker holds others are not waiting for."""
+"""The largest claim; slow receivers make it smaller, so that other workers get the runs."""
 
 
 class WorkerRunner:
-    """Leaves every run to `manage.py nateq_worker`: there is nobody to wake, it looks twice a second."""
+    """Leaves every run to `manage.py nateq_worker`: it looks twice a second, so there is nothing to notify."""
 
     hold = timedelta()
 
@@ -64,7 +64,7 @@ def drain(watch: api.Watch | None = None, *, concurrency: int = 1, stopping: Cal
     """Run everything that is due now, each run once; return how many that was. Raises `django.db.Error`.
 
     Works in this thread, or in `concurrency` others if those see the same rows as this one. In this thread it ends as
-    soon as `stopping` returns true, and gives back what it has not started.
+    soon as `stopping` returns true, and releases what it has not started.
     """
     stop = _Stop(stopping)
     began = timezone.now()
@@ -153,11 +153,11 @@ class Worker:
         self._threads: list[_Slot] = []
 
     def stop(self) -> None:
-        """Let each thread finish the receiver at hand, give back what it has not started, and end."""
+        """Let each thread finish the current receiver, release what it has not started, and end."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until stopped. A thread whose receiver hangs is replaced: its run is somebody else's by then."""
+        """Work until stopped. A thread whose receiver hangs is replaced: another worker has its run by then."""
         maintenance = _MaintenanceByTenant()
         while not self._stopping.is_set():
             is_busy = maintenance.run_once()
@@ -219,7 +219,7 @@ class _Slot(threading.Thread):
         self._abandoned = False
 
     def abandon(self) -> None:
-        """End after the receiver at hand, if that ever returns: another thread has taken this one's place."""
+        """End after the current receiver, if that ever returns: another thread has taken this one's place."""
         self._abandoned = True
 
     @property
@@ -271,7 +271,7 @@ class _Slot(threading.Thread):
         return found
 
     def _note_trouble(self, trouble: str, *, is_back: bool) -> None:
-        """Say what was the matter; wait longer and longer while the database serves nobody."""
+        """Log what went wrong; wait longer and longer while no tenant's database answers."""
         if trouble and not is_back:
             self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
             logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, trouble)

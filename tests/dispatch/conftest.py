@@ -28,7 +28,7 @@ def _nobody_runs_what_is_stored(configure: Configure) -> None:
 
 @pytest.fixture
 def deliver(sender: Sender) -> Deliver:
-    """Have a delivery stored through the door; its receivers are run by the test."""
+    """Have a delivery stored by the receiver view; its receivers are run by the test."""
     numbers = itertools.count(1)
 
     def one(event: str = "ticket.created", **over: Any) -> Delivery:

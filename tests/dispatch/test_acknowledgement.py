@@ -259,7 +259,7 @@ class TestARetry:
         assert Run.objects.get().next_try_at is None
         assert calls == ["one 1"]
 
-    def test_finds_a_run_in_the_lane_of_a_gate_that_is_open(
+    def test_finds_a_run_that_a_resumed_hold_still_has(
         self, sender: Sender, connect: Connect, calls: list[str]
     ) -> None:
         """As a resumption that was killed leaves it, or a limit that is gone: no worker may be there to mend it."""

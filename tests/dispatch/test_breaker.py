@@ -112,7 +112,7 @@ def test_its_backlog_keeps_its_tries(open_breaker: Crm) -> None:
     assert not Run.objects.filter(status="dead").exists()
 
 
-def test_a_success_in_between_starts_the_count_anew(crm: Crm, deliver: Deliver) -> None:
+def test_a_success_in_between_resets_the_count(crm: Crm, deliver: Deliver) -> None:
     for error in (ValueError(), ValueError(), None, ValueError(), ValueError()):
         crm.error = error
         deliver()
@@ -210,7 +210,7 @@ class TestAPersonsPause:
         (hold,) = api.paused()
         assert (hold.is_automatic, hold.reason) == (False, "moved")
 
-    def test_resuming_by_hand_starts_the_count_anew(self, open_breaker: Crm) -> None:
+    def test_resuming_by_hand_resets_the_count(self, open_breaker: Crm) -> None:
         dispatch.resume(receiver=CRM)
 
         assert (api.paused(), Hold.objects.get().failures) == ([], 0)
@@ -296,7 +296,7 @@ class TestSeveralWebhooks:
         scope = breaker_scope(uuid.uuid4(), "x" * 200)
         assert len(scope) <= (Hold._meta.get_field("scope").max_length or 0)
 
-    def test_a_gate_that_an_earlier_version_closed_is_opened_by_a_success(self, crm: Crm, deliver: Deliver) -> None:
+    def test_a_hold_that_an_earlier_version_paused_is_resumed_by_a_success(self, crm: Crm, deliver: Deliver) -> None:
         past = timezone.now() - timedelta(seconds=1)
         hold = Hold.objects.create(
             scope=receiver_scope(CRM), paused_at=past, is_automatic=True, probe_at=past, failures=3, is_empty=False

@@ -295,7 +295,7 @@ class TestLease:
 
 
 class TestRelease:
-    def test_what_was_not_started_is_given_back_as_if_it_had_never_been_taken(
+    def test_what_was_not_started_is_released_as_if_it_had_never_been_taken(
         self, deliver: Deliver, connect: Connect
     ) -> None:
         connect(signals.ticket_created, writes_its_name)
@@ -311,7 +311,7 @@ class TestRelease:
         assert api.run_due() == 1
         assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 1)
 
-    def test_what_has_failed_before_is_given_back_as_failed(self, deliver: Deliver, connect: Connect) -> None:
+    def test_what_has_failed_before_is_released_as_failed(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, fails_once)
         deliver()
         api.run_due()

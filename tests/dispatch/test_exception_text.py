@@ -437,7 +437,7 @@ class TestASignal:
             return error
         raise AssertionError("the signal was swallowed")
 
-    def the_rest_was_given_back(self, error: str) -> None:
+    def the_rest_was_released(self, error: str) -> None:
         assert list(Run.objects.values_list("receiver", "status", "tries", "lease")) == [
             ("test.first", "failed", 1, None),
             ("test.second", "waiting", 0, None),
@@ -452,7 +452,7 @@ class TestASignal:
             error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGINT))
 
         assert type(error) is KeyboardInterrupt
-        self.the_rest_was_given_back("KeyboardInterrupt")
+        self.the_rest_was_released("KeyboardInterrupt")
         make_due()
         api.run_due()
         assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
@@ -468,7 +468,7 @@ class TestASignal:
             error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGUSR1))
 
         assert type(error) is SystemExit
-        self.the_rest_was_given_back("SystemExit: 1")
+        self.the_rest_was_released("SystemExit: 1")
 
     def test_that_is_a_time_limit_is_raised_again(self, deliver: Deliver, connect: Connect) -> None:
         class SoftTimeLimitExceededError(Exception):
@@ -481,7 +481,7 @@ class TestASignal:
             error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGUSR1))
 
         assert type(error) is SoftTimeLimitExceededError
-        self.the_rest_was_given_back("TestASignal.test_that_is_a_time_limit_is_raised_again")
+        self.the_rest_was_released("TestASignal.test_that_is_a_time_limit_is_raised_again")
 
     def test_between_two_receivers_gives_back_what_was_not_started(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")

@@ -71,7 +71,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         ],
         ids=["both succeed", "one is given up", "both are given up", "one fails"],
     )
-    def test_never_leave_the_delivery_unsettled(
+    def test_never_leave_the_delivery_unfinalized(
         self,
         deliver: Deliver,
         connect: Connect,
@@ -113,7 +113,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
         keys = sorted(delivery.pk for delivery in deliveries)
         assert sorted(announced) == ([(said, pk) for pk in keys] if said else [])
 
-    def test_never_leave_it_unsettled_when_only_the_settlement_is_at_the_same_moment(
+    def test_never_leave_it_unfinalized_if_only_that_happens_at_the_same_moment(
         self, deliver: Deliver, connect: Connect, announced: Announced
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.first")
@@ -140,8 +140,8 @@ def lapse_all() -> None:
     Run.objects.exclude(next_try_at=None).update(next_try_at=timezone.now())
 
 
-class TestAProcessThatDiesBetweenCommitAndSettlement:
-    def test_after_a_success_is_mended_by_the_next_claim_without_running_again(
+class TestAProcessThatDiesBetweenCommitAndFinalize:
+    def test_after_a_success_is_recovered_by_the_next_claim_without_running_again(
         self, deliver: Deliver, connect: Connect, announced: Announced
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"))
@@ -158,7 +158,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert (Run.objects.get().tries, Run.objects.get().next_try_at, written("mine")) == (1, None, 1)
         assert api.run_due() == 0
 
-    def test_after_the_last_failure_is_mended_too(
+    def test_after_the_last_failure_is_recovered_too(
         self, deliver: Deliver, connect: Connect, announced: Announced
     ) -> None:
         def gives_up(**kwargs: Any) -> None:
@@ -176,7 +176,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert announced == [("failed", delivery.pk)]
         assert Run.objects.get().next_try_at is None
 
-    def test_after_a_failure_is_mended_by_the_next_try(self, deliver: Deliver, connect: Connect) -> None:
+    def test_after_a_failure_is_recovered_by_the_next_try(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, fails_once)
         deliver()
         execute_only(claim_one())
@@ -187,7 +187,7 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
 
         assert Delivery.objects.get().status == "processed"
 
-    def test_with_one_of_two_runs_done_leaves_the_other_to_be_run_and_then_settles(
+    def test_with_one_of_two_runs_done_leaves_the_other_to_be_run_and_then_finalizes(
         self, deliver: Deliver, connect: Connect, announced: Announced
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")
@@ -206,10 +206,10 @@ class TestAProcessThatDiesBetweenCommitAndSettlement:
         assert Delivery.objects.get().status == "processed"
         assert announced == [("processed", delivery.pk)]
 
-    def test_a_run_that_another_finished_since_stays_due_until_that_one_has_settled_it(
+    def test_a_run_that_another_finished_since_stays_due_until_that_one_has_finalized_it(
         self, deliver: Deliver, connect: Connect
     ) -> None:
-        """A worker clears what it has settled itself; another may have died in between with the same run."""
+        """A worker takes out of the index what it has finalized; another may have died in between with the same run."""
 
         def another_worker_takes_the_failed_one_and_dies(**kwargs: Any) -> None:
             make_due()

@@ -170,9 +170,9 @@ def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_a
 class TestWhatWaitsBehindALongReceiver:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(leases, "GIVE_BACK_SECONDS", 0.3)
+        monkeypatch.setattr(leases, "RELEASE_SECONDS", 0.3)
 
-    def test_is_given_back_and_run_by_others_meanwhile(self, deliver: Deliver, connect: Connect, atomic: bool) -> None:
+    def test_is_released_and_run_by_others_meanwhile(self, deliver: Deliver, connect: Connect, atomic: bool) -> None:
         """Nine quick runs behind one that hangs: they wait for a few seconds, not for RUN_TIMEOUT and a lease."""
         inside, go_on = threading.Event(), threading.Event()
         outcomes: list[tuple[str, str, Outcome]] = []

@@ -110,7 +110,7 @@ class TestKilled:
         assert run_with_neighbour(deliver, connect, loses).status == "failed"
         assert written("mine") == 0
 
-    def test_and_opened_anew_by_the_receiver_undoes_the_run_too(self, deliver: Deliver, connect: Connect) -> None:
+    def test_and_reopened_by_the_receiver_undoes_the_run_too(self, deliver: Deliver, connect: Connect) -> None:
         """Its second half would else be committed without its first."""
 
         def loses(*, run: Run, **kwargs: Any) -> None:
@@ -277,7 +277,7 @@ def be_the_one_that_survives() -> None:
 
 
 def wait_until_somebody_waits() -> None:
-    """MariaDB looks anew only when nobody has asked for a tenth of a second, so ask less often."""
+    """MariaDB looks again only when nobody has asked for a tenth of a second, so ask less often."""
     wait_until(lambda: elsewhere(is_somebody_waiting), seconds=BOUND_SECONDS, every=0.15)
 
 
@@ -293,7 +293,7 @@ def is_somebody_waiting() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def test_a_lost_connection_while_settling_is_mended_by_the_next_claim(deliver: Deliver, connect: Connect) -> None:
+def test_a_lost_connection_while_finalizing_is_recovered_by_the_next_claim(deliver: Deliver, connect: Connect) -> None:
     def commits_then_loses(**kwargs: Any) -> None:
         write("mine")
         transaction.on_commit(lose_connection)

@@ -21,7 +21,7 @@ from tests.dispatch.scene import ALIAS, Connect, Deliver, at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class TestRounds:
+class TestRunOnce:
     def test_a_replay_that_was_asked_for_is_made_and_run(
         self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -67,7 +67,7 @@ def work() -> None:
 
 class TestInOrder:
     def test_several_workers_and_random_failures_keep_each_keys_order(self, deliver: Deliver, connect: Connect) -> None:
-        """Each try at work marks its key: nobody else may be at work on it, and it must be the next in line."""
+        """Each try at work marks its key: nobody else may be at work on it, and it must be the head of the queue."""
         dice, lock = random.Random(6), threading.Lock()
         at_work: set[str] = set()
         done: dict[str, list[str]] = defaultdict(list)
@@ -337,7 +337,7 @@ class TestKilled:
 
         assert calls == ["dlv_1", "dlv_2", "dlv_3"]
 
-    def test_after_running_and_before_giving_up_the_turn(self, line: None, calls: list[str]) -> None:
+    def test_after_running_and_before_leaving_the_queue(self, line: None, calls: list[str]) -> None:
         claim_deliveries(ALIAS, 20)
         claimed = next_claim()
         execute_only(claimed)
@@ -347,7 +347,7 @@ class TestKilled:
 
         assert calls == ["dlv_1", "dlv_2", "dlv_3"]
 
-    def test_after_giving_up_the_turn_and_before_calling_up_the_next(
+    def test_after_leaving_the_queue_and_before_promoting_the_next(
         self, line: None, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         claim_deliveries(ALIAS, 20)
@@ -387,7 +387,7 @@ class TestKilled:
         drain()
         assert calls == ["dlv_4", "dlv_1", "dlv_2", "dlv_3"]
 
-    def test_a_deadlock_while_a_turn_is_given_up_is_tried_again(
+    def test_a_deadlock_while_a_run_leaves_the_queue_is_retried(
         self, line: None, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         failures = [1213, 1213]
@@ -413,7 +413,7 @@ def next_claim() -> Any:
     return claimed
 
 
-def test_switched_off_with_turns_left_everything_runs(
+def test_switched_off_with_order_locks_left_everything_runs(
     deliver: Deliver, connect: Connect, calls: list[str], configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order, "PORTION", 2)

@@ -119,7 +119,9 @@ class TestEverything:
 
         assert calls == ["one dlv_1", "two dlv_1"]
 
-    def test_a_run_that_was_finished_but_not_settled_is_settled_all_the_same(self, deliver: Deliver, two: None) -> None:
+    def test_a_run_that_was_finished_but_not_finalized_is_finalized_all_the_same(
+        self, deliver: Deliver, two: None
+    ) -> None:
         deliver()
         claimed = claim.claim_runs(ALIAS, 20) or dispatch_deliveries()
         for number in range(2):
@@ -248,7 +250,7 @@ class TestOneWebhook:
         work()
         assert calls == ["two dlv_1", "one dlv_1"]
 
-    def test_many_that_are_behind_its_receivers_gate_are_moved_on_in_portions(
+    def test_many_that_its_receivers_hold_has_are_moved_on_in_portions(
         self, deliver: Deliver, two: None, webhook: Webhook, calls: list[str], configure: Configure
     ) -> None:
         """A rate limit's slots are not used up by runs that may not start."""
@@ -362,8 +364,8 @@ class TestKnowledge:
         assert dispatch.resume(webhook=uuid.uuid4()) == []
 
 
-class TestLanes:
-    """What may not run is in a held_by of its own, and comes back whoever dies when."""
+class TestMovesBetweenHolds:
+    """What may not run is held back, and comes back whichever process dies when."""
 
     @pytest.fixture
     def held(self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch) -> Hold:
@@ -455,10 +457,10 @@ class TestLanes:
             resumed.set()
 
         def keep_working() -> None:
-            upkeep = Maintenance(ALIAS)
+            maintenance = Maintenance(ALIAS)
             while not done.is_set():
                 if not api.run_due(5):
-                    upkeep.run_once()
+                    maintenance.run_once()
                     done.wait(0.02)
 
         def see_to_the_end() -> None:

@@ -123,7 +123,7 @@ class TestStates:
         made = dispatch.replay(delivery)
 
         assert counts(made) == (0, 1, 0)
-        assert Run.objects.get().next_try_at == due_since  # it keeps its place in line
+        assert Run.objects.get().next_try_at == due_since  # it keeps its place
         run_until_finished()
         assert written("effect") == 1
 
@@ -290,7 +290,7 @@ class TestStates:
         delivery.refresh_from_db()
         assert (delivery.status, written("effect"), written("other")) == ("processed", 1, 1)
 
-    def test_an_earlier_delivery_that_is_not_dispatched_yet_keeps_its_turn(
+    def test_an_earlier_delivery_that_is_not_dispatched_yet_keeps_its_place(
         self, deliver: Deliver, flaky: Flaky, configure: Configure
     ) -> None:
         configure(ORDERED_BY="data.id")
@@ -307,7 +307,7 @@ class TestStates:
 
 
 class TestSeveral:
-    def test_what_failed_is_brought_forward_and_what_succeeded_runs_anew(
+    def test_what_failed_is_brought_forward_and_what_succeeded_runs_again(
         self, failed: Delivery, flaky: Flaky, connect: Connect
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("other"), "test.other")

@@ -262,7 +262,7 @@ class TestReplay:
 
 
 class TestStatus:
-    def test_a_replay_that_succeeds_mends_a_delivery_that_was_given_up(
+    def test_a_replay_that_succeeds_repairs_a_delivery_that_was_given_up(
         self, deliver: Deliver, connect: Connect
     ) -> None:
         def fails_at_first(*, run: Run, **kwargs: Any) -> None:

@@ -115,7 +115,7 @@ class TestAClaim:
 
         assert tries() == {"test.gone": ("running", 0), "test.here": ("running", 1)}
 
-    def test_that_settles_something_first_starts_none(self, deliver: Deliver, connect: Connect) -> None:
+    def test_that_finalizes_something_first_starts_none(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, writes_its_name)
         delivery = deliver()
         execute_only(claim_one())
@@ -225,11 +225,11 @@ class TestTheCall:
 
     @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "not atomic"])
     @pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
-    def test_does_not_come_for_a_run_that_was_given_back_while_the_first_one_ran(
+    def test_does_not_come_for_a_run_that_was_released_while_the_first_one_ran(
         self, deliver: Deliver, connect: Connect, connect_writers: Writers, atomic: bool, fails: bool
     ) -> None:
         if atomic and connection.vendor == "sqlite":
-            pytest.skip("on SQLite nothing can be given back while a receiver holds the write lock")
+            pytest.skip("on SQLite nothing can be released while a receiver holds the write lock")
         given_back: list[bool] = []
 
         def first(**kwargs: Any) -> None:
@@ -252,7 +252,7 @@ class TestTheCall:
         assert tries()["test.second"] == ("succeeded", 1)
         assert names_written() == ["test.second", "test.third"]
 
-    def test_comes_for_a_run_that_could_no_longer_be_given_back_as_the_first_one_has_returned(
+    def test_comes_for_a_run_that_could_no_longer_be_released_as_the_first_one_has_returned(
         self, deliver: Deliver, connect: Connect, connect_writers: Writers
     ) -> None:
         given_back: list[bool] = []
@@ -270,7 +270,7 @@ class TestTheCall:
         assert tries() == {"test.first": ("succeeded", 1), "test.second": ("succeeded", 1)}
         assert names_written() == ["test.second"]
 
-    def test_comes_once_when_the_run_is_given_back_at_the_very_moment_the_first_one_returns(
+    def test_comes_once_when_the_run_is_released_at_the_very_moment_the_first_one_returns(
         self, deliver: Deliver, connect: Connect, connect_writers: Writers
     ) -> None:
         """Both are let go at once, many times; whoever is first, the second receiver runs once and one try counts."""
@@ -285,7 +285,7 @@ class TestTheCall:
                 api.run_due()
                 moment.wait(BOUND_SECONDS)
 
-        def keeper() -> None:
+        def renewer() -> None:
             for number in range(rounds):
                 moment.wait(BOUND_SECONDS)
                 for run in Run.objects.filter(receiver="test.second", status="running", delivery__pk=pks[number]):
@@ -300,7 +300,7 @@ class TestTheCall:
         pks = [deliver().pk for _ in range(rounds)]
         Delivery.objects.filter(pk__in=pks[1:]).update(dispatch_at=timezone.now() + timedelta(hours=1))
 
-        at_once([worker, keeper])
+        at_once([worker, renewer])
         run_until_finished()
 
         assert Counter(Run.objects.values_list("receiver", "status", "tries")) == {

@@ -39,6 +39,6 @@ def at_the_site(connect: Connect) -> None:
 
 
 @pytest.fixture
-def settled() -> Callable[[], bool]:
+def finalized() -> Callable[[], bool]:
     """Say whether every delivery has been processed."""
     return lambda: not Delivery.objects.exclude(status=Delivery.Status.PROCESSED).exists()

@@ -1,6 +1,8 @@
 """As tasks of django.tasks, or of its backport: with the immediate backend and with the database one."""
 
 import json
+from importlib import import_module
+from types import SimpleNamespace
 
 import django
 import pytest
@@ -52,6 +54,18 @@ class TestImmediateBackend:
         make_due()
         api.run_due()
         assert (Delivery.objects.get().status, written("mine")) == ("processed", 1)
+
+
+def test_a_message_names_the_tenant_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = import_module("nateq_webhooks.runners.tasks")
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr(runner, "_task", lambda: SimpleNamespace(enqueue=lambda *identifiers: sent.append(identifiers)))
+    notifier = runner._notifier.__wrapped__()
+
+    notifier.notify(7)
+    notifier.notify(8, "acme")
+
+    wait_until(lambda: sent == [(7,), (8, "acme")])
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ from tests.server import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Settled = Callable[[], bool]
+Finalized = Callable[[], bool]
 
 NEEDS_A_SERVER = "SQLite has no connection that could be lost"
 
@@ -170,12 +170,12 @@ def test_a_concurrency_that_makes_no_sense_is_refused(value: str) -> None:
 
 class TestRunning:
     def test_it_starts_a_new_delivery_within_a_second(
-        self, deliver: Deliver, at_the_site: None, settled: Settled
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized
     ) -> None:
         with worker() as running:
             for _ in range(3):
                 deliver()
-                wait_until(settled)
+                wait_until(finalized)
 
             assert running.popen.poll() is None
         waits = [
@@ -188,27 +188,27 @@ class TestRunning:
         assert written() == 3
 
     def test_many_threads_work_at_the_same_time(
-        self, deliver: Deliver, at_the_site: None, settled: Settled, tmp_path: Path
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized, tmp_path: Path
     ) -> None:
         for _ in range(3):
             deliver("ticket.closed", data={"folder": str(tmp_path), "together": 3})
 
         with worker("--concurrency", "3"):
-            wait_until(settled, seconds=BOUND_SECONDS)
+            wait_until(finalized, seconds=BOUND_SECONDS)
 
         assert len({file.name.partition(".")[0] for file in tmp_path.iterdir()}) == 1
         assert len(list(tmp_path.iterdir())) == 3
         assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
 
     def test_many_processes_share_the_work_and_each_run_is_executed_once(
-        self, deliver: Deliver, at_the_site: None, settled: Settled, tmp_path: Path
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized, tmp_path: Path
     ) -> None:
         with worker() as first, worker() as second:
             for _ in range(2):
                 deliver("ticket.closed", data={"folder": str(tmp_path), "together": 2})
             for _ in range(60):
                 deliver()
-            wait_until(settled, seconds=BOUND_SECONDS)
+            wait_until(finalized, seconds=BOUND_SECONDS)
 
         assert {int(file.name.partition(".")[0]) for file in tmp_path.iterdir()} == {first.popen.pid, second.popen.pid}
         assert Counter(Run.objects.values_list("status", "tries")) == {("succeeded", 1): 62}
@@ -298,20 +298,20 @@ class TestTheDatabaseGoesAway:
         if connection.vendor == "sqlite":
             pytest.skip(NEEDS_A_SERVER)
 
-    def test_a_killed_connection_is_opened_anew(self, deliver: Deliver, at_the_site: None, settled: Settled) -> None:
+    def test_a_killed_connection_is_reopened(self, deliver: Deliver, at_the_site: None, finalized: Finalized) -> None:
         with worker(DATABASE_URL=f"{database_url()}?conn_max_age=60") as running:
             deliver()
-            wait_until(settled)
+            wait_until(finalized)
             assert kill_all_others() > 0
             deliver()
-            wait_until(settled)
+            wait_until(finalized)
 
             assert running.popen.poll() is None
         assert written() == 2
         assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}
 
     def test_a_connection_killed_in_the_middle_of_a_receiver_costs_that_try_and_no_more(
-        self, deliver: Deliver, at_the_site: None, settled: Settled, tmp_path: Path
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized, tmp_path: Path
     ) -> None:
         deliver("ticket.updated", data={"folder": str(tmp_path)})
         with worker() as running:
@@ -321,24 +321,24 @@ class TestTheDatabaseGoesAway:
             wait_until(lambda: names_written() == ["dlv_1 come_after"])
             wait_until(lambda: Run.objects.filter(status="failed").exists())
             Run.objects.filter(status="failed").update(next_try_at=timezone.now())
-            wait_until(settled)
+            wait_until(finalized)
 
             assert running.popen.poll() is None
         assert names_written() == ["dlv_1 come_after", "dlv_1 wait"]
 
     def test_it_waits_while_the_database_is_away_and_goes_on_when_it_is_back(
-        self, deliver: Deliver, at_the_site: None, settled: Settled
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized
     ) -> None:
         wire = Wire(address())
         with worker(DATABASE_URL=through(wire)) as running:
             deliver()
-            wait_until(settled)
+            wait_until(finalized)
 
             wire.down()
             running.wait_until_it_says("The database is in trouble, trying on in")
             deliver()
             wire.up()
-            wait_until(settled)
+            wait_until(finalized)
 
             running.wait_until_it_says("The database is back.")
             assert running.popen.poll() is None

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Left
 
 from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.run import PARKED_UNTIL
+from nateq_webhooks.models.run import PARKED_UNTIL, has_later_round
 
 MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped: so many that were given up, and so many that will be tried again."""
@@ -100,15 +100,12 @@ def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     were found: as a filter it could make the database read all runs that were ever replayed.
     """
     numbers = {receiver: _number_of_dead(rows, receiver) for receiver in _receivers_with_dead(rows)}
-    later = Run.objects.filter(
-        delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"), round__gt=OuterRef("round")
-    )
     found: list[_Failed] = []
     shares = _shares(numbers)
     for receiver, share in shares.items():
         # The order of the index, and no equality: so the index is read from its end, and only as far as needed.
         dead = rows.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
-        newest = _columns(dead.annotate(is_replaced=Exists(later)), "is_replaced")[:share]
+        newest = _columns(dead.annotate(is_replaced=has_later_round()), "is_replaced")[:share]
         found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
     return found, shares != numbers or len(numbers) == MAX_RECEIVERS
 

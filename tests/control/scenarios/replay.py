@@ -95,7 +95,7 @@ def _replay_beside_workers(stage: Stage) -> list[str]:
     is_finished = becomes_true(
         lambda: not Replay.objects.filter(finished_at__isnull=True).exists(), seconds=120, every=0.1
     )
-    stage.call(*command, *_anew(stage))
+    stage.call(*command, *_kill_and_repeat(stage))
     problems = [] if killed.was_killed else ["the second command came to its end before it was killed"]
     return problems if is_finished else [*problems, "workers did not bring a killed command's replay to its end"]
 
@@ -107,7 +107,7 @@ def _made(stage: Stage, command: list[str], *, kill_at: float | None) -> Made:
     before = Replay.objects.first()
     begun_at = before.after if before else 0
     began = time.monotonic()
-    process = stage.start(*command, *_anew(stage))
+    process = stage.start(*command, *_kill_and_repeat(stage))
     first = peak = 0
     was_killed = False
     while process.poll() is None:
@@ -126,7 +126,7 @@ def _made(stage: Stage, command: list[str], *, kill_at: float | None) -> Made:
     return Made(seconds, first or peak, peak, was_killed, process.communicate()[0])
 
 
-def _anew(stage: Stage) -> list[str]:
+def _kill_and_repeat(stage: Stage) -> list[str]:
     """Break the promise on purpose: each start begins another replay, which adds runs beside pending ones."""
     return ["--new"] if stage.is_broken else []
 

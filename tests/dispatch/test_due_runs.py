@@ -29,7 +29,7 @@ Make = Callable[..., Run]
 
 @pytest.fixture
 def make(deliver: Deliver, connect: Connect) -> Make:
-    """Make a run of this receiver that has been due for an hour, in any held_by."""
+    """Make a run of this receiver that has been due for an hour, in any hold."""
     connect(signals.ticket_created, lambda **kwargs: None, NAME)
     delivery = deliver()
     Delivery.objects.update(dispatch_at=None)
@@ -43,7 +43,7 @@ def make(deliver: Deliver, connect: Connect) -> Make:
 
 
 def held_by() -> int:
-    """The held_by of the receiver's hold."""
+    """The key of the receiver's hold."""
     return get_hold(ALIAS, f"receiver:{NAME}").pk
 
 
@@ -65,7 +65,7 @@ def parked() -> int:
     return by_status
 
 
-def test_a_run_in_the_open_lane_is_late(make: Make) -> None:
+def test_a_run_that_nothing_holds_back_is_late(make: Make) -> None:
     make()
     assert is_said_to_be_late()
 
@@ -75,7 +75,7 @@ def test_a_run_of_a_dead_worker_is_late(make: Make) -> None:
     assert is_said_to_be_late()
 
 
-def test_a_finished_run_that_was_not_settled_is_not_started_late(make: Make) -> None:
+def test_a_finished_run_that_was_not_finalized_is_not_started_late(make: Make) -> None:
     make(status="succeeded")
     assert not is_said_to_be_late()
 
@@ -85,7 +85,7 @@ def test_a_delivery_that_nobody_dispatches_is_late(make: Make) -> None:
     assert is_said_to_be_late()
 
 
-def test_a_run_in_the_lane_of_a_rate_limit_is_late_when_nobody_took_a_slot(make: Make, configure: Configure) -> None:
+def test_a_rate_limited_run_is_late_if_no_process_took_a_slot(make: Make, configure: Configure) -> None:
     configure(RATE_LIMITS={NAME: 1.0})
     make(held_by=held_by())
     assert is_said_to_be_late()
@@ -103,7 +103,7 @@ def test_the_lag_of_a_rate_limited_run_begins_with_the_free_slot(make: Make, con
     assert status(ALIAS).oldest_due == slot
 
 
-def test_a_run_in_the_lane_of_a_pause_that_is_over_is_late(make: Make) -> None:
+def test_a_run_that_a_resumed_hold_still_has_is_late(make: Make) -> None:
     make(held_by=held_by())
     assert is_said_to_be_late()
 
@@ -118,7 +118,7 @@ def test_a_run_behind_a_pause_is_held_and_not_late(make: Make) -> None:
     assert pause.held == "1 run is held back."
 
 
-def test_a_run_that_waits_for_its_turn_is_not_late(make: Make) -> None:
+def test_a_run_that_waits_for_an_earlier_delivery_is_not_late(make: Make) -> None:
     make(held_by=HELD_BY_ORDER)
     assert not is_said_to_be_late()
 
@@ -136,7 +136,7 @@ def test_while_everything_is_paused_nothing_is_late_and_what_waits_is_held(make:
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "limited and paused"])
-def test_a_parked_run_is_counted_in_the_lane_of_a_rate_limit_too(
+def test_a_parked_run_of_a_rate_limited_receiver_is_counted_too(
     make: Make, configure: Configure, *, is_paused: bool
 ) -> None:
     configure(RATE_LIMITS={NAME: 1.0})

@@ -906,7 +906,7 @@ def test_a_new_delivery_with_one_receiver_costs_its_run_at_most_six_statements(
     assert sum(not query["sql"].startswith(control) for query in queries.captured_queries) <= 6 + tripwire
 
 
-def test_a_receiver_that_is_gone_when_its_turn_comes_is_parked(deliver: Deliver, connect: Connect) -> None:
+def test_a_run_whose_receiver_is_gone_when_it_would_start_is_parked(deliver: Deliver, connect: Connect) -> None:
     def removes_the_next(**kwargs: Any) -> None:
         registry.remove("ticket.created", None, uid="test.next")
 
