@@ -5,6 +5,7 @@ row: its list and its page, what other pages tell of it, counts, actions, export
 its delivery, so that it is hidden with it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from django.contrib import admin
@@ -117,6 +118,13 @@ def may_reveal_secret(request: HttpRequest) -> bool:
 def may_replay(request: HttpRequest) -> bool:
     """Say whether the user may have receivers run again."""
     return request.user.has_perm("nateq_webhooks.replay_delivery")
+
+
+def mark_hidden_webhooks(records: Sequence[Any], permitted: "Permitted") -> None:
+    """Mark the rows whose webhook the project hides from the user, so that they do not name it."""
+    shown = permitted.shown(Webhook, {record.webhook_id for record in records})
+    for record in records:
+        record.is_webhook_hidden = record.webhook_id not in shown
 
 
 def judges_rows(model_admin: "admin.ModelAdmin[Any]") -> bool:

@@ -1,4 +1,4 @@
-"""Refused requests: the answer to why nothing arrives."""
+"""The admin of rejections: refused requests, which explain why nothing arrives."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from typing import Any, ClassVar
@@ -14,11 +14,13 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import diagnosis_text, formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.biglist.filters import NamedWebhookFilter
+from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.permissions import mark_hidden_webhooks
 from nateq_webhooks.models import Rejection
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """By reason, in words."""
+    """A filter by reason, in words."""
 
     title = gettext_lazy("reason")
     parameter_name = "reason"
@@ -28,21 +30,29 @@ class ReasonFilter(admin.SimpleListFilter):
         return [(str(code), words) for code, words in diagnosis_text.REASONS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return those of the chosen reason."""
+        """Return the rows with the chosen reason."""
         return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+def _with_webhook(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the rows with their webhook, without its secret."""
+    return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
 
 
 @admin.register(Rejection)
 class RejectionAdmin(RecordAdmin[Rejection]):
-    """Refused requests, to read and to delete: when, why, from where, and what may be the matter."""
+    """Rejections, to read and to delete: when, why, from where, and the likely cause."""
 
     actions = ()  # Django's own, to delete
     list_display = ("shown_received_at", "shown_webhook", "shown_reason", "shown_address", "shown_size")
     list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter)
     list_select_related = ("webhook",)
-    list_parameters = indexed_parameters = frozenset({"webhook__id__exact", "reason"})
-    list_defer = ("header_names",)
-    names_webhook = True
+    list_spec = ListSpec(
+        parameters=frozenset({"webhook__id__exact", "reason"}),
+        deferred=("header_names",),
+        annotate=_with_webhook,
+        mark_hidden=mark_hidden_webhooks,
+    )
     links: ClassVar[Any] = {"shown_webhook": ("nateq_webhooks.view_webhook", "named_webhook")}
     fields = readonly_fields = (
         "shown_received_at",
@@ -54,13 +64,9 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         "shown_header_names",
     )
 
-    def shown_rows(self, rows: QuerySet[Rejection]) -> QuerySet[Rejection]:
-        """Return the rows of a page with their webhook, without its secret."""
-        return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
-
     @admin.display(description=gettext_lazy("received"))
     def shown_received_at(self, rejection: Rejection) -> str | None:
-        """Return when it came."""
+        """Return when the request arrived."""
         return formatting.moment(rejection.received_at)
 
     @admin.display(description=gettext_lazy("webhook"))
@@ -72,14 +78,14 @@ class RejectionAdmin(RecordAdmin[Rejection]):
 
     @admin.display(description=gettext_lazy("webhook"))
     def named_webhook(self, rejection: Rejection) -> SafeString | str:
-        """Return the webhook for who may not open its page."""
+        """Return the webhook without a link, for users who may not open its page."""
         if getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
         return formatting.link("", rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:
-        """Return why it was refused, what may be the matter, and how many more were at that time."""
+        """Return why it was refused, the likely cause, and how many more there were at that time."""
         words, brief = (
             diagnosis_text.reason(rejection.reason),
             diagnosis_text.brief(diagnosis_text.Hint.read(rejection.hint)),
@@ -88,24 +94,24 @@ class RejectionAdmin(RecordAdmin[Rejection]):
 
     @admin.display(description=gettext_lazy("what may be the matter"))
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
-        """Return what was found, and what to do."""
-        told = diagnosis_text.sentences(rejection.reason, diagnosis_text.Hint.read(rejection.hint))
-        lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in told))
+        """Return the likely cause, and what to do."""
+        sentences = diagnosis_text.sentences(rejection.reason, diagnosis_text.Hint.read(rejection.hint))
+        lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in sentences))
         return lines or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("address"))
     def shown_address(self, rejection: Rejection) -> SafeString | str:
-        """Return from where it came."""
+        """Return the address of the sender."""
         return formatting.text(rejection.remote_addr or "") or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("size"))
     def shown_size(self, rejection: Rejection) -> str:
-        """Return how large its body was, or said to be."""
+        """Return the size of its body, or the declared size."""
         return self.get_empty_value_display() if rejection.size is None else filesizeformat(rejection.size)
 
     @admin.display(description=gettext_lazy("header names"))
     def shown_header_names(self, rejection: Rejection) -> SafeString | str:
-        """Return the names of its headers, a line each."""
+        """Return the names of its headers, one per line."""
         names = rejection.header_names if isinstance(rejection.header_names, list) else []
         lines = "\n".join(formatting.visible(str(name)) for name in names)
         if not lines:
@@ -113,12 +119,12 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', lines)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Say in words under the title what the page is about."""
+        """Show the reason as the subtitle."""
         rejection = context.get("original")
         if rejection is not None:
             context["subtitle"] = diagnosis_text.reason(rejection.reason)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:
-        """Allow it to those who have Django's permission: nothing hangs on a rejection."""
+        """Allow deletion with Django's permission: no other row refers to a rejection."""
         return super(RecordAdmin, self).has_delete_permission(request, obj)

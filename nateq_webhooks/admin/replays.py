@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
+from nateq_webhooks.admin.biglist.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.database.retry import retry_transaction
@@ -69,10 +70,19 @@ def _advance(replay: Replay) -> None:
         pass
 
 
+def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: Permitted) -> None:
+    """Mark the replays of a webhook that the project hides from the user, so that they do not show its key."""
+    for replay in replays:
+        key = Selection.from_json(replay.filters).webhook
+        if key:
+            replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
+
+
 @admin.register(Replay)
 class ReplayAdmin(RecordAdmin[Replay]):
     """Replays, to read: who wanted what run again, when and why, and how far that got."""
 
+    list_spec = ListSpec(annotate=with_left, mark_hidden=_mark_hidden_webhooks)
     list_display = (
         "__str__",
         "shown_created_at",
@@ -132,10 +142,6 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Return the replays where they are written: a replica may not have the one that was just asked for."""
         return super().get_queryset(request).using(router.db_for_write(Replay))
 
-    def shown_rows(self, rows: QuerySet[Replay]) -> QuerySet[Replay]:
-        """Return the rows of a page with how many of their runs have not finished."""
-        return with_left(rows)
-
     @admin.display(description=gettext_lazy("progress"))
     def shown_percent(self, replay: Replay) -> str:
         """Return how much is done, for the list."""
@@ -147,14 +153,6 @@ class ReplayAdmin(RecordAdmin[Replay]):
     def shown_finished_at(self, replay: Replay) -> str | None:
         """Return when the last run was made."""
         return formatting.moment(replay.finished_at) or self.get_empty_value_display()
-
-    def mark_hidden(self, request: HttpRequest, records: Sequence[Replay]) -> None:
-        """Mark the replays of a webhook that the project hides from the user: they don't tell its key."""
-        permitted = Permitted(self.admin_site, request)
-        for replay in records:
-            key = Selection.from_json(replay.filters).webhook
-            if key:
-                replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
 
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""

@@ -1,4 +1,4 @@
-"""Runs: each receiver's work on each delivery."""
+"""The admin of runs: each receiver's work on each delivery."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.biglist.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.biglist.spec import ListSpec
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
@@ -21,9 +22,25 @@ from nateq_webhooks.models.delivery import with_delivery_id
 _FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback"})
 
 
+def _search_alternatives(term: str) -> list[Q]:
+    """Search by the exact id of the delivery, whose keys are read first: runs have an index on them."""
+    deliveries = with_delivery_id(Delivery.objects.all(), term)
+    return [Q(delivery__in=list(deliveries.values_list("pk", flat=True)))]
+
+
+def _mark_hidden_replays(runs: Sequence[Run], permitted: Permitted) -> None:
+    """Remove the number of a replay that the project hides from the user."""
+    if permitted.hides(Replay):
+        shown = permitted.shown(Replay, {run.round for run in runs if run.is_replay})
+        for run in runs:
+            if run.is_replay and run.round not in shown:
+                run.is_replay_hidden = True  # type: ignore[attr-defined]
+                run.round = 0  # part of the run's name; the admin never saves a run
+
+
 @admin.register(Run)
 class RunAdmin(RecordAdmin[Run]):
-    """Runs, to read: which receiver, how it went, and the traceback when it did not."""
+    """Runs, read-only: the receiver, the outcome, and the traceback of a failure."""
 
     list_display = (
         "shown_receiver",
@@ -35,10 +52,15 @@ class RunAdmin(RecordAdmin[Run]):
     )
     list_filter = (("status", StatusFilter), ReceiverFilter)
     list_select_related = ("delivery",)
-    list_defer = ("error", "traceback")
-    list_parameters = indexed_parameters = frozenset({"status__exact", "receiver", "delivery__id__exact"})
-    browse_columns = facet_columns = ("status", "receiver")
-    narrow_parameters = frozenset({"delivery__id__exact"})
+    list_spec = ListSpec(
+        index=("status", "receiver"),
+        parameters=frozenset({"status__exact", "receiver"}),
+        narrow_parameters=frozenset({"delivery__id__exact"}),
+        facet_columns=("status", "receiver"),
+        deferred=("error", "traceback"),
+        search_alternatives=_search_alternatives,
+        mark_hidden=_mark_hidden_replays,
+    )
     search_fields = ("delivery__delivery_id",)
     search_help_text = _("Searches for a delivery id, exactly as Nateq sent it.")
     links: ClassVar[Any] = {"shown_delivery": ("nateq_webhooks.view_delivery", "named_delivery")}
@@ -64,7 +86,7 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("status"))
     def shown_status(self, run: Run) -> str:
-        """Return the status with its sign."""
+        """Return the status with its symbol."""
         return formatting.badge(run)
 
     @admin.display(description=_("delivery"))
@@ -74,19 +96,19 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("delivery"))
     def named_delivery(self, run: Run) -> str:
-        """Return the delivery for who may not open its page."""
+        """Return the delivery without a link, for users who may not open its page."""
         return formatting.link("", _name_of_delivery(run))
 
     @admin.display(description=_("round"))
     def shown_round(self, run: Run) -> str:
-        """Return whether the run was made when the delivery came, or by a replay."""
+        """Return whether the run was created for the delivery's receipt or for a replay."""
         if getattr(run, "is_replay_hidden", False):
             return str(_("Replay"))
         return str(_("Replay %(number)s") % {"number": run.round} if run.round else _("First"))
 
     @admin.display(description=_("created"))
     def shown_created_at(self, run: Run) -> str | None:
-        """Return when the run was made."""
+        """Return when the run was created."""
         return formatting.moment(run.created_at)
 
     @admin.display(description=_("started"))
@@ -116,13 +138,13 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("traceback"))
     def shown_traceback(self, run: Run) -> SafeString | str:
-        """Return where the exception came from."""
+        """Return the traceback of the last try."""
         if not run.traceback:
             return self.get_empty_value_display()
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', formatting.visible(run.traceback))
 
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> Any:
-        """Return what is shown; an error's text and where it came from may hold what customers wrote."""
+        """Return the fields; an error and its traceback may contain what customers wrote."""
         names = super().get_fields(request, obj)
         if may_see_payload(request):
             return names
@@ -130,29 +152,14 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("error and traceback"))
     def hidden_failure(self, run: Run) -> str:
-        """Say that there is more to see for others."""
+        """Return that the error and the traceback need a permission."""
         return str(_("Hidden, as what customers wrote may be in them. Seeing them is a permission of its own."))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """Return runs of deliveries that the user may see, with what names their delivery, without its body."""
+        """Return the runs whose delivery the user may see, with the delivery's small columns."""
         rows = super().get_queryset(request).select_related("delivery")
         rows = Permitted(self.admin_site, request).with_delivery(rows)
         return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
-
-    def mark_hidden(self, request: HttpRequest, records: Sequence[Run]) -> None:
-        """Take the number of the replay off the runs of replays that the project hides from the user."""
-        permitted = Permitted(self.admin_site, request)
-        if permitted.hides(Replay):
-            shown = permitted.shown(Replay, {run.round for run in records if run.is_replay})
-            for run in records:
-                if run.is_replay and run.round not in shown:
-                    run.is_replay_hidden = True  # type: ignore[attr-defined]
-                    run.round = 0  # it is part of the run's name; nothing saves a run here
-
-    def search_ways(self, term: str) -> list[Q]:
-        """Search by the exact id of the delivery: found first, so that the runs are found through their index."""
-        deliveries = with_delivery_id(Delivery.objects.all(), term)
-        return [Q(delivery__in=list(deliveries.values_list("pk", flat=True)))]
 
 
 def _name_of_delivery(run: Run) -> str:

@@ -11,8 +11,9 @@ from django.test import Client
 
 from nateq_webhooks import payload_index
 from nateq_webhooks.admin.biglist import bounded_scan
-from nateq_webhooks.admin.biglist.key_queries import Merged
+from nateq_webhooks.admin.biglist.key_queries import Union
 from nateq_webhooks.admin.biglist.payload_search import parse
+from nateq_webhooks.admin.biglist.search import IdSearch
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, link, listed, pks, statements
 from tests.builders import store_deliveries, store_run
@@ -128,13 +129,13 @@ def test_an_id_that_looks_like_a_path_is_found_as_an_id(boss: Client, webhook: W
     (wanted,) = store_deliveries(webhook, delivery_id="abc==", payload={})
 
     assert pks(boss, "q=abc%3D%3D") == [wanted.pk]
-    assert listed(boss, "q=abc%3D%3D").wanted is None
+    assert isinstance(listed(boss, "q=abc%3D%3D").list_query.search, IdSearch)
 
 
 @pytest.fixture
 def _three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_scan, "MAX_ROWS", 3)
-    monkeypatch.setattr(bounded_scan, "FIRST_PORTION", 1)
+    monkeypatch.setattr(bounded_scan, "FIRST_BATCH", 1)
     monkeypatch.setattr(bounded_scan, "GROWTH", 2)
     monkeypatch.setattr(bounded_scan, "MAX_SECONDS", 60)
 
@@ -193,14 +194,14 @@ def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) 
     ticks: Iterator[float] = iter([0.0, bounded_scan.MAX_SECONDS / 2, bounded_scan.MAX_SECONDS, 99.0])
     rows = Delivery.objects.all()
 
-    found = bounded_scan.Walk(Merged([rows]), rows, wanted.matching, clock=lambda: next(ticks)).find(
+    found = bounded_scan.BoundedScan(Union([rows]), rows, wanted.matching, clock=lambda: next(ticks)).find(
         10, descending=True, beyond=None
     )
 
     assert found.pks == []
     # Half of the time went for the first portion, so the second is no larger, and then it is over.
-    assert found.looked_at == 2 * bounded_scan.FIRST_PORTION
-    assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * bounded_scan.FIRST_PORTION - 1].pk
+    assert found.looked_at == 2 * bounded_scan.FIRST_BATCH
+    assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * bounded_scan.FIRST_BATCH - 1].pk
 
 
 def test_who_may_not_see_payloads_can_not_search_them(staff: Callable[..., Client], webhook: Webhook) -> None:

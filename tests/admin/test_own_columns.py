@@ -5,7 +5,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks.admin.biglist.peers import load_together
+from nateq_webhooks.admin.biglist.peers import fetch_peers
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.builders import store_deliveries, store_run
 
@@ -46,7 +46,7 @@ def test_each_row_shows_its_own(boss: Client, webhook: Webhook) -> None:
 def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhook) -> None:
     store_deliveries(webhook, 2)
     rows = list(Delivery.objects.defer("payload", "body"))
-    load_together(rows)
+    fetch_peers(rows)
     Delivery.objects.filter(pk=rows[0].pk).delete()
 
     assert rows[1].payload is None
@@ -57,7 +57,7 @@ def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhoo
 def test_a_row_can_be_refreshed_as_ever(webhook: Webhook) -> None:
     one = store_deliveries(webhook)[0]
     row = Delivery.objects.defer("payload").get()
-    load_together([row])
+    fetch_peers([row])
     Delivery.objects.update(status="dead", payload=[1])
 
     row.refresh_from_db()

@@ -1,7 +1,7 @@
-"""Looking at rows one after another, for what no index leads to: as far as a limit allows, saying how far that was.
+"""A scan for conditions without an index: row by row, up to a limit, with a report of how far it went.
 
-Rows are looked at from the newest on, in growing portions, until a page is full or the limit is reached; the next page
-goes on from there.
+Rows are read in growing batches, in the list's order, until the page is full or the limit is reached. The next page
+continues after the last row that was scanned.
 """
 
 import time
@@ -11,48 +11,47 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.biglist.key_queries import Rows
-from nateq_webhooks.admin.biglist.keyset import Found
+from nateq_webhooks.admin.biglist.key_queries import Found, KeyQuery
 
 MAX_ROWS: Final = 10_000
-"""Rows that one page looks at."""
+"""Rows that are scanned for one page."""
 
 MAX_SECONDS: Final = 0.04
-"""How long one page looks at rows: they may be large, or far apart on the disk."""
+"""How long one page scans: rows may be large, or far apart on the disk."""
 
-FIRST_PORTION: Final = 50
+FIRST_BATCH: Final = 50
 GROWTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """The rows that match, found by looking at one after another."""
+class BoundedScan:
+    """The rows of a query that match a condition without an index."""
 
-    rows: Rows
+    query: KeyQuery
     everything: QuerySet[Any]
     matching: Callable[[QuerySet[Any]], QuerySet[Any]]
     clock: Callable[[], float] = time.monotonic
 
     def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
-        """Look from one end on, or beyond a row, until `count` are found or the limit is reached."""
+        """Scan until `count` rows are found or the limit is reached."""
         start = self.clock()
         pks: list[int] = []
-        looked_at, size = 0, FIRST_PORTION
+        looked_at, size = 0, FIRST_BATCH
         while size and len(pks) < count:
-            found = self.rows.pks(size, descending=descending, beyond=beyond)
-            pks += self._matching(found, descending=descending)
-            looked_at += len(found)
-            beyond = found[-1] if len(found) == size else None
-            size = 0 if beyond is None else self._next_portion(size, looked_at, self.clock() - start)
+            batch = self.query.pks(size, descending=descending, beyond=beyond)
+            pks += self._matching(batch, descending=descending)
+            looked_at += len(batch)
+            beyond = batch[-1] if len(batch) == size else None
+            size = 0 if beyond is None else self._next_size(size, looked_at, self.clock() - start)
         if len(pks) > count:
             return Found(pks[:count], pks[count - 1], looked_at)
         return Found(pks, beyond, looked_at)
 
-    def _next_portion(self, size: int, looked_at: int, seconds: float) -> int:
-        """Return how many rows to look at next: more each time, but no more than the time that is left allows."""
+    def _next_size(self, size: int, looked_at: int, seconds: float) -> int:
+        """Return the size of the next batch: it grows, but not beyond what the remaining time allows."""
         in_time = int(looked_at * (MAX_SECONDS - seconds) / seconds) if seconds > 0 else MAX_ROWS
-        portion = min(size * GROWTH, MAX_ROWS - looked_at, in_time)
-        return portion if portion >= min(FIRST_PORTION, MAX_ROWS - looked_at) else 0
+        batch = min(size * GROWTH, MAX_ROWS - looked_at, in_time)
+        return batch if batch >= min(FIRST_BATCH, MAX_ROWS - looked_at) else 0
 
     def _matching(self, pks: list[int], *, descending: bool) -> list[int]:
         if not pks:

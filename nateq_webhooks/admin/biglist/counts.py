@@ -1,4 +1,4 @@
-"""Counts that cost the same for any number of rows: estimated for a whole table, up to a limit for a part of it."""
+"""Counts with a bounded cost: by statistics for a whole table, up to a limit for a part of it."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -10,26 +10,26 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 LIMIT: Final = 10_000
-"""How far rows are counted."""
+"""The highest exact count."""
 
 
 class Kind(Enum):
-    """How much a number says."""
+    """How precise a count is."""
 
     EXACT = auto()
     ABOUT = auto()
-    "By the database's statistics."
+    "From the database's statistics."
     MORE = auto()
-    "Counting stopped there."
+    "Counting stopped at the limit."
     AT_LEAST = auto()
-    "Counted among the newest only."
+    "Counted among the newest rows only."
     UNKNOWN = auto()
     "Not counted."
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of rows, and how much it says."""
+    """A number of rows, and how precise it is."""
 
     number: int
     kind: Kind = Kind.EXACT
@@ -49,12 +49,12 @@ class Count:
 
 
 def capped(number: int) -> Count:
-    """Return what counting up to one more than `LIMIT` has found."""
+    """Return the count for a number that was counted up to one above `LIMIT`."""
     return Count(LIMIT, Kind.MORE) if number > LIMIT else Count(number)
 
 
 def estimate(rows: QuerySet[Any]) -> int | None:
-    """Return how many rows the table has by the database's own statistics; None when it keeps none."""
+    """Return the number of rows from the database's statistics; None if it keeps none."""
     connection = connections[rows.db]
     if connection.vendor == "postgresql":
         sql = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"

@@ -1,18 +1,20 @@
-"""Where in a list a page stands: between two keys, not so and so many rows from the start."""
+"""Keyset pagination: a page begins after a row or ends before one, and costs the same wherever it is."""
 
 from dataclasses import dataclass
 from typing import Final
+
+from nateq_webhooks.admin.biglist.key_queries import Found, Scan
 
 MAX_KEY: Final = 2**63 - 1
 """The largest key that a big integer column holds."""
 
 LAST: Final = "last"
-"""What `?cursor=` says for the last page."""
+"""The value of `?cursor=` for the last page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A page's place: after a row, before a row, or at an end of the list, as the list is ordered."""
+class Cursor:
+    """The position of a page in the list's order: after a row, before a row, or at an end of the list."""
 
     after: int | None = None
     before: int | None = None
@@ -20,28 +22,54 @@ class Place:
 
     @property
     def is_backwards(self) -> bool:
-        """Whether the page is read from its end: the rows before a row, or the last ones."""
+        """Whether the page is read from its end: the rows before a row, or the last rows."""
         return self.before is not None or self.is_last
 
     @property
     def key(self) -> int | None:
-        """The row that the page is read from, itself not on it."""
+        """The key that the page is read from, exclusive."""
         return self.after if self.before is None else self.before
 
 
-FIRST: Final = Place()
+FIRST: Final = Cursor()
 
 
-def parse(cursor: str) -> Place:
-    """Return what `?cursor=` asks for: `123` after that row, `-123` before it, `last`, or nothing.
+def parse(text: str) -> Cursor:
+    """Return the cursor of `?cursor=`: `123` after that row, `-123` before it, `last`, or empty for the first page.
 
     Raises `ValueError` for anything else.
     """
-    if not cursor:
+    if not text:
         return FIRST
-    if cursor == LAST:
-        return Place(is_last=True)
-    digits = cursor.removeprefix("-")
+    if text == LAST:
+        return Cursor(is_last=True)
+    digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(MAX_KEY)) or int(digits) > MAX_KEY:
-        raise ValueError(f"{cursor[:40]!r} is no cursor: a row's number, the same with a minus sign, or {LAST!r}.")
-    return Place(before=int(digits)) if cursor.startswith("-") else Place(after=int(digits))
+        raise ValueError(f"{text[:40]!r} is not a cursor: a row's number, the same with a minus sign, or {LAST!r}.")
+    return Cursor(before=int(digits)) if text.startswith("-") else Cursor(after=int(digits))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """The keys of a page in the list's order, and the cursors of the pages beside it."""
+
+    pks: list[int]
+    next: str | None
+    previous: str | None
+    found: Found
+
+
+EMPTY: Final = KeyPage([], None, None, Found([], None))
+
+
+def read(scan: Scan, cursor: Cursor, count: int, *, newest_first: bool) -> KeyPage:
+    """Read the page at a cursor."""
+    found = scan.find(count, descending=newest_first != cursor.is_backwards, beyond=cursor.key)
+    step = -1 if newest_first else 1
+    if not cursor.is_backwards:
+        previous = None if cursor.after is None else f"-{max(cursor.after + step, 0)}"
+        return KeyPage(found.pks, None if found.stopped_at is None else str(found.stopped_at), previous, found)
+    if found.stopped_at is None and cursor.before is not None and len(found.pks) < count:
+        return read(scan, FIRST, count, newest_first=newest_first)  # fewer rows than a page precede it
+    following = None if cursor.before is None else str(max(cursor.before - step, 0))
+    return KeyPage(found.pks[::-1], following, None if found.stopped_at is None else f"-{found.stopped_at}", found)

@@ -1,7 +1,7 @@
-"""From moments to keys: deliveries are numbered as they come, so a date range is a range of keys.
+"""Date ranges as key ranges: keys ascend with the time of receipt.
 
-No index on the time is needed, which each insert would pay for: the key is found by halving, some 25 steps for ten
-million rows. Processes and their clocks put neighbours out of order by a little; `SLACK` covers that.
+So no index on the time is needed, which each insert would maintain: a binary search finds the key, in about 25 steps
+for ten million rows. Concurrent requests and clock skew put adjacent rows slightly out of order; `SLACK` covers that.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from django.db.models import Max, Min, Model, Q, QuerySet
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""The moments that are asked for; what lies beyond is no date of a delivery, and databases refuse the most extreme."""
+"""The range of valid times: databases refuse the extreme ones."""
 
 SLACK: Final = timedelta(minutes=1)
-"""How far a delivery's time may be from those of its neighbours: requests take a while, clocks differ."""
+"""How far the times of adjacent rows may be out of order."""
 
 PARTS: Final = 16
-"""Parts that a range of keys is cut in, where halving takes a statement each time."""
+"""Parts that a range of keys is divided into where each step of the search takes a statement."""
 
 SMALL: Final = 10_000
-"""Up to so many keys the times are compared one by one, and their order does not matter."""
+"""Up to so many keys the time of each row is compared, whatever their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class Ends:
 
 
 def ends_of(rows: QuerySet[Any]) -> Ends | None:
-    """Return the lowest and the highest key; None for an empty table."""
+    """Return the lowest and the highest key; None if there are no rows."""
     found = rows.order_by().aggregate(lowest=Min("pk"), highest=Max("pk"))
     return None if found["lowest"] is None else Ends(found["lowest"], found["highest"])
 
 
 def first_keys(model: type[Model], alias: str, column: str, moments: Sequence[datetime], ends: Ends) -> list[int]:
-    """Return for each moment the key from which on rows are not older; one more than the highest when all are."""
+    """Return for each time the first key whose row is not older; one above the highest key if all are older."""
     connection = connections[alias]
     values = [connection.ops.adapt_datetimefield_value(moment) for moment in moments]
     if connection.vendor == "mysql":
-        return _narrowed(model, alias, column, values, ends)
+        return _search_by_parts(model, alias, column, values, ends)
     quote = connection.ops.quote_name
     at = (
-        f"(SELECT r.{quote(column)} FROM {quote(model._meta.db_table)} r "  # noqa: S608 - names of our own only
+        f"(SELECT r.{quote(column)} FROM {quote(model._meta.db_table)} r "  # noqa: S608 - the names are of the package's own columns
         "WHERE r.id >= (low + high) >> 1 ORDER BY r.id LIMIT 1) < %s"
     )
     searches = ", ".join(
@@ -68,10 +68,10 @@ def first_keys(model: type[Model], alias: str, column: str, moments: Sequence[da
         return list(cursor.fetchone())
 
 
-def _narrowed(model: type[Model], alias: str, column: str, values: Sequence[Any], ends: Ends) -> list[int]:
-    """Find the same by statements with plain bounds: MariaDB takes none from a recursive query for its ranges.
+def _search_by_parts(model: type[Model], alias: str, column: str, values: Sequence[Any], ends: Ends) -> list[int]:
+    """Search with constant bounds, because MariaDB does not use values of a recursive query for an index range.
 
-    Each statement leaves a `PARTS`th of the keys: six of them for ten million rows.
+    Each statement divides the range by `PARTS`: six statements for ten million rows.
     """
     connection = connections[alias]
     quote = connection.ops.quote_name
@@ -89,7 +89,7 @@ def _narrowed(model: type[Model], alias: str, column: str, values: Sequence[Any]
 
 
 def _points(low: int, high: int) -> list[int]:
-    """Return the keys to look at, the last one among them: many a period ends in the future."""
+    """Return the keys to probe, including the last one: many periods end in the future."""
     if low >= high:
         return []
     return sorted({low + (high - low) * part // PARTS for part in range(PARTS)} | {high - 1})
@@ -97,13 +97,13 @@ def _points(low: int, high: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A range of time, its end not included; open where there is None."""
+    """A half-open range of time; None is unbounded."""
 
     since: datetime | None
     until: datetime | None
 
     def exactly(self, column: str) -> Q:
-        """Return the condition on the time itself."""
+        """Return the condition on the time."""
         condition = Q()
         if self.since is not None:
             condition &= Q(**{f"{column}__gte": self.since})
@@ -112,10 +112,10 @@ class Period:
         return condition
 
 
-def by_keys(
+def key_conditions(
     periods: Sequence[Period], model: type[Model], alias: str, column: str, ends: Ends, slack: timedelta
 ) -> list[Q]:
-    """Return for each period the condition on the key that holds it, with some slack on both sides."""
+    """Return for each period the condition on the key, with slack on both sides."""
     moments = [
         moment
         for period in periods

@@ -1,33 +1,61 @@
-"""The counts beside a filter's choices, each up to a limit: never a count over the whole table."""
+"""The counts beside the choices of a filter, each up to a limit: never a count over the whole table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.utils.functional import cached_property
 
 from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped
 from nateq_webhooks.admin.biglist.date_ranges import Period
 from nateq_webhooks.admin.biglist.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.biglist.key_queries import Merged, Rows, counted_together
-from nateq_webhooks.admin.biglist.skip_scan import Combined
+from nateq_webhooks.admin.biglist.key_queries import KeyQuery, counted_together
+from nateq_webhooks.admin.biglist.query import ListQuery
+from nateq_webhooks.admin.biglist.skip_scan import SkipScan
 from nateq_webhooks.admin.biglist.time_limit import TookTooLongError
 
 SAMPLE: Final = 2_500
-"""Rows of a search that are looked at to count beside the filters: they may be far apart on the disk."""
+"""The newest rows of a search that are read for its counts: they may be far apart on the disk."""
 
-if TYPE_CHECKING:
-    from nateq_webhooks.admin.biglist.changelist import RecordList
+
+@dataclass(frozen=True, slots=True)
+class ChosenValues:
+    """A filter by values, applied to a row that was read."""
+
+    column: str
+    values: Sequence[Any]
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the row has one of the values."""
+        return row[self.column] in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPeriod:
+    """A filter by a period, applied to a row that was read."""
+
+    column: str
+    period: Period
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the row is in the period."""
+        since, until, moment = self.period.since, self.period.until, row[self.column]
+        return (since is None or since <= moment) and (until is None or moment < until)
+
+
+Choice = ChosenValues | ChosenPeriod
 
 
 class Facets:
     """Counts for the choices of each filter, with the other filters and the search applied."""
 
-    def __init__(self, listing: "RecordList") -> None:
-        self._listing = listing
+    def __init__(self, query: ListQuery, time_limit: Callable[[], AbstractContextManager[None]]) -> None:
+        self._query = query
+        self._time_limit = time_limit
 
     def by_value(self, spec: ColumnFilter) -> dict[str, Count]:
-        """Return the count of each of a column's values."""
+        """Return the count of each value of a column."""
         return self._in_time(spec.facet_values(), lambda: self._by_value(spec))
 
     def by_period(self, spec: PeriodFilter) -> dict[str, Count]:
@@ -35,86 +63,55 @@ class Facets:
         return self._in_time(spec.facet_periods(), lambda: self._by_period(spec))
 
     def _in_time(self, names: Iterable[str], count: Callable[[], dict[str, Count]]) -> dict[str, Count]:
-        """Count; unknown is what takes too long."""
+        """Count; all are unknown if that takes too long."""
         try:
-            with self._listing.limited():
+            with self._time_limit():
                 return count()
         except TookTooLongError:
             return dict.fromkeys(names, Count(0, Kind.UNKNOWN))
 
     def _by_value(self, spec: ColumnFilter) -> dict[str, Count]:
         values = spec.facet_values()
-        if self._listing.is_narrow:
-            return self._in_sample(spec, {key: Choice(spec.column, (value,)) for key, value in values.items()})
-        rows = self._listing.find(without=spec, roughly=True)
-        if not isinstance(rows, Combined):  # more combinations than can be looked at
+        if self._query.is_narrow:
+            return self._in_sample(spec, {key: ChosenValues(spec.column, (value,)) for key, value in values.items()})
+        rows = self._query.key_query(without=spec, by_key=True)
+        if not isinstance(rows, SkipScan):  # too many combinations
             return dict.fromkeys(values, Count(0, Kind.UNKNOWN))
-        counts = counted_together(
-            [rows.only({spec.column: [value]}) for value in values.values()], LIMIT + 1, self._listing.alias
-        )
-        return {key: capped(number) for key, number in zip(values, counts, strict=True)}
+        return self._counted({key: rows.only({spec.column: [value]}) for key, value in values.items()})
 
     def _by_period(self, spec: PeriodFilter) -> dict[str, Count]:
         periods = spec.facet_periods()
-        if self._listing.is_narrow:
-            return self._in_sample(spec, {key: Within(spec.field.name, period) for key, period in periods.items()})
-        rows = self._listing.find(without=spec, roughly=True)
-        several = [_filtered(rows, condition) for condition in spec.conditions(list(periods.values()))]
-        counts = counted_together(several, LIMIT + 1, self._listing.alias)
-        return {key: capped(number) for key, number in zip(periods, counts, strict=True)}
+        if self._query.is_narrow:
+            return self._in_sample(
+                spec, {key: ChosenPeriod(spec.field.name, period) for key, period in periods.items()}
+            )
+        rows = self._query.key_query(without=spec, by_key=True)
+        conditions = spec.conditions(list(periods.values()))
+        return self._counted({key: rows.filter(condition) for key, condition in zip(periods, conditions, strict=True)})
+
+    def _counted(self, queries: Mapping[str, KeyQuery]) -> dict[str, Count]:
+        counts = counted_together(list(queries.values()), LIMIT + 1, self._query.rows.db)
+        return {key: capped(number) for key, number in zip(queries, counts, strict=True)}
 
     @cached_property
     def _sample(self) -> list[dict[str, Any]]:
-        """The columns of the newest rows that the search leads to, whatever the filters say."""
-        pks = self._listing.find_narrow().pks(SAMPLE + 1, descending=True)
-        rows = self._listing.root_queryset.order_by().filter(pk__in=pks)
-        return list(rows.values(*self._listing.model_admin.facet_columns)) if pks else []
+        """The filtered columns of the newest rows that the search leaves, without the filters."""
+        pks = self._query.narrow_query().pks(SAMPLE + 1, descending=True)
+        rows = self._query.rows.order_by().filter(pk__in=pks)
+        return list(rows.values(*self._query.spec.facet_columns)) if pks else []
 
-    def _in_sample(self, without: object, choices: "Mapping[str, Choice | Within]") -> dict[str, Count]:
-        """Count within the sample what each choice would leave, the other filters applied."""
-        others = [_choice_of(spec) for spec in self._listing.filter_specs if spec is not without]
-        sample = [row for row in self._sample if all(other.holds(row) for other in others if other is not None)]
+    def _in_sample(self, without: object, choices: Mapping[str, Choice]) -> dict[str, Count]:
+        """Count in the sample what each choice would leave, with the other filters applied."""
+        others = [choice for spec in self._query.filters if spec is not without and (choice := _choice_of(spec))]
+        sample = [row for row in self._sample if all(other.holds(row) for other in others)]
         kind = Kind.AT_LEAST if len(self._sample) > SAMPLE else Kind.EXACT
         return {key: Count(sum(map(choice.holds, sample)), kind) for key, choice in choices.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A filter by values, as it applies to a row that was read."""
-
-    column: str
-    values: Sequence[Any]
-
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        """Say whether the row has one of the values."""
-        return row[self.column] in self.values
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """A filter by a period, as it applies to a row that was read."""
-
-    column: str
-    period: Period
-
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        """Say whether the row is in the period."""
-        since, until, moment = self.period.since, self.period.until, row[self.column]
-        return (since is None or since <= moment) and (until is None or moment < until)
-
-
-def _choice_of(spec: object) -> Choice | Within | None:
-    """Return what a filter does to a row; None when it lets all pass."""
+def _choice_of(spec: object) -> Choice | None:
+    """Return what a filter keeps; None if it keeps all rows."""
     if isinstance(spec, PeriodFilter):
-        return Within(spec.field.name, spec.period)
+        return ChosenPeriod(spec.field.name, spec.period)
     if isinstance(spec, ColumnFilter) and spec.chosen():
-        return Choice(spec.column, spec.chosen())
+        return ChosenValues(spec.column, spec.chosen())
     return None
-
-
-def _filtered(rows: Rows, condition: Any) -> Rows:
-    if isinstance(rows, Combined):
-        return Combined(rows.queryset.filter(condition), rows.columns, rows.present)
-    if isinstance(rows, Merged):
-        return Merged([branch.filter(condition) for branch in rows.branches])
-    raise TypeError(rows)

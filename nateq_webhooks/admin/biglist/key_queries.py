@@ -1,8 +1,7 @@
-"""The rows of a list, found through indexes only: a page's keys by keyset, and a count that stops at a limit.
+"""Queries for the keys of a list through its indexes: a page by keyset, and a count that stops at a limit.
 
-A page needs the few newest keys (or oldest) that some conditions leave. Where one index holds the rows of a condition
-in the order of their keys, that is a short way along it.
-`Merged` does it for several conditions, any of which may hold.
+A page needs the few newest (or oldest) keys that fulfil some conditions. If one index holds the rows of a condition in
+the order of their keys, the database reads only the start of that range.
 """
 
 from collections.abc import Sequence
@@ -17,54 +16,85 @@ Statement = tuple[str, tuple[Any, ...]]
 """SQL and its parameters."""
 
 
-class Rows(Protocol):
-    """The rows that a list's filters and search leave, whichever way they are found."""
+class KeyQuery(Protocol):
+    """The keys of the rows that the filters and the search of a list leave."""
 
     def pks(self, count: int, *, descending: bool, beyond: int | None = None) -> list[int]:
-        """Return the first keys in the order asked for, those beyond a key only when there is one."""
+        """Return the first keys in the given order, of those beyond a key if it is given."""
 
     def counting(self, limit: int) -> Statement | None:
-        """Return the statement that counts them, stopping at `limit`; None when there can be none."""
+        """Return the statement that counts the rows up to `limit`; None if there can be none."""
+
+    def filter(self, condition: Q) -> "KeyQuery":
+        """Return the query with a further condition."""
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """Rows to which at least one of the branches leads. Each branch is to have an index of its own."""
+class Union:
+    """The rows of at least one of the branches. Each branch should use an index of its own."""
 
     branches: Sequence[QuerySet[Any]]
 
     def pks(self, count: int, *, descending: bool, beyond: int | None = None) -> list[int]:
-        """Return each branch's first keys, merged."""
-        if len(self.branches) == 1:
-            page = first_pks(self.branches[0], count, descending=descending, beyond=beyond)
-            return list(page.values_list("pk", flat=True))
+        """Return the first keys of the branches, merged."""
         pages = [first_pks(branch, count, descending=descending, beyond=beyond) for branch in self.branches]
-        found = _united(pages)
-        if found is None:
-            return []
-        sql, parameters = found
-        with connections[self.branches[0].db].cursor() as cursor:
-            cursor.execute(f"{sql} ORDER BY 1 {'DESC' if descending else 'ASC'} LIMIT {count:d}", parameters)
-            return [pk for (pk,) in cursor.fetchall()]
+        if len(pages) == 1:
+            return list(pages[0].values_list("pk", flat=True))
+        return fetch_keys(_united(pages), self.branches[0].db, count, descending=descending)
 
     def counting(self, limit: int) -> Statement | None:
-        """Return the statement that counts the branches' rows, none of them twice."""
-        found = _united([first_pks(branch, limit, descending=True) for branch in self.branches])
-        if found is None:
-            return None
-        sql, parameters = found
-        return f"SELECT COUNT(*) FROM ({sql} LIMIT {limit:d}) AS counted", parameters  # noqa: S608 - compiled SQL
+        """Return the statement that counts the rows of the branches, each row once."""
+        return count_of(_united([first_pks(branch, limit, descending=True) for branch in self.branches]), limit)
+
+    def filter(self, condition: Q) -> "Union":
+        """Return the query with a further condition."""
+        return Union([branch.filter(condition) for branch in self.branches])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Keys found from one end on, at most as many as were asked for, and how far the scan went."""
+
+    pks: list[int]
+    stopped_at: int | None
+    "The last key that was scanned; None if there are no rows beyond it."
+    looked_at: int = 0
+    "The number of rows that were scanned one by one."
+
+
+class Scan(Protocol):
+    """A way to find the keys of a page."""
+
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+        """Return the first `count` keys in the given order, of those beyond a key if it is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexScan:
+    """The keys that an index holds in their order: no row is read in vain."""
+
+    query: KeyQuery
+
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+        """Return the first `count` keys."""
+        pks = self.query.pks(count + 1, descending=descending, beyond=beyond)
+        return Found(pks[:count], pks[count - 1] if len(pks) > count else None)
 
 
 def first_pks(rows: QuerySet[Any], count: int, *, descending: bool, beyond: int | None = None) -> QuerySet[Any]:
     """Return the query for the first keys of `rows`."""
-    if beyond is not None:
-        rows = rows.filter(Q(pk__lt=beyond) if descending else Q(pk__gt=beyond))
-    return rows.order_by("-pk" if descending else "pk").values("pk")[:count]
+    return after(rows, beyond, descending=descending).order_by("-pk" if descending else "pk").values("pk")[:count]
+
+
+def after(rows: QuerySet[Any], key: int | None, *, descending: bool) -> QuerySet[Any]:
+    """Return the rows beyond a key in the given order; all for None."""
+    if key is None:
+        return rows
+    return rows.filter(Q(pk__lt=key) if descending else Q(pk__gt=key))
 
 
 def compiled(rows: QuerySet[Any]) -> Statement | None:
-    """Return a query's SQL; None when Django knows already that nothing fits."""
+    """Return the SQL of a query; None if Django already knows that it has no rows."""
     try:
         sql, parameters = rows.query.get_compiler(rows.db).as_sql()
     except EmptyResultSet:
@@ -72,14 +102,31 @@ def compiled(rows: QuerySet[Any]) -> Statement | None:
     return sql, tuple(parameters)
 
 
-def counted(rows: Rows, limit: int, alias: str) -> int:
-    """Count the rows, stopping at `limit`."""
-    return counted_together([rows], limit, alias)[0]
+def fetch_keys(statement: Statement | None, alias: str, count: int, *, descending: bool) -> list[int]:
+    """Return the first keys of a statement that selects keys."""
+    if statement is None:
+        return []
+    sql, parameters = statement
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"{sql} ORDER BY 1 {'DESC' if descending else 'ASC'} LIMIT {count:d}", parameters)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
-def counted_together(several: Sequence[Rows], limit: int, alias: str) -> list[int]:
-    """Count each of several rows in one statement, stopping at `limit` each."""
-    statements = [rows.counting(limit) for rows in several]
+def count_of(statement: Statement | None, limit: int) -> Statement | None:
+    """Return the statement that counts the rows of another one up to `limit`."""
+    if statement is None:
+        return None
+    return f"SELECT COUNT(*) FROM ({statement[0]} LIMIT {limit:d}) AS counted", statement[1]  # noqa: S608 - compiled SQL
+
+
+def counted(query: KeyQuery, limit: int, alias: str) -> int:
+    """Count the rows up to `limit`."""
+    return counted_together([query], limit, alias)[0]
+
+
+def counted_together(queries: Sequence[KeyQuery], limit: int, alias: str) -> list[int]:
+    """Count the rows of each query in one statement, up to `limit` each."""
+    statements = [query.counting(limit) for query in queries]
     asked = [statement for statement in statements if statement is not None]
     if not asked:
         return [0] * len(statements)
@@ -93,7 +140,7 @@ def counted_together(several: Sequence[Rows], limit: int, alias: str) -> list[in
 
 
 def _united(pages: Sequence[QuerySet[Any]]) -> Statement | None:
-    """Unite limited queries: each in a derived table, because not every database takes a LIMIT inside of UNION."""
+    """Unite limited queries, each in a derived table: not every database allows LIMIT inside UNION."""
     parts = [part for part in map(compiled, pages) if part is not None]
     if not parts:
         return None

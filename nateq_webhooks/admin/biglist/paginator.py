@@ -1,4 +1,4 @@
-"""Pages over a big table: nobody leafs through ten million rows, so nothing counts them."""
+"""Django's paginator without a count of the whole table, for autocompletion."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ else:  # Django's paginator is generic for the type checker only
 
 
 class CappedPaginator(_Paginator):
-    """Counts and pages through the first `limit` rows only."""
+    """A paginator over the first `limit` rows."""
 
     limit = 10_000
 

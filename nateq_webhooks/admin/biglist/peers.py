@@ -1,9 +1,10 @@
-"""Columns that a list left out, such as a payload: read for all rows of the page when the first one is asked for its.
+"""Deferred columns, such as a payload, fetched for all rows of a page when one row needs them.
 
-A project's own column may use any of them; else each row would cost a statement.
+A project's own column may use any of them; otherwise each row would run a statement. Django 6.1 has the same as
+`FETCH_PEERS`.
 """
 
-# ruff: noqa: SLF001 - Django has no other name for what a row was read with
+# ruff: noqa: SLF001 - Django has no public name for what a row was loaded with
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,16 +13,16 @@ from typing import Any
 from django.db.models import Model
 
 
-def load_together(rows: Sequence[Model]) -> None:
-    """Have the columns that were left out of rows, and of what they were joined with, be read for all rows at once."""
+def fetch_peers(rows: Sequence[Model]) -> None:
+    """Make the rows, and the rows they were joined with, fetch a deferred column for all of them at once."""
     for peers in (rows, *_joined(rows)):
         for row in peers:
-            # Django asks the row itself for a column that was left out.
+            # Django calls this to load a deferred column.
             row.refresh_from_db = functools.partial(_refresh, row, peers)  # type: ignore[method-assign]
 
 
 def _joined(rows: Sequence[Model]) -> Iterator[list[Model]]:
-    """Yield what the rows have been joined with, relation by relation."""
+    """Yield the rows that were joined, relation by relation."""
     names = {name for row in rows for name in row._state.fields_cache}
     for name in sorted(names):
         found = [row._state.fields_cache.get(name) for row in rows]
@@ -29,7 +30,7 @@ def _joined(rows: Sequence[Model]) -> Iterator[list[Model]]:
 
 
 def _refresh(row: Model, peers: Iterable[Model], using: Any = None, fields: Any = None, **options: Any) -> None:
-    """Read a column that was left out for all rows without it; refresh one row in any other case."""
+    """Load a deferred column for all rows without it; refresh a single row in any other case."""
     names = list(fields or ())
     if using is not None or options or len(names) != 1 or names[0] not in row.get_deferred_fields():
         type(row).refresh_from_db(row, using=using, fields=fields, **options)
@@ -40,5 +41,5 @@ def _refresh(row: Model, peers: Iterable[Model], using: Any = None, fields: Any 
     for peer in without:
         if peer.pk in values:
             peer.__dict__[names[0]] = values[peer.pk]
-    if row.pk not in values:  # deleted meanwhile: Django says so
+    if row.pk not in values:  # deleted meanwhile: Django raises its error
         type(row).refresh_from_db(row, fields=fields)

@@ -1,19 +1,62 @@
-"""The exact search: a delivery id, a resource id or an organization, each through an index of its own."""
+"""The search of a list, as a value: none, by the exact ids, or by a path into the payload."""
 
-from django.db.models import Q
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
 
-from nateq_webhooks.models.delivery import has_delivery_id
+from django.db.models import Q, QuerySet
+from django.utils.functional import cached_property
+
+from nateq_webhooks.admin.biglist.payload_search import PathValue
 
 
-def ways(term: str) -> list[Q]:
-    """Return the conditions of which a delivery that is searched for fulfils one; each of them is quick by itself."""
-    bare = term.strip()
-    return [has_delivery_id(term), Q(resource_id=bare), Q(organization_id=bare)]
+@dataclass(frozen=True)
+class NoSearch:
+    """No search: all rows."""
+
+    def restrict(self, rows: QuerySet[Any], _page: Sequence[int]) -> QuerySet[Any]:
+        """Return all rows."""
+        return rows
 
 
-def any_of(conditions: list[Q]) -> Q:
+@dataclass(frozen=True)
+class IdSearch:
+    """The search for rows by exact ids."""
+
+    term: str
+    find_alternatives: Callable[[str], list[Q]]
+
+    @cached_property
+    def alternatives(self) -> list[Q]:
+        """The conditions, at least one of which holds; each one uses an index."""
+        return self.find_alternatives(self.term)
+
+    def restrict(self, rows: QuerySet[Any], _page: Sequence[int]) -> QuerySet[Any]:
+        """Return the rows that were searched for."""
+        return rows.filter(any_of(self.alternatives))
+
+
+@dataclass(frozen=True)
+class PathSearch:
+    """The search by a path into the payload."""
+
+    path: PathValue
+
+    def restrict(self, rows: QuerySet[Any], page: Sequence[int]) -> QuerySet[Any]:
+        """Return the rows of the page: an action does not scan further payloads."""
+        return rows.filter(pk__in=page)
+
+
+Search = NoSearch | IdSearch | PathSearch
+
+
+def by_id(term: str, find_alternatives: Callable[[str], list[Q]]) -> NoSearch | IdSearch:
+    """Return the search by ids for a term."""
+    return IdSearch(term, find_alternatives) if term.strip() else NoSearch()
+
+
+def any_of(conditions: Sequence[Q]) -> Q:
     """Return the condition that at least one of the conditions holds."""
-    found = Q()
-    for condition in conditions:
-        found |= condition
-    return found
+    return reduce(or_, conditions, Q())

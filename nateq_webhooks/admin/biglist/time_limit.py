@@ -1,6 +1,6 @@
-"""A time limit for statements that no index bounds: those that a project's filter, or a search, makes long.
+"""A time limit for statements that no index bounds, such as those with a project's own filter.
 
-A thread of the server that waits for the database serves nobody else, the sender neither.
+A server thread that waits for the database serves no other request, Nateq's included.
 """
 
 import re
@@ -12,23 +12,23 @@ from typing import Any, Final
 from django.db import OperationalError, connections, transaction
 
 MAX_SECONDS: Final = 5.0
-"""How long one statement of a page may take."""
+"""Time limit of one statement of a page."""
 
 _CANCELED: Final = {"57014", 1969, 3024, "interrupted"}
-"""What the databases say of a statement whose time is over: PostgreSQL, MariaDB, MySQL, SQLite."""
+"""The error codes of a cancelled statement: PostgreSQL, MariaDB, MySQL, SQLite."""
 
 _READS: Final = re.compile(r"\s*(?:SELECT|WITH)\b", re.IGNORECASE)
 
 
 class TookTooLongError(Exception):
-    """The database ended a statement whose time was over."""
+    """The database cancelled a statement at its time limit."""
 
 
 @contextmanager
 def limited(alias: str, seconds: float | None = None) -> Iterator[None]:
-    """Let each statement of the block take so many seconds, `MAX_SECONDS` for None. Raises `TookTooLongError`.
+    """Limit each statement of the block to `seconds`, by default `MAX_SECONDS`. Raises `TookTooLongError`.
 
-    The block reads only. On SQLite the seconds are those of the whole block.
+    The block must only read. On SQLite the limit applies to the whole block.
     """
     seconds = MAX_SECONDS if seconds is None else seconds
     connection: Any = connections[alias]
@@ -50,7 +50,7 @@ def _codes(error: OperationalError) -> set[Any]:
 
 
 def _on_postgresql(connection: Any, milliseconds: int, stack: ExitStack) -> None:
-    """Set the limit for a transaction; the project's own stays where it is lower."""
+    """Set the limit for a transaction; a lower limit of the project remains."""
     is_nested = connection.in_atomic_block
     stack.enter_context(transaction.atomic(using=connection.alias))
     with connection.cursor() as cursor:
@@ -66,7 +66,7 @@ def _on_postgresql(connection: Any, milliseconds: int, stack: ExitStack) -> None
 
 @contextmanager
 def _restoring(connection: Any, former: str) -> Iterator[None]:
-    """Restore the former limit; after an error the rollback to the savepoint does."""
+    """Restore the former limit; after an error the rollback to the savepoint restores it."""
     yield
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [former])
@@ -87,7 +87,7 @@ def _on_mysql(connection: Any, milliseconds: int, stack: ExitStack) -> None:
 
 
 def _on_sqlite(connection: Any, milliseconds: int, stack: ExitStack) -> None:
-    """Have SQLite look at the clock every some thousand steps."""
+    """Make SQLite check the clock every 10,000 instructions."""
     connection.ensure_connection()
     until = time.monotonic() + milliseconds / 1000
     driver = connection.connection

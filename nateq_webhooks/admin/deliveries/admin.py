@@ -8,16 +8,13 @@ from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.biglist.base import RecordAdmin
 from nateq_webhooks.admin.biglist.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
-from nateq_webhooks.admin.biglist.payload_search import PathValue, parse
-from nateq_webhooks.admin.biglist.search import ways
+from nateq_webhooks.admin.biglist.spec import ListSpec
 from nateq_webhooks.admin.deliveries.export import ExportPage
 from nateq_webhooks.admin.deliveries.page import build
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
@@ -26,7 +23,21 @@ from nateq_webhooks.admin.deliveries.replay import ReplayPage
 from nateq_webhooks.admin.deliveries.replay_many import ReplayManyPage
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import AdminPage
+from nateq_webhooks.admin.permissions import mark_hidden_webhooks
 from nateq_webhooks.models import Delivery, OtherContent
+from nateq_webhooks.models.delivery import has_delivery_id
+
+
+def _search_alternatives(term: str) -> list[Q]:
+    """Return the alternatives of the search; each one uses an index."""
+    bare = term.strip()
+    return [has_delivery_id(term), Q(resource_id=bare), Q(organization_id=bare)]
+
+
+def _with_processing(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Add the end of the last run, and whether the delivery came with other contents."""
+    other_contents = OtherContent.objects.filter(delivery=OuterRef("pk"))
+    return with_last_run(rows).annotate(has_other_contents=Exists(other_contents))
 
 
 @admin.register(Delivery)
@@ -55,18 +66,19 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         ("received_at", PeriodFilter),
     )
     list_select_related = ("webhook",)
-    list_defer = ("body", "payload", "headers", "notes", "identity", "content_hash")
-    list_parameters = indexed_parameters = frozenset(
-        {"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"}
+    list_spec = ListSpec(
+        index=("status", "event", "webhook_id"),
+        parameters=frozenset({"status__exact", "event", "webhook__id__exact", "received_at__gte", "received_at__lt"}),
+        facet_columns=("status", "event", "webhook_id", "received_at"),
+        deferred=("body", "payload", "headers", "notes", "identity", "content_hash"),
+        date_column="received_at",
+        search_alternatives=_search_alternatives,
+        searches_payloads=True,
+        annotate=_with_processing,
+        mark_hidden=mark_hidden_webhooks,
     )
-    names_webhook = True
-    browse_columns = ("status", "event", "webhook_id")
-    facet_columns = ("status", "event", "webhook_id", "received_at")
     search_fields = ("delivery_id",)
     search_help_text = gettext_lazy("A delivery id, a resource id or an organization, exactly as Nateq sent it.")
-    payload_search_help_text = gettext_lazy(
-        "Or a path into the payload and a value: data.requester.email=sara@example.com"
-    )
     sortable_by = ("shown_received_at",)
 
     def get_urls(self) -> list[URLPattern]:
@@ -165,25 +177,3 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         """Return deliveries with their webhook, without its secret."""
         rows = super().get_queryset(request)
         return rows.select_related("webhook").defer("webhook__secret", "webhook__events")
-
-    def shown_rows(self, rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
-        """Return the rows of a page with when their last run ended, and whether they have other contents."""
-        other_contents = OtherContent.objects.filter(delivery=OuterRef("pk"))
-        return with_last_run(rows).annotate(has_other_contents=Exists(other_contents))
-
-    def search_ways(self, term: str) -> list[Q]:
-        """Search by the exact delivery id, resource id or organization."""
-        return ways(term)
-
-    def moment_of(self, rows: QuerySet[Delivery], pk: int) -> str:
-        """Return when a delivery was received."""
-        moment = rows.filter(pk=pk).values_list("received_at", flat=True).first()
-        return (
-            date_format(timezone.localtime(moment), f"{formatting.DATE_FORMAT} {formatting.TIME_FORMAT}")
-            if moment
-            else ""
-        )
-
-    def payload_search(self, term: str) -> PathValue | None:
-        """Search by a path into the payload."""
-        return parse(term)

@@ -1,0 +1,47 @@
+"""How a list of a large table is read: its index, its parameters, its search. Each model admin has one `list_spec`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from nateq_webhooks.admin.permissions import Permitted
+
+
+def _search_nothing(_term: str) -> list[Q]:
+    return [Q(pk__in=[])]
+
+
+def _unchanged(rows: QuerySet[Any]) -> QuerySet[Any]:
+    return rows
+
+
+def _hide_nothing(_records: Sequence[Any], _permitted: Permitted) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListSpec:
+    """How a list is read."""
+
+    index: tuple[str, ...] = ()
+    "The columns of the index that the filters use, before the key (skip_scan)."
+    parameters: frozenset[str] = frozenset()
+    "The query parameters of the list's own filters, each of which uses an index. Others get a time limit."
+    narrow_parameters: frozenset[str] = frozenset()
+    "Query parameters that leave few rows, through an index of their own."
+    facet_columns: tuple[str, ...] = ()
+    "The columns that the filters are about."
+    deferred: tuple[str, ...] = ()
+    "The columns that the list does not load."
+    date_column: str = ""
+    "The column that tells how far back a search went; empty if the key is shown."
+    search_alternatives: Callable[[str], list[Q]] = _search_nothing
+    "Returns the alternatives of the search by id; each one uses an index."
+    searches_payloads: bool = False
+    "Whether a term may be a path into the payload and a value."
+    annotate: Callable[[QuerySet[Any]], QuerySet[Any]] = _unchanged
+    "Adds to the rows of a page what its columns show."
+    mark_hidden: Callable[[Sequence[Any], Permitted], None] = _hide_nothing
+    "Marks on rows what they belong to and the project hides from the user: it is not named."
