@@ -1,4 +1,4 @@
-"""What stands in a cell of a list or a page: a status, a moment, a duration, text from outside. All is escaped."""
+"""Values in the columns and fields of the admin: statuses, times, durations, untrusted text. All are escaped."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from nateq_webhooks.protocol.invisible_chars import visible as visible
 
 DATE_FORMAT: Final = "Y-m-d"
 TIME_FORMAT: Final = "H:i:s"
-"""To the second, and read alike in every language: Django's own formats leave the seconds out."""
+"""To the second, and the same in every language; Django's formats omit the seconds."""
 
 JUST_NOW: Final = timedelta(minutes=1)
 """Up to this age a time is "just now"; Django's words begin with minutes."""
@@ -24,7 +24,7 @@ JUST_NOW: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """How a status looks: a symbol, so that colour is not all there is, and a tone that the style sheet knows."""
+    """The appearance of a status: a symbol, because colour alone is not accessible, and a tone of the style sheet."""
 
     symbol: str
     tone: str
@@ -44,10 +44,10 @@ SIGNS: Final[dict[str, Sign]] = {
     Run.Status.DEAD: Sign("✕", "bad"),
     Run.Status.DROPPED: Sign("⊘", "quiet"),
 }
-"""The sign of each status of a delivery and of a run; where both have a status, it means the same."""
+"""The sign of each status of a delivery and of a run; a status that both have means the same."""
 
 NO_RECEIVER: Final = Sign("⊘", "warn")
-"""The sign of a delivery that was stored, and for which nothing ran."""
+"""The sign of a delivery for which no receiver ran."""
 
 _UNKNOWN: Final = Sign("?", "quiet")
 

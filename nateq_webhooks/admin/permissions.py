@@ -1,8 +1,8 @@
-"""The rows that a page may show: those of the project's own admin, as it is registered on the site that answers.
+"""What a user may see and do: the package's permissions, and the rows of the project's own admins.
 
-A project hides rows by a `get_queryset` of its own in a subclass of one of our admins. That holds for every path to a
-row: its list and its page, what other pages tell of it, counts, actions, exports and the dashboard. A run is a part of
-its delivery, so that it is hidden with it.
+A project hides rows by overriding `get_queryset` in a subclass of the package's admins. That applies wherever a row
+appears: its list and its page, other pages that mention it, counts, actions, exports and the dashboard. A run is hidden
+together with its delivery.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 
 class Among(Protocol):
-    """The rows of each model that something is looked for among."""
+    """The rows of each model that a page reads."""
 
     def of(self, model: type[Model]) -> QuerySet[Any]:
         """Return the rows of a model."""
 
 
 class Everything:
-    """All rows, for what answers no request."""
+    """All rows, outside of requests."""
 
     def of(self, model: type[Model]) -> QuerySet[Any]:
         """Return the rows of a model."""
@@ -55,7 +55,7 @@ class Permitted:
         return self._unregistered(model) if model_admin is None else model_admin.get_queryset(self._request)
 
     def _unregistered(self, model: type[Model]) -> QuerySet[Any]:
-        """Return the rows of a model without an admin: those that belong to what the user may see."""
+        """Return the rows of a model without an admin: those that belong to rows that the user may see."""
         rows = ALL_ROWS.of(model)
         if model is Run:
             return self.with_delivery(rows)
@@ -68,32 +68,32 @@ class Permitted:
         return rows.none()
 
     def with_delivery(self, runs: QuerySet[Run]) -> QuerySet[Run]:
-        """Return those of the runs whose delivery the user may see."""
+        """Return the runs whose delivery the user may see."""
         return runs.filter(delivery__in=self.of(Delivery).values("pk")) if self.hides(Delivery) else runs
 
     def hides(self, model: type[Model]) -> bool:
-        """Say whether the project hides some rows of a model from the user."""
+        """Return whether the project hides some rows of a model from the user."""
         return is_narrowed(self.of(model))
 
     def shows(self, record: Model) -> bool:
-        """Say whether the user may see that a row exists."""
+        """Return whether the user may see a row."""
         return not self.hides(type(record)) or self.of(type(record)).filter(pk=record.pk).exists()
 
     def shown(self, model: type[Model], keys: set[Any]) -> set[Any]:
-        """Return those of the keys whose rows the user may see. Asks the database only where some rows are hidden."""
+        """Return the keys whose rows the user may see. Queries the database only if some rows may be hidden."""
         if not keys or not self.hides(model):
             return keys
         return set(self.of(model).filter(pk__in=keys).values_list("pk", flat=True))
 
     def may_view(self, model: type[Model], record: Model | None = None) -> bool:
-        """Say whether the user may view a model, or a row of it."""
+        """Return whether the user may view a model, or a row of it."""
         model_admin = self.admin_of(model)
         if model_admin is not None:
             return may_view(model_admin, self._request, record)
         return bool(self._request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
 
     def admin_of(self, model: type[Model]) -> "admin.ModelAdmin[Any] | None":
-        """Return the model's admin on this site; None where the site does not know the model."""
+        """Return the model's admin on this site; None if it is not registered."""
         try:
             return self._site.get_model_admin(model)
         except NotRegistered:
@@ -101,22 +101,22 @@ class Permitted:
 
 
 def may_view(model_admin: "admin.ModelAdmin[Any]", request: HttpRequest, record: Model | None = None) -> bool:
-    """Say whether an admin lets the user see a row, or its list."""
+    """Return whether an admin allows the user to view a row, or its list."""
     return bool(model_admin.has_view_permission(request, record))
 
 
 def may_see_payload(request: HttpRequest) -> bool:
-    """Say whether the user may see what customers wrote: payloads, header values, errors, tracebacks."""
+    """Return whether the user may see what customers wrote: payloads, header values, errors, tracebacks."""
     return request.user.has_perm("nateq_webhooks.view_payload")
 
 
 def may_reveal_secret(request: HttpRequest) -> bool:
-    """Say whether the user may see, choose and replace signing secrets, and have requests signed anew."""
+    """Return whether the user may see, choose and replace signing secrets, and get requests signed."""
     return request.user.has_perm("nateq_webhooks.reveal_secret")
 
 
 def may_replay(request: HttpRequest) -> bool:
-    """Say whether the user may have receivers run again."""
+    """Return whether the user may run receivers again."""
     return request.user.has_perm("nateq_webhooks.replay_delivery")
 
 
@@ -128,12 +128,12 @@ def mark_hidden_webhooks(records: Sequence[Any], permitted: "Permitted") -> None
 
 
 def judges_rows(model_admin: "admin.ModelAdmin[Any]") -> bool:
-    """Say whether a project's admin decides row by row who may view it."""
+    """Return whether a project's admin checks the view permission row by row."""
     return type(model_admin).has_view_permission is not admin.ModelAdmin.has_view_permission
 
 
 def is_narrowed(rows: QuerySet[Any]) -> bool:
-    """Say whether a queryset may leave rows of its table out: then no statistics and no raw SQL speak for it."""
+    """Return whether a queryset may omit rows of its table; then statistics and raw SQL do not apply to it."""
     query = rows.query
     return bool(
         query.where or query.is_sliced or query.combinator or query.distinct or query.annotations or query.extra_tables
@@ -141,7 +141,7 @@ def is_narrowed(rows: QuerySet[Any]) -> bool:
 
 
 def site_of(request: HttpRequest) -> AdminSite:
-    """Return the admin site that answers a request; the default one outside of any."""
+    """Return the admin site of a request; the default site outside of an admin."""
     view: Any = request.resolver_match and request.resolver_match.func
     found = getattr(view, "admin_site", None)
     if isinstance(found, AdminSite):

@@ -1,4 +1,4 @@
-"""The options by which the commands name deliveries, and what they mean."""
+"""The options of the commands that select deliveries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -21,16 +21,16 @@ from nateq_webhooks.receivers import ANY_EVENT, registry
 _STATUSES: Final = tuple(Delivery.Status.values)
 
 MOST_NAMES: Final = 1_000
-"""Names of webhooks that a suggestion is looked for among."""
+"""Names of webhooks that are compared for a suggestion."""
 
 
 def add_all_option(parser: CommandParser, help_text: str) -> None:
-    """Add `--all`, which a command that acts on everything asks for."""
+    """Add `--all`, which a command requires to act on all rows."""
     parser.add_argument("--all", action="store_true", dest="is_all", help=help_text)
 
 
 def refuse_silent_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
-    """Raise `CommandError` unless what is meant is narrowed down, or all is meant in so many words, and not both."""
+    """Raise `CommandError` unless exactly one is given: `--all`, or an option that narrows the selection."""
     if is_all and narrowed_by:
         raise CommandError(_("--all goes with none of %(options)s: say which.") % {"options": ", ".join(narrowed_by)})
     if not is_all and not narrowed_by:
@@ -43,7 +43,7 @@ def add_webhook_option(parser: CommandParser) -> None:
 
 
 def add_selection_options(parser: CommandParser) -> None:
-    """Add the options that name deliveries."""
+    """Add the options that select deliveries."""
     add_webhook_option(parser)
     parser.add_argument("--event", default="", help="The event's name, such as ticket.created.")
     parser.add_argument("--status", default="", metavar="STATUS", help=f"How far it got: {', '.join(_STATUSES)}.")
@@ -59,12 +59,12 @@ def add_selection_options(parser: CommandParser) -> None:
 
 
 def several(given: str | Sequence[str] | None) -> list[str]:
-    """Return what an option that may be repeated was given; `call_command` passes a single one as it is."""
+    """Return the values of a repeatable option; `call_command` passes a single value as it is."""
     return [given] if isinstance(given, str) else list(given or ())
 
 
 def webhook_named(name: str) -> Webhook:
-    """Return the webhook of this name or id. Raises `CommandError` that lists those there are."""
+    """Return the webhook of this name or id. Raises `CommandError` with the known names."""
     webhooks = Webhook.objects.using(router.db_for_write(Webhook))
     try:
         found = webhooks.filter(name=name).first() or webhooks.filter(pk=name).first()
@@ -79,7 +79,7 @@ def webhook_named(name: str) -> Webhook:
 
 
 def selection_of(options: Mapping[str, Any]) -> Selection:
-    """Return the selection that the options mean. Raises `CommandError` for what is not to be understood."""
+    """Return the selection of the options. Raises `CommandError` for an invalid value."""
     webhook = webhook_named(options["webhook"]) if options["webhook"] else None
     _refuse_unknown_status(options["status"])
     _refuse_unknown_event(options["event"])
@@ -94,7 +94,7 @@ def selection_of(options: Mapping[str, Any]) -> Selection:
 
 
 def narrowed_by(options: Mapping[str, Any]) -> list[str]:
-    """Return the options that were given and say which deliveries are meant."""
+    """Return the given options that narrow the selection."""
     return [f"--{name}" for name in _NARROWING if options[name]]
 
 
@@ -109,18 +109,18 @@ def _refuse_unknown_status(status: str) -> None:
 
 
 def _refuse_unknown_event(event: str) -> None:
-    """Refuse an event that no delivery has and that nobody knows: it would find nothing, which is no answer."""
+    """Refuse an event that is unknown and that no delivery has: it is a typing error."""
     known = known_events().keys() | registry.events() - {ANY_EVENT}
     if not event or event in known:
         return
-    # By status, too, which the index begins with.
+    # With the status, the first column of the index.
     if not _deliveries().filter(status__in=_STATUSES, event=event).exists():
         said = _("There is no event %(event)r, and no delivery of it.") % {"event": event}
         raise CommandError(said + did_you_mean(event, known))
 
 
 def _deliveries() -> QuerySet[Delivery]:
-    """Return the deliveries where they are written: a replica may not have what has just been stored."""
+    """Return the deliveries of the writing database: a replica may lag behind."""
     return Delivery.objects.using(router.db_for_write(Delivery))
 
 
@@ -135,7 +135,7 @@ def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
 
 
 def _moment(option: str, given: str | date | None) -> datetime | None:
-    """Return the moment that is meant; `call_command` may pass one that is none to be read."""
+    """Return the time of an option; `call_command` may pass a `date` or `datetime`."""
     if given is None:
         return None
     text = given.isoformat() if isinstance(given, date) else given
