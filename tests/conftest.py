@@ -72,7 +72,7 @@ def boss(db: None) -> Client:
 
 @pytest.fixture(autouse=True)
 def _fresh_configuration() -> None:
-    cache.forget()
+    cache.invalidate()
     hold_cache.invalidate()
 
 

@@ -21,11 +21,13 @@ from django.db import Error, connections, router, transaction
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import SETTING, meta_key, settings
-from nateq_webhooks.database.transactions import Blocks, are_open, is_private, open_blocks
+from nateq_webhooks.database.cached_rows import CachedRows
+from nateq_webhooks.database.transactions import is_private
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.outages import UNAVAILABLE, close_if_lost
 from nateq_webhooks.models.webhook import Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
+from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -77,27 +79,24 @@ class Configuration:
 
 
 class TenantCache:
-    """The process's copy of the configuration of every webhook of one tenant. Safe to use from many threads."""
+    """The process's copy of the configuration of every webhook of one tenant. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._by_id: dict[uuid.UUID, Configuration] = {}
-        self._newest: datetime | None = None
-        self._checked_at = self._reloaded_at = float("-inf")
-        self._generation = 0
-        self._loaded_generation = -1
-        self._read_in: tuple[str, Blocks] = ("", ())
-        self._reader: threading.Thread | None = None
-        self._reader_lock = threading.Lock()
-        self._reader_started_at = float("-inf")
+    def __init__(self, tenant: str = tenants.NO_TENANT) -> None:
+        self._tenant = tenant
+        self._cached: CachedRows[dict[uuid.UUID, Configuration]] = CachedRows()
+        self._checked_at = self._reloaded_at = self._background_read_at = float("-inf")
+        self._reader = DaemonThread(
+            self._read_in_background, name="nateq_webhooks configuration", after_fork=self._reset_lock
+        )
+        self._reset_lock()
 
     def get(self, webhook_id: uuid.UUID) -> Configuration | None:
         """Return the webhook's configuration; None if there is no such webhook.
 
         Raises `django.db.Error` only if it is not cached and the database can't be asked.
         """
-        if self._loaded_generation != self._generation or not are_open(*self._read_in):
-            if self._is_read_in_background():
+        if not self._cached.is_valid:
+            if self._reads_in_background():
                 self._start_reader()
                 return self._read_one(webhook_id)
             self._reload(webhook_id)
@@ -109,34 +108,38 @@ class TenantCache:
         return self._by_id.get(webhook_id)
 
     def known(self) -> tuple[Configuration, ...]:
-        """Return every webhook as it was last read. Never asks the database."""
+        """Return every webhook as it was last read. Never queries the database."""
         return tuple(self._by_id.values())
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read everything again at the next look-up."""
-        self._generation += 1
+        self._cached.invalidate()
 
-    def _is_read_in_background(self) -> bool:
+    @property
+    def _by_id(self) -> dict[uuid.UUID, Configuration]:
+        return self._cached.rows or {}
+
+    def _reset_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def _reads_in_background(self) -> bool:
         """Return whether a thread reads everything: there are many webhooks, and other threads see the same rows."""
         return len(self._by_id) > LARGE and not is_private(router.db_for_write(Webhook))
 
     def _start_reader(self) -> None:
         """Start the thread unless it runs; at most once a second."""
-        with self._reader_lock:
-            now = time.monotonic()
-            is_running = self._reader is not None and self._reader.is_alive()
-            if is_running or now - self._reader_started_at < REFRESH_SECONDS:
-                return
-            self._reader_started_at = now
-            tenant = tenants.current(router.db_for_write(Webhook))
-            self._reader = threading.Thread(
-                target=self._read_everything, args=(tenant,), name="nateq_webhooks configuration", daemon=True
-            )
+        now = time.monotonic()
+        if now - self._background_read_at < REFRESH_SECONDS:
+            return
+        self._background_read_at = now
+        try:
             self._reader.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            logger.warning("The configuration of the webhooks could not be read again: %s", error)
 
-    def _read_everything(self, tenant: str) -> None:
+    def _read_in_background(self, _stop: threading.Event) -> None:
         """Read everything in the thread, on its own connection."""
-        with tenants.activate(tenant):
+        with tenants.activate(self._tenant):
             try:
                 with self._lock:
                     self._read(everything=True)
@@ -161,7 +164,7 @@ class TenantCache:
     def _reload(self, wanted: uuid.UUID) -> None:
         """Read everything, once for all threads that wait."""
         with self._lock:
-            if self._loaded_generation == self._generation and are_open(*self._read_in):
+            if self._cached.is_valid:
                 return
             try:
                 self._read(everything=True)
@@ -174,7 +177,7 @@ class TenantCache:
         """Read what changed; if the database can't be asked, the cached configuration stays valid."""
         self._checked_at = now = time.monotonic()
         is_due = now - self._reloaded_at >= RELOAD_SECONDS
-        if is_due and self._is_read_in_background():
+        if is_due and self._reads_in_background():
             self._start_reader()
             is_due = False
         try:
@@ -183,21 +186,18 @@ class TenantCache:
             logger.warning("The configuration of the webhooks could not be refreshed: %s", type(error).__name__)
 
     def _read(self, *, everything: bool) -> None:
-        generation = self._generation
-        since = None if everything or self._newest is None else self._newest - OVERLAP
+        known = {} if everything else self._by_id
+        newest = max((each.modified_at for each in known.values()), default=None)
+        since = None if newest is None else newest - OVERLAP
         alias = router.db_for_write(Webhook)
         try:
-            fresh = _configurations(Webhook.objects.using(alias).configuration(since))
+            self._cached.read(alias, lambda: known | _configurations(Webhook.objects.using(alias).configuration(since)))
         except Error:
             close_if_lost(alias)
             raise
-        self._by_id = fresh if since is None else self._by_id | fresh
-        self._read_in = (alias, open_blocks(alias))
-        self._newest = max((each.modified_at for each in self._by_id.values()), default=None)
         self._checked_at = time.monotonic()
         if since is None:
             self._reloaded_at = self._checked_at
-        self._loaded_generation = generation
 
 
 class ConfigurationCache:
@@ -214,17 +214,17 @@ class ConfigurationCache:
         return self._current().get(webhook_id)
 
     def known(self) -> tuple[Configuration, ...]:
-        """Return every webhook of the tenant as it was last read. Never asks the database."""
+        """Return every webhook of the tenant as it was last read. Never queries the database."""
         return self._current().known()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read everything again at the next look-up of each tenant."""
         for one in tuple(self._by_tenant.values()):
-            one.forget()
+            one.invalidate()
 
     def _current(self) -> TenantCache:
         tenant = tenants.current(router.db_for_write(Webhook))
-        return self._by_tenant.get(tenant) or self._by_tenant.setdefault(tenant, TenantCache())
+        return self._by_tenant.get(tenant) or self._by_tenant.setdefault(tenant, TenantCache(tenant))
 
 
 def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configuration]:
@@ -302,16 +302,16 @@ def find(webhook_id: uuid.UUID) -> Configuration | None:
     return webhook if webhook is not None and webhook.is_active else None
 
 
-def _forget(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+def _invalidate(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     # At once for the next request of this process, and again when other connections see the change.
-    cache.forget()
-    transaction.on_commit(cache.forget, using=router.db_for_write(Webhook), robust=True)
+    cache.invalidate()
+    transaction.on_commit(cache.invalidate, using=router.db_for_write(Webhook), robust=True)
 
 
-def _forget_on_new_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+def _invalidate_on_new_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     if setting == SETTING:
-        cache.forget()
+        cache.invalidate()
 
 
-configuration_changed.connect(_forget, dispatch_uid="nateq_webhooks.inbox.configuration")
-setting_changed.connect(_forget_on_new_settings, dispatch_uid="nateq_webhooks.inbox.configuration")
+configuration_changed.connect(_invalidate, dispatch_uid="nateq_webhooks.inbox.configuration")
+setting_changed.connect(_invalidate_on_new_settings, dispatch_uid="nateq_webhooks.inbox.configuration")

@@ -7,7 +7,6 @@ are only counted. A failure of the thread or of the database never affects a req
 
 import atexit
 import logging
-import os
 import threading
 import time
 import uuid
@@ -27,6 +26,7 @@ from nateq_webhooks.inbox.diagnosis import Finding, Sample, hint
 from nateq_webhooks.inbox.request import Reason, Refusal, declared_size, header_names
 from nateq_webhooks.models import Rejection, Webhook
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
+from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -87,16 +87,18 @@ class RejectionRecorder:
     """The process's buffer and the thread that stores it. Thread-safe."""
 
     def __init__(self) -> None:
+        self._thread = DaemonThread(
+            self._write_until_empty, name="nateq_webhooks rejection recorder", after_fork=self.forget
+        )
         self.forget()
 
     def forget(self) -> None:
-        """Start again with an empty buffer: after a fork, the buffered refusals and the thread are the parent's."""
+        """Start again with an empty buffer: after a fork, the buffered refusals are the parent's."""
         self._lock = threading.Lock()
         self._buffers: Buffers = {}
         self._buffered: Counter[Reason] = Counter()
         self._samples = 0
-        self._thread: threading.Thread | None = None
-        self._end = threading.Event()
+        self._database: object = None
 
     def record(
         self,
@@ -134,10 +136,7 @@ class RejectionRecorder:
 
     def finish(self) -> None:
         """Let the thread write now, and wait up to `EXIT_SECONDS` for it: the process is ending."""
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            self._end.set()
-            thread.join(EXIT_SECONDS)
+        self._thread.stop(EXIT_SECONDS)
 
     def _sample(
         self,
@@ -159,28 +158,22 @@ class RejectionRecorder:
 
     def _start(self) -> None:
         """Start the thread unless it runs, or other threads would not see the same rows."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread.is_alive or is_private(router.db_for_write(Rejection)):
             return
-        if is_private(router.db_for_write(Rejection)):
-            return
-        thread = threading.Thread(
-            target=self._write_until_empty, args=(_database(),), name="nateq_webhooks rejection recorder", daemon=True
-        )
+        self._database = _database()
         try:
-            thread.start()
+            self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
             logger.warning("Refused requests can't be recorded: %s", error)
-        else:
-            self._thread = thread
 
-    def _write_until_empty(self, database: object) -> None:
+    def _write_until_empty(self, stop: threading.Event) -> None:
         while True:
-            self._end.wait(WRITE_SECONDS)
+            stop.wait(WRITE_SECONDS)
             with self._lock:
-                if database != _database():  # a test's database was replaced by the site's own
+                if self._database != _database():  # a test's database was replaced by the site's own
                     self._buffers, self._buffered, self._samples = {}, Counter(), 0
                 if not any(buffer.entries for buffer in self._buffers.values()):
-                    self._thread = None
+                    self._thread.release()
                     return
             self._write_once()
 
@@ -207,9 +200,10 @@ class RejectionRecorder:
             self._buffers = {key: buffer for key, buffer in self._buffers.items() if not buffer.entries}
             for key, buffer in taken.items():
                 written = {entry.reason for entry in buffer.entries}
-                if left := Counter(
-                    {reason: buffer.only_counted[reason] for reason in buffer.only_counted if reason not in written}
-                ):
+                left = Counter(
+                    {reason: count for reason, count in buffer.only_counted.items() if reason not in written}
+                )
+                if left:
                     self._buffers[key] = WebhookBuffer(only_counted=left)
                     buffer.only_counted -= left
             self._buffered, self._samples = Counter(), 0
@@ -295,5 +289,3 @@ recorder: Final = RejectionRecorder()
 """The process's recorder."""
 
 atexit.register(recorder.finish)
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-    os.register_at_fork(after_in_child=recorder.forget)

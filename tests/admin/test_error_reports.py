@@ -302,7 +302,7 @@ def test_a_configuration_that_can_not_be_read(owner: Webhook, seen: Seen, monkey
         raise RecursionError("nested too deeply")
 
     Secret.objects.create(webhook=owner, secret=seen.new_secret())
-    cache.forget()
+    cache.invalidate()
     monkeypatch.setattr(JSONField, "from_db_value", unreadable)
 
     response = Sender(owner, Client(raise_request_exception=False)).post(envelope(), signature="0" * 64)
@@ -312,7 +312,7 @@ def test_a_configuration_that_can_not_be_read(owner: Webhook, seen: Seen, monkey
 
 def test_the_copy_of_the_configuration_shows_none(owner: Webhook, seen: Seen) -> None:
     Secret.objects.create(webhook=owner, secret=seen.new_secret())
-    cache.forget()
+    cache.invalidate()
     configuration = inbox.find(owner.pk)
     assert configuration is not None
 

@@ -31,6 +31,7 @@ from nateq_webhooks.inbox.request import MAX_HEADERS, MAX_NAME_CHARS, NO_MATCH, 
 from nateq_webhooks.models import Delivery, Rejection, Webhook
 from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
+from nateq_webhooks.threads import DaemonThread
 from tests.conftest import Sender, envelope, wait_until
 from tests.runners.processes import run
 from tests.server import post, running
@@ -62,20 +63,20 @@ class Ticks:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[RejectionRecorder]:
-    """A recorder of the test's own, used by the receiver view."""
-    made = RejectionRecorder()
-    monkeypatch.setattr(rejections, "recorder", made)
-    yield made
-    made._take()
-    made.finish()
+def ticks() -> Ticks:
+    return Ticks()
 
 
 @pytest.fixture
-def ticks(recorder: RejectionRecorder) -> Ticks:
-    ticks = Ticks()
-    recorder._end = ticks  # type: ignore[assignment]
-    return ticks
+def recorder(monkeypatch: pytest.MonkeyPatch, ticks: Ticks) -> Iterator[RejectionRecorder]:
+    """A recorder of the test's own, used by the receiver view."""
+    made = RejectionRecorder()
+    made._thread = DaemonThread(lambda _stop: made._write_until_empty(ticks), name=made._thread._name)  # type: ignore[arg-type]
+    monkeypatch.setattr(rejections, "recorder", made)
+    yield made
+    made._take()
+    ticks.set()
+    made.finish()
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def refuse(
 
 
 def has_ended(recorder: RejectionRecorder) -> Callable[[], bool]:
-    return lambda: recorder._thread is None
+    return lambda: not recorder._thread.is_alive
 
 
 @pytest.mark.django_db
@@ -215,7 +216,7 @@ class TestTheRequest:
     def test_no_thread_is_started_inside_a_transaction(self, sender: Sender) -> None:
         sender.post(b"", secret="whsec_wrong_0123456789abcdef")
 
-        assert module.recorder._thread is None
+        assert not module.recorder._thread.is_alive
 
     def test_a_request_is_answered_if_no_thread_can_be_started(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -245,11 +246,10 @@ class TestTheThread:
 
         sender.post(b"", secret="whsec_wrong_0123456789abcdef")
         thread = module.recorder._thread
-        assert thread is not None
-        assert thread.daemon
+        assert thread.is_alive
 
         wait_until(lambda: Rejection.objects.exists())
-        wait_until(lambda: not thread.is_alive())
+        wait_until(lambda: not thread.is_alive)
         assert left == [None]
 
     def test_refusals_of_a_test_are_never_stored_in_the_sites_own_database(
@@ -328,14 +328,14 @@ class TestTheThread:
         self, webhook: Webhook, ticks: Ticks, recorder: RejectionRecorder, written: list[Any]
     ) -> None:
         refuse(recorder, webhook)
-        first = recorder._thread
+        first = recorder._thread._thread
         ticks.pass_one()
         ticks.pass_one()
         wait_until(has_ended(recorder))
         assert len(written) == 1
 
         refuse(recorder, webhook)
-        assert recorder._thread is not first
+        assert recorder._thread._thread is not first
         ticks.pass_one()
         wait_until(lambda: len(written) == 2)
         assert ticks.waits[:3] == [1.0] * 3
@@ -597,7 +597,7 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0)
 Webhook.objects.create(name="shop")
 refuse("in memory")
-assert recorder._thread is None
+assert not recorder._thread.is_alive
 recorder.flush()
 print(recorded())
 """

@@ -322,7 +322,7 @@ def stored(webhook: Webhook, secret: str) -> Webhook:
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET secret = %s", [secret])  # the only row
     webhook.refresh_from_db()
-    cache.forget()
+    cache.invalidate()
     return webhook
 
 
@@ -389,7 +389,7 @@ def test_an_older_secret_that_is_short_verifies_nothing(sender: Sender) -> None:
     table = connection.ops.quote_name(Secret._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET secret = 'whsec_'")
-    cache.forget()
+    cache.invalidate()
     older.refresh_from_db()
 
     assert sender.post(envelope(), secret="whsec_").status_code == 401
