@@ -6,8 +6,8 @@ from typing import Any
 from django.core import checks
 from django.db import Error, connections, router
 
+from nateq_webhooks.database.encoding import column_charsets, connection_charset, encoding_of
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.models.encoding import column_charsets, connection_charset, encoding_of
 
 _PREFIX = "nateq_webhooks"
 

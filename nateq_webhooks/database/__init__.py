@@ -1,1 +1,1 @@
-"""Transactions that are retried, and rows that a process caches. No models."""
+"""What differs between databases, and what is shared by models: retries, caches, encodings, secrets. No models."""

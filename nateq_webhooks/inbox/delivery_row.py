@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from nateq_webhooks.database.encoding import is_storable_json, storable
 from nateq_webhooks.inbox.request import MAX_ADDRESS_CHARS, Verified, kept_headers
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.models.encoding import is_storable_json, storable
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.envelope import Note
 from nateq_webhooks.receivers import registry

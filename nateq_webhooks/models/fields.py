@@ -6,7 +6,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.query_utils import DeferredAttribute
 
-from nateq_webhooks.models.encoding import storable
+from nateq_webhooks.database.encoding import storable
 from nateq_webhooks.protocol.secret_text import SecretText
 
 if TYPE_CHECKING:

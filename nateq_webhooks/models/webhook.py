@@ -16,10 +16,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
+from nateq_webhooks.database.encoding import storable
 from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.encoding import storable
 from nateq_webhooks.models.fields import ExactCharField, SafeCharField, SecretField
-from nateq_webhooks.models.guarding import GuardedQuerySet, HoldsSecret
+from nateq_webhooks.models.secret_model import SecretModel, SecretModelQuerySet
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
@@ -58,7 +58,7 @@ def receiver_path(webhook_id: object, *, prefix: str = "/", language: str | None
 _RECEIVER: Final = "nateq_webhooks:receive"
 
 
-class WebhookQuerySet(GuardedQuerySet["Webhook"]):
+class WebhookQuerySet(SecretModelQuerySet["Webhook"]):
     """Webhooks; every way to change one also sets `modified_at`, which the caches of other processes query."""
 
     def update(self, **kwargs: Any) -> int:
@@ -97,7 +97,7 @@ class WebhookQuerySet(GuardedQuerySet["Webhook"]):
         )
 
 
-class Webhook(HoldsSecret):
+class Webhook(SecretModel):
     """A webhook as it is set up at Nateq (Nateq: Set up): its URL is here, its secret is known to both."""
 
     class Registration(models.TextChoices):
@@ -207,7 +207,7 @@ class Webhook(HoldsSecret):
         return site.rstrip("/") + receiver_path(self.pk) if site else ""
 
 
-class SecretQuerySet(GuardedQuerySet["Secret"]):
+class SecretQuerySet(SecretModelQuerySet["Secret"]):
     """Older secrets; every way to change one also sets its webhook's `modified_at`."""
 
     def update(self, **kwargs: Any) -> int:
@@ -229,7 +229,7 @@ class SecretQuerySet(GuardedQuerySet["Secret"]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
 
-class Secret(HoldsSecret):
+class Secret(SecretModel):
     """An additional secret that a webhook accepts, for example while its secret is rotated."""
 
     webhook = models.ForeignKey(

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.models.guarding import refuse_unusable
+from nateq_webhooks.models.secret_model import refuse_unusable
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.remote.remote_errors import BusyError, ClaimLostError, NotSavedError, RemoteError
 

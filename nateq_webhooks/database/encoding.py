@@ -1,6 +1,6 @@
-r"""What a database can store of a text: MariaDB's utf8mb3 knows no emoji, PostgreSQL's LATIN1 no Arabic.
+r"""The characters that a database can store: MariaDB's utf8mb3 has no emoji, PostgreSQL's LATIN1 no Arabic.
 
-Such a character is stored as an escape (`\U0001f600`), so that an error, a name or a reason is never lost for it.
+Other characters are stored as escapes (`\U0001f600`), so that an error, a name or a reason is never lost.
 """
 
 import re
@@ -17,7 +17,7 @@ TABLES: Final = "nateq\\_webhooks\\_%"
 
 
 class Repertoire(StrEnum):
-    """Which characters a database stores."""
+    """The characters that a database stores."""
 
     ALL = "utf-8"
     BMP = "utf8mb3"
@@ -27,10 +27,10 @@ class Repertoire(StrEnum):
 
 
 def storable(text: str, alias: str, *, binary: bool = False) -> str:
-    """Return `text` as the database stores it: a NUL or half a surrogate pair as U+FFFD, what it lacks as escapes.
+    """Return `text` as the database stores it: U+FFFD for NUL and halves of surrogate pairs, escapes for the rest.
 
-    `binary` for a column with a collation of its own (`ExactCharField`), which holds every character that the
-    connection can send. Asks the database once per process, MariaDB for the other columns.
+    `binary` is for a column with its own collation (`ExactCharField`), which stores every character that the connection
+    can send. Queries the database once per process, for the other columns of MariaDB.
     """
     text = column_text(text, len(text))
     if text.isascii():
@@ -47,7 +47,7 @@ _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 
 
 def is_storable_json(text: str, alias: str) -> bool:
-    """Say whether a JSON column holds this ASCII text: PostgreSQL reads its escapes into the database's encoding."""
+    """Return whether a JSON column stores this ASCII text: PostgreSQL decodes escapes to the database encoding."""
     repertoire = of_connection(alias) if connections[alias].vendor == "postgresql" else Repertoire.ALL
     if repertoire is Repertoire.ALL or "\\u" not in text:
         return True
@@ -56,11 +56,11 @@ def is_storable_json(text: str, alias: str) -> bool:
 
 
 _JSON_ESCAPE: Final = re.compile(r"\\\\|\\u([0-9a-fA-F]{4})")
-"""A backslash that is escaped itself, or the number of an escaped character."""
+"""An escaped backslash, or the number of an escaped character."""
 
 
 def of_connection(alias: str) -> Repertoire:
-    """Return which characters the connection can send and the database, by its encoding, can store."""
+    """Return the characters that the connection can send and the encoding of the database includes."""
     known = _of_connection.get(alias)
     if known is None:
         connection = connections[alias]
@@ -75,7 +75,7 @@ def of_connection(alias: str) -> Repertoire:
 
 
 def of_columns(alias: str) -> Repertoire:
-    """Return which characters all of this app's text columns can store."""
+    """Return the characters that all text columns of this app can store."""
     known = _of_columns.get(alias)
     if known is None:
         found = {of_connection(alias), *map(_of_mysql, column_charsets(connections[alias]))}
@@ -88,13 +88,13 @@ _of_columns: Final[dict[str, Repertoire]] = {}
 
 
 def forget() -> None:
-    """Ask each database again."""
+    """Query each database again."""
     _of_connection.clear()
     _of_columns.clear()
 
 
 def encoding_of(connection: BaseDatabaseWrapper) -> str:
-    """Return the encoding of a PostgreSQL database, as the server said it when the connection was made."""
+    """Return the encoding of a PostgreSQL database, which the server sends when the connection is made."""
     connection.ensure_connection()
     driver: Any = connection.connection
     if hasattr(driver, "get_parameter_status"):  # psycopg2
@@ -121,7 +121,7 @@ def column_charsets(connection: BaseDatabaseWrapper) -> set[str]:
 
 
 def _of_postgresql(encoding: str) -> Repertoire:
-    # SQL_ASCII stores any bytes, but counts them instead of characters, and its JSON refuses what is not ASCII.
+    # SQL_ASCII stores any bytes, but counts bytes instead of characters, and its JSON accepts ASCII only.
     return {"UTF8": Repertoire.ALL, "LATIN1": Repertoire.LATIN1}.get(encoding, Repertoire.ASCII)
 
 
