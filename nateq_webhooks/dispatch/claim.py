@@ -24,7 +24,7 @@ from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
 from nateq_webhooks.dispatch.throttle import is_free, take_probe, take_slot
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL, RunQuerySet
+from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, NOT_HELD, NOT_PARKED, RunQuerySet
 from nateq_webhooks.receivers import registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -115,7 +115,7 @@ def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime
     runs = Run.objects.using(alias).filter(delivery_id=delivery_pk).exclude(held_by=HELD_BY_ORDER)
     due = Q(next_try_at__lte=now)
     if untried_since is not None:
-        due |= Q(status__in=Run.PENDING, next_try_at__lt=PARKED_UNTIL)
+        due |= Q(NOT_PARKED, status__in=Run.PENDING)
         due |= Q(status__in=Run.FINISHED, next_try_at__isnull=False)
     return runs.filter(due).not_started_since(untried_since)
 

@@ -18,7 +18,7 @@ from nateq_webhooks.dispatch.claim import DUE_STEP
 from nateq_webhooks.dispatch.create import create_runs, event_name
 from nateq_webhooks.dispatch.holds import HoldState
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.run import HELD_BY_ORDER, PARKED_UNTIL
+from nateq_webhooks.models.run import HELD_BY_ORDER
 from nateq_webhooks.receivers import registry
 
 AT_A_TIME: Final = 100
@@ -100,7 +100,7 @@ def bring_forward(alias: str, runs: Sequence[Run], now: datetime) -> None:
     late = [
         run for run in runs if run.held_by != HELD_BY_ORDER and run.next_try_at is not None and run.next_try_at > now
     ]
-    parked = [run.pk for run in late if run.next_try_at is not None and run.next_try_at >= PARKED_UNTIL]
+    parked = [run.pk for run in late if run.is_parked]
     for number, run in enumerate(sorted(late, key=lambda run: (run.delivery_id, run.pk))):
         run.next_try_at = now + number * DUE_STEP
     pending = Run.objects.using(alias).filter(status__in=Run.PENDING)

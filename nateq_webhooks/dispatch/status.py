@@ -15,7 +15,7 @@ from nateq_webhooks.dispatch.holds import HoldState, read_holds
 from nateq_webhooks.dispatch.progress import Progress, under_way
 from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run
 from nateq_webhooks.models.hold import EVERYTHING
-from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL, RunQuerySet
+from nateq_webhooks.models.run import HELD_BY_ORDER, IS_PARKED, NOT_HELD, RunQuerySet
 
 MOST_COUNTED: Final = 1_000_000
 """Rows that are counted before it is said to be more: a second's worth."""
@@ -151,11 +151,11 @@ def _receivers(alias: str, state: HoldState) -> dict[str, ReceiverStatus]:
 
     for hold_pk in (*state.all_pks, HELD_BY_ORDER):
         rows = Run.objects.using(alias).not_finalized(hold_pk).unfinished().order_by()
-        is_parked = Case(When(next_try_at__gte=PARKED_UNTIL, then=True), default=False)
-        counted = rows.annotate(is_parked=is_parked).values_list("receiver", "status", "is_parked")
-        for receiver, run_status, is_orphan, count in counted.annotate(Count("pk")):
+        is_orphan = Case(When(IS_PARKED, then=True), default=False)
+        counted = rows.annotate(is_orphan=is_orphan).values_list("receiver", "status", "is_orphan")
+        for receiver, run_status, orphaned, count in counted.annotate(Count("pk")):
             add(receiver, _FIELDS[run_status], count)
-            if is_orphan and hold_pk != HELD_BY_ORDER:
+            if orphaned and hold_pk != HELD_BY_ORDER:
                 add(receiver, "orphaned", count)
             elif hold_pk in state.paused_pks and run_status in Run.PENDING:
                 add(receiver, "held", count)

@@ -30,6 +30,12 @@ HELD_BY_ORDER: Final = -1
 PARKED_UNTIL: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """`next_try_at` of parked runs: at the far end of the index, so they are never read before a due run."""
 
+IS_PARKED: Final = Q(next_try_at__gte=PARKED_UNTIL)
+"""The condition that a run is parked: no process knows its receiver."""
+
+NOT_PARKED: Final = Q(next_try_at__lt=PARKED_UNTIL)
+"""The condition that a run is not parked, and not finalized."""
+
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Lower bound of `next_try_at` that excludes NULL; SQLite does not use the index for IS NOT NULL."""
 
@@ -62,11 +68,11 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def held(self, hold_pk: int) -> "RunQuerySet":
         """Return the pending runs that one hold holds back and that are not parked; `NOT_HELD`: that none does."""
-        return self.pending().filter(held_by=hold_pk, next_try_at__lt=PARKED_UNTIL)
+        return self.pending().filter(NOT_PARKED, held_by=hold_pk)
 
     def parked(self, hold_pks: Collection[int]) -> "RunQuerySet":
         """Return the runs whose receiver no process knows, of these holds: each is one range of the index."""
-        return self.filter(held_by__in=hold_pks, next_try_at__gte=PARKED_UNTIL)
+        return self.filter(IS_PARKED, held_by__in=hold_pks)
 
     def not_finalized(self, hold_pk: int) -> "RunQuerySet":
         """Return the runs of one hold that are unfinished or still have to be finalized."""
@@ -243,6 +249,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.receiver} #{self.round}"
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for a receiver that no process knows."""
+        return self.next_try_at is not None and self.next_try_at >= PARKED_UNTIL
 
     @property
     def is_replay(self) -> bool:

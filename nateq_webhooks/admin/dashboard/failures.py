@@ -16,7 +16,7 @@ from django.db.models.functions import Left
 from nateq_webhooks.admin.permissions import ALL_ROWS, Among
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.run import PARKED_UNTIL, has_later_round
+from nateq_webhooks.models.run import NOT_PARKED, has_later_round
 
 MAX_LOOKED_AT: Final = 10_000
 """Runs that are grouped: so many that were given up, and so many that will be tried again."""
@@ -145,7 +145,7 @@ def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     failed: list[_Failed] = []
     is_capped = len(hold_pks) > MAX_HOLDS
     for held_by in hold_pks[:MAX_HOLDS]:
-        waiting = rows.filter(held_by=held_by, next_try_at__lt=PARKED_UNTIL).order_by("-next_try_at")
+        waiting = rows.filter(NOT_PARKED, held_by=held_by).order_by("-next_try_at")
         found = list(_columns(waiting)[: MAX_LOOKED_AT - len(failed)])
         failed += [row for row in found if row[1] == Run.Status.FAILED]
         is_capped = is_capped or len(found) == MAX_LOOKED_AT
