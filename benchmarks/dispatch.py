@@ -71,7 +71,7 @@ def ours() -> float:
 
 
 def store(webhook: Webhook, deliveries: int, turn: int) -> None:
-    """Store deliveries through the door, and as many jobs for the floor."""
+    """Store deliveries through the receiver view, and as many jobs for the floor."""
     client = Client()
     for number in range(deliveries):
         document = example_envelope("ticket.created", number=number, delivery_id=f"dlv_{turn}_{number}")

@@ -1,4 +1,4 @@
-"""The board, the admin, and the door Nateq posts to."""
+"""The board, the admin, and the receiver view that Nateq posts to."""
 
 from django.contrib import admin
 from django.urls import include, path

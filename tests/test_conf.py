@@ -173,7 +173,7 @@ def test_a_value_of_another_type_is_named_with_both_types(key: str, value: Any) 
 
 @pytest.mark.parametrize("lease", [timedelta.max, timedelta(days=10_000_000)])
 def test_a_time_that_no_clock_reaches_is_illegal(lease: timedelta) -> None:
-    """Added to the time of a delivery it would overflow, at the door."""
+    """Added to the time of a delivery it would overflow in the receiver view."""
     assert [problem.id for problem in problems({"RUN_LEASE": lease})] == ["E004"]
 
 

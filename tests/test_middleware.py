@@ -1,4 +1,4 @@
-"""The door behind a middleware that looks at the request first, in Django's synchronous and asynchronous handlers."""
+"""The receiver view behind a middleware that reads the request first, in Django's two kinds of handlers."""
 
 import json
 from collections.abc import Callable

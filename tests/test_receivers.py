@@ -597,11 +597,11 @@ def test_a_dispatch_uid_that_is_another_functions_name_is_refused(registry: Regi
 
 
 def test_two_functions_of_one_name_in_one_module_are_refused(registry: Registry) -> None:
-    twins = [function_of("shop"), function_of("shop")]
-    connect(registry, twins[0])
+    copies = [function_of("shop"), function_of("shop")]
+    connect(registry, copies[0])
 
     with pytest.raises(ReceiverError, match=r'Two receivers are called "shop.receive"'):
-        connect(registry, twins[1])
+        connect(registry, copies[1])
 
 
 def test_connecting_the_same_callable_again_changes_nothing(registry: Registry) -> None:

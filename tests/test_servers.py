@@ -1,4 +1,4 @@
-"""The door behind real servers, over real HTTP, with many senders at once."""
+"""The receiver view behind real servers, over real HTTP, with many senders at once."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The door: every answer, what is stored behind it, and what it costs in statements."""
+"""The receiver view: every answer, what is stored, and the cost in statements."""
 
 import json
 import logging
@@ -1136,7 +1136,7 @@ def test_the_door_costs_the_same_in_every_way_of_dispatch(
     connect(signals.ticket_created, lambda **kwargs: None)
     settings.NATEQ_WEBHOOKS = {"DISPATCH": way}
     woken: list[dispatch.Due] = []
-    monkeypatch.setattr(api, "wake", woken.append)  # from here on it is no longer the door's
+    monkeypatch.setattr(api, "wake", woken.append)  # the request ends here
     sender.post(envelope(delivery_id="warm"))
 
     assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)

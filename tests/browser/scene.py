@@ -43,7 +43,7 @@ class Scene:
 
 
 def staged(connect: Connect) -> Scene:
-    """Store it all. The deliveries of the last hour came through the door, the older ones are only rows."""
+    """Store it all. The deliveries of the last hour are sent to the receiver view, the older ones are only rows."""
     connect(signals.event_received, lambda **kwargs: None, "shop.open_ticket")
     connect(signals.event_received, lambda **kwargs: None, "shop.tell_crm")
     webhook = Webhook.objects.create(name="shop", secret=SECRET, organization_id="")

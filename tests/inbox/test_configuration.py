@@ -1,4 +1,4 @@
-"""The door's copy of the webhooks: what it costs, how old it may be, and what it survives."""
+"""The cached configuration of the webhooks: its cost, its age, and failures of the database."""
 
 import threading
 import uuid

@@ -250,7 +250,7 @@ def test_an_address_made_up_by_a_sender_fits_its_column(address: str) -> None:
     assert found.encode()
 
 
-# Through the door
+# Through the receiver view
 
 
 @pytest.mark.django_db

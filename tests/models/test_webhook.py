@@ -299,7 +299,7 @@ def test_a_usable_secret_is_checked_in_silence() -> None:
 
 @pytest.mark.parametrize("header", ["X Nateq", "X-Nateq-Signature:", "X_Nateq", "é", "-", "X-A\r\nB"])
 def test_a_signature_header_that_no_request_can_have_is_refused(header: str) -> None:
-    """It would make the door refuse everything, and with it nobody would know why."""
+    """With it every request would be refused, and nothing would say why."""
     with pytest.raises(ValidationError) as caught:
         Webhook(name="shop", signature_header=header).full_clean()
 

@@ -45,7 +45,7 @@ def test_events_compares_the_live_list_and_the_receivers(connect: Connect) -> No
     assert "no active webhook subscribes:\n  ticket.closd\n  ticket.craeted\n" in shown
 
 
-def test_a_receiver_of_every_event_leaves_nothing_unheard(run: Run, connect: Connect) -> None:
+def test_a_receiver_of_every_event_leaves_no_event_without_receivers(run: Run, connect: Connect) -> None:
     Webhook.objects.create(name="all")
     assert run(command="nateq_events")["subscribed_without_receiver"] == list(EVENTS)
 

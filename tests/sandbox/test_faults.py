@@ -31,8 +31,8 @@ def test_a_duplicate_comes_twice_under_one_id(sandbox: Sandbox, webhook: Sandbox
     sandbox.wait_until_delivered()
 
     assert sorted(receiver.ids) == sorted([first, first, second])
-    twins = [arrival.body for arrival in receiver.arrivals if arrival.delivery_id == first]
-    assert twins[0] == twins[1]
+    duplicates = [arrival.body for arrival in receiver.arrivals if arrival.delivery_id == first]
+    assert duplicates[0] == duplicates[1]
     assert [attempt.faults for attempt in sandbox.log].count((Fault.DUPLICATE,)) == 2
 
 

@@ -44,7 +44,7 @@ class Backlog:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusals:
-    """Requests to a webhook that were refused for one reason, as far as the diary keeps them."""
+    """Recorded requests to a webhook that were refused for one reason."""
 
     webhook: Webhook
     reason: str
