@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from nateq_webhooks.protocol.content_length import ContentLengthError, content_length
 from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.sandbox_errors import SandboxError, StoreClosedError
 
@@ -125,15 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding"):
             self._refuse(411, "Send the body with a Content-Length.")
             return None
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()) or len(length) > 12:
-            self._refuse(400, "The Content-Length is not a number.")
+        try:
+            length = content_length(self.headers.get("Content-Length")) or 0
+        except ContentLengthError as error:
+            self._refuse(400, str(error))
             return None
-        if int(length) > MAX_BODY_BYTES:
+        if length > MAX_BODY_BYTES:
             self._refuse(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
             return None
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):  # the client disconnected
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client disconnected
             self.close_connection = True
             return None
         return body

@@ -20,15 +20,19 @@ def connection(sandbox: Sandbox) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
-@pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 20])
-def test_a_content_length_that_is_no_number_is_refused(connection: http.client.HTTPConnection, length: str) -> None:
+@pytest.mark.parametrize(
+    ("length", "status"), [("x", 400), ("-1", 400), ("1e3", 400), ("9" * 20, 413), ("9" * 5_000, 413)]
+)
+def test_an_invalid_or_too_large_content_length_is_refused(
+    connection: http.client.HTTPConnection, length: str, status: int
+) -> None:
     connection.putrequest("POST", "/api/v1/webhooks")
     connection.putheader("Content-Length", length)
     connection.endheaders()
 
     answer = connection.getresponse()
 
-    assert answer.status == 400
+    assert answer.status == status
     assert answer.headers["Connection"] == "close"
 
 
