@@ -10,7 +10,12 @@ from django.utils.translation import gettext as _
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.pauses import move_to_hold
 from nateq_webhooks.dispatch.replays import check_receivers
-from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
+from nateq_webhooks.management.selection_options import (
+    add_all_option,
+    add_webhook_option,
+    refuse_silent_all,
+    webhook_named,
+)
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Hold
 

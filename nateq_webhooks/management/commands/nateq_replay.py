@@ -21,7 +21,7 @@ from nateq_webhooks.dispatch.replays import (
 )
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.management.commands.nateq_pause import user_name
-from nateq_webhooks.management.selection import (
+from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_selection_options,
     narrowed_by,

@@ -10,7 +10,12 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold
 from nateq_webhooks.dispatch.selection import did_you_mean
-from nateq_webhooks.management.selection import add_all_option, add_webhook_option, refuse_silent_all, webhook_named
+from nateq_webhooks.management.selection_options import (
+    add_all_option,
+    add_webhook_option,
+    refuse_silent_all,
+    webhook_named,
+)
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Hold
 from nateq_webhooks.models.hold import receiver_scope
