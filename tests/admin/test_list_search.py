@@ -309,7 +309,7 @@ def test_the_optional_index_lifts_the_limit(boss: Client, webhook: Webhook, monk
 
     assert "DROP INDEX CONCURRENTLY" in told("drop", no_input=True)
     assert payload_index.is_there("default") is False
-    assert "is not there" in told("drop", no_input=True)
+    assert "does not exist" in told("drop", no_input=True)
 
 
 @pytest.mark.skipif(not is_postgresql, reason="PostgreSQL's index")

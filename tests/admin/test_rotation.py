@@ -114,7 +114,7 @@ def test_pressing_reload_does_not_replace_it_once_more(boss: Client, webhook: We
 
     again = boss.post(page_of(webhook), form).content.decode()
 
-    assert "has been replaced meanwhile" in again
+    assert "has been replaced in the meantime" in again
     assert webhook.secret not in again
     assert Webhook.objects.get().secret == webhook.secret
     assert Secret.objects.count() == 1

@@ -195,7 +195,7 @@ def test_who_may_not_see_deliveries_is_told_that_it_was_sent_and_no_more(
         staff("change_webhook", "replay_delivery"), webhook, example(webhook, "ticket.created")
     ).content.decode()
 
-    assert "was taken in like a delivery" in shown
+    assert "was received like a delivery" in shown
     assert ">Result<" not in shown
 
 

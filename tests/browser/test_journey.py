@@ -219,7 +219,7 @@ def pause_and_resume(page: Page, scene: Scene) -> None:
 
     page.get_by_role("link", name="Resume").click()
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("It goes on: what waited starts")).to_be_visible()
+    expect(page.get_by_text("Resumed. Waiting runs start")).to_be_visible()
     expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
 
 

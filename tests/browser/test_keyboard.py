@@ -73,7 +73,7 @@ def in_order(names: list[str], wanted: list[str]) -> bool:
                 "Unfold all",
                 "data",
                 "Raw bytes",
-                "Download the bytes",
+                "Download the raw bytes",
                 "As a curl command",
                 "As a test",
             ],

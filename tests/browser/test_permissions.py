@@ -69,7 +69,7 @@ def test_an_export_of_who_may_not_see_payloads_has_none(login: Open, scene: Scen
     page = login(can=(*LOOKER, "export_delivery"))
     watched = Watched(page)
     page.goto(SCREENS["export"](scene))
-    page.get_by_text("The export holds no payloads").wait_for()
+    page.get_by_text("The export contains no payloads").wait_for()
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
