@@ -151,12 +151,12 @@ def test_the_audit_finds_nothing_when_all_is_well(given: list[Attempt], found: O
         (
             [attempt("user.created")],
             observed(JOURNAL, status="received"),
-            'wrong status: user.created dlv_1 stands as "received"',
+            'wrong status: user.created dlv_1 has "received"',
         ),
         (
             [attempt("broadcast.failed")],
             observed(JOURNAL),
-            'wrong status: broadcast.failed dlv_1 stands as "processed"',
+            'wrong status: broadcast.failed dlv_1 has "processed"',
         ),
         (
             [attempt("user.created", status=500)],
@@ -176,12 +176,12 @@ def test_the_audit_finds_nothing_when_all_is_well(given: list[Attempt], found: O
         (
             [attempt("user.created", status=401, is_genuine=False)],
             observed(),
-            "let in: user.created dlv_1 has no valid signature and left a trace",
+            "let in: user.created dlv_1 has no valid signature and but was stored",
         ),
         (
             [attempt("user.created", status=401, is_genuine=False)],
             observed(JOURNAL, stored=0),
-            "let in: user.created dlv_1 has no valid signature and left a trace",
+            "let in: user.created dlv_1 has no valid signature and but was stored",
         ),
     ],
 )
@@ -390,7 +390,7 @@ def browser(address: str) -> httpx.Client:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_goes_on_until_it_is_stopped_and_then_ends_cleanly(used_database: Path, stop: signal.Signals) -> None:
     with running_demo(used_database) as process:
-        read_until(process, r"Going on")
+        read_until(process, r"Continuing with")
         read_until(process, r" +401  bad signature, refused$")
         read_until(process, r"Nothing lost, nothing doubled")
         process.send_signal(stop)
@@ -453,7 +453,7 @@ def test_the_admin_shows_the_address_that_the_local_nateq_posts_to(used_database
 
 def test_two_demos_on_one_database_do_not_disturb_each_other(used_database: Path) -> None:
     with running_demo(used_database) as process:
-        read_until(process, r"Going on")
+        read_until(process, r"Continuing with")
         run = run_once(used_database)
         read_until(process, r"Nothing lost, nothing doubled")
         read_until(process, r"Nothing lost, nothing doubled")

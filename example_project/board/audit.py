@@ -1,4 +1,4 @@
-"""Compares what the demo sent with what the database holds: nothing lost, nothing doubled, nothing forged."""
+"""Compares what the demo sent with the database: nothing may be lost, doubled or forged."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from .expectations import Receiver, receivers_of, statuses_of
 ACCEPTED = 200
 REFUSED = 401
 PUT_OFF = 503
-"""Nothing was stored, and Nateq is told so: right at any time, as long as the delivery comes through in the end."""
+"""Nothing was stored, so Nateq retries: correct at any time, if the delivery succeeds in the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt at a delivery as Nateq's log has it. `status` is what this site answered, None for no answer."""
+    """One attempt from Nateq's log. `status` is this site's response, None without one."""
 
     event: str
     delivery_id: str
@@ -30,13 +30,13 @@ class Attempt:
 
     @property
     def wanted_status(self) -> int:
-        """What a correct receiving side answers: 200 to a genuine attempt, 401 to one with a bad signature."""
+        """The correct response: 200 to a genuine attempt, 401 to one with a bad signature."""
         return ACCEPTED if self.is_genuine else REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What the database holds about some delivery ids."""
+    """What the database has about some delivery ids."""
 
     stored: Counter[str]
     """Rows by delivery id."""
@@ -46,16 +46,16 @@ class Observed:
     """Rows by delivery id and receiver."""
 
     def effects_of(self, delivery_id: str) -> int:
-        """How many pieces of work were done for a delivery, by all receivers together."""
+        """How many effects all receivers together had for a delivery."""
         return sum(count for (owner, _), count in self.effects.items() if owner == delivery_id)
 
     def has_trace_of(self, delivery_id: str) -> bool:
-        """Whether anything at all is there of a delivery."""
+        """Whether the database has anything of a delivery."""
         return bool(self.stored[delivery_id] or self.effects_of(delivery_id))
 
 
 def problems(sent: Iterable[str], attempts: Sequence[Attempt], observed: Observed) -> list[str]:
-    """Name everything that went wrong with the deliveries `sent`, a line each; empty when all is well."""
+    """Return what went wrong with the deliveries `sent`, one line each."""
     found = [
         f"answered {attempt.status or 'nothing'} instead of {attempt.wanted_status}: {_name(attempt)}, "
         f"attempt {attempt.number}"
@@ -71,12 +71,12 @@ def problems(sent: Iterable[str], attempts: Sequence[Attempt], observed: Observe
         elif any(attempt.is_genuine for attempt in tried):
             found += _problems_of_genuine(tried[0], observed)
         elif observed.has_trace_of(delivery_id):
-            found.append(f"let in: {_name(tried[0])} has no valid signature and left a trace")
+            found.append(f"let in: {_name(tried[0])} has no valid signature, but was stored")
     return found
 
 
 def _problems_of_genuine(attempt: Attempt, observed: Observed) -> list[str]:
-    """What went wrong with a delivery that came with a valid signature at least once."""
+    """What went wrong with a delivery that had a valid signature at least once."""
     delivery_id = attempt.delivery_id
     stored = observed.stored[delivery_id]
     if not stored:
@@ -91,7 +91,7 @@ def _problems_of_genuine(attempt: Attempt, observed: Observed) -> list[str]:
             found.append(f"doubled: receiver {who.value} ran {done} times, not {wanted}, for {_name(attempt)}")
     status = observed.status[delivery_id]
     if status not in statuses_of(attempt.event):
-        found.append(f'wrong status: {_name(attempt)} stands as "{status}"')
+        found.append(f'wrong status: {_name(attempt)} has "{status}"')
     return found
 
 
@@ -146,7 +146,7 @@ def _line(title: str, attempts: Sequence[Attempt], observed: Observed) -> Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The lines as aligned text under a heading; the last one, the total, stands apart."""
+    """The lines as aligned text under a heading; the last one, the total, is separated."""
     heading = [field.name for field in fields(Line)]
     rows = [[str(getattr(line, name)) for name in heading] for line in lines]
     widths = [max(len(row[column]) for row in [heading, *rows]) for column in range(len(heading))]

@@ -1,15 +1,15 @@
-"""What each event should cause in this project; the demo's audit holds the database against it."""
+"""What each event should cause in this project; the demo's audit compares the database with it."""
 
 from django.db.models import TextChoices
 
 from nateq_webhooks.models import Delivery
 
 EVENT_THAT_FAILS = "broadcast.failed"
-"""The event at which the CRM's receiver raises, on purpose."""
+"""The event for which the CRM's receiver raises, on purpose."""
 
 
 class Receiver(TextChoices):
-    """Who leaves an `Effect` behind."""
+    """The receivers that store an `Effect`."""
 
     BOARD = "board", "Board"
     JOURNAL = "journal", "Journal"
@@ -27,7 +27,7 @@ def receivers_of(event: str) -> set[Receiver]:
 
 
 def statuses_of(event: str) -> set[str]:
-    """The statuses in which a delivery of an event may stand once its receivers have been tried."""
+    """The possible statuses of a delivery of an event after its receivers have run."""
     if event == EVENT_THAT_FAILS:
         return {Delivery.Status.FAILED, Delivery.Status.DEAD}
     return {Delivery.Status.PROCESSED}

@@ -1,4 +1,4 @@
-"""Nateq as the demo needs it, played by the sandbox: the webhook set up on both sides, events sent, the log read."""
+"""Nateq as the demo needs it, by the sandbox: registers the webhook, sends events, reads the log."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -17,7 +17,7 @@ from .traffic import Sending
 
 ANY_FREE_PORT = 0
 RETRY_BASE = 0.5
-"""Seconds before the first retry, where Nateq itself waits longer: nobody wants to watch a demo for minutes."""
+"""Seconds before the first retry; Nateq itself waits longer, which would make the demo last minutes."""
 
 ATTEMPTS = 5
 SECONDS_TO_ANSWER = 30.0
@@ -27,7 +27,7 @@ OLDER_SECRET_LIVES = timedelta(hours=1)
 
 
 def local_nateq(port: int) -> Sandbox:
-    """Make a sandbox on `port` or, when that one is taken, on a free one. Raises `MissingExtraError` without httpx."""
+    """Create a sandbox on `port` or, if it is taken, on a free one. Raises `MissingExtraError` without httpx."""
     try:
         return _sandbox(port)
     except SandboxError:
@@ -43,13 +43,13 @@ class Nateq:
 
     @property
     def webhook_page(self) -> str:
-        """Where the sandbox's settings screen shows the webhook with its delivery history."""
+        """The URL of the webhook and its delivery history on the sandbox's settings screen."""
         return f"{self._sandbox.url}/webhooks/{self._webhook.nateq_id}"
 
     def register(self, early: Collection[Sending]) -> list[str]:
-        """Set the webhook up on both sides; return the ids of what was sent while that was under way.
+        """Register the webhook on both sides; return the ids of the events that were sent meanwhile.
 
-        Until the secret is known here, the site answers 503 without looking at a signature, and Nateq tries again.
+        Until the secret is known here, the site responds with 503 to every delivery, and Nateq retries.
         """
         self._keep_older_secret()
         self._webhook.registration = Webhook.Registration.PENDING
@@ -65,13 +65,13 @@ class Nateq:
         return ids
 
     def send(self, sending: Sending) -> list[str]:
-        """Have an event happen; return the delivery ids, none if the webhook was switched off on the screen."""
+        """Send an event; return the delivery ids, none if the webhook was deactivated on the screen."""
         if sending.fault:
-            self._strike_once_more(sending.fault)
+            self._add_fault(sending.fault)
         return self._sandbox.send(sending.event, example_data(sending.event, number=sending.number))
 
     def attempts(self, delivery_ids: Collection[str]) -> list[Attempt]:
-        """What the log says of these deliveries, oldest first."""
+        """Return the attempts at these deliveries from the log, oldest first."""
         return [
             Attempt(
                 event=entry.event,
@@ -85,19 +85,19 @@ class Nateq:
             if entry.delivery_id in delivery_ids and entry.status != LogStatus.DROPPED
         ]
 
-    def wait_until_settled(self, delivery_ids: Collection[str]) -> None:
-        """Wait, with a bound, until each of these was delivered or given up."""
+    def wait_until_finished(self, delivery_ids: Collection[str]) -> None:
+        """Wait until each of these deliveries was delivered or given up, at most `SECONDS_TO_DELIVER`."""
         deadline = monotonic() + SECONDS_TO_DELIVER
         with suppress(NotDeliveredError):
             self._sandbox.wait_until_delivered(SECONDS_TO_DELIVER)
-        # That returns at the first delivery that was given up, whatever else is still under way.
-        while not self._are_settled(delivery_ids) and monotonic() < deadline:
+        # That returns when the first delivery is given up, even if others are still being sent.
+        while not self._are_finished(delivery_ids) and monotonic() < deadline:
             Pause().wait(SECONDS_BETWEEN_LOOKS)
 
-    def _are_settled(self, delivery_ids: Collection[str]) -> bool:
+    def _are_finished(self, delivery_ids: Collection[str]) -> bool:
         newest = {entry.delivery_seq: entry for entry in reversed(self._sandbox.log)}
-        settled = {entry.delivery_id for entry in newest.values() if entry.next_attempt_at is None}
-        return settled.issuperset(delivery_ids)
+        finished = {entry.delivery_id for entry in newest.values() if entry.next_attempt_at is None}
+        return finished.issuperset(delivery_ids)
 
     def _wait_for_first_attempts(self, delivery_ids: Collection[str]) -> None:
         deadline = monotonic() + SECONDS_TO_DELIVER
@@ -107,13 +107,13 @@ class Nateq:
             Pause().wait(SECONDS_BETWEEN_LOOKS)
 
     def _keep_older_secret(self) -> None:
-        """Let a demo that still runs on this database go on: what its Nateq signs is taken for a while."""
+        """Keep accepting what another demo that still runs on this database signs, for a while."""
         now = timezone.now()
         self._webhook.older_secrets.filter(expires_at__lt=now).delete()
         self._webhook.older_secrets.create(secret=self._webhook.secret, expires_at=now + OLDER_SECRET_LIVES)
 
-    def _strike_once_more(self, fault: Fault) -> None:
-        """Have a fault strike once, on top of what somebody has set on the screen."""
+    def _add_fault(self, fault: Fault) -> None:
+        """Have a fault happen once more than is set on the screen."""
         switch = self._sandbox.faults.current()[fault]
         self._sandbox.faults.set(fault, rate=switch.rate, count=switch.count + 1)
 

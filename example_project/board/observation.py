@@ -1,4 +1,4 @@
-"""Reads from the database what became of the demo's deliveries."""
+"""Reads the results of the demo's deliveries from the database."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 
 def observe(delivery_ids: Collection[str]) -> Observed:
-    """What the database holds about these deliveries now."""
+    """Return what the database has about these deliveries now."""
     rows = list(Delivery.objects.filter(delivery_id__in=delivery_ids).values_list("delivery_id", "status"))
     effects = Effect.objects.filter(delivery_id__in=delivery_ids).values_list("delivery_id", "receiver")
     return Observed(
@@ -25,7 +25,7 @@ def observe(delivery_ids: Collection[str]) -> Observed:
 
 
 def observe_when_finished(delivery_ids: Collection[str], *, seconds: float) -> Observed:
-    """Like `observe`, once every receiver has finished, or after `seconds` if some never does."""
+    """Like `observe`, after every receiver has finished, at the latest after `seconds`."""
     unfinished = Delivery.objects.filter(delivery_id__in=delivery_ids, status=Delivery.Status.RECEIVED)
     deadline = monotonic() + seconds
     while unfinished.exists() and monotonic() < deadline:

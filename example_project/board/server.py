@@ -15,7 +15,7 @@ ANY_FREE_PORT = 0
 
 @contextmanager
 def serving(port: int) -> Iterator[int]:
-    """Serve while the block runs, on `port` or, when that one is taken, on a free one; gives the port."""
+    """Serve while the block runs, on `port` or, if it is taken, on a free one; yields the port."""
     server = _bind(port)
     server.set_app(StaticFilesHandler(WSGIHandler()))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="demo server", daemon=True)

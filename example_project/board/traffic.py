@@ -1,4 +1,4 @@
-"""What the demo has Nateq send: a round of all published events, with repetitions and bad signatures among them."""
+"""What the demo has Nateq send: a round of all published events, some repeated or with a bad signature."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from nateq_webhooks.sandbox import Fault
 
 @dataclass(frozen=True, kw_only=True)
 class Sending:
-    """An event to be sent, with the example data of a number, and what goes wrong with it on its way."""
+    """An event to be sent, with the example data of a number, and perhaps a fault."""
 
     event: str
     number: int
@@ -18,9 +18,9 @@ class Sending:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """How much of a round an event has, and the faults to order with its first deliveries, one each.
+    """How many deliveries of an event a round has, and the faults of the first ones, one each.
 
-    A bad signature strikes the next attempt that is made, which may be another delivery's.
+    A bad signature is given to the next attempt, which may be one of another delivery.
     """
 
     deliveries: int = 1
@@ -41,16 +41,16 @@ SHARES = {
 }
 
 EARLY_EVENTS = ("user.created", "lead.created")
-"""What happens at Nateq while the webhook is still being registered: it is put off, and comes again."""
+"""Events that happen while the webhook is being registered: they get 503 and are retried."""
 
 
 def early_events(first_number: int) -> list[Sending]:
-    """Make what is sent before the webhook is ready for it."""
+    """Return what is sent before the webhook is registered."""
     return [Sending(event=event, number=first_number + SHARES.get(event, Share()).deliveries) for event in EARLY_EVENTS]
 
 
 def one_round(first_number: int) -> Iterator[Sending]:
-    """Make a round's sendings."""
+    """Yield the sendings of a round."""
     for event in EVENTS:
         share = SHARES.get(event, Share())
         for place in range(share.deliveries):

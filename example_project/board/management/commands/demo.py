@@ -1,4 +1,4 @@
-"""`manage.py demo`: the whole package at work, on this machine, with nothing to set up."""
+"""`manage.py demo`: a local Nateq and a receiving site on this machine, without any setup."""
 
 import logging
 import secrets
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 LOGIN = "demo"
 SECONDS_FOR_RECEIVERS = 30.0
 STOPPED_BY_HAND = 130
-"""What a shell expects of a program that Ctrl-C ended."""
+"""The exit code of a program that Ctrl-C ended."""
 
 
 class Command(BaseCommand):
-    help = "Has a local Nateq send all its events to this project over HTTP and shows what became of them."
+    help = "Have a local Nateq send all its events to this project over HTTP, and show the results."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="send one round, check it, and end")
@@ -51,7 +51,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
         if options["verbosity"] < 2:
-            _silence_what_the_demo_provokes()
+            _silence_expected_errors()
         self.stdout.write(_ensure_login(options["password"]))
         try:
             with (
@@ -71,21 +71,21 @@ class Command(BaseCommand):
 
     @contextmanager
     def _served(self, port: int) -> Iterator[str]:
-        """Serve this project, and give its address."""
+        """Serve this project; yields its address."""
         with serving(port) as actual:
-            self._say_if_taken(port, actual)
+            self._report_other_port(port, actual)
             yield f"http://{HOST}:{actual}"
 
     @contextmanager
     def _local_nateq(self, port: int) -> Iterator["Sandbox"]:
-        """Run the local Nateq. Imported here, because it needs an extra, and its absence is told in words."""
+        """Run the local Nateq. Imported here, because a missing extra is an error that says what to install."""
         from example_project.board.nateq import local_nateq
 
         with local_nateq(port) as sandbox:
-            self._say_if_taken(port, int(sandbox.url.rpartition(":")[2]))
+            self._report_other_port(port, int(sandbox.url.rpartition(":")[2]))
             yield sandbox
 
-    def _say_if_taken(self, wanted: int, actual: int) -> None:
+    def _report_other_port(self, wanted: int, actual: int) -> None:
         if wanted not in (0, actual):
             self.stdout.write(f"Port {wanted} is taken; serving on {actual} instead.")
 
@@ -103,13 +103,13 @@ class Command(BaseCommand):
                 raise CommandError("\n  ".join(["Not every delivery was handled exactly once:", *found]))
             return
         self._report(found)
-        self._say_where_to_look(site, nateq, sandbox)
+        self._print_addresses(site, nateq, sandbox)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        self.stdout.write(f"Going on, a delivery every {options['every']:g} s, until Ctrl-C.")
+        self.stdout.write(f"Continuing with a delivery every {options['every']:g} s, until Ctrl-C.")
         while True:
             self._send_slowly(nateq, options["every"])
 
-    def _say_where_to_look(self, site: str, nateq: "Nateq", sandbox: "Sandbox") -> None:
+    def _print_addresses(self, site: str, nateq: "Nateq", sandbox: "Sandbox") -> None:
         deliveries = reverse("admin:nateq_webhooks_delivery_changelist")
         self.stdout.write(f"\nBoard       {site}{reverse('board')}?live=1")
         self.stdout.write(f"Admin       {site}{reverse('admin:index')}")
@@ -119,29 +119,29 @@ class Command(BaseCommand):
         self.stdout.write(f"Nateq's API {sandbox.base_url}  key {sandbox.key}\n\n")
 
     def _send_slowly(self, nateq: "Nateq", seconds: float) -> None:
-        """Send a round with pauses, say what happens, and check it."""
+        """Send a round with pauses, print the attempts, and check it."""
         ids: list[str] = []
-        told: list[Attempt] = []
+        printed: list[Attempt] = []
         for sending in one_round(_next_number()):
             ids += nateq.send(sending)
             Pause().wait(seconds)
-            told += self._tell(nateq.attempts(ids)[len(told) :], told)
-        nateq.wait_until_settled(ids)
-        self._tell(nateq.attempts(ids)[len(told) :], told)
+            printed += self._print_attempts(nateq.attempts(ids)[len(printed) :], printed)
+        nateq.wait_until_finished(ids)
+        self._print_attempts(nateq.attempts(ids)[len(printed) :], printed)
         self._report(self._check(nateq, ids, show_table=False))
 
-    def _tell(self, news: list[Attempt], told: list[Attempt]) -> list[Attempt]:
-        """Say what became of new attempts, and return them."""
-        accepted = {attempt.delivery_id for attempt in told if attempt.status == ACCEPTED}
-        for attempt in news:
+    def _print_attempts(self, new: list[Attempt], printed: list[Attempt]) -> list[Attempt]:
+        """Print the results of new attempts, and return them."""
+        accepted = {attempt.delivery_id for attempt in printed if attempt.status == ACCEPTED}
+        for attempt in new:
             self.stdout.write(_sentence(attempt, is_repeated=attempt.delivery_id in accepted))
             if attempt.status == ACCEPTED:
                 accepted.add(attempt.delivery_id)
-        return news
+        return new
 
     def _check(self, nateq: "Nateq", ids: list[str], *, show_table: bool) -> list[str]:
-        """Compare Nateq's log with the database, print how it stands, and return what is wrong."""
-        nateq.wait_until_settled(ids)
+        """Compare Nateq's log with the database, print the result, and return what is wrong."""
+        nateq.wait_until_finished(ids)
         attempts = nateq.attempts(ids)
         observed = observe_when_finished(ids, seconds=SECONDS_FOR_RECEIVERS)
         lines = summary(attempts, observed)
@@ -153,7 +153,7 @@ class Command(BaseCommand):
             verdict = (
                 f"Nothing lost, nothing doubled: {total.accepted} deliveries stored once, "
                 f"{total.repeated} repetitions ran nothing again, {total.refused} bad signatures refused, "
-                f"{total.put_off} attempts put off; Nateq tried those again."
+                f"{total.put_off} attempts answered with 503, which Nateq retried."
             )
             self.stdout.write(self.style.SUCCESS(verdict))
         return found
@@ -164,18 +164,18 @@ class Command(BaseCommand):
 
 
 def _settings(site: str, sandbox: "Sandbox") -> dict[str, Any]:
-    """Return the settings with this site's own address, and with the local Nateq in place of the real one."""
+    """Return the settings with this site's address, and with the local Nateq instead of the real one."""
     here = {"PUBLIC_URL": site, "API_KEY": sandbox.key, "BASE_URL": sandbox.base_url}
     return settings.NATEQ_WEBHOOKS | here
 
 
 def _ensure_login(password: str | None) -> str:
-    """Create the admin login, or give it this password; return what to tell the user about it."""
+    """Create the admin login, or set its password; return a message about it."""
     user, created = get_user_model().objects.get_or_create(
         username=LOGIN, defaults={"is_staff": True, "is_superuser": True}
     )
     if not created and password is None:
-        return f"Admin login {LOGIN}: its password was shown when it was made; --password sets a new one."
+        return f"Admin login {LOGIN}: its password was shown when it was created; --password sets a new one."
     password = password or secrets.token_urlsafe(9)
     user.set_password(password)
     user.save()
@@ -188,7 +188,7 @@ def _next_number() -> int:
 
 
 def _sentence(attempt: Attempt, *, is_repeated: bool) -> str:
-    outcome = "came again, already stored" if is_repeated else "accepted"
+    outcome = "repeated, already stored" if is_repeated else "accepted"
     if attempt.number > 1 and not is_repeated:
         outcome = f"accepted at attempt {attempt.number}"
     if not attempt.is_genuine:
@@ -200,8 +200,8 @@ def _sentence(attempt: Attempt, *, is_repeated: bool) -> str:
     return f"{attempt.ended_at:%H:%M:%S}  {attempt.event:<22}  {attempt.status or '---'}  {outcome}"
 
 
-def _silence_what_the_demo_provokes() -> None:
-    """Keep refusals, failing receivers and access lines off the screen; `-v 2` shows them."""
+def _silence_expected_errors() -> None:
+    """Hide the log lines of refusals, failing receivers and requests; `-v 2` shows them."""
     logging.getLogger("django.server").setLevel(logging.CRITICAL)
     logging.getLogger("django.request").setLevel(logging.CRITICAL)
     logging.getLogger("nateq_webhooks").setLevel(logging.CRITICAL)
