@@ -25,7 +25,7 @@ HOSTILE = "a\x00b\ud800c"
 
 NARROW = {
     "nateq_webhooks_run": "MODIFY error longtext {} NOT NULL, MODIFY traceback longtext {} NOT NULL",
-    "nateq_webhooks_gate": "MODIFY reason varchar(500) {} NOT NULL, MODIFY paused_by varchar(150) {} NOT NULL",
+    "nateq_webhooks_hold": "MODIFY reason varchar(500) {} NOT NULL, MODIFY paused_by varchar(150) {} NOT NULL",
     "nateq_webhooks_replay": "MODIFY reason varchar(500) {} NOT NULL, MODIFY `by` varchar(150) {} NOT NULL",
     "nateq_webhooks_webhook": "MODIFY name varchar(100) {} NOT NULL, MODIFY secret varchar(255) {} NOT NULL",
     "nateq_webhooks_rejection": "MODIFY hint longtext {} NOT NULL",
