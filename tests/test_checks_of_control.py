@@ -8,7 +8,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.models import Delivery, Hold, Webhook
+from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.hold import Hold
 from tests.conftest import Connect, Sender, envelope
 from tests.test_checks import found, ids
 

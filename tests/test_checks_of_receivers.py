@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import notify
-from nateq_webhooks.models import Delivery, EventType, Heartbeat, Webhook
+from nateq_webhooks.models import Delivery, EventType, Webhook
+from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.receivers import registry
 from tests.conftest import Connect, Sender, envelope
 

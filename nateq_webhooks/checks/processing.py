@@ -12,7 +12,8 @@ from nateq_webhooks import conf
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.status import due_deliveries, due_runs
-from nateq_webhooks.models import Delivery, Hold, Run
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import Hold
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import registry
 

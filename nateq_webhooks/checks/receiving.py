@@ -11,8 +11,9 @@ from django.utils import timezone
 from nateq_webhooks import conf
 from nateq_webhooks.checks.processing import MAX_IDLE
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.models import Delivery, Heartbeat, Webhook
+from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import ANY_EVENT, registry
 

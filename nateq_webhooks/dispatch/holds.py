@@ -15,8 +15,8 @@ from django.core.signals import setting_changed
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.cached_rows import CachedRows
-from nateq_webhooks.models import Hold, Run
-from nateq_webhooks.models.hold import EVERYTHING, breaker_scope, receiver_scope, webhook_scope
+from nateq_webhooks.models import Run
+from nateq_webhooks.models.hold import EVERYTHING, Hold, breaker_scope, receiver_scope, webhook_scope
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 
 REFRESH_SECONDS: Final = 0.5

@@ -16,7 +16,8 @@ from nateq_webhooks.dispatch.orphans import unpark
 from nateq_webhooks.dispatch.pauses import move_from_hold
 from nateq_webhooks.dispatch.progress import note_done
 from nateq_webhooks.dispatch.replays import advance, next_to_advance
-from nateq_webhooks.models import Heartbeat, Run
+from nateq_webhooks.models import Run
+from nateq_webhooks.models.hold import Heartbeat
 
 RECOVER_SECONDS: Final = 30.0
 """How often to recover what a process left half done."""

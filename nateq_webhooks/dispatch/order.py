@@ -21,7 +21,8 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
-from nateq_webhooks.models import Delivery, Hold, OrderLock, Run
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import Hold, OrderLock
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.protocol.envelope import value_at
 

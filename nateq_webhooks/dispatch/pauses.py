@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
-from nateq_webhooks.models import Hold, Run, Webhook
-from nateq_webhooks.models.hold import EVERYTHING, receiver_scope, scope_parts, webhook_scope
+from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.models.hold import EVERYTHING, Hold, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import NOT_HELD
 
 PORTION: Final = 1000

@@ -11,7 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch.notify import runner
-from nateq_webhooks.models import Heartbeat, Replay, ReplayedRun, Run
+from nateq_webhooks.models import Replay, Run
+from nateq_webhooks.models.hold import Heartbeat
+from nateq_webhooks.models.replay import ReplayedRun
 
 MOST_LOOKED_AT: Final = 1_000
 """Replays that are counted in one run of maintenance."""

@@ -24,7 +24,8 @@ from nateq_webhooks.dispatch.create import create_runs, event_name
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import notify
 from nateq_webhooks.dispatch.selection import Selection, did_you_mean
-from nateq_webhooks.models import Delivery, Replay, ReplayedRun, Run
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
 PORTION: Final = 500

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from nateq_webhooks.dispatch.holds import HoldState, read_holds
 from nateq_webhooks.dispatch.progress import Progress, under_way
-from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run
-from nateq_webhooks.models.hold import EVERYTHING
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold
 from nateq_webhooks.models.run import HELD_BY_ORDER, IS_PARKED, NOT_HELD, RunQuerySet
 
 MOST_COUNTED: Final = 1_000_000

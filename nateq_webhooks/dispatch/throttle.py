@@ -20,8 +20,8 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import pauses
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
-from nateq_webhooks.models import Hold, Run
-from nateq_webhooks.models.hold import breaker_scope, receiver_scope
+from nateq_webhooks.models import Run
+from nateq_webhooks.models.hold import Hold, breaker_scope, receiver_scope
 
 logger: Final = logging.getLogger("nateq_webhooks")
 

@@ -18,8 +18,8 @@ from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silence import silences
 from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.models import Delivery, Heartbeat, Hold, Run, Webhook
-from nateq_webhooks.models.hold import receiver_scope
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import Heartbeat, Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.admin.pages import shown
 from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection

@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch.replays import advance
-from nateq_webhooks.models import Delivery, Hold, Reissue, Rejection, Replay, Run, Webhook
-from nateq_webhooks.models.hold import webhook_scope
+from nateq_webhooks.models import Delivery, Reissue, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models.hold import Hold, webhook_scope
 from nateq_webhooks.signals import signal_for
 from tests import builders
 from tests.admin.tenants_site import MINE, tenants

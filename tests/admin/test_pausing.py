@@ -10,7 +10,8 @@ from django.urls import reverse
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.models import Delivery, Hold, Webhook
+from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.hold import Hold
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db

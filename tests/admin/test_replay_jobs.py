@@ -15,7 +15,8 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.deliveries import replay_many
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import request_replay
-from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
+from nateq_webhooks.models.hold import Heartbeat
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)

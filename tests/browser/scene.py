@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox.recorder import recorder
-from nateq_webhooks.models import Delivery, Heartbeat, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.protocol.examples import example_envelope
 from tests.builders import build_delivery, build_run
 from tests.conftest import SECRET, Connect, Sender

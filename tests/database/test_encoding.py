@@ -13,7 +13,8 @@ from django.test import Client
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.database.encoding import Repertoire, forget, of_columns, of_connection, storable
-from nateq_webhooks.models import Delivery, EventType, Hold, OtherContent, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, EventType, OtherContent, Replay, Run, Webhook
+from nateq_webhooks.models.hold import Hold
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope
 from tests.dispatch.scene import Connect

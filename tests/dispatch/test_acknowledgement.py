@@ -15,7 +15,8 @@ from django.utils import timezone
 from nateq_webhooks import conf, dispatch, signals
 from nateq_webhooks.dispatch import acknowledgement, api
 from nateq_webhooks.errors import GiveUp, RetryLater
-from nateq_webhooks.models import Delivery, Hold, Run, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import Hold
 from tests.conftest import Sender, envelope
 from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, at_once, written
 from tests.dispatch.scene import write as write_row

@@ -16,8 +16,8 @@ from nateq_webhooks.dispatch.claim import claim_throttled
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.throttle import count_failure, count_success
 from nateq_webhooks.errors import GiveUp, RetryLater
-from nateq_webhooks.models import Delivery, Hold, Run, Webhook
-from nateq_webhooks.models.hold import breaker_scope, receiver_scope
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import Hold, breaker_scope, receiver_scope
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due

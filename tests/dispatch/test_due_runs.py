@@ -14,8 +14,8 @@ from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
 from nateq_webhooks.dispatch.status import due_runs, status
-from nateq_webhooks.models import Delivery, Hold, Run
-from nateq_webhooks.models.hold import HELD_BY_ORDER
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold
 from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 

@@ -12,7 +12,8 @@ from nateq_webhooks.dispatch import replays
 from nateq_webhooks.dispatch.maintenance import Maintenance, worker_name
 from nateq_webhooks.dispatch.replays import request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Heartbeat, Replay, Run
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import wait_until

@@ -16,8 +16,8 @@ from nateq_webhooks.dispatch import api, order
 from nateq_webhooks.dispatch.create import claim_deliveries
 from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.errors import GiveUp
-from nateq_webhooks.models import Delivery, OrderLock, Run, Webhook
-from nateq_webhooks.models.hold import HELD_BY_ORDER
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import HELD_BY_ORDER, OrderLock
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (

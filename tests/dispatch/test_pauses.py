@@ -16,8 +16,8 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api, claim, pauses
 from nateq_webhooks.dispatch.holds import REFRESH_SECONDS, hold_cache
 from nateq_webhooks.dispatch.maintenance import Maintenance
-from nateq_webhooks.models import Delivery, Hold, Run, Webhook
-from nateq_webhooks.models.hold import NOT_HELD
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import NOT_HELD, Hold
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (

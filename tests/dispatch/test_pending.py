@@ -19,8 +19,9 @@ from nateq_webhooks.dispatch.claim import claim_runs
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Hold, OrderLock, Replay, ReplayedRun, Run, Webhook
-from nateq_webhooks.models.hold import HELD_BY_ORDER, NOT_HELD
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
+from nateq_webhooks.models.hold import HELD_BY_ORDER, NOT_HELD, Hold, OrderLock
+from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import Sender

@@ -17,7 +17,9 @@ from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.progress import nobody_runs, progress, under_way
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Heartbeat, Replay, ReplayedRun, Run
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.hold import Heartbeat
+from nateq_webhooks.models.replay import ReplayedRun
 from tests.commands import output
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 

@@ -14,8 +14,8 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.throttle import take_slot
-from nateq_webhooks.models import Delivery, Hold, Run
-from nateq_webhooks.models.hold import receiver_scope
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import Hold, receiver_scope
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due

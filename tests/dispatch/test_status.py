@@ -15,7 +15,8 @@ from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.replays import request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import ReceiverStatus, Status, dead_runs, status
-from nateq_webhooks.models import Delivery, Heartbeat, Run
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 

@@ -14,8 +14,8 @@ from django.utils import timezone
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import api, order
 from nateq_webhooks.dispatch.holds import hold_cache
-from nateq_webhooks.models import Delivery, Hold, OrderLock, Run, Webhook
-from nateq_webhooks.models.hold import HELD_BY_ORDER, breaker_scope
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold, OrderLock, breaker_scope
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import SECRET, Sender, envelope
 from tests.dispatch.scene import Connect, make_due

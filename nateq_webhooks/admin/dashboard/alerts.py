@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin.permissions import ALL_ROWS, Among, is_narrowed
 from nateq_webhooks.dispatch import status
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.models import Delivery, Heartbeat, Hold, Rejection, Run, Webhook
-from nateq_webhooks.models.hold import EVERYTHING, scope_parts, webhook_scope
+from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted at most."""

@@ -17,7 +17,8 @@ from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import check_receivers
-from nateq_webhooks.models import Delivery, Replay, ReplayedRun
+from nateq_webhooks.models import Delivery, Replay
+from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
 MOST_AT_ONCE: Final = 500

@@ -14,7 +14,8 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.formatting import SIGNS, Sign
 from nateq_webhooks.admin.permissions import Permitted
-from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, ReplayedRun, Run
+from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
+from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.protocol.envelope import Note
 

@@ -17,7 +17,7 @@ from nateq_webhooks.management.selection_options import (
     webhook_named,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models import Hold
+from nateq_webhooks.models.hold import Hold
 
 
 class Command(TerminalCommand):

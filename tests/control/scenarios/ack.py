@@ -13,7 +13,7 @@ TWICE_EVERY = 5
 
 def play(stage: Stage) -> list[str]:
     """Send until everything is acknowledged; receivers fail half the time. The long form kills web workers."""
-    from nateq_webhooks.models import Heartbeat
+    from nateq_webhooks.models.hold import Heartbeat
 
     stage.environment["FAULTS_FAILING"] = "0.6"
     parcels = [

@@ -16,7 +16,8 @@ def play(stage: Stage) -> list[str]:
     """Send the keys' deliveries in turns; the long form kills workers meanwhile."""
     from django.db.models import Sum
 
-    from nateq_webhooks.models import OrderLock, Run
+    from nateq_webhooks.models import Run
+    from nateq_webhooks.models.hold import OrderLock
 
     log = Path(stage.folder) / "tries"
     stage.environment |= {"FAULTS_FAILING": "0.25", "CONTROL_TRIES_LOG": str(log), "CONTROL_WORK_SECONDS": "0.002"}

@@ -73,7 +73,7 @@ def _pause(stage: Stage, actors: Actors, name: str, receiver: str | None) -> lis
 
 def _call_pause(stage: Stage, option: list[str]) -> datetime:
     """Pause by the command; return the moment from which others could see it."""
-    from nateq_webhooks.models import Hold
+    from nateq_webhooks.models.hold import Hold
 
     command = stage.start("nateq_pause", "--reason", "CRM is being moved", *option)
     becomes_true(lambda: Hold.objects.filter(paused_at__isnull=False).exists(), seconds=60, every=0.01)
