@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import Client, TransactionTestCase
 
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.inbox.configuration import cache
@@ -19,6 +19,7 @@ from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
+from tests import emptying
 from tests.waiting import wait_until as wait_until
 
 SECRET = "whsec_test_0123456789abcdef"
@@ -50,6 +51,13 @@ class Sender:
         return self.client.post(
             self.webhook.get_absolute_url(), raw, content_type="application/json", headers=headers, **extra
         )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _empty_tables_fast() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", emptying.fixture_teardown)
+        yield
 
 
 @pytest.fixture
