@@ -176,12 +176,12 @@ def test_the_audit_finds_nothing_when_all_is_well(given: list[Attempt], found: O
         (
             [attempt("user.created", status=401, is_genuine=False)],
             observed(),
-            "let in: user.created dlv_1 has no valid signature and but was stored",
+            "let in: user.created dlv_1 has no valid signature, but was stored",
         ),
         (
             [attempt("user.created", status=401, is_genuine=False)],
             observed(JOURNAL, stored=0),
-            "let in: user.created dlv_1 has no valid signature and but was stored",
+            "let in: user.created dlv_1 has no valid signature, but was stored",
         ),
     ],
 )
