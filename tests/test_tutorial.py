@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -143,7 +144,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def statuses(folder: Path) -> list[str]:
-    with sqlite3.connect(folder / "db.sqlite3") as connection:
+    with closing(sqlite3.connect(folder / "db.sqlite3")) as connection:
         return [status for (status,) in connection.execute("SELECT status FROM nateq_webhooks_delivery ORDER BY id")]
 
 
@@ -159,6 +160,6 @@ def test_readmes_steps_and_the_tutorial_do_what_they_say(reader: Reader, tmp_pat
 
     assert "1 ticket" in written
     wait_until(lambda: statuses(tmp_path) == ["processed"] * 3, seconds=90)
-    with sqlite3.connect(tmp_path / "db.sqlite3") as connection:
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as connection:
         runs = dict(connection.execute("SELECT receiver, MAX(tries) FROM nateq_webhooks_run GROUP BY receiver"))
     assert runs == {"shop.receivers.open_ticket": 1, "shop.receivers.call_crm": 2}

@@ -117,7 +117,7 @@ FORMS: Final[dict[str, Any]] = {
 """How the sender uses the secret, and what to do."""
 
 ALTERATIONS: Final[dict[str, Any]] = {
-    Alteration.LINE_ENDS: gettext_lazy("changed its line ends, or the white space around it"),
+    Alteration.LINE_ENDS: gettext_lazy("changed its line endings, or the white space around it"),
     Alteration.COMPRESSED: gettext_lazy("compressed it"),
     Alteration.DECOMPRESSED: gettext_lazy("decompressed it"),
     Alteration.RESERIALIZED: gettext_lazy("rewrote its JSON"),

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 
-class Among(Protocol):
+class RowScope(Protocol):
     """The rows of each model that a page reads."""
 
     def of(self, model: type[Model]) -> QuerySet[Any]:
@@ -127,7 +127,7 @@ def mark_hidden_webhooks(records: Sequence[Any], permitted: "Permitted") -> None
         record.is_webhook_hidden = record.webhook_id not in shown
 
 
-def judges_rows(model_admin: "admin.ModelAdmin[Any]") -> bool:
+def has_object_permissions(model_admin: "admin.ModelAdmin[Any]") -> bool:
     """Return whether a project's admin checks the view permission row by row."""
     return type(model_admin).has_view_permission is not admin.ModelAdmin.has_view_permission
 

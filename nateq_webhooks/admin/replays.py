@@ -21,7 +21,7 @@ from nateq_webhooks.admin.biglist.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.progress import nobody_runs, percent, progress, with_left
+from nateq_webhooks.dispatch.progress import missing_worker_advice, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import has_workers
@@ -31,13 +31,13 @@ SECONDS_AT_ONCE: Final = 2.0
 """How long "Continue now" works in one request."""
 
 
-class SteerForm(forms.Form):
+class ReplayControlForm(forms.Form):
     """What a button of the replay's page does."""
 
     do = forms.ChoiceField(choices=[("cancel", "cancel"), ("go on", "go on")])
 
 
-class SteerPage(AdminPage):
+class ReplayControlPage(AdminPage):
     """Cancels a replay, or makes some of its runs within the request."""
 
     route = "<int:pk>/steer/"
@@ -51,7 +51,7 @@ class SteerPage(AdminPage):
         replay = get_object_or_404(self.model_admin.get_queryset(request), pk=pk)
         if not self.model_admin.has_view_permission(request, replay):
             raise PermissionDenied
-        form = SteerForm(request.POST)
+        form = ReplayControlForm(request.POST)
         if form.is_valid() and form.cleaned_data["do"] == "cancel":
             rows = Replay.objects.using(router.db_for_write(Replay))
             unfinished = rows.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
@@ -156,7 +156,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
 
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""
-        return [SteerPage.url_pattern(self), *super().get_urls()]
+        return [ReplayControlPage.url_pattern(self), *super().get_urls()]
 
     def render_change_form(
         self,
@@ -175,6 +175,6 @@ class ReplayAdmin(RecordAdmin[Replay]):
             context["is_under_way"] = not found.is_done
             context["may_steer"] = may_replay(request)
             context["has_workers"] = has_workers(alias)
-            context["nobody_runs"] = nobody_runs(alias, [obj]) if found.left else ""
+            context["missing_worker_advice"] = missing_worker_advice(alias, [obj]) if found.left else ""
             context["progress"] = found
         return super().render_change_form(request, context, add, change, form_url, obj)

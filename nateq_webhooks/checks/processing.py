@@ -41,7 +41,7 @@ def check_backlog(databases: Sequence[str] | None = None, **kwargs: Any) -> list
         return []
     return [
         checks.Warning(
-            f"Nobody drains what has been due since before {since:%Y-%m-%d %H:%M} UTC "
+            f"No worker has run the work that has been due since before {since:%Y-%m-%d %H:%M} UTC "
             f"(deliveries: {_up_to_many(deliveries)}, runs: {_up_to_many(runs)}).",
             hint=(
                 "Run manage.py nateq_worker, or manage.py nateq_worker --once from cron every minute, or let Celery "

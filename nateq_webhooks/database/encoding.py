@@ -16,7 +16,7 @@ TABLES: Final = "nateq\\_webhooks\\_%"
 """The names of this app's tables, as SQL's LIKE takes them."""
 
 
-class Repertoire(StrEnum):
+class CharacterSet(StrEnum):
     """The characters that a database stores."""
 
     ALL = "utf-8"
@@ -36,9 +36,9 @@ def storable(text: str, alias: str, *, binary: bool = False) -> str:
     if text.isascii():
         return text
     repertoire = of_connection(alias) if binary else of_columns(alias)
-    if repertoire is Repertoire.ALL:
+    if repertoire is CharacterSet.ALL:
         return text
-    if repertoire is Repertoire.BMP:
+    if repertoire is CharacterSet.BMP:
         return _ASTRAL.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
     return text.encode(repertoire, "backslashreplace").decode(repertoire)
 
@@ -48,10 +48,10 @@ _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 
 def is_storable_json(text: str, alias: str) -> bool:
     """Return whether a JSON column stores this ASCII text: PostgreSQL decodes escapes to the database encoding."""
-    repertoire = of_connection(alias) if connections[alias].vendor == "postgresql" else Repertoire.ALL
-    if repertoire is Repertoire.ALL or "\\u" not in text:
+    repertoire = of_connection(alias) if connections[alias].vendor == "postgresql" else CharacterSet.ALL
+    if repertoire is CharacterSet.ALL or "\\u" not in text:
         return True
-    limit = 0xFF if repertoire is Repertoire.LATIN1 else 0x7F
+    limit = 0xFF if repertoire is CharacterSet.LATIN1 else 0x7F
     return all(not found[1] or int(found[1], 16) <= limit for found in _JSON_ESCAPE.finditer(text))
 
 
@@ -59,7 +59,7 @@ _JSON_ESCAPE: Final = re.compile(r"\\\\|\\u([0-9a-fA-F]{4})")
 """An escaped backslash, or the number of an escaped character."""
 
 
-def of_connection(alias: str) -> Repertoire:
+def of_connection(alias: str) -> CharacterSet:
     """Return the characters that the connection can send and the encoding of the database includes."""
     known = _of_connection.get(alias)
     if known is None:
@@ -69,22 +69,22 @@ def of_connection(alias: str) -> Repertoire:
         elif connection.vendor == "mysql":
             known = _of_mysql(connection_charset(connection))
         else:
-            known = Repertoire.ALL
+            known = CharacterSet.ALL
         _of_connection[alias] = known
     return known
 
 
-def of_columns(alias: str) -> Repertoire:
+def of_columns(alias: str) -> CharacterSet:
     """Return the characters that all text columns of this app can store."""
     known = _of_columns.get(alias)
     if known is None:
         found = {of_connection(alias), *map(_of_mysql, column_charsets(connections[alias]))}
-        known = _of_columns[alias] = max(found, key=list(Repertoire).index)
+        known = _of_columns[alias] = max(found, key=list(CharacterSet).index)
     return known
 
 
-_of_connection: Final[dict[str, Repertoire]] = {}
-_of_columns: Final[dict[str, Repertoire]] = {}
+_of_connection: Final[dict[str, CharacterSet]] = {}
+_of_columns: Final[dict[str, CharacterSet]] = {}
 
 
 def forget() -> None:
@@ -120,11 +120,11 @@ def column_charsets(connection: BaseDatabaseWrapper) -> set[str]:
         return {str(name) for (name,) in cursor.fetchall()}
 
 
-def _of_postgresql(encoding: str) -> Repertoire:
+def _of_postgresql(encoding: str) -> CharacterSet:
     # SQL_ASCII stores any bytes, but counts bytes instead of characters, and its JSON accepts ASCII only.
-    return {"UTF8": Repertoire.ALL, "LATIN1": Repertoire.LATIN1}.get(encoding, Repertoire.ASCII)
+    return {"UTF8": CharacterSet.ALL, "LATIN1": CharacterSet.LATIN1}.get(encoding, CharacterSet.ASCII)
 
 
-def _of_mysql(charset: str) -> Repertoire:
-    wide = {"utf8mb4": Repertoire.ALL, "utf8mb3": Repertoire.BMP, "utf8": Repertoire.BMP}
-    return wide.get(charset.lower(), Repertoire.ASCII)
+def _of_mysql(charset: str) -> CharacterSet:
+    wide = {"utf8mb4": CharacterSet.ALL, "utf8mb3": CharacterSet.BMP, "utf8": CharacterSet.BMP}
+    return wide.get(charset.lower(), CharacterSet.ASCII)

@@ -32,7 +32,12 @@ from nateq_webhooks.dispatch.finalize import finalize, give_up
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, lease_renewer
 from nateq_webhooks.dispatch.receiver_call import call
-from nateq_webhooks.dispatch.statements import mark_started, mark_succeeded, set_tripwire, tripwire_holds
+from nateq_webhooks.dispatch.statements import (
+    has_transaction_marker,
+    mark_started,
+    mark_succeeded,
+    set_transaction_marker,
+)
 from nateq_webhooks.errors import RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import Receiver, registry
@@ -285,7 +290,7 @@ class _Guard:
         """Leave a mark in the transaction that ends with it."""
         vendor = connections[self.lease.alias].vendor
         if vendor == "postgresql":
-            set_tripwire(self.lease.alias, self.value)
+            set_transaction_marker(self.lease.alias, self.value)
         elif vendor == "mysql":
             _execute(self.lease.alias, "SAVEPOINT nateq_run")
 
@@ -304,7 +309,7 @@ class _Guard:
         """Whether the mark is still there, where that can be asked without losing it."""
         connection = connections[self.lease.alias]
         if connection.vendor == "postgresql":
-            return tripwire_holds(self.lease.alias, self.value)
+            return has_transaction_marker(self.lease.alias, self.value)
         is_open = getattr(connection.connection, "in_transaction", True)  # SQLite's driver knows
         return connection.vendor != "sqlite" or bool(is_open)
 

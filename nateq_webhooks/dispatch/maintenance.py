@@ -14,7 +14,7 @@ from nateq_webhooks.dispatch.finalize import finalize
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.orphans import unpark
 from nateq_webhooks.dispatch.pauses import move_from_hold
-from nateq_webhooks.dispatch.progress import note_done
+from nateq_webhooks.dispatch.progress import save_finished_totals
 from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Heartbeat
@@ -75,7 +75,7 @@ def worker_name() -> str:
 
 def _recover(alias: str) -> int:
     """Recover what is stuck: runs whose receiver is back, runs of resumed holds, queues without a head."""
-    note_done(alias)
+    save_finished_totals(alias)
     recovered = retry_transaction(lambda: unpark(alias))
     while done := order.recover(alias):
         recovered += done

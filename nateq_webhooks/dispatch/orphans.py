@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch.finalize import finalize
 from nateq_webhooks.dispatch.holds import read_holds
-from nateq_webhooks.dispatch.pending import lock_deliveries
 from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.dispatch.unfinished_runs import lock_deliveries
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import RunQuerySet
 from nateq_webhooks.receivers import registry

@@ -85,7 +85,7 @@ def under_way(alias: str, limit: int) -> list[Progress]:
     return [found for replay in replays if not (found := progress(alias, replay)).is_done]
 
 
-def note_done(alias: str) -> int:
+def save_finished_totals(alias: str) -> int:
     """Store the numbers of replays whose runs have all finished; return how many there were."""
     made = Replay.objects.using(alias).filter(Q(finished_at__isnull=False) | Q(is_cancelled=True), done_at=None)
     return sum(_note_done(alias, replay) for replay in made.order_by("pk")[:MOST_LOOKED_AT])
@@ -112,7 +112,7 @@ def outcome(replay: Replay) -> str:
     return ", ".join(parts)
 
 
-def nobody_runs(alias: str, replays: Iterable[Replay]) -> str:
+def missing_worker_advice(alias: str, replays: Iterable[Replay]) -> str:
     """Return what to do if no worker runs what the replays created; empty if one does, or nothing was created."""
     is_something = any(replay.runs or replay.brought_forward for replay in replays)
     if (

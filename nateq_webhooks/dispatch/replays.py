@@ -1,6 +1,6 @@
 """Replays: a person has deliveries run once more, beside their finished runs.
 
-A run that is still pending is brought forward, and none is added beside it (`dispatch.pending`).
+A run that is still pending is brought forward, and none is added beside it (`dispatch.unfinished_runs`).
 
 A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are created in portions. A
 portion is committed together with the last delivery's key, so a process that continues after a kill repeats nothing and
@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch import order, pending
+from nateq_webhooks.dispatch import order, unfinished_runs
 from nateq_webhooks.dispatch.create import create_runs, event_name
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import notify
@@ -76,10 +76,11 @@ def request_replay(
     by: str = "",
     is_command_waiting: bool = False,
 ) -> Replay:
-    """Request a replay of many: workers, or `nateq_replay`, create its runs portion by portion (`advance`).
+    """Request a replay of many deliveries. Workers, or `nateq_replay`, create its runs in batches (`advance`).
 
-    Deliveries that come later are not replayed. With `is_command_waiting` a command continues it to its end, and finds
-    it by `interrupted` if it is run again. Raises `LookupError` if a named receiver is not connected.
+    Deliveries that come later are not replayed. With `is_command_waiting` a command creates the runs itself; if it is
+    stopped and run again, it finds the replay with `interrupted`. Raises `LookupError` if a named receiver is not
+    connected.
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
@@ -178,7 +179,7 @@ def _count(replay_: Replay, done: _Portion) -> None:
 def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _Portion:
     """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit."""
     wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
-    with order.lock(alias) if pending.is_ordered() else nullcontext():
+    with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
         return _replay_portion(alias, replay_, wanted)
 
 
@@ -186,17 +187,17 @@ def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str
     """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
     state, now = hold_cache.get(alias), timezone.now()
     keys: set[str] = set()
-    if pending.is_ordered():
-        for earlier in pending.undispatched_before(alias, [delivery.pk for delivery in wanted]):
-            keys |= pending.create_first_runs(alias, earlier, state, now)
-    there = pending.lock_deliveries(alias, [delivery.pk for delivery in wanted])
+    if unfinished_runs.is_ordered():
+        for earlier in unfinished_runs.undispatched_before(alias, [delivery.pk for delivery in wanted]):
+            keys |= unfinished_runs.create_first_runs(alias, earlier, state, now)
+    there = unfinished_runs.lock_deliveries(alias, [delivery.pk for delivery in wanted])
     wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
     if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
-        keys |= pending.create_first_runs(alias, new, state, now)
+        keys |= unfinished_runs.create_first_runs(alias, new, state, now)
     pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
-    found = pending.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
+    found = unfinished_runs.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
     forward = [run for pair, run in found.pending.items() if pair in pairs]
-    pending.bring_forward(alias, forward, now)
+    unfinished_runs.bring_forward(alias, forward, now)
     busy = found.running & pairs
     left = {delivery: _without(delivery, names, found) for delivery, names in wanted.items()}
     created = create_runs(alias, left.items(), state, now=now, round_=replay_.pk)
@@ -212,7 +213,7 @@ def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str
     )
 
 
-def _without(delivery: Delivery, names: Sequence[str], found: pending.OpenRuns) -> list[str]:
+def _without(delivery: Delivery, names: Sequence[str], found: unfinished_runs.OpenRuns) -> list[str]:
     """Return the receivers that have no unfinished run of the delivery."""
     taken = found.running | found.pending.keys()
     return [name for name in names if (delivery.pk, name) not in taken]
@@ -227,7 +228,7 @@ def _record(alias: str, replay_: Replay, created: Sequence[Run], forward: Sequen
 
 def _write_status(alias: str, pks: set[int]) -> None:
     """Write the status of locked deliveries that have new runs, none of which has started."""
-    failing = pending.with_failing(alias, sorted(pks))
+    failing = unfinished_runs.with_failing(alias, sorted(pks))
     rows = Delivery.objects.using(alias)
     for status, some in ((Delivery.Status.RECEIVED, pks - failing), (Delivery.Status.FAILED, failing)):
         if some:
@@ -241,12 +242,12 @@ def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
 
 def _portion() -> int:
     """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
-    return PORTION // 10 if pending.is_ordered() else PORTION
+    return PORTION // 10 if unfinished_runs.is_ordered() else PORTION
 
 
 def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
     """Leave out the columns that creating runs does not need."""
-    unread = ["payload", "headers"] if pending.is_ordered() else ["payload", "headers", "body"]
+    unread = ["payload", "headers"] if unfinished_runs.is_ordered() else ["payload", "headers", "body"]
     return deliveries.defer(*unread)
 
 

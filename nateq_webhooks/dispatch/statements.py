@@ -38,7 +38,7 @@ def mark_succeeded(
     """Mark a run as succeeded and, in the same statement, the following one of its claim as started.
 
     Return how many rows were changed: each only if it is still held under the lease, and none if the transaction is
-    not the one in which `set_tripwire` was called with this value.
+    not the one in which `set_transaction_marker` was called with this value.
     """
     connection = connections[alias]
     finished = connection.ops.adapt_datetimefield_value(finished_at)
@@ -55,14 +55,17 @@ def mark_succeeded(
         return changed
 
 
-def set_tripwire(alias: str, value: str) -> None:
-    """Set a variable of PostgreSQL that keeps its value until the transaction ends."""
+def set_transaction_marker(alias: str, value: str) -> None:
+    """Set a variable that PostgreSQL drops when the transaction ends.
+
+    `has_transaction_marker` tells by it whether the receiver has ended the transaction.
+    """
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT set_config('nateq_webhooks.run', %s, true)", [value])
 
 
-def tripwire_holds(alias: str, value: str) -> bool:
-    """Return whether the transaction is still the one in which `set_tripwire` was called."""
+def has_transaction_marker(alias: str, value: str) -> bool:
+    """Return whether the transaction is still the one in which `set_transaction_marker` was called."""
     with connections[alias].cursor() as cursor:
         cursor.execute(f"SELECT {_TRIPWIRE}", [value])
         return bool(cursor.fetchone()[0])

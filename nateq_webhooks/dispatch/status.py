@@ -1,6 +1,8 @@
 """The state of dispatch: what is due, held and parked, what fails or was given up, which workers run, what is paused.
 
-The dashboard, the checks and `nateq_status` ask the functions of this module.
+The dashboard, the checks and `nateq_status` ask the functions of this module what is due. Each has a limit of its own
+for how long work may be overdue: a minute on the dashboard (`OVERDUE`), `--max-lag` of `nateq_status` (five minutes),
+and `MAX_IDLE` of the check W005 (a quarter of an hour), which is read only now and then.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from nateq_webhooks.models import Delivery, Reissue
 logger: Final = logging.getLogger("nateq_webhooks")
 
 MAX_COMPARED: Final = 500
-"""Deliveries of the same resource and time whose hashes are compared. Among more, a retry may go undetected."""
+"""Deliveries of the same resource and time whose hashes are compared. RowScope more, a retry may go undetected."""
 
 MAX_BODIES_READ: Final = 3
 """Bodies read of deliveries that were stored without a hash."""

@@ -29,7 +29,7 @@ def add_all_option(parser: CommandParser, help_text: str) -> None:
     parser.add_argument("--all", action="store_true", dest="is_all", help=help_text)
 
 
-def refuse_silent_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
+def require_explicit_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
     """Raise `CommandError` unless exactly one is given: `--all`, or an option that narrows the selection."""
     if is_all and narrowed_by:
         raise CommandError(_("--all goes with none of %(options)s: say which.") % {"options": ", ".join(narrowed_by)})

@@ -14,11 +14,11 @@ def state_text(state: "remote.DriftState") -> str:
     """Return how a webhook compares with Nateq's, as text."""
     return {
         remote.DriftState.IN_SYNC: _("the same on both sides"),
-        remote.DriftState.DIFFERENT: _("different"),
+        remote.DriftState.DIFFERENT: _("differs from Nateq"),
         remote.DriftState.GONE: _("gone at Nateq"),
         remote.DriftState.NOT_VISIBLE: _("not visible to this key"),
         remote.DriftState.OTHER_ORGANIZATION: _("of another organization than this key"),
-        remote.DriftState.UNKNOWN: _("not known"),
+        remote.DriftState.UNKNOWN: _("unknown"),
         remote.DriftState.UNREGISTERED: _("set up by hand"),
         remote.DriftState.UNFINISHED: _("not finished: run manage.py nateq_webhook sync"),
     }[state]

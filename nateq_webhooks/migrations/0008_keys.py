@@ -11,7 +11,7 @@ PORTION = 1000
 
 
 def add_webhook_to_turns(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Give each turn the key that `dispatch.order.turn_key` computes; which run is up does not change."""
+    """Give each turn (now an order lock) the key that `dispatch.order.turn_key` computes; which run is up does not change."""
     alias = schema_editor.connection.alias
     turns = apps.get_model("nateq_webhooks", "Turn").objects.using(alias)
     deliveries = apps.get_model("nateq_webhooks", "Delivery").objects.using(alias)
@@ -27,7 +27,7 @@ def add_webhook_to_turns(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> 
 
 
 def add_webhook_to_breakers(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Replace each receiver's gate that the breaker closed by one for each webhook that has runs behind it."""
+    """Replace each hold of a receiver that the circuit breaker paused by one per webhook that has held runs."""
     alias = schema_editor.connection.alias
     gates = apps.get_model("nateq_webhooks", "Gate").objects.using(alias)
     runs = apps.get_model("nateq_webhooks", "Run").objects.using(alias)
@@ -48,7 +48,7 @@ def add_webhook_to_breakers(apps: Any, schema_editor: BaseDatabaseSchemaEditor) 
             mine = held.filter(delivery__webhook_id=webhook)
             while pks := list(mine.values_list("pk", flat=True)[:PORTION]):
                 runs.filter(pk__in=pks).update(lane=new.pk)
-        # What a process of an earlier version puts into the lane meanwhile is taken out by the workers.
+        # Workers take out the runs that a process of an earlier version still assigns to this hold.
         gates.filter(pk=gate.pk).update(paused_at=None, reason="", is_automatic=False, probe_at=None, is_cleared=False)
     gates.filter(scope__startswith="receiver:", is_automatic=False).update(failures=0)
 

@@ -26,7 +26,7 @@ class SafeCharField(_CharField):
     """
 
     def deconstruct(self) -> Any:
-        """Return Django's field for migrations."""
+        """Deconstruct as Django's own field, so that migrations do not depend on this class."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.CharField", args, kwargs
 
@@ -43,7 +43,7 @@ class SafeTextField(_TextField):
     """Text without a limit; characters that the database can't store are escaped."""
 
     def deconstruct(self) -> Any:
-        """Return Django's field for migrations."""
+        """Deconstruct as Django's own field, so that migrations do not depend on this class."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
 
@@ -108,7 +108,7 @@ class SecretField(_CharField):
         return _hidden(super().get_prep_value(value))
 
     def deconstruct(self) -> Any:
-        """Return Django's field for migrations."""
+        """Deconstruct as Django's own field, so that migrations do not depend on this class."""
         name, _path, args, options = super().deconstruct()
         return name, "django.db.models.CharField", args, options
 

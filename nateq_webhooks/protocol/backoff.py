@@ -1,4 +1,7 @@
-"""Exponential backoff with jitter, for the tries of a run. The sender has its own schedule (Nateq: Retries)."""
+"""Exponential backoff with jitter, for the tries of a run. The sender has its own schedule (Nateq: Retries).
+
+`dispatch.failure` decides whether a run is tried again at all.
+"""
 
 import random
 from datetime import timedelta

@@ -352,7 +352,7 @@ def _customer(number: int) -> _Customer:
 
 def _case(number: int) -> _Case:
     cases = _CASES[_customer(number).language]
-    # Two numbers of one language are two apart. Five cases and eight customers meet anew for forty numbers.
+    # Consecutive numbers of one language differ by two. A pair of case and customer comes back after forty numbers.
     return cases[number // 2 % len(cases)]
 
 

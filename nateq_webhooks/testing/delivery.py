@@ -38,16 +38,16 @@ def deliver(
 
     `event_or_body` is what `make_event` returns, the name of an event (`"ticket.created"`), or the exact body as bytes
     or text. It is signed with the secret of `webhook`; without one, the only active webhook is used, or one is created
-    if there is none. The receivers run in this thread, whatever `DISPATCH` says; `ACK` is respected. What they left to
-    `transaction.on_commit()` runs, too, also in a `TestCase`, whose transaction is never committed.
+    if there is none. The receivers run in this thread, whatever `DISPATCH` says; `ACK` is respected. Callbacks that
+    they registered with `transaction.on_commit()` run, too, also in a `TestCase`, whose transaction is never committed.
 
     The request goes straight to the package's view. With `through_http` it is made by Django's test client, and goes
     through your URLs and your middleware, too; it does so with a `client` of yours, such as a tenant's.
 
     The delivery is read from the database: `status` tells how far it got, `delivery.runs` has a run for each receiver,
     with the traceback of one that raised. A run that may not start (a pause, a rate limit, an earlier delivery of the
-    same order) stays as it is, and the status is "received". The same delivery once more runs nothing again: what is
-    returned is the stored one, with the attempts counted in `attempts_seen`.
+    same order) stays as it is, and the status is "received". If the same event is delivered again, no receiver runs:
+    the stored delivery is returned, and its `attempts_seen` is one higher.
 
     Raises `DeliveryRefusedError` if nothing was stored, `Webhook.MultipleObjectsReturned` if there are several active
     webhooks to choose from, `SecretError` if the webhook has no secret to sign with, `ValueError` for a name that no

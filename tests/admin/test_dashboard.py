@@ -15,7 +15,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin.dashboard import failures as module
 from nateq_webhooks.admin.dashboard.failures import failures
-from nateq_webhooks.admin.dashboard.silence import silences
+from nateq_webhooks.admin.dashboard.silent_webhooks import silences
 from nateq_webhooks.admin.dashboard.statistics import survey
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run, Webhook
@@ -215,11 +215,11 @@ def test_what_is_due_this_moment_is_no_backlog(boss: Client, webhook: Webhook) -
 def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook: Webhook) -> None:
     Heartbeat.objects.create(name="one:1", seen_at=timezone.now())
     Heartbeat.objects.create(name="two:2", seen_at=timezone.now() - timedelta(hours=2))
-    assert "1 worker is at work" in board(boss)
+    assert "1 worker is running" in board(boss)
 
     Heartbeat.objects.filter(name="one:1").delete()
     shown = board(boss).replace("\xa0", " ")
-    assert "No worker is at work" in shown
+    assert "No worker is running" in shown
     assert "seen 2 hours ago" in shown
 
 
@@ -349,7 +349,7 @@ def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
 
     shown = board(boss)
 
-    places = [shown.index(text) for text in ("1 run waits to be started", "Paused: crm", "1 worker is at work")]
+    places = [shown.index(text) for text in ("1 run waits to be started", "Paused: crm", "1 worker is running")]
     assert places == sorted(places)
 
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.database.encoding import Repertoire, forget, of_columns, of_connection, storable
+from nateq_webhooks.database.encoding import CharacterSet, forget, of_columns, of_connection, storable
 from nateq_webhooks.models import Delivery, EventType, OtherContent, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Hold
 from nateq_webhooks.runners.worker import drain
@@ -209,7 +209,7 @@ def test_a_usual_database_stores_everything_as_it_is(sender: Sender, connect: Co
     connect(signals.ticket_created, fail)
     write_everything(sender)
 
-    assert of_connection("default") is of_columns("default") is Repertoire.ALL
+    assert of_connection("default") is of_columns("default") is CharacterSet.ALL
     assert Run.objects.order_by("pk")[0].error.startswith(f"ValueError: no {EMOJI} {ARABIC} {LATIN} a\ufffdb\ufffdc")
     assert Replay.objects.get().reason == f"{EMOJI} {ARABIC} {LATIN} a\ufffdb\ufffdc"
     assert said() == []

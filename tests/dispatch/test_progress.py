@@ -14,7 +14,7 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.maintenance import Maintenance
-from nateq_webhooks.dispatch.progress import nobody_runs, progress, under_way
+from nateq_webhooks.dispatch.progress import missing_worker_advice, progress, under_way
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run
@@ -172,13 +172,13 @@ class TestNobody:
         Heartbeat.objects.create(name="here:1", seen_at=timezone.now())
         replay = dispatch.replay(four)
 
-        assert nobody_runs(ALIAS, [replay]) == ""
+        assert missing_worker_advice(ALIAS, [replay]) == ""
         assert "No worker" not in page_of(admin_client, replay)
 
     def test_not_where_other_processes_are_woken(self, four: list[Delivery], configure: Configure) -> None:
         configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
 
-        assert nobody_runs(ALIAS, [dispatch.replay(four)]) == ""
+        assert missing_worker_advice(ALIAS, [dispatch.replay(four)]) == ""
 
     def test_not_when_nothing_is_left(self, four: list[Delivery], admin_client: Client) -> None:
         replay = dispatch.replay(four)

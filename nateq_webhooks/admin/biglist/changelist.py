@@ -168,8 +168,8 @@ class BigChangeList(ChangeList):
         self.count = Count(0, Kind.UNKNOWN)
         self.add_facets = self.is_facets_optional = False
         self.search_hint = _(
-            "The database was stopped after %(seconds)d seconds. "
-            "Narrow it down: choose a status, an event or a shorter period."
+            "The query was cancelled after %(seconds)d seconds. "
+            "Narrow the list: choose a status, an event or a shorter period."
         ) % {"seconds": MAX_SECONDS}
 
     def _limited(self) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permissions import ALL_ROWS, Among, is_narrowed
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope, is_narrowed
 from nateq_webhooks.dispatch import status
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
@@ -23,7 +23,7 @@ from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts,
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted at most."""
 
-LATE: Final = timedelta(minutes=1)
+OVERDUE: Final = timedelta(minutes=1)
 """What has been due for longer than this is late: a worker looks every few seconds."""
 
 LATELY: Final = timedelta(hours=24)
@@ -35,7 +35,7 @@ MAX_REFUSALS: Final = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """How much has been due for longer than `LATE`, and since when."""
+    """How much has been due for longer than `OVERDUE`, and since when."""
 
     number: int
     is_capped: bool
@@ -73,15 +73,15 @@ class Workers:
     last: datetime | None
 
 
-def deliveries_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
+def deliveries_due(now: datetime, among: RowScope = ALL_ROWS) -> Backlog | None:
     """Return the deliveries whose runs should have been created by now; None if there are none."""
-    late = status.due_deliveries(among.of(Delivery), now - LATE)
+    late = status.due_deliveries(among.of(Delivery), now - OVERDUE)
     return _backlog(late.order_by("dispatch_at"), "dispatch_at")
 
 
-def runs_due(now: datetime, among: Among = ALL_ROWS) -> Backlog | None:
+def runs_due(now: datetime, among: RowScope = ALL_ROWS) -> Backlog | None:
     """Return the runs that should have been started by now; None if there are none."""
-    return _backlog(status.due_runs(among.of(Run), now - LATE).order_by("next_try_at"), "next_try_at")
+    return _backlog(status.due_runs(among.of(Run), now - OVERDUE).order_by("next_try_at"), "next_try_at")
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
@@ -97,7 +97,7 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
+def refusals(now: datetime, among: RowScope = ALL_ROWS) -> list[Refusals]:
     """Return the requests refused lately, GETs last: those of an uptime monitor are many, and harmless.
 
     The number of stored rejections of each webhook and reason is limited.
@@ -117,7 +117,7 @@ def refusals(now: datetime, among: Among = ALL_ROWS) -> list[Refusals]:
     ]
 
 
-def pauses(among: Among = ALL_ROWS) -> list[Pause]:
+def pauses(among: RowScope = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
     holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
     names = _names_of_webhooks(holds, among)
@@ -129,14 +129,14 @@ def _holds() -> QuerySet[Hold]:
     return Hold.objects.using(router.db_for_write(Hold))
 
 
-def _names_of_webhooks(holds: Sequence[Hold], among: Among) -> dict[str, str]:
+def _names_of_webhooks(holds: Sequence[Hold], among: RowScope) -> dict[str, str]:
     """Return by key the names of the webhooks that holds are about and that may be seen."""
     keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
     found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
     return {str(key): name for key, name in found}
 
 
-def held_by(hold: Hold, among: Among = ALL_ROWS) -> str:
+def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:
     """Say how many runs a hold holds back."""
     number, is_capped = _held(hold, among)
     shown = number_format(number)
@@ -145,16 +145,16 @@ def held_by(hold: Hold, among: Among = ALL_ROWS) -> str:
     return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
 
 
-def _held(hold: Hold, among: Among) -> tuple[int, bool]:
+def _held(hold: Hold, among: RowScope) -> tuple[int, bool]:
     return _capped(status.held_runs(among.of(Run), hold).order_by())
 
 
-def orphaned(among: Among = ALL_ROWS) -> tuple[int, bool]:
+def orphaned(among: RowScope = ALL_ROWS) -> tuple[int, bool]:
     """Return how many runs wait for a receiver that no process knows, and whether there are more."""
     return _capped(status.parked_runs(among.of(Run)).order_by())
 
 
-def _pause(hold: Hold, names: dict[str, str], among: Among) -> Pause:
+def _pause(hold: Hold, names: dict[str, str], among: RowScope) -> Pause:
     webhook, receiver = scope_parts(hold.scope)
     what = [receiver, names.get(webhook, webhook)]
     return Pause(

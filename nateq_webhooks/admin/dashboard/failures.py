@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
-from nateq_webhooks.admin.permissions import ALL_ROWS, Among
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import NOT_PARKED, has_later_round
@@ -77,7 +77,7 @@ _Failed = tuple[str, str, str, datetime | None, int]
 """Receiver, status, the error's beginning, the end of the last try, the delivery's key: too many for objects."""
 
 
-def failures(*, with_text: bool, among: Among = ALL_ROWS) -> Failures:
+def failures(*, with_text: bool, among: RowScope = ALL_ROWS) -> Failures:
     """Group the failed runs that the user may see.
 
     Without `with_text` they are grouped by the exception's class only, and errors are left out.

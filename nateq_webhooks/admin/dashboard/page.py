@@ -17,8 +17,8 @@ from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
-from nateq_webhooks.admin.dashboard.silence import Silence, silences
-from nateq_webhooks.admin.dashboard.statistics import Health, Survey, survey
+from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, silences
+from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, survey
 from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, site_of
@@ -156,7 +156,7 @@ class DashboardBuilder:
     def _url(self, model: type[Model], page: str, *args: object, **query: str) -> str:
         return admin_url(self._site, model, page, *args, **query)
 
-    def _webhook_line(self, webhook: Webhook, found: Survey) -> WebhookLine:
+    def _webhook_line(self, webhook: Webhook, found: Statistics) -> WebhookLine:
         health: Health = found.health(webhook.pk)
         times = health.times
         return WebhookLine(
@@ -240,11 +240,11 @@ class DashboardBuilder:
         """Report the workers. Their absence is only reported if there was one before, or if something waits for one."""
         seen = alerts.workers(self._now)
         if seen.number:
-            title = ngettext("%(number)s worker is at work", "%(number)s workers are at work", seen.number)
+            title = ngettext("%(number)s worker is running", "%(number)s workers are running", seen.number)
             return [Item(tone="good", symbol="✓", title=title % {"number": seen.number}, text=_("Seen just now."))]
         if seen.last is not None:
             text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - seen.last)}
-            return [Item(tone="bad" if is_late else "warn", symbol="!", title=_("No worker is at work"), text=text)]
+            return [Item(tone="bad" if is_late else "warn", symbol="!", title=_("No worker is running"), text=text)]
         if not is_late:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
@@ -282,12 +282,12 @@ class DashboardBuilder:
             link=_("Show"),
         )
 
-    def _silent(self, found: Survey | None, webhooks: Sequence[Webhook]) -> list[Item]:
+    def _silent(self, found: Statistics | None, webhooks: Sequence[Webhook]) -> list[Item]:
         if found is None:
             return []
         return [self._silence(each) for each in silences(found, webhooks, self._permitted)]
 
-    def _silence(self, silence: Silence) -> Item:
+    def _silence(self, silence: SilentWebhook) -> Item:
         ago = span(self._now - silence.last)
         if silence.pace is None:
             text = _("None came for %(time)s. If it is not used any more, deactivate it.") % {"time": ago}

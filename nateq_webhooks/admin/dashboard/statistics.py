@@ -17,7 +17,7 @@ from django.db.models import Count, Max, Min, QuerySet, Value
 from django.db.models.functions import Greatest, TruncHour
 from django.utils import timezone
 
-from nateq_webhooks.admin.permissions import ALL_ROWS, Among
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.models import Delivery, Run
 
 HOURS: Final = 48
@@ -31,7 +31,7 @@ MAX_TIMED: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
+class HourlyCount:
     """Deliveries of one webhook and status in one hour; those before the chart's hours are in one hour before it."""
 
     webhook_id: uuid.UUID | None
@@ -102,7 +102,7 @@ class Health:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class Statistics:
     """The figures from the newest deliveries, of one webhook or of all."""
 
     now: datetime
@@ -112,17 +112,17 @@ class Survey:
     "When the newest delivery came that is not counted; None if all are."
     is_cut: bool
     "Whether the hours are fewer than `HOURS`, as more deliveries came than are counted."
-    shares: Sequence[Share]
+    shares: Sequence[HourlyCount]
     "The shares of each webhook that was asked for."
-    totals: Sequence[Share]
+    totals: Sequence[HourlyCount]
     "The shares of all webhooks together."
     times: Mapping[uuid.UUID | None, Times]
     "The processing times of each webhook, and under None of all together."
 
     @cached_property
-    def of_webhook(self) -> Mapping[uuid.UUID | None, Sequence[Share]]:
+    def of_webhook(self) -> Mapping[uuid.UUID | None, Sequence[HourlyCount]]:
         """The shares by webhook."""
-        found: dict[uuid.UUID | None, list[Share]] = {}
+        found: dict[uuid.UUID | None, list[HourlyCount]] = {}
         for share in self.shares:
             found.setdefault(share.webhook_id, []).append(share)
         return found
@@ -144,9 +144,9 @@ class Survey:
 
 def survey(
     webhook_id: uuid.UUID | None = None,
-    among: Among = ALL_ROWS,
+    among: RowScope = ALL_ROWS,
     each_of: Collection[uuid.UUID] | None = None,
-) -> Survey:
+) -> Statistics:
     """Count the newest deliveries, of one webhook or of all: at most `MAX_COUNTED` rows, with five statements.
 
     Only deliveries that the user may see are counted. Where there are very many webhooks, `each_of` names those that
@@ -167,7 +167,7 @@ def survey(
         recent = recent.filter(webhook=webhook_id)
     shares = _shares(_counted(recent if each_of is None else recent.filter(webhook__in=each_of), hours[0]))
     totals = shares if each_of is None else _shares(_counted(recent, hours[0], together=True))
-    return Survey(
+    return Statistics(
         now=now,
         hours=hours,
         seen_from=seen_from,
@@ -181,9 +181,9 @@ def survey(
 _Counted = Iterable[tuple[uuid.UUID | None, str, datetime, int, datetime, datetime]]
 
 
-def _shares(counted: _Counted) -> list[Share]:
+def _shares(counted: _Counted) -> list[HourlyCount]:
     return [
-        Share(webhook_id=whose, status=status, hour=hour, number=number, first=first, last=last)
+        HourlyCount(webhook_id=whose, status=status, hour=hour, number=number, first=first, last=last)
         for whose, status, hour, number, first, last in counted
     ]
 

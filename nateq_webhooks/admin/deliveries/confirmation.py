@@ -17,7 +17,7 @@ from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongErro
 from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, chosen, from_action
 from nateq_webhooks.admin.deliveries.selection_form import SelectionForm
 from nateq_webhooks.admin.pages import AdminPage
-from nateq_webhooks.admin.permissions import judges_rows
+from nateq_webhooks.admin.permissions import has_object_permissions
 from nateq_webhooks.models import Delivery
 
 
@@ -74,7 +74,7 @@ class ConfirmationPage(AdminPage):
         """The deliveries that the user may select."""
         may_view = functools.partial(self.model_admin.has_view_permission, self.request)
         rows = self.model_admin.get_queryset(self.request)
-        return Choosable(rows, may_view if judges_rows(self.model_admin) else None)
+        return Choosable(rows, may_view if has_object_permissions(self.model_admin) else None)
 
     def ask_about(self, find: Callable[[], Chosen]) -> HttpResponse:
         """Ask about the deliveries that `find` returns."""

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import with_runs
-from nateq_webhooks.admin.permissions import ALL_ROWS, Among, Permitted
+from nateq_webhooks.admin.permissions import ALL_ROWS, Permitted, RowScope
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -81,12 +81,12 @@ def related(
     return found
 
 
-def _rows(among: Among) -> QuerySet[Delivery]:
+def _rows(among: RowScope) -> QuerySet[Delivery]:
     rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).select_related("webhook")
     return with_runs(rows.only(*_COLUMNS))
 
 
-def superseding(delivery: Delivery, among: Among = ALL_ROWS) -> Delivery | None:
+def superseding(delivery: Delivery, among: RowScope = ALL_ROWS) -> Delivery | None:
     """Return the newest delivery that carries a later state of the same resource: one of `Delivery.superseding`.
 
     Only the newest rows of the resource id are read: thousands may share it.

@@ -16,7 +16,7 @@ from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
 from nateq_webhooks.dispatch.create import event_name
-from nateq_webhooks.dispatch.progress import nobody_runs, outcome
+from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import registry
 
@@ -105,7 +105,7 @@ class ReplayPage(DeliveryView):
         text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
         level = messages.SUCCESS if replay.runs or replay.brought_forward else messages.WARNING
         messages.add_message(self.request, level, text)
-        if advice := nobody_runs(router.db_for_write(Delivery), [replay]):
+        if advice := missing_worker_advice(router.db_for_write(Delivery), [replay]):
             messages.warning(self.request, advice)
 
 

@@ -12,7 +12,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
 from nateq_webhooks.admin.pages import ReasonField
-from nateq_webhooks.admin.permissions import Among, Permitted
+from nateq_webhooks.admin.permissions import Permitted, RowScope
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold
@@ -72,7 +72,7 @@ class PausePage(WebhookPage):
         return self.page("pause", _("Pause"), form=form, **pause_context(self.webhook, permitted))
 
 
-def pause_context(webhook: Webhook, among: Among) -> dict[str, Any]:
+def pause_context(webhook: Webhook, among: RowScope) -> dict[str, Any]:
     """Return what `webhook/paused.html` shows; empty if neither the webhook nor everything is paused."""
     hold: Hold | None = pause_of(webhook)
     if hold is None:

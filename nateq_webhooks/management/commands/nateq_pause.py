@@ -13,7 +13,7 @@ from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_webhook_option,
-    refuse_silent_all,
+    require_explicit_all,
     webhook_named,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
@@ -35,7 +35,7 @@ class Command(TerminalCommand):
     def handle(self, *, webhook: str | None, receiver: str | None, reason: str, verbosity: int, **options: Any) -> None:
         """Pause, and set the waiting runs aside."""
         given = {"--webhook": webhook, "--receiver": receiver}
-        refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
+        require_explicit_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         named = webhook_named(webhook) if webhook else None
         try:
             check_receivers([receiver] if receiver else None)

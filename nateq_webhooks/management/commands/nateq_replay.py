@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.progress import nobody_runs, outcome
+from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
@@ -25,7 +25,7 @@ from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_selection_options,
     narrowed_by,
-    refuse_silent_all,
+    require_explicit_all,
     selection_of,
     several,
 )
@@ -62,7 +62,7 @@ class Command(TerminalCommand):
             self._continue(alias, _resumable(alias, options, dry_run=dry_run), verbosity)
             return
         if not dry_run:
-            refuse_silent_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
+            require_explicit_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
         selection = selection_of(options)
         receivers = several(options["receiver"]) or None
         try:
@@ -119,7 +119,7 @@ class Command(TerminalCommand):
             )
             words = {"number": replay.pk, "outcome": outcome(replay), "count": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
-            if advice := nobody_runs(alias, [replay]):
+            if advice := missing_worker_advice(alias, [replay]):
                 self.stdout.write(self.style.WARNING(advice))
 
 

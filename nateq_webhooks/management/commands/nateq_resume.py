@@ -13,7 +13,7 @@ from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_webhook_option,
-    refuse_silent_all,
+    require_explicit_all,
     webhook_named,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
@@ -35,7 +35,7 @@ class Command(TerminalCommand):
     def handle(self, *, webhook: str | None, receiver: str | None, verbosity: int, **options: Any) -> None:
         """Resume, and queue the runs that were set aside; if this is interrupted, workers continue it."""
         given = {"--webhook": webhook, "--receiver": receiver}
-        refuse_silent_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
+        require_explicit_all(is_all=options["is_all"], narrowed_by=[name for name, value in given.items() if value])
         _refuse_unknown_receiver(receiver)
         named = webhook_named(webhook) if webhook else None
         alias = router.db_for_write(Hold)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nateq_webhooks.dispatch import holds, pending
+from nateq_webhooks.dispatch import holds, unfinished_runs
 
 
 def ignore_holds() -> None:
@@ -16,8 +16,8 @@ def _nothing(alias: str) -> holds.HoldState:
 
 def add_runs_beside_pending_ones() -> None:
     """Have a replay see no pending run, so that it adds another one beside each."""
-    pending.open_runs = _no_runs
+    unfinished_runs.open_runs = _no_runs
 
 
-def _no_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> pending.OpenRuns:
-    return pending.OpenRuns(running=frozenset())
+def _no_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> unfinished_runs.OpenRuns:
+    return unfinished_runs.OpenRuns(running=frozenset())

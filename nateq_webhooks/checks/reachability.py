@@ -23,7 +23,7 @@ _LOGIN: Final = re.compile(r"log_?in.?requir|requir.*log_?in|force.?log_?in|auth
 
 
 @checks.register("nateq_webhooks")
-def check_reaching(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+def check_reachability(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
     """Report redirects, refused hosts, required logins and other views that take the sender's requests."""
     if list(conf.problems()):
         return []

@@ -10,7 +10,7 @@ from django.urls import include, path, re_path
 from django.views import View
 from pytest_django import Settings
 
-from nateq_webhooks.checks.reaching import check_reaching
+from nateq_webhooks.checks.reachability import check_reachability
 from tests.conftest import Sender, envelope
 
 ID = "00000000-0000-0000-0000-000000000000"
@@ -39,7 +39,7 @@ urls_that_take_one_spelling = [path("nateq/<slug:page>", Anything.as_view()), re
 
 def found(**settings: Any) -> list[str]:
     with override_settings(**settings):
-        return [message.id.removeprefix("nateq_webhooks.") for message in check_reaching() if message.id]
+        return [message.id.removeprefix("nateq_webhooks.") for message in check_reachability() if message.id]
 
 
 def public(url: str) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def test_a_site_that_is_fine_is_told_nothing() -> None:
         ({"ALLOWED_HOSTS": ["shop.example"]} | public("https://SHOP.example:8443/"), []),
         ({"ALLOWED_HOSTS": [], "DEBUG": True} | public("http://localhost:8000"), []),
         ({"ALLOWED_HOSTS": ["[::1]"]} | public("http://[::1]:8000"), []),
-        ({"MIDDLEWARE": ["tests.test_checks_of_reaching.OwnLoginRequired"]}, ["W038"]),
-        ({"MIDDLEWARE": ["tests.test_checks_of_reaching.ExtendedLoginRequired"]}, []),
+        ({"MIDDLEWARE": ["tests.test_checks_of_reachability.OwnLoginRequired"]}, ["W038"]),
+        ({"MIDDLEWARE": ["tests.test_checks_of_reachability.ExtendedLoginRequired"]}, []),
         ({"MIDDLEWARE": ["stronghold.middleware.LoginRequiredMiddleware"]}, ["W038"]),
         ({"ROOT_URLCONF": urls(urls_with_a_catch_all_first)}, ["W039"]),
         ({"ROOT_URLCONF": urls(urls_with_a_catch_all_last)}, []),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from nateq_webhooks.admin.dashboard.statistics import Share, Survey
-from nateq_webhooks.admin.permissions import ALL_ROWS, Among
+from nateq_webhooks.admin.dashboard.statistics import HourlyCount, Statistics
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.models import Delivery, Webhook
 
 LEAST: Final = timedelta(hours=1)
@@ -28,7 +28,7 @@ UNKNOWN_PACE: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Silence:
+class SilentWebhook:
     """A webhook that is expected to have got a delivery by now."""
 
     webhook_id: uuid.UUID
@@ -40,7 +40,7 @@ class Silence:
     "The mean time between two deliveries; None if there were too few."
 
 
-def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROWS) -> list[Silence]:
+def silences(survey: Statistics, webhooks: Iterable[Webhook], among: RowScope = ALL_ROWS) -> list[SilentWebhook]:
     """Return the active webhooks that are silent, the longest silence first. At most one query for each."""
     active = [webhook for webhook in webhooks if webhook.is_active]
     shares = survey.of_webhook
@@ -50,7 +50,7 @@ def silences(survey: Survey, webhooks: Iterable[Webhook], among: Among = ALL_ROW
     return sorted((each for each in found if each is not None), key=lambda silence: silence.last)
 
 
-def _of(survey: Survey, webhook: Webhook, shares: Sequence[Share]) -> Silence | None:
+def _of(survey: Statistics, webhook: Webhook, shares: Sequence[HourlyCount]) -> SilentWebhook | None:
     """Return the silence of a webhook with deliveries among those counted, if it is long."""
     first, last = min(share.first for share in shares), max(share.last for share in shares)
     number = sum(share.number for share in shares)
@@ -60,19 +60,22 @@ def _of(survey: Survey, webhook: Webhook, shares: Sequence[Share]) -> Silence | 
         patience = max(LEAST, TIMES_THE_PACE * pace, _longest_pause(survey, shares))
     if survey.now - last <= patience:
         return None
-    return Silence(webhook_id=webhook.pk, name=webhook.name, last=last, is_older=False, pace=pace)
+    return SilentWebhook(webhook_id=webhook.pk, name=webhook.name, last=last, is_older=False, pace=pace)
 
 
-def _longest_pause(survey: Survey, shares: Sequence[Share]) -> timedelta:
+def _longest_pause(survey: Statistics, shares: Sequence[HourlyCount]) -> timedelta:
     """Return the longest time between two hours with deliveries: a shop without deliveries at night is not silent."""
     hours = sorted({share.hour for share in shares if share.hour >= survey.hours[0]})
     return max((later - earlier for earlier, later in itertools.pairwise(hours)), default=timedelta())
 
 
-def _long_gone(survey: Survey, unseen: Sequence[Webhook], among: Among) -> list[Silence]:
+def _long_gone(survey: Statistics, unseen: Sequence[Webhook], among: RowScope) -> list[SilentWebhook]:
     """Return the webhooks that only have deliveries older than those counted."""
     since = survey.seen_from
     if not unseen or since is None or survey.now - since <= UNKNOWN_PACE:
         return []
     used = [webhook for webhook in unseen if among.of(Delivery).filter(webhook=webhook).exists()]
-    return [Silence(webhook_id=webhook.pk, name=webhook.name, last=since, is_older=True, pace=None) for webhook in used]
+    return [
+        SilentWebhook(webhook_id=webhook.pk, name=webhook.name, last=since, is_older=True, pace=None)
+        for webhook in used
+    ]
