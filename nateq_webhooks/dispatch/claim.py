@@ -121,7 +121,7 @@ def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime
 
 
 def _holds_to_start_from(alias: str, due: RunQuerySet, state: HoldState, now: datetime) -> Iterator[int]:
-    """Yield the keys of holds of which one run may start: of probes, then of rate limits, the longest free first."""
+    """Yield the keys of holds that let one run start: probes first, then rate limits, the longest free first."""
     for hold in state.probes_due(now):
         if due.filter(held_by=hold.pk).exists() and take_probe(alias, hold):
             yield hold.pk

@@ -89,7 +89,7 @@ def execute_claim(
     stopping: Callable[[], bool] = never,
     throttled: ThrottledRuns | None = None,
 ) -> list[int]:
-    """Execute what was claimed and finalize it; return the deliveries of which something may run now (`ORDERED_BY`).
+    """Execute what was claimed and finalize it; return the deliveries with a run that may start now (`ORDERED_BY`).
 
     Between two runs `throttled` executes what a rate limit or a probe lets start.
     """
@@ -104,7 +104,7 @@ def execute_claim(
 def _execute_runs(
     claimed: Claimed, watch: Watch | None, stopping: Callable[[], bool], throttled: ThrottledRuns | None
 ) -> list[int]:
-    """Execute the runs and finalize them; return the deliveries of which something may run now.
+    """Execute the runs and finalize them; return the deliveries with a run that may start now.
 
     Raises what a signal to this process raised in a receiver. Whatever ends this early, the runs that were not started
     are released.

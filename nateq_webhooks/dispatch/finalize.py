@@ -25,7 +25,7 @@ logger: Final = logging.getLogger("nateq_webhooks")
 
 
 def finalize(alias: str, runs: Collection[Run], *, succeeded: Collection[Run] = ()) -> list[int]:
-    """Finalize runs that were tried or have finished; return the deliveries of which something may run now.
+    """Finalize runs that were tried or have finished; return the deliveries with a run that may start now.
 
     `succeeded` are those of them whose success this process has just committed. If a delivery's status shows that it
     was rolled back all the same, the try is recorded as failed.

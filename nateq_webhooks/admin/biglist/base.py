@@ -1,4 +1,4 @@
-"""The base of the admins of records: rows that only the package writes, and of which there are very many."""
+"""The base of the admins of large tables, whose rows only the package writes."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
 from collections.abc import Mapping

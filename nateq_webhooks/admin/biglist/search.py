@@ -30,7 +30,7 @@ class IdSearch:
 
     @cached_property
     def alternatives(self) -> list[Q]:
-        """The conditions, at least one of which holds; each one uses an index."""
+        """The alternatives of the search; each one uses an index."""
         return self.find_alternatives(self.term)
 
     def restrict(self, rows: QuerySet[Any], _page: Sequence[int]) -> QuerySet[Any]:

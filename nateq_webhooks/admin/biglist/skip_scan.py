@@ -138,7 +138,7 @@ def _next_with(table: str, equal: Sequence[str], further: Sequence[str]) -> str:
 
 
 def _loose_scan(model: type[Model], alias: str, columns: tuple[str, ...]) -> list[Combination]:
-    """Read one row per combination: a recursive query, each step of which is one descent of the index."""
+    """Read one row per combination, in a recursive query that descends the index once per step."""
     connection = connections[alias]
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)

@@ -28,7 +28,7 @@ class ListSpec:
     index: tuple[str, ...] = ()
     "The columns of the index that the filters use, before the key (skip_scan)."
     parameters: frozenset[str] = frozenset()
-    "The query parameters of the list's own filters, each of which uses an index. Others get a time limit."
+    "The query parameters of the list's own filters, which all use an index. Others get a time limit."
     narrow_parameters: frozenset[str] = frozenset()
     "Query parameters that leave few rows, through an index of their own."
     facet_columns: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ MAX_NAMED: Final = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A question and its answer, with a sign that shows at a glance how it is."""
+    """A question and its answer, with the sign of its status."""
 
     question: str
     sign: Sign
