@@ -336,6 +336,15 @@ def test_a_webhook_without_deliveries_can_be_deleted(boss: Client, webhook: Webh
     assert "whsec_" not in history()
 
 
+def test_a_refused_save_as_new_shows_the_form_again(boss: Client, webhook: Webhook) -> None:
+    """The admin has no such button, but Django answers the request: its page has no webhook to link to."""
+    answer = boss.post(change_url(webhook), {"_saveasnew": "1", "name": ""})
+
+    assert answer.status_code == 200
+    assert answer.context["errors"]
+    assert f"{LIST}{webhook.pk}/pause/" not in answer.content.decode()
+
+
 def test_deleting_an_unknown_webhook_leads_back_to_the_index(boss: Client, webhook: Webhook) -> None:
     url = delete_url(webhook)
     webhook.delete()
