@@ -25,7 +25,7 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
-from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
+from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.views import receive
@@ -515,7 +515,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> Iterator[list
     def statement_for(connection: Any) -> storage.Statement:
         work = real(connection)
 
-        def run(connection: Any, new: NewDelivery) -> Stored:
+        def run(connection: Any, new: NewDelivery) -> UpsertResult:
             if left:
                 raise left.pop(0)
             return work(connection, new)
@@ -751,7 +751,7 @@ class TestSite:
         in_atomic_block: list[bool] = []
         real = storage.upsert
 
-        def upsert(alias: str, new: NewDelivery) -> Stored:
+        def upsert(alias: str, new: NewDelivery) -> UpsertResult:
             in_atomic_block.append(connection.in_atomic_block)
             return real(alias, new)
 

@@ -24,7 +24,7 @@ from nateq_webhooks.models import Delivery, Run
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
-class Stored(Due, Protocol):
+class StoredDelivery(Due, Protocol):
     """A delivery as the inbox has stored it."""
 
     @property
@@ -32,7 +32,7 @@ class Stored(Due, Protocol):
         """Whether this request was the first to bring it."""
 
 
-def process(due: Stored) -> bool:
+def process(due: StoredDelivery) -> bool:
     """Run here what has not succeeded of a stored delivery; return whether every run is finished then.
 
     `due.dispatch_at` is set for a delivery that this request has stored. No receiver is started after `ACK_TIMEOUT`,
@@ -53,7 +53,7 @@ def process(due: Stored) -> bool:
         return False
 
 
-def _claims(due: Stored) -> Iterator[Callable[[], Claimed]]:
+def _claims(due: StoredDelivery) -> Iterator[Callable[[], Claimed]]:
     """Yield what to claim, one after the other: the delivery, its runs that may start, those that a limit lets start.
 
     A request tries each run once.

@@ -227,11 +227,11 @@ def _attach_deliveries(alias: str, runs: Sequence[Run]) -> None:
     deliveries = Delivery.objects.using(alias).in_bulk({run.delivery_id for run in runs}) if runs else {}
     for run in runs:
         run.delivery = deliveries[run.delivery_id]
-    separate(runs)
+    copy_shared_deliveries(runs)
 
 
-def separate(runs: Sequence[Run]) -> None:
-    """Give each run a delivery of its own: what one receiver changes in it, no other sees."""
+def copy_shared_deliveries(runs: Sequence[Run]) -> None:
+    """Give each run its own copy of its delivery, so that no receiver sees what another one changes in it."""
     seen: set[int] = set()
     for run in runs:
         if run.delivery_id in seen:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
-from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, locked, separate
+from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, copy_shared_deliveries, locked
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
@@ -103,7 +103,7 @@ def _create_runs(
     wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in mine]
     without = [delivery for delivery, names in wanted if not names]
     created = create_runs(alias, wanted, state, now=now, lease=lease, only=only, starts=not without)
-    separate(created.claimed)
+    copy_shared_deliveries(created.claimed)
     claimed = Claimed(
         alias=alias,
         lease=lease,

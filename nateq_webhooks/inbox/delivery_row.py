@@ -42,7 +42,7 @@ class NewDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class UpsertResult:
     """The row as the statement left it; `attempts_seen` is 1 if it is new.
 
     The hash and the notes are those of the stored delivery, not of its repetition. `content_hash` is None if the

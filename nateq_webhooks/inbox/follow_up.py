@@ -13,7 +13,7 @@ from django.dispatch import Signal
 
 from nateq_webhooks import signals
 from nateq_webhooks.inbox import other_content
-from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
+from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX, end_former_secrets
 from nateq_webhooks.inbox.outages import UNAVAILABLE, as_store_error
 from nateq_webhooks.inbox.reissued import link_reissue
@@ -31,7 +31,7 @@ class OtherContentFound:
     is_kept: bool
 
 
-def keep_other_content(alias: str, stored: Stored, new: NewDelivery) -> OtherContentFound | None:
+def keep_other_content(alias: str, stored: UpsertResult, new: NewDelivery) -> OtherContentFound | None:
     """Keep the content of a repetition if it differs from the stored delivery's; None if it does not.
 
     Raises `StoreError` if it can't be committed.
@@ -43,7 +43,7 @@ def keep_other_content(alias: str, stored: Stored, new: NewDelivery) -> OtherCon
 
 
 def follow_up(
-    verified: Verified, alias: str, stored: Stored, new: NewDelivery, other: OtherContentFound | None
+    verified: Verified, alias: str, stored: UpsertResult, new: NewDelivery, other: OtherContentFound | None
 ) -> None:
     """Do everything that a stored delivery or a counted attempt entails. Never raises."""
     try:
@@ -53,7 +53,7 @@ def follow_up(
 
 
 def _follow_up(
-    verified: Verified, alias: str, stored: Stored, new: NewDelivery, other: OtherContentFound | None
+    verified: Verified, alias: str, stored: UpsertResult, new: NewDelivery, other: OtherContentFound | None
 ) -> None:
     is_new = stored.attempts_seen == 1
     if not is_new and not (other and other.is_kept):
@@ -71,7 +71,7 @@ def _follow_up(
         _announce(signals.delivery_processed, alias, stored.pk)
 
 
-def _keep_attempt(alias: str, stored: Stored, new: NewDelivery) -> None:
+def _keep_attempt(alias: str, stored: UpsertResult, new: NewDelivery) -> None:
     """Keep when and from where a stored delivery was repeated. It is committed already, so a failure is only logged."""
     if stored.attempts_seen > MAX_ATTEMPTS_KEPT + 1:
         return

@@ -14,7 +14,7 @@ from django.db.models.expressions import Col
 from django.db.models.functions import Length
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored
+from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult
 from nateq_webhooks.models import Delivery, OtherContent
 from nateq_webhooks.models.delivery import MAX_CONTENTS_KEPT
 from nateq_webhooks.protocol.envelope import Note, content_hash
@@ -24,7 +24,7 @@ logger: Final = logging.getLogger("nateq_webhooks")
 _NOTES: Final = Delivery._meta.get_field("notes")
 
 
-def differs(alias: str, stored: Stored, new: NewDelivery) -> bool:
+def differs(alias: str, stored: UpsertResult, new: NewDelivery) -> bool:
     """Return whether a repetition carries other content than the stored delivery.
 
     Queries the database only for a delivery that was stored before the hash column existed. Raises `django.db.Error`.
@@ -49,7 +49,7 @@ def hash_of_older(alias: str, pk: int, max_bytes: int) -> str | None:
     return known
 
 
-def keep(alias: str, stored: Stored, new: NewDelivery) -> bool:
+def keep(alias: str, stored: UpsertResult, new: NewDelivery) -> bool:
     """Keep other content of a delivery and add the note; False if it is kept already or there are too many.
 
     At most `MAX_CONTENTS_KEPT` are kept per delivery, with `MAX_BODY_BYTES` of bodies together; beyond that the body

@@ -16,7 +16,7 @@ from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.inbox.delivery_row import NewDelivery, Stored, new_delivery
+from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult, new_delivery
 from nateq_webhooks.inbox.follow_up import follow_up, keep_other_content
 from nateq_webhooks.inbox.outages import as_store_error
 from nateq_webhooks.inbox.request import Verified
@@ -56,10 +56,10 @@ def store(verified: Verified, *, hold: timedelta = timedelta()) -> Receipt:
     )
 
 
-Statement = Callable[[BaseDatabaseWrapper, NewDelivery], Stored]
+Statement = Callable[[BaseDatabaseWrapper, NewDelivery], UpsertResult]
 
 
-def upsert(alias: str, new: NewDelivery) -> Stored:
+def upsert(alias: str, new: NewDelivery) -> UpsertResult:
     """Insert the row, or count one more attempt on the existing one, and commit.
 
     One statement in autocommit: it is its own transaction. Raises `django.db.DatabaseError` if it can't be committed,
@@ -68,7 +68,7 @@ def upsert(alias: str, new: NewDelivery) -> Stored:
     connection = connections[alias]
     statement = _statement_for(connection)
 
-    def execute() -> Stored:
+    def execute() -> UpsertResult:
         if connection.in_atomic_block:
             with transaction.atomic(using=alias, durable=True):
                 return statement(connection, new)
@@ -88,19 +88,19 @@ def _statement_for(connection: BaseDatabaseWrapper) -> Statement:
     )
 
 
-def _on_conflict(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+def _on_conflict(connection: BaseDatabaseWrapper, new: NewDelivery) -> UpsertResult:
     with connection.cursor() as cursor:
         cursor.execute(_on_conflict_sql(connection.alias), _parameters(connection, new))
-        return Stored(*cursor.fetchone())
+        return UpsertResult(*cursor.fetchone())
 
 
-def _on_duplicate_key(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+def _on_duplicate_key(connection: BaseDatabaseWrapper, new: NewDelivery) -> UpsertResult:
     with connection.cursor() as cursor:
         cursor.execute(_on_duplicate_key_sql(connection.alias), _parameters(connection, new))
-        return Stored(*cursor.fetchone())
+        return UpsertResult(*cursor.fetchone())
 
 
-def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
+def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> UpsertResult:
     """Insert, or count on the existing row, in standard SQL: for MySQL and other databases without RETURNING."""
     same = Delivery.objects.using(connection.alias).filter(webhook_id=new.webhook_id, identity=new.identity)
     try:
@@ -110,7 +110,7 @@ def _portable(connection: BaseDatabaseWrapper, new: NewDelivery) -> Stored:
         if not same.update(attempts_seen=F("attempts_seen") + 1, last_received_at=new.last_received_at):
             raise
     as_text = Cast("notes", TextField())
-    return Stored(*same.values_list("pk", "attempts_seen", "status", "content_hash", as_text).get())
+    return UpsertResult(*same.values_list("pk", "attempts_seen", "status", "content_hash", as_text).get())
 
 
 @functools.cache

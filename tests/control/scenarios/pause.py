@@ -120,7 +120,9 @@ def _compare(
     if during:
         problems.append(f"{during} runs started while it was paused, the last {late_by} after the pause")
     if threads > MOST_THREADS:
-        problems.append(f"the deliveries were not started as they came: it takes {threads} threads to explain the order")
+        problems.append(
+            f"the deliveries were not started as they came: it takes {threads} threads to explain the order"
+        )
     return problems
 
 
