@@ -27,10 +27,10 @@ from nateq_webhooks.runners.worker import drain
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-PORTION_SECONDS: Final = 10.0
-"""How long one task starts runs."""
+TASK_SECONDS: Final = 10.0
+"""How long one task starts runs, in seconds."""
 
-PORTION: Final = 500
+TASK_RUNS: Final = 500
 """How many runs one task starts."""
 
 CHAIN_SECONDS: Final = 300.0
@@ -51,15 +51,15 @@ def _note_limits(options: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: AR
 @shared_task(name="nateq_webhooks.run_delivery", ignore_result=True, bind=True)
 def run_delivery(self: Any, pk: int, tenant: str = "") -> int:
     """Run the receivers of one delivery, unless another process has; return how many ran."""
-    portion = _Portion(self)
+    budget = _TaskBudget(self)
     try:
         with tenants.activate(tenant):
-            api.run_delivery(pk, watch=portion.count, stopping=portion.is_over)
+            api.run_delivery(pk, watch=budget.count, stopping=budget.is_over)
     except SoftTimeLimitExceeded:
-        portion.note_limit()
-    if portion.is_over():
+        budget.note_limit()
+    if budget.is_over():
         _go_on(self, time.time() + CHAIN_SECONDS)
-    return portion.executed
+    return budget.executed
 
 
 @shared_task(name="nateq_webhooks.run_due", ignore_result=True, bind=True)
@@ -68,24 +68,24 @@ def run_due(self: Any, until: float | None = None) -> int:
 
     `until` is when these tasks end (seconds since the epoch), given by the one that sends the next.
     """
-    portion = _Portion(self)
+    budget = _TaskBudget(self)
     until = until or time.time() + CHAIN_SECONDS
     try:
-        drain(portion.count, stopping=portion.is_over)
+        drain(budget.count, stopping=budget.is_over)
     except SoftTimeLimitExceeded:
-        portion.note_limit()
-    if portion.is_over() and time.time() < until:
+        budget.note_limit()
+    if budget.is_over() and time.time() < until:
         _go_on(self, until)
-    return portion.executed
+    return budget.executed
 
 
-class _Portion:
-    """How much one task does: it counts runs, and says when no further one is to be started."""
+class _TaskBudget:
+    """How many runs one task starts, and for how long: counts them, and says when no further one is to be started."""
 
     def __init__(self, task: Any) -> None:
         self.executed = 0
-        self._most: float = 1 if _has_time_limit(task) else PORTION
-        self._ends_at = time.monotonic() + PORTION_SECONDS
+        self._most: float = 1 if _has_time_limit(task) else TASK_RUNS
+        self._ends_at = time.monotonic() + TASK_SECONDS
         if task.request.is_eager or task.request.called_directly:  # no worker would run a further one
             self._most = self._ends_at = float("inf")
 

@@ -186,7 +186,7 @@ def _held_by(alias: str, rows: Sequence[Run], state: HoldState) -> dict[Run, int
 
 
 def _move_others(alias: str, moves: Iterable[tuple[int, int]], state: HoldState) -> int:
-    """Move a portion of the runs that are in the same place as a misplaced one, too; return how many."""
+    """Move a batch of the runs that are in the same place as a misplaced one, too; return how many."""
     moved = 0
     holds = {hold.pk: hold for hold in state.holds.values()}
     for source, target in moves:

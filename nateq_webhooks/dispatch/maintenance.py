@@ -28,7 +28,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 FORGOTTEN: Final = timedelta(days=1)
 """A worker whose last heartbeat is older is no longer listed."""
 
-PORTION: Final = 1000
+BATCH_SIZE: Final = 1000
 """Runs that are finalized at a time."""
 
 
@@ -79,7 +79,7 @@ def _recover(alias: str) -> int:
     recovered = retry_transaction(lambda: unpark(alias))
     while done := order.recover(alias):
         recovered += done
-        if done < order.PORTION:
+        if done < order.BATCH_SIZE:
             break
     state = hold_cache.get(alias)
     if state.is_paused:
@@ -95,6 +95,6 @@ def _recover(alias: str) -> int:
 def _finalize_finished(alias: str) -> int:
     """Finalize runs whose process died before it did: no claim finds them while everything is paused."""
     due = Run.objects.using(alias).due(timezone.now()).finished()
-    runs = list(due.only("pk", "delivery_id")[:PORTION])
+    runs = list(due.only("pk", "delivery_id")[:BATCH_SIZE])
     finalize(alias, runs)
     return len(runs)

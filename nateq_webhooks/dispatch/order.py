@@ -31,7 +31,7 @@ logger: Final = logging.getLogger("nateq_webhooks")
 LOCK_SCOPE: Final = "order"
 """The scope of the hold whose row is the lock; it holds no run."""
 
-PORTION: Final = 1000
+BATCH_SIZE: Final = 1000
 """Order locks that are handled at a time."""
 
 
@@ -138,16 +138,16 @@ def _delete(alias: str, locks: Collection[tuple[int, str]]) -> set[str]:
 
 
 def recover(alias: str) -> int:
-    """Promote a portion of the runs that no process has promoted; return how many.
+    """Promote a batch of the runs that no process has promoted; return how many.
 
     The process that was to do it died, or `ORDER_ON_DEAD` or `ORDERED_BY` was changed.
     """
     if not settings().ordered_by:
         return _release_all(alias)
     heads = _finished(alias).filter(head_key__isnull=False)
-    keys = _delete(alias, list(heads.values_list("pk", "key")[:PORTION]))
+    keys = _delete(alias, list(heads.values_list("pk", "key")[:BATCH_SIZE]))
     head = OrderLock.objects.using(alias).filter(head_key=OuterRef("key"))
-    headless = OrderLock.objects.using(alias).filter(~Exists(head)).values_list("key", flat=True)[:PORTION]
+    headless = OrderLock.objects.using(alias).filter(~Exists(head)).values_list("key", flat=True)[:BATCH_SIZE]
     return len(promote(alias, keys | set(headless)))
 
 
@@ -158,8 +158,8 @@ def _finished(alias: str) -> models.QuerySet[OrderLock]:
 
 
 def _release_all(alias: str) -> int:
-    """Let a portion of the runs start that wait for others: nothing is ordered any more. Return how many."""
-    pks = list(OrderLock.objects.using(alias).values_list("pk", flat=True)[:PORTION])
+    """Let a batch of the runs start that wait for others: nothing is ordered any more. Return how many."""
+    pks = list(OrderLock.objects.using(alias).values_list("pk", flat=True)[:BATCH_SIZE])
     if not pks:
         return 0
     with transaction.atomic(using=alias):

@@ -21,7 +21,7 @@ from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import RunQuerySet
 from nateq_webhooks.receivers import registry
 
-PORTION: Final = 500
+BATCH_SIZE: Final = 500
 """Runs that are read at a time."""
 
 
@@ -75,9 +75,9 @@ def drop(alias: str, receiver: str) -> int:
 
 
 def _parked_runs(alias: str, receiver: str) -> Iterator[Run]:
-    """Yield the parked runs of a receiver in portions: a cursor on the server would not outlive a transaction."""
+    """Yield the parked runs of a receiver in batches: a cursor on the server would not outlive a transaction."""
     runs = _parked(alias).filter(receiver=receiver, lease=None).only("pk", "delivery_id", "round").order_by("pk")
     after = 0
-    while portion := list(runs.filter(pk__gt=after)[:PORTION]):
-        yield from portion
-        after = portion[-1].pk
+    while batch := list(runs.filter(pk__gt=after)[:BATCH_SIZE]):
+        yield from batch
+        after = batch[-1].pk

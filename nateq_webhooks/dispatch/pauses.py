@@ -15,11 +15,11 @@ from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import NOT_HELD
 
-PORTION: Final = 1000
+BATCH_SIZE: Final = 1000
 """Runs that are moved to or from a hold in one statement."""
 
-PORTIONS_AT_ONCE: Final = 10
-"""Portions of runs that are moved before `pause` or `resume` returns; workers and the commands move the rest."""
+BATCHES_AT_ONCE: Final = 10
+"""Batches of runs that are moved before `pause` or `resume` returns; workers and the commands move the rest."""
 
 
 def pause(
@@ -35,8 +35,8 @@ def pause(
     paused_holds = []
     for scope in _scopes(webhook, receiver):
         hold = pause_hold(alias, scope, reason=reason, by=by)
-        for _ in range(PORTIONS_AT_ONCE):
-            if scope == EVERYTHING or move_to_hold(alias, hold) < PORTION:
+        for _ in range(BATCHES_AT_ONCE):
+            if scope == EVERYTHING or move_to_hold(alias, hold) < BATCH_SIZE:
                 break
         paused_holds.append(hold)
     return paused_holds
@@ -54,7 +54,7 @@ def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | 
         scopes += [hold.scope for hold in broken if scope_parts(hold.scope)[1] == receiver]
     resumed = [hold for scope in scopes if (hold := resume_hold(alias, scope)) is not None]
     for hold in resumed:
-        for _ in range(PORTIONS_AT_ONCE):
+        for _ in range(BATCHES_AT_ONCE):
             if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
                 break
     return resumed
@@ -118,21 +118,21 @@ def resume_hold(alias: str, scope: str, *, only_automatic: bool = False) -> Hold
 
 
 def move_to_hold(alias: str, hold: Hold, source: int = NOT_HELD) -> int:
-    """Move a portion of the runs that a hold holds back from `source` to it, the oldest first; return how many."""
+    """Move a batch of the runs that a hold holds back from `source` to it, the oldest first; return how many."""
     runs = Run.objects.using(alias).not_finalized(source).pending()
     webhook, receiver = scope_parts(hold.scope)
     if webhook:
         runs = runs.filter(delivery__webhook_id=webhook)
     if receiver:
         runs = runs.filter(receiver=receiver)
-    pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:PORTION])
+    pks = list(runs.order_by("next_try_at").values_list("pk", flat=True)[:BATCH_SIZE])
     return retry_transaction(lambda: move_runs(alias, pks, source, hold.pk), alias=alias)
 
 
 def move_from_hold(alias: str, hold: Hold) -> int:
-    """Move a portion of the runs of a resumed hold back, the oldest first; return how many. 0: it has none left."""
+    """Move a batch of the runs of a resumed hold back, the oldest first; return how many. 0: it has none left."""
     runs = Run.objects.using(alias).not_finalized(hold.pk).order_by("next_try_at")
-    pks = list(runs.values_list("pk", flat=True)[:PORTION])
+    pks = list(runs.values_list("pk", flat=True)[:BATCH_SIZE])
     moved = retry_transaction(lambda: move_runs(alias, pks, hold.pk, NOT_HELD, every_status=True), alias=alias)
     if not moved:
         Hold.objects.using(alias).filter(pk=hold.pk, paused_at__isnull=True).update(is_empty=True)

@@ -2,8 +2,8 @@
 
 A run that is still pending is brought forward, and none is added beside it (`dispatch.unfinished_runs`).
 
-A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are created in portions. A
-portion is committed together with the last delivery's key, so a process that continues after a kill repeats nothing and
+A replay's id is the round of its runs, and (delivery, receiver, round) is unique. Its runs are created in batches. A
+batch is committed together with the last delivery's key, so a process that continues after a kill repeats nothing and
 leaves nothing out.
 """
 
@@ -28,14 +28,14 @@ from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
-PORTION: Final = 500
+BATCH_SIZE: Final = 500
 """Deliveries whose runs are created in one transaction: what is in memory at a time."""
 
 MAX_NOTIFIED: Final = 100
 """Deliveries of a replay of which the runner is notified; workers that look for what is due find the others."""
 
 SPAN: Final = 20_000
-"""The range of keys that one portion reads at most: a filter that finds few must not read all at once."""
+"""The range of keys that one batch reads at most: a filter that finds few must not read all at once."""
 
 
 def replay(
@@ -59,7 +59,7 @@ def replay(
         with transaction.atomic(using=alias):
             replay_ = Replay.objects.using(alias).create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
             for chunk in _chunks(alias, which):
-                _count(replay_, _make_portion(alias, replay_, chunk))
+                _count(replay_, _create_batch(alias, replay_, chunk))
                 replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
             replay_.finished_at = timezone.now()
             replay_.save(using=alias)
@@ -97,9 +97,9 @@ def request_replay(
 
 
 def advance(alias: str, replay_: Replay) -> bool:
-    """Create one portion of a requested replay's runs; return whether there is more to do.
+    """Create one batch of a requested replay's runs; return whether there is more to do.
 
-    Two processes that advance it at the same time create a portion once: the second one finds `after` changed.
+    Two processes that advance it at the same time create a batch once: the second one finds `after` changed.
     """
     if replay_.finished_at is not None or replay_.is_cancelled:
         return False
@@ -108,14 +108,14 @@ def advance(alias: str, replay_: Replay) -> bool:
     first = there.values_list("pk", flat=True).first()  # skips keys whose deliveries were deleted
     end = replay_.until if first is None else min(first - 1 + SPAN, replay_.until)
     span = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=end)
-    chunk = list(_lean(selection.of(span)).order_by("pk")[: _portion()])
-    after = chunk[-1].pk if len(chunk) == _portion() else end
+    chunk = list(_lean(selection.of(span)).order_by("pk")[: _batch_size()])
+    after = chunk[-1].pk if len(chunk) == _batch_size() else end
     with transaction.atomic(using=alias):
         unchanged = Replay.objects.using(alias).filter(pk=replay_.pk, after=replay_.after, finished_at__isnull=True)
         if not unchanged.filter(is_cancelled=False).update(after=after):
             replay_.refresh_from_db(using=alias)
             return replay_.finished_at is None and not replay_.is_cancelled
-        done = _make_portion(alias, replay_, chunk)
+        done = _create_batch(alias, replay_, chunk)
         finished_at = timezone.now() if after >= replay_.until else None
         Replay.objects.using(alias).filter(pk=replay_.pk).update(
             deliveries=replay_.deliveries + done.deliveries,
@@ -160,8 +160,8 @@ def unfinished(alias: str) -> "models.QuerySet[Replay]":
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Portion:
-    """What was done for some deliveries: how many there were, and how many runs were created, pending or running."""
+class _BatchResult:
+    """What was done for one batch of deliveries: how many there were, and what became of their runs."""
 
     deliveries: int
     runs: int
@@ -169,21 +169,21 @@ class _Portion:
     already_running: int
 
 
-def _count(replay_: Replay, done: _Portion) -> None:
+def _count(replay_: Replay, done: _BatchResult) -> None:
     replay_.deliveries += done.deliveries
     replay_.runs += done.runs
     replay_.brought_forward += done.brought_forward
     replay_.already_running += done.already_running
 
 
-def _make_portion(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _Portion:
+def _create_batch(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _BatchResult:
     """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit."""
     wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
     with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
-        return _replay_portion(alias, replay_, wanted)
+        return _replay_batch(alias, replay_, wanted)
 
 
-def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _Portion:
+def _replay_batch(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _BatchResult:
     """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
     state, now = hold_cache.get(alias), timezone.now()
     keys: set[str] = set()
@@ -208,7 +208,7 @@ def _replay_portion(alias: str, replay_: Replay, wanted: dict[Delivery, list[str
     transaction.on_commit(
         functools.partial(_after_commit, alias, keys | created.keys, notified), using=alias, robust=True
     )
-    return _Portion(
+    return _BatchResult(
         deliveries=len(wanted), runs=len(created.waiting), brought_forward=len(forward), already_running=len(busy)
     )
 
@@ -240,9 +240,9 @@ def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
     notify(alias, pks)
 
 
-def _portion() -> int:
+def _batch_size() -> int:
     """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
-    return PORTION // 10 if unfinished_runs.is_ordered() else PORTION
+    return BATCH_SIZE // 10 if unfinished_runs.is_ordered() else BATCH_SIZE
 
 
 def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
@@ -279,7 +279,7 @@ def _which(
     alias: str,
     deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
 ) -> "models.QuerySet[Delivery] | list[int]":
-    """Return a queryset that can be read in portions, else keys. Raises `TypeError` for rows that are no deliveries."""
+    """Return a queryset that can be read in batches, else keys. Raises `TypeError` for rows that are no deliveries."""
     if isinstance(deliveries, Delivery):
         return [deliveries.pk]
     if isinstance(deliveries, models.QuerySet):
@@ -292,16 +292,16 @@ def _which(
 
 
 def _chunks(alias: str, which: "models.QuerySet[Delivery] | list[int]") -> Iterator[list[Delivery]]:
-    """Yield the deliveries in portions: a queryset's in the order of their keys, which is that in which they came."""
+    """Yield the deliveries in batches: a queryset's in the order of their keys, which is that in which they came."""
     rows = _lean(Delivery.objects.using(alias)).order_by("pk")
     if isinstance(which, models.QuerySet):
         last = 0
         found = which.using(alias).order_by("pk").values_list("pk", flat=True)
-        while pks := list(found.filter(pk__gt=last)[: _portion()]):
+        while pks := list(found.filter(pk__gt=last)[: _batch_size()]):
             last = pks[-1]
             yield list(rows.filter(pk__in=pks))
         return
     numbers = iter(which)
-    while chunk := list(itertools.islice(numbers, _portion())):
+    while chunk := list(itertools.islice(numbers, _batch_size())):
         if several := list(rows.filter(pk__in=chunk)):
             yield several

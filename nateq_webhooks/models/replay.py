@@ -11,7 +11,7 @@ from nateq_webhooks.models.run import Run
 class Replay(models.Model):
     """Who wanted which deliveries run again by which receivers, when and why, and how far that got.
 
-    Runs are created in portions, in the order of the deliveries' keys; a portion's runs and `after` are committed
+    Runs are created in batches, in the order of the deliveries' keys; a batch's runs and `after` are committed
     together, so one that was killed continues where it stopped.
     """
 

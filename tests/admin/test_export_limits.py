@@ -139,7 +139,7 @@ def test_what_takes_too_long_says_so_and_where_it_goes_on(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = store_deliveries(webhook, 6)
-    monkeypatch.setattr(export_stream, "PORTION", 2)
+    monkeypatch.setattr(export_stream, "BATCH_SIZE", 2)
     times = iter([0.0] * 8 + [export_stream.MAX_SECONDS] * 4)
 
     answer = stream_of(monkeypatch, boss, lambda: next(times, 0.0))

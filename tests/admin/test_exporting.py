@@ -68,8 +68,8 @@ def test_only_what_was_ticked_is_taken(boss: Client, stored: list[Delivery]) -> 
     assert [row["delivery_id"] for row in lines(taken(boss, deliveries=str(stored[1].pk)))] == ["dlv_1"]
 
 
-def test_portions_neither_repeat_nor_leave_out(boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_stream, "PORTION", 2)
+def test_batches_neither_repeat_nor_leave_out(boss: Client, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_stream, "BATCH_SIZE", 2)
     monkeypatch.setattr(export_stream, "SPAN", 3)
     for number in range(11):
         sender.post(envelope("message.sent" if number % 3 else "ticket.created", delivery_id=f"dlv_{number}"))

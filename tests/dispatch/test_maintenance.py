@@ -26,7 +26,7 @@ class TestRunOnce:
     def test_a_replay_that_was_asked_for_is_made_and_run(
         self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "PORTION", 2)
+        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
         ran: list[bool] = []
         connect(signals.ticket_created, lambda run, **kwargs: ran.append(run.is_replay), "test.one")
         for _ in range(5):

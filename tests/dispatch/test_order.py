@@ -416,7 +416,7 @@ def next_claim() -> Any:
 def test_switched_off_with_order_locks_left_everything_runs(
     deliver: Deliver, connect: Connect, calls: list[str], configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "PORTION", 2)
+    monkeypatch.setattr(order, "BATCH_SIZE", 2)
     connect(signals.ticket_created, note(calls))
     for _ in range(7):
         deliver(**of("cnv_1"))

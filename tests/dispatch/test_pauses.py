@@ -250,7 +250,7 @@ class TestOneWebhook:
         work()
         assert calls == ["two dlv_1", "one dlv_1"]
 
-    def test_many_that_its_receivers_hold_has_are_moved_on_in_portions(
+    def test_many_that_its_receivers_hold_has_are_moved_on_in_batches(
         self, deliver: Deliver, two: None, webhook: Webhook, calls: list[str], configure: Configure
     ) -> None:
         """A rate limit's slots are not used up by runs that may not start."""
@@ -374,7 +374,7 @@ class TestMovesBetweenHolds:
         for _ in range(9):
             deliver()
         work()
-        monkeypatch.setattr(pauses, "PORTION", 2)
+        monkeypatch.setattr(pauses, "BATCH_SIZE", 2)
         return hold
 
     def number_held(self, held_by: int) -> int:
@@ -383,7 +383,7 @@ class TestMovesBetweenHolds:
     def test_a_resumption_killed_while_it_moves_them_is_gone_on_with_by_a_worker(
         self, held: Hold, monkeypatch: pytest.MonkeyPatch, calls: list[str]
     ) -> None:
-        monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 1)
+        monkeypatch.setattr(pauses, "BATCHES_AT_ONCE", 1)
         dispatch.resume(receiver="test.one")
         assert (self.number_held(held.pk), self.number_held(NOT_HELD)) == (7, 2)
         calls.clear()
@@ -401,7 +401,7 @@ class TestMovesBetweenHolds:
             deliver()
         dispatch.replay(Delivery.objects.all())
         Delivery.objects.update(dispatch_at=None)
-        monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 0)
+        monkeypatch.setattr(pauses, "BATCHES_AT_ONCE", 0)
         (hold,) = dispatch.pause(receiver="test.one")
         assert self.number_held(hold.pk) == 0
 

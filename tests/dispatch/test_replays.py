@@ -353,8 +353,8 @@ class TestWhich:
         return five
 
     @pytest.fixture(autouse=True)
-    def _small_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "PORTION", 2)
+    def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
 
     def replayed(self) -> list[int]:
         return list(Run.objects.exclude(round=0).order_by("pk").values_list("delivery_id", flat=True))
@@ -397,11 +397,11 @@ class TestWhich:
 
 
 class TestRequested:
-    """A replay of many, made portion by portion by whoever is there."""
+    """A replay of many, made batch by batch by whoever is there."""
 
     @pytest.fixture(autouse=True)
-    def _small_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "PORTION", 3)
+    def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replays, "BATCH_SIZE", 3)
 
     @pytest.fixture
     def ten(self, deliver: Deliver, receivers: list[str]) -> list[Delivery]:
@@ -427,18 +427,18 @@ class TestRequested:
     def test_whoever_goes_on_after_a_kill_neither_repeats_nor_leaves_out(
         self, ten: list[Delivery], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed in the middle of each portion: its runs are there, the word how far it got is not committed."""
+        """Killed in the middle of each batch: its runs are there, the word how far it got is not committed."""
         requested = request_replay(Selection(), ["test.two"])
-        make_portion = replays._make_portion
+        create_batch = replays._create_batch
 
         def dies(*args: Any) -> None:
-            make_portion(*args)
+            create_batch(*args)
             raise KeyboardInterrupt
 
         for _ in range(10):
             again = Replay.objects.get(pk=requested.pk)
             with monkeypatch.context() as patch:
-                patch.setattr(replays, "_make_portion", dies)
+                patch.setattr(replays, "_create_batch", dies)
                 with pytest.raises(KeyboardInterrupt):
                     advance(ALIAS, again)
             if not advance(ALIAS, Replay.objects.get(pk=requested.pk)):

@@ -363,10 +363,10 @@ class TestSeveral:
         due = Run.objects.order_by("next_try_at").values_list("delivery_id", flat=True)
         assert list(due) == [one.pk for one in deliveries]
 
-    def test_a_job_made_in_portions_says_the_same(
+    def test_a_job_made_in_batches_says_the_same(
         self, deliver: Deliver, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "PORTION", 2)
+        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
         for _ in range(5):
             deliver()
         api.run_due()

@@ -116,8 +116,8 @@ def test_a_run_is_not_given_to_a_receiver_that_has_a_pending_one(parked: Run) ->
     assert (parked.receiver, parked.status) == ("shop.old", Run.Status.DROPPED)
 
 
-def test_more_than_one_portion_is_dropped(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("nateq_webhooks.dispatch.orphans"), "PORTION", 2)
+def test_more_than_one_batch_is_dropped(parked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("nateq_webhooks.dispatch.orphans"), "BATCH_SIZE", 2)
     for number in range(1, 6):
         Run.objects.create(delivery=parked.delivery, receiver="shop.old", round=number, next_try_at=PARKED_UNTIL)
 

@@ -72,8 +72,8 @@ def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, mon
     delivery = deliver()
     drain()
     Run.objects.bulk_create(Run(delivery=delivery, receiver="test.one", round=number) for number in range(1, 26))
-    monkeypatch.setattr(pauses, "PORTION", 2)
-    monkeypatch.setattr(pauses, "PORTIONS_AT_ONCE", 3)
+    monkeypatch.setattr(pauses, "BATCH_SIZE", 2)
+    monkeypatch.setattr(pauses, "BATCHES_AT_ONCE", 3)
 
     output("nateq_pause", "--receiver", "test.one")
     hold = api.paused()[0]

@@ -173,17 +173,17 @@ def test_an_event_that_is_known_may_find_nothing(stored: list[Delivery], connect
 
 class TestInterrupted:
     @pytest.fixture(autouse=True)
-    def _small_portions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "PORTION", 3)
+    def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replays, "BATCH_SIZE", 3)
 
     @pytest.fixture
     def interrupted(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> Replay:
-        """A replay whose command died after two portions."""
-        portions = iter(range(2))
+        """A replay whose command died after two batches."""
+        batches = iter(range(2))
         advance = replays.advance
 
         def dies(alias: str, replay_: Replay) -> bool:
-            if next(portions, None) is None:
+            if next(batches, None) is None:
                 raise KeyboardInterrupt
             return advance(alias, replay_)
 

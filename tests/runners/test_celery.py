@@ -216,7 +216,7 @@ class TestTimeLimits:
 
 
 @pytest.mark.services
-class TestPortions:
+class TestFollowingTasks:
     @pytest.fixture
     def in_a_worker(self, app: Celery) -> Callable[..., int]:
         """Call a task as a worker does that took it from the site's queue."""
@@ -245,7 +245,7 @@ class TestPortions:
         for _ in range(count):
             deliver()
 
-    def test_a_task_ends_after_a_portion_and_sends_the_next_until_nothing_is_due(
+    def test_a_task_ends_after_its_share_and_sends_the_next_until_nothing_is_due(
         self,
         app: Celery,
         tasks: Any,
@@ -255,7 +255,7 @@ class TestPortions:
         configure: Configure,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(tasks, "PORTION", 2)
+        monkeypatch.setattr(tasks, "TASK_RUNS", 2)
         self.stored(deliver, connect, configure, 5)
 
         began = time.time()
@@ -280,7 +280,7 @@ class TestPortions:
         configure: Configure,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(tasks, "PORTION_SECONDS", 0.3)
+        monkeypatch.setattr(tasks, "TASK_SECONDS", 0.3)
         configure(DISPATCH="worker")
         connect(signals.ticket_created, lambda **kwargs: time.sleep(0.2))
         for _ in range(5):
@@ -300,7 +300,7 @@ class TestPortions:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Celery beat starts the next ones; else they would add up while much is due."""
-        monkeypatch.setattr(tasks, "PORTION", 1)
+        monkeypatch.setattr(tasks, "TASK_RUNS", 1)
         self.stored(deliver, connect, configure, 3)
 
         assert in_a_worker(tasks.run_due, time.time() - 1) == 1
@@ -333,7 +333,7 @@ class TestPortions:
         assert in_a_worker(tasks.run_due, **request) == 1
         assert [name for name, _arguments in messages(app)] == ["nateq_webhooks.run_due"]
 
-    def test_a_delivery_is_run_in_portions_too(
+    def test_a_delivery_is_run_by_several_tasks_too(
         self,
         app: Celery,
         tasks: Any,
@@ -383,7 +383,7 @@ class TestPortions:
     def test_called_directly_or_eagerly_it_runs_everything(
         self, tasks: Any, deliver: Deliver, connect: Connect, configure: Configure, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tasks, "PORTION", 1)
+        monkeypatch.setattr(tasks, "TASK_RUNS", 1)
         self.stored(deliver, connect, configure, 3)
         assert tasks.run_due() == 3
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The bytes of an export: read in portions while the client takes them, for no longer than a request may last."""
+"""The bytes of an export: read in batches while the client takes them, for no longer than a request may last."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from nateq_webhooks.admin.deliveries.selection import Chosen
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Webhook
 
-PORTION: Final = 100
+BATCH_SIZE: Final = 100
 """Deliveries that are read at a time; each body may have a MiB."""
 
 SPAN: Final = 50_000
@@ -80,7 +80,7 @@ class Stream:
             yield csv_lines([export.columns])
         last_key = export.first - 1
         try:
-            for rows, following in _portions(export):
+            for rows, following in _batches(export):
                 for row in rows:
                     if self._clock() >= self._until:
                         yield _ending(export, last_key)
@@ -116,17 +116,17 @@ class AsyncStream:
         self._stream.close()
 
 
-def _portions(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
+def _batches(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
     """Yield rows in the order of their keys, each time with the last key that was looked at."""
     among = export.which.among
     after, newest = export.first - 1, export.last
     while after < newest:
         with limited(among.rows.db):
-            rows, after = _portion(export, after)
+            rows, after = _read_batch(export, after)
         yield rows, after
 
 
-def _portion(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
+def _read_batch(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
     """Return the next rows after a key, and the last key that was looked at."""
     among, newest = export.which.among, export.last
     following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
@@ -135,9 +135,9 @@ def _portion(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
         return [], newest
     end = min(first - 1 + SPAN, newest)
     span = export.which.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
-    keys = list(span.order_by("pk").values_list("pk", flat=True)[:PORTION])
+    keys = list(span.order_by("pk").values_list("pk", flat=True)[:BATCH_SIZE])
     permitted = among.permitted(keys)
-    return _rows(export, permitted) if permitted else [], keys[-1] if len(keys) == PORTION else end
+    return _rows(export, permitted) if permitted else [], keys[-1] if len(keys) == BATCH_SIZE else end
 
 
 def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ _LIST_PARAMETERS: Final = {
 _NO_FILTERS: Final = frozenset({"q", "o", "p", "cursor", "_facets", "e", FIND_WEBHOOK})
 """What else an address of the list may hold, and leaves no delivery out."""
 
-_PORTION: Final = 500
+_BATCH_SIZE: Final = 500
 """Deliveries that are read at a time where a project decides on each one."""
 
 _EVERYTHING: Final = "everything"
@@ -63,8 +63,8 @@ class Choosable:
         if self.may_view is None:
             return list(keys)
         found: list[int] = []
-        for start in range(0, len(keys), _PORTION):
-            rows = self.rows.defer("body", "payload", "headers").in_bulk(keys[start : start + _PORTION])
+        for start in range(0, len(keys), _BATCH_SIZE):
+            rows = self.rows.defer("body", "payload", "headers").in_bulk(keys[start : start + _BATCH_SIZE])
             found += [key for key, delivery in rows.items() if self.may_view(delivery)]
         return sorted(found)
 

@@ -43,8 +43,8 @@ class Command(TerminalCommand):
             raise CommandError(str(error)) from error
         for hold in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
             moved = 0
-            while hold.scope and (portion := move_to_hold(router.db_for_write(Hold), hold)):
-                moved += portion
+            while hold.scope and (count := move_to_hold(router.db_for_write(Hold), hold)):
+                moved += count
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs put aside …") % {"count": moved})
             if verbosity:

@@ -42,8 +42,8 @@ class Command(TerminalCommand):
         resumed = dispatch.resume(webhook=named, receiver=receiver)
         for hold in resumed:
             moved = 0
-            while not is_rate_limited(alias, hold) and (portion := move_from_hold(alias, hold)):
-                moved += portion
+            while not is_rate_limited(alias, hold) and (count := move_from_hold(alias, hold)):
+                moved += count
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs put back …") % {"count": moved})
             if verbosity:

@@ -22,7 +22,7 @@ KILLED_AT = (0.3, 0.6)
 """How much of the replay is done when its command is killed."""
 
 MAX_GROWTH_KIB = 24 * 1024
-"""How much the command's memory may grow from its first portion to its end."""
+"""How much the command's memory may grow from its first batch to its end."""
 
 
 FIRST_TIME = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -31,7 +31,7 @@ FIRST_TIME = datetime(2026, 6, 30, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Made:
-    """One start of the command: how long it ran (seconds), its memory at the first portion and at most (KiB)."""
+    """One start of the command: how long it ran (seconds), its memory at the first batch and at most (KiB)."""
 
     seconds: float
     first_kib: int
@@ -74,7 +74,7 @@ def _replay_alone(stage: Stage) -> list[str]:
     print(
         f"  the command, killed at {' and '.join(f'{share:.0%}' for share in KILLED_AT)}: {seconds:.1f} s in "
         f"{len(starts)} starts, {stage.deliveries / seconds:.0f} deliveries/s, start-up included; peak memory "
-        f"{peak / 1024:.0f} MiB, {growth / 1024:.1f} MiB more than at the first portion"
+        f"{peak / 1024:.0f} MiB, {growth / 1024:.1f} MiB more than at the first batch"
     )
     problems = []
     if [made.was_killed for made in starts] != [True, True, False]:
