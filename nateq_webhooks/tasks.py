@@ -99,7 +99,7 @@ class _TaskBudget:
 
     def note_limit(self) -> None:
         """End: the time limit has struck between two runs. What was claimed is due again when its lease ends."""
-        logger.warning("Celery's soft time limit has ended a task between two runs; a further task goes on.")
+        logger.warning("Celery's soft time limit ended a task between two runs. Another task continues.")
         self._ends_at = float("-inf")
 
 
@@ -118,4 +118,6 @@ def _go_on(task: Any, until: float) -> None:
     try:
         send(kwargs={"until": until}, expires=EXPIRES_SECONDS, retry=False, **route)
     except Exception as error:  # noqa: BLE001 - whatever a broker's client raises; Celery beat calls the next one
-        logger.warning("What is still due waits for Celery beat: %s", type(error).__name__)
+        logger.warning(
+            "The next task could not be sent: %s. Runs that are due wait for Celery beat.", type(error).__name__
+        )

@@ -75,7 +75,7 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     except (StoreError, inbox.BodyLostError) as error:
         return _try_again(str(error))
     except inbox.BodyMalformedError as error:
-        logger.warning("Refused with 400: %s", error)
+        logger.warning("A request was refused with 400: %s", error)
         return _json(400, _MALFORMED)
     if isinstance(incoming, inbox.Refusal):
         return _refuse(request, webhook, incoming)
@@ -134,13 +134,13 @@ def _not_processed() -> HttpResponse:
 
 def _not_stored(reason: str) -> HttpResponse:
     """Answer that a genuine delivery was not stored, so that the sender tries again. Logged as an error."""
-    logger.error("Not stored, answered 503: %s", reason)
+    logger.error("A signed delivery could not be stored; the answer is 503, so that it is sent again: %s", reason)
     return _unavailable(_TEXT_OF[503])
 
 
 def _try_again(reason: str) -> HttpResponse:
     """Answer that nothing was stored, so that the sender tries again. The request is not verified: only a warning."""
-    logger.warning("Not stored, answered 503: %s", reason)
+    logger.warning("A request could not be verified yet; the answer is 503, so that it is sent again: %s", reason)
     response = _unavailable(_TEXT_OF[503])
     # Django logs every 5xx answer as an error unless this is set; there is no public name for it.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001

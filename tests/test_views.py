@@ -223,7 +223,12 @@ class TestRefused:
                 401,
                 "no header X-Other. If the signature comes in another",
             ),
-            ({"secret": ""}, {}, 401, "not in SECRET_ENCODING. Enter Nateq's under Webhooks > shop."),
+            (
+                {"secret": ""},
+                {},
+                401,
+                "the webhook has no usable signing secret. Each one is empty, too short, expired",
+            ),
             ({"organization_id": "org_2"}, {}, 403, "to another organization than 'org_2'. Change or clear"),
             ({}, {"CONTENT_LENGTH": "9999999"}, 413, 'larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'),
         ],

@@ -225,7 +225,7 @@ def _result(state: tenacity.RetryCallState) -> Any:
 
 def _log_retry(call: Call, state: tenacity.RetryCallState) -> None:
     error = type(_result(state)).__name__
-    logger.info("%s: %s, retrying in %.1f s.", call, error, state.upcoming_sleep)
+    logger.info("%s failed: %s, retrying in %.1f s.", call, error, state.upcoming_sleep)
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -49,7 +49,12 @@ def process(due: StoredDelivery) -> bool:
                 execute_claim(retry_transaction(claim), stopping=lambda: time.monotonic() >= deadline)
         return _is_finished(due)
     except Error as error:
-        logger.warning("Delivery %s is stored, but not processed: %s", due.pk, type(error).__name__)
+        logger.warning(
+            "Delivery %s is stored, but not all of its receivers could be run: %s. The sender's next attempt or a "
+            "worker runs the rest.",
+            due.pk,
+            type(error).__name__,
+        )
         return False
 
 

@@ -193,7 +193,9 @@ def _move_others(alias: str, moves: Iterable[tuple[int, int]], state: HoldState)
         try:
             moved += move_to_hold(alias, holds[target], source) if target in holds and source != target else 0
         except Error as error:  # what was claimed must be run: the rest is moved by the next claim
-            logger.warning("Held runs were left in the way for now: %s", type(error).__name__)
+            logger.warning(
+                "Held runs could not be moved out of the queue: %s. The next claim moves them.", type(error).__name__
+            )
     return moved
 
 

@@ -125,12 +125,22 @@ def _postpone(alias: str, deliveries: Sequence[Delivery], now: datetime) -> list
     In a rolling deployment the process that stored them may know a receiver that this one does not know yet.
     """
     oldest = now - settings().retry_max_age
-    for delivery in deliveries:
-        logger.warning("No receiver of %s is connected here; delivery %s waits for one.", delivery.event, delivery.pk)
-    young = [delivery.pk for delivery in deliveries if delivery.received_at > oldest]
+    young = [delivery for delivery in deliveries if delivery.received_at > oldest]
+    old = [delivery for delivery in deliveries if delivery.received_at <= oldest]
+    for delivery in young:
+        logger.warning(
+            "No receiver of %s is connected in this process; delivery %s waits for one.", delivery.event, delivery.pk
+        )
+    for delivery in old:
+        logger.error(
+            "No receiver of %s was connected within RETRY_MAX_AGE; delivery %s is given up. Connect one and replay it.",
+            delivery.event,
+            delivery.pk,
+        )
     if young:
-        Delivery.objects.using(alias).filter(pk__in=young).update(dispatch_at=now + settings().run_lease)
-    return [delivery.pk for delivery in deliveries if delivery.received_at <= oldest]
+        rows = Delivery.objects.using(alias).filter(pk__in=[delivery.pk for delivery in young])
+        rows.update(dispatch_at=now + settings().run_lease)
+    return [delivery.pk for delivery in old]
 
 
 def _taken(alias: str, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -192,8 +192,9 @@ class EventLoop:
             self._thread = None
         thread.retire()
         logger.warning(
-            "The event loop has been blocked for %s s by one of: %s. An async def must not call what blocks; use its "
-            "asynchronous counterpart, asyncio.to_thread, or a receiver without async. Other runs go on in a new loop.",
+            "The event loop has been blocked for %s s by one of these receivers: %s. Don't call blocking code in an "
+            "async def: use an asynchronous function, asyncio.to_thread, or a receiver that is a plain def. Other runs "
+            "continue in a new event loop.",
             BLOCKED_SECONDS,
             ", ".join(thread.receivers),
         )
@@ -254,8 +255,9 @@ async def warned_of_remaining_tasks(coroutine: Coroutine[Any, Any, Any]) -> Any:
         if remaining and name not in _warned:
             _warned.add(name)
             logger.warning(
-                "Receiver %s has left tasks running: %s. What they do is not part of the run: outside its transaction, "
-                "never repeated, cancelled when the process ends. Await them, or use asyncio.TaskGroup.",
+                "Receiver %s has left tasks running: %s. Their work is not part of the run: it is outside the "
+                "transaction, is never repeated, and is cancelled when the process ends. Await the tasks, or use "
+                "asyncio.TaskGroup.",
                 name,
                 ", ".join(remaining),
             )

@@ -165,7 +165,10 @@ class _Execution:
                 connection.close_if_unusable_or_obsolete()
             release_all(self._lease.alias, self._lease.token, rest)
         except Error as error:
-            logger.warning("Runs that were not started could not be released: %s", type(error).__name__)
+            logger.warning(
+                "Runs that were not started could not be released: %s. They are due again when their lease ends.",
+                type(error).__name__,
+            )
 
     def _startable(self, run: Run) -> Receiver | None:
         """Return the receiver of a run that may start now; else release the run, or park it."""
@@ -204,7 +207,11 @@ def _count_for_breaker(alias: str, run: Run, outcome: Outcome) -> None:
         elif outcome is Outcome.FAILED:
             throttle.count_failure(alias, run)
     except Error as error:
-        logger.warning("The breaker of %s could not count: %s", run.receiver, type(error).__name__)
+        logger.warning(
+            "The circuit breaker could not count a try of receiver %s: %s. The run's own result is not affected.",
+            run.receiver,
+            type(error).__name__,
+        )
 
 
 def _finalize(alias: str, outcomes: dict[Run, Outcome]) -> list[int]:
@@ -243,7 +250,7 @@ def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = n
     if ends_the_process(error):
         lease.interrupted_by, following = error, nothing_follows
     if issubclass(type(error), RunLostError):
-        logger.warning("Run %s of %s: %s", run.pk, run.receiver, error)
+        logger.warning("Run %s of receiver %s was lost: %s", run.pk, run.receiver, error)
         return Outcome.LOST
     outcome, lease.started = record_failure(run, error, started, lease.alias, following)
     return outcome
@@ -393,4 +400,6 @@ def _why_not_marked(run: Run, alias: str, guard: _Guard | None) -> Exception:
             "The receiver deleted its own delivery, or its run: the record that it succeeded is part of that, so its "
             "work is undone. Delete it later, from outside: in transaction.on_commit() or another process."
         )
-    return RunLostError("its lease ran out and another worker has taken it over; this try is undone.")
+    return RunLostError(
+        "Its lease ended and another worker has taken it over. The database work of this try is undone."
+    )

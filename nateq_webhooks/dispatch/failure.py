@@ -3,7 +3,8 @@
 import functools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
@@ -80,10 +81,9 @@ def record_failure(
         if not recorded:
             return _log_why_not_recorded(run, error, raised, alias), None
     except (Error, ValueError) as problem:
-        # The lease ends by itself, and then the run starts again; but only this line says why.
-        _log(run, error, raised, f"this could not be recorded: {type(problem).__name__}")
+        _log_unrecorded(run, error, raised, problem)
         return Outcome.LOST, None
-    _log(run, error, raised, f"tried again at {next_try_at:%Y-%m-%d %H:%M:%S} UTC" if next_try_at else "given up")
+    _log(run, error, raised, next_try_at)
     return Outcome.PUT_OFF if _is_requested(error) else Outcome.FAILED, after
 
 
@@ -137,18 +137,19 @@ def _log_why_not_recorded(run: Run, error: BaseException, raised: ExceptionText,
     status = status_of(run, alias)
     ours = Run.objects.using(alias).filter(pk=run.pk, tries=run.tries, status=Run.Status.SUCCEEDED)
     is_committed = status is not None and ours.exists()
+    values, shown = (run.pk, run.receiver, raised.name), error if raised.is_printable else None
     if status is None:
-        what = "its delivery was deleted while it ran, by the receiver or by somebody else"
+        logger.warning(
+            "Run %s of receiver %s raised %s, but its delivery was deleted while it ran.", *values, exc_info=shown
+        )
+    elif is_committed:
+        logger.warning(
+            "Run %s of receiver %s raised %s after its work was committed. It has succeeded.", *values, exc_info=shown
+        )
     else:
-        what = "was committed all the same" if is_committed else "is another worker's by now"
-    logger.warning(
-        "Run %s of %s raised %s, but %s.",
-        run.pk,
-        run.receiver,
-        raised.name,
-        what,
-        exc_info=error if raised.is_printable else None,
-    )
+        logger.warning(
+            "Run %s of receiver %s raised %s, but another worker has taken it over.", *values, exc_info=shown
+        )
     return Outcome.SUCCEEDED if is_committed else Outcome.LOST
 
 
@@ -183,19 +184,61 @@ def _asked_seconds(error: BaseException) -> float | None:
         return None
 
 
-def _log(run: Run, error: BaseException, raised: ExceptionText, what: str) -> None:
-    """Log a failure. An exception that can't be formatted would break the log's handlers, so it is logged as text.
-
-    If a handler raises all the same, that is written to standard error, as `logging` does: the failure is recorded.
-    """
-    asked = _is_requested(error)
-    level = logging.INFO if asked and what != "given up" else logging.ERROR
-    message = "Receiver %s failed on delivery %s (try %s, %s): %s%s"
-    values = (run.receiver, run.delivery_id, run.tries, what, raised.name)
-    try:
-        if asked or raised.is_printable:
-            logger.log(level, message, *values, "", exc_info=None if asked else error)
+def _log(run: Run, error: BaseException, raised: ExceptionText, next_try_at: datetime | None) -> None:
+    """Log a failure that was recorded, and when the run is tried again; a request to try again is no error."""
+    values = (run.receiver, run.delivery_id, run.tries)
+    name, shown = _loggable(error, raised)
+    with _reporting_handlers(run, raised):
+        if next_try_at is None:
+            logger.error("Receiver %s failed on delivery %s (try %s, given up): %s", *values, name, exc_info=shown)
+            return
+        until = f"{next_try_at:%Y-%m-%d %H:%M:%S}"
+        if _is_requested(error):
+            logger.info(
+                "Receiver %s asked to try delivery %s again (try %s, tried again at %s UTC): %s", *values, until, name
+            )
         else:
-            logger.log(level, message, *values, f"\n{raised.traceback}")
+            logger.error(
+                "Receiver %s failed on delivery %s (try %s, tried again at %s UTC): %s",
+                *values,
+                until,
+                name,
+                exc_info=shown,
+            )
+
+
+def _log_unrecorded(run: Run, error: BaseException, raised: ExceptionText, problem: Exception) -> None:
+    """Log a failure that could not be recorded. The run starts again when its lease ends; only this line says why."""
+    name, shown = _loggable(error, raised)
+    with _reporting_handlers(run, raised):
+        logger.error(
+            "Receiver %s failed on delivery %s (try %s), and this could not be recorded (%s): %s",
+            run.receiver,
+            run.delivery_id,
+            run.tries,
+            type(problem).__name__,
+            name,
+            exc_info=shown,
+        )
+
+
+def _loggable(error: BaseException, raised: ExceptionText) -> tuple[str, BaseException | None]:
+    """Return the exception's name, and the exception itself if its traceback is to be logged.
+
+    An exception that can't be formatted would break the log's handlers, so its traceback is part of the name.
+    """
+    if _is_requested(error):
+        return raised.name, None
+    if raised.is_printable:
+        return raised.name, error
+    return f"{raised.name}\n{raised.traceback}", None
+
+
+@contextmanager
+def _reporting_handlers(run: Run, raised: ExceptionText) -> Iterator[None]:
+    """Write to standard error if a handler of the log raises, as `logging` does: the failure is recorded already."""
+    try:
+        yield
     except Exception as problem:  # noqa: BLE001 - a handler of the site's own
-        sys.stderr.write(f"{message % (*values, '')}; the log's handler raised {type(problem).__name__}.\n")
+        failed = f"Receiver {run.receiver} failed on delivery {run.delivery_id} (try {run.tries}): {raised.name}"
+        sys.stderr.write(f"{failed}; a handler of the log raised {type(problem).__name__}.\n")

@@ -111,4 +111,4 @@ def _announce(signal: Signal, pk: int, alias: str) -> None:
     except BaseException as error:  # send_robust catches nothing but Exception
         if ends_the_process(error):
             raise
-        logger.error("A receiver of a monitoring signal raised %s.", describe(error).name)
+        logger.error("A receiver of a monitoring signal raised %s for delivery %s.", describe(error).name, pk)

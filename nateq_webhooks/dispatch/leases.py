@@ -170,7 +170,11 @@ def _maintain(lease: Lease) -> bool:
     except Error as error:
         is_locked = isinstance(error, DatabaseError) and is_retryable(error)
         if renews or not is_locked:  # giving back waits on SQLite for as long as the receiver writes
-            logger.warning("A lease could not be renewed, or its runs released: %s", type(error).__name__)
+            logger.warning(
+                "A lease could not be renewed, or its waiting runs could not be released: %s. This is tried again; if "
+                "the lease ends first, another worker starts its runs again.",
+                type(error).__name__,
+            )
         if renews:
             lease.renewed += _interval() / 4
     return bool(waiting) or renews

@@ -88,7 +88,10 @@ def request_hold() -> timedelta:
     try:
         return runner().hold
     except Exception:
-        logger.exception('NATEQ_WEBHOOKS["DISPATCH"] does not work here; what is stored waits for a worker.')
+        logger.exception(
+            'The runner that NATEQ_WEBHOOKS["DISPATCH"] names could not be used. Deliveries are stored and wait for a '
+            "worker; correct the setting."
+        )
         return timedelta()
 
 
@@ -100,7 +103,7 @@ def wake(due: Due) -> None:
         runner().wake(due)
     except Exception:
         logger.exception(
-            "Delivery %s is stored, but the runner could not be notified; a worker finds it later.", due.pk
+            "Delivery %s is stored, but the runner could not be notified. A worker finds it later.", due.pk
         )
 
 

@@ -94,7 +94,10 @@ def promote(alias: str, keys: Iterable[str]) -> list[int]:
         try:
             delivery = retry_transaction(functools.partial(_promote, alias, key))
         except Error as error:
-            logger.warning("The next delivery of a key is started later: %s", type(error).__name__)
+            logger.warning(
+                "The next delivery of a key could not be started: %s. Maintenance starts it later.",
+                type(error).__name__,
+            )
             break
         if delivery is not None:
             deliveries.append(delivery)

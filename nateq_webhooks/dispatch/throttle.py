@@ -79,7 +79,8 @@ def count_failure(alias: str, run: Run) -> None:
         return
     if hold.paused_at is None:
         logger.error(
-            "Receiver %s failed %s times in a row for webhook %s and is paused there; a probe is tried every %s.",
+            "Receiver %s failed %s times in a row for webhook %s and is paused there. One run is tried every %s until "
+            "one succeeds.",
             run.receiver,
             count,
             run.delivery.webhook_id,

@@ -43,6 +43,8 @@ LARGE: Final = 200
 OVERLAP: Final = timedelta(minutes=1)
 """How far before the newest change to read again: clocks differ, and a transaction commits after it set the time."""
 
+_NOT_READ_AGAIN: Final = "The configuration of the webhooks could not be read again: %s. The cached one is used."
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveKey:
@@ -135,7 +137,7 @@ class TenantCache:
         try:
             self._reader.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("The configuration of the webhooks could not be read again: %s", error)
+            logger.warning(_NOT_READ_AGAIN, error)
 
     def _read_in_background(self, _stop: threading.Event) -> None:
         """Read everything in the thread, on its own connection."""
@@ -144,7 +146,7 @@ class TenantCache:
                 with self._lock:
                     self._read(everything=True)
             except Error as error:
-                logger.warning("The configuration of the webhooks could not be read again: %s", type(error).__name__)
+                logger.warning(_NOT_READ_AGAIN, type(error).__name__)
             finally:
                 connections[router.db_for_write(Webhook)].close()
 
@@ -158,7 +160,10 @@ class TenantCache:
             close_if_lost(alias)
             if webhook_id not in self._by_id:
                 raise
-            logger.warning("The configuration of a webhook could not be read again: %s", type(error).__name__)
+            logger.warning(
+                "The configuration of a webhook could not be read again: %s. The cached one is used.",
+                type(error).__name__,
+            )
             return self._by_id[webhook_id]
 
     def _reload(self, wanted: uuid.UUID) -> None:
@@ -171,7 +176,7 @@ class TenantCache:
             except Error as error:
                 if wanted not in self._by_id:
                     raise
-                logger.warning("The configuration of the webhooks could not be read again: %s", type(error).__name__)
+                logger.warning(_NOT_READ_AGAIN, type(error).__name__)
 
     def _refresh(self) -> None:
         """Read what changed; if the database can't be asked, the cached configuration stays valid."""
@@ -183,7 +188,10 @@ class TenantCache:
         try:
             self._read(everything=is_due)
         except Error as error:
-            logger.warning("The configuration of the webhooks could not be refreshed: %s", type(error).__name__)
+            logger.warning(
+                "The configuration of the webhooks could not be refreshed: %s. The cached one is used.",
+                type(error).__name__,
+            )
 
     def _read(self, *, everything: bool) -> None:
         known = {} if everything else self._by_id

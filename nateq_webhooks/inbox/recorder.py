@@ -164,7 +164,7 @@ class RejectionRecorder:
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("Refused requests can't be recorded: %s", error)
+            logger.warning("Refused requests could not be recorded: %s", error)
 
     def _write_until_empty(self, stop: threading.Event) -> None:
         while True:

@@ -16,6 +16,37 @@ from nateq_webhooks.protocol.signatures import Reason as SignatureReason
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
+_NO_SIGNATURE: Final = (
+    'Delivery to webhook "%(webhook)s" refused: %(header)s (%(characters)s characters) holds no signature: %(reason)s.'
+)
+
+_LOG_LINES: Final[Mapping[Reason, str]] = {
+    SignatureReason.MISSING: (
+        'Delivery to webhook "%(webhook)s" refused: it has no header %(header)s. If the signature comes in another '
+        'one, name it in NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
+    ),
+    SignatureReason.NO_SECRET: (
+        'Delivery to webhook "%(webhook)s" refused: the webhook has no usable signing secret. Each one is empty, too '
+        "short, expired or not in SECRET_ENCODING. Enter Nateq's under Webhooks > %(webhook)s."
+    ),
+    SignatureReason.NO_MATCH: (
+        'Delivery to webhook "%(webhook)s" refused: %(header)s (%(characters)s characters) matches none of its '
+        "%(secrets)s secrets. Rotated at Nateq? Add the new one under Webhooks > %(webhook)s > Signing secrets."
+    ),
+    Refusal.OTHER_ORGANIZATION: (
+        'Delivery to webhook "%(webhook)s" refused: its signature is valid, but it belongs to another organization '
+        "than %(organization)r. Change or clear the organization under Webhooks > %(webhook)s if that is wrong."
+    ),
+    Refusal.TOO_LARGE: (
+        'Delivery to webhook "%(webhook)s" refused: its body is larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'
+    ),
+    Refusal.NO_LENGTH: (
+        'Delivery to webhook "%(webhook)s" refused: its Content-Length is not one number, or its body is chunked and '
+        "this server does not say where such a body ends."
+    ),
+}
+"""What to log for a reason: what was refused, with what value, and what to do. For others: `_NO_SIGNATURE`."""
+
 
 def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], body: bytes | None = None) -> None:
     """Log a refused request, announce it, and hand it to the recorder.
@@ -23,7 +54,8 @@ def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], b
     `body` is None if it was not read. It is held in memory for a second at most.
     """
     remote_addr = remote_address(meta, settings().trusted_proxies)
-    logger.warning("%s", _log_line(webhook, reason, meta.get(webhook.signature_meta_key)))
+    values = _log_values(webhook, reason, meta.get(webhook.signature_meta_key))
+    logger.warning(_LOG_LINES.get(reason, _NO_SIGNATURE), values)
     signals.delivery_rejected.send_robust(
         sender=Delivery, webhook_id=webhook.id, reason=reason.value, remote_addr=remote_addr
     )
@@ -41,36 +73,12 @@ def refuse_method(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
         recorder.record(webhook, Refusal.NOT_POST, meta=meta, remote_addr=remote_addr, body=None)
 
 
-def _log_line(webhook: Configuration, reason: Reason, header: str | None) -> str:
-    """Return what was refused, with what value, and what to do."""
-    name = header_name(webhook.signature_meta_key)
-    start = f'Delivery to webhook "{webhook.name}" refused:'
-    if reason is SignatureReason.MISSING:
-        return (
-            f"{start} it has no header {name}. If the signature comes in another one, name it in "
-            'NATEQ_WEBHOOKS["SIGNATURE_HEADER"] or on the webhook.'
-        )
-    if reason is SignatureReason.NO_SECRET:
-        return (
-            f"{start} it has no usable signing secret: each is empty, too short, expired or not in SECRET_ENCODING. "
-            f"Enter Nateq's under Webhooks > {webhook.name}."
-        )
-    if reason is SignatureReason.NO_MATCH:
-        return (
-            f"{start} {name} ({len(header or '')} characters) matches none of its {len(webhook.keys)} secrets. "
-            f"Rotated at Nateq? Add the new one under Webhooks > {webhook.name} > Signing secrets."
-        )
-    if reason is Refusal.OTHER_ORGANIZATION:
-        return (
-            f"{start} its signature is valid, but it belongs to another organization than "
-            f"{webhook.organization_id!r}. Change or clear the organization under Webhooks > {webhook.name} if that "
-            "is wrong."
-        )
-    if reason is Refusal.TOO_LARGE:
-        return f'{start} its body is larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'
-    if reason is Refusal.NO_LENGTH:
-        return (
-            f"{start} its Content-Length is not one number, "
-            "or its body is chunked and this server does not say where such a body ends."
-        )
-    return f"{start} {name} ({len(header or '')} characters) holds no signature: {reason.value}."
+def _log_values(webhook: Configuration, reason: Reason, header: str | None) -> dict[str, object]:
+    return {
+        "webhook": webhook.name,
+        "header": header_name(webhook.signature_meta_key),
+        "characters": len(header or ""),
+        "secrets": len(webhook.keys),
+        "organization": webhook.organization_id,
+        "reason": reason.value,
+    }

@@ -50,7 +50,7 @@ class BackgroundNotifier:
         """
         reason = self._why_not()
         if reason:
-            logger.debug("Message for delivery %s dropped: %s", identifiers[0], reason)
+            logger.debug("No message was sent for delivery %s: %s. A worker finds it later.", identifiers[0], reason)
             return False
         self._thread.start()
         self._queue.put(identifiers)

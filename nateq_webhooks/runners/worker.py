@@ -192,7 +192,7 @@ class _MaintenanceByTenant:
                     maintenance.heartbeat()
                     is_busy = maintenance.run_once() > 0 or is_busy
             except Error as error:
-                logger.warning("The worker's maintenance is put off: %s", type(error).__name__)
+                logger.warning("The worker's maintenance failed: %s. It is tried again.", type(error).__name__)
         return is_busy
 
 
@@ -201,7 +201,7 @@ def _known_tenants() -> list[str]:
     try:
         return tenants.every()
     except Error as error:
-        logger.warning("Which tenants there are can't be read: %s", type(error).__name__)
+        logger.warning("The tenants could not be listed: %s. Maintenance is tried again.", type(error).__name__)
         return []
 
 
@@ -274,11 +274,11 @@ class _Slot(threading.Thread):
         """Log what went wrong; wait longer and longer while no tenant's database answers."""
         if trouble and not is_back:
             self._outage_wait = min(LONGEST_OUTAGE_WAIT, self._outage_wait * 2 or POLL_SECONDS)
-            logger.warning("The database is in trouble, trying on in %s s: %s", self._outage_wait, trouble)
+            logger.warning("The database failed: %s. The worker tries again in %s s.", trouble, self._outage_wait)
         elif trouble:
-            logger.warning("A tenant's work is put off: %s", trouble)
+            logger.warning("The work of a tenant failed: %s. It is tried again; other tenants are served.", trouble)
         elif self._outage_wait:
-            logger.warning("The database is back.")
+            logger.info("The database works again.")
         if is_back:
             self._outage_wait = 0.0
 

@@ -104,7 +104,7 @@ class Sender:
             try:
                 wait_seconds = self._send_due()
             except sqlite3.Error as error:  # such as a full disk, which may be freed
-                logger.error("Nothing can be sent now: %s", error)
+                logger.error("The sender could not read what is due: %s. It tries again in %s s.", error, _MAX_WAIT)
                 wait_seconds = _MAX_WAIT
             with self.changed:
                 self.changed.wait_for(lambda: self._has_news or self._stopping, wait_seconds)
@@ -138,16 +138,16 @@ class Sender:
             outcome = self._post(webhook, delivery)
             self._record(delivery, outcome)
             logger.info(
-                "%s %s attempt %d to %s: %s %s",
-                delivery.event,
-                delivery.delivery_id,
+                "Attempt %d at delivery %s (%s) to %s: %s (%s)",
                 delivery.attempt,
+                delivery.delivery_id,
+                delivery.event,
                 webhook.url,
                 outcome.status,
                 outcome.response_status or outcome.response_body,
             )
         except StoreClosedError:
-            logger.info("%s was interrupted: the sandbox has stopped", delivery.delivery_id)
+            logger.info("The attempt at delivery %s was interrupted: the sandbox has stopped.", delivery.delivery_id)
         finally:
             with self.changed:
                 self._active[webhook.id] -= 1
@@ -162,7 +162,12 @@ class Sender:
             try:
                 self._log.record(delivery, outcome)
             except sqlite3.Error as error:
-                logger.error("The attempt at %s can't be logged now: %s", delivery.delivery_id, error)
+                logger.error(
+                    "The attempt at delivery %s could not be recorded: %s. The sender tries again in %s s.",
+                    delivery.delivery_id,
+                    error,
+                    _MAX_WAIT,
+                )
             else:
                 return
             with self.changed:

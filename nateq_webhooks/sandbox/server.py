@@ -79,11 +79,11 @@ class Server(ThreadingHTTPServer):
             self._connections.discard(request)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of socketserver
         """Log an error instead of printing it; a client that disconnects is not an error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
-            logger.error("%r from %s failed", request, client_address[0], exc_info=error)
+            logger.error("The server failed on a request from %s.", client_address[0], exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,4 +160,4 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log a line per request."""
-        logger.info(format, *args)
+        logger.info("Request from %s: %s", self.client_address[0], format % args)

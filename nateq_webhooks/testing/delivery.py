@@ -157,7 +157,7 @@ def _on_commit_callbacks() -> Iterator[None]:
             except Exception:
                 if not is_robust:
                     raise
-                logger.exception("A robust callback of transaction.on_commit() raised.")
+                logger.exception("A robust callback of transaction.on_commit() raised an exception.")
 
 
 _HINTS: Final = {

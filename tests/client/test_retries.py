@@ -168,7 +168,7 @@ def test_the_waiting_is_logged(client: NateqClient, server: ScriptedServer, capl
     with caplog.at_level(logging.INFO, "nateq_webhooks"):
         client.webhooks.list()
 
-    assert "GET /webhooks: NateqServerError, retrying in" in caplog.text
+    assert "GET /webhooks failed: NateqServerError, retrying in" in caplog.text
 
 
 class Minutes:

@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from nateq_webhooks import signals
-from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch import api, failure
 from nateq_webhooks.errors import GiveUp, RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
@@ -287,7 +288,28 @@ class TestRetryLater:
 
         (record,) = [record for record in caplog.records if "test.asks" in record.getMessage()]
         assert record.levelname == "INFO"
+        assert record.getMessage().startswith("Receiver test.asks asked to try delivery ")
         assert record.exc_info is None
+
+    def test_it_is_an_error_if_it_can_not_be_recorded(
+        self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuses(*args: object) -> None:
+            raise DatabaseError("private")
+
+        monkeypatch.setattr(failure, "_write", refuses)
+        connect(signals.ticket_created, raises(RetryLater(60)), "test.asks")
+        delivery = deliver()
+
+        api.run_due()
+
+        (record,) = [record for record in caplog.records if "test.asks" in record.getMessage()]
+        assert record.levelname == "ERROR"
+        assert record.getMessage() == (
+            f"Receiver test.asks failed on delivery {delivery.pk} (try 1), and this could not be recorded "
+            "(DatabaseError): RetryLater"
+        )
+        assert Run.objects.get().status == "running"
 
 
 class TestGiveUp:

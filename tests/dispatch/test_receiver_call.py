@@ -265,7 +265,7 @@ class TestBlocked:
 
         assert statuses() == ["succeeded"]
         assert written("mine") == 1
-        assert "has been blocked for 0.2 s by one of: shop.blocks" in caplog.text
+        assert "has been blocked for 0.2 s by one of these receivers: shop.blocks" in caplog.text
         threads_of_loops = [one for one in threading.enumerate() if one.name == module._THREAD_NAME]
         wait_until(lambda: sum(one.is_alive() for one in threads_of_loops) == 1)  # the blocked one is closed
 

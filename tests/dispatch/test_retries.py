@@ -22,6 +22,11 @@ def calls() -> list[str]:
     return []
 
 
+def endings(caplog: pytest.LogCaptureFixture) -> set[tuple[str, str]]:
+    """Return the level of each log record and what follows the semicolon in its message."""
+    return {(record.levelname, record.getMessage().partition("; ")[2]) for record in caplog.records}
+
+
 def disconnect(name: str) -> None:
     """Deploy a version without this receiver."""
     assert signals.ticket_created.disconnect(dispatch_uid=name)
@@ -243,7 +248,7 @@ class TestOrphans:
 
 
 def test_a_delivery_whose_receiver_stays_away_is_given_up_and_monitoring_is_told(
-    deliver: Deliver, connect: Connect
+    deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[int] = []
 
@@ -263,10 +268,11 @@ def test_a_delivery_whose_receiver_stays_away_is_given_up_and_monitoring_is_told
 
     delivery.refresh_from_db()
     assert (delivery.status, delivery.dispatch_at, told) == ("dead", None, [delivery.pk])
+    assert endings(caplog) == {("ERROR", f"delivery {delivery.pk} is given up. Connect one and replay it.")}
 
 
 def test_a_delivery_stored_for_a_receiver_that_is_gone_before_its_dispatch_is_not_processed_silently(
-    deliver: Deliver, connect: Connect, calls: list[str]
+    deliver: Deliver, connect: Connect, calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """As in a rolling deployment: the new web process knows the receiver, the old worker does not."""
     connect(signals.ticket_created, lambda **kwargs: calls.append("mine"), "test.new")
@@ -276,6 +282,7 @@ def test_a_delivery_stored_for_a_receiver_that_is_gone_before_its_dispatch_is_no
 
     delivery.refresh_from_db()
     assert delivery.status == "received"
+    assert ("WARNING", f"delivery {delivery.pk} waits for one.") in endings(caplog)
     connect(signals.ticket_created, lambda **kwargs: calls.append("mine"), "test.new")
     Delivery.objects.exclude(dispatch_at=None).update(dispatch_at=timezone.now())
     api.unpark(ALIAS)

@@ -335,12 +335,12 @@ class TestTheDatabaseGoesAway:
             wait_until(finalized)
 
             wire.down()
-            running.wait_until_it_says("The database is in trouble, trying on in")
+            running.wait_until_it_says("The database failed: OperationalError. The worker tries again in")
             deliver()
             wire.up()
             wait_until(finalized)
 
-            running.wait_until_it_says("The database is back.")
+            running.wait_until_it_says("The database works again.")
             assert running.popen.poll() is None
         wire.down()
         assert written() == 2

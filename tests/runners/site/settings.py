@@ -17,3 +17,9 @@ NATEQ_WEBHOOKS = NATEQ_WEBHOOKS | {
 if "NATEQ_TASKS" in os.environ:
     INSTALLED_APPS += ["django_tasks_db"] if django.VERSION >= (6,) else ["django_tasks", "django_tasks_db"]
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"nateq_webhooks": {"handlers": ["console"], "level": "INFO"}},
+}
