@@ -5,8 +5,8 @@ The statement that ends a run marks the next one of the same claim, so that it c
 work and the run's success are committed together.
 
 No savepoint is put around the receiver: an error that it swallows inside its transaction must undo the run, not half
-of it. What can't be seen from inside the block (a transaction that the database rolled back without an error) is found
-when the run is finalized, which reads what was committed.
+of it. `dispatch.transaction_guard` finds a transaction that the receiver ended or broke; one that the database rolled
+back without an error is found when the run is finalized, which reads what was committed.
 """
 
 import copy
@@ -15,15 +15,14 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db import DatabaseError, Error, connections, transaction
+from django.db import Error, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks import tenants
-from nateq_webhooks.database.retry import error_code, retry_transaction
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import throttle
 from nateq_webhooks.dispatch.claim import Claimed, claim_throttled, release, release_all
 from nateq_webhooks.dispatch.exception_text import ends_the_process
@@ -32,20 +31,16 @@ from nateq_webhooks.dispatch.finalize import finalize, give_up
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, lease_renewer
 from nateq_webhooks.dispatch.receiver_call import call
-from nateq_webhooks.dispatch.statements import (
-    has_transaction_marker,
-    mark_started,
-    mark_succeeded,
-    set_transaction_marker,
-)
+from nateq_webhooks.dispatch.statements import mark_started, mark_succeeded
+from nateq_webhooks.dispatch.transaction_guard import ENDED_BY_ITSELF, TransactionGuard, refuse_broken_transaction
 from nateq_webhooks.errors import RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.receivers import Receiver, registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-LOOK_SECONDS: Final = 0.02
-"""How long not to look again for a run that a rate limit or a probe lets start, where there was none."""
+THROTTLE_POLL_SECONDS: Final = 0.02
+"""The time between two looks for a run that a rate limit or a probe lets start, while there is none."""
 
 Watch = Callable[[Run, Outcome], None]
 """Is called with each run that was executed."""
@@ -70,15 +65,15 @@ class ThrottledRuns:
         self._watch = watch
         self._stopping = stopping
         self._untried_since = untried_since
-        self._look_at = float("-inf")
+        self._next_poll_at = float("-inf")
 
     def run(self) -> int:
         """Execute one, if one may start now; return how much there was to do."""
-        if self._stopping() or hold_cache.recent(self._alias).is_idle or time.monotonic() < self._look_at:
+        if self._stopping() or hold_cache.recent(self._alias).is_idle or time.monotonic() < self._next_poll_at:
             return 0
         claimed = retry_transaction(functools.partial(claim_throttled, self._alias, untried_since=self._untried_since))
         if not claimed:
-            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._next_poll_at = time.monotonic() + THROTTLE_POLL_SECONDS
         execute_claim(claimed, self._watch, self._stopping)
         return claimed.found
 
@@ -263,7 +258,7 @@ def _attempt(
 
     What it raised is not raised through a context manager: some set attributes of it, which its class may refuse.
     """
-    guard = _Guard(lease) if receiver.atomic else None
+    guard = TransactionGuard(lease) if receiver.atomic else None
     with transaction.atomic(using=lease.alias, durable=True) if receiver.atomic else nullcontext():
         if guard is not None:
             guard.set()
@@ -275,92 +270,11 @@ def _attempt(
             if receiver.atomic:
                 transaction.set_rollback(True, using=lease.alias)
             return error, None
-        _refuse_broken_transaction(lease.alias)
+        refuse_broken_transaction(lease.alias)
         after = _mark_succeeded(run, started, lease, following, guard)
         if guard is not None:
             guard.release()
     return None, after
-
-
-@dataclass(frozen=True, slots=True)
-class _Guard:
-    """Detects whether a run's transaction is still the one that was opened for it when the receiver has returned.
-
-    A receiver that ends it by a raw COMMIT or ROLLBACK leaves the connection in another one, or in none. The status of
-    the run would be committed there without the receiver's work. MariaDB and MySQL also roll the whole of it back for a
-    deadlock, which the receiver may have swallowed: there a savepoint of that name is gone.
-    """
-
-    lease: Lease
-
-    def set(self) -> None:
-        """Leave a mark in the transaction that ends with it."""
-        vendor = connections[self.lease.alias].vendor
-        if vendor == "postgresql":
-            set_transaction_marker(self.lease.alias, self.value)
-        elif vendor == "mysql":
-            _execute(self.lease.alias, "SAVEPOINT nateq_run")
-
-    @property
-    def value(self) -> str:
-        """What PostgreSQL's mark holds."""
-        return str(self.lease.token)
-
-    @property
-    def in_statement(self) -> str | None:
-        """What the statement that marks the success compares; None where it compares nothing."""
-        return self.value if connections[self.lease.alias].vendor == "postgresql" else None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the mark is still there, where that can be asked without losing it."""
-        connection = connections[self.lease.alias]
-        if connection.vendor == "postgresql":
-            return has_transaction_marker(self.lease.alias, self.value)
-        is_open = getattr(connection.connection, "in_transaction", True)  # SQLite's driver knows
-        return connection.vendor != "sqlite" or bool(is_open)
-
-    def release(self) -> None:
-        """Raise `RolledBackError` if the mark is gone. Last of all: a deadlock may come with any statement before."""
-        if connections[self.lease.alias].vendor != "mysql":
-            return
-        try:
-            _execute(self.lease.alias, "RELEASE SAVEPOINT nateq_run")
-        except DatabaseError as error:
-            if error_code(error) == _NO_SUCH_SAVEPOINT:
-                raise RolledBackError(_ENDED_BY_ITSELF) from error
-            raise
-
-
-_NO_SUCH_SAVEPOINT: Final = 1305
-
-_ENDED_BY_ITSELF: Final = (
-    "The receiver ended its transaction by itself: by a raw COMMIT or ROLLBACK, a statement that commits on this "
-    "database (such as DDL), or a deadlock that it swallowed. What it wrote after that is undone where the database "
-    "can. Use transaction.atomic() for parts of its work, or connect it with atomic=False."
-)
-
-
-def _refuse_broken_transaction(alias: str) -> None:
-    """Raise `RolledBackError` if the receiver returned from a transaction that can only be rolled back."""
-    connection = connections[alias]
-    if connection.in_atomic_block:
-        if connection.needs_rollback:
-            raise RolledBackError(
-                "The receiver swallowed a database error: what it wrote is lost, so the run is undone. "
-                "Put a transaction.atomic() of its own around the statement that may fail."
-            )
-    elif connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]:
-        connection.close()
-        raise RolledBackError(
-            "The receiver, which is connected with atomic=False, left autocommit off: what it wrote since is undone. "
-            "Use transaction.atomic() in place of set_autocommit(False)."
-        )
-
-
-def _execute(alias: str, sql: str) -> None:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(sql)
 
 
 def _call(receiver: Receiver, run: Run) -> None:
@@ -369,7 +283,7 @@ def _call(receiver: Receiver, run: Run) -> None:
 
 
 def _mark_succeeded(
-    run: Run, started: datetime, lease: Lease, following: Following, guard: _Guard | None
+    run: Run, started: datetime, lease: Lease, following: Following, guard: TransactionGuard | None
 ) -> Run | None:
     """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started; return that.
 
@@ -380,10 +294,10 @@ def _mark_succeeded(
     if lease.has_timed_out:
         raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")
     if guard is not None and connections[lease.alias].vendor == "sqlite" and not guard.holds:
-        raise RolledBackError(_ENDED_BY_ITSELF)
+        raise RolledBackError(ENDED_BY_ITSELF)
     after = following()
-    tripwire = guard.in_statement if guard is not None else None
-    changed = mark_succeeded(lease.alias, run, timezone.now(), started, following=after, tripwire=tripwire)
+    marker = guard.in_statement if guard is not None else None
+    changed = mark_succeeded(lease.alias, run, timezone.now(), started, following=after, marker=marker)
     if changed == (1 if after is None else 2):
         return after
     if changed == 1 and after is not None and not Run.objects.using(lease.alias).leased(after).exists():
@@ -391,10 +305,10 @@ def _mark_succeeded(
     raise _why_not_marked(run, lease.alias, guard)
 
 
-def _why_not_marked(run: Run, alias: str, guard: _Guard | None) -> Exception:
+def _why_not_marked(run: Run, alias: str, guard: TransactionGuard | None) -> Exception:
     """Return why a run that is held could not be marked as succeeded."""
     if guard is not None and not guard.holds:
-        return RolledBackError(_ENDED_BY_ITSELF)
+        return RolledBackError(ENDED_BY_ITSELF)
     if status_of(run, alias) is None:
         return RolledBackError(
             "The receiver deleted its own delivery, or its run: the record that it succeeded is part of that, so its "

@@ -32,11 +32,11 @@ logger: Final = logging.getLogger("nateq_webhooks")
 RELEASE_SECONDS: Final = 3.0
 """How long a receiver may run before the runs behind it are released: a claim is about a second's worth of work."""
 
-LOOK_SECONDS: Final = 1.0
-"""How often to look at the leases at least."""
+POLL_SECONDS: Final = 1.0
+"""The longest time between two looks at the leases."""
 
 IDLE_ROUNDS: Final = 10
-"""After so many looks without a lease the thread ends."""
+"""The thread ends after it found no lease so many times in succession."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -141,7 +141,7 @@ class LeaseRenewer:
 
     def _renew_until_idle(self, stop: threading.Event) -> None:
         idle_rounds = 0
-        while not stop.wait(min(_interval(), LOOK_SECONDS)):
+        while not stop.wait(min(_interval(), POLL_SECONDS)):
             with self._lock:
                 held = list(self._held)
                 idle_rounds = 0 if held else idle_rounds + 1

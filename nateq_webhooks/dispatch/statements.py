@@ -1,6 +1,6 @@
 """The statements that every run costs, written out: built by the ORM each time they take longer than the database.
 
-Standard SQL that every database speaks, but for PostgreSQL's tripwire; the values are converted by the fields, as the
+Standard SQL that every database speaks, but for PostgreSQL's marker; the values are converted by the fields, as the
 ORM would.
 """
 
@@ -33,7 +33,7 @@ def mark_started(alias: str, run: Run, started_at: datetime) -> bool:
 
 
 def mark_succeeded(
-    alias: str, run: Run, finished_at: datetime, started_at: datetime, *, following: Run | None, tripwire: str | None
+    alias: str, run: Run, finished_at: datetime, started_at: datetime, *, following: Run | None, marker: str | None
 ) -> int:
     """Mark a run as succeeded and, in the same statement, the following one of its claim as started.
 
@@ -48,9 +48,9 @@ def mark_succeeded(
     else:
         values = [*[run.pk] * 2, finished, run.pk, duration, *[run.pk] * 4]
         values += [following.pk, following.tries + 1, following.pk, finished, run.pk, following.pk]
-    values += [_lease_of(alias, run), *([tripwire] if tripwire else [])]
+    values += [_lease_of(alias, run), *([marker] if marker else [])]
     with connection.cursor() as cursor:
-        cursor.execute(_mark_succeeded_sql(alias, following is not None, tripwire is not None), values)
+        cursor.execute(_mark_succeeded_sql(alias, following is not None, marker is not None), values)
         changed: int = cursor.rowcount
         return changed
 
@@ -67,7 +67,7 @@ def set_transaction_marker(alias: str, value: str) -> None:
 def has_transaction_marker(alias: str, value: str) -> bool:
     """Return whether the transaction is still the one in which `set_transaction_marker` was called."""
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"SELECT {_TRIPWIRE}", [value])
+        cursor.execute(f"SELECT {_HAS_MARKER}", [value])
         return bool(cursor.fetchone()[0])
 
 
@@ -81,7 +81,7 @@ def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
         return changed
 
 
-_TRIPWIRE: Final = "COALESCE(current_setting('nateq_webhooks.run', true), '') = %s"
+_HAS_MARKER: Final = "COALESCE(current_setting('nateq_webhooks.run', true), '') = %s"
 
 
 def _lease_of(alias: str, run: Run) -> Any:
@@ -98,7 +98,7 @@ def _mark_started_sql(alias: str) -> str:
 
 
 @functools.cache
-def _mark_succeeded_sql(alias: str, with_following: bool, with_tripwire: bool) -> str:  # noqa: FBT001 - a cache's key
+def _mark_succeeded_sql(alias: str, with_following: bool, with_marker: bool) -> str:  # noqa: FBT001 - a cache's key
     table = connections[alias].ops.quote_name(Run._meta.db_table)
     status = Run.Status
     finish = {
@@ -116,8 +116,8 @@ def _mark_succeeded_sql(alias: str, with_following: bool, with_tripwire: bool) -
         changes = {name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in (finish | start).items()}
         where = "id IN (%s, %s)"
     assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    tripwire = f" AND {_TRIPWIRE}" if with_tripwire else ""
-    return f"UPDATE {table} SET {assignments} WHERE {where} AND lease = %s AND status = '{status.RUNNING}'{tripwire}"  # noqa: S608
+    marker = f" AND {_HAS_MARKER}" if with_marker else ""
+    return f"UPDATE {table} SET {assignments} WHERE {where} AND lease = %s AND status = '{status.RUNNING}'{marker}"  # noqa: S608
 
 
 @functools.cache

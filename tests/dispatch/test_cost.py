@@ -50,8 +50,8 @@ def test_a_workers_claim_of_twenty_takes_few_statements_per_run(
         assert api.run_due(20) == 20
 
     each_delivery = 0 if connection.features.has_select_for_update_skip_locked else 20
-    each_tripwire = 20 if connection.vendor == "postgresql" else 0  # what finds a raw ROLLBACK
-    assert len(statements(queries)) <= 20 + 9 + each_delivery + each_tripwire, statements(queries)
+    each_marker = 20 if connection.vendor == "postgresql" else 0  # what finds a raw ROLLBACK
+    assert len(statements(queries)) <= 20 + 9 + each_delivery + each_marker, statements(queries)
 
 
 def test_a_failure_costs_no_more_while_the_breaker_is_off(deliver: Deliver, connect: Connect) -> None:
