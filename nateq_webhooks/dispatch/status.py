@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Case, Count, Min, QuerySet, When
+from django.db.models import Case, Count, Manager, Min, QuerySet, When
 from django.utils import timezone
 
 from nateq_webhooks.dispatch.holds import HoldState, read_holds
@@ -18,6 +18,9 @@ from nateq_webhooks.dispatch.progress import Progress, under_way
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold
 from nateq_webhooks.models.run import HELD_BY_ORDER, IS_PARKED, NOT_HELD, RunQuerySet
+
+Runs = QuerySet[Run] | Manager[Run]
+"""A queryset or a manager of runs, of any class."""
 
 MOST_COUNTED: Final = 1_000_000
 """Rows that are counted before it is said to be more: a second's worth."""
@@ -88,7 +91,7 @@ def status(alias: str) -> Status:
     )
 
 
-def due_runs(rows: QuerySet[Run], moment: datetime, state: HoldState | None = None) -> RunQuerySet:
+def due_runs(rows: Runs, moment: datetime, state: HoldState | None = None) -> RunQuerySet:
     """Return those of the runs that could have been started at this moment or earlier: nothing holds them back.
 
     They are new, waiting for a try whose time has come, or left by a dead worker.
@@ -116,21 +119,22 @@ def oldest_due(alias: str, now: datetime, state: HoldState) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def held_runs(rows: QuerySet[Run], hold: Hold) -> RunQuerySet:
+def held_runs(rows: Runs, hold: Hold) -> RunQuerySet:
     """Return those of the runs that a paused hold holds back. The pause of everything does not move runs to itself."""
     return _runs(rows).held(NOT_HELD if hold.scope == EVERYTHING else hold.pk)
 
 
-def parked_runs(rows: QuerySet[Run], state: HoldState | None = None) -> RunQuerySet:
+def parked_runs(rows: Runs, state: HoldState | None = None) -> RunQuerySet:
     """Return those of the runs whose receiver no process knows."""
     return _runs(rows).parked((state or read_holds(rows.db)).all_pks)
 
 
-def _runs(rows: QuerySet[Run]) -> RunQuerySet:
-    """Return the same rows, typed: an admin's querysets are of no class of ours for a type checker."""
-    if not isinstance(rows, RunQuerySet):
-        raise TypeError(f"{type(rows).__name__} is no RunQuerySet.")
-    return rows
+def _runs(rows: Runs) -> RunQuerySet:
+    """Return the same rows with the methods of `RunQuerySet`, whatever class a project's manager or admin gave them."""
+    if not issubclass(rows.model, Run):
+        raise TypeError(f"Expected runs, got rows of {rows.model.__name__}.")
+    found = rows.all()
+    return found if isinstance(found, RunQuerySet) else RunQuerySet(found.model, query=found.query, using=found.db)
 
 
 def has_workers(alias: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import checks
+from django.db import models
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
@@ -13,9 +14,9 @@ from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
-from nateq_webhooks.dispatch.status import due_runs, status
+from nateq_webhooks.dispatch.status import due_runs, held_runs, parked_runs, status
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold
+from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 
@@ -176,3 +177,26 @@ def test_looking_only_reads(make: Make, configure: Configure) -> None:
     assert alerts.runs_due(timezone.now())
 
     assert not Hold.objects.exists()
+
+
+@pytest.mark.parametrize("rows", ["queryset", "manager"])
+def test_rows_of_a_projects_own_manager_are_counted(make: Make, rows: str) -> None:
+    class OwnQuerySet(models.QuerySet[Run]):
+        pass
+
+    manager: models.Manager[Run] = models.Manager.from_queryset(OwnQuerySet)()
+    manager.model = Run
+    own = manager if rows == "manager" else manager.filter(receiver=NAME)
+    make()
+    make(round=1, next_try_at=PARKED_UNTIL)
+    hold = Hold(pk=7, scope=receiver_scope(NAME))
+    make(round=2, held_by=hold.pk)
+
+    assert due_runs(own, timezone.now()).count() == 1
+    assert parked_runs(own).count() == 1
+    assert held_runs(own, hold).count() == 1
+
+
+def test_rows_of_another_model_are_refused() -> None:
+    with pytest.raises(TypeError, match="Expected runs, got rows of Delivery"):
+        due_runs(Delivery.objects.all(), timezone.now())  # type: ignore[arg-type]
