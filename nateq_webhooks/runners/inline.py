@@ -27,7 +27,7 @@ class InlineRunner:
     def wake(self, due: dispatch.Due) -> None:
         """Run the delivery's receivers here and now."""
         try:
-            api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
+            self.run(due)
         except Error as error:
             logger.warning(
                 "Delivery %s is stored, but its receivers could not be run now: %s.%s",
@@ -35,3 +35,7 @@ class InlineRunner:
                 type(error).__name__,
                 api.memory_hint(due.alias),
             )
+
+    def run(self, due: dispatch.Due) -> None:
+        """Run the delivery's receivers. Raises `django.db.Error` if the database fails."""
+        api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)

@@ -5,7 +5,6 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, Final
 
 from django.db import connections, router
@@ -19,6 +18,7 @@ from nateq_webhooks.errors import DeliveryRefusedError
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.webhook import receiver_path
 from nateq_webhooks.protocol.envelope import read
+from nateq_webhooks.runners.inline import InlineRunner
 from nateq_webhooks.testing.events import Body, as_bytes, make_event, sign
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -60,7 +60,7 @@ def deliver(
     rows = Delivery.objects.using(router.db_for_write(Delivery)).filter(webhook_id=webhook.pk, identity=identity)
     attempts_before = rows.values_list("attempts_seen", flat=True).first()
 
-    runner = _RunsHere()
+    runner = _RecordingInlineRunner()
     with _reasons_of(webhook) as reasons, api.use_runner(runner), _on_commit_callbacks():
         is_whole_request = through_http or client is not None
         response = _post(body, webhook, client or Client()) if is_whole_request else _call_view(body, webhook)
@@ -72,19 +72,15 @@ def deliver(
     return delivery
 
 
-class _RunsHere:
-    """Runs the receivers within the request, as `DISPATCH` "inline" does, and keeps what went wrong."""
+class _RecordingInlineRunner(InlineRunner):
+    """Runs the receivers within the request and keeps what went wrong, where `InlineRunner` logs it."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    @property
-    def hold(self) -> timedelta:
-        return settings().run_lease
-
     def wake(self, due: dispatch.Due) -> None:
         try:
-            api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
+            self.run(due)
         except Exception as error:  # noqa: BLE001 - raised by `deliver`
             self.error = error
 
