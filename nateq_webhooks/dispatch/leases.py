@@ -89,8 +89,8 @@ class Lease:
         return time.monotonic() - self.renewed > interval and not self.has_timed_out
 
     @property
-    def holds_up(self) -> bool:
-        """Whether the current receiver has been running for so long that the others must not wait for it."""
+    def is_blocking(self) -> bool:
+        """Whether the current receiver has been running for so long that the other runs must not wait for it."""
         return self.age > RELEASE_SECONDS
 
     @property
@@ -159,7 +159,7 @@ def _interval() -> float:
 
 def _maintain(lease: Lease) -> bool:
     """Renew a lease and release its waiting runs, if that is due; return whether the database was used."""
-    waiting = lease.waiting if lease.holds_up else []
+    waiting = lease.waiting if lease.is_blocking else []
     renews = lease.wants_renewal(_interval())
     try:
         with tenants.activate(lease.tenant):
@@ -191,7 +191,7 @@ def _renew(lease: Lease) -> None:
 def _release_waiting(lease: Lease, waiting: Sequence[Run]) -> None:
     """Release what waits, one by one, until the current receiver returns; the worker continues with the rest."""
     for place, run in enumerate(waiting):
-        if not lease.holds_up:
+        if not lease.is_blocking:
             return
         if release(lease.alias, lease.token, run, place, only_unstarted=True):
             lease.released.add(run.pk)

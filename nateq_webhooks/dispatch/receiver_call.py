@@ -34,21 +34,21 @@ def call(receiver: Receiver, **arguments: Any) -> None:
 def _call(receiver: Receiver, arguments: dict[str, Any]) -> None:
     with event_loop_for(receiver.name):
         if receiver.is_async:
-            result = async_to_sync(_awaited)(receiver.function, arguments)
+            result = async_to_sync(_call_and_await)(receiver.function, arguments)
         else:
             result = receiver.function(**arguments)
             if inspect.isawaitable(result):  # a decorator's synchronous wrapper around an async function
-                result = async_to_sync(_to_the_end)(result)
+                result = async_to_sync(_await_fully)(result)
     if isinstance(result, Future):
         result = result.result()
     _refuse_unfinished(receiver, result)
 
 
-async def _awaited(function: Any, arguments: dict[str, Any]) -> Any:
-    return await _to_the_end(function(**arguments))
+async def _call_and_await(function: Any, arguments: dict[str, Any]) -> Any:
+    return await _await_fully(function(**arguments))
 
 
-async def _to_the_end(result: Any) -> Any:
+async def _await_fully(result: Any) -> Any:
     """Await a result, and the result of that: `return client.post(...)` has sent nothing yet."""
     return await warned_of_remaining_tasks(_await_all(result))
 

@@ -147,7 +147,7 @@ def diagnose(sample: Sample, webhooks: Iterable[Configuration], *, deadline: flo
     `webhooks` are all webhooks of the site. After `deadline` (of `time.monotonic()`) nothing more is tried.
     """
     if sample.reason is Refusal.OTHER_ORGANIZATION:
-        return _whose_organization(sample, webhooks)
+        return _other_organization(sample, webhooks)
     signatures = _signatures(sample)
     for meant in _keys(sample, webhooks):
         if (header := _match(meant.key, sample.body, signatures)) is not None:
@@ -209,7 +209,7 @@ def _altered(alteration: Alteration) -> Finding:
     return Finding(Cause.ALTERED_BODY, {"how": [alteration.value]})
 
 
-def _whose_organization(sample: Sample, webhooks: Iterable[Configuration]) -> Finding:
+def _other_organization(sample: Sample, webhooks: Iterable[Configuration]) -> Finding:
     organization = read(sample.body).event.organization_id
     owners = [webhook.name for webhook in webhooks if organization and webhook.organization_id == organization]
     details: dict[str, Detail] = {"webhook": owners[0]} if owners else {}

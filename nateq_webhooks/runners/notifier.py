@@ -20,10 +20,10 @@ from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-PATIENCE_SECONDS: Final = 0.5
+SEND_TIMEOUT_SECONDS: Final = 0.5
 """A send that takes longer than this has failed."""
 
-FIRST_PATIENCE_SECONDS: Final = 5.0
+FIRST_SEND_TIMEOUT_SECONDS: Final = 5.0
 """The same for a process's first send, which imports the client and connects: Celery takes up to half a second."""
 
 PAUSE_SECONDS: Final = 5.0
@@ -75,7 +75,7 @@ class BackgroundNotifier:
     def _why_not(self) -> str:
         """Return why no message can be sent now; empty if one can."""
         since, now = self._sending_since, time.monotonic()
-        if since is not None and now - since > self._patience:
+        if since is not None and now - since > self._send_timeout:
             self._pause(f"it has not answered for {now - since:.1f} s")
             self._abandon_thread()
         if now < self._paused_until:
@@ -85,8 +85,8 @@ class BackgroundNotifier:
         return "too many are waiting" if self._queue.qsize() >= MAX_QUEUED else ""
 
     @property
-    def _patience(self) -> float:
-        return PATIENCE_SECONDS if self._has_sent else FIRST_PATIENCE_SECONDS
+    def _send_timeout(self) -> float:
+        return SEND_TIMEOUT_SECONDS if self._has_sent else FIRST_SEND_TIMEOUT_SECONDS
 
     def _pause(self, why: str) -> None:
         """Stop sending for a while, and log that once."""

@@ -54,8 +54,8 @@ class Batch:
         """The next claim's size."""
         return max(1, min(MOST_AT_ONCE, int(1 / self._seconds_each)))
 
-    def took(self, seconds: float, found: int) -> None:
-        """Learn from a claim that took so long for so many."""
+    def record(self, seconds: float, found: int) -> None:
+        """Adapt to a claim that took `seconds` for the `found` runs and deliveries."""
         if found:
             self._seconds_each = max(0.001, (self._seconds_each + seconds / found) / 2)
 
@@ -127,7 +127,7 @@ def _drain_tenant(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
         maintained = maintenance.run_once() if is_idle else 0
         started = time.monotonic()
         found = api.run_due(batch.size, watch=count, stopping=stop, untried_since=began)
-        batch.took(time.monotonic() - started, found)
+        batch.record(time.monotonic() - started, found)
         if is_idle and not found and not maintained:
             pause = _seconds_to_next_slot(alias, began)
             if pause is None or pause > 1 or waited > MOST_WAITED:
@@ -225,14 +225,14 @@ class _Slot(threading.Thread):
     @property
     def is_hung(self) -> bool:
         """Whether it has ended, or its receiver has run for so long that its lease is gone."""
-        patience = settings().run_timeout.total_seconds() + settings().run_lease.total_seconds()
-        return not self.is_alive() or time.monotonic() - self._alive_at > patience
+        limit = settings().run_timeout.total_seconds() + settings().run_lease.total_seconds()
+        return not self.is_alive() or time.monotonic() - self._alive_at > limit
 
     def run(self) -> None:
         """Work until stopped or abandoned."""
         try:
             while not self._is_to_end():
-                if not self._look():
+                if not self._run_once():
                     self._stopping.wait(self._outage_wait or self._idle_wait)
         finally:
             connections.close_all()
@@ -240,7 +240,7 @@ class _Slot(threading.Thread):
     def _is_to_end(self) -> bool:
         return self._abandoned or self._stopping.is_set()
 
-    def _look(self) -> int:
+    def _run_once(self) -> int:
         """Claim and run once; return how much was found. Trouble with the database is waited out."""
         self._alive_at = started = time.monotonic()
         close_old_connections()
@@ -248,7 +248,7 @@ class _Slot(threading.Thread):
         try:
             for tenant in tenants.every():
                 try:
-                    found += self._look_at(tenant, waits)
+                    found += self._run_tenant(tenant, waits)
                     is_back = True
                 except Error as error:  # one tenant's tables may be gone: the others are served all the same
                     trouble = f"{type(error).__name__}{f' (tenant {tenant})' if tenant else ''}"
@@ -257,14 +257,14 @@ class _Slot(threading.Thread):
             trouble = type(error).__name__
             connections.close_all()
         self._note_trouble(trouble, is_back=is_back)
-        self._batch.took(time.monotonic() - started, found)
+        self._batch.record(time.monotonic() - started, found)
         self._idle_wait = min(waits)
         return found
 
-    def _look_at(self, tenant: str, waits: list[float]) -> int:
+    def _run_tenant(self, tenant: str, waits: list[float]) -> int:
         """Claim and run once for a tenant; if nothing was found, note how long until a rate limit lets a run start."""
         with tenants.activate(tenant):
-            found = api.run_due(self._batch.size, watch=self._tell, stopping=self._is_to_end)
+            found = api.run_due(self._batch.size, watch=self._on_run, stopping=self._is_to_end)
             until_slot = None if found else _seconds_to_next_slot(router.db_for_write(api.Delivery))
         if until_slot is not None:
             waits.append(until_slot)
@@ -282,7 +282,7 @@ class _Slot(threading.Thread):
         if is_back:
             self._outage_wait = 0.0
 
-    def _tell(self, run: api.Run, outcome: api.Outcome) -> None:
+    def _on_run(self, run: api.Run, outcome: api.Outcome) -> None:
         self._alive_at = time.monotonic()
         if self._watch is not None:
             self._watch(run, outcome)

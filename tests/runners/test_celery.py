@@ -446,7 +446,7 @@ class TestChecks:
 class TestBrokerInTrouble:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(notifier, "FIRST_PATIENCE_SECONDS", notifier.PATIENCE_SECONDS)
+        monkeypatch.setattr(notifier, "FIRST_SEND_TIMEOUT_SECONDS", notifier.SEND_TIMEOUT_SECONDS)
 
     @pytest.fixture
     def closed_port(self) -> int:

@@ -12,14 +12,14 @@ from nateq_webhooks.runners.notifier import BackgroundNotifier
 from tests.conftest import wait_until
 from tests.runners.processes import run
 
-PATIENCE = 0.1
+SEND_TIMEOUT = 0.1
 PAUSE = 0.3
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE)
-    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(module, "SEND_TIMEOUT_SECONDS", SEND_TIMEOUT)
+    monkeypatch.setattr(module, "FIRST_SEND_TIMEOUT_SECONDS", SEND_TIMEOUT)
     monkeypatch.setattr(module, "PAUSE_SECONDS", PAUSE)
 
 
@@ -74,7 +74,7 @@ def test_a_silent_broker_is_warned_of_once_and_not_notified_for_a_while(
     notifier = BackgroundNotifier(send)
     assert notifier.notify(1)
     wait_until(lambda: started == [1])
-    wait_until(after(PATIENCE))
+    wait_until(after(SEND_TIMEOUT))
 
     assert [notifier.notify(pk) for pk in (2, 3, 4)] == [False, False, False]
 
@@ -107,7 +107,7 @@ def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It imports the client and connects: 0.1 to 0.5 s with Celery."""
-    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(module, "FIRST_SEND_TIMEOUT_SECONDS", 60)
     connected, started, sent = threading.Event(), threading.Event(), []
 
     def send(pk: int) -> None:
@@ -118,7 +118,7 @@ def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
     notifier = BackgroundNotifier(send)
     assert notifier.notify(1)
     assert started.wait(10)
-    wait_until(after(3 * PATIENCE))
+    wait_until(after(3 * SEND_TIMEOUT))
     assert all(notifier.notify(pk) for pk in (2, 3, 4))
     connected.set()
 
@@ -127,7 +127,7 @@ def test_the_first_send_of_a_process_may_take_longer_and_drops_nothing(
 
 
 def test_a_later_send_that_takes_as_long_has_failed(monkeypatch: pytest.MonkeyPatch, silence: threading.Event) -> None:
-    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(module, "FIRST_SEND_TIMEOUT_SECONDS", 60)
     sent: list[int] = []
 
     def send(pk: int) -> None:
@@ -140,7 +140,7 @@ def test_a_later_send_that_takes_as_long_has_failed(monkeypatch: pytest.MonkeyPa
     wait_until(lambda: sent == [1])
     notifier.notify(2)
     wait_until(lambda: sent == [1, 2])
-    wait_until(after(PATIENCE))
+    wait_until(after(SEND_TIMEOUT))
 
     assert not notifier.notify(3)
 
@@ -177,7 +177,7 @@ def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(sil
     notifier.notify(1)
     wait_until(lambda: sent == [-1])
     notifier.notify(2)
-    wait_until(after(PATIENCE))
+    wait_until(after(SEND_TIMEOUT))
     assert not notifier.notify(3)
     wait_until(after(PAUSE))
 
@@ -189,7 +189,7 @@ def test_after_the_pause_it_is_tried_again_even_if_the_first_send_never_ends(sil
 def test_sends_that_never_end_do_not_add_up_without_bound(
     silence: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FIRST_SEND_TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     inside: list[int] = []
 
@@ -215,7 +215,7 @@ def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
 
     notifier = BackgroundNotifier(send)
     notifier.notify(1)
-    wait_until(after(PATIENCE * 1.5))
+    wait_until(after(SEND_TIMEOUT * 1.5))
     assert not notifier.notify(2)
     silence.set()
     wait_until(after(PAUSE))
@@ -227,7 +227,7 @@ def test_once_the_hung_sends_have_ended_it_goes_on() -> None:
 
 def test_no_more_wait_than_it_can_hold(silence: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_QUEUED", 10)
-    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(module, "FIRST_SEND_TIMEOUT_SECONDS", 60)
     notifier = BackgroundNotifier(lambda pk: silence.wait())
 
     taken = sum(notifier.notify(pk) for pk in range(100))

@@ -463,23 +463,23 @@ class TestBatch:
         assert batch.size == 1
 
         for _ in range(20):
-            batch.took(0.01 * batch.size, batch.size)
+            batch.record(0.01 * batch.size, batch.size)
 
         assert batch.size == MOST_AT_ONCE
 
     def test_slow_receivers_are_claimed_one_by_one(self) -> None:
         batch = Batch()
         for _ in range(20):
-            batch.took(0.01 * batch.size, batch.size)
+            batch.record(0.01 * batch.size, batch.size)
 
         for _ in range(5):
-            batch.took(30 * batch.size, batch.size)
+            batch.record(30 * batch.size, batch.size)
 
         assert batch.size == 1
 
     def test_having_found_nothing_teaches_nothing(self) -> None:
         batch = Batch()
 
-        batch.took(100, 0)
+        batch.record(100, 0)
 
         assert batch.size == 1
