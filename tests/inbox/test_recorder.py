@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from django.db import connection, connections
 from django.http import HttpResponse
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -106,6 +106,11 @@ def refuse(
         recorder.record(known, reason, meta={"HTTP_X_NATEQ_SIGNATURE": "0" * 64}, remote_addr=None, body=body)
 
 
+def refuse_over_http(sender: Sender) -> None:
+    """Post a body whose signature matches no secret."""
+    assert sender.post(b"", secret="whsec_wrong_0123456789abcdef").status_code == 401
+
+
 def has_ended(recorder: RejectionRecorder) -> Callable[[], bool]:
     return lambda: not recorder._thread.is_alive
 
@@ -173,21 +178,21 @@ class TestTheRequest:
         assert module.recorder._buffers == {}
 
     def test_the_signal_is_sent_for_refusals_and_not_for_a_get(self, sender: Sender) -> None:
-        told: list[dict[str, Any]] = []
-
-        def listen(**kwargs: Any) -> None:
-            told.append(kwargs)
-
-        signals.delivery_rejected.connect(listen)
+        listener = Mock()
+        signals.delivery_rejected.connect(listener)
         try:
-            sender.post(b"", secret="whsec_wrong_0123456789abcdef")
+            refuse_over_http(sender)
             sender.client.get(sender.webhook.get_absolute_url())
         finally:
-            signals.delivery_rejected.disconnect(listen)
+            signals.delivery_rejected.disconnect(listener)
 
-        (one,) = told
-        assert set(one) == {"signal", "sender", "webhook_id", "reason", "remote_addr"}
-        assert (one["sender"], one["webhook_id"], one["reason"]) == (Delivery, sender.webhook.pk, "no_match")
+        listener.assert_called_once_with(
+            signal=signals.delivery_rejected,
+            sender=Delivery,
+            webhook_id=sender.webhook.pk,
+            reason="no_match",
+            remote_addr="127.0.0.1",
+        )
 
     @pytest.mark.parametrize(
         ("declared", "size"), [("1234567", 1_234_567), ("9" * 18, 10**18 - 1), ("9" * 19, None), ("9" * 5_000, None)]
@@ -214,20 +219,18 @@ class TestTheRequest:
         assert "value" not in "".join(names)
 
     def test_no_thread_is_started_inside_a_transaction(self, sender: Sender) -> None:
-        sender.post(b"", secret="whsec_wrong_0123456789abcdef")
+        refuse_over_http(sender)
 
         assert not module.recorder._thread.is_alive
 
     def test_a_request_is_answered_if_no_thread_can_be_started(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
         monkeypatch.setattr(module, "is_private", lambda alias: False)
-        monkeypatch.setattr(threading.Thread, "start", fail)
+        monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
 
-        assert sender.post(b"", secret="whsec_wrong_0123456789abcdef").status_code == 401
+        refuse_over_http(sender)
+
         assert "can't start new thread" in caplog.text
 
 
@@ -244,7 +247,7 @@ class TestTheThread:
 
         monkeypatch.setattr(connections, "close_all", observed)
 
-        sender.post(b"", secret="whsec_wrong_0123456789abcdef")
+        refuse_over_http(sender)
         thread = module.recorder._thread
         assert thread.is_alive
 
@@ -282,10 +285,7 @@ class TestTheThread:
         def flood(_number: int) -> None:
             try:
                 for _ in range(25):
-                    assert (
-                        Sender(sender.webhook, Client()).post(b"{}", secret="whsec_wrong_0123456789abcdef").status_code
-                        == 401
-                    )
+                    refuse_over_http(Sender(sender.webhook))
             finally:
                 connections.close_all()
 
@@ -313,17 +313,6 @@ class TestTheThread:
             in caplog.text
         )
 
-    def test_at_most_200_rejections_of_a_webhook_and_reason_are_kept(
-        self, webhook: Webhook, ticks: Ticks, recorder: RejectionRecorder, written: list[Any]
-    ) -> None:
-        for number in range(1, 15):
-            refuse(recorder, webhook, 500)
-            ticks.pass_one()
-            wait_until(lambda number=number: len(written) == number)  # type: ignore[misc]
-
-        assert max(count for _thread, count in written) == MAX_REJECTIONS_KEPT
-        assert webhook.rejections.count() == MAX_REJECTIONS_KEPT
-
     def test_it_ends_when_the_buffer_is_empty_and_the_next_refusal_starts_another(
         self, webhook: Webhook, ticks: Ticks, recorder: RejectionRecorder, written: list[Any]
     ) -> None:
@@ -349,7 +338,7 @@ class TestTheThread:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         for _ in range(3):
-            sender.post(b"", secret="whsec_wrong_0123456789abcdef")
+            refuse_over_http(sender)
         with monkeypatch.context() as patched:
             patched.setattr(module, "_database", functools.cache(module._database))  # it is the same one, but away
             module._database()
@@ -361,7 +350,7 @@ class TestTheThread:
         assert not Rejection.objects.exists()
 
         assert sender.post(envelope()).status_code == 200
-        assert sender.post(b"", secret="whsec_wrong_0123456789abcdef").status_code == 401
+        refuse_over_http(sender)
         ticks.pass_one()
         wait_until(lambda: Rejection.objects.exists())
         assert json.loads(Rejection.objects.get().hint)["dropped"] == 3
@@ -369,12 +358,8 @@ class TestTheThread:
     def test_the_thread_logs_any_error_and_goes_on(
         self, webhook: Webhook, ticks: Ticks, recorder: RejectionRecorder, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(*arguments: Any, **named: Any) -> None:
-            raise ZeroDivisionError("not to be shown")
-
         refuse(recorder, webhook)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(diagnosis, "diagnose", fail)
+        with patch.object(diagnosis, "diagnose", side_effect=ZeroDivisionError("not to be shown")):
             ticks.pass_one()
             wait_until(lambda: "could not be recorded" in caplog.text)
         refuse(recorder, webhook)
@@ -431,7 +416,6 @@ class TestBounds:
         assert (
             sum(buffer.only_counted.total() for buffer in recorder._buffers.values()) == 30 * 50 - MAX_BUFFERED_IN_ALL
         )
-        assert sum(entry.sample is not None for entry in entries) <= MAX_SAMPLES
 
     def test_bodies_are_held_for_a_few_webhooks_only(self, db: None, recorder: RejectionRecorder) -> None:
         for webhook in Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(30)):
@@ -439,20 +423,6 @@ class TestBounds:
 
         held = [buffer.entries[0].sample is not None for buffer in recorder._buffers.values()]
         assert (len(held), sum(held)) == (30, MAX_SAMPLES)
-
-    def test_a_count_without_a_row_waits_for_the_next_row_of_the_webhook(
-        self, db: None, recorder: RejectionRecorder
-    ) -> None:
-        webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(11))
-        for webhook in webhooks:
-            refuse(recorder, webhook, MAX_BUFFERED)
-        recorder.flush()
-        assert not webhooks[-1].rejections.exists()
-
-        refuse(recorder, webhooks[-1])
-        recorder.flush()
-
-        assert json.loads(webhooks[-1].rejections.get().hint)["dropped"] == MAX_BUFFERED
 
     def test_nothing_is_held_after_a_write(self, webhook: Webhook, recorder: RejectionRecorder) -> None:
         refuse(recorder, webhook, 50)
@@ -465,18 +435,6 @@ class TestBounds:
 class TestEachReason:
     """No reason displaces another: the GETs of an uptime monitor leave the wrong signatures visible."""
 
-    def test_five_wrong_signatures_are_still_there_after_280_gets(self, sender: Sender) -> None:
-        for _ in range(5):
-            sender.post(envelope(), secret="whsec_wrong")
-        for number in range(280):
-            sender.client.get(sender.webhook.get_absolute_url())
-            if number % 7 == 0:
-                module.recorder.flush()
-        module.recorder.flush()
-
-        kept = Counter(sender.webhook.rejections.values_list("reason", flat=True))
-        assert kept == {"no_match": 5, "not_post": MAX_REJECTIONS_KEPT}
-
     def test_each_reason_of_each_webhook_keeps_its_newest(self, webhook: Webhook, recorder: RejectionRecorder) -> None:
         other = Webhook.objects.create(name="support")
         for reason in (NO_MATCH, inbox.Refusal.TOO_LARGE):
@@ -484,6 +442,7 @@ class TestEachReason:
                 refuse(recorder, webhook, 50, reason=reason)
                 refuse(recorder, other, 3, reason=reason)
                 recorder.flush()
+                assert webhook.rejections.filter(reason=reason).count() <= MAX_REJECTIONS_KEPT
 
         kept = Counter(Rejection.objects.values_list("webhook", "reason"))
         assert kept == {
@@ -516,7 +475,9 @@ class TestEachReason:
         }
         assert found == {"missing": "missing_header", "no_match": "unknown_secret"}
 
-    def test_a_count_is_stored_in_a_row_of_the_same_reason(self, db: None, recorder: RejectionRecorder) -> None:
+    def test_a_count_without_a_row_waits_for_the_next_row_of_the_webhook_and_reason(
+        self, db: None, recorder: RejectionRecorder
+    ) -> None:
         webhooks = Webhook.objects.bulk_create(Webhook(name=str(number)) for number in range(11))
         for webhook in webhooks:
             refuse(recorder, webhook, MAX_BUFFERED)
@@ -526,10 +487,10 @@ class TestEachReason:
         refuse(recorder, last)
         recorder.flush()
 
-        told = [
+        dropped = [
             (reason, json.loads(hint).get("dropped")) for reason, hint in last.rejections.values_list("reason", "hint")
         ]
-        assert [each for each in told if each[1]] == [("no_match", MAX_BUFFERED), ("not_post", 3)]
+        assert [each for each in dropped if each[1]] == [("no_match", MAX_BUFFERED), ("not_post", 3)]
 
     def test_refusals_that_could_not_be_stored_are_counted_by_reason(
         self, webhook: Webhook, recorder: RejectionRecorder
