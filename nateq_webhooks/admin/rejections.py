@@ -12,9 +12,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import diagnosis_text, formatting
-from nateq_webhooks.admin.biglist.base import RecordAdmin
-from nateq_webhooks.admin.biglist.filters import NamedWebhookFilter
-from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.changelists.base import RecordAdmin
+from nateq_webhooks.admin.changelists.filters import NamedWebhookFilter
+from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.permissions import mark_hidden_webhooks
 from nateq_webhooks.models import Rejection
 

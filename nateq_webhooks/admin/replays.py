@@ -16,8 +16,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.biglist.base import RecordAdmin
-from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.changelists.base import RecordAdmin
+from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import Permitted, may_replay
 from nateq_webhooks.database.retry import retry_transaction

@@ -12,9 +12,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.biglist.base import RecordAdmin
-from nateq_webhooks.admin.biglist.filters import ReceiverFilter, StatusFilter
-from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.changelists.base import RecordAdmin
+from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id

@@ -96,7 +96,7 @@ class Delivery(models.Model):
         indexes = [
             # For the deliveries of one resource: is_superseded, related deliveries, the search, a retry under a new id.
             models.Index(fields=["resource_id", "timestamp"], name="nateq_delivery_resource"),
-            # For the list by status, event and webhook, in any combination (admin.biglist.skip_scan), and its counts.
+            # For the list by status, event and webhook, in any combination (skip_scan), and its counts.
             models.Index(fields=["status", "event", "webhook", "id"], name="nateq_delivery_browse"),
             # For the search by organization: its newest.
             models.Index(fields=["organization_id", "id"], name="nateq_delivery_organization"),

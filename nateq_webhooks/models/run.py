@@ -243,7 +243,7 @@ class Run(models.Model):
         indexes = [
             # For the claim: the due runs of one hold, so that it never reads past held ones.
             models.Index(fields=["held_by", "next_try_at"], name="nateq_run_due"),
-            # For the list by status and receiver, either or both (admin.biglist.skip_scan), and for what was given up.
+            # For the list by status and receiver, either or both (skip_scan), and for what was given up.
             models.Index(fields=["status", "receiver", "id"], name="nateq_run_browse"),
         ]
 

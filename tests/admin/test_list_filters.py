@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin.biglist import date_ranges, skip_scan
+from nateq_webhooks.admin.changelists import date_ranges, skip_scan
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, listed, pks, statements
 from tests.builders import build_delivery, store_deliveries, store_run
@@ -155,7 +155,7 @@ def test_facets_count_what_each_choice_would_find(boss: Client, webhook: Webhook
 
 def test_facets_stop_at_the_limit(boss: Client, mixed: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("counts", "facets", "changelist"):
-        monkeypatch.setattr(f"nateq_webhooks.admin.biglist.{module}.LIMIT", 17)
+        monkeypatch.setattr(f"nateq_webhooks.admin.changelists.{module}.LIMIT", 17)
 
     found = facets(boss, "")
 
@@ -168,7 +168,7 @@ def test_facets_of_a_search_are_counted_among_its_newest_rows(
     store_deliveries(webhook, 2, organization_id="org_2", status="dead")
 
     whole = facets(boss, "q=org_1&event=ticket.created")
-    monkeypatch.setattr("nateq_webhooks.admin.biglist.facets.SAMPLE", 20)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.facets.SAMPLE", 20)
     part = facets(boss, "q=org_1&event=ticket.created")
 
     assert (whole["Given up"], whole["ticket.created"], whole["ticket.closed"]) == ("6", "18", "18")
@@ -280,7 +280,7 @@ def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], mon
 @pytest.fixture
 def many(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> list[Webhook]:
     """More webhooks than are to choose from."""
-    monkeypatch.setattr("nateq_webhooks.admin.biglist.filters.MAX_WEBHOOKS", 2)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.filters.MAX_WEBHOOKS", 2)
     return Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(5)])
 
 

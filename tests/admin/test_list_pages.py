@@ -12,9 +12,9 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, formatting
-from nateq_webhooks.admin.biglist.counts import Count, Kind
-from nateq_webhooks.admin.biglist.cursor import MAX_KEY
-from nateq_webhooks.admin.biglist.paginator import CappedPaginator
+from nateq_webhooks.admin.changelists.counts import Count, Kind
+from nateq_webhooks.admin.changelists.cursor import MAX_KEY
+from nateq_webhooks.admin.changelists.paginator import CappedPaginator
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements
 from tests.admin.own_admins import ActingAdmin
@@ -35,7 +35,7 @@ def _five_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _ten_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("counts", "changelist", "facets"):
-        monkeypatch.setattr(f"nateq_webhooks.admin.biglist.{module}.LIMIT", 10)
+        monkeypatch.setattr(f"nateq_webhooks.admin.changelists.{module}.LIMIT", 10)
 
 
 def leafed_through(client: Client, query: str, rel: str, url: str = LIST) -> list[list[int]]:
@@ -142,7 +142,7 @@ def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, 
 @pytest.mark.usefixtures("_ten_are_many")
 def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     # The statistics that another test's rows left behind (autovacuum) are no part of this.
-    monkeypatch.setattr("nateq_webhooks.admin.biglist.changelist.estimate", lambda rows: None)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.changelist.estimate", lambda rows: None)
     store_deliveries(webhook, 10)
     assert str(listed(boss).count) == "10"
     assert str(listed(boss, "q=org_1").count) == "10"
@@ -196,7 +196,7 @@ QUERIES = [
 def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, are_near: bool
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.biglist.date_ranges.SMALL", 10_000 if are_near else 0)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.date_ranges.SMALL", 10_000 if are_near else 0)
     store_deliveries(webhook, 20, payload={"data": {"id": 2}})
 
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]

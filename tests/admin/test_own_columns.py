@@ -5,7 +5,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks.admin.biglist.peers import fetch_peers
+from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.builders import store_deliveries, store_run
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import diagnosis_text, formatting
-from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK, wanted_name
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, wanted_name
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT

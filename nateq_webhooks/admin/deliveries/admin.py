@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.biglist.base import RecordAdmin
-from nateq_webhooks.admin.biglist.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
-from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.changelists.base import RecordAdmin
+from nateq_webhooks.admin.changelists.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.deliveries.export import ExportPage
 from nateq_webhooks.admin.deliveries.page import build
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage

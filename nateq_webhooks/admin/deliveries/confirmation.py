@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
+from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, chosen, from_action
 from nateq_webhooks.admin.deliveries.selection_form import SelectionForm
 from nateq_webhooks.admin.pages import AdminPage

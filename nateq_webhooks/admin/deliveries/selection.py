@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
 from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of

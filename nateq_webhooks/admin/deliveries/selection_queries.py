@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.biglist.date_ranges import SLACK, Period, ends_of, key_conditions
-from nateq_webhooks.admin.biglist.key_queries import KeyQuery, Union, counted
-from nateq_webhooks.admin.biglist.skip_scan import SkipScan, read_combinations
+from nateq_webhooks.admin.changelists.date_ranges import SLACK, Period, ends_of, key_conditions
+from nateq_webhooks.admin.changelists.key_queries import KeyQuery, Union, counted
+from nateq_webhooks.admin.changelists.skip_scan import SkipScan, read_combinations
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Webhook
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import inbox
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.biglist.cursor import MAX_KEY
+from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_replay

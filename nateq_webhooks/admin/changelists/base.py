@@ -8,11 +8,11 @@ from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from nateq_webhooks.admin.biglist.changelist import BigChangeList
-from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.biglist.paginator import CappedPaginator
-from nateq_webhooks.admin.biglist.search import any_of
-from nateq_webhooks.admin.biglist.spec import ListSpec
+from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.paginator import CappedPaginator
+from nateq_webhooks.admin.changelists.search import any_of
+from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.generics import ModelAdmin
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted
@@ -25,7 +25,7 @@ class RecordAdmin(ModelAdmin[Record]):
 
     list_per_page = 50
     ordering = ("-pk",)
-    paginator = CappedPaginator  # for Django's autocompletion; BigChangeList pages by keyset
+    paginator = CappedPaginator  # for Django's autocompletion; KeysetChangeList pages by keyset
     show_full_result_count = False
     sortable_by: ClassVar[tuple[str, ...]] = ()
     view_on_site = False
@@ -51,7 +51,7 @@ class RecordAdmin(ModelAdmin[Record]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list that reads through indexes."""
-        return BigChangeList
+        return KeysetChangeList
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return the columns, without links to what the user may not open."""

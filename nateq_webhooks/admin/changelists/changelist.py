@@ -19,17 +19,17 @@ from django.utils.formats import date_format, number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.biglist import cursor
-from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped, estimate
-from nateq_webhooks.admin.biglist.facets import Facets
-from nateq_webhooks.admin.biglist.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.biglist.key_queries import counted
-from nateq_webhooks.admin.biglist.payload_search import parse as parse_path
-from nateq_webhooks.admin.biglist.peers import fetch_peers
-from nateq_webhooks.admin.biglist.query import ListQuery
-from nateq_webhooks.admin.biglist.search import NoSearch, PathSearch, by_id
-from nateq_webhooks.admin.biglist.spec import ListSpec
-from nateq_webhooks.admin.biglist.time_limit import MAX_SECONDS, TookTooLongError, limited
+from nateq_webhooks.admin.changelists import cursor
+from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
+from nateq_webhooks.admin.changelists.facets import Facets
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.key_queries import counted
+from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
+from nateq_webhooks.admin.changelists.peers import fetch_peers
+from nateq_webhooks.admin.changelists.query import ListQuery
+from nateq_webhooks.admin.changelists.search import NoSearch, PathSearch, by_id
+from nateq_webhooks.admin.changelists.spec import ListSpec
+from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed, may_see_payload
 
@@ -48,7 +48,7 @@ class Link:
     rel: str = ""
 
 
-class BigChangeList(ChangeList):
+class KeysetChangeList(ChangeList):
     """A change list that reads only the rows it shows, without their large columns."""
 
     page = cursor.EMPTY

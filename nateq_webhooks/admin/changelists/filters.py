@@ -15,8 +15,8 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.biglist.date_ranges import EARLIEST, LATEST, SLACK, Ends, Period, ends_of, key_conditions
-from nateq_webhooks.admin.biglist.time_limit import TookTooLongError, limited
+from nateq_webhooks.admin.changelists.date_ranges import EARLIEST, LATEST, SLACK, Ends, Period, ends_of, key_conditions
+from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.functional import cached_property
 
-from nateq_webhooks.admin.biglist.payload_search import PathValue
+from nateq_webhooks.admin.changelists.payload_search import PathValue
 
 
 @dataclass(frozen=True)

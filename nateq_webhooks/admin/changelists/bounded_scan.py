@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.biglist.key_queries import Found, KeyQuery
+from nateq_webhooks.admin.changelists.key_queries import Found, KeyQuery
 
 MAX_ROWS: Final = 10_000
 """Rows that are scanned for one page."""

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from django.utils.functional import cached_property
 
-from nateq_webhooks.admin.biglist.counts import LIMIT, Count, Kind, capped
-from nateq_webhooks.admin.biglist.date_ranges import Period
-from nateq_webhooks.admin.biglist.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.biglist.key_queries import KeyQuery, counted_together
-from nateq_webhooks.admin.biglist.query import ListQuery
-from nateq_webhooks.admin.biglist.skip_scan import SkipScan
-from nateq_webhooks.admin.biglist.time_limit import TookTooLongError
+from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped
+from nateq_webhooks.admin.changelists.date_ranges import Period
+from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.changelists.key_queries import KeyQuery, counted_together
+from nateq_webhooks.admin.changelists.query import ListQuery
+from nateq_webhooks.admin.changelists.skip_scan import SkipScan
+from nateq_webhooks.admin.changelists.time_limit import TookTooLongError
 
 SAMPLE: Final = 2_500
 """The newest rows of a search that are read for its counts: they may be far apart on the disk."""
