@@ -1,5 +1,7 @@
 """The receiver view: every answer, what is stored, and the cost in statements."""
 
+import hashlib
+import hmac
 import json
 import logging
 import uuid
@@ -15,9 +17,11 @@ from asgiref.sync import async_to_sync
 from django.core import mail
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
+from django.db.models import Model
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
@@ -42,6 +46,23 @@ def seen(connect: Connect) -> list[dict[str, Any]]:
     return calls
 
 
+@contextmanager
+def table_missing(model: type[Model]) -> Iterator[None]:
+    """Rename the table of a model, so that every statement on it fails."""
+    table = model._meta.db_table
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(model, table, "elsewhere")
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.alter_db_table(model, "elsewhere", table)
+
+
+def assert_asks_to_try_again(response: Any) -> None:
+    assert (response.status_code, response["Retry-After"]) == (503, "30")
+
+
 class TestStored:
     def test_a_signed_delivery_is_stored_and_reaches_its_receiver(self, sender: Sender, connect: Connect) -> None:
         calls: list[dict[str, Any]] = []
@@ -54,11 +75,7 @@ class TestStored:
         delivery = Delivery.objects.get()
         assert delivery.body == body
         assert delivery.status == Delivery.Status.PROCESSED
-        assert (delivery.event, delivery.resource, delivery.resource_id) == (
-            "ticket.created",
-            "ticket",
-            "tkt_1",
-        )
+        assert (delivery.event, delivery.resource, delivery.resource_id) == ("ticket.created", "ticket", "tkt_1")
         assert (delivery.organization_id, delivery.attempt, delivery.version) == ("org_1", 1, "1.0")
         assert delivery.timestamp is not None
         assert delivery.timestamp.isoformat() == "2026-06-30T12:00:00+00:00"
@@ -117,20 +134,7 @@ class TestStored:
         assert statuses == {"ticket.created": "ignored", "message.sent": "processed"}
         assert [call["event"].name for call in seen] == ["message.sent"]
 
-    def test_an_unknown_event_is_stored_and_reaches_its_own_signal_and_the_general_one(
-        self, sender: Sender, connect: Connect, seen: list[dict[str, Any]]
-    ) -> None:
-        own: list[Any] = []
-        connect(signals.signal_for("ticket.merged"), lambda **kwargs: own.append(kwargs["event"].name))
-
-        assert sender.post(envelope("ticket.merged")).status_code == 200
-
-        assert own == ["ticket.merged"]
-        assert len(seen) == 1
-
     def test_an_older_secret_is_accepted_until_it_expires(self, sender: Sender) -> None:
-        from django.utils import timezone
-
         older = Secret.objects.create(webhook=sender.webhook, secret="the old secret, kept")
         assert sender.post(envelope(), secret="the old secret, kept").status_code == 200
         assert Delivery.objects.get().secret_id == str(older)
@@ -168,15 +172,7 @@ class TestStored:
 class TestRefused:
     @pytest.mark.parametrize(
         "signature",
-        [
-            "",
-            "0" * 64,
-            "sha256=",
-            "not hex",
-            "é" * 64,
-            "a" * 100_000,
-            ",".join(["0" * 64] * 9),
-        ],
+        ["", "0" * 64, "sha256=", "not hex", "é" * 64, "a" * 100_000, ",".join(["0" * 64] * 9)],
         ids=["empty", "wrong", "prefix only", "no digest", "not ASCII", "enormous", "nine values"],
     )
     def test_a_bad_signature_is_refused_and_leaves_nothing(self, sender: Sender, signature: str) -> None:
@@ -185,15 +181,7 @@ class TestRefused:
         assert (response.status_code, response.json()) == (401, {"error": "signature missing or wrong"})
         assert not Delivery.objects.exists()
 
-    def test_an_absent_signature_is_refused(self, sender: Sender) -> None:
-        response = sender.client.post(sender.webhook.get_absolute_url(), b"{}", content_type="application/json")
-
-        assert response.status_code == 401
-
     def test_a_body_signed_with_the_empty_key_is_refused(self, sender: Sender) -> None:
-        import hashlib
-        import hmac
-
         Webhook.objects.filter(pk=sender.webhook.pk).update(secret="")
         body = json.dumps(envelope()).encode()
 
@@ -217,18 +205,8 @@ class TestRefused:
         [
             ({}, {"signature": "0" * 63}, 401, "X-Nateq-Signature (63 characters) holds no signature: not_hex."),
             ({}, {"signature": ""}, 401, "X-Nateq-Signature (0 characters) holds no signature: empty."),
-            (
-                {"signature_header": "X-Other"},
-                {},
-                401,
-                "no header X-Other. If the signature comes in another",
-            ),
-            (
-                {"secret": ""},
-                {},
-                401,
-                "the webhook has no usable signing secret. Each one is empty, too short, expired",
-            ),
+            ({"signature_header": "X-Other"}, {}, 401, "no header X-Other. If the signature comes in another"),
+            ({"secret": ""}, {}, 401, "no usable signing secret. Each one is empty, too short, expired"),
             ({"organization_id": "org_2"}, {}, 403, "to another organization than 'org_2'. Change or clear"),
             ({}, {"CONTENT_LENGTH": "9999999"}, 413, 'larger than NATEQ_WEBHOOKS["MAX_BODY_BYTES"] allows.'),
         ],
@@ -257,7 +235,7 @@ class TestRefused:
         sender.webhook.save()
         inactive = sender.post(envelope())
 
-        for response in (unknown, inactive):  # the same: who has no secret learns nothing of what there is
+        for response in (unknown, inactive):  # the same: a sender without a secret does not learn which webhooks exist
             assert (response.status_code, response.json()) == (404, {"error": "no such webhook"})
         assert not Delivery.objects.exists()
 
@@ -271,10 +249,11 @@ class TestRefused:
         assert sender.post(envelope(organization_id="org_2", delivery_id="dlv_2")).status_code == 200
 
     @pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete", "options"])
-    def test_only_post_is_allowed(self, sender: Sender, method: str) -> None:
-        response = getattr(sender.client, method)(sender.webhook.get_absolute_url())
+    def test_only_post_is_allowed_with_and_without_the_last_slash(self, sender: Sender, method: str) -> None:
+        url = sender.webhook.get_absolute_url()
 
-        assert (response.status_code, response["Allow"]) == (405, "POST")
+        for response in (getattr(sender.client, method)(url), getattr(sender.client, method)(url.rstrip("/"))):
+            assert (response.status_code, response["Allow"]) == (405, "POST")
 
     def test_a_pending_webhook_asks_the_sender_to_come_back(self, sender: Sender) -> None:
         sender.webhook.registration = Webhook.Registration.PENDING
@@ -282,7 +261,7 @@ class TestRefused:
 
         response = sender.post(envelope())
 
-        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert_asks_to_try_again(response)
         assert not Delivery.objects.exists()
 
     def test_while_the_secret_is_rotated_an_unknown_signature_is_asked_to_come_back(self, sender: Sender) -> None:
@@ -292,21 +271,6 @@ class TestRefused:
         assert sender.post(envelope(), secret="the new secret, unknown").status_code == 503
         assert sender.post(envelope(), signature="no digest").status_code == 401
         assert sender.post(envelope()).status_code == 200
-
-    def test_monitoring_is_told_of_a_refusal(self, sender: Sender) -> None:
-        told: list[dict[str, Any]] = []
-
-        def listener(**kwargs: Any) -> None:
-            told.append(kwargs)
-
-        signals.delivery_rejected.connect(listener)
-        try:
-            sender.post(envelope(), secret="wrong")
-        finally:
-            signals.delivery_rejected.disconnect(listener)
-
-        assert told[0]["webhook_id"] == sender.webhook.pk
-        assert (told[0]["reason"], told[0]["remote_addr"]) == ("no_match", "127.0.0.1")
 
 
 class TestUnreadable:
@@ -372,7 +336,7 @@ class TestOdd:
         ],
         ids=repr,
     )
-    def test_it_is_stored_and_dispatched_with_a_note(
+    def test_it_is_stored_and_dispatched_with_a_note_once(
         self, sender: Sender, seen: list[dict[str, Any]], change: dict[str, Any], note: str
     ) -> None:
         assert sender.post(envelope() | change).status_code == 200
@@ -383,7 +347,7 @@ class TestOdd:
         assert delivery.status == Delivery.Status.PROCESSED
         assert len(seen) == 1
 
-    def test_what_no_json_column_holds_still_reaches_the_receiver_from_the_bytes(
+    def test_data_that_no_json_column_stores_reaches_the_receiver_from_the_bytes(
         self, sender: Sender, seen: list[dict[str, Any]]
     ) -> None:
         body = json.dumps(envelope(data={"id": "x", "big": 10**22, "zero": -0.0, "deep": "@"})).replace(
@@ -405,7 +369,7 @@ class TestOdd:
         assert seen[0]["event"].data == data
         assert Delivery.objects.get().resource_id == ("5" if data == {"id": 5} else "")
 
-    def test_ids_that_only_a_collation_takes_for_equal_are_different_deliveries(self, sender: Sender) -> None:
+    def test_ids_that_are_equal_only_under_a_collation_are_different_deliveries(self, sender: Sender) -> None:
         ids: list[Any] = ["abc", "ABC", "abc ", "ábc", "😀", "😁", 7, "7", "7\x00"]
         for delivery_id in ids:
             assert sender.post(envelope(delivery_id=delivery_id)).status_code == 200
@@ -420,7 +384,7 @@ class TestOdd:
 
         assert list(Delivery.objects.order_by("pk").values_list("attempts_seen", flat=True)) == [2, 1]
 
-    def test_of_duplicate_keys_the_last_counts_everywhere(self, sender: Sender, seen: list[dict[str, Any]]) -> None:
+    def test_the_last_of_duplicate_keys_counts_everywhere(self, sender: Sender, seen: list[dict[str, Any]]) -> None:
         body = json.dumps(envelope(data=1)).replace('"data": 1', '"data": {"id": "a"}, "data": {"id": "b"}')
         assert sender.post(body.encode()).status_code == 200
 
@@ -446,25 +410,6 @@ class TestReceivers:
         assert "in fails" in run.traceback
         assert Delivery.objects.get().status == Delivery.Status.FAILED
 
-    def test_each_receiver_has_data_of_its_own(self, sender: Sender, connect: Connect) -> None:
-        got: list[Any] = []
-
-        def spoil(**kwargs: Any) -> None:
-            got.append(dict(kwargs["event"].data))
-            kwargs["event"].data.clear()
-            kwargs["delivery"].event = "spoiled"
-
-        connect(signals.ticket_created, spoil, "first")
-        connect(signals.event_received, lambda **kwargs: got.append(kwargs["delivery"].event), "second")
-        connect(signals.event_received, lambda **kwargs: got.append(dict(kwargs["event"].data)), "third")
-        sender.post(envelope())
-
-        assert got == [
-            {"id": "tkt_1", "subject": "Help"},
-            "ticket.created",
-            {"id": "tkt_1", "subject": "Help"},
-        ]
-
     def test_an_async_receiver_runs_and_writes_in_the_runs_transaction(self, sender: Sender, connect: Connect) -> None:
         async def write(**kwargs: Any) -> None:
             await Webhook.objects.acreate(name="written")
@@ -474,41 +419,6 @@ class TestReceivers:
 
         assert Run.objects.get().status == Run.Status.SUCCEEDED
         assert Webhook.objects.filter(name="written").exists()
-
-    def test_a_receiver_of_two_signals_that_fire_for_one_delivery_runs_once(
-        self, sender: Sender, connect: Connect
-    ) -> None:
-        got: list[Any] = []
-
-        def once(**kwargs: Any) -> None:
-            got.append(kwargs["event"].name)
-
-        connect(signals.ticket_created, once, "once")
-        connect(signals.event_received, once, "once")
-        sender.post(envelope())
-
-        assert got == ["ticket.created"]
-
-    def test_monitoring_hears_of_a_new_and_a_repeated_delivery_and_may_raise(self, sender: Sender) -> None:
-        heard: list[str] = []
-
-        def received(delivery: Delivery, **kwargs: Any) -> None:
-            heard.append(f"received {delivery.delivery_id}")
-            raise RuntimeError("monitoring is down")
-
-        def duplicated(delivery: Delivery, **kwargs: Any) -> None:
-            heard.append(f"duplicated {delivery.attempts_seen}")
-
-        signals.delivery_received.connect(received)
-        signals.delivery_duplicated.connect(duplicated)
-        try:
-            assert sender.post(envelope()).status_code == 200
-            assert sender.post(envelope(attempt=2)).status_code == 200
-        finally:
-            signals.delivery_received.disconnect(received)
-            signals.delivery_duplicated.disconnect(duplicated)
-
-        assert heard == ["received dlv_1", "duplicated 2"]
 
 
 @contextmanager
@@ -540,20 +450,20 @@ class TestTrouble:
         with broken(monkeypatch, OperationalError("the server is gone: secret detail")):
             response = sender.post(envelope())
 
-        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert_asks_to_try_again(response)
         assert response.json() == {"error": "not stored, try again"}
         assert sender.post(envelope()).status_code == 200
 
     @pytest.mark.parametrize(
         "error",
         [
-            OperationalError(1213, "Deadlock found"),
+            OperationalError(1213, "Deadlock"),
             OperationalError(1205, "Lock wait"),
             OperationalError("database is locked"),
         ],
         ids=["deadlock", "lock wait", "sqlite"],
     )
-    def test_what_the_database_asks_to_repeat_is_repeated(
+    def test_a_deadlock_or_a_lock_timeout_is_repeated_twice(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, error: OperationalError
     ) -> None:
         with broken(monkeypatch, error, error) as left:
@@ -567,64 +477,50 @@ class TestTrouble:
         self, sender: Sender, caplog: pytest.LogCaptureFixture
     ) -> None:
         sender.post(envelope())
-        with connection.schema_editor() as editor:
-            editor.alter_db_table(Attempt, "nateq_webhooks_attempt", "elsewhere")
-        try:
+        with table_missing(Attempt):
             response = sender.post(envelope(attempt=2))
-        finally:
-            with connection.schema_editor() as editor:
-                editor.alter_db_table(Attempt, "elsewhere", "nateq_webhooks_attempt")
 
         assert (response.status_code, response.json()) == (200, {"status": "already stored"})
         assert Delivery.objects.get().attempts_seen == 2
         assert "was counted, but its details were not kept" in caplog.text
 
     @pytest.mark.django_db(transaction=True)
-    def test_monitoring_that_cannot_read_the_row_changes_no_answer(
+    def test_a_row_that_cannot_be_read_for_its_signal_changes_no_answer(
         self, sender: Sender, caplog: pytest.LogCaptureFixture
     ) -> None:
+        sent: list[dict[str, Any]] = []
+
         def unreadable(execute: Any, sql: str, *args: Any) -> Any:
             if sql.startswith("SELECT") and "nateq_webhooks_delivery" in sql:
                 raise OperationalError("the server is gone")
             return execute(sql, *args)
 
-        def heard(**kwargs: Any) -> None:
-            pytest.fail("told of a row that could not be read")
-
         sender.post(envelope(delivery_id="warm"))
-        signals.delivery_received.connect(heard)
+        signals.delivery_received.connect(lambda **kwargs: sent.append(kwargs), weak=False, dispatch_uid="test.sent")
         try:
             with connection.execute_wrapper(unreadable):
                 response = sender.post(envelope())
         finally:
-            signals.delivery_received.disconnect(heard)
+            signals.delivery_received.disconnect(dispatch_uid="test.sent")
 
+        assert not sent
         assert response.json() == {"status": "stored"}
         assert "is stored, but its signal could not be sent" in caplog.text
 
     @pytest.mark.django_db(transaction=True)
     def test_a_missing_table_is_503_and_not_500(self, sender: Sender) -> None:
-        with connection.schema_editor() as editor:
-            editor.alter_db_table(Delivery, "nateq_webhooks_delivery", "elsewhere")
-        try:
+        with table_missing(Delivery):
             assert sender.post(envelope()).status_code == 503
-        finally:
-            with connection.schema_editor() as editor:
-                editor.alter_db_table(Delivery, "elsewhere", "nateq_webhooks_delivery")
 
 
 class TestBody:
     def test_a_body_over_the_limit_is_refused_before_a_byte_is_read(self, sender: Sender) -> None:
-        class Unreadable(BytesIO):
-            def read(self, *_args: Any) -> bytes:
-                raise AssertionError("read")
-
         response = sender.client.post(
             sender.webhook.get_absolute_url(),
             b"{}",
             content_type="application/json",
             CONTENT_LENGTH=str(1024 * 1024 + 1),
-            **{"wsgi.input": Unreadable()},  # type: ignore[arg-type]
+            **{"wsgi.input": Unreadable(AssertionError("read"))},  # type: ignore[arg-type]
         )
 
         assert response.status_code == 413
@@ -649,7 +545,7 @@ class TestBody:
         assert (delivery.payload, delivery.notes) == (None, ["payload_not_queryable"])
 
     @pytest.mark.parametrize("touch", ["body", "POST", "both"])
-    def test_a_middleware_that_touched_the_request_first_does_no_harm(self, webhook: Webhook, touch: str) -> None:
+    def test_a_middleware_may_read_the_body_or_the_form_first(self, webhook: Webhook, touch: str) -> None:
         request = signed_request(webhook)
         if touch != "POST":
             assert request.body
@@ -658,7 +554,7 @@ class TestBody:
 
         assert receive(request, webhook.pk).status_code == 200
 
-    def test_what_comes_after_the_view_can_still_read_the_body(self, webhook: Webhook) -> None:
+    def test_code_after_the_view_can_still_read_the_body(self, webhook: Webhook) -> None:
         request = signed_request(webhook)
 
         receive(request, webhook.pk)
@@ -666,7 +562,7 @@ class TestBody:
         assert json.loads(request.body) == envelope()
 
     @pytest.mark.parametrize("how", ["stream", "form", "server"])
-    def test_a_stream_that_another_read_away_is_503_and_the_log_names_the_cause(
+    def test_a_body_that_was_already_read_is_503_and_the_log_names_the_cause(
         self, webhook: Webhook, caplog: pytest.LogCaptureFixture, how: str
     ) -> None:
         request = signed_request(webhook, "multipart/form-data; boundary=x" if how == "form" else "application/json")
@@ -698,21 +594,6 @@ class TestBody:
 
         assert receive(request, webhook.pk).status_code == 413
         assert stream.tell() == 1024 * 1024 + 1
-
-    @pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
-    def test_a_connection_that_breaks_while_the_body_comes_in_is_503(
-        self, webhook: Webhook, caplog: pytest.LogCaptureFixture, chunked: bool
-    ) -> None:
-        class Breaks(BytesIO):
-            def read(self, *_args: Any) -> bytes:
-                raise ConnectionResetError("reset by peer")
-
-        request = signed_request(webhook, chunked=chunked, terminated=chunked)
-        request.environ["wsgi.input"] = Breaks()
-
-        assert receive(WSGIRequest(request.environ), webhook.pk).status_code == 503
-        assert "closed the connection" in caplog.text
-        assert not Delivery.objects.exists()
 
     def test_a_chunked_body_without_a_known_end_is_411(
         self, webhook: Webhook, caplog: pytest.LogCaptureFixture
@@ -747,7 +628,7 @@ def signed_request(
 
 
 class TestSite:
-    """Whatever the project around it does to every view."""
+    """What a project may do to every view."""
 
     @pytest.mark.django_db(transaction=True)
     def test_with_atomic_requests_the_commit_comes_before_the_answer_and_before_any_receiver(
@@ -781,8 +662,6 @@ class TestSite:
 
     @pytest.mark.django_db(transaction=True)
     def test_inside_a_transaction_it_refuses_to_answer_before_the_commit(self, sender: Sender) -> None:
-        from django.db import transaction
-
         with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
             sender.post(envelope())
 
@@ -792,18 +671,22 @@ class TestSite:
         assert strict.post(envelope()).status_code == 200
 
     @override_settings(USE_I18N=False, APPEND_SLASH=False)
-    def test_it_does_without_translations(self, sender: Sender) -> None:
+    def test_it_works_without_translations(self, sender: Sender) -> None:
         assert sender.post(envelope()).status_code == 200
 
 
 class TestUrl:
-    """The URL may have lost its last slash, typed by hand or stripped by a screen."""
+    """The URL may have lost its last slash."""
 
-    @pytest.mark.parametrize("append_slash", [True, False])
+    @pytest.mark.parametrize(
+        ("append_slash", "debug"),
+        [(True, False), (False, False), (True, True)],
+        ids=["APPEND_SLASH", "neither", "DEBUG, where Django's redirect of a POST raises an error"],
+    )
     def test_it_answers_with_and_without_the_last_slash_alike(
-        self, sender: Sender, seen: list[dict[str, Any]], settings: Settings, append_slash: bool
+        self, sender: Sender, seen: list[dict[str, Any]], settings: Settings, append_slash: bool, debug: bool
     ) -> None:
-        settings.APPEND_SLASH = append_slash
+        settings.APPEND_SLASH, settings.DEBUG = append_slash, debug
         path = sender.webhook.get_absolute_url()
         assert path.endswith("/")
 
@@ -814,7 +697,7 @@ class TestUrl:
         assert Delivery.objects.count() == len(seen) == 2
 
     @pytest.mark.django_db(transaction=True)
-    def test_it_does_so_under_asgi(self, webhook: Webhook) -> None:
+    def test_it_answers_with_and_without_the_last_slash_under_asgi(self, webhook: Webhook) -> None:
         for url in (webhook.get_absolute_url(), webhook.get_absolute_url().rstrip("/")):
             body = json.dumps(envelope(delivery_id=url)).encode()
             headers = {"X-Nateq-Signature": sign(body, SECRET)}
@@ -830,15 +713,6 @@ class TestUrl:
         assert (answer.status_code, answer.content) == (200, b'{"status": "stored"}')
         assert Delivery.objects.get().webhook == sender.webhook
 
-    @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
-    def test_other_methods_are_refused_without_a_redirect(self, webhook: Webhook, method: str) -> None:
-        assert getattr(Client(), method)(webhook.get_absolute_url().rstrip("/")).status_code == 405
-
-    def test_with_debug_it_does_not_raise_as_djangos_redirect_does(self, webhook: Webhook, settings: Settings) -> None:
-        settings.DEBUG = True
-
-        assert post_to(Client(), webhook.get_absolute_url().rstrip("/"), envelope()).status_code == 200
-
     def test_the_url_that_is_shown_has_the_slash(self, webhook: Webhook) -> None:
         assert webhook.public_url == f"https://shop.example/nateq/{webhook.pk}/"
 
@@ -849,10 +723,10 @@ def post_to(client: Client, url: str, document: Any) -> Any:
 
 
 class OddError(Exception):
-    """What a server may raise that is no `OSError`, as gunicorn does for a chunk without a size."""
+    """An error of a server that is no `OSError`; gunicorn raises one for a chunk without a size."""
 
 
-class Raises(BytesIO):
+class Unreadable(BytesIO):
     """A stream that can't be read."""
 
     def __init__(self, error: Exception) -> None:
@@ -867,7 +741,7 @@ CHUNKED = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.inpu
 
 
 class TestAnonymous:
-    """Without a secret nobody gets a 500, nor calls the owner of the site: no error is logged, so no mail is sent."""
+    """A sender without a secret causes no 500 and no logged error, so no mail to the administrators."""
 
     @pytest.fixture(autouse=True)
     def _mails_every_error(self, settings: Settings) -> Iterator[None]:
@@ -882,16 +756,8 @@ class TestAnonymous:
         ("header", "expected"),
         [
             ("9" * 5_000, 413),
-            ("9" * 19, 413),
             ("-1", 411),
-            ("-" + "9" * 5_000, 411),
-            ("+2", 411),
-            ("2, 2", 411),
-            ("2,3", 411),
             ("٢", 411),
-            ("\uff12", 411),
-            ("²", 411),
-            (" 2", 411),
             ("two", 411),
             ("", 401),
             ("0", 401),
@@ -908,7 +774,9 @@ class TestAnonymous:
 
     @pytest.mark.parametrize("method", ["GET", "PUT"])
     @pytest.mark.parametrize("header", ["9" * 5_000, "-1", "٢"])
-    def test_nor_is_it_with_another_method(self, sender: Sender, method: str, header: str) -> None:
+    def test_a_content_length_is_never_a_500_with_another_method(
+        self, sender: Sender, method: str, header: str
+    ) -> None:
         url = sender.webhook.get_absolute_url()
 
         assert sender.client.generic(method, url, CONTENT_LENGTH=header).status_code == 405
@@ -916,25 +784,32 @@ class TestAnonymous:
 
     @pytest.mark.parametrize("extra", [{}, CHUNKED], ids=["with length", "chunked"])
     @pytest.mark.parametrize(
-        ("error", "expected"),
+        ("error", "expected", "logged"),
         [
-            (ConnectionResetError("reset by peer"), 503),
-            (OSError("timed out"), 503),
-            (OddError("zz"), 400),
-            (ValueError("zz"), 400),
-            (AssertionError("no more data"), 400),
+            (ConnectionResetError("reset by peer"), 503, "closed the connection"),
+            (OSError("timed out"), 503, "closed the connection"),
+            (OddError("zz"), 400, "can't read the body"),
+            (ValueError("zz"), 400, "can't read the body"),
+            (AssertionError("no more data"), 400, "can't read the body"),
         ],
-        ids=repr,
     )
-    def test_a_body_that_can_not_be_read_is_not_either(
-        self, sender: Sender, caplog: pytest.LogCaptureFixture, extra: dict[str, Any], error: Exception, expected: int
+    def test_a_body_that_cannot_be_read_is_no_500(
+        self,
+        sender: Sender,
+        caplog: pytest.LogCaptureFixture,
+        extra: dict[str, Any],
+        error: Exception,
+        expected: int,
+        logged: str,
     ) -> None:
-        environ: Any = {"CONTENT_LENGTH": "2", "wsgi.input": Raises(error)} | extra
+        environ: Any = {"CONTENT_LENGTH": "2", "wsgi.input": Unreadable(error)} | extra
         response = sender.client.generic("POST", sender.webhook.get_absolute_url(), b"", **environ)
 
         assert response.status_code == expected
         assert [record.levelname for record in caplog.records if record.name == "nateq_webhooks"] == ["WARNING"]
+        assert logged in caplog.text
         assert "zz" not in caplog.text
+        assert not Delivery.objects.exists()
         assert not mail.outbox
 
     @pytest.mark.parametrize("registration", [Webhook.Registration.PENDING, Webhook.Registration.ROTATING])
@@ -946,21 +821,21 @@ class TestAnonymous:
 
         response = sender.post(envelope(), signature="0" * 64)
 
-        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert_asks_to_try_again(response)
         assert not mail.outbox
 
     @pytest.mark.parametrize(
-        "send",
+        ("send", "status"),
         [
-            lambda sender: sender.post(b"{", signature="0" * 64),
-            lambda sender: sender.post(b"x" * 1_100_000, signature=""),
-            lambda sender: sender.client.get(sender.webhook.get_absolute_url()),
-            lambda sender: sender.client.post(f"/nateq/{uuid.uuid4()}/"),
+            (lambda sender: sender.post(b"{", signature="0" * 64), 401),
+            (lambda sender: sender.post(b"x" * 1_100_000, signature=""), 413),
+            (lambda sender: sender.client.get(sender.webhook.get_absolute_url()), 405),
+            (lambda sender: sender.client.post(f"/nateq/{uuid.uuid4()}/"), 404),
         ],
         ids=["401", "413", "405", "404"],
     )
-    def test_no_refusal_sends_a_mail(self, sender: Sender, send: Callable[[Sender], Any]) -> None:
-        assert send(sender).status_code in (401, 404, 405, 413)
+    def test_no_refusal_sends_a_mail(self, sender: Sender, send: Callable[[Sender], Any], status: int) -> None:
+        assert send(sender).status_code == status
         assert not mail.outbox
 
     def test_a_webhook_with_an_unusable_secret_sends_no_mail(self, sender: Sender) -> None:
@@ -970,19 +845,14 @@ class TestAnonymous:
         assert not mail.outbox
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_database_that_is_away_sends_none_to_those_who_only_ask(self, sender: Sender) -> None:
-        with connection.schema_editor() as editor:
-            editor.alter_db_table(Webhook, "nateq_webhooks_webhook", "elsewhere")
-        try:
+    def test_an_unavailable_database_sends_no_mail_before_the_signature_is_verified(self, sender: Sender) -> None:
+        with table_missing(Webhook):
             cache.invalidate()
             assert sender.post(envelope()).status_code == 503
-        finally:
-            with connection.schema_editor() as editor:
-                editor.alter_db_table(Webhook, "elsewhere", "nateq_webhooks_webhook")
         assert not mail.outbox
 
     @pytest.mark.filterwarnings("ignore:Django 2028 will not have a default mailer")
-    def test_a_genuine_delivery_that_can_not_be_stored_does_send_one(
+    def test_a_verified_delivery_that_cannot_be_stored_sends_a_mail(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sender.post(envelope(delivery_id="warm"))
@@ -993,7 +863,7 @@ class TestAnonymous:
 
 
 class Breaks:
-    """A way to dispatch whose every part raises what the test says."""
+    """A runner of which every part raises the error of the test."""
 
     error: ClassVar[BaseException]
 
@@ -1008,16 +878,16 @@ class Breaks:
 
 
 class Timeout(BaseException):
-    """gevent's and eventlet's is none of `Exception` either."""
+    """Like the timeouts of gevent and eventlet, not a subclass of `Exception`."""
 
 
 class TestStoredOr503:
-    """Never a 500: what is stored is acknowledged, whatever running the receivers raises; else the sender returns."""
+    """A stored delivery is acknowledged whatever running its receivers raises; the view never answers 500."""
 
     @pytest.mark.parametrize(
         "error", [SynchronousOnlyOperation("a loop runs"), Timeout(), RecursionError(), ImportError("celery")], ids=repr
     )
-    def test_whatever_the_runner_raises_the_stored_delivery_is_acknowledged(
+    def test_a_stored_delivery_is_acknowledged_whatever_the_runner_raises(
         self, sender: Sender, connect: Connect, settings: Settings, error: BaseException
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None)
@@ -1045,11 +915,11 @@ class TestStoredOr503:
 
         response = sender.post(envelope())
 
-        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert_asks_to_try_again(response)
         assert Delivery.objects.exists()
 
     @pytest.mark.parametrize("step", ["_announce", "link_reissue", "end_former_secrets"])
-    def test_what_follows_the_commit_changes_no_answer(
+    def test_an_error_after_the_commit_changes_no_answer(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
     ) -> None:
         def fail(*args: object) -> None:
@@ -1066,7 +936,7 @@ class TestStoredOr503:
         assert "is stored, but the steps after storing it failed" in caplog.text
 
     @pytest.mark.parametrize("where", ["find", "store"])
-    def test_a_database_that_an_event_loop_bars_is_503(
+    def test_a_database_that_cannot_be_used_in_an_event_loop_is_503(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
         def fail(*args: object) -> None:
@@ -1080,7 +950,7 @@ class TestStoredOr503:
 
         response = sender.post(envelope())
 
-        assert (response.status_code, response["Retry-After"]) == (503, "30")
+        assert_asks_to_try_again(response)
 
 
 class BreaksLate(Breaks):
@@ -1093,12 +963,10 @@ class BreaksLate(Breaks):
 
 
 class TestCost:
-    def test_a_new_delivery_costs_one_statement(self, sender: Sender) -> None:
+    def test_a_new_delivery_costs_one_statement_and_a_duplicate_two(self, sender: Sender) -> None:
         sender.post(envelope(delivery_id="warm"))
-        assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
 
-    def test_a_duplicate_costs_two(self, sender: Sender) -> None:
-        sender.post(envelope())
+        assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
         assert statements(lambda: sender.post(envelope())) == (2 if has_returning() else 4)
 
     def test_a_bad_signature_an_unknown_webhook_and_too_large_a_body_cost_none(self, sender: Sender) -> None:
@@ -1115,7 +983,7 @@ class TestCost:
 
 
 class Elsewhere:
-    """A way to dispatch that leaves the receivers to somebody else."""
+    """A runner that runs nothing."""
 
     hold = timedelta()
 
@@ -1124,7 +992,7 @@ class Elsewhere:
 
 
 class Held(Elsewhere):
-    """A way that keeps what it stores for itself at first, as inline does."""
+    """A runner that holds stored deliveries for itself at first, as inline does."""
 
     hold = timedelta(minutes=5)
 
@@ -1133,7 +1001,7 @@ class Held(Elsewhere):
 @pytest.mark.parametrize(
     "way", ["worker", "tasks", "celery", "tests.test_views.Elsewhere", "tests.test_views.Held", "inline"]
 )
-def test_the_door_costs_the_same_in_every_way_of_dispatch(
+def test_storing_costs_the_same_number_of_statements_with_every_runner(
     sender: Sender, connect: Connect, settings: Settings, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     for extra in {"tasks": ["django_tasks"] if django.VERSION < (6,) else [], "celery": ["celery"]}.get(way, []):
@@ -1171,7 +1039,7 @@ def test_a_database_without_returning_gets_the_portable_statement(monkeypatch: p
     assert storage._statement_for(connection) is storage._portable
 
 
-def test_the_portable_statement_says_the_same_as_the_one_of_each_database(
+def test_the_portable_statement_behaves_like_the_one_of_each_database(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, seen: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setattr(storage, "_statement_for", lambda connection: storage._portable)
