@@ -1,5 +1,7 @@
 """Blocks of Python in the docs that do something on their own are run here; others run in test_tutorial and testing."""
 
+import logging
+import logging.config
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -121,3 +123,22 @@ def test_a_test_writes_what_was_refused(sender: Sender) -> None:
     run("how-to/rejections", 0)
 
     assert Rejection.objects.get().reason == "no_match"
+
+
+def test_the_logger_is_configured_as_the_reference_does(sender: Sender, capfd: pytest.CaptureFixture[str]) -> None:
+    loggers = {name: logging.getLogger(name) for name in ("nateq_webhooks", "nateq_webhooks.client")}
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers.values()]
+    names = run("reference/logging", 0)
+    try:
+        logging.config.dictConfig(names["LOGGING"])
+        sender.post(b"{}", secret="whsec_ffffffffffffffff")
+        logging.getLogger("nateq_webhooks.client.limits").info("not shown")
+        logging.getLogger("nateq_webhooks.sandbox").info("shown")
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+
+    first, second = capfd.readouterr().err.splitlines()
+    assert ' WARNING nateq_webhooks: Delivery to webhook "shop" refused: X-Nateq-Signature (64 characters)' in first
+    assert second.endswith(" INFO nateq_webhooks.sandbox: shown")

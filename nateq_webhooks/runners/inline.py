@@ -30,7 +30,7 @@ class InlineRunner:
             self.run(due)
         except Error as error:
             logger.warning(
-                "Delivery %s is stored, but its receivers could not be run now: %s.%s",
+                "Delivery %s is stored, but its receivers could not be run now: %s. A worker runs them later.%s",
                 due.pk,
                 type(error).__name__,
                 api.memory_hint(due.alias),
