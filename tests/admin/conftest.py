@@ -1,4 +1,4 @@
-"""People who look at the admin."""
+"""Staff users of the admin, and a delivery that they look at."""
 
 import uuid
 from collections.abc import Callable
@@ -6,6 +6,9 @@ from collections.abc import Callable
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+
+from nateq_webhooks.models import Delivery
+from tests.conftest import Sender, envelope
 
 
 @pytest.fixture
@@ -22,3 +25,10 @@ def staff(db: None) -> Callable[..., Client]:
         return client
 
     return make
+
+
+@pytest.fixture
+def delivery(sender: Sender) -> Delivery:
+    """A delivery to a webhook without receivers, received over HTTP."""
+    sender.post(envelope())
+    return Delivery.objects.get()

@@ -133,18 +133,14 @@ def test_the_timeline_tells_everything_in_the_order_it_happened(
     assert SECRET not in page
 
 
-def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
+def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, delivery: Delivery) -> None:
     Delivery.objects.update(attempts_seen=61)
     Attempt.objects.bulk_create(Attempt(delivery=delivery, number=n) for n in range(2, 52))
 
     assert "Received 10 more times" in story(shown(boss, detail_url(delivery)))
 
 
-def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
+def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, delivery: Delivery) -> None:
     Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, held_by=-1)
     Run.objects.create(delivery=delivery, receiver="shop.held", round=7, held_by=3)
 
@@ -155,9 +151,7 @@ def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, se
     assert "replay 7 · held back by a pause or a limit" in told
 
 
-def test_the_page_says_why_nothing_ran(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
+def test_the_page_says_why_nothing_ran(boss: Client, delivery: Delivery) -> None:
     assert "No receiver was connected to this event." in answers(shown(boss, detail_url(delivery)))
 
     Delivery.objects.update(dispatch_at=delivery.received_at)
@@ -182,9 +176,7 @@ def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
     assert f"/admin/nateq_webhooks/run/?delivery__id__exact={delivery.pk}" in page
 
 
-def test_only_so_many_tracebacks_are_read(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
+def test_only_so_many_tracebacks_are_read(boss: Client, delivery: Delivery) -> None:
     Run.objects.bulk_create(
         Run(
             delivery=delivery, receiver=f"shop.r{n:03}", status=Run.Status.DEAD, error="Oops", traceback="line\n" * 4000
@@ -403,9 +395,7 @@ def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Cli
     assert response.templates[0].name == "admin/nateq_webhooks/delivery/change_form.html"
 
 
-def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
+def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(boss: Client, delivery: Delivery) -> None:
     Attempt.objects.create(
         delivery=delivery, number=1, received_at=delivery.received_at - timedelta(milliseconds=3), remote_addr=None
     )

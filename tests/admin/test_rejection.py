@@ -23,6 +23,7 @@ from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
 from tests.admin.listing import questions
 from tests.admin.pages import shown as page
+from tests.builders import store_rejection
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -34,11 +35,8 @@ Make = Callable[..., Rejection]
 
 @pytest.fixture
 def make(webhook: Webhook) -> Make:
-    def rejection(reason: str = "no_match", **fields: Any) -> Rejection:
-        values = {"webhook": webhook, "received_at": timezone.now(), "size": 2048, "remote_addr": "192.0.2.7"}
-        return Rejection.objects.create(reason=reason, **(values | fields))
-
-    return rejection
+    defaults: dict[str, Any] = {"webhook": webhook, "size": 2048, "remote_addr": "192.0.2.7"}
+    return lambda reason="no_match", **fields: store_rejection(reason=reason, **(defaults | fields))
 
 
 def url_of(rejection: Rejection, what: str = "change") -> str:
@@ -93,7 +91,7 @@ def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> Non
     )
 
 
-def test_a_refused_request_is_explained_from_the_door_to_the_page(boss: Client, sender: Sender) -> None:
+def test_a_refused_request_is_explained_on_its_page(boss: Client, sender: Sender) -> None:
     Webhook.objects.create(name="support", secret="whsec_support_0123456789abcdef")
     sender.post(envelope(), secret="whsec_support_0123456789abcdef", headers={"X-Odd": "value of it"})
     recorder.flush()
@@ -126,7 +124,7 @@ def test_the_pages_title_and_what_is_about_to_be_deleted_say_what_they_are_about
     assert f"no_match, {rejection.received_at:%Y-%m-%d %H:%M:%S} UTC" in page(boss, url_of(rejection, "delete"))
 
 
-def test_what_was_not_looked_into_says_so(boss: Client, make: Make) -> None:
+def test_the_page_says_that_a_request_was_not_diagnosed(boss: Client, make: Make) -> None:
     assert "This request was not diagnosed" in page(boss, url_of(make()))
 
 
@@ -150,13 +148,12 @@ def test_every_form_of_a_secret_has_its_hint(form: Form) -> None:
     assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.SECRET_FORM, {"form": form.value}))))
 
 
-@pytest.mark.parametrize("alteration", Alteration)
-def test_every_alteration_has_its_words(alteration: Alteration) -> None:
-    assert alteration in diagnosis_text.ALTERATIONS
+def test_every_alteration_has_its_words() -> None:
+    assert set(diagnosis_text.ALTERATIONS) == set(Alteration)
 
 
 @pytest.mark.parametrize("code", ["too_large", "no_length", "not_post", "other_organization"])
-def test_what_the_reason_alone_tells_is_told_without_a_body(code: str) -> None:
+def test_some_reasons_are_explained_without_a_body(code: str) -> None:
     from nateq_webhooks.inbox.diagnosis import plain_finding
 
     told = diagnosis_text.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
@@ -193,7 +190,7 @@ def test_no_page_has_an_inline_style_or_script_of_ours(boss: Client, make: Make)
     assert "onclick" not in shown
 
 
-def test_nobody_adds_or_changes_one(boss: Client, make: Make) -> None:
+def test_nobody_can_add_or_change_a_rejection(boss: Client, make: Make) -> None:
     rejection = make()
 
     assert boss.get(f"{LIST}add/").status_code == 403
@@ -203,7 +200,9 @@ def test_nobody_adds_or_changes_one(boss: Client, make: Make) -> None:
     assert 'name="_save"' not in page(boss, url_of(rejection))
 
 
-def test_who_may_delete_deletes_one_or_those_chosen(staff: Callable[..., Client], make: Make) -> None:
+def test_a_user_with_the_permission_deletes_one_or_selected_rejections(
+    staff: Callable[..., Client], make: Make
+) -> None:
     client = staff("view_rejection", "delete_rejection")
     one, two, three = make(), make(), make()
 
@@ -214,7 +213,7 @@ def test_who_may_delete_deletes_one_or_those_chosen(staff: Callable[..., Client]
     assert list(Rejection.objects.all()) == [three]
 
 
-def test_who_may_only_view_deletes_nothing(staff: Callable[..., Client], make: Make) -> None:
+def test_a_user_without_the_permission_deletes_none(staff: Callable[..., Client], make: Make) -> None:
     client = staff("view_rejection")
     rejection = make()
 
@@ -222,14 +221,6 @@ def test_who_may_only_view_deletes_nothing(staff: Callable[..., Client], make: M
     assert client.post(url_of(rejection, "delete"), {"post": "yes"}).status_code == 403
     client.post(LIST, {"action": "delete_selected", "_selected_action": [rejection.pk], "post": "yes"})
     assert Rejection.objects.exists()
-
-
-def test_who_may_not_view_sees_nothing(staff: Callable[..., Client], make: Make) -> None:
-    rejection = make()
-    client = staff("view_delivery")
-
-    assert client.get(LIST).status_code == 403
-    assert client.get(url_of(rejection)).status_code == 403
 
 
 @pytest.mark.urls("tests.admin.rejections_site")

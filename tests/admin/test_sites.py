@@ -9,10 +9,7 @@ from tests.conftest import Sender, envelope
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.two_sites")]
 
 
-def test_a_site_with_deliveries_only_links_to_nothing_else(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
-
+def test_a_site_with_deliveries_only_links_to_nothing_else(boss: Client, delivery: Delivery) -> None:
     shown = boss.get(f"/deliveries/nateq_webhooks/delivery/{delivery.pk}/change/").content.decode()
 
     assert '<bdi class="nateq-text">shop</bdi>' in shown

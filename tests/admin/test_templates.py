@@ -11,7 +11,6 @@ from django.urls import reverse
 import nateq_webhooks
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.pages import detail_url, shown
-from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -34,10 +33,8 @@ def write(directory: Path, name: str, text: str) -> None:
 
 
 def test_a_projects_template_replaces_one_block_of_a_deliverys_page(
-    boss: Client, sender: Sender, templates: Path
+    boss: Client, delivery: Delivery, templates: Path
 ) -> None:
-    sender.post(envelope())
-    delivery = Delivery.objects.get()
     name = "admin/nateq_webhooks/delivery/change_form.html"
     block = "{% block nateq_copies %}<p>Ask the shop's desk about {{ original.delivery_id }}.</p>{% endblock %}"
     write(templates, name, f'{{% extends "{name}" %}}{block}')
