@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -51,6 +52,15 @@ class Sender:
         return self.client.post(
             self.webhook.get_absolute_url(), raw, content_type="application/json", headers=headers, **extra
         )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Answer `-n auto`: half as many again as there are cores, as many tests wait for a process or a moment."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (3 * cores + 1) // 2
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -59,7 +59,7 @@ def test_each_filter_finds_its_rows_alone_and_with_others(
 ) -> None:
     monkeypatch.setattr(skip_scan, "MAX_BRANCHES", branches)
     monkeypatch.setattr(skip_scan, "MAX_COMBINATIONS", most)
-    for status, event, of in itertools.product(("", *STATUSES), ("", *EVENTS), (None, webhook, other)):
+    for status, event, of in itertools.product(("", "failed", "dead"), ("", *EVENTS[1:]), (None, webhook, other)):
         query = "&".join(
             [
                 *([f"status__exact={status}"] if status else []),
@@ -229,7 +229,8 @@ def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
     boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
     monkeypatch.setattr(date_ranges, "SMALL", small)
-    for since, until in itertools.combinations((-2, 0, 0.5, 1, 7, 20.25, 39, 40, 90), 2):
+    moments = (-2, 0, 0.5, 1, 7, 20.25, 39, 40, 90)
+    for since, until in {*itertools.pairwise(moments), *itertools.combinations(moments[::2], 2)}:
         ends = [(START + timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S%%2B00:00") for hours in (since, until)]
         expected = [row.pk for hour, row in enumerate(hourly) if since <= hour < until][::-1]
 

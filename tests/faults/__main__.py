@@ -68,6 +68,7 @@ def main() -> None:
             "DATABASE_URL": database.url,
             "FAULTS_DISPATCH": options.dispatch,
             "FAULTS_BROKER": broker.url,
+            "FAULTS_QUEUE": f"nateq_faults_{os.getpid()}",
             "FAULTS_BROKEN": options.broken or "",
             "FAULTS_BEAT_FILE": str(Path(folder) / "beat"),
         }

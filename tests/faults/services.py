@@ -126,14 +126,17 @@ def rabbitmq() -> Iterator[Service]:
     """Use the RabbitMQ of this machine, with a queue of our own."""
     url = os.environ.get("FAULTS_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672//")
 
-    def empty() -> None:
+    def call(method: str) -> None:
         from tests.faults.celery import app
 
         with app.connection_for_write(url) as connection:
-            connection.default_channel.queue_purge("nateq_faults")
+            getattr(connection.default_channel, method)(app.conf.task_default_queue)
 
     wait_for(lambda: is_listening(5672), "RabbitMQ's answer", 10)
-    yield Service(url=url, empty=empty)
+    try:
+        yield Service(url=url, empty=lambda: call("queue_purge"))
+    finally:
+        call("queue_delete")
 
 
 @contextmanager
