@@ -20,31 +20,31 @@ SAMPLE: Final = 2_500
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenValues:
+class ValuesCondition:
     """A filter by values, applied to a row that was read."""
 
     column: str
     values: Sequence[Any]
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
+    def matches(self, row: Mapping[str, Any]) -> bool:
         """Return whether the row has one of the values."""
         return row[self.column] in self.values
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenPeriod:
+class PeriodCondition:
     """A filter by a period, applied to a row that was read."""
 
     column: str
     period: Period
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
+    def matches(self, row: Mapping[str, Any]) -> bool:
         """Return whether the row is in the period."""
         since, until, moment = self.period.since, self.period.until, row[self.column]
         return (since is None or since <= moment) and (until is None or moment < until)
 
 
-Choice = ChosenValues | ChosenPeriod
+RowCondition = ValuesCondition | PeriodCondition
 
 
 class Facets:
@@ -73,7 +73,7 @@ class Facets:
     def _by_value(self, spec: ColumnFilter) -> dict[str, Count]:
         values = spec.facet_values()
         if self._query.is_narrow:
-            return self._in_sample(spec, {key: ChosenValues(spec.column, (value,)) for key, value in values.items()})
+            return self._in_sample(spec, {key: ValuesCondition(spec.column, (value,)) for key, value in values.items()})
         rows = self._query.key_query(without=spec, by_key=True)
         if not isinstance(rows, SkipScan):  # too many combinations
             return dict.fromkeys(values, Count(0, Kind.UNKNOWN))
@@ -83,7 +83,7 @@ class Facets:
         periods = spec.facet_periods()
         if self._query.is_narrow:
             return self._in_sample(
-                spec, {key: ChosenPeriod(spec.field.name, period) for key, period in periods.items()}
+                spec, {key: PeriodCondition(spec.field.name, period) for key, period in periods.items()}
             )
         rows = self._query.key_query(without=spec, by_key=True)
         conditions = spec.conditions(list(periods.values()))
@@ -100,18 +100,18 @@ class Facets:
         rows = self._query.rows.order_by().filter(pk__in=pks)
         return list(rows.values(*self._query.spec.facet_columns)) if pks else []
 
-    def _in_sample(self, without: object, choices: Mapping[str, Choice]) -> dict[str, Count]:
-        """Count in the sample what each choice would leave, with the other filters applied."""
-        others = [choice for spec in self._query.filters if spec is not without and (choice := _choice_of(spec))]
-        sample = [row for row in self._sample if all(other.holds(row) for other in others)]
+    def _in_sample(self, without: object, conditions: Mapping[str, RowCondition]) -> dict[str, Count]:
+        """Count the rows of the sample that fulfil each condition, with the other filters applied."""
+        others = [each for spec in self._query.filters if spec is not without and (each := _condition_of(spec))]
+        sample = [row for row in self._sample if all(other.matches(row) for other in others)]
         kind = Kind.AT_LEAST if len(self._sample) > SAMPLE else Kind.EXACT
-        return {key: Count(sum(map(choice.holds, sample)), kind) for key, choice in choices.items()}
+        return {key: Count(sum(map(each.matches, sample)), kind) for key, each in conditions.items()}
 
 
-def _choice_of(spec: object) -> Choice | None:
-    """Return what a filter keeps; None if it keeps all rows."""
+def _condition_of(spec: object) -> RowCondition | None:
+    """Return the condition of a filter; None if it selects all rows."""
     if isinstance(spec, PeriodFilter):
-        return ChosenPeriod(spec.field.name, spec.period)
-    if isinstance(spec, ColumnFilter) and spec.chosen():
-        return ChosenValues(spec.column, spec.chosen())
+        return PeriodCondition(spec.field.name, spec.period)
+    if isinstance(spec, ColumnFilter) and spec.selected_values():
+        return ValuesCondition(spec.column, spec.selected_values())
     return None

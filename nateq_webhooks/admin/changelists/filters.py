@@ -30,8 +30,8 @@ class ColumnFilter:
     column: str
     request: HttpRequest
 
-    def chosen(self) -> list[Any]:
-        """Return the chosen values; empty for all."""
+    def selected_values(self) -> list[Any]:
+        """Return the selected values; empty for all."""
         raise NotImplementedError
 
     def facet_values(self) -> dict[str, Any]:
@@ -49,8 +49,8 @@ class StatusFilter(ColumnFilter, admin.ChoicesFieldListFilter):
 
     column = "status"
 
-    def chosen(self) -> list[Any]:
-        """Return the chosen statuses."""
+    def selected_values(self) -> list[Any]:
+        """Return the selected statuses."""
         return [str(value) for value in self.lookup_val or []]
 
     def facet_values(self) -> dict[str, Any]:
@@ -66,13 +66,13 @@ class ChoiceFilter(ColumnFilter, admin.SimpleListFilter):
         raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the choices, including the chosen value."""
+        """Return the choices, including the selected value."""
         values = self.known()
-        extra = [value for value in self.chosen() if value not in values]
+        extra = [value for value in self.selected_values() if value not in values]
         return [(value, value) for value in [*values, *extra]]
 
-    def chosen(self) -> list[Any]:
-        """Return the chosen value."""
+    def selected_values(self) -> list[Any]:
+        """Return the selected value."""
         return [self.value()] if self.value() else []
 
     def facet_values(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class ChoiceFilter(ColumnFilter, admin.SimpleListFilter):
         return {f"{index}__c": value for index, (value, _label) in enumerate(self.lookup_choices)}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows with the chosen value."""
+        """Return the rows with the selected value."""
         return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
 
 
@@ -161,12 +161,12 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
         named = rows.filter(name__icontains=self.wanted) if self.wanted else rows
         found = _in_time(named[: MAX_WEBHOOKS + 1])
         self.has_more = len(found) > MAX_WEBHOOKS
-        chosen = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
-        choices = dict(chosen) | dict(found[:MAX_WEBHOOKS])
+        selected = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
+        choices = dict(selected) | dict(found[:MAX_WEBHOOKS])
         return [(key, visible(name)) for key, name in choices.items()]
 
     def _keys(self) -> list[Any]:
-        """Return the chosen webhooks, which are always among the choices; empty for an invalid key."""
+        """Return the selected webhooks, which are always among the choices; empty for an invalid key."""
         try:
             return [Webhook._meta.pk.to_python(value) for value in self.lookup_val or []]
         except ValidationError:
@@ -198,8 +198,8 @@ class WebhookFilter(ColumnFilter, NamedWebhookFilter):
 
     column = "webhook_id"
 
-    def chosen(self) -> list[Any]:
-        """Return the chosen keys. Raises `IncorrectLookupParameters` for an invalid key."""
+    def selected_values(self) -> list[Any]:
+        """Return the selected keys. Raises `IncorrectLookupParameters` for an invalid key."""
         try:
             return [Webhook._meta.pk.to_python(value) for value in self.lookup_val or []]
         except ValidationError as error:
@@ -300,10 +300,10 @@ class PeriodFilter(admin.DateFieldListFilter):
 
     @property
     def since_day(self) -> str:
-        """The first day of the chosen period."""
+        """The first day of the selected period."""
         return self.day(self.period.since)
 
     @property
     def until_day(self) -> str:
-        """The day before which the chosen period ends."""
+        """The day before which the selected period ends."""
         return self.day(self.period.until)

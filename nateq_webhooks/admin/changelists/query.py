@@ -57,7 +57,7 @@ class ListQuery:
     @cached_property
     def is_scanned(self) -> bool:
         """Whether the rows of a search by id are filtered one by one: MariaDB does not intersect indexes."""
-        is_filtered = any(each.chosen() for each in self.column_filters())
+        is_filtered = any(each.selected_values() for each in self.column_filters())
         return is_filtered and isinstance(self.search, IdSearch) and connections[self.rows.db].vendor == "mysql"
 
     @cached_property
@@ -73,11 +73,15 @@ class ListQuery:
         rows = self.filtered(self.rows, without=without, by_key=by_key)
         if isinstance(self.search, IdSearch):
             return self._union(rows)
-        chosen = {each.column: each.chosen() for each in self.column_filters() if each is not without and each.chosen()}
-        uses_index = bool(chosen) or isinstance(without, ColumnFilter)
+        selected = {
+            each.column: values
+            for each in self.column_filters()
+            if each is not without and (values := each.selected_values())
+        }
+        uses_index = bool(selected) or isinstance(without, ColumnFilter)
         if self.is_narrow or not uses_index or self._combinations is None:
             return Union([rows])
-        return SkipScan(rows, self.spec.index, self._combinations).only(chosen)
+        return SkipScan(rows, self.spec.index, self._combinations).only(selected)
 
     def narrow_query(self) -> KeyQuery:
         """Return the query for the keys that a search or a narrow parameter leaves, without the filters."""

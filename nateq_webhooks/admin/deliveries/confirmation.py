@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
-from nateq_webhooks.admin.deliveries.selection import Choosable, Chosen, chosen, from_action
+from nateq_webhooks.admin.deliveries.selection import SelectableDeliveries, SelectedDeliveries, from_action, select
 from nateq_webhooks.admin.deliveries.selection_form import SelectionForm
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import has_object_permissions
@@ -42,49 +42,49 @@ class ConfirmationPage(AdminPage):
         """Ask about the rows that were selected in the list."""
         page = cls(model_admin=model_admin)
         page.setup(request)
-        return page.ask_about(lambda: from_action(request, queryset, page.choosable))
+        return page.ask_about(lambda: from_action(request, queryset, page.selectable))
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Ask about the deliveries that the address names."""
-        return self.ask_about(lambda: chosen(SelectionForm(request.GET).selection, self.choosable))
+        return self.ask_about(lambda: select(SelectionForm(request.GET).selection, self.selectable))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Act on the deliveries that were confirmed, or show what is wrong with the form."""
-        found = self._find(lambda: chosen(SelectionForm(request.POST).selection, self.choosable))
+        found = self._find(lambda: select(SelectionForm(request.POST).selection, self.selectable))
         if isinstance(found, HttpResponse):
             return found
         form = self.form_class(request.POST)
         return self.act(found, form) if form.is_valid() else self.ask(found, form)
 
-    def ask(self, which: Chosen, form: forms.Form) -> HttpResponse:
+    def ask(self, selected: SelectedDeliveries, form: forms.Form) -> HttpResponse:
         """Show the question, with the errors of a form that was posted."""
-        context = {"chosen": which, "hidden": which.hidden, **self.question(which)}
+        context = {"selected": selected, "hidden": selected.form_fields, **self.question(selected)}
         return self._show(400 if form.errors else 200, form=form, **context)
 
-    def question(self, which: Chosen) -> dict[str, Any]:  # noqa: ARG002
+    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
         """Return what else the page's template shows."""
         return {}
 
-    def act(self, which: Chosen, form: Any) -> HttpResponseBase:
+    def act(self, selected: SelectedDeliveries, form: Any) -> HttpResponseBase:
         """Do what was confirmed. `form` is valid."""
         raise NotImplementedError
 
     @functools.cached_property
-    def choosable(self) -> Choosable:
+    def selectable(self) -> SelectableDeliveries:
         """The deliveries that the user may select."""
         may_view = functools.partial(self.model_admin.has_view_permission, self.request)
         rows = self.model_admin.get_queryset(self.request)
-        return Choosable(rows, may_view if has_object_permissions(self.model_admin) else None)
+        return SelectableDeliveries(rows, may_view if has_object_permissions(self.model_admin) else None)
 
-    def ask_about(self, find: Callable[[], Chosen]) -> HttpResponse:
+    def ask_about(self, find: Callable[[], SelectedDeliveries]) -> HttpResponse:
         """Ask about the deliveries that `find` returns."""
         found = self._find(find)
         return found if isinstance(found, HttpResponse) else self.ask(found, self.form_class())
 
-    def _find(self, find: Callable[[], Chosen]) -> Chosen | HttpResponse:
+    def _find(self, find: Callable[[], SelectedDeliveries]) -> SelectedDeliveries | HttpResponse:
         """Return what `find` does, or a page that says what is wrong with the selection."""
         try:
-            with limited(self.choosable.rows.db):
+            with limited(self.selectable.rows.db):
                 return find()
         except ValidationError as error:
             return self._show(400, selection_errors=error.messages)

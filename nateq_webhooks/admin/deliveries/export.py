@@ -17,7 +17,7 @@ from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
-from nateq_webhooks.admin.deliveries.selection import Chosen
+from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.models import Delivery
@@ -66,7 +66,7 @@ class ExportPage(ConfirmationPage):
     title = gettext_lazy("Export deliveries")
     form_class = ExportForm
 
-    def question(self, which: Chosen) -> dict[str, Any]:  # noqa: ARG002
+    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
         """Return whether payloads are exported, and where an export that the address continues goes on."""
         continued = ExportForm(self.request.POST if self.request.method == "POST" else self.request.GET)
         continued.is_valid()
@@ -76,30 +76,30 @@ class ExportPage(ConfirmationPage):
             "seconds": round(MAX_SECONDS),
         }
 
-    def act(self, which: Chosen, form: ExportForm) -> HttpResponseBase:
+    def act(self, selected: SelectedDeliveries, form: ExportForm) -> HttpResponseBase:
         """Return the export, unless too many run already."""
         user = self.request.user.pk
         if not slots.take(user):
             return _busy()
         try:
-            return self._stream(which, form.cleaned_data["format"], form.cleaned_data["after"] or 0)
+            return self._stream(selected, form.cleaned_data["format"], form.cleaned_data["after"] or 0)
         except BaseException:
             slots.give_back(user)
             raise
 
-    def _stream(self, which: Chosen, kind: str, after: int) -> HttpResponseBase:
+    def _stream(self, selected: SelectedDeliveries, kind: str, after: int) -> HttpResponseBase:
         """Return the response, which reads deliveries while the client reads it, and gives the slot back at its end."""
         request = self.request
-        _log(request, which, kind, after)
-        lowest, highest = ends_of_keys(which.selection, which.among.rows) or (1, 0)
+        _log(request, selected, kind, after)
+        lowest, highest = ends_of_keys(selected.selection, selected.among.rows) or (1, 0)
         export = Export(
-            which=which,
+            selected=selected,
             columns=[*COLUMNS, "body"] if may_see_payload(request) else list(COLUMNS),
             first=max(lowest, after + 1),
             last=highest,
             is_csv=kind == "csv",
             permitted=Permitted(self.model_admin.admin_site, request),
-            continue_url=functools.partial(self._continue_url, which),
+            continue_url=functools.partial(self._continue_url, selected),
         )
         stream = Stream(export, functools.partial(slots.give_back, request.user.pk))
         response = StreamingHttpResponse(
@@ -112,11 +112,11 @@ class ExportPage(ConfirmationPage):
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
-    def _continue_url(self, which: Chosen, after: int) -> str:
+    def _continue_url(self, selected: SelectedDeliveries, after: int) -> str:
         """Return the page that exports what follows a key; empty for a list of keys: it is too long for an address."""
-        if which.selection.deliveries:
+        if selected.selection.deliveries:
             return ""
-        return self.request.build_absolute_uri(self.url("export", **which.hidden, after=after))
+        return self.request.build_absolute_uri(self.url("export", **selected.form_fields, after=after))
 
 
 def _busy() -> HttpResponse:
@@ -134,16 +134,16 @@ def _limit_sending(request: HttpRequest) -> None:
         socket.settimeout(SEND_SECONDS)
 
 
-def _log(request: HttpRequest, which: Chosen, kind: str, after: int) -> None:
+def _log(request: HttpRequest, selected: SelectedDeliveries, kind: str, after: int) -> None:
     """Write into the admin's history who exported what."""
-    text = _("Exported %(words)s as %(kind)s.") % {"words": which.words, "kind": kind}
+    text = _("Exported %(words)s as %(kind)s.") % {"words": selected.count_text, "kind": kind}
     if after:
         text += " " + _("Continued after delivery %(number)d.") % {"number": after}
     LogEntry.objects.create(
         user_id=request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(Delivery),
         object_id=None,
-        object_repr=which.words[:200],
+        object_repr=selected.count_text[:200],
         action_flag=CHANGE,
         change_message=text,
     )

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
-from nateq_webhooks.admin.deliveries.selection import Chosen
+from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.permissions import Permitted
 from nateq_webhooks.models import Delivery, Webhook
 
@@ -36,7 +36,7 @@ PIECE: Final = 64 * 1024
 class Export:
     """What is exported, and how."""
 
-    which: Chosen
+    selected: SelectedDeliveries
     columns: Sequence[str]
     first: int
     last: int
@@ -118,7 +118,7 @@ class AsyncStream:
 
 def _batches(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
     """Yield rows in the order of their keys, each time with the last key that was looked at."""
-    among = export.which.among
+    among = export.selected.among
     after, newest = export.first - 1, export.last
     while after < newest:
         with limited(among.rows.db):
@@ -128,13 +128,13 @@ def _batches(export: Export) -> Iterator[tuple[list[dict[str, Any]], int]]:
 
 def _read_batch(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
     """Return the next rows after a key, and the last key that was looked at."""
-    among, newest = export.which.among, export.last
+    among, newest = export.selected.among, export.last
     following = Delivery.objects.using(among.rows.db).filter(pk__gt=after, pk__lte=newest).order_by("pk")
     first = following.values_list("pk", flat=True).first()  # skips keys without a delivery
     if first is None:
         return [], newest
     end = min(first - 1 + SPAN, newest)
-    span = export.which.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
+    span = export.selected.selection.of(among.rows.filter(pk__gte=first, pk__lte=end))
     keys = list(span.order_by("pk").values_list("pk", flat=True)[:BATCH_SIZE])
     permitted = among.permitted(keys)
     return _rows(export, permitted) if permitted else [], keys[-1] if len(keys) == BATCH_SIZE else end
@@ -142,7 +142,7 @@ def _read_batch(export: Export, after: int) -> tuple[list[dict[str, Any]], int]:
 
 def _rows(export: Export, keys: Sequence[int]) -> list[dict[str, Any]]:
     """Read rows with their columns in order. A webhook that the project hides from the user is not named."""
-    rows = export.which.among.rows.filter(pk__in=keys).order_by("pk")
+    rows = export.selected.among.rows.filter(pk__in=keys).order_by("pk")
     needed = ["webhook__name" if column == "webhook" else column for column in export.columns]
     found = list(rows.values("webhook_id", *needed))
     shown = export.permitted.shown(Webhook, {values["webhook_id"] for values in found})

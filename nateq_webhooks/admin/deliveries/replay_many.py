@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
-from nateq_webhooks.admin.deliveries.selection import Chosen, from_failure
+from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries, from_failure
 from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import Permitted, may_see_payload
 from nateq_webhooks.dispatch import api
@@ -66,40 +66,40 @@ class ReplayManyPage(ConfirmationPage):
             return super().get(request)
         permitted = Permitted(self.model_admin.admin_site, request)
         with_text = may_see_payload(request)
-        return self.ask_about(lambda: from_failure(key, self.choosable, permitted, with_text=with_text))
+        return self.ask_about(lambda: from_failure(key, self.selectable, permitted, with_text=with_text))
 
-    def question(self, which: Chosen) -> dict[str, Any]:
+    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:
         """Return the receivers to choose from, and whether this becomes a job."""
-        picked = self.request.POST.getlist("receivers") or [which.selection.receiver]
+        picked = self.request.POST.getlist("receivers") or [selected.selection.receiver]
         return {
             "receivers": sorted({receiver.name for receiver in registry}),
             "picked": picked,
-            "is_job": which.count > MOST_AT_ONCE,
+            "is_job": selected.count > MOST_AT_ONCE,
         }
 
-    def act(self, which: Chosen, form: ReplayManyForm) -> HttpResponse:
+    def act(self, selected: SelectedDeliveries, form: ReplayManyForm) -> HttpResponse:
         """Replay the deliveries, and show the replay's page."""
         try:
-            replay = self._replay(which, form.cleaned_data["receivers"] or None, form.cleaned_data["reason"])
+            replay = self._replay(selected, form.cleaned_data["receivers"] or None, form.cleaned_data["reason"])
         except LookupError as error:
             form.add_error(None, str(error))
-            return self.ask(which, form)
-        entry = _("Requested a replay of %(words)s.") % {"words": which.words}
+            return self.ask(selected, form)
+        entry = _("Requested a replay of %(words)s.") % {"words": selected.count_text}
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
             return HttpResponseRedirect(url)
         messages.success(self.request, entry)
         return HttpResponseRedirect(self.url("changelist"))
 
-    def _replay(self, which: Chosen, receivers: list[str] | None, reason: str) -> Replay:
+    def _replay(self, selected: SelectedDeliveries, receivers: list[str] | None, reason: str) -> Replay:
         """Replay a few at once, or request a replay of many. Raises `LookupError` if no delivery is left."""
         by = self.request.user.get_username()
-        if which.count > MOST_AT_ONCE:
-            return api.request_replay(which.for_later(), receivers, reason=reason, by=by)
+        if selected.count > MOST_AT_ONCE:
+            return api.request_replay(selected.for_job(), receivers, reason=reason, by=by)
         alias = router.db_for_write(Delivery)
         with transaction.atomic(using=alias):
-            replay = dispatch.replay(which.keys(MOST_AT_ONCE), receivers, reason=reason, by=by)
-            Replay.objects.using(alias).filter(pk=replay.pk).update(filters=which.selection.as_json())
+            replay = dispatch.replay(selected.keys(MOST_AT_ONCE), receivers, reason=reason, by=by)
+            Replay.objects.using(alias).filter(pk=replay.pk).update(filters=selected.selection.as_json())
             self._log(alias, replay)
         return replay
 

@@ -46,12 +46,12 @@ _EVERYTHING: Final = "everything"
 
 
 @dataclass(frozen=True, slots=True)
-class Choosable:
-    """The deliveries that a user may choose from: the rows of the admin, and who decides on each one, if anybody."""
+class SelectableDeliveries:
+    """The deliveries that a user may select: the rows of the admin, and the permission check of each one, if any."""
 
     rows: QuerySet[Delivery]
     may_view: Callable[[Delivery], bool] | None = None
-    "Of a project that decides delivery by delivery."
+    "For a project that decides delivery by delivery."
 
     @property
     def is_everything(self) -> bool:
@@ -70,18 +70,18 @@ class Choosable:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A selection among what the user may see, and how many deliveries it has: counted up to `MOST_COUNTED`."""
+class SelectedDeliveries:
+    """A selection among what the user may see, with the number of its deliveries, counted up to `MOST_COUNTED`."""
 
     selection: Selection
     count: int
-    among: Choosable
+    among: SelectableDeliveries
 
     def keys(self, most: int) -> list[int]:
         """Return the keys of the first `most` deliveries, in the order they came."""
         return self.among.permitted(keys_of(self.selection, most, self.among.rows))
 
-    def for_later(self) -> Selection:
+    def for_job(self) -> Selection:
         """Return the selection for a job, which knows no user: by keys where some deliveries are hidden from him.
 
         Raises `LookupError` when no delivery is left.
@@ -104,14 +104,14 @@ class Chosen:
         return self.count > MOST_COUNTED
 
     @property
-    def words(self) -> str:
+    def count_text(self) -> str:
         """How many, in words."""
         if self.is_many:
             return _("more than %(number)d deliveries") % {"number": MOST_COUNTED}
         return ngettext("%(number)d delivery", "%(number)d deliveries", self.count) % {"number": self.count}
 
     @property
-    def hidden(self) -> dict[str, str]:
+    def form_fields(self) -> dict[str, str]:
         """The selection as the fields of a form."""
         kept = self.selection.as_json()
         fields: dict[str, str] = {name: str(kept[name]) for name in FIELDS if name in kept}
@@ -120,21 +120,21 @@ class Chosen:
         return fields or {_EVERYTHING: "yes"}
 
 
-def chosen(selection: Selection, among: Choosable) -> Chosen:
-    """Count what a selection has."""
+def select(selection: Selection, among: SelectableDeliveries) -> SelectedDeliveries:
+    """Return the selection with the number of its deliveries."""
     if among.may_view is None:
-        return Chosen(selection, count_of(selection, MOST_COUNTED + 1, among.rows), among)
-    return Chosen(selection, len(among.permitted(keys_of(selection, MOST_COUNTED + 1, among.rows))), among)
+        return SelectedDeliveries(selection, count_of(selection, MOST_COUNTED + 1, among.rows), among)
+    return SelectedDeliveries(selection, len(among.permitted(keys_of(selection, MOST_COUNTED + 1, among.rows))), among)
 
 
-def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Choosable) -> Chosen:
+def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: SelectableDeliveries) -> SelectedDeliveries:
     """Return what an action on the list is about. Raises `ValidationError` if that is nothing.
 
     All that a search has found are taken by their keys, up to `MOST_COUNTED`: a search is no filter that can be kept.
     The same goes for a filter that a project added, and for one with several values.
     """
     if request.POST.get("select_across") != "1":
-        return chosen(
+        return select(
             SelectionForm({"deliveries": ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))}).selection, among
         )
     known = _NO_FILTERS | _LIST_PARAMETERS.keys()
@@ -144,20 +144,20 @@ def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Choos
         return _by_keys(tuple(queryset.values_list("pk", flat=True)[:MAX_KEYS]), among)
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
     given = {_LIST_PARAMETERS[name]: value for name, value in asked.items()}
-    return chosen(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
+    return select(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
 
 
-def from_failure(key: str, among: Choosable, permitted: Permitted, *, with_text: bool) -> Chosen:
+def from_failure(key: str, among: SelectableDeliveries, permitted: Permitted, *, with_text: bool) -> SelectedDeliveries:
     """Return the deliveries of a group of failures. Raises `ValidationError` if there is no such group any more."""
     groups = failures(with_text=with_text, among=permitted).groups
     found = next((each for each in groups if each.key == key), None)
     if found is None:
         raise ValidationError(_("No runs have failed like this, or not any more."))
-    return chosen(Selection(receiver=found.receiver, deliveries=found.deliveries), among)
+    return select(Selection(receiver=found.receiver, deliveries=found.deliveries), among)
 
 
-def _by_keys(keys: tuple[int, ...], among: Choosable) -> Chosen:
+def _by_keys(keys: tuple[int, ...], among: SelectableDeliveries) -> SelectedDeliveries:
     """Return the deliveries of these keys. Raises `ValidationError` without any: a selection without keys means all."""
     if not keys:
         raise ValidationError(_("No delivery is named."))
-    return chosen(Selection(deliveries=keys), among)
+    return select(Selection(deliveries=keys), among)

@@ -42,11 +42,11 @@ def _rows(selection: Selection, among: QuerySet[Delivery] | None) -> KeyQuery:
     deliveries = _within_period(selection, _all(among))
     webhook = [Webhook._meta.pk.to_python(selection.webhook)] if selection.webhook else []
     wanted = {"status": [selection.status], "event": [selection.event], "webhook_id": webhook}
-    chosen = {column: values for column, values in wanted.items() if any(values)}
-    if selection.deliveries or selection.receiver or not chosen:
+    selected = {column: values for column, values in wanted.items() if any(values)}
+    if selection.deliveries or selection.receiver or not selected:
         return Union([deliveries])
     combinations = read_combinations(Delivery, deliveries.db, COLUMNS)
-    return Union([deliveries]) if combinations is None else SkipScan(deliveries, COLUMNS, combinations).only(chosen)
+    return Union([deliveries]) if combinations is None else SkipScan(deliveries, COLUMNS, combinations).only(selected)
 
 
 def _within_period(selection: Selection, among: QuerySet[Delivery]) -> QuerySet[Delivery]:
