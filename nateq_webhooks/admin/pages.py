@@ -14,6 +14,8 @@ from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.views import View
 
+from nateq_webhooks.protocol.columns import column_text
+
 
 class AdminPage(View):
     """A page of a model's admin, which adds it to its URLs with `url_pattern`."""
@@ -58,9 +60,8 @@ class ReasonField(forms.CharField):
     "Characters that the columns hold."
 
     def to_python(self, value: Any) -> str:
-        """Return the text without NUL characters, which no text in the database holds."""
-        text = super().to_python((value or "").replace("\0", "")) or ""
-        return text[: self.MAX_LENGTH]
+        """Return the text as the columns store it."""
+        return column_text(super().to_python(value) or "", self.MAX_LENGTH)
 
 
 def admin_url(site: AdminSite, model: type[Model], page: str, *args: object, **query: str | int | UUID) -> str:

@@ -16,6 +16,7 @@ from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.generics import ModelAdmin
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.protocol.columns import column_text
 
 Record = TypeVar("Record", bound=Model)
 
@@ -79,9 +80,8 @@ class RecordAdmin(ModelAdmin[Record]):
         """Search by exact ids."""
         if not search_term.strip():
             return queryset, False
-        if "\0" in search_term:  # PostgreSQL refuses it in a parameter
-            return queryset.none(), False
-        return queryset.filter(any_of(self.list_spec.search_alternatives(search_term))), False
+        term = column_text(search_term, len(search_term))
+        return queryset.filter(any_of(self.list_spec.search_alternatives(term))), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow the parameters of the list's filters only."""

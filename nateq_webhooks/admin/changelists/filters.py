@@ -20,6 +20,7 @@ from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limite
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.invisible_chars import visible
 from nateq_webhooks.receivers import registry
 
@@ -139,7 +140,7 @@ MAX_WEBHOOKS: Final = 50
 
 def wanted_name(request: HttpRequest) -> str:
     """Return the part of a webhook's name that is searched for; empty without a search."""
-    return request.GET.get(FIND_WEBHOOK, "").replace("\0", "").strip()[:100]
+    return column_text(request.GET.get(FIND_WEBHOOK, "").strip(), 100)
 
 
 class NamedWebhookFilter(admin.RelatedFieldListFilter):

@@ -14,6 +14,7 @@ from nateq_webhooks.admin.deliveries import payload, snippets, tree, tree_search
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
+from nateq_webhooks.protocol.columns import column_text
 
 MAX_WANTED: int = 200
 """Characters of a search term."""
@@ -84,7 +85,7 @@ class PayloadPage(DeliveryView):
         delivery, query = self.get_delivery(pk), request.GET
         if "bytes" in query:
             return self._show(delivery, _("Raw bytes"), **self._raw(delivery, _number(query["bytes"])))
-        if wanted := query.get("find", "").replace("\0", "").strip()[:MAX_WANTED]:
+        if wanted := column_text(query.get("find", "").strip(), MAX_WANTED):
             return self._show(delivery, _("Search in the payload"), **self._found(delivery, wanted))
         part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
         if "part" in query:

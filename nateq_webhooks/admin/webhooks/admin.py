@@ -30,6 +30,7 @@ from nateq_webhooks.admin.webhooks.secrets import SecretPage, reveal_generated, 
 from nateq_webhooks.admin.webhooks.test_event import EventTestPage
 from nateq_webhooks.inbox.former_secrets import keep_former
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
+from nateq_webhooks.protocol.columns import column_text
 
 VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
 
@@ -196,8 +197,8 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Webhook], search_term: str
     ) -> tuple[QuerySet[Webhook], bool]:
-        """Search by name, without NUL characters: no text in the database has them."""
-        return super().get_search_results(request, queryset, search_term.replace("\0", ""))
+        """Search by name."""
+        return super().get_search_results(request, queryset, column_text(search_term, len(search_term)))
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
