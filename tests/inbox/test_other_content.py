@@ -4,10 +4,12 @@ import functools
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 
 from nateq_webhooks import signals
 from nateq_webhooks.inbox import other_content
@@ -66,7 +68,7 @@ def test_three_contents_under_one_id_are_all_kept(
     assert "'ticket.updated'" in caplog.text
 
 
-def test_what_is_kept_says_when_and_from_where_it_came(sender: Sender) -> None:
+def test_other_content_is_kept_with_time_address_attempt_and_secret(sender: Sender) -> None:
     sender.post(envelope(data=1))
     body = json.dumps(envelope(data=2, attempt=3)).encode()
     sender.post(body, REMOTE_ADDR="203.0.113.9")
@@ -81,7 +83,7 @@ def test_what_is_kept_says_when_and_from_where_it_came(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("over", ["event", "timestamp", "organization_id", "data"])
-def test_each_part_of_the_content_counts(sender: Sender, over: str) -> None:
+def test_a_change_of_any_part_is_other_content(sender: Sender, over: str) -> None:
     sender.post(envelope())
     sender.post(envelope(attempt=2) | {over: "2026-06-30T12:00:01Z"})
 
@@ -94,21 +96,26 @@ def with_data(text: str, **metadata: Any) -> bytes:
     return body.replace('"DATA"', text).encode()
 
 
+WITHOUT_DATA = json.dumps({key: value for key, value in envelope().items() if key != "data"}).encode()
+OTHER_METADATA = envelope() | {"metadata": {"delivery_id": "dlv_1", "attempt": 4, "version": "2.0", "more": 1}}
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ('{"a": 1, "b": 2}', '{ "b":2,\n"a":1 }'),
-        ('"\\u00e9\\ud83d\\ude00"', '"é😀"'),
-        ("1.50", "1.5"),
-        ("100.0", "1e2"),
-        ('{"a": 1, "a": 2}', '{"a": 2}'),
-        ("NaN", "NaN"),
+        pytest.param(with_data('{"a": 1, "b": 2}'), with_data('{ "b":2,\n"a":1 }'), id="keys and whitespace"),
+        pytest.param(with_data('"\\u00e9\\ud83d\\ude00"'), with_data('"é😀"'), id="escapes"),
+        pytest.param(with_data("1.50"), with_data("1.5"), id="zeros"),
+        pytest.param(with_data("100.0"), with_data("1e2"), id="exponent"),
+        pytest.param(with_data('{"a": 1, "a": 2}'), with_data('{"a": 2}'), id="doubled keys"),
+        pytest.param(with_data("NaN"), with_data("NaN", attempt=2), id="NaN"),
+        pytest.param(WITHOUT_DATA, with_data("null"), id="a missing key and null"),
+        pytest.param(envelope(), OTHER_METADATA, id="metadata"),
     ],
-    ids=["keys and whitespace", "escapes", "zeros", "exponent", "doubled keys", "NaN"],
 )
-def test_the_form_of_the_json_does_not_count(sender: Sender, first: str, second: str) -> None:
-    sender.post(with_data(first))
-    sender.post(with_data(second, attempt=2))
+def test_the_same_content_written_differently_is_an_attempt(sender: Sender, first: Any, second: Any) -> None:
+    sender.post(first)
+    sender.post(second)
 
     assert not OtherContent.objects.exists()
     assert Attempt.objects.count() == 1
@@ -117,41 +124,25 @@ def test_the_form_of_the_json_does_not_count(sender: Sender, first: str, second:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("1", "1.0"),
-        ("1", "true"),
-        ("1", '"1"'),
-        ("9007199254740993", "9007199254740992"),
-        ("[1, 2]", "[2, 1]"),
-        ('"é"', '"e\\u0301"'),
-        ('"\\ud800"', '"\\ud801"'),
-        ("null", "false"),
+        pytest.param("1", "1.0", id="a float"),
+        pytest.param("1", "true", id="a boolean"),
+        pytest.param("1", '"1"', id="a text"),
+        pytest.param("9007199254740993", "9007199254740992", id="large integers"),
+        pytest.param("[1, 2]", "[2, 1]", id="order"),
+        pytest.param('"é"', '"e\\u0301"', id="composition"),
+        pytest.param('"\\ud800"', '"\\ud801"', id="half a pair"),
+        pytest.param("null", "false", id="null"),
     ],
-    ids=["a float", "a boolean", "a text", "large integers", "order", "composition", "half a pair", "null"],
 )
-def test_values_that_differ_count(sender: Sender, first: str, second: str) -> None:
+def test_a_different_value_is_other_content(sender: Sender, first: str, second: str) -> None:
     sender.post(with_data(first))
     sender.post(with_data(second))
 
     assert OtherContent.objects.count() == 1
 
 
-def test_a_missing_key_is_null(sender: Sender) -> None:
-    without = {key: value for key, value in envelope().items() if key != "data"}
-    sender.post(without)
-    sender.post(envelope(data=None))
-
-    assert not OtherContent.objects.exists()
-
-
-def test_metadata_does_not_count(sender: Sender) -> None:
-    sender.post(envelope())
-    sender.post(envelope() | {"metadata": {"delivery_id": "dlv_1", "attempt": 4, "version": "2.0", "more": 1}})
-
-    assert not OtherContent.objects.exists()
-
-
 @pytest.mark.parametrize("body", [b"no json", b"\xff\xfe", b"[1]", b'{"data": 1}'], ids=["text", "bytes", "list", "id"])
-def test_without_an_id_the_content_is_the_identity(sender: Sender, body: bytes) -> None:
+def test_a_body_without_an_id_is_identified_by_its_content(sender: Sender, body: bytes) -> None:
     sender.post(body)
     sender.post(body)
     sender.post(body.replace(b"1", b"2") + b" ")
@@ -201,6 +192,9 @@ def test_the_bytes_of_other_contents_are_bounded(sender: Sender, settings: Any) 
 def test_a_delivery_stored_before_there_were_hashes(sender: Sender, settings: Any, stored_as: str) -> None:
     sender.post(envelope(data="x" * 1500))
     Delivery.objects.update(content_hash=None)
+    sender.post(envelope(data="x" * 1500, attempt=2))
+    assert (OtherContent.objects.count(), Attempt.objects.count()) == (0, 1)
+    Delivery.objects.update(content_hash=None)
     if stored_as == "large":  # its body is not read
         settings.NATEQ_WEBHOOKS = {**settings.NATEQ_WEBHOOKS, "MAX_BODY_BYTES": 1000}
 
@@ -212,16 +206,7 @@ def test_a_delivery_stored_before_there_were_hashes(sender: Sender, settings: An
     assert (delivery.content_hash == content_hash(delivery.body)) is is_known
 
 
-def test_a_repetition_of_an_older_delivery_differs_in_nothing(sender: Sender) -> None:
-    sender.post(envelope())
-    Delivery.objects.update(content_hash=None)
-    sender.post(envelope(attempt=2))
-
-    assert not OtherContent.objects.exists()
-    assert Attempt.objects.count() == 1
-
-
-def test_another_webhook_has_ids_of_its_own(sender: Sender) -> None:
+def test_the_same_id_at_another_webhook_is_another_delivery(sender: Sender) -> None:
     other = Sender(type(sender.webhook).objects.create(name="other", secret=SECRET))
     sender.post(envelope(data=1))
     other.post(envelope(data=2))
@@ -229,7 +214,7 @@ def test_another_webhook_has_ids_of_its_own(sender: Sender) -> None:
     assert not OtherContent.objects.exists()
 
 
-def test_with_the_content_as_identity_nothing_differs(sender: Sender, settings: Any) -> None:
+def test_there_is_no_other_content_if_the_content_is_the_identity(sender: Sender, settings: Any) -> None:
     settings.NATEQ_WEBHOOKS = {**settings.NATEQ_WEBHOOKS, "IDENTITY": "content"}
     sender.post(envelope(data=1))
     sender.post(envelope(data=2))
@@ -240,18 +225,15 @@ def test_with_the_content_as_identity_nothing_differs(sender: Sender, settings: 
     assert not OtherContent.objects.exists()
 
 
-def test_what_can_not_be_kept_is_not_acknowledged(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: Any) -> bool:
-        raise OperationalError("gone")
-
+def test_other_content_that_can_not_be_stored_is_answered_503(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     sender.post(envelope(data=1))
-    monkeypatch.setattr(other_content, "_insert", broken)
+    monkeypatch.setattr(other_content, "_insert", Mock(side_effect=OperationalError("gone")))
 
     assert sender.post(envelope(data=2)).status_code == 503
     assert sender.post(envelope(data=1)).status_code == 200
 
 
-def test_another_content_costs_three_statements_at_most(sender: Sender) -> None:
+def test_other_content_costs_two_more_statements_at_most(sender: Sender) -> None:
     upsert = 1 if has_returning() else 3
     sender.post(envelope(data=1))
 
@@ -268,11 +250,7 @@ def test_an_event_name_can_not_forge_a_line_of_the_log(sender: Sender, caplog: p
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_at_once_keep_each_content_once(sender: Sender) -> None:
-    import threading
-
-    from django.db import connections
-
+def test_concurrent_requests_store_each_content_once(sender: Sender) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite's tests share one connection.")
     sender.post(envelope(data="first"))
@@ -283,11 +261,8 @@ def test_many_at_once_keep_each_content_once(sender: Sender) -> None:
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=post, args=(number,)) for number in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(post, range(12)))
 
     assert OtherContent.objects.count() == 3
     assert Delivery.objects.get().attempts_seen == 13
