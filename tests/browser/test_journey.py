@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from tests.browser.scene import CUSTOMER, Scene, body
-from tests.browser.watching import Watched, barriers
+from tests.browser.watching import Watched, barriers, cramped
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -179,6 +179,7 @@ def rotate_the_secret(page: Page, scene: Scene) -> None:
 
     assert Webhook.objects.get(pk=scene.webhook.pk).secret == shown != former
     assert barriers(page) == []
+    assert cramped(page) == []
     page.get_by_role("link", name="I have copied it").click()
     assert shown not in page.content()
     page.get_by_role("link", name="History").click()

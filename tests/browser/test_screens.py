@@ -6,7 +6,7 @@ from tests.browser.conftest import PHONE, SIZE, Open
 from tests.browser.pictures import take_picture
 from tests.browser.scene import Scene
 from tests.browser.screens import SCREENS
-from tests.browser.watching import Watched, barriers, overflow
+from tests.browser.watching import Watched, barriers, cramped, overflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -40,6 +40,7 @@ def test_a_screen_fits_a_phone_in_both_directions(name: str, login: Open, scene:
     page.set_viewport_size(SIZE)
     take_picture(page, name, "arabic")
     assert overflow(page) == []
+    assert cramped(page) == []
     page.set_viewport_size(PHONE)
     page.context.add_cookies([{"name": "django_language", "value": "en", "url": page.url}])
     page.reload()

@@ -33,6 +33,12 @@ _OVERFLOW: Final = """
 """
 
 
+_CRAMPED: Final = """
+() => [...document.querySelectorAll("#content button, #content input[type=submit], .nateq-hint, .nateq-more")]
+    .filter((one) => one.getClientRects().length && parseFloat(getComputedStyle(one).paddingInlineStart) < 6)
+    .map((one) => one.outerHTML.slice(0, 160))
+"""
+
 _SETTLED: Final = """
 async () => {
     // A changed colour scheme is faded in: half-way the colours are of neither theme.
@@ -66,6 +72,12 @@ class Watched:
 def overflow(page: Page) -> list[str]:
     """Return what makes the page wider than its window; empty when all fits."""
     found: list[str] = page.evaluate(_OVERFLOW)
+    return found
+
+
+def cramped(page: Page) -> list[str]:
+    """Return the visible buttons and coloured hints whose text touches their edge."""
+    found: list[str] = page.evaluate(_CRAMPED)
     return found
 
 
