@@ -7,8 +7,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery
-from tests.conftest import Sender, envelope
+from tests.admin.pages import fail
+from tests.conftest import Connect, Sender, envelope
 
 
 @pytest.fixture
@@ -32,3 +34,10 @@ def delivery(sender: Sender) -> Delivery:
     """A delivery to a webhook without receivers, received over HTTP."""
     sender.post(envelope())
     return Delivery.objects.get()
+
+
+@pytest.fixture
+def receivers(connect: Connect) -> None:
+    """A receiver that fails, and one that succeeds."""
+    connect(signals.ticket_created, fail, "shop.fail")
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")

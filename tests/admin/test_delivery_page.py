@@ -1,4 +1,4 @@
-"""A delivery's page: did it come, was it genuine, what ran, what failed; and what belongs to it."""
+"""A delivery's page: whether it was received and genuine, what ran, what failed, and related deliveries."""
 
 import re
 from datetime import timedelta
@@ -16,7 +16,7 @@ from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.related import superseding
 from nateq_webhooks.models import Attempt, Delivery, Reissue, Replay, Run, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
-from tests.admin.pages import body_url, detail_url, shown
+from tests.admin.pages import body_url, detail_url, fail, shown
 from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -25,10 +25,6 @@ LIST = "/admin/nateq_webhooks/delivery/"
 
 STATEMENTS = 15
 """Of a page with everything on it: two for the user, one for the delivery, the others for what is beside it."""
-
-
-def fail(**kwargs: Any) -> None:
-    raise LookupError("no such <customer>")
 
 
 def text_of(page: str, start: str, end: str) -> str:
@@ -42,34 +38,33 @@ def answers(page: str) -> str:
     return text_of(page, '<dl class="nateq-answers">', "</dl>")
 
 
-def story(page: str) -> str:
+def timeline(page: str) -> str:
     return text_of(page, '<ol class="nateq-timeline">', "</ol>")
 
 
-def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender, connect: Connect) -> None:
-    connect(signals.ticket_created, fail, "shop.fail")
-    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
+@pytest.mark.usefixtures("receivers")
+def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     sender.post(envelope(attempt=2))
 
-    told = answers(shown(boss, detail_url(Delivery.objects.get())))
+    text = answers(shown(boss, detail_url(Delivery.objects.get())))
 
-    assert re.search(r"Was it received\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", told)
-    assert "Was it genuine? ✓ Yes: the stored bytes verify again." in told
-    assert "What ran? … Failed: 1 · Succeeded: 1" in told
-    assert "What failed? ↻ shop.fail (Failed)" in told
+    assert re.search(r"Was it received\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", text)
+    assert "Was it genuine? ✓ Yes: the stored bytes verify again." in text
+    assert "What ran? … Failed: 1 · Succeeded: 1" in text
+    assert "What failed? ↻ shop.fail (Failed)" in text
 
 
 def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
     sender.post(envelope())
 
-    told = answers(shown(boss, detail_url(Delivery.objects.get())))
+    text = answers(shown(boss, detail_url(Delivery.objects.get())))
 
-    assert "What ran? ✓ Succeeded: 1 What failed? ✓ Nothing." in told
+    assert "What ran? ✓ Succeeded: 1 What failed? ✓ Nothing." in text
 
 
-def test_a_receiver_that_succeeded_in_a_replay_has_failed_no_more(
+def test_a_receiver_that_succeeded_in_a_replay_no_longer_counts_as_failed(
     boss: Client, sender: Sender, connect: Connect
 ) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
@@ -81,7 +76,7 @@ def test_a_receiver_that_succeeded_in_a_replay_has_failed_no_more(
     assert "What ran? ✓ Succeeded: 1 What failed? ✓ Nothing." in answers(shown(boss, detail_url(delivery)))
 
 
-def test_the_timeline_tells_everything_in_the_order_it_happened(
+def test_the_timeline_lists_everything_in_the_order_it_happened(
     boss: Client, sender: Sender, connect: Connect, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
@@ -106,7 +101,7 @@ def test_the_timeline_tells_everything_in_the_order_it_happened(
     with django_assert_num_queries(STATEMENTS):
         page = shown(boss, detail_url(delivery))
 
-    told = story(page)
+    listed = timeline(page)
     expected = [
         "Time of the event, as the sender gave it 2026-06-30 07:00:00",
         "Received, verified and stored",
@@ -124,7 +119,7 @@ def test_the_timeline_tells_everything_in_the_order_it_happened(
         f"3 tries · 12 ms · replay {replay.pk}",
         "shop.other : Succeeded",
     ]
-    places = [told.find(text) for text in expected]
+    places = [listed.find(text) for text in expected]
     assert -1 not in places, dict(zip(expected, places, strict=True))
     assert places == sorted(places)
     assert "<details>" in page
@@ -133,22 +128,22 @@ def test_the_timeline_tells_everything_in_the_order_it_happened(
     assert SECRET not in page
 
 
-def test_attempts_that_were_only_counted_are_told_as_a_number(boss: Client, delivery: Delivery) -> None:
+def test_attempts_without_a_row_are_shown_as_a_number(boss: Client, delivery: Delivery) -> None:
     Delivery.objects.update(attempts_seen=61)
     Attempt.objects.bulk_create(Attempt(delivery=delivery, number=n) for n in range(2, 52))
 
-    assert "Received 10 more times" in story(shown(boss, detail_url(delivery)))
+    assert "Received 10 more times" in timeline(shown(boss, detail_url(delivery)))
 
 
-def test_a_replay_of_which_nobody_is_known_is_told_all_the_same(boss: Client, delivery: Delivery) -> None:
+def test_runs_of_a_replay_without_a_row_are_shown(boss: Client, delivery: Delivery) -> None:
     Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, held_by=-1)
     Run.objects.create(delivery=delivery, receiver="shop.held", round=7, held_by=3)
 
-    told = story(shown(boss, detail_url(delivery)))
+    text = timeline(shown(boss, detail_url(delivery)))
 
-    assert "Somebody replayed it" in told
-    assert "replay 7 · waits for its turn" in told
-    assert "replay 7 · held back by a pause or a limit" in told
+    assert "Somebody replayed it" in text
+    assert "replay 7 · waits for its turn" in text
+    assert "replay 7 · held back by a pause or a limit" in text
 
 
 def test_the_page_says_why_nothing_ran(boss: Client, delivery: Delivery) -> None:
@@ -172,11 +167,11 @@ def test_a_delivery_with_very_many_runs_shows_the_newest_and_links_to_all(
 
     page = shown(boss, detail_url(delivery))
 
-    assert "shop.second" not in story(page)
+    assert "shop.second" not in timeline(page)
     assert f"/admin/nateq_webhooks/run/?delivery__id__exact={delivery.pk}" in page
 
 
-def test_only_so_many_tracebacks_are_read(boss: Client, delivery: Delivery) -> None:
+def test_the_number_of_tracebacks_is_bounded(boss: Client, delivery: Delivery) -> None:
     Run.objects.bulk_create(
         Run(
             delivery=delivery, receiver=f"shop.r{n:03}", status=Run.Status.DEAD, error="Oops", traceback="line\n" * 4000
@@ -308,20 +303,20 @@ def test_the_stored_bytes_are_downloaded_and_never_interpreted(boss: Client, sen
     assert boss.get(f"{LIST}0/body/").status_code == 404
 
 
-def neighbours(client: Client, delivery: Delivery) -> list[str]:
+def related(client: Client, delivery: Delivery) -> list[str]:
     page = shown(client, detail_url(delivery))
     rows = page.partition('id="nateq-related"')[2].partition("</table>")[0].split("<tr>")[2:]
     return [" ".join(re.sub(r"<[^>]*>", " ", row).split()) for row in rows]
 
 
-def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Client, sender: Sender) -> None:
+def test_related_deliveries_of_the_same_resource_show_the_superseding_one(boss: Client, sender: Sender) -> None:
     for hour, event in enumerate(("ticket.created", "ticket.updated", "ticket.closed")):
         sender.post(envelope(event, delivery_id=event, timestamp=f"2026-06-30T1{hour}:00:00Z"))
     sender.post(envelope("user.created", delivery_id="another kind", timestamp="2026-06-30T19:00:00Z"))
     sender.post(envelope("ticket.updated", delivery_id="another organization", organization_id="org_2"))
 
     updated = Delivery.objects.get(event="ticket.updated", organization_id="org_1")
-    found = neighbours(boss, updated)
+    found = related(boss, updated)
 
     assert superseding(updated) in updated.superseding()
     assert text_of(shown(boss, detail_url(updated)), "<dt>Superseded by</dt>", "</dd>") == "ticket.closed ticket.closed"
@@ -332,34 +327,34 @@ def test_neighbours_are_of_the_same_resource_and_say_what_superseded_it(boss: Cl
 
 
 @pytest.mark.parametrize("data", [{"conversation_id": "cnv_1"}, {"conversation": {"id": "cnv_1"}}])
-def test_neighbours_are_of_the_same_conversation(boss: Client, sender: Sender, data: dict[str, Any]) -> None:
+def test_related_deliveries_are_of_the_same_conversation(boss: Client, sender: Sender, data: dict[str, Any]) -> None:
     sender.post(envelope("conversation.started", delivery_id="started", data={"id": "cnv_1"}))
     sender.post(envelope("conversation.started", delivery_id="foreign", data={"id": "cnv_1"}, organization_id="org_2"))
     sender.post(envelope("message.received", delivery_id="message", data={"id": "msg_1", **data}))
     message = Delivery.objects.get(event="message.received")
 
-    assert [line.split(" 2026")[0] for line in neighbours(boss, message)] == [
+    assert [line.split(" 2026")[0] for line in related(boss, message)] == [
         "Same conversation conversation.started started ⊘ No receiver"
     ]
     assert f"{LIST}?q=data.conversation_id%3Dcnv_1" in shown(boss, detail_url(message))
 
 
-def test_neighbours_are_those_of_the_same_content_under_another_id(boss: Client, sender: Sender) -> None:
+def test_related_deliveries_have_the_same_content_under_another_id(boss: Client, sender: Sender) -> None:
     first, second = (
         sender.post(envelope(delivery_id=name, data={"id": 1})) and Delivery.objects.get(delivery_id=name)
         for name in ("dlv_1", "dlv_2")
     )
     Reissue.objects.create(delivery=second, original=first)
 
-    assert neighbours(boss, first)[0].startswith("Same content, received again with this id ticket.created dlv_2")
-    assert neighbours(boss, second)[0].startswith("Same content, first received with this id ticket.created dlv_1")
+    assert related(boss, first)[0].startswith("Same content, received again with this id ticket.created dlv_2")
+    assert related(boss, second)[0].startswith("Same content, first received with this id ticket.created dlv_1")
 
 
-def test_neighbours_without_a_time_are_of_the_same_resource(boss: Client, sender: Sender) -> None:
+def test_a_delivery_without_a_time_has_related_ones_of_the_same_resource(boss: Client, sender: Sender) -> None:
     sender.post(envelope(delivery_id="timeless", timestamp=None))
     sender.post(envelope(delivery_id="timely"))
 
-    found = neighbours(boss, Delivery.objects.get(delivery_id="timeless"))
+    found = related(boss, Delivery.objects.get(delivery_id="timeless"))
 
     assert [line.split(" ⊘")[0] for line in found] == ["Same resource ticket.created timely"]
 
@@ -387,7 +382,7 @@ def test_all_of_its_pages_stay_on_their_admin_site(
     assert boss.post(f"{base}/replay/", {"which": "all"})["Location"] == f"{base}/change/"
 
 
-def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Client, sender: Sender) -> None:
+def test_the_page_uses_the_template_that_a_site_can_override(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
 
     response = boss.get(detail_url(Delivery.objects.get()))
@@ -395,7 +390,7 @@ def test_the_page_is_found_in_a_template_that_a_site_puts_in_its_place(boss: Cli
     assert response.templates[0].name == "admin/nateq_webhooks/delivery/change_form.html"
 
 
-def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(boss: Client, delivery: Delivery) -> None:
+def test_an_attempt_of_the_same_moment_is_listed_after_the_delivery(boss: Client, delivery: Delivery) -> None:
     Attempt.objects.create(
         delivery=delivery, number=1, received_at=delivery.received_at - timedelta(milliseconds=3), remote_addr=None
     )
@@ -405,7 +400,7 @@ def test_a_repetition_that_came_at_the_same_moment_stands_after_the_delivery(bos
     assert page.index("Received, verified and stored") < page.index("Received again; no receiver ran again")
 
 
-def test_what_another_webhook_brought_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:
+def test_a_delivery_of_another_webhook_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:
     other = Sender(Webhook.objects.create(name="<b>of another party", secret=SECRET))
     sender.post(envelope(delivery_id="a"))
     other.post(envelope("ticket.updated", delivery_id="b", timestamp="2026-06-30T13:00:00Z"))

@@ -7,7 +7,7 @@ from django.test import Client
 
 from nateq_webhooks.models import Delivery, OtherContent
 from tests.admin.pages import detail_url, shown
-from tests.admin.test_delivery_page import story
+from tests.admin.test_delivery_page import timeline
 from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -23,35 +23,37 @@ def delivery(sender: Sender) -> Delivery:
     return Delivery.objects.get()
 
 
-def test_the_page_notes_it_tells_when_and_shows_the_bytes(boss: Client, delivery: Delivery) -> None:
+def test_the_page_shows_the_note_the_time_and_the_bytes(boss: Client, delivery: Delivery) -> None:
     page = shown(boss, detail_url(delivery))
 
     assert "The sender used the delivery id again for different content." in page
-    told = story(page)
-    assert "Received again with different content, which was kept; no receiver ran" in told
-    assert "attempt 2 · from 127.0.0.1" in told
-    assert "further" not in told
+    text = timeline(page)
+    assert "Received again with different content, which was kept; no receiver ran" in text
+    assert "attempt 2 · from 127.0.0.1" in text
+    assert "further" not in text
     assert HEADING in page
     assert "&quot;&lt;/pre&gt;&lt;b&gt;two&quot;" in page
     assert "<b>two" not in page
     assert "<i>updated" not in page
 
 
-def test_who_may_not_see_payloads_sees_that_there_was_one(staff: Callable[..., Client], delivery: Delivery) -> None:
+def test_a_user_without_view_payload_sees_only_that_there_was_one(
+    staff: Callable[..., Client], delivery: Delivery
+) -> None:
     page = shown(staff("view_delivery"), detail_url(delivery))
 
-    assert "Received again with different content" in story(page)
+    assert "Received again with different content" in timeline(page)
     assert HEADING not in page
     assert "two" not in page
 
 
-def test_bytes_that_are_not_kept_are_said_to_be_missing(boss: Client, delivery: Delivery) -> None:
+def test_the_page_says_that_bytes_are_not_kept(boss: Client, delivery: Delivery) -> None:
     OtherContent.objects.update(body=b"")
 
     assert "Its bytes are not kept" in shown(boss, detail_url(delivery))
 
 
-def test_long_bytes_are_shown_as_far_as_a_page_goes(boss: Client, sender: Sender) -> None:
+def test_long_bytes_are_cut(boss: Client, sender: Sender) -> None:
     sender.post(envelope(data="one"))
     sender.post(envelope(data="é" * 100_000))
 

@@ -1,6 +1,6 @@
 """No error report shows a signing secret: not Django's debug page, not the mail to ADMINS, not the log of statements.
 
-The database really fails here, in the midst of each path that holds a secret. The report is built as Django builds it,
+The database really fails here, in each path that holds a secret. The report is built as Django builds it,
 with DEBUG and without, and searched for any piece of any secret that takes part.
 """
 
@@ -35,6 +35,7 @@ from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
+from tests.admin.pages import secret_row, webhook_form
 from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +51,7 @@ Break = Callable[[], AbstractContextManager[None]]
 
 @dataclass
 class Seen:
-    """What was reported of an exception, and the secrets that nothing may show."""
+    """The reports of an exception, and the secrets that they must not show."""
 
     secrets: list[SecretText] = field(default_factory=list)
     reports: list[str] = field(default_factory=list, repr=False)
@@ -182,6 +183,14 @@ def connection_lost() -> Iterator[None]:
         connection.close()
 
 
+def break_down(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("a bug")
+
+
+def unreadable(*args: Any) -> None:
+    raise RecursionError("nested too deeply")
+
+
 BROKEN = [refused_by_a_trigger, refused_by_a_constraint, without_a_column, connection_lost]
 
 
@@ -192,13 +201,8 @@ def url(page: str, webhook: Webhook | None = None) -> str:
     return reverse(f"admin:nateq_webhooks_webhook_{page}", args=[webhook.pk] if webhook else [])
 
 
-def form(**over: Any) -> dict[str, Any]:
-    rows = {"older_secrets-TOTAL_FORMS": "0", "older_secrets-INITIAL_FORMS": "0"}
-    return {"name": "shop", "is_active": "on", "new_secret": ""} | rows | over
-
-
 def change(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return client.post(url("change", webhook), form(new_secret=str(seen.new_secret())))
+    return client.post(url("change", webhook), webhook_form(new_secret=str(seen.new_secret())))
 
 
 def add(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -211,9 +215,8 @@ def add_generated(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pyt
 
 
 def add_older(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
-    row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-0-webhook": str(webhook.pk)}
-    row["older_secrets-0-new_secret"] = str(seen.new_secret())
-    return client.post(url("change", webhook), form(**row))
+    row = secret_row(webhook, new_secret=str(seen.new_secret()))
+    return client.post(url("change", webhook), webhook_form(**row))
 
 
 def rotate(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -225,7 +228,7 @@ PATHS = [change, add, add_generated, add_older, rotate]
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_database_that_fails_in_the_admin(
+def test_no_report_of_a_failing_database_in_the_admin_shows_a_secret(
     boss: Client, owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch, broken: Break
 ) -> None:
     boss.raise_request_exception = False
@@ -237,11 +240,10 @@ def test_a_database_that_fails_in_the_admin(
         seen.reports.append(response.content.decode())
 
 
-def test_a_bug_in_the_admin(boss: Client, owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_report_of_a_bug_in_the_admin_shows_a_secret(
+    boss: Client, owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A receiver of the site's own fails beside ours."""
-
-    def break_down(**kwargs: Any) -> None:
-        raise RuntimeError("a bug")
 
     boss.raise_request_exception = False
     for path in PATHS:
@@ -255,21 +257,26 @@ def test_a_bug_in_the_admin(boss: Client, owner: Webhook, seen: Seen, monkeypatc
         seen.reports.append(response.content.decode())
 
 
-def test_a_row_that_can_not_be_read(boss: Client, owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_report_of_an_unreadable_row_shows_a_secret(
+    boss: Client, owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Django's functions hold the whole row, as the driver gave it, while one column of it is converted."""
-
-    def unreadable(*args: Any) -> None:
-        raise RecursionError("nested too deeply")
 
     boss.raise_request_exception = False
     monkeypatch.setattr(JSONField, "from_db_value", unreadable)
 
-    pages = [boss.get(url("changelist")), boss.get(url("change", owner)), boss.post(url("change", owner), form())]
+    pages = [
+        boss.get(url("changelist")),
+        boss.get(url("change", owner)),
+        boss.post(url("change", owner), webhook_form()),
+    ]
 
     assert {page.status_code for page in pages} == {500}
 
 
-def test_rows_that_can_not_be_read_one_by_one(owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_report_of_an_unreadable_row_of_an_iterator_shows_a_secret(
+    owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [webhook.pk for webhook in Webhook.objects.iterator()] == [owner.pk]
     monkeypatch.setattr(JSONField, "from_db_value", lambda *args: [][0])
 
@@ -283,12 +290,9 @@ def test_rows_that_can_not_be_read_one_by_one(owner: Webhook, seen: Seen, monkey
 
 
 @pytest.mark.parametrize("where", [(storage, "upsert"), (signatures, "_candidates"), (hmac, "compare_digest")])
-def test_a_bug_in_the_receiver_view(
+def test_no_report_of_a_bug_in_the_receiver_view_shows_a_secret(
     owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str]
 ) -> None:
-    def break_down(*args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("a bug")
-
     Secret.objects.create(webhook=owner, secret=seen.new_secret())
     sender = Sender(owner, Client(raise_request_exception=False))
     signature = signatures.sign(b"{}", owner.secret)
@@ -297,10 +301,9 @@ def test_a_bug_in_the_receiver_view(
     assert sender.post(b"{}", signature=signature).status_code == 500
 
 
-def test_a_configuration_that_can_not_be_read(owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(*args: Any) -> None:
-        raise RecursionError("nested too deeply")
-
+def test_no_report_of_an_unreadable_configuration_shows_a_secret(
+    owner: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Secret.objects.create(webhook=owner, secret=seen.new_secret())
     cache.invalidate()
     monkeypatch.setattr(JSONField, "from_db_value", unreadable)
@@ -310,7 +313,7 @@ def test_a_configuration_that_can_not_be_read(owner: Webhook, seen: Seen, monkey
     assert response.status_code == 500
 
 
-def test_the_copy_of_the_configuration_shows_none(owner: Webhook, seen: Seen) -> None:
+def test_no_repr_of_the_cached_configuration_shows_a_secret(owner: Webhook, seen: Seen) -> None:
     Secret.objects.create(webhook=owner, secret=seen.new_secret())
     cache.invalidate()
     configuration = inbox.find(owner.pk)
@@ -341,7 +344,7 @@ def every_write(webhook: Webhook, seen: Seen) -> Iterator[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("broken", [refused_by_a_trigger, refused_by_a_constraint])
-def test_a_database_that_fails_in_code(owner: Webhook, seen: Seen, broken: Break) -> None:
+def test_no_error_of_a_failing_database_shows_a_secret(owner: Webhook, seen: Seen, broken: Break) -> None:
     with broken():
         for write in every_write(owner, seen):
             with pytest.raises(Error) as caught:
@@ -362,7 +365,7 @@ def test_an_error_still_says_what_went_wrong(owner: Webhook, seen: Seen) -> None
     seen.reports.append(str(caught.value))
 
 
-def test_a_statement_is_logged_with_places_for_its_values(owner: Webhook, seen: Seen, settings: Any) -> None:
+def test_a_statement_is_logged_with_placeholders(owner: Webhook, seen: Seen, settings: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         owner.secret = seen.new_secret()
         owner.save()

@@ -1,4 +1,4 @@
-"""Each page is for whoever has the permission for it, and links only to what they may open."""
+"""A page links only to pages that the user may open."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run
+from tests.admin.pages import fail
 from tests.builders import store_rejection
 from tests.conftest import Connect, Sender, envelope
 
@@ -16,10 +17,6 @@ pytestmark = pytest.mark.django_db
 
 ROOT = "/admin/nateq_webhooks/"
 PERMISSIONS = ["view_delivery", "view_run", "view_webhook", "view_rejection", "view_replay", "change_webhook"]
-
-
-def fail(**kwargs: object) -> None:
-    raise LookupError("no such customer")
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def test_every_link_on_a_page_can_be_followed(staff: Callable[..., Client], perm
 
 
 @pytest.mark.usefixtures("_rows")
-def test_what_is_not_linked_is_named(staff: Callable[..., Client]) -> None:
+def test_a_row_that_the_user_may_not_open_is_named_without_a_link(staff: Callable[..., Client]) -> None:
     runs = staff("view_run").get(f"{ROOT}run/").content.decode()
     refused = staff("view_rejection").get(f"{ROOT}rejection/").content.decode()
 

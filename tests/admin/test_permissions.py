@@ -25,6 +25,7 @@ from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webh
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.sandbox import Sandbox
+from tests.admin.pages import secret_row, webhook_form
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -97,8 +98,7 @@ def posted(client: Client, address: str, data: dict[str, Any]) -> str:
 
 
 def change_form(webhook: Webhook, **over: Any) -> dict[str, Any]:
-    rows = {"older_secrets-TOTAL_FORMS": "0", "older_secrets-INITIAL_FORMS": "0"}
-    return {"name": webhook.name, "is_active": "on", "new_secret": ""} | rows | over
+    return webhook_form(name=webhook.name, **over)
 
 
 # What each line means. Each yields whether it worked, once for each thing that it promises.
@@ -170,18 +170,15 @@ def generate_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
 
 def add_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
     webhook, chosen = scene.new_webhook(), generate_secret()
-    row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-0-webhook": str(webhook.pk)}
-    posted(
-        client, url("webhook_change", webhook.pk), change_form(webhook, **row) | {"older_secrets-0-new_secret": chosen}
-    )
+    row = secret_row(webhook, new_secret=chosen)
+    posted(client, url("webhook_change", webhook.pk), change_form(webhook, **row))
     yield webhook.older_secrets.filter(secret=chosen).exists()
 
 
 def delete_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
     webhook = scene.new_webhook()
     older = Secret.objects.create(webhook=webhook, secret=generate_secret())
-    row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-INITIAL_FORMS": "1", "older_secrets-0-DELETE": "on"}
-    row |= {"older_secrets-0-webhook": str(webhook.pk), "older_secrets-0-id": str(older.pk)}
+    row = {"older_secrets-INITIAL_FORMS": "1"} | secret_row(webhook, id=str(older.pk), DELETE="on")
     posted(client, url("webhook_change", webhook.pk), change_form(webhook, **row))
     yield not webhook.older_secrets.exists()
 

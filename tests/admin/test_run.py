@@ -1,7 +1,6 @@
 """Runs in the admin: read only, found by receiver, status and delivery."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -9,25 +8,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from nateq_webhooks import signals
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.models import Delivery, Run
 from tests.admin.pages import shown as page
-from tests.conftest import Connect, Sender, envelope
+from tests.conftest import Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/run/"
-
-
-def fail(**kwargs: Any) -> None:
-    raise LookupError("no such <customer>")
-
-
-@pytest.fixture
-def _receivers(connect: Connect) -> None:
-    connect(signals.ticket_created, fail, "shop.fail")
-    connect(signals.ticket_created, lambda **kwargs: None, "shop.succeed")
 
 
 def run_url(run: Run) -> str:
@@ -40,7 +28,7 @@ def receivers_listed(client: Client, query: str) -> list[str]:
     return sorted(run.receiver for run in response.context["cl"].result_list)
 
 
-@pytest.mark.usefixtures("_receivers")
+@pytest.mark.usefixtures("receivers")
 def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     page(boss, LIST)
@@ -57,7 +45,7 @@ def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, s
     assert not any(f'"{column}"' in query["sql"] for query in for_many for column in ("body", "traceback"))
 
 
-@pytest.mark.usefixtures("_receivers")
+@pytest.mark.usefixtures("receivers")
 def test_runs_are_found_by_status_receiver_delivery_and_its_id(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     sender.post(envelope("ticket.created", delivery_id=7))
@@ -73,7 +61,7 @@ def test_runs_are_found_by_status_receiver_delivery_and_its_id(boss: Client, sen
     assert "?receiver=shop.fail" in page(boss, LIST)
 
 
-@pytest.mark.usefixtures("_receivers")
+@pytest.mark.usefixtures("receivers")
 def test_the_page_shows_the_traceback_and_leads_to_the_delivery(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     failed, succeeded = Run.objects.get(receiver="shop.fail"), Run.objects.get(receiver="shop.succeed")

@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
+from tests.admin.pages import secret_row, webhook_form
 from tests.admin.pages import shown as page
 from tests.conftest import SECRET, Sender, envelope
 
@@ -31,12 +32,6 @@ def delete_url(webhook: Webhook) -> str:
 
 def add_form(**over: Any) -> dict[str, Any]:
     return {"name": "support", "is_active": "on", "new_secret": ""} | over
-
-
-def change_form(**over: Any) -> dict[str, Any]:
-    """What a browser posts from the change page, with the rows of the inline."""
-    rows = {"older_secrets-TOTAL_FORMS": "0", "older_secrets-INITIAL_FORMS": "0"}
-    return {"name": "shop", "is_active": "on", "new_secret": ""} | rows | over
 
 
 def everywhere(client: Client, webhook: Webhook) -> str:
@@ -119,7 +114,7 @@ def test_a_webhook_is_set_up_by_hand_with_the_secret_that_nateq_made(boss: Clien
     webhook = Webhook.objects.get()
     assert webhook.get_absolute_url() in page(boss, change_url(webhook))
 
-    boss.post(change_url(webhook), change_form(new_secret="whsec_made_by_nateq_0123456789abcdef"))
+    boss.post(change_url(webhook), webhook_form(new_secret="whsec_made_by_nateq_0123456789abcdef"))
 
     assert Sender(webhook).post(envelope(), secret="whsec_made_by_nateq_0123456789abcdef").status_code == 200
     assert Delivery.objects.count() == 1
@@ -145,8 +140,8 @@ def test_a_secret_that_could_verify_nothing_is_refused_at_its_field(boss: Client
 def test_an_error_about_the_stored_secret_is_shown_at_the_field_for_a_new_one(boss: Client) -> None:
     webhook = Webhook.objects.create(name="shop", secret="")
 
-    refused = boss.post(change_url(webhook), change_form())
-    taken = boss.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef"))
+    refused = boss.post(change_url(webhook), webhook_form())
+    taken = boss.post(change_url(webhook), webhook_form(new_secret="whsec_new_0123456789abcdef"))
 
     assert list(refused.context["adminform"].form.errors) == ["new_secret"]
     assert taken.status_code == 302
@@ -155,7 +150,7 @@ def test_an_error_about_the_stored_secret_is_shown_at_the_field_for_a_new_one(bo
 
 @pytest.mark.parametrize("entered", ["", SECRET], ids=["no secret", "the same secret"])
 def test_saving_without_another_secret_keeps_the_secret(boss: Client, webhook: Webhook, entered: str) -> None:
-    boss.post(change_url(webhook), change_form(new_secret=entered, organization_id="org_1"))
+    boss.post(change_url(webhook), webhook_form(new_secret=entered, organization_id="org_1"))
 
     webhook.refresh_from_db()
     assert (webhook.secret, webhook.organization_id) == (SECRET, "org_1")
@@ -164,7 +159,7 @@ def test_saving_without_another_secret_keeps_the_secret(boss: Client, webhook: W
 
 def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: Webhook, sender: Sender) -> None:
     response = boss.post(
-        change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef", _continue="1"), follow=True
+        change_url(webhook), webhook_form(new_secret="whsec_new_0123456789abcdef", _continue="1"), follow=True
     )
 
     former = Secret.objects.get()
@@ -180,8 +175,8 @@ def test_a_replaced_secret_stays_accepted_for_two_days(boss: Client, webhook: We
 
 
 def test_another_secret_can_be_added_and_deleted_but_not_read(boss: Client, webhook: Webhook, sender: Sender) -> None:
-    row = {"older_secrets-TOTAL_FORMS": "1", "older_secrets-0-webhook": str(webhook.pk)}
-    boss.post(change_url(webhook), change_form(**row, **{"older_secrets-0-new_secret": "whsec_other_0123456789abcdef"}))
+    added = secret_row(webhook, new_secret="whsec_other_0123456789abcdef")
+    boss.post(change_url(webhook), webhook_form(**added))
 
     other = Secret.objects.get()
     assert (other.secret, other.expires_at) == ("whsec_other_0123456789abcdef", None)
@@ -189,25 +184,20 @@ def test_another_secret_can_be_added_and_deleted_but_not_read(boss: Client, webh
     assert str(other) in page(boss, change_url(webhook))
     assert "whsec_" not in everywhere(boss, webhook) + history()
 
-    kept = {"older_secrets-INITIAL_FORMS": "1", "older_secrets-0-id": str(other.pk)}
-    boss.post(change_url(webhook), change_form(**row, **kept))
+    kept = {"older_secrets-INITIAL_FORMS": "1"} | secret_row(webhook, id=str(other.pk))
+    boss.post(change_url(webhook), webhook_form(**kept))
     other.refresh_from_db()
     assert other.secret == "whsec_other_0123456789abcdef"
 
-    boss.post(change_url(webhook), change_form(**row, **kept, **{"older_secrets-0-DELETE": "on"}))
+    boss.post(change_url(webhook), webhook_form(**kept, **{"older_secrets-0-DELETE": "on"}))
     assert not Secret.objects.exists()
     assert "whsec_" not in history()
 
 
 def test_an_added_secret_that_is_empty_is_refused(boss: Client, webhook: Webhook) -> None:
-    row = {
-        "older_secrets-TOTAL_FORMS": "1",
-        "older_secrets-0-webhook": str(webhook.pk),
-        "older_secrets-0-expires_at_0": "2030-01-01",
-        "older_secrets-0-expires_at_1": "00:00:00",
-    }
+    row = secret_row(webhook, expires_at_0="2030-01-01", expires_at_1="00:00:00")
 
-    response = boss.post(change_url(webhook), change_form(**row))
+    response = boss.post(change_url(webhook), webhook_form(**row))
 
     formset = response.context["inline_admin_formsets"][0].formset
     assert [list(errors) for errors in formset.errors] == [["new_secret"]]
@@ -262,7 +252,7 @@ def test_saving_keeps_event_names_that_are_not_published(boss: Client, webhook: 
 
     boss.post(
         change_url(webhook),
-        change_form(events=form.initial["events"], other_events=form.initial["other_events"]),
+        webhook_form(events=form.initial["events"], other_events=form.initial["other_events"]),
     )
 
     webhook.refresh_from_db()
@@ -349,7 +339,7 @@ def test_what_was_posted_stays_out_of_error_reports(
 ) -> None:
     boss.raise_request_exception = False
     monkeypatch.setattr(Webhook, "save", Mock(side_effect=RuntimeError("a bug")))
-    response = boss.post(change_url(webhook), change_form(new_secret="whsec_new_0123456789abcdef"))
+    response = boss.post(change_url(webhook), webhook_form(new_secret="whsec_new_0123456789abcdef"))
 
     assert response.status_code == 500
     assert response.wsgi_request.sensitive_post_parameters == "__ALL__"  # type: ignore[attr-defined]

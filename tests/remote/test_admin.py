@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
+from tests.admin.pages import webhook_form
 from tests.conftest import Connect
 from tests.remote.conftest import KEY, both_sides_agree
 
@@ -53,7 +55,7 @@ def test_a_webhook_set_up_by_hand_is_registered(boss: Client, by_hand: Webhook, 
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_without_a_confirmation_and_by_get_nothing_happens(
+def test_a_get_or_an_unconfirmed_post_changes_nothing(
     boss: Client, registered: Webhook, sandbox: Sandbox, action: str
 ) -> None:
     boss.post(page(registered), {"action": action})
@@ -79,7 +81,7 @@ def test_drift_is_shown_and_settled_either_way(boss: Client, registered: Webhook
     assert Webhook.objects.get().events == ["ticket.closed"]
 
 
-def test_what_can_not_be_taken_from_nateq_is_said(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+def test_the_page_says_what_could_not_be_taken_from_nateq(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.webhooks.update(registered.nateq_id, {"url": "http://127.0.0.1:1/old/", "is_active": False})
 
     told = act(boss, registered, "pull")
@@ -96,7 +98,7 @@ def test_the_secret_is_rotated(boss: Client, registered: Webhook, sandbox: Sandb
     assert Webhook.objects.get().secret != registered.secret
 
 
-def test_a_webhook_gone_at_nateq_is_told(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+def test_the_page_says_that_a_webhook_is_gone_at_nateq(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.webhooks.delete(registered.nateq_id)
     assert "is not visible to the key in API_KEY, which sees 0 webhooks" in boss.get(page(registered)).text
     for action in ("push", "pull"):
@@ -108,7 +110,7 @@ def test_a_webhook_gone_at_nateq_is_told(boss: Client, registered: Webhook, sand
     both_sides_agree(sandbox)
 
 
-def test_what_goes_wrong_is_told_with_what_to_do(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
+def test_an_error_of_the_api_is_shown_with_what_to_do(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.faults.set("api_403", rate=1.0)
     assert "Settings -&gt; Developers -&gt; API Keys" in boss.get(page(registered)).text
     assert "Settings -&gt; Developers -&gt; API Keys" in act(boss, registered, "rotate")
@@ -116,7 +118,7 @@ def test_what_goes_wrong_is_told_with_what_to_do(boss: Client, registered: Webho
 
 
 @pytest.mark.parametrize("permission", ["view_webhook", "add_webhook", "delete_webhook", None])
-def test_who_may_not_change_webhooks_is_refused(registered: Webhook, permission: str | None) -> None:
+def test_a_user_without_change_webhook_is_refused(registered: Webhook, permission: str | None) -> None:
     user = User.objects.create_user("staff", is_staff=True)
     if permission:
         user.user_permissions.set(Permission.objects.filter(codename=permission))
@@ -130,7 +132,7 @@ def test_who_may_not_change_webhooks_is_refused(registered: Webhook, permission:
     assert page(registered) not in change.text
 
 
-def test_a_stranger_is_sent_to_the_login_and_a_forged_post_refused(registered: Webhook) -> None:
+def test_an_anonymous_user_is_sent_to_the_login_and_a_forged_post_refused(registered: Webhook) -> None:
     assert Client().post(page(registered), {"action": "rotate", "confirmed": "yes"}).status_code == 302
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
@@ -146,8 +148,6 @@ def test_other_methods_and_other_ids_are_refused(boss: Client, registered: Webho
 def test_each_step_is_committed_where_requests_are_transactions(
     boss: Client, by_hand: Webhook, sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.db import connection
-
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     assert "is registered with Nateq" in act(boss, by_hand, "register")
     both_sides_agree(sandbox)
@@ -159,13 +159,7 @@ def test_a_secret_that_a_person_enters_ends_a_pending_registration(
     webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, nateq_id="wh_1")
     boss.post(
         reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]),
-        {
-            "name": "shop",
-            "is_active": "on",
-            "new_secret": "whsec_by_hand_0123456789abcdef",
-            "older_secrets-TOTAL_FORMS": "0",
-        }
-        | {"older_secrets-INITIAL_FORMS": "0"},
+        webhook_form(new_secret="whsec_by_hand_0123456789abcdef"),
     )
     webhook.refresh_from_db()
     assert (webhook.registration, webhook.secret) == (Webhook.Registration.REGISTERED, "whsec_by_hand_0123456789abcdef")
