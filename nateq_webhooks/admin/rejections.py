@@ -92,7 +92,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         )
         return format_html('{} <span class="nateq-quiet-text">{}</span>', words, brief) if brief else escape(words)
 
-    @admin.display(description=gettext_lazy("what may be the matter"))
+    @admin.display(description=gettext_lazy("likely cause"))
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
         """Return the likely cause, and what to do."""
         sentences = diagnosis_text.sentences(rejection.reason, diagnosis_text.Hint.read(rejection.hint))

@@ -71,7 +71,7 @@ class Rejection(models.Model):
     size = models.PositiveBigIntegerField(_("size"), null=True)
     "Bytes of the body; NULL if it was not read and no length was declared."
     header_names = models.JSONField(_("header names"), default=list)
-    hint = SafeTextField(_("hint"), default="")
+    hint = SafeTextField(_("likely cause"), default="")
     "The result of the diagnosis: a code and its details as JSON text; the admin explains it."
 
     objects = RejectionQuerySet.as_manager()
