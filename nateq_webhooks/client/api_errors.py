@@ -37,9 +37,9 @@ from nateq_webhooks.protocol.api import (
 MAX_TEXT_CHARS: Final = 300
 """The longest text of the server that a message repeats."""
 
-LOOK_FIRST: Final = "It may have happened nevertheless, so check before you try again."
+AMBIGUOUS_ADVICE: Final = "It may have happened nevertheless, so check before you try again."
 
-ERROR_OF: Final[dict[int, type[ApiError]]] = {
+ERROR_BY_STATUS: Final[dict[int, type[ApiError]]] = {
     400: NateqValidationError,
     401: NateqAuthenticationError,
     403: NateqPermissionError,
@@ -80,8 +80,8 @@ class ReportedError:
     details: Any
 
 
-def reports_failure(document: Any) -> bool:
-    """Say whether a document reports an error, whatever its HTTP status."""
+def reports_error(document: Any) -> bool:
+    """Return whether a document reports an error, whatever its HTTP status."""
     if not isinstance(document, Mapping):
         return False
     if document.get("success") is False:
@@ -118,7 +118,7 @@ def refusal(call: Call, *, status: int, headers: httpx.Headers, document: Any) -
         f"{call.purpose} was refused ({_label(status, reported.code)}): {_advice(call, error_class, reported)}.",
     ]
     if is_ambiguous:
-        sentences.append(LOOK_FIRST)
+        sentences.append(AMBIGUOUS_ADVICE)
     if wait is not None:
         sentences.append(f"The server asks the client to wait {wait:g} s.")
     if reported.message:
@@ -139,12 +139,14 @@ def refusal(call: Call, *, status: int, headers: httpx.Headers, document: Any) -
     )
 
 
-def no_answer(call: Call, error_class: type[httpx.RequestError], *, reason: str, host: str, timeout: float) -> ApiError:
+def no_response(
+    call: Call, error_class: type[httpx.RequestError], *, reason: str, host: str, timeout: float
+) -> ApiError:
     """Build the error of a request without a complete answer, from the class and message of httpx's error."""
     # Without a connection nothing can have been sent.
     unsent = issubclass(error_class, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
     is_ambiguous = not call.is_read and not unsent
-    advice = LOOK_FIRST if is_ambiguous else "Nothing was changed; try again later."
+    advice = AMBIGUOUS_ADVICE if is_ambiguous else "Nothing was changed; try again later."
     if issubclass(error_class, httpx.TimeoutException):
         return NateqTimeoutError(
             f"{call.purpose} got no answer from {host} within {timeout:g} s. {advice}", is_ambiguous=is_ambiguous
@@ -162,7 +164,7 @@ def unexpected(call: Call, *, status: int, headers: httpx.Headers, reason: str) 
     request_id = headers.get(REQUEST_ID_HEADER)
     return NateqUnexpectedAnswerError(
         f"{call.purpose} got an answer that is not from the API (HTTP {status}): {reason}."
-        + ("" if call.is_read else f" {LOOK_FIRST}"),
+        + ("" if call.is_read else f" {AMBIGUOUS_ADVICE}"),
         status=status,
         request_id=request_id,
         is_ambiguous=not call.is_read,
@@ -196,7 +198,7 @@ def _class(call: Call, status: int, code: str | None) -> type[ApiError]:
         status = STATUS_OF[ErrorCode(code)]
     if code == ErrorCode.ENDPOINT_NOT_PUBLIC or (status == 404 and not call.webhook_id):
         return NateqNotOfferedError
-    return ERROR_OF.get(status, NateqServerError if status >= 500 else ApiError)
+    return ERROR_BY_STATUS.get(status, NateqServerError if status >= 500 else ApiError)
 
 
 def _advice(call: Call, error_class: type[ApiError], reported: ReportedError) -> str:

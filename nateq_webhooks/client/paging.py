@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
-from nateq_webhooks.client.answers import ResultPage
+from nateq_webhooks.client.response_parsing import ResultPage
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 
 OVERLAP: Final = 10

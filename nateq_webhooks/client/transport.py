@@ -16,11 +16,11 @@ import httpx
 import tenacity
 
 from nateq_webhooks import __version__
-from nateq_webhooks.client import failures
-from nateq_webhooks.client.answers import UnreadableError, hide_secrets
+from nateq_webhooks.client import api_errors
 from nateq_webhooks.client.calls import Call
 from nateq_webhooks.client.key import ApiKey
 from nateq_webhooks.client.limits import RateLimit, count
+from nateq_webhooks.client.response_parsing import UnreadableError, hide_secrets
 from nateq_webhooks.errors import (
     ApiError,
     NateqConfigurationError,
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT_SECONDS: Final = 60.0
 """The longest `Retry-After` that is followed (Nateq's SDK)."""
 
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 """Larger than any page of the log; a server that sends more is not Nateq."""
 
 _backoff: Final = tenacity.wait_random_exponential(multiplier=0.5, max=8)
@@ -104,7 +104,7 @@ class Transport:
             return read(outcome.document)
         except UnreadableError as error:
             reason = str(error)
-        raise failures.unexpected(call, status=outcome.status, headers=outcome.headers, reason=reason)
+        raise api_errors.unexpected(call, status=outcome.status, headers=outcome.headers, reason=reason)
 
     def _retrying(self, call: Call) -> tenacity.Retrying:
         return tenacity.Retrying(
@@ -152,38 +152,38 @@ class Transport:
                     body += chunk
                     if time.monotonic() > deadline:
                         raise httpx.ReadTimeout("the answer took too long")
-                    if len(body) > MAX_ANSWER_BYTES:
-                        return self._unreadable(call, response, f"it is longer than {MAX_ANSWER_BYTES} bytes")
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        return self._unreadable(call, response, f"it is longer than {MAX_RESPONSE_BYTES} bytes")
         except httpx.DecodingError:
             return self._unreadable(call, response, "it can't be decompressed")
         except httpx.RequestError as error:
             reason = self._key.scrub(str(error))
             host = self._base_url.netloc.decode()
-            return failures.no_answer(call, type(error), reason=reason, host=host, timeout=self._timeout)
+            return api_errors.no_response(call, type(error), reason=reason, host=host, timeout=self._timeout)
         except BaseException as error:
             # An interrupt or a time limit of the worker: drop httpx's frames, which contain the header.
-            _forget_frames(error)
+            _remove_tracebacks(error)
             raise
-        return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(body))
+        return httpx.Response(response.status_code, headers=_without_encoding(response.headers), content=bytes(body))
 
     def _interpret(self, call: Call, response: httpx.Response, headers: httpx.Headers) -> Success | ApiError:
         """Return an answer as a success, or as the error that it stands for."""
         status = response.status_code
         if response.is_redirect:
-            return failures.redirected(call, status=status, headers=headers)
+            return api_errors.redirected(call, status=status, headers=headers)
         try:
             document = response.json(object_hook=hide_secrets) if response.content.strip() else None
         except (ValueError, RecursionError):
             if response.is_success:
                 return self._unreadable(call, response, "it is not valid JSON; is NATEQ_BASE_URL right?")
             document = None
-        if response.is_success and not failures.reports_failure(document):
+        if response.is_success and not api_errors.reports_error(document):
             return Success(status=status, headers=headers, document=document)
-        return failures.refusal(call, status=status, headers=headers, document=self._key.scrub(document))
+        return api_errors.refusal(call, status=status, headers=headers, document=self._key.scrub(document))
 
     def _unreadable(self, call: Call, response: httpx.Response, reason: str) -> ApiError:
         headers = self._scrubbed(response.headers)
-        return failures.unexpected(call, status=response.status_code, headers=headers, reason=reason)
+        return api_errors.unexpected(call, status=response.status_code, headers=headers, reason=reason)
 
     def _scrubbed(self, headers: httpx.Headers) -> httpx.Headers:
         return httpx.Headers([(name, self._key.scrub(value)) for name, value in headers.multi_items()])
@@ -200,23 +200,22 @@ class _Bearer(httpx.Auth):
         yield request
 
 
-def _plain(headers: httpx.Headers) -> httpx.Headers:
-    """Return the headers of an answer whose body has been decompressed."""
-    unpacked = {"content-encoding", "transfer-encoding", "content-length"}
-    return httpx.Headers([item for item in headers.multi_items() if item[0] not in unpacked])
+def _without_encoding(headers: httpx.Headers) -> httpx.Headers:
+    """Return the headers without those about the encoding: the body has been decompressed."""
+    encoding = {"content-encoding", "transfer-encoding", "content-length"}
+    return httpx.Headers([item for item in headers.multi_items() if item[0] not in encoding])
 
 
 def _should_retry(call: Call, outcome: Success | ApiError) -> bool:
-    """Say whether to retry: after a 429 always, after other errors only reads (Nateq's SDK)."""
+    """Return whether to retry: after a 429 always, after other errors only reads (Nateq's SDK)."""
     if isinstance(outcome, NateqRateLimitError):
         return True
-    again = (NateqServerError, NateqConnectionError, NateqTimeoutError)
-    return call.is_read and isinstance(outcome, again)
+    return call.is_read and isinstance(outcome, NateqServerError | NateqConnectionError | NateqTimeoutError)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    asked = _result(state).retry_after
-    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT_SECONDS)
+    retry_after = _result(state).retry_after
+    return _backoff(state) if retry_after is None else min(retry_after, LONGEST_WAIT_SECONDS)
 
 
 def _result(state: tenacity.RetryCallState) -> Any:
@@ -228,7 +227,7 @@ def _log_retry(call: Call, state: tenacity.RetryCallState) -> None:
     logger.info("%s failed: %s, retrying in %.1f s.", call, error, state.upcoming_sleep)
 
 
-def _forget_frames(error: BaseException) -> None:
+def _remove_tracebacks(error: BaseException) -> None:
     """Remove the tracebacks of an exception and of its causes."""
     known: set[int] = set()
     todo: list[BaseException | None] = [error]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from nateq_webhooks.client import answers, failures
-from nateq_webhooks.client.answers import ResultPage
+from nateq_webhooks.client import api_errors, response_parsing
 from nateq_webhooks.client.calls import Call
 from nateq_webhooks.client.paging import Identity, PageReader, Position
+from nateq_webhooks.client.response_parsing import ResultPage
 from nateq_webhooks.client.transport import Transport
 from nateq_webhooks.client.values import CreatedWebhook, EventType, LogEntry, NewSecret, RemoteWebhook
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError, NateqValidationError
@@ -51,12 +51,12 @@ class Webhooks:
             body={"url": url, "events": _names(events)},
             instead=f"create it under {WEBHOOKS_SCREEN} and copy its id and signing secret",
         )
-        return self._transport.request(call, answers.created_webhook)
+        return self._transport.request(call, response_parsing.created_webhook)
 
     def list(self) -> builtins.list[RemoteWebhook]:
         """Return every webhook that this key sees."""
         reader = PageReader(
-            lambda position: self._page("", "Listing the webhooks", position, answers.webhook_page),
+            lambda position: self._page("", "Listing the webhooks", position, response_parsing.webhook_page),
             lambda webhook: Identity(key=webhook.id),
         )
         return [*reader]
@@ -64,7 +64,7 @@ class Webhooks:
     def get(self, id: str) -> RemoteWebhook:
         """Return one webhook."""
         call = _call("GET", id, purpose=f"Reading webhook {id}", instead=f"see it under {WEBHOOKS_SCREEN}")
-        return self._call_about(call, answers.remote_webhook)
+        return self._call_about(call, response_parsing.remote_webhook)
 
     def update(
         self,
@@ -82,12 +82,14 @@ class Webhooks:
             raise NateqValidationError(f"Changing webhook {id} needs url=, events= or is_active=; none was given.")
         instead = f"change it under {WEBHOOKS_SCREEN}"
         call = _call("PATCH", id, purpose=f"Changing webhook {id}", instead=instead, body=body)
-        return self._call_about(call, answers.changed_webhook) or self.get(id)
+        return self._call_about(call, response_parsing.changed_webhook) or self.get(id)
 
     def delete(self, id: str) -> None:
         """Delete a webhook; Nateq sends it no more deliveries."""
         instead = f"delete it under {WEBHOOKS_SCREEN}"
-        self._call_about(_call("DELETE", id, purpose=f"Deleting webhook {id}", instead=instead), answers.nothing)
+        self._call_about(
+            _call("DELETE", id, purpose=f"Deleting webhook {id}", instead=instead), response_parsing.nothing
+        )
 
     def rotate_secret(self, id: str) -> NewSecret:
         """Have Nateq make a new signing secret, and return it; only this answer contains it.
@@ -101,12 +103,12 @@ class Webhooks:
             purpose=f"Rotating the secret of webhook {id}",
             instead=f"rotate it under {WEBHOOKS_SCREEN} and add the new secret on this side",
         )
-        return self._call_about(call, lambda document: answers.new_secret(document, call.webhook_id))
+        return self._call_about(call, lambda document: response_parsing.new_secret(document, call.webhook_id))
 
     def events(self) -> builtins.list[EventType]:
         """Return the live list of the events that a webhook may subscribe to."""
         call = Call(method="GET", path=EVENTS_PATH, purpose="Listing the events")
-        return self._transport.request(call, answers.event_types)
+        return self._transport.request(call, response_parsing.event_types)
 
     def logs(self, id: str) -> Iterator[LogEntry]:
         """Iterate over the attempts to deliver to a webhook, newest first, fetching pages as they are needed.
@@ -115,7 +117,9 @@ class Webhooks:
         """
         _check_id(id)
         purpose = f"Reading the log of webhook {id}"
-        return iter(PageReader(lambda position: self._page(id, purpose, position, answers.log_page), _identity))
+        return iter(
+            PageReader(lambda position: self._page(id, purpose, position, response_parsing.log_page), _identity)
+        )
 
     def _page(
         self, webhook_id: str, purpose: str, position: Position, read: Callable[[Any], ResultPage[T]]
@@ -141,7 +145,7 @@ class Webhooks:
             raise
         except NateqNotFoundError as error:
             missing: ApiError = error
-        raise failures.not_offered(call, missing) if self._is_listed(call.webhook_id) else missing
+        raise api_errors.not_offered(call, missing) if self._is_listed(call.webhook_id) else missing
 
     def _is_listed(self, id: str) -> bool:
         """Say whether the webhook is listed, after a 404. A server that can't list offers no other call either."""

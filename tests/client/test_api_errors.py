@@ -260,7 +260,7 @@ def test_an_answer_that_drips_is_given_up_on(server: ScriptedServer) -> None:
 def test_an_answer_that_does_not_end_is_given_up_on(
     server: ScriptedServer, client: NateqClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.client.transport.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("nateq_webhooks.client.transport.MAX_RESPONSE_BYTES", 1000)
     server.says(Say(200, b" " * 2000))
 
     with pytest.raises(NateqUnexpectedAnswerError, match="longer than 1000 bytes"):

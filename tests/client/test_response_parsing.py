@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nateq_webhooks.client import EventType, NateqClient, RemoteWebhook, answers
+from nateq_webhooks.client import EventType, NateqClient, RemoteWebhook, response_parsing
 from nateq_webhooks.errors import NateqUnexpectedAnswerError
 from tests.client.scripted import Say, ScriptedServer, wrapped
 
@@ -320,9 +320,9 @@ def test_a_byte_order_mark_is_taken(client: NateqClient, server: ScriptedServer)
 def test_a_secret_in_an_answer_does_not_print_itself() -> None:
     document = json.loads(
         '{"data": {"webhook": {"id": "wh_1", "signingSecret": "s3cr3t"}, "secret": "s3cr3t"}, "other": "whsec_s3cr3t"}',
-        object_hook=answers.hide_secrets,
+        object_hook=response_parsing.hide_secrets,
     )
 
     assert "s3cr3t" not in repr(document)
-    assert answers.created_webhook(document).secret == "s3cr3t"
-    assert "s3cr3t" not in repr(answers.new_secret({"data": "s3cr3t"}, "wh_1").secret)
+    assert response_parsing.created_webhook(document).secret == "s3cr3t"
+    assert "s3cr3t" not in repr(response_parsing.new_secret({"data": "s3cr3t"}, "wh_1").secret)

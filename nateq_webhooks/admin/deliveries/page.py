@@ -11,14 +11,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting, permissions
-from nateq_webhooks.admin.deliveries import answers, payload, signature_check, snippets, timeline, tree
-from nateq_webhooks.admin.deliveries.answers import Answer
+from nateq_webhooks.admin.deliveries import payload, signature_check, snippets, timeline, tree
 from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import address_in
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.deliveries.related import RelatedDelivery, conversation_of, related, superseding
 from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, connected, failing
+from nateq_webhooks.admin.deliveries.status_answers import StatusAnswer, status_answers
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted
@@ -76,7 +76,7 @@ class DeliveryPage:
 
     badge: str
     notes: Sequence[str]
-    answers: Sequence[Answer]
+    answers: Sequence[StatusAnswer]
     summary: Sequence[Fact]
     facts: Sequence[Fact]
     timeline: Sequence[timeline.Entry]
@@ -116,7 +116,7 @@ class _Builder:
         return DeliveryPage(
             badge=formatting.delivery_badge(delivery, has_runs=bool(history.runs) or has_runs(delivery)),
             notes=[sentence(code) for code in delivery.notes],
-            answers=list(answers.answers(history, signature_check.check(delivery))),
+            answers=list(status_answers(history, signature_check.check(delivery))),
             summary=list(self._summary()),
             facts=list(_facts(delivery)),
             timeline=timeline.entries(

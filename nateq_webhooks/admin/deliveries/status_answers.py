@@ -22,7 +22,7 @@ MAX_NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class StatusAnswer:
     """A question and its answer, with the sign of its status."""
 
     question: str
@@ -30,45 +30,47 @@ class Answer:
     text: str | SafeString
 
 
-def answers(history: History, signature: SignatureState) -> Iterator[Answer]:
+def status_answers(history: History, signature: SignatureState) -> Iterator[StatusAnswer]:
     """Yield the four answers. If a receiver ran more than once, only its newest run counts."""
     latest = history.newest()
     yield _received(history.delivery)
-    yield Answer(
+    yield StatusAnswer(
         question=_("Was it genuine?"), sign=signature_check.SIGNS[signature], text=signature_check.sentence(signature)
     )
     yield _ran(history.delivery, latest)
     yield _failed(history.delivery, latest)
 
 
-def _received(delivery: Delivery) -> Answer:
+def _received(delivery: Delivery) -> StatusAnswer:
     seen = delivery.attempts_seen
     times = ngettext("%(number)s attempt", "%(number)s attempts", seen) % {"number": seen}
     text = format_html("{} {} · {}", _("Yes:"), formatting.moment(delivery.received_at), times)
-    return Answer(question=_("Was it received?"), sign=Sign("✓", "good"), text=text)
+    return StatusAnswer(question=_("Was it received?"), sign=Sign("✓", "good"), text=text)
 
 
-def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
+def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
     """Return how many receivers are in which status, or why there are none."""
     question = _("What ran?")
     if not latest:
-        return Answer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
+        return StatusAnswer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
     counts = Counter(run.get_status_display() for run in latest.values())
     text = " · ".join(f"{status}: {number}" for status, number in counts.most_common())
     all_well = all(run.status == Run.Status.SUCCEEDED for run in latest.values())
-    return Answer(question=question, sign=SIGNS[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text)
+    return StatusAnswer(
+        question=question, sign=SIGNS[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text
+    )
 
 
-def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
+def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
     """Return the receivers whose newest run failed, with its status."""
     question = _("What failed?")
     failing = [run for run in latest.values() if run.status in Run.FAILING]
     if delivery.status == Delivery.Status.INVALID:
-        return Answer(
+        return StatusAnswer(
             question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("It could not be parsed; the notes say why.")
         )
     if not failing:
-        return Answer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
+        return StatusAnswer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
     named = format_html_join(
         _(", "),
         "<bdi>{}</bdi> ({})",
@@ -80,7 +82,7 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> Answer:
             "{} {}", named, ngettext("and %(number)s more", "and %(number)s more", more) % {"number": more}
         )
     is_dead = any(run.status == Run.Status.DEAD for run in failing)
-    return Answer(question=question, sign=SIGNS[Run.Status.DEAD if is_dead else Run.Status.FAILED], text=named)
+    return StatusAnswer(question=question, sign=SIGNS[Run.Status.DEAD if is_dead else Run.Status.FAILED], text=named)
 
 
 def _why_nothing_ran(delivery: Delivery) -> str:
