@@ -3,17 +3,18 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from nateq_webhooks import dispatch
-from nateq_webhooks.admin.dashboard import failures as module
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin.dashboard import failures as failures_module
+from nateq_webhooks.admin.dashboard import page, statistics
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silent_webhooks import silences
 from nateq_webhooks.admin.dashboard.statistics import survey
@@ -22,7 +23,16 @@ from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat, Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.admin.pages import shown
-from tests.builders import ago, build_delivery, build_run, insert, store_dead_runs, store_rejection
+from tests.builders import (
+    ago,
+    build_delivery,
+    build_run,
+    insert,
+    store_dead_runs,
+    store_deliveries,
+    store_rejection,
+    store_run,
+)
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +43,11 @@ SECRETIVE = "sara@example.com"
 
 def board(client: Client, url: str = INDEX) -> str:
     return shown(client, url)
+
+
+def received(webhook: Webhook, **over: Any) -> Delivery:
+    """Store a delivery whose receivers have not finished."""
+    return store_deliveries(webhook, received_at=ago(hours=1), status="received", **over)[0]
 
 
 def lines() -> list[tuple[str, str, int]]:
@@ -90,8 +105,6 @@ def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -
 
 @pytest.mark.django_db(transaction=True)
 def test_a_replay_that_succeeds_takes_its_run_off_the_board(boss: Client, webhook: Webhook, connect: Connect) -> None:
-    from nateq_webhooks import signals
-
     connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
     [made] = store_dead_runs(webhook, 1)
     Delivery.objects.update(body=b'{"event": "ticket.created", "data": {}}')
@@ -125,7 +138,7 @@ def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -
 def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
+    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 10)
     store_dead_runs(webhook, 12)
     store_dead_runs(webhook, 2, receiver="shop.audit")
 
@@ -137,7 +150,7 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
 
 
 def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKED_AT", 10)
+    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 10)
     store_dead_runs(webhook, 8)
     store_dead_runs(webhook, 2, receiver="shop.audit")
 
@@ -148,7 +161,7 @@ def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pyt
 
 
 def test_of_more_than_the_limit_the_newest_are_looked_at(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKED_AT", 3)
+    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 3)
     store_dead_runs(webhook, 5, error="KeyError: old")
     store_dead_runs(webhook, 3, error="KeyError: new")
 
@@ -180,11 +193,8 @@ def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
 
     shown = board(boss)
 
-    assert "<script>alert(1)" not in shown
-    assert "\u202e" not in shown
-    assert "<b>x</b>" not in shown
-    assert "<i>y</i>" not in shown
-    assert "<u>z</u>" not in shown
+    for hostile in ("<script>alert(1)", "\u202e", "<b>x</b>", "<i>y</i>", "<u>z</u>"):
+        assert hostile not in shown
 
 
 def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> None:
@@ -206,8 +216,7 @@ def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> Non
 
 
 def test_what_is_due_this_moment_is_no_backlog(boss: Client, webhook: Webhook) -> None:
-    [made] = insert([build_delivery(webhook, ago(seconds=5), "received", dispatch_at=ago(seconds=5))])
-    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=ago(seconds=5))])
+    store_run(received(webhook, dispatch_at=ago(seconds=5)), status="waiting", next_try_at=ago(seconds=5))
 
     assert "Nothing: no failure" in board(boss)
 
@@ -224,16 +233,16 @@ def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook:
 
 
 def test_runs_of_receivers_that_nobody_knows_are_told(boss: Client, webhook: Webhook) -> None:
-    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=PARKED_UNTIL)])
+    store_run(received(webhook), status="waiting", next_try_at=PARKED_UNTIL)
 
     assert "1 run waits for an unknown receiver" in board(boss)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, webhook: Webhook) -> None:
-    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([build_run(made, "waiting"), build_run(made, "waiting", receiver="crm.sync")])
+    delivery = received(webhook)
+    store_run(delivery, status="waiting")
+    store_run(delivery, "crm.sync", status="waiting")
     dispatch.pause(receiver="crm.sync", reason="moving", by="layla")
     dispatch.pause(webhook=webhook, reason="inventory", by="omar")
 
@@ -281,7 +290,7 @@ def test_the_usual_pause_and_a_short_one_are_no_silence(webhook: Webhook) -> Non
     )
     assert silent() == []  # it has been as quiet as this before: every night
 
-    insert([build_delivery(webhook, ago(minutes=50))])
+    store_deliveries(webhook, received_at=ago(minutes=50))
     assert silent() == []
 
 
@@ -299,8 +308,6 @@ def test_a_burst_an_inactive_webhook_and_an_unused_one_are_not_silent(webhook: W
 def test_a_webhook_whose_last_delivery_is_too_old_to_be_looked_at_is_silent(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin.dashboard import statistics
-
     busy = Webhook.objects.create(name="busy")
     monkeypatch.setattr(statistics, "MAX_COUNTED", 50)
     insert(
@@ -328,11 +335,9 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
 def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin.dashboard import page
-
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 2)
     Webhook.objects.create(name="another")
-    insert([build_delivery(webhook, ago(hours=1))])
+    store_deliveries(webhook, received_at=ago(hours=1))
     assert "first 2 by name" not in board(boss)
 
     Webhook.objects.create(name="zebra")
@@ -342,8 +347,7 @@ def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
 
 
 def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
-    [made] = insert([build_delivery(webhook, ago(hours=1), "received")])
-    Run.objects.bulk_create([build_run(made, "waiting", next_try_at=ago(hours=5))])
+    store_run(received(webhook), status="waiting", next_try_at=ago(hours=5))
     Heartbeat.objects.create(name="one:1")
     Hold.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
 
@@ -386,13 +390,8 @@ def test_each_part_is_for_those_who_may_see_it(
     assert [part for part in sees_not if part in shown] == []
 
 
-def test_staff_without_any_permission_have_no_board() -> None:
-    user = User.objects.create_user("nobody", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename="view_user"))
-    client = Client()
-    client.force_login(user)
-
-    assert client.get(INDEX).status_code == 404
+def test_staff_without_any_permission_have_no_dashboard(staff: Callable[..., Client]) -> None:
+    assert staff().get(INDEX).status_code == 404
 
 
 def test_the_number_of_statements_does_not_grow_with_what_there_is(boss: Client, webhook: Webhook) -> None:
@@ -424,17 +423,10 @@ def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(b
 def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nateq_webhooks.admin.dashboard import page
-
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 1)
     other = Webhook.objects.create(name="zebra <b>")
-    insert(
-        [
-            build_delivery(webhook, ago(hours=1)),
-            build_delivery(other, ago(hours=2)),
-            build_delivery(other, ago(hours=2)),
-        ]
-    )
+    store_deliveries(webhook, received_at=ago(hours=1))
+    store_deliveries(other, 2, received_at=ago(hours=2))
     store_rejection(other, received_at=ago(minutes=3))
 
     first, found = board(boss), board(boss, f"{INDEX}?find_webhook=ZEBRA+%3C")
@@ -449,6 +441,6 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
 
 
 def test_few_webhooks_have_no_search(boss: Client, webhook: Webhook) -> None:
-    insert([build_delivery(webhook, ago(hours=1))])
+    store_deliveries(webhook, received_at=ago(hours=1))
 
     assert "find_webhook" not in board(boss)

@@ -1,4 +1,4 @@
-"""Rows that a project hides by a `get_queryset` of its own: no page tells of them, and no action reaches them."""
+"""Rows that a project hides by its own `get_queryset`: no page shows them, and no action reaches them."""
 
 import html
 import itertools
@@ -19,9 +19,8 @@ from nateq_webhooks.dispatch.replays import advance
 from nateq_webhooks.models import Delivery, Reissue, Rejection, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Hold, webhook_scope
 from nateq_webhooks.signals import signal_for
-from tests import builders
 from tests.admin.tenants_site import MINE, tenants
-from tests.builders import ago
+from tests.builders import ago, build_delivery, build_run, store_rejection, store_run
 from tests.conftest import Connect
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site")]
@@ -35,7 +34,7 @@ ADDRESS = "203.0.113.99"
 
 @dataclass
 class Stored:
-    """What is in the database: a row of each kind that may be seen, and hidden ones."""
+    """The rows in the database: one of each kind that the user may see, and hidden ones."""
 
     webhook: Webhook
     other: Webhook
@@ -72,7 +71,7 @@ def stored(connect: Connect) -> Stored:
     connect(signal_for("ticket.created"), lambda event, **_: None, "shop.open")
     webhook = Webhook.objects.create(name="mine", organization_id=MINE)
     other = Webhook.objects.create(name=f"{MARK} shop", organization_id="org_other", events=[f"{MARK}.event"])
-    mine = builders.build_delivery(
+    mine = build_delivery(
         webhook, ago(minutes=4), "failed", organization_id=MINE, resource_id=SHARED, timestamp=ago(days=1)
     )
     replay = Replay.objects.create(
@@ -84,12 +83,10 @@ def stored(connect: Connect) -> Stored:
     mine.refresh_from_db()
     Reissue.objects.create(delivery=hidden[0], original=mine)
     hidden_runs = Run.objects.bulk_create(
-        builders.build_run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
+        build_run(one, status, receiver="shop.open", error=f"ValueError: {MARK}")
         for one, status in zip(hidden, itertools.cycle(["dead", "failed", "waiting"]), strict=False)
     )
-    run = Run.objects.create(
-        delivery=mine, receiver="shop.open", status="succeeded", round=hidden_replay.pk, next_try_at=None
-    )
+    run = store_run(mine, "shop.open", round=hidden_replay.pk)
     Run.objects.filter(status="waiting").update(next_try_at=ago(hours=2))
     Hold.objects.create(scope=webhook_scope(other.pk), paused_at=timezone.now(), reason=MARK)
     Hold.objects.create(scope="", paused_at=timezone.now(), reason="all of it")
@@ -100,19 +97,15 @@ def stored(connect: Connect) -> Stored:
         hidden=hidden,
         hidden_runs=hidden_runs,
         hidden_replay=hidden_replay,
-        hidden_rejection=Rejection.objects.create(
-            webhook=other, reason="no_match", remote_addr=ADDRESS, received_at=ago(minutes=1)
-        ),
+        hidden_rejection=store_rejection(other, remote_addr=ADDRESS, received_at=ago(minutes=1)),
         replay=replay,
         run=run,
-        rejection=Rejection.objects.create(
-            webhook=webhook, reason="no_match", remote_addr="192.0.2.1", received_at=ago(minutes=1)
-        ),
+        rejection=store_rejection(webhook, remote_addr="192.0.2.1", received_at=ago(minutes=1)),
     )
 
 
 def _hidden(webhook: Webhook, number: int) -> Delivery:
-    return builders.build_delivery(
+    return build_delivery(
         webhook,
         ago(minutes=3),
         "dead",
@@ -149,9 +142,14 @@ def addresses(keys: dict[type[Model], Any], *, of_rows: bool) -> list[str]:
     return found
 
 
-def told(answer: Any) -> str:
-    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
-    return html.unescape(content.decode())
+def selected(action: str, key: object, across: str) -> dict[str, Any]:
+    """Return the form of a list's action with one row selected, and confirmed."""
+    return {"action": action, "_selected_action": [str(key)], "select_across": across, "post": "yes", "index": "0"}
+
+
+def content(answer: Any) -> str:
+    raw = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return html.unescape(raw.decode())
 
 
 def assert_nothing_hidden(stored: Stored, text: str, where: str) -> None:
@@ -179,7 +177,7 @@ def test_no_list_and_no_dashboard_tells_of_them(boss: Client, stored: Stored) ->
         for query in QUERIES:
             answer = boss.get(f"{address}?{query}", follow=True)
             # What the user types into the search comes back in its field.
-            text = re.sub(rf"(q(=|%3D)|value=\")(data\.note(=|%3D|%253D))?{MARK}(_1)?", "", told(answer))
+            text = re.sub(rf"(q(=|%3D)|value=\")(data\.note(=|%3D|%253D))?{MARK}(_1)?", "", content(answer))
             assert_nothing_hidden(stored, text, f"{address}?{query}")
             assert answer.status_code in (200, 400, 403, 404, 405)
 
@@ -209,7 +207,7 @@ def test_no_page_of_a_shown_row_tells_of_them(boss: Client, stored: Stored) -> N
             continue
         for query in ("", f"?sent={stored.hidden[0].pk}", "?which=failed", f"?find={MARK}&part="):
             answer = boss.get(address + query, follow=True)
-            assert_nothing_hidden(stored, told(answer).replace(f'value="{MARK}"', ""), address + query)
+            assert_nothing_hidden(stored, content(answer).replace(f'value="{MARK}"', ""), address + query)
 
 
 def test_no_page_of_a_hidden_row_opens(boss: Client, stored: Stored) -> None:
@@ -277,11 +275,11 @@ def test_an_export_holds_no_hidden_delivery(
 ) -> None:
     answer: Any = boss.post(f"{BASE}delivery/export/", {"format": kind, **choice(stored)})
 
-    assert MARK not in told(answer)
+    assert MARK not in content(answer)
 
 
 def test_an_export_of_everything_holds_what_may_be_seen(boss: Client, stored: Stored) -> None:
-    taken = told(boss.post(f"{BASE}delivery/export/", {"format": "jsonl", "everything": "yes"}))
+    taken = content(boss.post(f"{BASE}delivery/export/", {"format": "jsonl", "everything": "yes"}))
 
     assert [json.loads(line)["delivery_id"] for line in taken.splitlines()] == [stored.mine.delivery_id]
 
@@ -291,28 +289,15 @@ def test_an_export_of_everything_holds_what_may_be_seen(boss: Client, stored: St
 def test_actions_on_lists_are_about_shown_rows_only(boss: Client, stored: Stored, action: str, across: str) -> None:
     before = _state()
     for model, key in stored.hidden_keys().items():
-        posted = {
-            "action": action,
-            "_selected_action": [str(key)],
-            "select_across": across,
-            "post": "yes",
-            "index": "0",
-        }
         if across == "1" and action == "delete_selected":
             continue
-        answer = boss.post(f"{BASE}{model._meta.model_name}/", posted, follow=True)
-        assert MARK not in told(answer)
+        answer = boss.post(f"{BASE}{model._meta.model_name}/", selected(action, key, across), follow=True)
+        assert MARK not in content(answer)
     assert _state() == before
 
 
 def test_deleting_all_rejections_leaves_the_hidden_ones(boss: Client, stored: Stored) -> None:
-    posted = {
-        "action": "delete_selected",
-        "_selected_action": [str(stored.rejection.pk)],
-        "select_across": "1",
-        "post": "yes",
-    }
-    boss.post(f"{BASE}rejection/", posted)
+    boss.post(f"{BASE}rejection/", selected("delete_selected", stored.rejection.pk, "1"))
 
     assert list(Rejection.objects.all()) == [stored.hidden_rejection]
 
@@ -326,13 +311,11 @@ def test_a_group_of_failures_is_replayed_without_hidden_ones(boss: Client, store
 def test_a_site_that_knows_deliveries_only_tells_nothing_of_what_belongs_to_hidden_ones(
     boss: Client, stored: Stored
 ) -> None:
-    Run.objects.create(
-        delivery=stored.mine, receiver="shop.open", status="dead", error="ValueError: mine", next_try_at=None
-    )
+    store_run(stored.mine, "shop.open", status="dead", error="ValueError: mine", next_try_at=None)
     Rejection.objects.filter(pk=stored.rejection.pk).update(reason="no_header")
 
     for address in ("", "delivery/", f"delivery/{stored.mine.pk}/change/"):
-        text = told(boss.get(f"/deliveries-only/nateq_webhooks/{address}"))
+        text = content(boss.get(f"/deliveries-only/nateq_webhooks/{address}"))
         assert_nothing_hidden(stored, text, address)
 
 
@@ -342,10 +325,10 @@ def test_a_project_that_decides_row_by_row_is_asked_for_each(boss: Client, store
         assert boss.get(f"{base}{stored.hidden[0].pk}/{page}").status_code == 403, page
         assert boss.get(f"{base}{stored.mine.pk}/{page}").status_code == 200, page
 
-    shown = told(boss.get(f"{base}{stored.mine.pk}/change/"))
+    shown = content(boss.get(f"{base}{stored.mine.pk}/change/"))
     boss.post(f"{base}replay-many/", {"everything": "yes"})
     boss.post(f"{base}{stored.hidden[0].pk}/replay/", {"which": "all"})
-    taken = told(boss.post(f"{base}export/", {"everything": "yes", "format": "jsonl"}))
+    taken = content(boss.post(f"{base}export/", {"everything": "yes", "format": "jsonl"}))
 
     assert f"{MARK}_1" not in shown
     assert MARK not in taken.replace(f'"{MARK} shop"', "")

@@ -28,15 +28,19 @@ def test_everything() -> None:
     assert api.paused() == []
 
 
-def test_a_receiver() -> None:
-    assert output("nateq_pause", "--receiver", "test.one") == "Paused: receiver:test.one.\n"
-    assert output("nateq_resume", "--receiver", "test.one") == "Resumed: receiver:test.one.\n"
+@pytest.mark.parametrize(
+    ("option", "name", "scope"),
+    [
+        ("--receiver", "test.one", "receiver:test.one"),
+        ("--webhook", "shop", "webhook:{pk}"),
+        ("--webhook", "{pk}", "webhook:{pk}"),
+    ],
+)
+def test_a_receiver_or_a_webhook_is_paused_and_resumed(webhook: Webhook, option: str, name: str, scope: str) -> None:
+    name, scope = name.format(pk=webhook.pk), scope.format(pk=webhook.pk)
 
-
-def test_a_webhook_by_its_name_or_its_id(webhook: Webhook) -> None:
-    for name in ("shop", str(webhook.pk)):
-        assert output("nateq_pause", "--webhook", name) == f"Paused: webhook:{webhook.pk}.\n"
-        assert output("nateq_resume", "--webhook", name) == f"Resumed: webhook:{webhook.pk}.\n"
+    assert output("nateq_pause", option, name) == f"Paused: {scope}.\n"
+    assert output("nateq_resume", option, name) == f"Resumed: {scope}.\n"
 
 
 def test_what_is_still_paused_is_said(webhook: Webhook) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError
@@ -247,25 +248,26 @@ class TestInterrupted:
             replay("--resume", str(interrupted.pk))
         assert len(replayed()) == 6
 
-    def test_another_command_is_another_replay(self, interrupted: Replay) -> None:
-        replay("--receiver", "test.two", "--event", "ticket.created")
-        assert Replay.objects.count() == 2
+    @pytest.mark.parametrize(
+        ("options", "is_cancelled"),
+        [
+            (["--event", "ticket.created", "--receiver", "test.two"], False),
+            (["--all", "--receiver", "test.two", "--new"], False),
+            (["--all", "--receiver", "test.two"], True),
+        ],
+        ids=["other options", "asked for", "the former one cancelled"],
+    )
+    def test_another_replay_is_created(self, interrupted: Replay, options: list[str], is_cancelled: bool) -> None:
+        Replay.objects.update(is_cancelled=is_cancelled)
 
-    def test_a_new_one_can_be_asked_for(self, interrupted: Replay) -> None:
-        replay("--all", "--receiver", "test.two", "--new")
-        assert Replay.objects.count() == 2
+        replay(*options)
 
-    def test_a_cancelled_one_is_not_continued(self, interrupted: Replay) -> None:
-        Replay.objects.update(is_cancelled=True)
-        replay("--all", "--receiver", "test.two")
         assert Replay.objects.count() == 2
 
     def test_an_error_of_the_database_ends_it_with_what_to_do(
         self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(*args: Any) -> bool:
-            raise OperationalError("gone")
-
+        broken = Mock(side_effect=OperationalError("gone"))
         monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.advance", broken)
         with pytest.raises(
             CommandError, match=r"\(OperationalError\)\. Continue with: manage\.py nateq_replay --resume \d+"

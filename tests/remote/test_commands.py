@@ -1,8 +1,10 @@
 """`manage.py nateq_webhook` and `nateq_events`: what they do, write and answer with, and what they never show."""
 
+import sys
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError
@@ -60,19 +62,22 @@ def test_show_names_the_secrets_by_their_id(run: Run, registered: Webhook) -> No
     assert "when the new one is used" in text("show")
 
 
-def test_update_changes_both_sides(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    run("update", "--events", "ticket.closed", "--inactive", "--yes")
+@pytest.mark.parametrize(
+    ("arguments", "here", "there"),
+    [
+        (["--events", "ticket.closed", "--inactive", "--yes"], (["ticket.closed"], False), (("ticket.closed",), False)),
+        (["--events"], ([], True), (tuple(EVENTS), True)),
+    ],
+    ids=["events and inactive", "all events"],
+)
+def test_update_changes_both_sides(
+    run: Run, registered: Webhook, sandbox: Sandbox, arguments: list[str], here: object, there: object
+) -> None:
+    run("update", *arguments)
 
-    here, there = Webhook.objects.get(), sandbox.webhooks.all()[0]
-    assert (here.events, here.is_active) == (["ticket.closed"], False)
-    assert (there.events, there.is_active) == (("ticket.closed",), False)
-
-
-def test_update_to_all_events(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
-    run("update", "--events")
-
-    assert Webhook.objects.get().events == []
-    assert sandbox.webhooks.all()[0].events == tuple(EVENTS)
+    ours, theirs = Webhook.objects.get(), sandbox.webhooks.all()[0]
+    assert (ours.events, ours.is_active) == here
+    assert (theirs.events, theirs.is_active) == there
 
 
 def test_an_update_that_nateq_refuses_changes_nothing_here(run: Run, registered: Webhook) -> None:
@@ -219,9 +224,7 @@ ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and i
 def test_every_error_of_the_client_is_told_in_its_words(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: type[ApiError]
 ) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise error("what happened, and what to do")
-
+    fail = Mock(side_effect=error("what happened, and what to do"))
     monkeypatch.setattr(Webhooks, "create", fail)
     monkeypatch.setattr(Webhooks, "events", fail)
     for command, arguments in (("nateq_webhook", ["create", "--events", "ticket.created"]), ("nateq_events", [])):
@@ -247,8 +250,6 @@ def test_without_a_key_it_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_the_extra_it_says_how_to_install_it(nateq: NateqClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     for name in [name for name in sys.modules if name.startswith("nateq_webhooks.client")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "httpx", None)
@@ -287,14 +288,8 @@ def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debu
 
 
 def test_options_of_django_may_stand_before_the_action_and_after_it() -> None:
-    options = [
-        "--no-color",
-        "--verbosity=2",
-        "--settings=tests.settings",
-        "--pythonpath=.",
-        "--traceback",
-        "--skip-checks",
-    ]
+    options = ["--no-color", "--verbosity=2", "--settings=tests.settings", "--pythonpath=."]
+    options += ["--traceback", "--skip-checks"]
     for arguments in ([*options, "show"], ["show", *options]):
         parser = Command().create_parser("manage.py", "nateq_webhook")
         given = vars(parser.parse_args(arguments))

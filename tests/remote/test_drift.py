@@ -92,7 +92,9 @@ def test_sync_finishes_a_registration_that_died(run: Run, sandbox: Sandbox) -> N
     both_sides_agree(sandbox)
 
 
-def test_a_url_without_its_last_slash_is_drift_that_push_mends(run: Run, registered: Webhook, sandbox: Sandbox) -> None:
+def test_a_url_without_its_last_slash_is_drift_that_push_settles(
+    run: Run, registered: Webhook, sandbox: Sandbox
+) -> None:
     sandbox.webhooks.update(registered.nateq_id, {"url": registered.public_url.rstrip("/")})
     out = StringIO()
     with pytest.raises(CommandError, match="--push"):

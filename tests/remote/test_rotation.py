@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError, connection
@@ -106,10 +107,7 @@ def test_a_use_that_the_door_could_not_note_is_found_in_the_deliveries(
 ) -> None:
     remote.rotate(nateq, registered)
 
-    def locked(*args: object, **kwargs: object) -> int:
-        raise OperationalError("database is locked")
-
-    monkeypatch.setattr(SecretQuerySet, "update", locked)
+    monkeypatch.setattr(SecretQuerySet, "update", Mock(side_effect=OperationalError("database is locked")))
     assert deliver(registered, registered.secret, 1) == 200
     monkeypatch.undo()
     assert Secret.objects.get().expires_at is None
@@ -160,10 +158,8 @@ def test_a_lost_answer_is_made_good_by_rotating_again(
 def test_a_server_without_rotation_leaves_everything_as_it_was(
     nateq: NateqClient, sandbox: Sandbox, registered: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(id: str) -> Any:
-        raise NateqNotOfferedError("rotate it in the dashboard")
-
-    monkeypatch.setattr(nateq.webhooks, "rotate_secret", refused)
+    refusal = Mock(side_effect=NateqNotOfferedError("rotate it in the dashboard"))
+    monkeypatch.setattr(nateq.webhooks, "rotate_secret", refusal)
     with pytest.raises(NateqNotOfferedError):
         remote.rotate(nateq, registered)
     both_sides_agree(sandbox)
