@@ -89,7 +89,8 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified, incoming.body)
     try:
-        receipt = inbox.store(verified, hold=api.request_hold())  # committed, or StoreError
+        runs = api.runs_to_insert(verified.content.event.name)
+        receipt = inbox.store(verified, hold=api.request_hold(), runs=runs)  # committed, or StoreError
     except StoreError as error:
         return _not_stored(str(error))
     if not _run(receipt):

@@ -5,7 +5,7 @@ import hmac
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
@@ -637,9 +637,9 @@ class TestSite:
         in_atomic_block: list[bool] = []
         real = storage.upsert
 
-        def upsert(alias: str, new: NewDelivery) -> UpsertResult:
+        def upsert(alias: str, new: NewDelivery, runs: Sequence[Run]) -> UpsertResult:
             in_atomic_block.append(connection.in_atomic_block)
-            return real(alias, new)
+            return real(alias, new, runs)
 
         monkeypatch.setattr("nateq_webhooks.inbox.storage.upsert", upsert)
         monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
@@ -1012,12 +1012,16 @@ def test_storing_costs_the_same_number_of_statements_with_every_runner(
     monkeypatch.setattr(api, "wake", woken.append)  # the request ends here
     sender.post(envelope(delivery_id="warm"))
 
-    assert statements(lambda: sender.post(envelope())) == (1 if has_returning() else 2)
+    inserts_runs = way == "inline" and has_returning()
+    in_two = not has_returning() or (inserts_runs and connection.vendor != "postgresql")
+    assert statements(lambda: sender.post(envelope())) == (2 if in_two else 1)
     assert statements(lambda: sender.post(envelope(attempt=2))) == (2 if has_returning() else 4)
 
     delivery = Delivery.objects.get(delivery_id="dlv_1")
     assert delivery.status == Delivery.Status.RECEIVED
     assert [due.dispatch_at for due in woken[1:]] == [delivery.dispatch_at, None]
+    assert [run.delivery_id for run in woken[1].runs] == ([delivery.pk] if inserts_runs else [])
+    assert not woken[2].runs
 
 
 def has_returning() -> bool:

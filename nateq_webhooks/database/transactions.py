@@ -22,3 +22,15 @@ def is_private(alias: str) -> bool:
     if connection.in_atomic_block:
         return True
     return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
+
+
+def is_read_committed(alias: str) -> bool:
+    """Return whether each statement of a transaction sees what has been committed before it, as Django's default is.
+
+    SQLite has one writer at a time, so a transaction that writes sees the same.
+    """
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        return True
+    level = getattr(connection, "isolation_level", None)
+    return str(getattr(level, "name", level)).lower().replace("_", " ") == "read committed"

@@ -6,7 +6,7 @@ claims it creates its runs, one per receiver, in the same transaction. From then
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +16,13 @@ from nateq_webhooks.database.retry import memory_hint, retry_transaction
 from nateq_webhooks.database.transactions import is_private
 from nateq_webhooks.dispatch.acknowledgement import process
 from nateq_webhooks.dispatch.claim import Claimed, claim_runs, claim_runs_of, claim_throttled
-from nateq_webhooks.dispatch.create import claim_deliveries, claim_delivery, event_name
+from nateq_webhooks.dispatch.create import (
+    claim_deliveries,
+    claim_delivery,
+    claim_inserted,
+    event_name,
+    runs_to_insert,
+)
 from nateq_webhooks.dispatch.execute import ThrottledRuns, Watch, execute_claim, never
 from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.dispatch.maintenance import Maintenance
@@ -54,7 +60,9 @@ __all__ = [
     "resume",
     "run_delivery",
     "run_due",
+    "run_inserted",
     "runner",
+    "runs_to_insert",
     "unpark",
     "use_runner",
     "wake",
@@ -99,6 +107,12 @@ def _claims_of(alias: str, pk: int) -> Iterator[Claimed]:
     yield retry_transaction(functools.partial(claim_runs_of, alias, pk))
     while throttled := retry_transaction(functools.partial(claim_throttled, alias, pk)):
         yield throttled
+
+
+def run_inserted(alias: str, runs: Sequence[Run]) -> int:
+    """Execute here the runs of `runs_to_insert`, which were stored with their delivery. Return how many there are."""
+    execute_claim(claim_inserted(alias, runs))
+    return len(runs)
 
 
 def run_due(

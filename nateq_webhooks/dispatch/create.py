@@ -9,15 +9,16 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
-from django.db import transaction
+from django.db import Error, router, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, copy_shared_deliveries, locked
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
+from nateq_webhooks.dispatch.notify import runs_in_request
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.protocol.envelope import Note
@@ -73,6 +74,42 @@ def _make_due(alias: str, delivery: Delivery) -> None:
     if not settings().ordered_by and delivery.dispatch_at is not None and delivery.dispatch_at > now:
         row = Delivery.objects.using(alias).filter(pk=delivery.pk, dispatch_at=delivery.dispatch_at)
         row.update(dispatch_at=now)
+
+
+def runs_to_insert(event: str) -> list[Run]:
+    """Return runs to insert together with a new delivery, claimed by the request that stores it, the first one started.
+
+    None where the configured runner runs nothing in the request, or if something may hold them back (a pause, a rate
+    limit, `ORDERED_BY`): then the delivery is stored first, and claimed. Never raises.
+    """
+    alias = router.db_for_write(Delivery)
+    if not runs_in_request() or settings().ordered_by or settings().ack == "processed":
+        return []
+    try:
+        if not hold_cache.get(alias).is_idle:
+            return []
+    except Error:  # the delivery can't be stored either, which its own statement finds out
+        return []
+    now, lease = timezone.now(), uuid.uuid4()
+    return [
+        Run(
+            receiver=receiver.name,
+            status=Run.Status.RUNNING,
+            tries=int(place == 0),
+            started_at=now if place == 0 else None,
+            created_at=now + place * DUE_STEP,
+            next_try_at=now + settings().run_lease,
+            lease=lease,
+        )
+        for place, receiver in enumerate(registry.for_event(event))
+    ]
+
+
+def claim_inserted(alias: str, runs: Sequence[Run]) -> Claimed:
+    """Return what `runs_to_insert` returned, once it is stored, as a claim of this process."""
+    first = runs[0]
+    first.tries, first.started_at = 0, None  # in memory a run is as it was before the try
+    return Claimed(alias=alias, lease=cast(uuid.UUID, first.lease), runs=runs, started=first)
 
 
 def event_name(delivery: Delivery) -> str:

@@ -22,16 +22,18 @@ from django.db import Error, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks import tenants
+from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import retry_transaction
+from nateq_webhooks.database.transactions import is_read_committed
 from nateq_webhooks.dispatch import throttle
 from nateq_webhooks.dispatch.claim import Claimed, claim_throttled, release, release_all
 from nateq_webhooks.dispatch.exception_text import ends_the_process
 from nateq_webhooks.dispatch.failure import Following, Outcome, nothing_follows, record_failure, status_of
-from nateq_webhooks.dispatch.finalize import finalize, give_up
+from nateq_webhooks.dispatch.finalize import announce_processed, finalize, give_up
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, lease_renewer
 from nateq_webhooks.dispatch.receiver_call import call
-from nateq_webhooks.dispatch.statements import mark_started, mark_succeeded
+from nateq_webhooks.dispatch.statements import Marked, mark_started, mark_succeeded, mark_succeeded_and_processed
 from nateq_webhooks.dispatch.transaction_guard import ENDED_BY_ITSELF, TransactionGuard, refuse_broken_transaction
 from nateq_webhooks.errors import RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
@@ -115,7 +117,7 @@ def _execute_runs(
     with lease_renewer.renewing(lease):
         try:
             execution.work()
-            ready = _finalize(claimed.alias, execution.outcomes)
+            ready = _finalize(lease, execution.outcomes)
         except BaseException:
             execution.release_the_rest()
             raise
@@ -209,10 +211,13 @@ def _count_for_breaker(alias: str, run: Run, outcome: Outcome) -> None:
         )
 
 
-def _finalize(alias: str, outcomes: dict[Run, Outcome]) -> list[int]:
-    """Finalize the runs that this process still has."""
+def _finalize(lease: Lease, outcomes: dict[Run, Outcome]) -> list[int]:
+    """Finalize the runs that this process still has, unless the last of them has done so."""
+    if lease.is_finalized:
+        announce_processed(lease.alias, lease.runs[0].delivery_id)
+        return []
     ours = [run for run, outcome in outcomes.items() if outcome is not Outcome.LOST]
-    return finalize(alias, ours, succeeded=[run for run in ours if outcomes[run] is Outcome.SUCCEEDED])
+    return finalize(lease.alias, ours, succeeded=[run for run in ours if outcomes[run] is Outcome.SUCCEEDED])
 
 
 def start(run: Run, lease: Lease) -> bool:
@@ -234,13 +239,14 @@ def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = n
     tries, started = run.tries, timezone.now()
     lease.begin()
     try:
-        error, after = _attempt(run, receiver, started, lease, following)
+        error, marked = _attempt(run, receiver, started, lease, following)
     except BaseException as problem:
         if run.tries == tries:
             raise
-        error, after = problem, None
+        error, marked = problem, _Marked()
     if error is None:
-        lease.started = after
+        lease.started, lease.is_finalized = marked.after, marked.is_finalized
+        lease.succeeded += 1
         return Outcome.SUCCEEDED
     if ends_the_process(error):
         lease.interrupted_by, following = error, nothing_follows
@@ -253,8 +259,8 @@ def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = n
 
 def _attempt(
     run: Run, receiver: Receiver, started: datetime, lease: Lease, following: Following
-) -> tuple[BaseException | None, Run | None]:
-    """Call the receiver in its transaction; return what it raised, if anything, and what was marked as started.
+) -> tuple[BaseException | None, "_Marked"]:
+    """Call the receiver in its transaction; return what it raised, if anything, and what was marked with its success.
 
     What it raised is not raised through a context manager: some set attributes of it, which its class may refuse.
     """
@@ -269,12 +275,22 @@ def _attempt(
         except BaseException as error:  # noqa: BLE001 - returned
             if receiver.atomic:
                 transaction.set_rollback(True, using=lease.alias)
-            return error, None
+            return error, _Marked()
         refuse_broken_transaction(lease.alias)
-        after = _mark_succeeded(run, started, lease, following, guard)
+        marked = _mark_succeeded(run, started, lease, following, guard)
         if guard is not None:
             guard.release()
-    return None, after
+    return None, marked
+
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """What the statement that marks a run as succeeded has done beside that."""
+
+    after: Run | None = None
+    "The run that it has marked as started."
+    is_finalized: bool = False
+    "It has marked the delivery as processed and finalized all runs of the claim."
 
 
 def _call(receiver: Receiver, run: Run) -> None:
@@ -282,10 +298,10 @@ def _call(receiver: Receiver, run: Run) -> None:
     call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
 
 
-def _mark_succeeded(
-    run: Run, started: datetime, lease: Lease, following: Following, guard: TransactionGuard | None
-) -> Run | None:
-    """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started; return that.
+def _mark_succeeded(run: Run, started: datetime, lease: Lease, following: Following, guard: TransactionGuard | None) -> _Marked:
+    """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started.
+
+    If it is the last one to do of its delivery, the delivery is marked as processed, too.
 
     Raises `TimedOutError` when it took too long, `RolledBackError` when the transaction is not the receiver's own any
     more or the run is gone, and `RunLostError` when another worker has taken the run over. `next_try_at` stays: the run
@@ -297,12 +313,31 @@ def _mark_succeeded(
         raise RolledBackError(ENDED_BY_ITSELF)
     after = following()
     marker = guard.in_statement if guard is not None else None
+    if guard is not None and _is_last_to_do(run, lease):
+        earlier = [one for one in lease.runs if one is not run]
+        marked = mark_succeeded_and_processed(
+            lease.alias, run, timezone.now(), started, earlier=earlier, marker=marker
+        )
+        if marked is not Marked.NOTHING:
+            return _Marked(is_finalized=marked is Marked.RUN_AND_DELIVERY)
+        raise _why_not_marked(run, lease.alias, guard)
     changed = mark_succeeded(lease.alias, run, timezone.now(), started, following=after, marker=marker)
     if changed == (1 if after is None else 2):
-        return after
+        return _Marked(after)
     if changed == 1 and after is not None and not Run.objects.using(lease.alias).leased(after).exists():
-        return None  # it was released, or taken over; the current run was not
+        return _Marked()  # it was released, or taken over; the current run was not
     raise _why_not_marked(run, lease.alias, guard)
+
+
+def _is_last_to_do(run: Run, lease: Lease) -> bool:
+    """Return whether the run's success may finalize its claim: all of one delivery, and all the others have succeeded.
+
+    Not under `ORDERED_BY`, where runs also leave their queues, and not if the transaction has one snapshot for all of
+    its statements, so that a change by another transaction would be an error.
+    """
+    if lease.succeeded != len(lease.runs) - 1 or settings().ordered_by or not is_read_committed(lease.alias):
+        return False
+    return all(one.delivery_id == run.delivery_id for one in lease.runs)
 
 
 def _why_not_marked(run: Run, alias: str, guard: TransactionGuard | None) -> Exception:

@@ -57,8 +57,13 @@ def mark_all_processed(alias: str, delivery_pks: Collection[int]) -> bool:
             transaction.set_rollback(True, using=alias)
             return False
     for pk in delivery_pks:
-        _announce(signals.delivery_processed, pk, alias)
+        announce_processed(alias, pk)
     return True
+
+
+def announce_processed(alias: str, delivery_pk: int) -> None:
+    """Send the signal for a delivery that its last run has marked as processed, once that is committed."""
+    _announce(signals.delivery_processed, delivery_pk, alias)
 
 
 def update_delivery(alias: str, delivery_pk: int) -> bool:

@@ -52,6 +52,10 @@ class Lease:
     "What a signal to this process raised in the current receiver."
     released: set[int] = field(default_factory=set)
     "The keys of runs that the lease no longer holds: they waited too long to be started."
+    succeeded: int = 0
+    "How many of the runs have succeeded."
+    is_finalized: bool = False
+    "Whether the last run that succeeded has finalized all of them."
     taken: int = 0
     "How many of the runs have been taken, in their order; it is changed by the thread that works only."
     tenant: str = ""

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.models import Run
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -37,14 +38,19 @@ class Due(Protocol):
 
     @property
     def dispatch_at(self) -> datetime | None:
-        """The value that claims it; None when there is nothing to run."""
+        """The value that claims it; None when there is nothing to claim."""
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The runs that were stored with it, claimed for this request; only for a runner with `runs_in_request`."""
 
 
 class Runner(Protocol):
     """A way to run receivers: which process calls dispatch, and when. Adding another is one small class.
 
     A class that hands the work to other processes may say so with `runs_elsewhere = True`. Then it is notified of
-    replays, too, which must never run a receiver in the process that requests them.
+    replays, too, which must never run a receiver in the process that requests them. One whose `wake` runs the receivers
+    itself may say so with `runs_in_request = True`. Then the runs may be stored together with the delivery.
     """
 
     @property
@@ -95,9 +101,17 @@ def request_hold() -> timedelta:
         return timedelta()
 
 
+def runs_in_request() -> bool:
+    """Return whether the runner runs the receivers in the request. Never raises."""
+    try:
+        return getattr(runner(), "runs_in_request", False)
+    except Exception:  # noqa: BLE001 - `request_hold` logs it
+        return False
+
+
 def wake(due: Due) -> None:
     """Have the receivers of a stored delivery run, if there are any. Never raises: it is stored already."""
-    if due.dispatch_at is None:
+    if due.dispatch_at is None and not due.runs:
         return
     try:
         runner().wake(due)
@@ -114,6 +128,7 @@ class _DueAgain:
     pk: int
     alias: str
     dispatch_at: datetime | None
+    runs: Sequence[Run] = ()
 
 
 def notify(alias: str, pks: Iterable[int]) -> None:

@@ -1,12 +1,13 @@
 """The statements that every run costs, written out: built by the ORM each time they take longer than the database.
 
-Standard SQL that every database speaks, but for PostgreSQL's marker; the values are converted by the fields, as the
-ORM would.
+Standard SQL that every database speaks, except for what PostgreSQL has beside it; the values are converted by the
+fields, as the ORM would.
 """
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, Final
 
 from django.db import connections
@@ -55,6 +56,63 @@ def mark_succeeded(
         return changed
 
 
+class Marked(Enum):
+    """What `mark_succeeded_and_processed` has changed."""
+
+    NOTHING = auto()
+    """The run is not held under its lease any more, or the transaction is not the receiver's."""
+    RUN = auto()
+    """The run; it is still to be finalized."""
+    RUN_AND_DELIVERY = auto()
+    """The run, its delivery, and the claim's earlier runs: all of them are finalized."""
+
+
+def mark_succeeded_and_processed(
+    alias: str, run: Run, finished_at: datetime, started_at: datetime, *, earlier: Sequence[Run], marker: str | None
+) -> Marked:
+    """Mark the last run of a claim as succeeded and, if no run is left to do, its delivery as processed.
+
+    It is called in the receiver's transaction. `earlier` are the claim's other runs, all of this delivery and all
+    succeeded. The delivery stays as it is if it has another run to do, and if another transaction has locked or just
+    changed it: this one never waits for it, as waiting could end in a deadlock, which would undo the receiver's work.
+    PostgreSQL takes one statement for all of it; what that sees of other runs is one snapshot.
+    """
+    connection = connections[alias]
+    finished = connection.ops.adapt_datetimefield_value(finished_at)
+    duration = _DURATION.get_db_prep_value(finished_at - started_at, connection)
+    held = [run.pk, _lease_of(alias, run), *([marker] if marker else [])]
+    before = [one.pk for one in earlier]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            sql = _succeeded_and_processed_sql(alias, len(before), marker is not None)
+            cursor.execute(sql, [*[run.delivery_id] * 3, run.pk, *before, finished, duration, *held])
+            row = cursor.fetchone()
+            if row is None:
+                return Marked.NOTHING
+            return Marked.RUN_AND_DELIVERY if row[0] else Marked.RUN
+        is_processed = _lock_delivery(alias, run.delivery_id)
+        if is_processed:
+            cursor.execute(_processed_but_for_sql(alias), [run.delivery_id, run.pk])
+            is_processed = cursor.rowcount == 1
+        cursor.execute(_succeeded_sql(alias, is_processed), [finished, duration, *held])
+        if cursor.rowcount != 1:
+            return Marked.NOTHING
+        if is_processed and before:
+            cursor.execute(_cleared_sql(alias, len(before)), before)
+    return Marked.RUN_AND_DELIVERY if is_processed else Marked.RUN
+
+
+def _lock_delivery(alias: str, pk: int) -> bool:
+    """Lock a delivery unless another transaction has; on SQLite the next statement takes the one lock there is."""
+    connection = connections[alias]
+    if not connection.features.has_select_for_update_skip_locked:
+        return connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(Delivery._meta.db_table)
+        cursor.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE SKIP LOCKED", [pk])  # noqa: S608
+        return cursor.fetchone() is not None
+
+
 def set_transaction_marker(alias: str, value: str) -> None:
     """Set a variable that PostgreSQL drops when the transaction ends.
 
@@ -97,23 +155,28 @@ def _mark_started_sql(alias: str) -> str:
     )
 
 
+_SUCCEEDED: Final = {
+    "status": f"'{Run.Status.SUCCEEDED}'",
+    "finished_at": "%s",
+    "duration": "%s",
+    "lease": "NULL",
+    "held_by": str(NOT_HELD),
+    "error": "''",
+    "traceback": "''",
+}
+"""What a run that has succeeded has in its columns."""
+
+
 @functools.cache
 def _mark_succeeded_sql(alias: str, with_following: bool, with_marker: bool) -> str:  # noqa: FBT001 - a cache's key
     table = connections[alias].ops.quote_name(Run._meta.db_table)
     status = Run.Status
-    finish = {
-        "status": f"'{status.SUCCEEDED}'",
-        "finished_at": "%s",
-        "duration": "%s",
-        "lease": "NULL",
-        "held_by": str(NOT_HELD),
-        "error": "''",
-        "traceback": "''",
-    }
-    changes, where = finish, "id = %s"
+    changes, where = _SUCCEEDED, "id = %s"
     if with_following:
         start = {"tries": "%s", "started_at": "%s"}
-        changes = {name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in (finish | start).items()}
+        changes = {
+            name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in (_SUCCEEDED | start).items()
+        }
         where = "id IN (%s, %s)"
     assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
     marker = f" AND {_HAS_MARKER}" if with_marker else ""
@@ -122,16 +185,74 @@ def _mark_succeeded_sql(alias: str, with_following: bool, with_marker: bool) -> 
 
 @functools.cache
 def _mark_processed_sql(alias: str, count: int) -> str:
-    quote = connections[alias].ops.quote_name
-    deliveries, runs = quote(Delivery._meta.db_table), quote(Run._meta.db_table)
-    processed = Delivery.Status.PROCESSED
+    deliveries = connections[alias].ops.quote_name(Delivery._meta.db_table)
+    return (
+        f"UPDATE {deliveries} SET status = '{_PROCESSED}' WHERE id IN ({', '.join(['%s'] * count)}) "  # noqa: S608
+        f"AND status <> '{_PROCESSED}' AND NOT EXISTS ({_runs_to_do(alias, f'{deliveries}.id')})"
+    )
+
+
+_PROCESSED: Final = Delivery.Status.PROCESSED
+
+
+def _runs_to_do(alias: str, delivery: str) -> str:
+    """Return a query of the runs of a delivery that are not resolved and that no later round has replaced."""
+    runs = connections[alias].ops.quote_name(Run._meta.db_table)
     later = (
         f"SELECT 1 FROM {runs} later WHERE later.delivery_id = earlier.delivery_id "  # noqa: S608
         "AND later.receiver = earlier.receiver AND later.round > earlier.round"
     )
+    resolved = ", ".join(f"'{status}'" for status in Run.RESOLVED)
     return (
-        f"UPDATE {deliveries} SET status = '{processed}' WHERE id IN ({', '.join(['%s'] * count)}) "  # noqa: S608
-        f"AND status <> '{processed}' AND NOT EXISTS (SELECT 1 FROM {runs} earlier "
-        f"WHERE earlier.delivery_id = {deliveries}.id "
-        f"AND earlier.status NOT IN ('{Run.Status.SUCCEEDED}', '{Run.Status.DROPPED}') AND NOT EXISTS ({later}))"
+        f"SELECT 1 FROM {runs} earlier WHERE earlier.delivery_id = {delivery} "  # noqa: S608
+        f"AND earlier.status NOT IN ({resolved}) AND NOT EXISTS ({later})"
     )
+
+
+@functools.cache
+def _succeeded_and_processed_sql(alias: str, count: int, with_marker: bool) -> str:  # noqa: FBT001 - a cache's key
+    """PostgreSQL: the delivery, the earlier runs and the run itself.
+
+    A delivery that another transaction has changed since the snapshot was taken has another `xmin`, and is left alone.
+    """
+    deliveries = connections[alias].ops.quote_name(Delivery._meta.db_table)
+    unlocked = (
+        f"SELECT id FROM {deliveries} WHERE id = %s AND status <> '{_PROCESSED}' "  # noqa: S608
+        f"AND xmin = (SELECT xmin FROM {deliveries} WHERE id = %s) FOR NO KEY UPDATE SKIP LOCKED"
+    )
+    processed = (
+        f"UPDATE {deliveries} SET status = '{_PROCESSED}' WHERE id = ({unlocked}) "  # noqa: S608
+        f"AND NOT EXISTS ({_runs_to_do(alias, '%s')} AND earlier.id <> %s) RETURNING id"
+    )
+    is_processed = "EXISTS (SELECT 1 FROM processed)"
+    cleared = f", cleared AS ({_cleared_sql(alias, count)} AND {is_processed})" if count else ""
+    next_try_at = f"CASE WHEN {is_processed} THEN NULL ELSE next_try_at END"
+    succeeded = _update_succeeded(alias, next_try_at) + (f" AND {_HAS_MARKER}" if with_marker else "")
+    return f"WITH processed AS ({processed}){cleared} {succeeded} RETURNING {is_processed}"
+
+
+@functools.cache
+def _processed_but_for_sql(alias: str) -> str:
+    deliveries = connections[alias].ops.quote_name(Delivery._meta.db_table)
+    return (
+        f"UPDATE {deliveries} SET status = '{_PROCESSED}' WHERE id = %s AND status <> '{_PROCESSED}' "  # noqa: S608
+        f"AND NOT EXISTS ({_runs_to_do(alias, f'{deliveries}.id')} AND earlier.id <> %s)"
+    )
+
+
+@functools.cache
+def _succeeded_sql(alias: str, is_finalized: bool) -> str:  # noqa: FBT001 - a cache's key
+    return _update_succeeded(alias, "NULL" if is_finalized else "next_try_at")
+
+
+@functools.cache
+def _cleared_sql(alias: str, count: int) -> str:
+    runs = connections[alias].ops.quote_name(Run._meta.db_table)
+    pks = ", ".join(["%s"] * count)
+    return f"UPDATE {runs} SET next_try_at = NULL WHERE id IN ({pks}) AND status = '{Run.Status.SUCCEEDED}'"  # noqa: S608
+
+
+def _update_succeeded(alias: str, next_try_at: str) -> str:
+    runs = connections[alias].ops.quote_name(Run._meta.db_table)
+    changes = ", ".join(f"{name} = {value}" for name, value in (_SUCCEEDED | {"next_try_at": next_try_at}).items())
+    return f"UPDATE {runs} SET {changes} WHERE id = %s AND lease = %s AND status = '{Run.Status.RUNNING}'"  # noqa: S608

@@ -2,9 +2,13 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+from django.db import connections
+from django.db.models import JSONField
+from django.db.models.expressions import Col
 
 from nateq_webhooks.database.encoding import is_storable_json, storable
 from nateq_webhooks.inbox.request import MAX_ADDRESS_CHARS, Verified, kept_headers
@@ -56,8 +60,11 @@ class UpsertResult:
     notes: str
 
 
-def new_delivery(verified: Verified, hold: timedelta, alias: str) -> NewDelivery:
-    """Build the row; characters that this database can't store are escaped. Receivers are due after `hold`."""
+def new_delivery(verified: Verified, hold: timedelta | None, alias: str) -> NewDelivery:
+    """Build the row; characters that this database can't store are escaped.
+
+    Receivers are due after `hold`; None: their runs are inserted with the row.
+    """
     now = datetime.now(UTC)
     content, request = verified.content, verified.request
     event = content.event
@@ -93,8 +100,30 @@ def new_delivery(verified: Verified, hold: timedelta, alias: str) -> NewDelivery
         last_received_at=now,
         remote_addr=request.remote_addr and storable(request.remote_addr, alias)[:MAX_ADDRESS_CHARS],
         secret_id=verified.key_id,
-        dispatch_at=now + hold if status == Delivery.Status.RECEIVED else None,
+        dispatch_at=now + hold if hold is not None and status == Delivery.Status.RECEIVED else None,
     )
+
+
+def as_model(new: NewDelivery, alias: str) -> Delivery:
+    """Return the delivery that is inserted, as if it had been read from the database; its key is not known yet.
+
+    The payload is the sender's JSON: a database may change the order of its keys and the form of its numbers.
+    """
+    connection = connections[alias]
+    values: dict[str, Any] = {name: getattr(new, name) for name in _COLUMNS}
+    for name, (field, column) in _JSON_COLUMNS.items():
+        values[name] = field.from_db_value(values[name], column, connection)
+    if new.timestamp is not None:
+        values["timestamp"] = new.timestamp.astimezone(UTC)
+    values |= {"id": None, "attempts_seen": 1}
+    return Delivery.from_db(alias, _ATTNAMES, [values[name] for name in _ATTNAMES])
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(NewDelivery))
+_ATTNAMES: Final = [field.attname for field in Delivery._meta.concrete_fields]
+_JSON_COLUMNS: Final[dict[str, tuple[Any, Col]]] = {
+    field.attname: (field, Col("", field)) for field in Delivery._meta.concrete_fields if isinstance(field, JSONField)
+}
 
 
 def _column_text(text: str, name: str, alias: str) -> str:

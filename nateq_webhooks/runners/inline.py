@@ -19,6 +19,8 @@ class InlineRunner:
     Later tries are for `manage.py nateq_worker`, or `nateq_worker --once` from cron.
     """
 
+    runs_in_request = True
+
     @property
     def hold(self) -> timedelta:
         """The length of a lease: if the request dies in between, workers take over after that."""
@@ -38,4 +40,7 @@ class InlineRunner:
 
     def run(self, due: dispatch.Due) -> None:
         """Run the delivery's receivers. Raises `django.db.Error` if the database fails."""
-        api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
+        if due.runs:
+            api.run_inserted(due.alias, due.runs)
+        else:
+            api.run_delivery(due.pk, alias=due.alias, dispatch_at=due.dispatch_at)
