@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -243,7 +244,7 @@ def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = n
     except BaseException as problem:
         if run.tries == tries:
             raise
-        error, marked = problem, _Marked()
+        error, marked = problem, _Success()
     if error is None:
         lease.started, lease.is_finalized = marked.after, marked.is_finalized
         lease.succeeded += 1
@@ -259,7 +260,7 @@ def try_run(run: Run, receiver: Receiver, lease: Lease, following: Following = n
 
 def _attempt(
     run: Run, receiver: Receiver, started: datetime, lease: Lease, following: Following
-) -> tuple[BaseException | None, "_Marked"]:
+) -> tuple[BaseException | None, "_Success"]:
     """Call the receiver in its transaction; return what it raised, if anything, and what was marked with its success.
 
     What it raised is not raised through a context manager: some set attributes of it, which its class may refuse.
@@ -275,7 +276,7 @@ def _attempt(
         except BaseException as error:  # noqa: BLE001 - returned
             if receiver.atomic:
                 transaction.set_rollback(True, using=lease.alias)
-            return error, _Marked()
+            return error, _Success()
         refuse_broken_transaction(lease.alias)
         marked = _mark_succeeded(run, started, lease, following, guard)
         if guard is not None:
@@ -284,8 +285,8 @@ def _attempt(
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
-    """What the statement that marks a run as succeeded has done beside that."""
+class _Success:
+    """What has been committed together with the success of a run."""
 
     after: Run | None = None
     "The run that it has marked as started."
@@ -298,7 +299,9 @@ def _call(receiver: Receiver, run: Run) -> None:
     call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
 
 
-def _mark_succeeded(run: Run, started: datetime, lease: Lease, following: Following, guard: TransactionGuard | None) -> _Marked:
+def _mark_succeeded(
+    run: Run, started: datetime, lease: Lease, following: Following, guard: TransactionGuard | None
+) -> _Success:
     """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started.
 
     If it is the last one to do of its delivery, the delivery is marked as processed, too.
@@ -315,17 +318,15 @@ def _mark_succeeded(run: Run, started: datetime, lease: Lease, following: Follow
     marker = guard.in_statement if guard is not None else None
     if guard is not None and _is_last_to_do(run, lease):
         earlier = [one for one in lease.runs if one is not run]
-        marked = mark_succeeded_and_processed(
-            lease.alias, run, timezone.now(), started, earlier=earlier, marker=marker
-        )
+        marked = mark_succeeded_and_processed(lease.alias, run, timezone.now(), started, earlier=earlier, marker=marker)
         if marked is not Marked.NOTHING:
-            return _Marked(is_finalized=marked is Marked.RUN_AND_DELIVERY)
+            return _Success(is_finalized=marked is Marked.RUN_AND_DELIVERY)
         raise _why_not_marked(run, lease.alias, guard)
     changed = mark_succeeded(lease.alias, run, timezone.now(), started, following=after, marker=marker)
     if changed == (1 if after is None else 2):
-        return _Marked(after)
+        return _Success(after)
     if changed == 1 and after is not None and not Run.objects.using(lease.alias).leased(after).exists():
-        return _Marked()  # it was released, or taken over; the current run was not
+        return _Success()  # it was released, or taken over; the current run was not
     raise _why_not_marked(run, lease.alias, guard)
 
 

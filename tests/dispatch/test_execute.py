@@ -154,7 +154,7 @@ class TestCommit:
 
         texts = [query["sql"] for query in queries.captured_queries]
         wrote = next(number for number, sql in enumerate(texts) if "auth_group" in sql and "INSERT" in sql)
-        said = next(number for number, sql in enumerate(texts) if "'succeeded'" in sql and sql.startswith("UPDATE"))
+        said = next(number for number, sql in enumerate(texts) if "'succeeded'" in sql and "UPDATE" in sql)
         assert wrote < said
         assert not [sql for sql in texts[wrote:said] if sql.startswith(("BEGIN", "COMMIT"))]
         assert [sql for sql in texts[:wrote] if sql.startswith(("BEGIN", "COMMIT"))][-1].startswith("BEGIN")

@@ -354,7 +354,8 @@ def test_what_keeps_the_receivers_from_running_is_raised(
     def fail(*args: Any, **kwargs: Any) -> int:
         raise DatabaseError("lost")
 
-    monkeypatch.setattr(api, "run_delivery", fail)
+    monkeypatch.setattr(api, "run_inserted", fail)
+    monkeypatch.setattr(api, "run_delivery", fail)  # where the database returns no keys
 
     with pytest.raises(DatabaseError, match="lost"):
         either("ticket.created")
