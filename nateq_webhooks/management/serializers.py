@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks import remote
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.remote.error_text import localized
-from nateq_webhooks.remote.registration import public_url
+from nateq_webhooks.remote.public_urls import public_url
 
 
 def state_text(state: "remote.DriftState") -> str:

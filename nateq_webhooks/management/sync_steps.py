@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.models import Webhook
-from nateq_webhooks.remote.registration import same_url
+from nateq_webhooks.remote.public_urls import same_url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,8 @@ from nateq_webhooks.remote.keys import (
     registered_among,
     setting_name,
 )
-from nateq_webhooks.remote.registration import delete_remote, public_url, reregister, same_url
+from nateq_webhooks.remote.public_urls import public_url, same_url
+from nateq_webhooks.remote.registration import delete_remote, reregister
 from nateq_webhooks.remote.remote_errors import RemoteError
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,6 +22,7 @@ from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
 from nateq_webhooks.remote.keys import key_entry, known_organizations, organization_of, registered_among, setting_name
+from nateq_webhooks.remote.public_urls import public_url, same_url
 from nateq_webhooks.remote.remote_errors import ClaimLostError, RemoteError
 from nateq_webhooks.remote.secret_rotation import finish_rotation
 
@@ -52,26 +52,6 @@ class Registered:
 
     webhook: Webhook
     result: RegistrationResult
-
-
-def public_url(webhook: Webhook) -> str:
-    """Return the URL that Nateq posts to. Raises `RemoteError` when the site's own address is not known."""
-    try:
-        url = webhook.public_url
-    except NoReverseMatch:
-        raise RemoteError(
-            _('No URL leads to nateq_webhooks. Add path("nateq/", include("nateq_webhooks.urls")) to your urlpatterns.')
-        ) from None
-    if not url:
-        raise RemoteError(
-            _('This site\'s own address is not known. Set NATEQ_WEBHOOKS["PUBLIC_URL"], such as https://shop.example.')
-        )
-    return url
-
-
-def same_url(one: str, other: str) -> bool:
-    """Say whether two URLs are the same except for a slash at the end."""
-    return one.rstrip("/") == other.rstrip("/")
 
 
 def register(

@@ -9,7 +9,8 @@ from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.remote.claim import Claim, alias, claimed
 from nateq_webhooks.remote.drift import check_visible
-from nateq_webhooks.remote.registration import delete_remote, public_url, same_url
+from nateq_webhooks.remote.public_urls import public_url, same_url
+from nateq_webhooks.remote.registration import delete_remote
 from nateq_webhooks.remote.remote_errors import RemoteError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.models.webhook import check_secret, generate_secret
 from nateq_webhooks.protocol.signatures import SigningKey
-from nateq_webhooks.remote.registration import public_url
+from nateq_webhooks.remote.public_urls import public_url
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db

@@ -1,6 +1,5 @@
 """`manage.py nateq_orphans`: reassign or drop runs whose receiver is no longer connected."""
 
-import sys
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.management.prompts import confirm
 from nateq_webhooks.management.terminal import TerminalCommand, accept_django_options
 from nateq_webhooks.protocol.invisible_chars import one_line
 
@@ -50,9 +50,7 @@ class Command(TerminalCommand):
         if dry_run:
             self.stdout.write(_("Would %(what)s") % {"what": summary})
             return
-        is_asked = not no_input and sys.stdin.isatty()  # a script is not asked
-        if is_asked and input(f"{one_line(summary)} [y/N] ").strip().lower() not in ("y", "yes"):
-            raise CommandError(_("Nothing was changed."))
+        confirm(f"{one_line(summary)} [y/N] ", no_input=no_input)
         try:
             done = api.drop(alias, old) if action == "drop" else api.reassign(alias, old, options["new"])
         except LookupError as error:

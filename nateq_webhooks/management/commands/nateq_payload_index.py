@@ -1,6 +1,5 @@
 """`manage.py nateq_payload_index`: create or drop the optional index for the search by a JSON path."""
 
-import sys
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -8,6 +7,7 @@ from django.db import connections, router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import payload_index
+from nateq_webhooks.management.prompts import confirm
 from nateq_webhooks.management.terminal import TerminalCommand
 from nateq_webhooks.models import Delivery
 
@@ -51,9 +51,7 @@ class Command(TerminalCommand):
             self.stdout.write(f"{statement};")
         if dry_run:
             return
-        is_asked = not no_input and sys.stdin.isatty()  # a script is not asked
-        if is_asked and input(_("On a big table this takes a while. Continue? [y/N] ")).strip().lower() != "y":
-            raise CommandError(_("Nothing was changed."))
+        confirm(_("On a big table this takes a while. Continue? [y/N] "), no_input=no_input)
         with connections[alias].cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)

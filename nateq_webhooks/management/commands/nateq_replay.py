@@ -21,6 +21,7 @@ from nateq_webhooks.dispatch.replays import (
 )
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.management.commands.nateq_pause import user_name
+from nateq_webhooks.management.prompts import require_yes
 from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_selection_options,
@@ -76,7 +77,7 @@ class Command(TerminalCommand):
             return
         replay = None if options["new"] else interrupted(alias, selection, receivers)
         if replay is None:
-            self._ask(alias, selection, is_asked=not options["no_input"])
+            self._confirm(alias, selection, no_input=options["no_input"])
             words = {"reason": options["reason"], "by": user_name()}
             replay = request_replay(selection, receivers, is_command_waiting=True, **words)
             self._create_runs(alias, replay, verbosity)
@@ -89,13 +90,12 @@ class Command(TerminalCommand):
             self.stdout.write(_("Continuing replay %(number)d, %(share)d %% of its runs were created.") % words)
         self._create_runs(alias, replay, verbosity)
 
-    def _ask(self, alias: str, selection: Selection, *, is_asked: bool) -> None:
-        if not is_asked or not sys.stdin.isatty():
+    def _confirm(self, alias: str, selection: Selection, *, no_input: bool) -> None:
+        if no_input or not sys.stdin.isatty():  # counting may take long
             return
         count = selection.of(Delivery.objects.using(alias)).count()
         question = ngettext("Replay %(count)d delivery? [y/N] ", "Replay %(count)d deliveries? [y/N] ", count)
-        if input(question % {"count": count}).strip().lower() not in ("y", "yes"):
-            raise CommandError(_("Nothing was changed."))
+        require_yes(question % {"count": count})
 
     def _create_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
         printed_at = time.monotonic()

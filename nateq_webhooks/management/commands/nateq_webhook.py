@@ -12,9 +12,11 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
 from nateq_webhooks.errors import ApiError
+from nateq_webhooks.management.prompts import require_yes
 from nateq_webhooks.management.serializers import drift_json, secrets_json, state_text, webhook_json
 from nateq_webhooks.management.sync_steps import Step, sync_steps
-from nateq_webhooks.management.terminal import Lines, TerminalCommand, accept_django_options
+from nateq_webhooks.management.terminal import Lines, TerminalCommand
+from nateq_webhooks.management.webhook_options import add_webhook_actions
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.protocol.invisible_chars import one_line
@@ -23,7 +25,7 @@ from nateq_webhooks.remote.connection import all_key_warnings, key_warnings
 from nateq_webhooks.remote.drift import not_visible_text
 from nateq_webhooks.remote.error_text import localized
 from nateq_webhooks.remote.keys import key_entry, setting_name
-from nateq_webhooks.remote.registration import public_url
+from nateq_webhooks.remote.public_urls import public_url
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import NateqClient
@@ -47,55 +49,8 @@ class Command(TerminalCommand):
     help = "Register this site's webhooks at Nateq and keep both sides the same. Prints no secret and no key."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the actions and their options."""
-        actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-        create = self._action(actions, "create", "Create the webhook at Nateq, and save its id and secret here.")
-        self._add_events(create, "Events to subscribe to (default: all).")
-        create.add_argument(
-            "--organization", default="", metavar="ORG", help="The organization at Nateq to bind a new webhook to."
-        )
-        self._action(
-            actions, "list", "List the webhooks of this site and how they compare with Nateq's.", has_name=False
-        )
-        self._action(actions, "show", "Show one webhook, here and at Nateq.")
-        update = self._action(
-            actions, "update", "Change the events of a webhook, or switch it on or off, on both sides."
-        )
-        self._add_events(update, "The events to subscribe to from now on; without a name: all.")
-        switch = update.add_mutually_exclusive_group()
-        switch.add_argument("--active", dest="is_active", action="store_const", const=True, help="Switch it on.")
-        switch.add_argument("--inactive", dest="is_active", action="store_const", const=False, help="Switch it off.")
-        delete = self._action(actions, "delete", "Delete a webhook at Nateq and here.")
-        rotate = self._action(actions, "rotate", "Have Nateq make a new secret; the former one stays for late retries.")
-        sync = self._action(
-            actions,
-            "sync",
-            "Finish interrupted runs and show where both sides differ; with --push or --pull, make them the same.",
-        )
-        direction = sync.add_mutually_exclusive_group()
-        for option, value, text in (
-            ("--push", remote.Direction.PUSH, "Make Nateq's webhooks like the ones here."),
-            ("--pull", remote.Direction.PULL, "Make the webhooks here like Nateq's."),
-        ):
-            direction.add_argument(option, dest="direction", action="store_const", const=value, help=text)
-        for parser_that_asks in (create, update, delete, rotate, sync):
-            parser_that_asks.add_argument(
-                "--yes",
-                "--no-input",
-                "--noinput",
-                dest="yes",
-                action="store_true",
-                help="Do not ask before a change that can end the receipt of deliveries. Required without a terminal.",
-            )
-            parser_that_asks.add_argument(
-                "--dry-run", action="store_true", help="Say what would be done, and do nothing."
-            )
-        for parser_that_deletes in (delete, sync):
-            parser_that_deletes.add_argument(
-                "--gone",
-                action="store_true",
-                help="With --name: you know that Nateq has deleted this webhook, which the key does not see.",
-            )
+        """Add the actions and their options."""
+        add_webhook_actions(parser)
 
     def handle(self, *, action: str, **options: Any) -> None:
         """Run one of the actions."""
@@ -295,17 +250,6 @@ class Command(TerminalCommand):
 
     # Shared by the actions
 
-    def _action(self, actions: Any, name: str, text: str, *, has_name: bool = True) -> CommandParser:
-        parser: CommandParser = actions.add_parser(name, help=text, description=text)
-        accept_django_options(parser)
-        if has_name:
-            parser.add_argument("--name", help="The local name (default: the only one; for create: nateq).")
-        parser.add_argument("--json", dest="as_json", action="store_true", help="Write JSON, for a program to read.")
-        return parser
-
-    def _add_events(self, parser: CommandParser, text: str) -> None:
-        parser.add_argument("--events", "--event", nargs="*", action="extend", metavar="EVENT", help=text)
-
     def _should_do(self, webhook: Webhook, what: str, options: dict[str, Any]) -> bool:
         """Have a change confirmed; with `--dry-run` only say what it would be."""
         if options["dry_run"]:
@@ -323,12 +267,7 @@ class Command(TerminalCommand):
                 _("Nothing was changed: there is no terminal to ask at. Run it again with --yes to do this: %(what)s.")
                 % {"what": what}
             )
-        try:
-            answer = input(f"{one_line(what)}? [y/N] ")
-        except EOFError:
-            answer = ""
-        if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError(_("Nothing was changed."))
+        require_yes(f"{one_line(what)}? [y/N] ")
 
     def _write_result(self, webhook: Webhook, text: str, options: dict[str, Any], **more: str) -> None:
         if options["as_json"]:
