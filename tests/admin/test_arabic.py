@@ -127,7 +127,7 @@ def test_the_pages_of_webhooks(boss: Client, troubled: Webhook) -> None:
     assert_arabic(boss, "", "webhook/", "webhook/add/", *(f"webhook/{troubled.pk}/{page}/" for page in pages))
 
 
-def test_the_diary(boss: Client, troubled: Webhook) -> None:
+def test_the_pages_of_rejections(boss: Client, troubled: Webhook) -> None:
     refused = Rejection.objects.values_list("pk", flat=True)
     assert_arabic(boss, "rejection/", *(f"rejection/{pk}/change/" for pk in refused))
 

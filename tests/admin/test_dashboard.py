@@ -41,7 +41,7 @@ INDEX = "/admin/nateq_webhooks/"
 SECRETIVE = "sara@example.com"
 
 
-def board(client: Client, url: str = INDEX) -> str:
+def dashboard(client: Client, url: str = INDEX) -> str:
     return shown(client, url)
 
 
@@ -60,7 +60,7 @@ def test_hundreds_of_equal_failures_are_one_line_with_their_number_and_a_way_to_
     for made in store_dead_runs(webhook, 400):
         Run.objects.filter(pk=made.pk).update(error=f"IntegrityError: order {made.pk} of 'cus_{made.pk}' is missing")
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     assert lines() == [("shop.open_ticket", "IntegrityError", 400)]
     assert shown.count("IntegrityError:") == 1
@@ -90,7 +90,7 @@ def test_receivers_and_exceptions_are_lines_of_their_own_the_most_frequent_first
     ]
 
 
-def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -> None:
+def test_a_run_with_a_later_replay_does_not_count(webhook: Webhook) -> None:
     mended, again, untouched = store_dead_runs(webhook, 3)
     Run.objects.bulk_create(
         [
@@ -104,16 +104,18 @@ def test_a_run_that_a_later_replay_stands_for_does_not_count(webhook: Webhook) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_replay_that_succeeds_takes_its_run_off_the_board(boss: Client, webhook: Webhook, connect: Connect) -> None:
+def test_a_replay_that_succeeds_removes_its_run_from_the_dashboard(
+    boss: Client, webhook: Webhook, connect: Connect
+) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
     [made] = store_dead_runs(webhook, 1)
     Delivery.objects.update(body=b'{"event": "ticket.created", "data": {}}')
-    assert "ValueError" in board(boss)
+    assert "ValueError" in dashboard(boss)
 
     dispatch.replay([made.delivery_id], by="boss")
     api.run_due()
 
-    assert "ValueError" not in board(boss)
+    assert "ValueError" not in dashboard(boss)
 
 
 def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -> None:
@@ -146,7 +148,7 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
 
     assert {group.receiver: group.number for group in found.groups} == {"shop.open_ticket": 8, "shop.audit": 2}
     assert found.is_capped
-    assert "More have failed than are looked at" in board(boss)
+    assert "More have failed than are looked at" in dashboard(boss)
 
 
 def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +162,9 @@ def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pyt
     assert not found.is_capped
 
 
-def test_of_more_than_the_limit_the_newest_are_looked_at(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_failures_are_grouped_if_there_are_more_than_the_limit(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 3)
     store_dead_runs(webhook, 5, error="KeyError: old")
     store_dead_runs(webhook, 3, error="KeyError: new")
@@ -168,13 +172,13 @@ def test_of_more_than_the_limit_the_newest_are_looked_at(webhook: Webhook, monke
     assert [group.error for group in failures(with_text=True).groups] == ["KeyError: new"]
 
 
-def test_what_a_customer_wrote_is_only_for_those_who_may_see_it(staff: Callable[..., Client], webhook: Webhook) -> None:
+def test_texts_of_customers_are_hidden_without_view_payload(staff: Callable[..., Client], webhook: Webhook) -> None:
     store_dead_runs(webhook, 1, error=f"ValueError: {SECRETIVE}")
     store_dead_runs(webhook, 1, error="ValueError: something else")
     store_dead_runs(webhook, 1, error="The worker died, or the receiver hung, on the last try.")
     may = ("view_run", "view_delivery", "view_webhook")
 
-    without, with_it = board(staff(*may)), board(staff(*may, "view_payload"))
+    without, with_it = dashboard(staff(*may)), dashboard(staff(*may, "view_payload"))
 
     assert SECRETIVE in with_it
     assert "something else" in with_it
@@ -191,13 +195,13 @@ def test_hostile_text_is_text(boss: Client, webhook: Webhook) -> None:
     Hold.objects.create(scope=receiver_scope("<i>y</i>\u202e"), paused_at=timezone.now(), reason="<u>z</u>\u202e")
     Webhook.objects.create(name="Shop \u202epohs")
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     for hostile in ("<script>alert(1)", "\u202e", "<b>x</b>", "<i>y</i>", "<u>z</u>"):
         assert hostile not in shown
 
 
-def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> None:
+def test_the_dashboard_shows_since_when_work_is_due(boss: Client, webhook: Webhook) -> None:
     first, second = insert(
         [
             build_delivery(webhook, ago(hours=3), "received", dispatch_at=ago(hours=3)),
@@ -206,7 +210,7 @@ def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> Non
     )
     Run.objects.bulk_create([build_run(first, "waiting", next_try_at=ago(hours=5)), build_run(second, "waiting")])
 
-    shown = board(boss).replace("\xa0", " ")
+    shown = dashboard(boss).replace("\xa0", " ")
 
     assert "2 deliveries wait to be dispatched" in shown
     assert "due for 3 hours" in shown
@@ -215,38 +219,38 @@ def test_the_oldest_of_what_waits_is_told(boss: Client, webhook: Webhook) -> Non
     assert "No worker was ever seen" in shown
 
 
-def test_what_is_due_this_moment_is_no_backlog(boss: Client, webhook: Webhook) -> None:
+def test_work_that_has_just_become_due_is_not_a_backlog(boss: Client, webhook: Webhook) -> None:
     store_run(received(webhook, dispatch_at=ago(seconds=5)), status="waiting", next_try_at=ago(seconds=5))
 
-    assert "Nothing: no failure" in board(boss)
+    assert "Nothing: no failure" in dashboard(boss)
 
 
-def test_workers_at_work_are_counted_and_gone_ones_missed(boss: Client, webhook: Webhook) -> None:
+def test_running_workers_are_counted_and_missing_ones_reported(boss: Client, webhook: Webhook) -> None:
     Heartbeat.objects.create(name="one:1", seen_at=timezone.now())
     Heartbeat.objects.create(name="two:2", seen_at=timezone.now() - timedelta(hours=2))
-    assert "1 worker is running" in board(boss)
+    assert "1 worker is running" in dashboard(boss)
 
     Heartbeat.objects.filter(name="one:1").delete()
-    shown = board(boss).replace("\xa0", " ")
+    shown = dashboard(boss).replace("\xa0", " ")
     assert "No worker is running" in shown
     assert "seen 2 hours ago" in shown
 
 
-def test_runs_of_receivers_that_nobody_knows_are_told(boss: Client, webhook: Webhook) -> None:
+def test_runs_of_unknown_receivers_are_shown(boss: Client, webhook: Webhook) -> None:
     store_run(received(webhook), status="waiting", next_try_at=PARKED_UNTIL)
 
-    assert "1 run waits for an unknown receiver" in board(boss)
+    assert "1 run waits for an unknown receiver" in dashboard(boss)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, webhook: Webhook) -> None:
+def test_a_pause_is_shown_with_its_author_reason_and_held_runs(boss: Client, webhook: Webhook) -> None:
     delivery = received(webhook)
     store_run(delivery, status="waiting")
     store_run(delivery, "crm.sync", status="waiting")
     dispatch.pause(receiver="crm.sync", reason="moving", by="layla")
     dispatch.pause(webhook=webhook, reason="inventory", by="omar")
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     assert "Paused: crm.sync" in shown
     assert "1 run is held back. layla: moving" in shown
@@ -254,7 +258,7 @@ def test_what_is_paused_is_told_with_who_why_and_how_much_waits(boss: Client, we
     assert "1 run is held back. omar: inventory" in shown
 
     dispatch.resume(webhook=webhook)
-    assert "Paused: shop" not in board(boss)
+    assert "Paused: shop" not in dashboard(boss)
 
 
 def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss: Client, webhook: Webhook) -> None:
@@ -262,7 +266,7 @@ def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss
         store_rejection(webhook, received_at=ago(hours=hours))
     store_rejection(webhook, "missing", received_at=ago(minutes=3))
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     assert "2 requests to shop refused: Signature matches no secret" in shown
     assert "1 request to shop refused: No signature" in shown
@@ -279,12 +283,12 @@ def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Cli
     insert([build_delivery(webhook, ago(minutes=600 + number * 10)) for number in range(100)])
 
     assert silent() == ["shop"]
-    shown = board(boss).replace("\xa0", " ")
+    shown = dashboard(boss).replace("\xa0", " ")
     assert "No delivery to shop" in shown
     assert "came 10 hours ago; before that, one came every 10 minutes" in shown
 
 
-def test_the_usual_pause_and_a_short_one_are_no_silence(webhook: Webhook) -> None:
+def test_a_usual_or_short_pause_is_not_silence(webhook: Webhook) -> None:
     insert(
         [build_delivery(webhook, ago(hours=hours, minutes=-number)) for hours in (7, 8, 20, 21) for number in range(30)]
     )
@@ -322,7 +326,7 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
     off = Webhook.objects.create(name="off", is_active=False)
     insert([build_delivery(webhook, ago(hours=1)), build_delivery(off, ago(hours=2), "dead")])
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     assert shown.count('<svg class="nateq-chart') == 3
     assert f'href="/admin/nateq_webhooks/webhook/{webhook.pk}/change/"' in shown
@@ -332,16 +336,16 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
     assert len(identities) == len(set(identities))
 
 
-def test_only_so_many_webhooks_are_shown_and_the_page_says_so(
+def test_the_page_says_that_it_shows_only_the_first_webhooks(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 2)
     Webhook.objects.create(name="another")
     store_deliveries(webhook, received_at=ago(hours=1))
-    assert "first 2 by name" not in board(boss)
+    assert "first 2 by name" not in dashboard(boss)
 
     Webhook.objects.create(name="zebra")
-    shown = board(boss)
+    shown = dashboard(boss)
     assert "first 2 by name" in shown
     assert "zebra" not in shown
 
@@ -351,15 +355,15 @@ def test_the_worst_comes_first(boss: Client, webhook: Webhook) -> None:
     Heartbeat.objects.create(name="one:1")
     Hold.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
 
-    shown = board(boss)
+    shown = dashboard(boss)
 
     places = [shown.index(text) for text in ("1 run waits to be started", "Paused: crm", "1 worker is running")]
     assert places == sorted(places)
 
 
-def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client, webhook: Webhook) -> None:
+def test_the_dashboard_has_no_inline_style_or_script(boss: Client, webhook: Webhook) -> None:
     store_dead_runs(webhook, 1)
-    shown = board(boss)
+    shown = dashboard(boss)
     part = shown[shown.index('class="nateq-dashboard"') : shown.index("app-nateq_webhooks module")]
 
     assert "style=" not in part
@@ -376,7 +380,7 @@ def test_nothing_on_the_board_needs_a_style_or_a_script_of_its_own(boss: Client,
         (["view_rejection", "view_webhook"], ["refused"], ["ValueError", "nateq-chart", "Paused"]),
     ],
 )
-def test_each_part_is_for_those_who_may_see_it(
+def test_each_part_is_shown_with_its_permission_only(
     staff: Callable[..., Client], webhook: Webhook, may: list[str], sees: list[str], sees_not: list[str]
 ) -> None:
     store_dead_runs(webhook, 1)
@@ -384,7 +388,7 @@ def test_each_part_is_for_those_who_may_see_it(
     Hold.objects.create(scope=receiver_scope("crm"), paused_at=timezone.now())
     Heartbeat.objects.create(name="one:1")
 
-    shown = board(staff(*may))
+    shown = dashboard(staff(*may))
 
     assert [part for part in sees if part not in shown] == []
     assert [part for part in sees_not if part in shown] == []
@@ -394,25 +398,25 @@ def test_staff_without_any_permission_have_no_dashboard(staff: Callable[..., Cli
     assert staff().get(INDEX).status_code == 404
 
 
-def test_the_number_of_statements_does_not_grow_with_what_there_is(boss: Client, webhook: Webhook) -> None:
+def test_the_number_of_statements_does_not_grow_with_the_rows(boss: Client, webhook: Webhook) -> None:
     store_dead_runs(webhook, 1)
-    board(boss)
+    dashboard(boss)
     with CaptureQueriesContext(connection) as few:
-        board(boss)
+        dashboard(boss)
     for number in range(10):
         Webhook.objects.create(name=f"more {number}")
     store_dead_runs(webhook, 100)
     with CaptureQueriesContext(connection) as many:
-        board(boss)
+        dashboard(boss)
 
     assert len(few) == len(many) <= 30
 
 
 @pytest.mark.urls("tests.admin.two_sites")
-def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(boss: Client, webhook: Webhook) -> None:
+def test_the_dashboard_links_only_to_models_of_its_site(boss: Client, webhook: Webhook) -> None:
     store_dead_runs(webhook, 1)
 
-    shown = board(boss, "/deliveries/nateq_webhooks/")
+    shown = dashboard(boss, "/deliveries/nateq_webhooks/")
 
     assert "ValueError" in shown
     assert "/nateq_webhooks/run/" not in shown
@@ -420,7 +424,7 @@ def test_on_a_site_that_knows_some_models_only_the_board_links_to_nothing_else(b
     assert "/deliveries/nateq_webhooks/delivery/replay-many/" in shown
 
 
-def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
+def test_a_webhook_beyond_the_limit_is_found_by_its_name(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "MAX_WEBHOOKS", 1)
@@ -429,8 +433,8 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
     store_deliveries(other, 2, received_at=ago(hours=2))
     store_rejection(other, received_at=ago(minutes=3))
 
-    first, found = board(boss), board(boss, f"{INDEX}?find_webhook=ZEBRA+%3C")
-    none = board(boss, f"{INDEX}?find_webhook=nothing")
+    first, found = dashboard(boss), dashboard(boss, f"{INDEX}?find_webhook=ZEBRA+%3C")
+    none = dashboard(boss, f"{INDEX}?find_webhook=nothing")
 
     assert 'name="find_webhook"' in first
     assert "zebra &lt;b&gt;</bdi></a>" not in first
@@ -443,4 +447,4 @@ def test_of_more_webhooks_than_are_shown_any_is_found_by_its_name(
 def test_few_webhooks_have_no_search(boss: Client, webhook: Webhook) -> None:
     store_deliveries(webhook, received_at=ago(hours=1))
 
-    assert "find_webhook" not in board(boss)
+    assert "find_webhook" not in dashboard(boss)

@@ -99,7 +99,7 @@ def test_each_further_page_of_a_mebibyte_is_small_and_quick(boss: Client, sender
 @pytest.mark.parametrize(
     "text", [HOSTILE, "javascript:alert(1)", '" onmouseover="alert(1)', "\ud800\x00\u2028", "'\"&<>"]
 )
-def test_hostile_words_are_text_wherever_they_stand(boss: Client, sender: Sender, connect: Connect, text: str) -> None:
+def test_hostile_text_is_escaped_everywhere(boss: Client, sender: Sender, connect: Connect, text: str) -> None:
     def fail_with_its_words(event: Any, **kwargs: Any) -> None:
         raise LookupError(event.data["id"])
 

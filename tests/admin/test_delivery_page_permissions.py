@@ -39,14 +39,14 @@ def run_url(run: Run) -> str:
     return reverse("admin:nateq_webhooks_run_change", args=[run.pk])
 
 
-def test_those_who_may_see_it_do(staff: Callable[..., Client], delivery: Delivery) -> None:
+def test_a_user_with_view_payload_sees_the_texts_of_customers(staff: Callable[..., Client], delivery: Delivery) -> None:
     page = shown(staff("view_delivery", "view_payload"), detail_url(delivery))
 
     for written in (*WRITTEN, "Traceback (most recent call last)"):
         assert written in page
 
 
-def test_the_page_hides_all_that_customers_wrote(staff: Callable[..., Client], delivery: Delivery) -> None:
+def test_the_page_hides_the_texts_of_customers(staff: Callable[..., Client], delivery: Delivery) -> None:
     viewer = staff("view_delivery", "view_run", "view_webhook", "replay_delivery", "export_delivery")
 
     with CaptureQueriesContext(connection) as queries:
@@ -58,7 +58,7 @@ def test_the_page_hides_all_that_customers_wrote(staff: Callable[..., Client], d
     assert "What customers wrote is hidden here" in page
 
 
-def test_the_page_still_tells_what_came_and_what_ran(staff: Callable[..., Client], delivery: Delivery) -> None:
+def test_the_page_shows_what_was_received_and_what_ran(staff: Callable[..., Client], delivery: Delivery) -> None:
     page = shown(staff("view_delivery"), detail_url(delivery))
 
     for told in (
@@ -76,7 +76,7 @@ def test_the_page_still_tells_what_came_and_what_ran(staff: Callable[..., Client
     assert "ticket.updated dlv_2" in page
 
 
-def test_no_address_of_the_payload_answers(staff: Callable[..., Client], delivery: Delivery) -> None:
+def test_every_address_of_the_payload_is_refused(staff: Callable[..., Client], delivery: Delivery) -> None:
     viewer = staff("view_delivery", "view_run", "reveal_secret")
 
     assert viewer.get(body_url(delivery)).status_code == 403
@@ -99,7 +99,7 @@ def test_the_page_of_a_run_hides_its_error_and_traceback(staff: Callable[..., Cl
     assert "Traceback (most" in seen
 
 
-def test_who_may_view_deliveries_only_gets_no_links_to_the_rest(
+def test_a_user_with_view_delivery_only_gets_no_links_to_other_pages(
     staff: Callable[..., Client], delivery: Delivery
 ) -> None:
     page = shown(staff("view_delivery"), detail_url(delivery))

@@ -35,6 +35,16 @@ def rest_of(html: str) -> str:
     return unescape(re.findall(r'class="nateq-rest"><a href="([^"]*)"', html)[0])
 
 
+def read_on(client: Client, url: str) -> tuple[list[str], str]:
+    """Follow the links to the next page; return the text of each page, and the last page."""
+    texts, page = [], ""
+    while url:
+        page = shown(client, url)
+        texts.append(unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[0]))
+        url = unescape("".join(re.findall(r'<a href="([^"]*)">Next', page)))
+    return texts, page
+
+
 def test_the_tree_shows_numbers_doubled_keys_and_their_order_as_they_came(boss: Client, sender: Sender) -> None:
     body = b'{"z": 1.0, "event": "ticket.created", "a": 1e22, "a": -0, "n": [NaN, 12345678901234567890123, true, null]}'
 
@@ -53,7 +63,7 @@ def test_the_tree_shows_numbers_doubled_keys_and_their_order_as_they_came(boss: 
     ]
 
 
-def test_the_tree_shows_text_so_that_nothing_in_it_is_unseen(boss: Client, sender: Sender) -> None:
+def test_the_tree_escapes_invisible_characters(boss: Client, sender: Sender) -> None:
     text = 'مرحبا 🙂 \u202egpj.exe \x00 \ud800 \u200b \\u0041 "quoted" \n'
 
     page = shown(boss, detail_url(stored(sender, envelope(data={"id": "tkt_1", "text": text, "a key": 1, "": {}}))))
@@ -90,7 +100,7 @@ def test_the_script_gets_the_rest_as_lines_only(boss: Client, sender: Sender) ->
     assert lines(part) == [f"[{n}] {n}" for n in range(100, 150)]
 
 
-def test_what_is_deep_in_the_tree_has_pages_of_its_own(boss: Client, sender: Sender) -> None:
+def test_deep_values_have_pages_of_their_own(boss: Client, sender: Sender) -> None:
     nested: Any = "the end"
     for _level in range(40):
         nested = {"in": nested}
@@ -112,15 +122,8 @@ def test_a_long_text_is_cut_and_read_on_its_own_pages(boss: Client, sender: Send
     page = shown(boss, detail_url(delivery))
     assert "<199>" in " ".join(lines(page))
     assert "<300>" not in " ".join(lines(page))
-    url = unescape(re.findall(r'<a href="([^"]*)">Show all of it', page)[0])
-    read = ""
-    while url:
-        alone = shown(boss, url)
-        read += unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", alone, re.DOTALL)[0]).strip('"…')
-        found = re.findall(r'<a href="([^"]*)">Next', alone)
-        url = unescape(found[0]) if found else ""
-
-    assert read == text
+    texts, _last = read_on(boss, unescape(re.findall(r'<a href="([^"]*)">Show all of it', page)[0]))
+    assert "".join(part.strip('"…') for part in texts) == text
 
 
 def test_the_search_finds_keys_and_values_in_all_of_the_payload(boss: Client, sender: Sender) -> None:
@@ -135,7 +138,7 @@ def test_the_search_finds_keys_and_values_in_all_of_the_payload(boss: Client, se
     assert "Not found in this payload." in shown(boss, payload_url(delivery), {"find": "nothing like it"})
 
 
-def test_a_search_looks_at_so_many_values_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_looks_at_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_search, "MAX_LOOKED_AT", 10)
 
     assert tree_search.find(load_verbatim(json.dumps(list(range(50))).encode()), "49").is_cut
@@ -147,21 +150,14 @@ def test_the_bytes_are_paged_without_cutting_a_character(boss: Client, sender: S
     delivery = stored(sender, body)
 
     page = shown(boss, detail_url(delivery))
-    url, read = unescape(re.findall(r'<a href="([^"]*bytes=[^"]*)">Show the rest', page)[0]), ""
-    read = (
-        unescape(page.partition('<details class="nateq-raw">')[2]).partition("</pre>")[0].partition('tabindex="0">')[2]
-    )
-    while url:
-        alone = shown(boss, url)
-        read += unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", alone, re.DOTALL)[0])
-        found = re.findall(r'<a href="([^"]*)">Next', alone)
-        url = unescape(found[0]) if found else ""
+    raw = page.partition('<details class="nateq-raw">')[2].partition("</pre>")[0]
+    texts, last = read_on(boss, unescape(re.findall(r'<a href="([^"]*bytes=[^"]*)">Show the rest', page)[0]))
 
-    assert read == body.decode()
-    assert f"of {len(body)}" in alone
+    assert unescape(raw.partition('tabindex="0">')[2]) + "".join(texts) == body.decode()
+    assert f"of {len(body)}" in last
 
 
-def test_bytes_that_are_no_text_are_shown_as_escapes(boss: Client, sender: Sender) -> None:
+def test_bytes_that_are_not_text_are_shown_as_escapes(boss: Client, sender: Sender) -> None:
     page = shown(boss, detail_url(stored(sender, b"caf\xe9 \x00\r\n\x1b[31m \xe2\x80\xae " + b"\x80" * 30_000)))
 
     assert "caf\\xe9 \\u0000\\u000d\n\\u001b[31m \\u202e \\x80" in page
@@ -198,7 +194,7 @@ def test_an_address_beyond_the_end_is_an_empty_page(boss: Client, sender: Sender
 
 
 @pytest.mark.parametrize("body", [b"no json", b"7", b'"text"', b"{" * 2000])
-def test_what_is_no_document_has_no_tree_and_nothing_to_search(boss: Client, sender: Sender, body: bytes) -> None:
+def test_a_body_that_is_not_a_document_has_no_tree_and_no_search(boss: Client, sender: Sender, body: bytes) -> None:
     delivery = stored(sender, body)
 
     assert 'class="nateq-tree"' not in shown(boss, detail_url(delivery))

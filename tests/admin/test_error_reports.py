@@ -357,7 +357,7 @@ def test_no_error_of_a_failing_database_shows_a_secret(owner: Webhook, seen: See
                 seen.report()
 
 
-def test_an_error_still_says_what_went_wrong(owner: Webhook, seen: Seen) -> None:
+def test_an_error_still_has_the_message_of_the_database(owner: Webhook, seen: Seen) -> None:
     with refused_by_a_trigger(), pytest.raises(Error, match="refused") as caught:
         owner.save()
 

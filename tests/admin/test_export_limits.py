@@ -89,7 +89,7 @@ def test_an_export_over_http_is_complete(port: int, webhook: Webhook) -> None:
     assert (code, len(content.splitlines())) == (200, 3)
 
 
-def test_eight_clients_that_take_nothing_leave_threads_for_the_sender(
+def test_eight_clients_that_read_nothing_leave_threads_for_the_sender(
     port: int, webhook: Webhook, large: list[Delivery]
 ) -> None:
     users = [cookies(f"boss {number}") for number in range(4)]
@@ -113,7 +113,7 @@ def test_an_export_ends_with_its_client(port: int, large: list[Delivery]) -> Non
     wait_until(lambda: answer_of(port, cookie, {**EVERYTHING, "event": "lead.created"})[0] == 200)
 
 
-def test_the_server_is_told_how_long_to_wait_for_a_client() -> None:
+def test_the_timeout_of_the_servers_socket_is_set() -> None:
     ours, theirs = socket.socketpair()
     request = RequestFactory().post(EXPORT)
     request.META["gunicorn.socket"] = ours
@@ -135,7 +135,7 @@ def stream_of(monkeypatch: pytest.MonkeyPatch, client: Client, clock: Callable[[
     return client.post(EXPORT, {"format": "jsonl", "event": "ticket.created", **data})
 
 
-def test_what_takes_too_long_says_so_and_where_it_goes_on(
+def test_an_export_that_takes_too_long_ends_with_the_address_to_continue_at(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = store_deliveries(webhook, 6)
@@ -156,7 +156,9 @@ def test_what_takes_too_long_says_so_and_where_it_goes_on(
     assert [row["id"] for row in rows + more] == [one.pk for one in stored]
 
 
-def test_csv_says_so_in_its_last_row(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_csv_export_ends_with_the_address_to_continue_at(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store_deliveries(webhook, 3)
     times = iter([0.0] * 5 + [export_stream.MAX_SECONDS] * 4)
 
@@ -167,7 +169,7 @@ def test_csv_says_so_in_its_last_row(boss: Client, webhook: Webhook, monkeypatch
     assert "Continue: http://testserver/admin/" in text.splitlines()[-1]
 
 
-def test_a_client_that_takes_too_little_is_cut_off(
+def test_a_client_that_reads_too_slowly_is_disconnected(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_deliveries(webhook, 1, body=b"x" * 500_000)
@@ -190,7 +192,7 @@ def test_a_slot_is_given_back_by_a_response_that_was_never_read(boss: Client, we
         answer.close()
 
 
-def test_there_is_one_slot_for_each_user_and_so_many_for_all() -> None:
+def test_each_user_has_one_slot_and_the_number_of_all_slots_is_bounded() -> None:
     some = Slots()
 
     assert [some.take("a"), some.take("a"), some.take("b"), some.take("c")] == [True, False, True, False]

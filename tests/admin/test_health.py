@@ -15,6 +15,7 @@ from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour, survey
 from nateq_webhooks.admin.dashboard.summary import percent, span
 from nateq_webhooks.models import Run, Webhook
+from tests.admin.pages import shown
 from tests.builders import ago, build_delivery, build_run, insert
 
 pytestmark = pytest.mark.django_db
@@ -23,9 +24,7 @@ CHART = '<svg class="nateq-chart'
 
 
 def change_page(client: Client, webhook: Webhook) -> str:
-    response = client.get(reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]))
-    assert response.status_code == 200
-    return response.content.decode()
+    return shown(client, reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]))
 
 
 def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
@@ -47,7 +46,7 @@ def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
     assert survey().health(webhook.pk).numbers == of_one.numbers
 
 
-def test_the_first_of_the_hours_is_whole_and_what_is_older_is_only_the_last_delivery(webhook: Webhook) -> None:
+def test_the_first_hour_is_whole_and_an_older_delivery_is_only_the_last_one(webhook: Webhook) -> None:
     first = survey().hours[0]
     old = first - timedelta(seconds=1)
     insert([build_delivery(webhook, old)])
@@ -111,7 +110,9 @@ def many(webhook: Webhook) -> None:
 
 
 @pytest.mark.usefixtures("few_are_counted", "many")
-def test_of_too_many_only_the_newest_are_counted_and_the_chart_is_shorter(webhook: Webhook) -> None:
+def test_only_the_newest_of_many_deliveries_are_counted_and_the_chart_is_shorter(
+    boss: Client, webhook: Webhook
+) -> None:
     health = survey(webhook.pk).health(webhook.pk)
 
     assert health.total == 100
@@ -119,10 +120,6 @@ def test_of_too_many_only_the_newest_are_counted_and_the_chart_is_shorter(webhoo
     assert len(health.hours) in (5, 6)  # 94 hours have 2,000
     assert health.counted_from is not None
     assert health.hours[0].start <= health.counted_from
-
-
-@pytest.mark.usefixtures("few_are_counted", "many")
-def test_the_page_says_since_when_deliveries_are_counted(boss: Client, webhook: Webhook) -> None:
     assert "these are the deliveries since" in change_page(boss, webhook)
 
 
@@ -184,7 +181,7 @@ def test_one_failure_among_ten_thousand_is_seen_and_no_bar_is_higher_than_the_ch
     assert len(drawn) == 5
 
 
-def test_the_table_tells_the_same_as_the_bars_the_newest_hour_first() -> None:
+def test_the_table_has_the_numbers_of_the_bars_newest_hour_first() -> None:
     with timezone.override(UTC):
         drawn = chart(hours_of({"processed": 3}, {}, {"processed": 1, "dead": 2}))
 
@@ -198,14 +195,14 @@ def test_the_table_tells_the_same_as_the_bars_the_newest_hour_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "shown"),
+    ("share", "expected"),
     [(None, "-"), (0, "0 %"), (0.00001, "< 0.1 %"), (0.123, "12.3 %"), (0.9999, "> 99.9 %"), (1, "100 %")],
 )
-def test_a_share_is_never_rounded_to_none_or_all(share: float | None, shown: str) -> None:
-    assert percent(share) == shown
+def test_a_share_is_never_rounded_to_none_or_all(share: float | None, expected: str) -> None:
+    assert percent(share) == expected
 
 
-def test_a_long_time_is_in_words() -> None:
+def test_a_long_duration_is_shown_in_words() -> None:
     assert span(timedelta(seconds=3)) == "3.0 s"
     assert span(timedelta(hours=26)).replace("\xa0", " ") == "1 day, 2 hours"
 
@@ -213,17 +210,17 @@ def test_a_long_time_is_in_words() -> None:
 def test_the_page_shows_figures_and_a_chart_that_a_strict_policy_allows(boss: Client, webhook: Webhook) -> None:
     insert([build_delivery(webhook, ago(minutes=1)), build_delivery(webhook, ago(minutes=2), "dead")])
 
-    shown = change_page(boss, webhook)
+    page = change_page(boss, webhook)
 
-    svg = shown[shown.index(CHART) : shown.index("</figure>")]
+    svg = page[page.index(CHART) : page.index("</figure>")]
     assert 'role="img"' in svg
     assert re.search(r'aria-labelledby="(\S+) (\S+)"', svg)
     assert "<title id=" in svg
     assert "2 deliveries, of which 1 failed" in svg
     assert 'class="nateq-fill-dead"' in svg
-    assert "50.0 %" in shown
-    assert "<caption>" in shown
-    section = shown[shown.index('aria-labelledby="nateq-health"') : shown.index("</figure>")]
+    assert "50.0 %" in page
+    assert "<caption>" in page
+    section = page[page.index('aria-labelledby="nateq-health"') : page.index("</figure>")]
     assert "style=" not in section
     assert "<script" not in section
     assert " on" not in re.sub(r">[^<]*<", "><", section).replace(" one", "")
@@ -239,7 +236,7 @@ def test_a_language_with_a_decimal_comma_does_not_reach_the_drawing(webhook: Web
     assert drawn.highest == "2.000"
 
 
-def test_who_may_not_see_deliveries_sees_no_health(staff: Callable[..., Client], webhook: Webhook) -> None:
+def test_a_user_without_view_delivery_sees_no_health(staff: Callable[..., Client], webhook: Webhook) -> None:
     insert([build_delivery(webhook, ago(minutes=1))])
 
     assert CHART not in change_page(staff("view_webhook"), webhook)
@@ -247,20 +244,20 @@ def test_who_may_not_see_deliveries_sees_no_health(staff: Callable[..., Client],
 
 
 def test_the_add_page_has_no_health(boss: Client) -> None:
-    assert CHART not in boss.get(reverse("admin:nateq_webhooks_webhook_add")).content.decode()
+    assert CHART not in shown(boss, reverse("admin:nateq_webhooks_webhook_add"))
 
 
-def test_the_url_has_what_the_copy_button_needs_and_is_text_without_it(boss: Client, webhook: Webhook) -> None:
-    shown = change_page(boss, webhook)
+def test_the_url_has_the_attributes_of_the_copy_button(boss: Client, webhook: Webhook) -> None:
+    page = change_page(boss, webhook)
 
     assert (
         f'data-nateq-copy-label="Copy" data-nateq-copied="Copied">https://shop.example/nateq/{webhook.pk}/</code>'
-        in shown
+        in page
     )
-    assert "nateq_webhooks/copy.js" in shown
+    assert "nateq_webhooks/copy.js" in page
 
 
-def test_the_page_leads_to_the_refused_requests_for_those_who_may_see_them(
+def test_the_page_links_to_the_rejections_with_view_rejection_only(
     boss: Client, staff: Callable[..., Client], webhook: Webhook
 ) -> None:
     link = f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}"

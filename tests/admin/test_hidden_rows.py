@@ -172,7 +172,7 @@ QUERIES = [
 ]
 
 
-def test_no_list_and_no_dashboard_tells_of_them(boss: Client, stored: Stored) -> None:
+def test_no_list_and_no_dashboard_shows_hidden_rows(boss: Client, stored: Stored) -> None:
     for address in [*addresses(stored.hidden_keys(), of_rows=False), BASE, "/tenants/"]:
         for query in QUERIES:
             answer = boss.get(f"{address}?{query}", follow=True)
@@ -183,7 +183,7 @@ def test_no_list_and_no_dashboard_tells_of_them(boss: Client, stored: Stored) ->
 
 
 @pytest.mark.parametrize("query", ["", "_facets=True", f"q={SHARED}&_facets=True"])
-def test_no_list_counts_them(boss: Client, stored: Stored, query: str) -> None:
+def test_no_list_counts_hidden_rows(boss: Client, stored: Stored, query: str) -> None:
     for model in (Delivery, Run, Rejection, Webhook, Replay):
         if query.startswith("q=") and model is not Delivery:
             continue
@@ -191,7 +191,7 @@ def test_no_list_counts_them(boss: Client, stored: Stored, query: str) -> None:
         assert listing.result_count == 1, model
 
 
-def test_the_dashboard_does_not_count_them(boss: Client, stored: Stored) -> None:
+def test_the_dashboard_does_not_count_hidden_rows(boss: Client, stored: Stored) -> None:
     board = boss.get(BASE).content.decode()
 
     assert re.findall(r"<dt>Deliveries</dt><dd><bdi>(.*?)</bdi>", board) == ["1"]
@@ -201,7 +201,7 @@ def test_the_dashboard_does_not_count_them(boss: Client, stored: Stored) -> None
     assert "1 request to mine refused" in board
 
 
-def test_no_page_of_a_shown_row_tells_of_them(boss: Client, stored: Stored) -> None:
+def test_no_page_of_a_shown_row_shows_hidden_rows(boss: Client, stored: Stored) -> None:
     for address in addresses(stored.shown_keys(), of_rows=True):
         if "/remote/" in address:  # asks Nateq
             continue
@@ -270,7 +270,7 @@ def _advance_all() -> None:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 @pytest.mark.parametrize("choice", CHOICES)
-def test_an_export_holds_no_hidden_delivery(
+def test_an_export_has_no_hidden_delivery(
     boss: Client, stored: Stored, choice: Callable[[Stored], dict[str, Any]], kind: str
 ) -> None:
     answer: Any = boss.post(f"{BASE}delivery/export/", {"format": kind, **choice(stored)})
@@ -278,7 +278,7 @@ def test_an_export_holds_no_hidden_delivery(
     assert MARK not in content(answer)
 
 
-def test_an_export_of_everything_holds_what_may_be_seen(boss: Client, stored: Stored) -> None:
+def test_an_export_of_everything_has_the_shown_rows(boss: Client, stored: Stored) -> None:
     taken = content(boss.post(f"{BASE}delivery/export/", {"format": "jsonl", "everything": "yes"}))
 
     assert [json.loads(line)["delivery_id"] for line in taken.splitlines()] == [stored.mine.delivery_id]
@@ -308,9 +308,7 @@ def test_a_group_of_failures_is_replayed_without_hidden_ones(boss: Client, store
         assert answer.status_code == 400
 
 
-def test_a_site_that_knows_deliveries_only_tells_nothing_of_what_belongs_to_hidden_ones(
-    boss: Client, stored: Stored
-) -> None:
+def test_a_site_with_deliveries_only_shows_no_rows_of_hidden_deliveries(boss: Client, stored: Stored) -> None:
     store_run(stored.mine, "shop.open", status="dead", error="ValueError: mine", next_try_at=None)
     Rejection.objects.filter(pk=stored.rejection.pk).update(reason="no_header")
 
@@ -319,7 +317,7 @@ def test_a_site_that_knows_deliveries_only_tells_nothing_of_what_belongs_to_hidd
         assert_nothing_hidden(stored, text, address)
 
 
-def test_a_project_that_decides_row_by_row_is_asked_for_each(boss: Client, stored: Stored) -> None:
+def test_the_projects_permission_is_checked_for_each_row(boss: Client, stored: Stored) -> None:
     base, before = "/judged/nateq_webhooks/delivery/", Run.objects.filter(delivery__in=stored.hidden).count()
     for page in ("change/", "body/", "payload/", "replay/", "history/"):
         assert boss.get(f"{base}{stored.hidden[0].pk}/{page}").status_code == 403, page

@@ -92,7 +92,7 @@ def test_a_value_that_no_row_has_finds_nothing(boss: Client, mixed: list[Deliver
         assert "0 deliveries" in boss.get(f"{LIST}?{query}").content.decode()
 
 
-def test_the_chosen_event_is_among_the_choices_even_if_nobody_names_it(boss: Client, mixed: list[Delivery]) -> None:
+def test_the_chosen_event_is_among_the_choices_even_if_no_webhook_lists_it(boss: Client, mixed: list[Delivery]) -> None:
     assert (
         '<li class="selected">\n    <a href="?event=invoice.paid">'
         in boss.get(f"{LIST}?event=invoice.paid").content.decode()
@@ -121,7 +121,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("query", BAD)
-def test_a_value_that_can_not_be_understood_is_answered_with_a_word(boss: Client, webhook: Webhook, query: str) -> None:
+def test_an_invalid_value_is_answered_with_a_message(boss: Client, webhook: Webhook, query: str) -> None:
     store_deliveries(webhook)
 
     response = boss.get(f"{LIST}?{query}", follow=True)
@@ -140,7 +140,7 @@ def test_a_parameter_that_is_not_a_filter_is_refused(boss: Client, webhook: Webh
     assert boss.get(f"{LIST}?{query}").status_code == 400
 
 
-def test_facets_count_what_each_choice_would_find(boss: Client, webhook: Webhook, mixed: list[Delivery]) -> None:
+def test_facets_count_the_rows_of_each_choice(boss: Client, webhook: Webhook, mixed: list[Delivery]) -> None:
     everything = facets(boss, "")
     dead = facets(boss, "status__exact=dead")
     narrow = facets(boss, f"event=invoice.paid&webhook__id__exact={webhook.pk}")
@@ -263,7 +263,7 @@ def test_a_period_in_an_empty_table_is_empty(boss: Client, db: None) -> None:
     assert pks(boss, "received_at__gte=2026-03-02&_facets=True") == []
 
 
-def test_a_period_of_ones_own_is_a_form_that_keeps_the_other_filters(boss: Client, hourly: list[Delivery]) -> None:
+def test_the_form_of_a_custom_period_keeps_the_other_filters(boss: Client, hourly: list[Delivery]) -> None:
     shown = boss.get(f"{LIST}?status__exact=processed&received_at__gte=2026-03-02&cursor=9999").content.decode()
 
     form = shown.split('class="nateq-period"')[1].split("</form>")[0]
@@ -288,9 +288,7 @@ def many(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> list[Webhook]:
     return Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(5)])
 
 
-def test_of_many_webhooks_a_few_are_to_choose_from_and_the_others_are_found_by_name(
-    boss: Client, many: list[Webhook]
-) -> None:
+def test_a_few_of_many_webhooks_are_choices_and_the_others_are_found_by_name(boss: Client, many: list[Webhook]) -> None:
     for address in (LIST, "/admin/nateq_webhooks/rejection/"):
         shown = boss.get(address).content.decode()
         found = boss.get(address, {"find_webhook": "ANCH 4"}).content.decode()
@@ -313,7 +311,7 @@ def test_the_chosen_webhook_is_among_the_choices_and_the_search_is_no_filter(
     assert len(pks(boss, "find_webhook=nothing")) == 2
 
 
-def test_with_a_search_on_all_that_the_filters_find_can_be_chosen(
+def test_all_rows_of_the_filters_can_be_selected_during_a_search_for_webhooks(
     boss: Client, webhook: Webhook, many: list[Webhook]
 ) -> None:
     store_deliveries(webhook, 3)
@@ -324,7 +322,7 @@ def test_with_a_search_on_all_that_the_filters_find_can_be_chosen(
     assert b'name="status" value="processed"' in page.content
 
 
-def test_combinations_are_read_by_leaps_however_many_webhooks(webhook: Webhook) -> None:
+def test_combinations_are_read_by_a_skip_scan(webhook: Webhook) -> None:
     webhooks = Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(300)])
     Delivery.objects.bulk_create(
         [

@@ -108,7 +108,7 @@ def test_a_page_keeps_filters_and_search_and_a_filter_leaves_the_page(boss: Clie
 @pytest.mark.parametrize(
     "cursor", ["x", "1.5", "--1", "9" * 19, "9" * 400, "1 ", "LAST", "\u0661", "-", "<script>", "1;drop", "%00"]
 )
-def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
+def test_an_invalid_cursor_is_answered_with_the_first_page_and_a_message(
     boss: Client, webhook: Webhook, cursor: str
 ) -> None:
     store_deliveries(webhook)
@@ -123,7 +123,7 @@ def test_a_cursor_that_is_none_is_answered_with_the_first_page_and_a_word(
     assert "<script>" not in shown.split("<body")[1].split("messagelist")[1][:300]
 
 
-def test_djangos_mark_of_an_error_hides_no_answer(boss: Client, webhook: Webhook) -> None:
+def test_djangos_error_parameter_hides_no_message(boss: Client, webhook: Webhook) -> None:
     store_deliveries(webhook)
 
     response = boss.get(f"{LIST}?cursor=x&e=1", follow=True)
@@ -140,7 +140,9 @@ def test_a_cursor_at_or_beyond_an_end_is_a_page(boss: Client, webhook: Webhook, 
 
 
 @pytest.mark.usefixtures("_ten_are_many")
-def test_counts_stop_at_the_limit_and_say_so(boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_stop_at_the_limit_and_are_shown_as_more_than_it(
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The statistics that another test's rows left behind (autovacuum) are no part of this.
     monkeypatch.setattr("nateq_webhooks.admin.changelists.changelist.estimate", lambda rows: None)
     store_deliveries(webhook, 10)
@@ -193,7 +195,7 @@ QUERIES = [
 @pytest.mark.usefixtures("_ten_are_many")
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("are_near", [True, False])
-def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
+def test_no_page_uses_offset_or_counts_a_table(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, are_near: bool
 ) -> None:
     monkeypatch.setattr("nateq_webhooks.admin.changelists.date_ranges.SMALL", 10_000 if are_near else 0)
@@ -211,7 +213,7 @@ def test_no_page_leaves_rows_out_one_by_one_or_counts_a_table(
 
 @pytest.mark.skipif(connection.vendor == "mysql", reason="MariaDB always finds an index to read; its rows are measured")
 @pytest.mark.parametrize("query", QUERIES)
-def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook: Webhook, query: str) -> None:
+def test_no_page_scans_the_table(boss: Client, webhook: Webhook, query: str) -> None:
     store_deliveries(webhook, 20, payload={"data": {"id": 2}})
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]
 
@@ -230,7 +232,7 @@ def test_no_page_reads_the_table_from_one_end_to_the_other(boss: Client, webhook
 @pytest.mark.parametrize(
     ("query", "limit"), [("", 10), ("status__exact=processed", 10), ("q=org_1", 10), ("_facets=True", 18)]
 )
-def test_a_page_asks_a_few_questions_however_many_rows_it_has(
+def test_a_page_needs_a_few_statements_whatever_the_number_of_rows(
     boss: Client, webhook: Webhook, query: str, limit: int
 ) -> None:
     store_deliveries(webhook, 6)
@@ -261,21 +263,17 @@ def test_processing_time_is_from_the_store_to_the_end_of_the_last_first_run(boss
         store_run(each, "shop.slow", finished_at=later(each.received_at, 2))
         store_run(each, "shop.slow", round=3, finished_at=later(each.received_at, 86_400))
 
-    shown = {row.pk: boss_cell(row) for row in listed(boss).result_list}
+    times = {row.pk: DeliveryAdmin(Delivery, admin.site).shown_processing_time(row) for row in listed(boss).result_list}
 
-    assert shown == {done.pk: "2.0 s", going_on.pk: None, without.pk: None}
+    assert times == {done.pk: "2.0 s", going_on.pk: None, without.pk: None}
     assert "processing time" in boss.get(LIST).content.decode().lower()
-
-
-def boss_cell(row: Delivery) -> str | None:
-    return DeliveryAdmin(Delivery, admin.site).shown_processing_time(row)
 
 
 @pytest.mark.parametrize(
     ("passed", "words"),
     [(-30, "just now"), (59, "just now"), (125, "2 minutes ago"), (86_400 * 3 + 5_000, "3 days ago")],
 )
-def test_a_moment_is_told_in_relation_to_now_and_exactly_on_hover(passed: int, words: str) -> None:
+def test_a_time_is_shown_relative_to_now_and_exactly_on_hover(passed: int, words: str) -> None:
     moment = timezone.now() - timedelta(seconds=passed)
 
     shown = formatting.ago(moment).replace("\xa0", " ")
@@ -292,7 +290,7 @@ def act(client: Client, query: str, *selected: int, across: bool = False) -> lis
 
 
 @pytest.mark.urls("tests.admin.own_admins")
-def test_an_action_gets_the_rows_that_were_ticked_or_all_that_match(boss: Client, webhook: Webhook) -> None:
+def test_an_action_gets_the_selected_rows_or_all_that_match(boss: Client, webhook: Webhook) -> None:
     stored = [each.pk for each in store_deliveries(webhook, 7)]
     dead = [each.pk for each in store_deliveries(webhook, 6, status="dead", payload={"data": {"id": "7"}})]
 
@@ -307,7 +305,7 @@ def test_an_action_gets_the_rows_that_were_ticked_or_all_that_match(boss: Client
     assert 'name="_selected_action"' in shown
 
 
-def test_without_an_action_nothing_can_be_ticked(staff: Callable[..., Client], webhook: Webhook) -> None:
+def test_without_an_action_there_are_no_checkboxes(staff: Callable[..., Client], webhook: Webhook) -> None:
     store_deliveries(webhook)
     page = staff("view_delivery").get(LIST).content.decode()
 
@@ -335,7 +333,7 @@ def test_a_subclass_may_have_filters_of_its_own(boss: Client, webhook: Webhook) 
         assert str(listed(boss, query, FILTERING).count) == "1"
 
 
-def test_staff_who_may_view_deliveries_see_their_list(staff: Callable[..., Client], webhook: Webhook) -> None:
+def test_a_user_with_view_delivery_sees_the_list(staff: Callable[..., Client], webhook: Webhook) -> None:
     store_deliveries(webhook, 7)
 
     assert len(pks(staff("view_delivery"), "cursor=last&_facets=True")) == 5

@@ -84,7 +84,7 @@ def test_a_search_of_several_kinds_has_pages(boss: Client, webhook: Webhook, mon
         ("data.key with space=1", True),
     ],
 )
-def test_a_path_finds_what_stands_there(boss: Client, webhook: Webhook, term: str, matches: bool) -> None:
+def test_a_path_finds_the_rows_with_its_value(boss: Client, webhook: Webhook, term: str, matches: bool) -> None:
     payload = {
         "event": "ticket.created",
         "data": {
@@ -116,7 +116,9 @@ def test_a_path_finds_what_stands_there(boss: Client, webhook: Webhook, term: st
 
 
 @pytest.mark.parametrize("term", ["a=", "=b", "a..b=1", ".a=1", "nothing", ".".join("a" * 17) + "=1", "1.1.1.1=x"])
-def test_what_is_no_path_and_value_is_searched_for_as_an_id(boss: Client, webhook: Webhook, term: str) -> None:
+def test_a_term_that_is_not_a_path_and_value_is_searched_for_as_an_id(
+    boss: Client, webhook: Webhook, term: str
+) -> None:
     store_deliveries(webhook, payload={"a": 1})
     (wanted,) = store_deliveries(webhook, delivery_id=term, payload={})
 
@@ -141,7 +143,7 @@ def _three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_three_at_a_time")
-def test_a_search_through_payloads_says_how_far_it_looked_and_goes_on_there(boss: Client, webhook: Webhook) -> None:
+def test_a_search_through_payloads_shows_how_far_it_looked_and_continues_there(boss: Client, webhook: Webhook) -> None:
     (old,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
     others = store_deliveries(webhook, 5, payload={"data": {"id": "y"}})
     (new,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
@@ -165,7 +167,7 @@ def test_a_search_through_payloads_says_how_far_it_looked_and_goes_on_there(boss
 
 
 @pytest.mark.usefixtures("_three_at_a_time")
-def test_filters_narrow_what_a_search_through_payloads_looks_at(boss: Client, webhook: Webhook) -> None:
+def test_filters_narrow_a_search_through_payloads(boss: Client, webhook: Webhook) -> None:
     (old,) = store_deliveries(webhook, payload={"data": {"id": "x"}}, status="dead")
     store_deliveries(webhook, 10, payload={"data": {"id": "x"}})
     store_deliveries(webhook, 2, payload={"data": {"id": "y"}}, status="dead")
@@ -187,7 +189,7 @@ def test_a_full_page_of_a_search_through_payloads_leads_to_the_next(
     assert "Search further back" not in boss.get(f"{LIST}?q=data.id=x").content.decode()
 
 
-def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) -> None:
+def test_a_search_through_payloads_ends_after_its_time_limit(webhook: Webhook) -> None:
     store_deliveries(webhook, 600, payload={"data": {"id": "y"}})
     wanted = parse("data.id=x")
     assert wanted is not None
@@ -204,7 +206,7 @@ def test_a_search_through_payloads_ends_when_its_time_is_over(webhook: Webhook) 
     assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * bounded_scan.FIRST_BATCH - 1].pk
 
 
-def test_who_may_not_see_payloads_can_not_search_them(staff: Callable[..., Client], webhook: Webhook) -> None:
+def test_a_user_without_view_payload_can_not_search_payloads(staff: Callable[..., Client], webhook: Webhook) -> None:
     (wanted,) = store_deliveries(webhook, payload={"data": {"id": "x"}})
     may_not, may = staff("view_delivery"), staff("view_delivery", "view_payload")
 
@@ -261,7 +263,7 @@ def told(*arguments: str, **options: Any) -> str:
 
 @pytest.mark.skipif(is_postgresql, reason="PostgreSQL has the index")
 @pytest.mark.parametrize("action", [(), ("create",), ("drop",)])
-def test_other_databases_are_told_what_is_possible(action: tuple[str, ...]) -> None:
+def test_the_command_explains_that_other_databases_have_no_such_index(action: tuple[str, ...]) -> None:
     with pytest.raises(CommandError, match="no index for all paths of a JSON column; PostgreSQL has"):
         told(*action)
 
@@ -315,7 +317,7 @@ def test_the_optional_index_lifts_the_limit(boss: Client, webhook: Webhook, monk
 @pytest.mark.skipif(not is_postgresql, reason="PostgreSQL's index")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_no_index_afterwards")
-def test_an_index_that_was_never_finished_is_made_anew() -> None:
+def test_an_unfinished_index_is_created_again() -> None:
     told("create", no_input=True)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -40,7 +40,7 @@ HUGE = "9" * 30
         ("delivery/export/", {"since": "0001-01-01"}, 400),
     ],
 )
-def test_an_odd_address_has_a_clear_answer(
+def test_an_unusual_address_has_the_expected_status(
     boss: Client, sender: Sender, address: str, query: dict[str, str], status: int
 ) -> None:
     sender.post(envelope())
@@ -77,7 +77,7 @@ def test_a_test_event_may_be_named_with_half_of_a_surrogate_pair(
 
 
 @pytest.mark.parametrize("events", [["a\u202e", "ticket.created"], {"a": 1}, "ticket.created", 7, [7, None]])
-def test_whatever_a_webhook_names_as_events_its_lists_are_shown(boss: Client, webhook: Webhook, events: object) -> None:
+def test_pages_of_a_webhook_with_malformed_events_are_shown(boss: Client, webhook: Webhook, events: object) -> None:
     Webhook.objects.filter(pk=webhook.pk).update(events=events)
 
     assert boss.get(f"{ROOT}webhook/").status_code == 200

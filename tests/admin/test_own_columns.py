@@ -43,7 +43,7 @@ def test_each_row_shows_its_own(boss: Client, webhook: Webhook) -> None:
     assert all(f"s{number} by payload" in shown and f"u{number} by headers" in shown for number in range(3))
 
 
-def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhook) -> None:
+def test_a_deferred_column_of_a_deleted_row_raises_as_in_django(webhook: Webhook) -> None:
     store_deliveries(webhook, 2)
     rows = list(Delivery.objects.defer("payload", "body"))
     fetch_peers(rows)
@@ -54,7 +54,7 @@ def test_a_row_that_was_deleted_meanwhile_is_missed_as_by_django(webhook: Webhoo
         rows[0].body  # noqa: B018
 
 
-def test_a_row_can_be_refreshed_as_ever(webhook: Webhook) -> None:
+def test_a_row_can_be_refreshed_from_the_database(webhook: Webhook) -> None:
     one = store_deliveries(webhook)[0]
     row = Delivery.objects.defer("payload").get()
     fetch_peers([row])

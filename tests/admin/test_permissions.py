@@ -458,7 +458,9 @@ def test_a_forged_form_changes_no_column_that_only_the_package_writes(boss: Clie
 
 
 @pytest.mark.parametrize("name", ["delivery", "run", "replay"])
-def test_nobody_can_add_change_or_delete_what_only_the_package_writes(boss: Client, scene: Scene, name: str) -> None:
+def test_rows_that_only_the_package_writes_can_not_be_added_changed_or_deleted(
+    boss: Client, scene: Scene, name: str
+) -> None:
     row = {"delivery": scene.delivery, "run": scene.run, "replay": unfinished(scene)}[name]
     before = type(row).objects.filter(pk=row.pk).values().get()  # type: ignore[attr-defined]
 

@@ -43,7 +43,7 @@ def url_of(rejection: Rejection, what: str = "change") -> str:
     return reverse(f"admin:nateq_webhooks_rejection_{what}", args=[rejection.pk])
 
 
-def test_the_list_shows_when_from_where_how_large_and_why_in_words(boss: Client, make: Make) -> None:
+def test_the_list_shows_time_address_size_and_reason(boss: Client, make: Make) -> None:
     rejection = make()
 
     shown = page(boss, LIST)
@@ -82,7 +82,7 @@ def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make)
         assert str(words) in choices
 
 
-def test_the_list_says_how_many_more_there_were(boss: Client, make: Make) -> None:
+def test_the_list_shows_how_many_more_requests_were_refused(boss: Client, make: Make) -> None:
     make(hint=hint(Finding(Cause.EMPTY_BODY), dropped=873))
 
     assert "body lost on the way, and 873 more" in page(boss, LIST)
@@ -117,7 +117,7 @@ def test_an_altered_body_is_explained(boss: Client, sender: Sender) -> None:
     assert 'The signature comes in the header <bdi class="nateq-text">X-Signature</bdi>.' in shown
 
 
-def test_the_pages_title_and_what_is_about_to_be_deleted_say_what_they_are_about(boss: Client, make: Make) -> None:
+def test_the_page_and_the_question_before_deleting_name_the_rejection(boss: Client, make: Make) -> None:
     rejection = make()
 
     assert "<h2>Signature matches no secret</h2>" in page(boss, url_of(rejection))
@@ -129,12 +129,12 @@ def test_the_page_says_that_a_request_was_not_diagnosed(boss: Client, make: Make
 
 
 @pytest.mark.parametrize("code", [*Reason, *Refusal])
-def test_every_reason_has_its_words(code: str) -> None:
+def test_every_reason_has_a_text(code: str) -> None:
     assert diagnosis_text.reason(code) != code
 
 
 @pytest.mark.parametrize("code", Cause)
-def test_every_cause_has_a_hint_that_says_what_it_is(code: Cause) -> None:
+def test_every_cause_has_a_complete_hint(code: Cause) -> None:
     details: dict[str, Any] = {"webhook": "support", "secret": "sec_1", "limit": 1024, "form": Form.DECODED.value}
     told = diagnosis_text.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
 
@@ -144,11 +144,11 @@ def test_every_cause_has_a_hint_that_says_what_it_is(code: Cause) -> None:
 
 
 @pytest.mark.parametrize("form", Form)
-def test_every_form_of_a_secret_has_its_hint(form: Form) -> None:
+def test_every_form_of_a_secret_has_a_hint(form: Form) -> None:
     assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.SECRET_FORM, {"form": form.value}))))
 
 
-def test_every_alteration_has_its_words() -> None:
+def test_every_alteration_has_a_text() -> None:
     assert set(diagnosis_text.ALTERATIONS) == set(Alteration)
 
 
@@ -165,7 +165,7 @@ def test_some_reasons_are_explained_without_a_body(code: str) -> None:
 @pytest.mark.parametrize(
     "text", ["no JSON", "[]", '{"code": ["x"], "details": 7, "dropped": "x"}', '{"code": "later"}', "[" * 100_000]
 )
-def test_a_hint_that_another_version_wrote_breaks_no_page(boss: Client, make: Make, text: str) -> None:
+def test_a_hint_of_another_version_is_no_error(boss: Client, make: Make, text: str) -> None:
     rejection = make("a_later_reason", hint=text, header_names={"not": "a list"}, size=None, remote_addr=None)
 
     assert "a_later_reason" in page(boss, LIST)
@@ -234,7 +234,7 @@ def test_it_is_registered_on_any_admin_site(boss: Client, make: Make) -> None:
     assert page(boss, "/refused/nateq_webhooks/rejection/")
 
 
-def test_the_hints_words_are_translated_when_they_are_shown() -> None:
+def test_hints_are_translated_when_they_are_shown() -> None:
     with translation.override("ar"):
         assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
     assert not any(
@@ -242,7 +242,7 @@ def test_the_hints_words_are_translated_when_they_are_shown() -> None:
     )
 
 
-def test_the_dashboard_names_a_monitors_gets_last_however_many_they_are(webhook: Webhook) -> None:
+def test_the_dashboard_lists_get_requests_last(webhook: Webhook) -> None:
     now = timezone.now()
     made = [("not_post", 5 + number) for number in range(alerts.MAX_REFUSALS + 5)] + [("no_match", 1)]
     for number, (reason, count) in enumerate(made):

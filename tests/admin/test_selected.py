@@ -56,7 +56,7 @@ SELECTIONS: dict[str, Callable[[list[Delivery]], Selection]] = {
 
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("which", SELECTIONS)
-def test_they_are_those_of_the_selection(
+def test_keys_and_counts_are_those_of_the_selection(
     stored: list[Delivery], which: str, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
     monkeypatch.setattr(date_ranges, "SMALL", 0 if is_large else date_ranges.SMALL)

@@ -66,7 +66,7 @@ def test_a_projects_template_replaces_a_block_of_the_other_pages(
 
 
 @pytest.mark.parametrize("model", ["delivery", "rejection", "replay", "run", "webhook"])
-def test_only_what_is_meant_to_stands_where_django_looks_for_a_lists_parts(model: str) -> None:
+def test_no_template_replaces_a_part_of_djangos_lists_by_accident(model: str) -> None:
     meant = {("delivery", "pagination.html"), ("run", "pagination.html")}
 
     found = {(model, name) for name in DJANGOS if (OURS / model / name).exists()}
@@ -92,7 +92,7 @@ def test_the_lists_have_their_search_box(boss: Client) -> None:
         assert 'id="searchbar"' in shown(boss, reverse(f"admin:nateq_webhooks_{model}_changelist")), model
 
 
-def test_the_inputs_of_one_more_secret_have_a_name_that_can_be_heard(boss: Client, webhook: Webhook) -> None:
+def test_the_inputs_of_another_secret_have_labels(boss: Client, webhook: Webhook) -> None:
     page = shown(boss, reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]))
 
     for name in ("Signing secret", "Expires Date:", "Expires Time:"):

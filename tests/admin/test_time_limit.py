@@ -19,7 +19,7 @@ def ask_slowly() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_statement_whose_time_is_over_ends_and_the_connection_is_good() -> None:
+def test_a_statement_over_the_limit_ends_and_the_connection_is_usable() -> None:
     start = time.monotonic()
 
     with pytest.raises(TookTooLongError), limited("default", 0.3):
@@ -31,7 +31,7 @@ def test_a_statement_whose_time_is_over_ends_and_the_connection_is_good() -> Non
 
 
 @pytest.mark.django_db
-def test_within_a_transaction_what_was_written_before_stays() -> None:
+def test_rows_written_earlier_in_the_transaction_stay() -> None:
     Webhook.objects.create(name="before")
 
     with pytest.raises(TookTooLongError), limited("default", 0.3):
@@ -85,7 +85,7 @@ def test_another_error_is_raised_as_it_is() -> None:
 @pytest.mark.parametrize(
     "query", ["", "_facets=True", "status__exact=processed", "q=tkt_1", "q=data.a=1", "cursor=last"]
 )
-def test_a_list_that_takes_too_long_is_a_page_that_says_so(
+def test_a_list_that_takes_too_long_is_answered_with_a_message(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     store_deliveries(webhook, 2)
@@ -102,7 +102,7 @@ def test_a_list_that_takes_too_long_is_a_page_that_says_so(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.urls("tests.admin.slow_site")
 @pytest.mark.parametrize("page", ["replay-many", "export"])
-def test_a_preview_that_takes_too_long_is_a_clear_answer(
+def test_a_preview_that_takes_too_long_is_answered_with_a_message(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     store_deliveries(webhook, 2)

@@ -334,7 +334,7 @@ def test_deleting_an_unknown_webhook_leads_back_to_the_index(boss: Client, webho
     assert boss.get(url).status_code == 302
 
 
-def test_what_was_posted_stays_out_of_error_reports(
+def test_posted_values_are_not_in_error_reports(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boss.raise_request_exception = False

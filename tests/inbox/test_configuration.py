@@ -244,7 +244,7 @@ def test_after_an_idle_hour_one_statement_refreshes_the_copy(webhook: Webhook, c
             known(webhook)
 
 
-def test_a_refresh_reads_what_changed_and_not_everything(webhook: Webhook, clock: Clock) -> None:
+def test_a_refresh_reads_only_the_changes(webhook: Webhook, clock: Clock) -> None:
     long_ago = timezone.now() - 10 * OVERLAP
     Webhook.objects.filter(pk=webhook.pk).update(modified_at=long_ago)
     newest = Webhook.objects.create(name="newest")

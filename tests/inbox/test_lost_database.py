@@ -40,7 +40,7 @@ def quoted(table: str) -> bytes:
     return connection.ops.quote_name(table).encode()
 
 
-def test_while_it_is_away_the_sender_is_asked_to_come_back_and_then_stored_once(
+def test_deliveries_are_answered_503_without_a_database_and_stored_once_afterwards(
     sender: Sender, wire: Wire, seen: list[str]
 ) -> None:
     wire.down()
@@ -57,7 +57,7 @@ def test_while_it_is_away_the_sender_is_asked_to_come_back_and_then_stored_once(
     assert Delivery.objects.get(delivery_id="dlv_1").attempts_seen == 2
 
 
-def test_it_is_looked_for_again_while_the_configuration_is_read_anew(
+def test_the_connection_is_opened_again_to_read_the_configuration(
     sender: Sender, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(configuration, "REFRESH_SECONDS", 0.0)
@@ -86,7 +86,7 @@ def test_a_connection_lost_in_the_store_is_503_and_the_retry_finds_or_stores_one
     assert Delivery.objects.get(delivery_id="dlv_1").status == Delivery.Status.PROCESSED
 
 
-def test_outside_a_request_too_the_next_delivery_finds_a_connection(sender: Sender, wire: Wire) -> None:
+def test_the_next_delivery_has_a_connection_outside_of_requests_too(sender: Sender, wire: Wire) -> None:
     webhook = inbox.find(sender.webhook.pk)
     assert webhook is not None
 

@@ -50,7 +50,7 @@ def asked(where: TenantCache, pk: Any) -> tuple[str | None, list[str]]:
     return found.name if found else None, [entry["sql"] for entry in captured.captured_queries]
 
 
-def test_after_a_change_a_request_reads_the_one_webhook_and_a_thread_all(
+def test_after_a_change_the_request_reads_one_webhook_and_the_thread_all(
     warm: TenantCache, webhooks: list[Webhook]
 ) -> None:
     Webhook.objects.filter(pk=webhooks[1].pk).update(name="renamed")
@@ -67,7 +67,7 @@ def test_after_a_change_a_request_reads_the_one_webhook_and_a_thread_all(
     assert asked(warm, webhooks[1].pk) == ("renamed", [])
 
 
-def test_the_reload_in_time_is_the_threads_and_the_request_reads_what_changed(
+def test_the_thread_reloads_all_and_the_request_reads_the_changes(
     warm: TenantCache, webhooks: list[Webhook], clock: Clock
 ) -> None:
     with connection.cursor() as cursor:

@@ -355,7 +355,7 @@ class TestTheThread:
         wait_until(lambda: Rejection.objects.exists())
         assert json.loads(Rejection.objects.get().hint)["dropped"] == 3
 
-    def test_the_thread_logs_any_error_and_goes_on(
+    def test_the_thread_logs_any_error_and_continues(
         self, webhook: Webhook, ticks: Ticks, recorder: RejectionRecorder, caplog: pytest.LogCaptureFixture
     ) -> None:
         refuse(recorder, webhook)

@@ -218,7 +218,7 @@ def test_on_a_unix_socket_there_is_only_the_address_that_a_trusted_proxy_forward
         pytest.param(" , 10.0.0.2", 2, "192.0.2.1", id="the right one is empty: the peer"),
     ],
 )
-def test_behind_proxies_the_address_is_what_the_outermost_trusted_one_saw(
+def test_behind_proxies_the_address_is_the_one_that_the_outermost_trusted_proxy_saw(
     forwarded: str | None, proxies: int, expected: str
 ) -> None:
     meta = {"REMOTE_ADDR": "192.0.2.1"} | ({} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded})

@@ -36,7 +36,7 @@ def test_it_says_when_every_receiver_is_connected() -> None:
     assert orphans() == "No runs are parked: every receiver is connected.\n"
 
 
-def test_what_is_dropped_stays_readable_and_settles_its_delivery(parked: Run) -> None:
+def test_a_dropped_run_stays_and_finalizes_its_delivery(parked: Run) -> None:
     orphans("drop", "shop.old")
 
     parked.refresh_from_db()
@@ -84,7 +84,7 @@ def test_a_dry_run_changes_nothing_wherever_the_option_is(
         (["reassign", "shop.old", "shop.nwe"], "Did you mean 'shop.new'?"),
     ],
 )
-def test_what_can_not_be_meant_is_refused_with_what_to_do(parked: Run, arguments: list[str], complaint: str) -> None:
+def test_an_invalid_option_is_refused_with_a_suggestion(parked: Run, arguments: list[str], complaint: str) -> None:
     with pytest.raises(CommandError) as raised:
         orphans(*arguments)
 

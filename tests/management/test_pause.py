@@ -43,7 +43,7 @@ def test_a_receiver_or_a_webhook_is_paused_and_resumed(webhook: Webhook, option:
     assert output("nateq_resume", option, name) == f"Resumed: {scope}.\n"
 
 
-def test_what_is_still_paused_is_said(webhook: Webhook) -> None:
+def test_resume_shows_what_is_still_paused(webhook: Webhook) -> None:
     output("nateq_pause", "--all")
     output("nateq_pause", "--receiver", "test.one")
 
@@ -51,7 +51,7 @@ def test_what_is_still_paused_is_said(webhook: Webhook) -> None:
     assert output("nateq_resume", "--webhook", "shop") == "It was not paused.\nStill paused: receiver:test.one.\n"
 
 
-def test_nothing_is_said_when_quiet() -> None:
+def test_nothing_is_written_with_verbosity_0() -> None:
     assert output("nateq_pause", "--all", verbosity=0) == ""
     assert output("nateq_resume", "--all", verbosity=0) == ""
 
@@ -64,7 +64,7 @@ def test_nothing_is_said_when_quiet() -> None:
         (["--receiver", "test.oen"], 'No receiver called "test.oen" is connected. Connected: test.one.'),
     ],
 )
-def test_a_name_that_means_nothing_is_refused(webhook: Webhook, options: list[str], complaint: str) -> None:
+def test_an_unknown_name_is_refused(webhook: Webhook, options: list[str], complaint: str) -> None:
     """Whoever mistypes it must not believe that it is paused."""
     with pytest.raises(CommandError, match=complaint):
         output("nateq_pause", *options)
@@ -72,7 +72,7 @@ def test_a_name_that_means_nothing_is_refused(webhook: Webhook, options: list[st
     assert api.paused() == []
 
 
-def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_waiting_runs_are_moved_in_batches(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = deliver()
     drain()
     Run.objects.bulk_create(Run(delivery=delivery, receiver="test.one", round=number) for number in range(1, 26))
@@ -87,7 +87,7 @@ def test_everything_that_waits_is_moved_however_much_it_is(deliver: Deliver, mon
 
 
 @pytest.mark.parametrize("command", ["nateq_pause", "nateq_resume"])
-def test_everything_must_be_said(command: str) -> None:
+def test_everything_must_be_named_explicitly(command: str) -> None:
     dispatch.pause(receiver="test.one")
     wrong: list[tuple[list[str], str]] = [
         ([], "This would be about everything. Say --all"),
@@ -100,7 +100,7 @@ def test_everything_must_be_said(command: str) -> None:
     assert [hold.scope for hold in api.paused()] == ["receiver:test.one"]
 
 
-def test_a_mistyped_receiver_is_not_believed_to_go_on() -> None:
+def test_resuming_an_unknown_receiver_is_refused() -> None:
     dispatch.pause(receiver="test.gone")
     for name, suggestion in (("test.oen", "test.one"), ("test.gon", "test.gone")):
         with pytest.raises(CommandError, match=f"is paused or connected. Did you mean '{suggestion}'"):

@@ -83,9 +83,7 @@ class TestWhich:
             what = "delivery" if found == 1 else "deliveries"
             assert said == f"{found} {what} would be replayed.\n", options
 
-    def test_options_that_code_passes_to_call_command_need_be_no_lists_and_no_text(
-        self, stored: list[Delivery]
-    ) -> None:
+    def test_call_command_takes_options_of_other_types(self, stored: list[Delivery]) -> None:
         long_ago = timezone.now() - timedelta(days=365)
         for options in ({"receiver": "test.two"}, {"receiver": ["test.two"]}, {"receiver": ("test.two",)}):
             replay(delivery="dlv_3", webhook=stored[0].webhook_id, since=long_ago, **options)
@@ -99,7 +97,7 @@ class TestWhich:
 
         assert (Replay.objects.count(), len(replayed())) == (0, 0)
 
-    def test_it_is_kept_why_and_by_whom(self, stored: list[Delivery]) -> None:
+    def test_reason_and_author_are_stored(self, stored: list[Delivery]) -> None:
         replay("--reason", "CRM was down", "--event", "ticket.created")
 
         kept = Replay.objects.get()
@@ -126,7 +124,7 @@ class TestWhich:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_can_not_be_meant_is_refused_with_what_to_do(
+def test_an_invalid_option_is_refused_with_a_suggestion(
     stored: list[Delivery], options: list[str], complaint: str
 ) -> None:
     with pytest.raises(CommandError) as raised:
@@ -138,7 +136,7 @@ def test_what_can_not_be_meant_is_refused_with_what_to_do(
 
 @pytest.mark.parametrize("options", [[], ["--receiver", "test.two"], ["--reason", "all of it"], ["--no-input"]])
 @pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "script"])
-def test_everything_must_be_said(
+def test_everything_must_be_named_explicitly(
     stored: list[Delivery], monkeypatch: pytest.MonkeyPatch, options: list[str], *, is_terminal: bool
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("y\n") if is_terminal else StringIO())
@@ -149,7 +147,7 @@ def test_everything_must_be_said(
     assert not Replay.objects.exists()
 
 
-def test_a_person_who_says_all_is_asked_all_the_same(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_who_gives_all_is_asked_too(stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
 
     with pytest.raises(CommandError, match=r"Nothing was changed\."):
@@ -158,13 +156,13 @@ def test_a_person_who_says_all_is_asked_all_the_same(stored: list[Delivery], mon
     assert not Replay.objects.exists()
 
 
-def test_all_goes_with_nothing_that_says_which(stored: list[Delivery]) -> None:
+def test_all_can_not_be_combined_with_a_selection(stored: list[Delivery]) -> None:
     with pytest.raises(CommandError, match="--all goes with none of --event, --status"):
         replay("--all", "--event", "ticket.created", "--status", "dead")
 
 
 @pytest.mark.parametrize("event", ["ticket.closed", "shop.own", "once.sent"])
-def test_an_event_that_is_known_may_find_nothing(stored: list[Delivery], connect: Connect, event: str) -> None:
+def test_a_known_event_may_match_no_delivery(stored: list[Delivery], connect: Connect, event: str) -> None:
     """Published, connected to, or stored once."""
     connect(signals.signal_for("shop.own"), lambda **kwargs: None, "test.own")
     Delivery.objects.filter(pk=stored[0].pk).update(event="once.sent")
@@ -202,7 +200,7 @@ class TestInterrupted:
         assert f"Replay {interrupted.pk} of 10 deliveries: 10 runs made.\n" in said
         assert (len(replayed()), set(replayed().values())) == (10, {1})
 
-    def test_so_it_does_when_a_worker_has_finished_it_in_the_meantime(self, interrupted: Replay) -> None:
+    def test_it_continues_also_if_a_worker_has_finished_it_meanwhile(self, interrupted: Replay) -> None:
         """It must not begin a second one: everything would run twice."""
         rounds = Maintenance(ALIAS)
         while rounds.run_once():
@@ -264,7 +262,7 @@ class TestInterrupted:
 
         assert Replay.objects.count() == 2
 
-    def test_an_error_of_the_database_ends_it_with_what_to_do(
+    def test_an_error_of_the_database_names_the_command_to_continue_with(
         self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         broken = Mock(side_effect=OperationalError("gone"))
@@ -286,7 +284,9 @@ class TestInterrupted:
 
 
 @pytest.mark.slow
-def test_killed_for_real_and_started_again_each_delivery_is_replayed_once(webhook: Webhook, connect: Connect) -> None:
+def test_each_delivery_is_replayed_once_if_the_command_is_killed_and_started_again(
+    webhook: Webhook, connect: Connect
+) -> None:
     """SIGKILL in the middle, twice."""
     connect(signals.ticket_created, lambda **kwargs: None, ONE)
     insert(build_delivery(webhook, payload={}) for _ in range(8_001))

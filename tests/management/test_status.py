@@ -82,7 +82,7 @@ def test_json_has_every_figure(deliver: Deliver) -> None:
     assert found["needs_attention"] == ["paused"]
 
 
-def test_a_person_sees_the_same(deliver: Deliver) -> None:
+def test_the_text_has_the_same_figures(deliver: Deliver) -> None:
     dispatch.pause(receiver="test.one", reason="moved", by="sara")
     deliver()
     api.run_due()
@@ -113,7 +113,7 @@ def test_work_that_is_long_due_needs_attention(deliver: Deliver) -> None:
     assert as_json("--max-lag", "3600")[0] == 0
 
 
-def test_dead_runs_need_attention_until_a_replay_mends_them(deliver: Deliver) -> None:
+def test_dead_runs_need_attention_until_a_replay_succeeds(deliver: Deliver) -> None:
     delivery = deliver()
     drain()
     Run.objects.update(status="dead")

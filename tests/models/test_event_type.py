@@ -11,7 +11,7 @@ from nateq_webhooks.protocol.events import EVENTS
 pytestmark = pytest.mark.django_db
 
 
-def test_what_the_catalogue_adds_is_remembered_once_and_what_is_built_in_is_not() -> None:
+def test_only_new_events_of_the_catalogue_are_remembered() -> None:
     live = {"ticket.created": "A ticket is created", "ticket.merged": "Two become one", "x" * 300: "too long"}
 
     EventType.objects.remember(live)

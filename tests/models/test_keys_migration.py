@@ -51,7 +51,7 @@ def note(calls: list[str]) -> Callable[..., None]:
     return receive
 
 
-def test_order_locks_get_the_key_of_their_webhook_and_go_on_in_order(
+def test_order_locks_get_the_key_of_their_webhook_and_keep_the_order(
     senders: list[Sender], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []

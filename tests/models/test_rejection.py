@@ -50,7 +50,7 @@ def test_pruning_costs_two_statements_however_much_there_is(webhook: Webhook) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_what_can_not_be_stored_nothing_is(webhook: Webhook) -> None:
+def test_if_one_rejection_can_not_be_stored_none_is(webhook: Webhook) -> None:
     gone = Webhook(pk=uuid.uuid4(), name="gone")
 
     with pytest.raises(IntegrityError):

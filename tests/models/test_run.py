@@ -87,7 +87,7 @@ def test_a_run_that_is_released_is_as_it_was_before_the_claim(make: Make, now: d
     assert released.next_try_at == now
 
 
-def test_what_another_worker_has_by_now_is_neither_parked_nor_dropped(make: Make, now: datetime) -> None:
+def test_a_run_of_another_worker_is_neither_parked_nor_dropped(make: Make, now: datetime) -> None:
     run = make(status=Run.Status.RUNNING, lease=uuid.uuid4(), next_try_at=now)
     mine = Run(pk=run.pk, receiver=run.receiver, lease=uuid.uuid4())
 

@@ -44,14 +44,14 @@ def test_an_event_of_the_same_moment_supersedes_nothing(sender: Sender) -> None:
     ],
     ids=["another resource", "another organization", "another kind", "another case"],
 )
-def test_what_is_about_something_else_does_not(sender: Sender, over: dict[str, Any]) -> None:
+def test_an_event_of_another_resource_does_not_supersede(sender: Sender, over: dict[str, Any]) -> None:
     older = store(sender, "old", timestamp=OLD)
     store(sender, "new", **({"timestamp": NEW} | over))
 
     assert not older.is_superseded()
 
 
-def test_what_another_webhook_brought_does_not(sender: Sender) -> None:
+def test_an_event_of_another_webhook_does_not_supersede(sender: Sender) -> None:
     older = store(sender, "old", timestamp=OLD)
     store(Sender(Webhook.objects.create(name="of another party", secret=SECRET)), "new", timestamp=NEW)
 
@@ -59,7 +59,7 @@ def test_what_another_webhook_brought_does_not(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("over", [{"data": {"subject": "no id"}}, {"timestamp": None}], ids=["no id", "no time"])
-def test_without_a_resource_or_a_time_nothing_is_known_and_nothing_asked(
+def test_without_a_resource_or_a_time_there_is_no_query(
     sender: Sender, over: dict[str, Any], django_assert_num_queries: Any
 ) -> None:
     older = store(sender, "old", **over)
@@ -84,7 +84,7 @@ def test_it_is_one_query_through_the_index(sender: Sender, django_assert_num_que
     assert "nateq_delivery_resource" in older.superseding().explain()
 
 
-def test_a_receiver_can_ask(sender: Sender, connect: Connect) -> None:
+def test_a_receiver_can_ask_whether_an_event_is_superseded(sender: Sender, connect: Connect) -> None:
     answers: list[tuple[str, bool]] = []
 
     def receive(*, delivery: Delivery, **kwargs: Any) -> None:

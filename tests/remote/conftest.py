@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
@@ -24,12 +25,19 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture
-def nateq(sandbox: Sandbox) -> Iterator[NateqClient]:
+@contextmanager
+def connected(sandbox: Sandbox) -> Iterator[NateqClient]:
+    """Let the site use a sandbox, and connect to it."""
     with (
         override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
         remote.connect() as client,
     ):
+        yield client
+
+
+@pytest.fixture
+def nateq(sandbox: Sandbox) -> Iterator[NateqClient]:
+    with connected(sandbox) as client:
         yield client
 
 

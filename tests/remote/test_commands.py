@@ -21,7 +21,7 @@ from nateq_webhooks.remote.connection import key_warnings
 from nateq_webhooks.sandbox import Sandbox
 from tests.commands import Terminal
 from tests.conftest import Sender, envelope
-from tests.remote.conftest import KEY, SITE, both_sides_agree, text
+from tests.remote.conftest import KEY, both_sides_agree, connected, text
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ LIVE_KEY = "tg_live_0123456789abcdef"
 @pytest.mark.parametrize(
     "events", [["ticket.created,ticket.closed"], ["ticket.created", "ticket.closed"], ["ticket.created, ticket.closed"]]
 )
-def test_create_takes_names_however_they_are_separated(run: Run, sandbox: Sandbox, events: list[str]) -> None:
+def test_create_takes_events_separated_by_commas_or_spaces(run: Run, sandbox: Sandbox, events: list[str]) -> None:
     made = run("create", "--name", "shop", "--events", *events)
 
     both_sides_agree(sandbox)
@@ -42,7 +42,7 @@ def test_create_takes_names_however_they_are_separated(run: Run, sandbox: Sandbo
     assert "secret" not in made
 
 
-def test_create_says_what_it_did_and_what_it_did_again(nateq: NateqClient) -> None:
+def test_create_says_whether_it_changed_anything(nateq: NateqClient) -> None:
     assert "was created at Nateq as wh_" in text("create")
     assert "Nothing was changed" in text("create")
 
@@ -94,7 +94,7 @@ def test_an_update_of_nothing_is_a_wrong_command_line(run: Run, registered: Webh
 
 @pytest.mark.parametrize("action", ["delete", "rotate"])
 @pytest.mark.parametrize("typed", ["", "\n", "n\n", "nein\n"])
-def test_what_destroys_asks_at_a_terminal_first(
+def test_destructive_actions_ask_at_a_terminal_first(
     run: Run, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, action: str, typed: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(typed))
@@ -173,7 +173,7 @@ DESTRUCTIVE = [
 
 
 @pytest.mark.parametrize("arguments", DESTRUCTIVE, ids=" ".join)
-def test_without_a_terminal_what_ends_reception_needs_yes(
+def test_without_a_terminal_destructive_actions_need_yes(
     run: Run, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     change = {"url": "http://127.0.0.1:1/old/"} if "--push" in arguments else {}
@@ -190,14 +190,10 @@ def test_without_a_terminal_what_ends_reception_needs_yes(
 
 @pytest.mark.parametrize("arguments", [["sync", "--pull"], ["sync", "--push"], ["delete"]], ids=" ".join)
 @pytest.mark.parametrize("name", [[], ["--name", "shop"]], ids=["all", "named"])
-def test_an_empty_nateq_switches_nothing_off_and_creates_nothing(
+def test_an_empty_list_at_nateq_deactivates_and_creates_nothing(
     run: Run, registered: Webhook, arguments: list[str], name: list[str]
 ) -> None:
-    with (
-        Sandbox(key=KEY) as other,
-        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": other.base_url, "PUBLIC_URL": SITE}),
-        pytest.raises(CommandError, match="sees 0 webhooks"),
-    ):
+    with Sandbox(key=KEY) as other, connected(other), pytest.raises(CommandError, match="sees 0 webhooks"):
         run(*arguments, *name, "--yes")
 
     kept = Webhook.objects.get()
@@ -221,7 +217,7 @@ ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and i
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_of_the_client_is_told_in_its_words(
+def test_every_error_of_the_client_is_shown_with_its_message(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: type[ApiError]
 ) -> None:
     fail = Mock(side_effect=error("what happened, and what to do"))
@@ -237,7 +233,7 @@ def test_every_error_of_the_client_is_told_in_its_words(
 @pytest.mark.parametrize(
     ("fault", "advice"), [("api_401", "make a new one"), ("api_403", "key under Settings -> Developers -> API Keys")]
 )
-def test_what_the_api_refuses_is_told_with_what_to_do(run: Run, sandbox: Sandbox, fault: str, advice: str) -> None:
+def test_a_refusal_of_the_api_is_shown_with_what_to_do(run: Run, sandbox: Sandbox, fault: str, advice: str) -> None:
     sandbox.faults.set(fault, rate=1.0)
     with pytest.raises(CommandError, match=advice):
         run("list")
@@ -258,7 +254,7 @@ def test_without_the_extra_it_says_how_to_install_it(nateq: NateqClient, monkeyp
 
 
 @pytest.mark.parametrize("names", [[], ["a", "b"]], ids=["none", "two"])
-def test_which_webhook_is_meant_must_be_clear(run: Run, names: list[str]) -> None:
+def test_the_webhook_must_be_named_unless_there_is_one(run: Run, names: list[str]) -> None:
     for name in names:
         Webhook.objects.create(name=name)
     with pytest.raises(CommandError, match="--name"):
@@ -279,7 +275,7 @@ def test_which_webhook_is_meant_must_be_clear(run: Run, names: list[str]) -> Non
         (LIVE_KEY, "https://shop.example", True, "tg_live_ key"),
     ],
 )
-def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debug: bool, warned: str) -> None:
+def test_a_key_of_the_wrong_environment_has_a_warning(key: str, site: str, debug: bool, warned: str) -> None:
     with override_settings(NATEQ_WEBHOOKS={"API_KEY": key, "PUBLIC_URL": site}, DEBUG=debug), remote.connect() as nateq:
         told = " ".join(key_warnings(nateq))
 
@@ -287,7 +283,7 @@ def test_the_key_of_the_wrong_environment_is_warned_of(key: str, site: str, debu
     assert key not in told
 
 
-def test_options_of_django_may_stand_before_the_action_and_after_it() -> None:
+def test_options_of_django_are_taken_before_and_after_the_action() -> None:
     options = ["--no-color", "--verbosity=2", "--settings=tests.settings", "--pythonpath=."]
     options += ["--traceback", "--skip-checks"]
     for arguments in ([*options, "show"], ["show", *options]):

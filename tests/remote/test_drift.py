@@ -59,7 +59,7 @@ def test_a_dry_run_of_sync_settles_nothing(run: Run, registered: Webhook, sandbo
     assert sandbox.webhooks.all()[0].events == ("ticket.closed",)
 
 
-def test_a_webhook_gone_at_nateq_is_registered_anew_or_switched_off(
+def test_a_webhook_gone_at_nateq_is_registered_again_or_deactivated(
     run: Run, registered: Webhook, sandbox: Sandbox
 ) -> None:
     sandbox.webhooks.delete(registered.nateq_id)

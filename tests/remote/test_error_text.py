@@ -10,7 +10,7 @@ KINDS_OF_ERRORS = [
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_ERRORS)
-def test_every_error_of_the_client_is_has_a_sentence_of_its_own(kind: type[errors.ApiError]) -> None:
+def test_every_error_of_the_client_has_its_own_sentence(kind: type[errors.ApiError]) -> None:
     with override("ar"):
         own, general = localized(kind("details")), localized(errors.ApiError("details"))
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.test import override_settings
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.sandbox import Sandbox
 from tests.conftest import Connect
-from tests.remote.conftest import KEY, text
+from tests.remote.conftest import KEY, connected, text
 
 pytestmark = pytest.mark.django_db
 
@@ -24,9 +23,7 @@ Run = Callable[..., Any]
 def test_events_compares_the_live_list_and_the_receivers(connect: Connect) -> None:
     with (
         Sandbox(key=KEY, events={"ticket.merged": "Two tickets became one"}) as sandbox,
-        override_settings(
-            NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}
-        ),
+        connected(sandbox),
     ):
         Webhook.objects.create(name="shop", events=["ticket.created", "ticket.merged"])
         Webhook.objects.create(name="off", events=["lead.created"], is_active=False)
@@ -37,11 +34,11 @@ def test_events_compares_the_live_list_and_the_receivers(connect: Connect) -> No
         call_command("nateq_events", "--json", stdout=out, stderr=StringIO())
         shown = text(command="nateq_events")
 
-    told = json.loads(out.getvalue())
-    assert {"name": "ticket.merged", "description": "Two tickets became one"} in told["live"]
-    assert (told["new"], told["gone"]) == (["ticket.merged"], [])
-    assert told["subscribed_without_receiver"] == ["ticket.merged"]
-    assert told["receiver_without_subscription"] == ["ticket.closd", "ticket.craeted"]
+    found = json.loads(out.getvalue())
+    assert {"name": "ticket.merged", "description": "Two tickets became one"} in found["live"]
+    assert (found["new"], found["gone"]) == (["ticket.merged"], [])
+    assert found["subscribed_without_receiver"] == ["ticket.merged"]
+    assert found["receiver_without_subscription"] == ["ticket.closd", "ticket.craeted"]
     assert "no active webhook subscribes:\n  ticket.closd\n  ticket.craeted\n" in shown
 
 

@@ -73,7 +73,7 @@ def test_create_killed_and_run_again(site: Site, sandbox: Sandbox, at: KillAt) -
 
 
 @pytest.mark.parametrize("at", STEPS_OF_ADOPTION.values(), ids=STEPS_OF_ADOPTION)
-def test_the_run_after_a_kill_killed_in_turn(site: Site, sandbox: Sandbox, at: KillAt) -> None:
+def test_the_run_after_a_kill_is_killed_and_run_again(site: Site, sandbox: Sandbox, at: KillAt) -> None:
     kill(site, STEPS_OF_CREATE["created at Nateq, the answer unread"], *CREATE)
     kill(site, at, *CREATE)
 
@@ -82,7 +82,7 @@ def test_the_run_after_a_kill_killed_in_turn(site: Site, sandbox: Sandbox, at: K
     both_sides_agree(sandbox)
 
 
-def test_create_killed_between_deleting_and_creating_anew(tmp_path: Path) -> None:
+def test_create_killed_between_deleting_and_creating_again(tmp_path: Path) -> None:
     with Sandbox(key="tg_test_0123456789abcdef", withhold=["rotate_secret"], retry_base=0.05) as sandbox:
         site = Site(tmp_path, sandbox.base_url, port())
         kill(site, STEPS_OF_CREATE["created at Nateq, the answer unread"], *CREATE)
@@ -94,7 +94,7 @@ def test_create_killed_between_deleting_and_creating_anew(tmp_path: Path) -> Non
         both_sides_agree(sandbox)
 
 
-def test_while_pending_a_delivery_is_asked_to_come_back_and_is_not_lost(site: Site, sandbox: Sandbox) -> None:
+def test_a_delivery_to_a_pending_webhook_is_answered_503_and_not_lost(site: Site, sandbox: Sandbox) -> None:
     kill(site, STEPS_OF_CREATE["created at Nateq, the answer unread"], *CREATE)
     with receiver(site.port):
         (delivery_id,) = sandbox.send("ticket.created")
@@ -107,7 +107,7 @@ def test_while_pending_a_delivery_is_asked_to_come_back_and_is_not_lost(site: Si
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_runs_at_once_make_one(site: Site, sandbox: Sandbox, count: int) -> None:
+def test_concurrent_runs_create_one_webhook(site: Site, sandbox: Sandbox, count: int) -> None:
     runs = [site.start(*CREATE) for _ in range(count)]
     told = [run.communicate(timeout=60) for run in runs]
 
@@ -150,9 +150,7 @@ def test_delete_killed_and_run_again(site: Site, sandbox: Sandbox) -> None:
     assert not Webhook.objects.exists()
 
 
-def test_500_events_while_the_receiver_is_down_are_all_there_exactly_once_afterwards(
-    site: Site, sandbox: Sandbox
-) -> None:
+def test_500_events_sent_while_the_receiver_is_down_are_stored_exactly_once(site: Site, sandbox: Sandbox) -> None:
     site.run(*CREATE)
     sent = sandbox.send("ticket.created", count=500)
     wait_until(lambda: len({attempt.delivery_id for attempt in sandbox.log}) == 500, seconds=30)

@@ -1,7 +1,7 @@
 """Registering: one webhook on each side, whatever was there before and whatever went wrong."""
 
 from dataclasses import replace
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.test import override_settings
@@ -13,7 +13,7 @@ from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from nateq_webhooks.remote import RegistrationResult
 from nateq_webhooks.sandbox import Sandbox
-from tests.remote.conftest import KEY, SITE, both_sides_agree
+from tests.remote.conftest import KEY, both_sides_agree, connected
 
 pytestmark = pytest.mark.django_db
 
@@ -51,23 +51,18 @@ def test_other_events_for_a_registered_webhook_are_refused_with_the_command_to_u
         remote.register(nateq, "shop", ["ticket.closed"])
 
 
-def test_a_lost_answer_is_found_out_and_the_webhook_adopted_with_a_new_secret(
-    nateq: NateqClient, sandbox: Sandbox
-) -> None:
+def test_after_a_lost_answer_the_webhook_is_adopted_with_a_new_secret(nateq: NateqClient, sandbox: Sandbox) -> None:
     sandbox.faults.set("lose_create_answer", count=1)
 
     assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.ADOPTED
     both_sides_agree(sandbox)
 
 
-def test_a_lost_answer_and_an_api_that_is_down_then_leave_it_to_the_next_run(
+def test_after_a_lost_answer_and_an_unreachable_api_the_next_run_adopts(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down() -> Any:
-        raise NateqConnectionError("down")
-
     sandbox.faults.set("lose_create_answer", count=1)
-    monkeypatch.setattr(nateq.webhooks, "list", down)
+    monkeypatch.setattr(nateq.webhooks, "list", Mock(side_effect=NateqConnectionError("down")))
     with pytest.raises(ApiError):
         remote.register(nateq, "shop", EVENT)
     assert Webhook.objects.get().registration == Webhook.Registration.PENDING
@@ -77,23 +72,16 @@ def test_a_lost_answer_and_an_api_that_is_down_then_leave_it_to_the_next_run(
     both_sides_agree(sandbox)
 
 
-def test_where_rotation_is_not_offered_an_unseen_secret_is_replaced_by_deleting_and_creating() -> None:
+def test_without_rotation_an_unknown_secret_is_replaced_by_deleting_and_creating() -> None:
     with Sandbox(key=KEY, rate_limit=10_000, withhold=["rotate_secret"]) as sandbox:
         sandbox.faults.set("lose_create_answer", count=1)
-        with (
-            override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
-            remote.connect() as nateq,
-        ):
+        with connected(sandbox) as nateq:
             assert remote.register(nateq, "shop", EVENT).result is RegistrationResult.CREATED
             both_sides_agree(sandbox)
 
 
-def test_where_changing_is_not_offered_what_an_earlier_run_left_is_deleted_and_created_anew() -> None:
-    with (
-        Sandbox(key=KEY, rate_limit=10_000, withhold=["update"]) as sandbox,
-        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
-        remote.connect() as nateq,
-    ):
+def test_without_updates_the_webhook_of_an_earlier_run_is_deleted_and_created_again() -> None:
+    with Sandbox(key=KEY, rate_limit=10_000, withhold=["update"]) as sandbox, connected(sandbox) as nateq:
         webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING)
         left = nateq.webhooks.create(url=webhook.public_url, events=["ticket.closed"])
 
@@ -104,18 +92,13 @@ def test_where_changing_is_not_offered_what_an_earlier_run_left_is_deleted_and_c
 
 
 def test_a_server_that_only_creates_is_enough() -> None:
-    with (
-        Sandbox(
-            key=KEY, rate_limit=10_000, withhold=["list", "get", "events", "update", "delete", "rotate_secret"]
-        ) as sandbox,
-        override_settings(NATEQ_WEBHOOKS={"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": SITE}),
-        remote.connect() as nateq,
-    ):
+    withheld = ["list", "get", "events", "update", "delete", "rotate_secret"]
+    with Sandbox(key=KEY, rate_limit=10_000, withhold=withheld) as sandbox, connected(sandbox) as nateq:
         remote.register(nateq, "shop")
         both_sides_agree(sandbox)
 
 
-def test_several_at_the_url_of_a_pending_row_become_one(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_several_webhooks_at_the_url_of_a_pending_row_become_one(nateq: NateqClient, sandbox: Sandbox) -> None:
     webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=EVENT)
     for _ in range(3):
         nateq.webhooks.create(url=webhook.public_url, events=["ticket.closed"])
@@ -125,7 +108,7 @@ def test_several_at_the_url_of_a_pending_row_become_one(nateq: NateqClient, sand
     assert sandbox.webhooks.all()[0].events == ("ticket.created",)
 
 
-def test_webhooks_of_others_are_left_alone(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_webhooks_with_other_urls_are_not_touched(nateq: NateqClient, sandbox: Sandbox) -> None:
     other = nateq.webhooks.create(url="http://127.0.0.1:9/other/", events=EVENT)
     Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=EVENT)
 
@@ -138,7 +121,7 @@ def test_webhooks_of_others_are_left_alone(nateq: NateqClient, sandbox: Sandbox)
 @pytest.mark.parametrize(
     ("fault", "error"), [("api_403", NateqPermissionError), ("api_429", ApiError)], ids=["403", "429"]
 )
-def test_what_surely_was_not_created_leaves_nothing_behind(
+def test_a_refused_creation_leaves_no_row(
     nateq: NateqClient, sandbox: Sandbox, fault: str, error: type[ApiError]
 ) -> None:
     sandbox.faults.set(fault, rate=1.0, **({"seconds": 0} if fault == "api_429" else {}))
@@ -150,7 +133,7 @@ def test_what_surely_was_not_created_leaves_nothing_behind(
     assert sandbox.webhooks.all() == []
 
 
-def test_a_catalogue_that_can_not_be_read_leaves_nothing_behind_either(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_an_unreadable_catalogue_leaves_no_row(nateq: NateqClient, sandbox: Sandbox) -> None:
     sandbox.faults.set("api_500", rate=1.0)
 
     with pytest.raises(ApiError):
@@ -177,7 +160,7 @@ def test_an_active_row_set_up_by_hand_is_linked_with_the_secret_it_has(nateq: Na
     both_sides_agree(sandbox)
 
 
-def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_a_row_set_up_by_hand_is_unchanged_if_nateq_refuses(nateq: NateqClient, sandbox: Sandbox) -> None:
     Webhook.objects.create(
         name="shop", secret="whsec_by_hand_0123456789abcdef", events=["ticket.nope"], rotation_scanned_to=7
     )
@@ -191,7 +174,7 @@ def test_a_row_set_up_by_hand_goes_on_as_it_was_when_nateq_refuses(nateq: NateqC
     assert not Secret.objects.exists()
 
 
-def test_without_a_public_url_nothing_is_begun(nateq: NateqClient) -> None:
+def test_without_a_public_url_no_row_is_created(nateq: NateqClient) -> None:
     with override_settings(NATEQ_WEBHOOKS={}), pytest.raises(remote.RemoteError, match="PUBLIC_URL"):
         remote.register(nateq, "shop")
     assert not Webhook.objects.exists()
@@ -205,7 +188,7 @@ def test_a_name_that_is_too_long_is_refused(nateq: NateqClient) -> None:
 # Claims
 
 
-def test_several_at_the_url_of_a_row_set_up_by_hand_are_left_to_a_person(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_several_webhooks_at_the_url_of_a_row_set_up_by_hand_are_an_error(nateq: NateqClient, sandbox: Sandbox) -> None:
     """One of them has the secret that is here, and nothing says which."""
     webhook = Webhook.objects.create(name="shop", events=EVENT)
     for _ in range(2):
@@ -218,7 +201,7 @@ def test_several_at_the_url_of_a_row_set_up_by_hand_are_left_to_a_person(nateq: 
     assert Webhook.objects.get().registration == Webhook.Registration.MANUAL
 
 
-def test_a_secret_that_the_answer_keeps_to_itself_is_had_by_rotating(
+def test_a_secret_missing_from_the_answer_is_obtained_by_rotating(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = nateq.webhooks.create
@@ -228,7 +211,7 @@ def test_a_secret_that_the_answer_keeps_to_itself_is_had_by_rotating(
     both_sides_agree(sandbox)
 
 
-def test_a_site_whose_urls_lead_nowhere_is_told_the_line_to_add(nateq: NateqClient) -> None:
+def test_a_site_without_the_urls_gets_the_line_to_add(nateq: NateqClient) -> None:
     with (
         override_settings(ROOT_URLCONF="django.contrib.auth.urls"),
         pytest.raises(remote.RemoteError, match=r'path\("nateq/", include\("nateq_webhooks.urls"\)\)'),
@@ -238,7 +221,7 @@ def test_a_site_whose_urls_lead_nowhere_is_told_the_line_to_add(nateq: NateqClie
     assert not Webhook.objects.exists()
 
 
-def test_what_is_not_registered_is_not_changed(nateq: NateqClient) -> None:
+def test_an_unregistered_webhook_is_not_changed(nateq: NateqClient) -> None:
     webhook = Webhook.objects.create(name="shop", events=EVENT)
 
     with pytest.raises(remote.RemoteError, match="create --name shop"):
@@ -247,7 +230,7 @@ def test_what_is_not_registered_is_not_changed(nateq: NateqClient) -> None:
     assert Webhook.objects.get().is_active
 
 
-def test_a_registration_that_died_is_deleted_with_what_it_left_at_nateq(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_an_interrupted_registration_is_deleted_on_both_sides(nateq: NateqClient, sandbox: Sandbox) -> None:
     webhook = Webhook.objects.create(name="shop", registration=Webhook.Registration.PENDING, events=EVENT)
     nateq.webhooks.create(url=webhook.public_url, events=EVENT)
     other = nateq.webhooks.create(url="http://127.0.0.1:9/other/", events=EVENT)

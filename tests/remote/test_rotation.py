@@ -102,7 +102,7 @@ def test_a_process_that_has_not_seen_the_newest_rotation_ends_no_secret(
     assert Secret.objects.filter(expires_at__isnull=False).count() == 2
 
 
-def test_a_use_that_the_door_could_not_note_is_found_in_the_deliveries(
+def test_a_use_that_could_not_be_recorded_is_found_in_the_deliveries(
     nateq: NateqClient, registered: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.rotate(nateq, registered)
@@ -136,7 +136,7 @@ def test_without_a_rotation_maintenance_reads_no_delivery(registered: Webhook, d
         remote.retire_secrets()
 
 
-def test_a_lost_answer_is_made_good_by_rotating_again(
+def test_after_a_lost_answer_the_next_rotation_succeeds(
     nateq: NateqClient, sandbox: Sandbox, registered: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rotate = nateq.webhooks.rotate_secret
@@ -170,7 +170,7 @@ def test_a_webhook_set_up_by_hand_is_not_rotated(nateq: NateqClient, webhook: We
         remote.rotate(nateq, webhook)
 
 
-def test_a_secret_that_is_rotated_away_twice_is_kept_once(nateq: NateqClient, registered: Webhook) -> None:
+def test_a_secret_that_is_replaced_twice_is_kept_once(nateq: NateqClient, registered: Webhook) -> None:
     """A copy of it among the older secrets, pasted by hand for instance, is the one that is kept."""
     copy = Secret.objects.create(webhook=registered, secret=registered.secret, expires_at=timezone.now())
 

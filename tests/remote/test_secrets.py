@@ -37,7 +37,7 @@ def test_a_row_that_nateq_does_not_have_is_created_and_its_former_secret_stays(
     assert Webhook.objects.get().rotation_scanned_to is not None
 
 
-def test_the_former_secret_stays_however_the_registration_comes_to_its_end(
+def test_the_former_secret_stays_if_the_registration_was_killed(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the call: the next run adopts, and a late retry may still carry the signature made by hand."""
@@ -78,7 +78,7 @@ def has_no_secret(text: str, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("do", ["create", "adopt", "rotate", "create beside a former secret"])
-def test_a_database_that_fails_at_the_secret_shows_none_and_the_next_run_goes_on(
+def test_no_error_of_a_failing_database_shows_a_secret_and_the_next_run_continues(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, do: str
 ) -> None:
     def fails(*args: Any, **values: Any) -> int:
@@ -104,7 +104,7 @@ def test_a_database_that_fails_at_the_secret_shows_none_and_the_next_run_goes_on
     both_sides_agree(sandbox)
 
 
-def test_a_webhook_registered_anew_keeps_its_former_secret_for_late_retries(
+def test_a_webhook_registered_again_keeps_its_former_secret_for_late_retries(
     nateq: NateqClient, sandbox: Sandbox
 ) -> None:
     former = remote.register(nateq, "shop", EVENT).webhook.secret
@@ -130,7 +130,7 @@ def test_a_short_secret_from_nateq_is_not_saved_and_the_next_run_asks_for_anothe
     both_sides_agree(sandbox)
 
 
-def test_a_short_secret_from_a_rotation_leaves_the_former_one_in_force(
+def test_a_short_secret_of_a_rotation_is_not_used(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.register(nateq, "shop")
@@ -150,7 +150,7 @@ def test_a_short_secret_from_a_rotation_leaves_the_former_one_in_force(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("do", ["register", "rotate"])
-def test_a_database_that_refuses_the_new_secret_repeats_it_in_no_report(
+def test_no_report_of_a_refused_secret_shows_it(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, do: str
 ) -> None:
     """The database really refuses it, with a message that has the row in it where it can."""
@@ -172,7 +172,7 @@ def test_a_database_that_refuses_the_new_secret_repeats_it_in_no_report(
     has_no_secret(report(failed.value), sandbox)
 
 
-def test_a_stored_secret_that_is_short_does_not_hinder_a_registration(nateq: NateqClient, sandbox: Sandbox) -> None:
+def test_a_stored_short_secret_does_not_prevent_a_registration(nateq: NateqClient, sandbox: Sandbox) -> None:
     Webhook.objects.create(name="shop", secret=BY_HAND, events=EVENT)
     with connection.cursor() as cursor:  # behind Django's back, as an older version may have
         cursor.execute("UPDATE nateq_webhooks_webhook SET secret = 'whsec_'")
