@@ -2,13 +2,16 @@
 
 `bare row` inserts the same columns into a table like the package's: the difference is what the package's code costs.
 `bare lean` inserts eight columns into a table with one index: the difference is what its columns cost, too.
+`bare inline` inserts as `bare row` does, and then updates the row in a transaction of its own, as a view does that runs
+something and records it: the floor of `inline`, where one receiver of the package's runs in the request.
 
     DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/receive.py [--requests 4000] [--rounds 10]
 
 All views run through Django's WSGI handler with a full middleware stack, in turns in one process, on one persistent
 connection with autocommit; the ratio is taken per round of turns, so that a machine that changes its speed does not
-change the ratio. `--threads N` sends from N threads at once, each with a connection of its own. The tables are made
-in a database of the script's own and dropped afterwards.
+change the ratio. `CPU` is the processor time of this process, without the database's. `--threads N` sends from N
+threads at once, each with a connection of its own. The tables are made in a database of the script's own and dropped
+afterwards.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,13 +39,14 @@ django.setup()
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test.utils import setup_databases, teardown_databases
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from benchmarks.urls import urlpatterns
+from nateq_webhooks import signals
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.examples import example_envelope
 
@@ -56,7 +61,7 @@ ROW_COLUMNS = (
     "attempt, version, body, headers, payload, notes, status, received_at, last_received_at, attempts_seen, "
     "remote_addr, secret_id, dispatch_at"
 )
-ROW_INSERT = f"INSERT INTO bare_row ({ROW_COLUMNS}) VALUES ({', '.join(['%s'] * 22)})"
+ROW_INSERT = f"INSERT INTO bare_row ({ROW_COLUMNS}) VALUES ({', '.join(['%s'] * 22)}) RETURNING id"
 
 
 def is_genuine(request: HttpRequest) -> bool:
@@ -72,6 +77,24 @@ def bare_row(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Verify, parse, and insert what a delivery of the package holds."""
     if not is_genuine(request):
         return HttpResponse(status=401)
+    insert_row(request, webhook_id)
+    return HttpResponse(b'{"status": "stored"}', content_type="application/json")
+
+
+@csrf_exempt
+@login_not_required
+def bare_inline(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
+    """Do what `bare_row` does, and update the row in a second transaction."""
+    if not is_genuine(request):
+        return HttpResponse(status=401)
+    pk = insert_row(request, webhook_id)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE bare_row SET status = 'succeeded' WHERE id = %s", [pk])
+    return HttpResponse(b'{"status": "stored"}', content_type="application/json")
+
+
+def insert_row(request: HttpRequest, webhook_id: uuid.UUID) -> int:
+    """Insert what a delivery of the package holds; return its key."""
     body = request.body
     document = json.loads(body)
     metadata, now = document["metadata"], datetime.now(UTC)
@@ -101,7 +124,7 @@ def bare_row(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     ]
     with connection.cursor() as cursor:
         cursor.execute(ROW_INSERT, values)
-    return HttpResponse(b'{"status": "stored"}', content_type="application/json")
+        return int(cursor.fetchone()[0])
 
 
 @csrf_exempt
@@ -128,7 +151,25 @@ def bare(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b'{"status": "stored"}', content_type="application/json")
 
 
-urlpatterns += [path("bare/", bare), path("bare/<uuid:webhook_id>/", bare_row)]
+urlpatterns += [
+    path("bare/", bare),
+    path("bare/<uuid:webhook_id>/", bare_row),
+    path("bare-inline/<uuid:webhook_id>/", bare_inline),
+]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of requests took."""
+
+    rate: float
+    "Requests a second."
+    cpu: float
+    "Processor time of this process (ms per request)."
+
+
+def ignore(**kwargs: object) -> None:
+    """Receive an event, and do nothing."""
 
 
 def make_environ(url: str, body: bytes) -> dict[str, Any]:
@@ -160,34 +201,34 @@ def make_environ(url: str, body: bytes) -> dict[str, Any]:
     }
 
 
-def prepare(url: str, count: int) -> list[dict[str, Any]]:
+def prepare(url: str, count: int, event: str = "ticket.created") -> list[dict[str, Any]]:
     """Sign `count` new deliveries, before the clock starts."""
     environs = []
     for number in range(count):
-        document = example_envelope("ticket.created", number=number, delivery_id=f"dlv_{uuid.uuid4().hex}")
+        document = example_envelope(event, number=number, delivery_id=f"dlv_{uuid.uuid4().hex}")
         environs.append(make_environ(url, json.dumps(document, ensure_ascii=False).encode()))
     return environs
 
 
-def send(handler: WSGIHandler, environs: list[dict[str, Any]], threads: int) -> float:
-    """Send all of them; return requests per second. Raises when one is not answered with 200."""
+def send(handler: WSGIHandler, environs: list[dict[str, Any]], threads: int) -> Turn:
+    """Send all of them. Raises when one is not answered with 200."""
     statuses: list[str] = []
 
     def one(environ: dict[str, Any]) -> None:
         response = handler(environ, lambda status, headers, exc_info=None: statuses.append(status))
         response.close()
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     if threads == 1:
         for environ in environs:
             one(environ)
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, environs, chunksize=max(1, len(environs) // threads)))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     if set(statuses) != {"200 OK"}:
         raise SystemExit(f"not every answer was 200: {set(statuses)}")
-    return len(environs) / seconds
+    return Turn(rate=len(environs) / seconds, cpu=1000 * cpu / len(environs))
 
 
 def main() -> None:
@@ -213,26 +254,39 @@ def measure(options: argparse.Namespace) -> None:
         cursor.execute("ALTER TABLE bare_row SET (toast_tuple_target = 4080)")
     webhook = Webhook.objects.create(name="bench", secret=BARE_SECRET.decode())
     handler = WSGIHandler()
-    urls = {
-        "bare lean": "/bare/",
-        "bare row": f"/bare/{webhook.pk}/",
-        "nateq_webhooks": webhook.get_absolute_url(),
+    signals.message_received.connect(ignore)  # only this event has a receiver
+    ways = {
+        "bare lean": ("/bare/", "ticket.created"),
+        "bare row": (f"/bare/{webhook.pk}/", "ticket.created"),
+        "nateq_webhooks": (webhook.get_absolute_url(), "ticket.created"),
+        "bare inline": (f"/bare-inline/{webhook.pk}/", "message.received"),
+        "inline": (webhook.get_absolute_url(), "message.received"),
     }
-    for url in urls.values():
-        send(handler, prepare(url, 200), options.threads)
-    rates: dict[str, list[float]] = {name: [] for name in urls}
+    for url, event in ways.values():
+        send(handler, prepare(url, 200, event), options.threads)
+    turns: dict[str, list[Turn]] = {name: [] for name in ways}
     for turn in range(options.rounds):
-        order = list(urls) if turn % 2 == 0 else list(reversed(urls))
+        order = list(ways) if turn % 2 == 0 else list(reversed(ways))
         for name in order:
-            rates[name].append(send(handler, prepare(urls[name], options.requests), options.threads))
+            url, event = ways[name]
+            turns[name].append(send(handler, prepare(url, options.requests, event), options.threads))
     print(
         f"{connection.vendor}, {options.threads} thread(s), {options.rounds} rounds of {options.requests} requests each"
     )
-    for name, values in rates.items():
-        print(f"{name:15} {statistics.median(values):8.0f} requests/s (min {min(values):.0f}, max {max(values):.0f})")
-    for floor in ("bare row", "bare lean"):
-        ratios = [ours / bare for ours, bare in zip(rates["nateq_webhooks"], rates[floor], strict=True)]
-        print(f"ratio to {floor}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
+    for name, took in turns.items():
+        rates, cpu = [turn.rate for turn in took], statistics.median(turn.cpu for turn in took)
+        print(
+            f"{name:15} {statistics.median(rates):8.0f} requests/s (min {min(rates):.0f}, max {max(rates):.0f}), "
+            f"CPU {cpu:.2f} ms"
+        )
+    for ours, floor in (("nateq_webhooks", "bare row"), ("nateq_webhooks", "bare lean"), ("inline", "bare inline")):
+        pairs = list(zip(turns[ours], turns[floor], strict=True))
+        ratios = [own.rate / bare.rate for own, bare in pairs]
+        cpu = statistics.median(own.cpu / bare.cpu for own, bare in pairs)
+        print(
+            f"{ours} to {floor}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}), "
+            f"CPU {cpu:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -12,23 +12,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nateq_webhooks.inbox.delivery_row import NewDelivery, as_model
 from nateq_webhooks.models import Run
+from nateq_webhooks.models.run import NOT_HELD
 
-_COLUMNS: Final = (
-    "receiver",
-    "round",
-    "status",
-    "tries",
-    "started_at",
-    "finished_at",
-    "duration",
-    "error",
-    "traceback",
-    "held_by",
-    "next_try_at",
-    "lease",
-    "created_at",
-)
+_COLUMNS: Final = ("receiver", "status", "tries", "started_at", "next_try_at", "lease", "created_at")
 _FIELDS: Final[list[Any]] = [Run._meta.get_field(name) for name in _COLUMNS]
+
+_RECEIVER: Final[Any] = Run._meta.get_field("receiver")
+
+_CONSTANTS: Final = {"round": "0", "held_by": str(NOT_HELD), "error": "''", "traceback": "''"}
+"""The columns that are the same for each run that may start at once. Those that are not named are NULL."""
 
 
 def insert(connection: BaseDatabaseWrapper, delivery_pk: int, runs: Sequence[Run]) -> None:
@@ -51,7 +43,7 @@ def select_sql(alias: str, count: int, delivery: str) -> str:
     """Return an INSERT of so many runs for the row of `delivery`, a table of PostgreSQL's WITH, if that row is new."""
     connection = connections[alias]
     casts = ", ".join(f"CAST(%s AS {field.cast_db_type(connection)})" for field in _FIELDS)
-    one = f"SELECT id, {casts} FROM {delivery} WHERE attempts_seen = 1"  # noqa: S608 - our own column types
+    one = f"SELECT id, {', '.join(_CONSTANTS.values())}, {casts} FROM {delivery} WHERE attempts_seen = 1"  # noqa: S608 - our own column types
     return f"{_into(alias)} {' UNION ALL '.join([one] * count)} RETURNING id, receiver"
 
 
@@ -67,7 +59,7 @@ def set_keys(
     """Set the keys of what was inserted; `rows` are the keys of the runs, each with the name of its receiver."""
     keys = {name: pk for pk, name in rows}
     for run in runs:
-        run.pk = keys[_values_of(connection, run)[0]]
+        run.pk = keys[_RECEIVER.get_db_prep_save(run.receiver, connection)]
         delivery = run.delivery
         delivery.pk = delivery_pk
         run.delivery = delivery  # with its key
@@ -80,11 +72,11 @@ def _values_of(connection: BaseDatabaseWrapper, run: Run) -> list[Any]:
 
 def _into(alias: str) -> str:
     quote = connections[alias].ops.quote_name
-    columns = ", ".join(quote(name) for name in ("delivery_id", *_COLUMNS))
+    columns = ", ".join(quote(name) for name in ("delivery_id", *_CONSTANTS, *_COLUMNS))
     return f"INSERT INTO {quote(Run._meta.db_table)} ({columns})"
 
 
 @functools.cache
 def _insert_sql(alias: str, count: int) -> str:
-    row = f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"
+    row = f"(%s, {', '.join([*_CONSTANTS.values(), *['%s'] * len(_COLUMNS)])})"
     return f"{_into(alias)} VALUES {', '.join([row] * count)} RETURNING id, receiver"
