@@ -139,7 +139,7 @@ def test_the_search_finds_keys_and_values_in_all_of_the_payload(boss: Client, se
 
 
 def test_a_search_looks_at_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_search, "MAX_LOOKED_AT", 10)
+    monkeypatch.setattr(tree_search, "MAX_VALUES", 10)
 
     assert tree_search.find(load_verbatim(json.dumps(list(range(50))).encode()), "49").is_cut
     assert not tree_search.find(load_verbatim(b"[1, 2]"), "49").is_cut
@@ -215,4 +215,4 @@ def test_a_body_that_is_too_large_for_a_tree_is_shown_as_bytes(
 
 @pytest.mark.parametrize("text", ["", "0", "3.12.0"])
 def test_a_path_reads_as_it_was_written(text: str) -> None:
-    assert tree.written_path(tree.parsed_path(text)) == text
+    assert tree.path_to_text(tree.path_from_text(text)) == text

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from nateq_webhooks.admin.deliveries import export_stream
 from nateq_webhooks.admin.deliveries.export import SEND_SECONDS, _limit_sending
-from nateq_webhooks.admin.deliveries.export_slots import MOST_AT_ONCE, Slots, slots
+from nateq_webhooks.admin.deliveries.export_slots import MAX_CONCURRENT, ExportSlots, slots
 from nateq_webhooks.admin.deliveries.export_stream import Export, Stream
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
@@ -97,7 +97,7 @@ def test_eight_clients_that_read_nothing_leave_threads_for_the_sender(
     try:
         statuses = [status(client) for client in clients]
 
-        assert sorted(statuses) == [200] * MOST_AT_ONCE + [429] * (8 - MOST_AT_ONCE)
+        assert sorted(statuses) == [200] * MAX_CONCURRENT + [429] * (8 - MAX_CONCURRENT)
         assert receives(port, webhook) == 200
     finally:
         for client in clients:
@@ -179,8 +179,8 @@ def test_a_client_that_reads_too_slowly_is_disconnected(
 
     with pytest.raises(TimeoutError, match="too little"):
         list(answer.streaming_content)
-    assert slots.take("anybody")
-    slots.give_back("anybody")
+    assert slots.acquire("anybody")
+    slots.release("anybody")
 
 
 def test_a_slot_is_given_back_by_a_response_that_was_never_read(boss: Client, webhook: Webhook) -> None:
@@ -193,9 +193,9 @@ def test_a_slot_is_given_back_by_a_response_that_was_never_read(boss: Client, we
 
 
 def test_each_user_has_one_slot_and_the_number_of_all_slots_is_bounded() -> None:
-    some = Slots()
+    some = ExportSlots()
 
-    assert [some.take("a"), some.take("a"), some.take("b"), some.take("c")] == [True, False, True, False]
-    some.give_back("a")
-    some.give_back("a")
-    assert [some.take("c"), some.take("a")] == [True, False]
+    assert [some.acquire("a"), some.acquire("a"), some.acquire("b"), some.acquire("c")] == [True, False, True, False]
+    some.release("a")
+    some.release("a")
+    assert [some.acquire("c"), some.acquire("a")] == [True, False]

@@ -158,6 +158,6 @@ def test_the_page_of_a_large_export_says_how_it_is_continued(
 ) -> None:
     assert "the address that continues it" not in boss.get(f"{EXPORT}?event=ticket.created").content.decode()
 
-    monkeypatch.setattr(selection, "MOST_COUNTED", 1)
+    monkeypatch.setattr(selection, "MAX_COUNTED", 1)
 
     assert "the address that continues it" in boss.get(f"{EXPORT}?event=ticket.created").content.decode()

@@ -250,7 +250,7 @@ def test_a_bulk_replay_reaches_no_hidden_delivery(
     is_job: bool,
 ) -> None:
     if is_job:
-        monkeypatch.setattr("nateq_webhooks.admin.deliveries.replay_many.MOST_AT_ONCE", 0)
+        monkeypatch.setattr("nateq_webhooks.admin.deliveries.replay_many.MAX_IN_REQUEST", 0)
     before = Run.objects.filter(delivery__in=stored.hidden).count()
 
     assert MARK not in boss.get(f"{BASE}delivery/replay-many/", choice(stored)).content.decode()

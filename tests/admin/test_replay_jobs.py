@@ -86,7 +86,7 @@ def test_select_all_means_all_rows_of_the_filter(boss: Client, stored: list[Deli
 def test_many_deliveries_become_a_job_that_is_continued_on_request(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
 
     answer = boss.post(CONFIRM, {"event": "ticket.created"})
 
@@ -108,7 +108,7 @@ def test_many_deliveries_become_a_job_that_is_continued_on_request(
 def test_the_page_reloads_itself_while_a_worker_runs(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
     Heartbeat.objects.create(name="here:1", seen_at=timezone.now())
 
     page = boss.get(boss.post(CONFIRM, {"event": "ticket.created"})["Location"]).content.decode()
@@ -119,7 +119,7 @@ def test_the_page_reloads_itself_while_a_worker_runs(
 def test_a_cancelled_job_makes_no_more_runs(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_many, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
     boss.post(CONFIRM, {"event": "ticket.created"})
     replay = Replay.objects.get()
 

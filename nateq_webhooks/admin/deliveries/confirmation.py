@@ -42,11 +42,11 @@ class ConfirmationPage(AdminPage):
         """Ask about the rows that were selected in the list."""
         page = cls(model_admin=model_admin)
         page.setup(request)
-        return page.ask_about(lambda: from_action(request, queryset, page.selectable))
+        return page.confirm(lambda: from_action(request, queryset, page.selectable))
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Ask about the deliveries that the address names."""
-        return self.ask_about(lambda: select(SelectionForm(request.GET).selection, self.selectable))
+        return self.confirm(lambda: select(SelectionForm(request.GET).selection, self.selectable))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Act on the deliveries that were confirmed, or show what is wrong with the form."""
@@ -54,18 +54,18 @@ class ConfirmationPage(AdminPage):
         if isinstance(found, HttpResponse):
             return found
         form = self.form_class(request.POST)
-        return self.act(found, form) if form.is_valid() else self.ask(found, form)
+        return self.perform(found, form) if form.is_valid() else self.show_form(found, form)
 
-    def ask(self, selected: SelectedDeliveries, form: forms.Form) -> HttpResponse:
+    def show_form(self, selected: SelectedDeliveries, form: forms.Form) -> HttpResponse:
         """Show the question, with the errors of a form that was posted."""
-        context = {"selected": selected, "hidden": selected.form_fields, **self.question(selected)}
+        context = {"selected": selected, "hidden": selected.form_fields, **self.extra_context(selected)}
         return self._show(400 if form.errors else 200, form=form, **context)
 
-    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
+    def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
         """Return what else the page's template shows."""
         return {}
 
-    def act(self, selected: SelectedDeliveries, form: Any) -> HttpResponseBase:
+    def perform(self, selected: SelectedDeliveries, form: Any) -> HttpResponseBase:
         """Do what was confirmed. `form` is valid."""
         raise NotImplementedError
 
@@ -76,10 +76,10 @@ class ConfirmationPage(AdminPage):
         rows = self.model_admin.get_queryset(self.request)
         return SelectableDeliveries(rows, may_view if has_object_permissions(self.model_admin) else None)
 
-    def ask_about(self, find: Callable[[], SelectedDeliveries]) -> HttpResponse:
+    def confirm(self, find: Callable[[], SelectedDeliveries]) -> HttpResponse:
         """Ask about the deliveries that `find` returns."""
         found = self._find(find)
-        return found if isinstance(found, HttpResponse) else self.ask(found, self.form_class())
+        return found if isinstance(found, HttpResponse) else self.show_form(found, self.form_class())
 
     def _find(self, find: Callable[[], SelectedDeliveries]) -> SelectedDeliveries | HttpResponse:
         """Return what `find` does, or a page that says what is wrong with the selection."""

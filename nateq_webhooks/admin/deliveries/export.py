@@ -66,7 +66,7 @@ class ExportPage(ConfirmationPage):
     title = gettext_lazy("Export deliveries")
     form_class = ExportForm
 
-    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
+    def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
         """Return whether payloads are exported, and where an export that the address continues goes on."""
         continued = ExportForm(self.request.POST if self.request.method == "POST" else self.request.GET)
         continued.is_valid()
@@ -76,19 +76,19 @@ class ExportPage(ConfirmationPage):
             "seconds": round(MAX_SECONDS),
         }
 
-    def act(self, selected: SelectedDeliveries, form: ExportForm) -> HttpResponseBase:
+    def perform(self, selected: SelectedDeliveries, form: ExportForm) -> HttpResponseBase:
         """Return the export, unless too many run already."""
         user = self.request.user.pk
-        if not slots.take(user):
+        if not slots.acquire(user):
             return _busy()
         try:
             return self._stream(selected, form.cleaned_data["format"], form.cleaned_data["after"] or 0)
         except BaseException:
-            slots.give_back(user)
+            slots.release(user)
             raise
 
     def _stream(self, selected: SelectedDeliveries, kind: str, after: int) -> HttpResponseBase:
-        """Return the response, which reads deliveries while the client reads it, and gives the slot back at its end."""
+        """Return the response, which reads deliveries while the client reads it, and releases the slot at its end."""
         request = self.request
         _log(request, selected, kind, after)
         lowest, highest = ends_of_keys(selected.selection, selected.among.rows) or (1, 0)
@@ -101,7 +101,7 @@ class ExportPage(ConfirmationPage):
             permitted=Permitted(self.model_admin.admin_site, request),
             continue_url=functools.partial(self._continue_url, selected),
         )
-        stream = Stream(export, functools.partial(slots.give_back, request.user.pk))
+        stream = Stream(export, functools.partial(slots.release, request.user.pk))
         response = StreamingHttpResponse(
             AsyncStream(stream) if isinstance(request, ASGIRequest) else stream, content_type=_TYPES[kind]
         )

@@ -3,30 +3,30 @@
 import threading
 from typing import Any, Final
 
-MOST_AT_ONCE: Final = 2
+MAX_CONCURRENT: Final = 2
 """Exports that one process runs at the same time; servers usually have four threads or more."""
 
 
-class Slots:
+class ExportSlots:
     """The exports that run in this process, at most one of each user. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: set[Any] = set()
 
-    def take(self, user: Any) -> bool:
-        """Take a slot for a user, and return whether one was free."""
+    def acquire(self, user: Any) -> bool:
+        """Acquire a slot for a user, and return whether one was free."""
         with self._lock:
-            if user in self._users or len(self._users) >= MOST_AT_ONCE:
+            if user in self._users or len(self._users) >= MAX_CONCURRENT:
                 return False
             self._users.add(user)
             return True
 
-    def give_back(self, user: Any) -> None:
-        """Give a user's slot back."""
+    def release(self, user: Any) -> None:
+        """Release a user's slot."""
         with self._lock:
             self._users.discard(user)
 
 
-slots: Final = Slots()
+slots: Final = ExportSlots()
 """The slots of this process."""

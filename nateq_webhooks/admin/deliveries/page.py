@@ -14,7 +14,7 @@ from nateq_webhooks.admin import formatting, permissions
 from nateq_webhooks.admin.deliveries import payload, signature_check, snippets, timeline, tree
 from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
-from nateq_webhooks.admin.deliveries.payload_pages import address_in
+from nateq_webhooks.admin.deliveries.payload_pages import part_url_of
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.deliveries.related import RelatedDelivery, conversation_of, related, superseding
 from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, connected, failing
@@ -42,7 +42,7 @@ class Action:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Other:
+class OtherContentExcerpt:
     """Other content that came with the delivery's id."""
 
     event: str
@@ -65,7 +65,7 @@ class Content:
     search_url: str
     download_url: str
     conversation_url: str
-    others: Sequence[Other]
+    others: Sequence[OtherContentExcerpt]
     curl: snippets.Snippet | None
     test: snippets.Snippet
 
@@ -153,14 +153,14 @@ class _Builder:
         raw = payload.raw(delivery.body)
         url = self._url("payload")
         return Content(
-            lines=tree.lines(document, (), 0, address_in(url)) if document is not None else [],
+            lines=tree.lines(document, (), 0, part_url_of(url)) if document is not None else [],
             raw=raw,
             raw_url="" if raw.next_start is None else self._url("payload", bytes=raw.next_start),
             search_url=url,
             download_url=self._url("body"),
             conversation_url=self._conversation_url(),
             curl=self._curl() if self._permitted.shows(delivery.webhook) else None,
-            others=list(_others(delivery)) if self._history.other_contents else [],
+            others=list(_other_contents(delivery)) if self._history.other_contents else [],
             test=snippets.as_test(delivery, [run.receiver for run in self._history.runs if not run.is_replay]),
         )
 
@@ -190,11 +190,11 @@ class _Builder:
             yield Fact(_("Superseded by"), formatting.link(self._page_of(self._newest), title_of(self._newest)))
 
 
-def _others(delivery: Delivery) -> Iterator[Other]:
+def _other_contents(delivery: Delivery) -> Iterator[OtherContentExcerpt]:
     """Yield the other contents that came with the delivery's id, cut to what a page shows."""
     for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
         shown = payload.raw(bytes(cast(bytes, other.start or b"")))
-        yield Other(
+        yield OtherContentExcerpt(
             event=formatting.visible(other.event),
             moment=formatting.moment(other.received_at),
             size=other.size,

@@ -28,8 +28,8 @@ class Raw:
 
 def raw(body: bytes, start: int = 0) -> Raw:
     """Return the bytes from `start` on as UTF-8 text; invalid bytes and invisible characters are escaped."""
-    start = _whole_character(body, min(start, len(body)))
-    end = _whole_character(body, start + RAW_BYTES)
+    start = _character_start(body, min(start, len(body)))
+    end = _character_start(body, start + RAW_BYTES)
     return Raw(
         text=formatting.visible(body[start:end].decode(errors="backslashreplace")),
         start=start,
@@ -40,12 +40,12 @@ def raw(body: bytes, start: int = 0) -> Raw:
     )
 
 
-def _whole_character(body: bytes, place: int) -> int:
-    """Return `place`, or the next place that cuts no UTF-8 character, which has up to four bytes."""
-    for cut in range(place, min(place + 4, len(body))):
+def _character_start(body: bytes, offset: int) -> int:
+    """Return `offset`, or the next offset that cuts no UTF-8 character, which has up to four bytes."""
+    for cut in range(offset, min(offset + 4, len(body))):
         if body[cut] & 0b1100_0000 != 0b1000_0000:
             return cut
-    return len(body) if place + 4 >= len(body) else place
+    return len(body) if offset + 4 >= len(body) else offset
 
 
 def document(body: bytes) -> Any:

@@ -16,12 +16,12 @@ from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 
-MAX_WANTED: int = 200
+MAX_TERM_CHARS: int = 200
 """Characters of a search term."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Crumb:
+class Breadcrumb:
     """A step of the path from the payload's root to what is shown."""
 
     label: str
@@ -32,7 +32,7 @@ class Crumb:
 class Part:
     """What a payload page shows of the document: lines of a container, or a piece of a long value."""
 
-    crumbs: Sequence[Crumb]
+    crumbs: Sequence[Breadcrumb]
     lines: Sequence[tree.Line] = ()
     text: str | None = None
     previous_url: str = ""
@@ -85,8 +85,8 @@ class PayloadPage(DeliveryView):
         delivery, query = self.get_delivery(pk), request.GET
         if "bytes" in query:
             return self._show(delivery, _("Raw bytes"), **self._raw(delivery, _number(query["bytes"])))
-        if wanted := column_text(query.get("find", "").strip(), MAX_WANTED):
-            return self._show(delivery, _("Search in the payload"), **self._found(delivery, wanted))
+        if term := column_text(query.get("find", "").strip(), MAX_TERM_CHARS):
+            return self._show(delivery, _("Search in the payload"), **self._search(delivery, term))
         part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))
         if "part" in query:
             return TemplateResponse(request, "admin/nateq_webhooks/delivery/tree.html", {"lines": part.lines})
@@ -103,8 +103,8 @@ class PayloadPage(DeliveryView):
             **context,
         )
 
-    def _address_in(self, delivery: Delivery) -> tree.Address:
-        return address_in(self.url("payload", delivery.pk))
+    def _url_of(self, delivery: Delivery) -> tree.UrlOf:
+        return part_url_of(self.url("payload", delivery.pk))
 
     def _raw(self, delivery: Delivery, start: int) -> dict[str, Any]:
         raw = payload.raw(delivery.body, start)
@@ -116,36 +116,36 @@ class PayloadPage(DeliveryView):
             else self.url("payload", delivery.pk, bytes=raw.previous_start),
         }
 
-    def _found(self, delivery: Delivery, wanted: str) -> dict[str, Any]:
-        document, address = _document(delivery), self._address_in(delivery)
-        findings = tree_search.find(document, wanted)
-        places = [
+    def _search(self, delivery: Delivery, term: str) -> dict[str, Any]:
+        document, url_of = _document(delivery), self._url_of(delivery)
+        found = tree_search.find(document, term)
+        matches = [
             SearchHit(
-                label=_path_text(document, found.path), text=found.text, url=address(found.path[:-1], found.path[-1])
+                label=_path_text(document, match.path), text=match.text, url=url_of(match.path[:-1], match.path[-1])
             )
-            for found in findings.places
+            for match in found.matches
         ]
-        return {"wanted": wanted, "places": places, "is_cut": findings.is_cut}
+        return {"term": term, "matches": matches, "is_cut": found.is_cut}
 
-    def _part(self, delivery: Delivery, where: str, first: int) -> Part:
+    def _part(self, delivery: Delivery, address: str, first: int) -> Part:
         """Return the part of the tree that an address names. Raises `Http404` if there is none."""
-        address = self._address_in(delivery)
+        url_of = self._url_of(delivery)
         try:
-            found = tree.parsed_path(where)
+            path = tree.path_from_text(address)
             document = _document(delivery)
-            value = tree.at(document, found)
-            crumbs = _crumbs(document, found, address)
+            value = tree.at(document, path)
+            crumbs = _crumbs(document, path, url_of)
             if tree.is_container(value):
-                shown, step = tree.lines(document, found, first, address), tree.MAX_CHILDREN
-                return Part(crumbs=crumbs, lines=shown, previous_url=_previous(address, found, first, step))
+                shown, step = tree.lines(document, path, first, url_of), tree.MAX_CHILDREN
+                return Part(crumbs=crumbs, lines=shown, previous_url=_previous(url_of, path, first, step))
         except (ValueError, LookupError):
             raise Http404 from None
         step, following = tree.MAX_TEXT_ALONE, first + tree.MAX_TEXT_ALONE
         return Part(
             crumbs=crumbs,
-            text=tree.written(value, first, step),
-            previous_url=_previous(address, found, first, step),
-            next_url=address(found, following) if following < tree.length_of(value) else "",
+            text=tree.value_text(value, first, step),
+            previous_url=_previous(url_of, path, first, step),
+            next_url=url_of(path, following) if following < tree.length_of(value) else "",
         )
 
 
@@ -157,9 +157,9 @@ def _document(delivery: Delivery) -> Any:
     return document
 
 
-def address_in(payload_url: str) -> tree.Address:
+def part_url_of(payload_url: str) -> tree.UrlOf:
     """Return the function that gives the address of a part of a payload, by the address of its page."""
-    return lambda where, first: f"{payload_url}?at={tree.written_path(where)}&from={first}"
+    return lambda path, first: f"{payload_url}?at={tree.path_to_text(path)}&from={first}"
 
 
 def _number(text: str) -> int:
@@ -168,19 +168,19 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _previous(address: tree.Address, where: tree.Path, first: int, step: int) -> str:
-    return address(where, max(0, first - step)) if first else ""
+def _previous(url_of: tree.UrlOf, path: tree.Path, first: int, step: int) -> str:
+    return url_of(path, max(0, first - step)) if first else ""
 
 
-def _crumbs(document: Any, where: tree.Path, address: tree.Address) -> list[Crumb]:
+def _crumbs(document: Any, path: tree.Path, url_of: tree.UrlOf) -> list[Breadcrumb]:
     """Return the steps to a place; of a long path only the last ones."""
-    labels = tree.keys_to(document, where)
-    steps = [Crumb(label=labels[n], url=address(where[: n + 1], 0)) for n in range(len(where))]
-    return [Crumb(label=_("Payload"), url=address((), 0)), *steps[-tree.MAX_LEVELS :]]
+    labels = tree.path_labels(document, path)
+    steps = [Breadcrumb(label=labels[n], url=url_of(path[: n + 1], 0)) for n in range(len(path))]
+    return [Breadcrumb(label=_("Payload"), url=url_of((), 0)), *steps[-tree.MAX_LEVELS :]]
 
 
-def _path_text(document: Any, where: tree.Path) -> str:
+def _path_text(document: Any, path: tree.Path) -> str:
     """Return a path as people write it, `data.lines[3]`; only the end of a long one."""
-    labels = tree.keys_to(document, where)
-    way = "".join(label if label.startswith("[") else f".{label}" for label in labels).removeprefix(".")
-    return formatting.visible(way[-tree.MAX_KEY :])
+    labels = tree.path_labels(document, path)
+    text = "".join(label if label.startswith("[") else f".{label}" for label in labels).removeprefix(".")
+    return formatting.visible(text[-tree.MAX_KEY :])

@@ -29,13 +29,13 @@ MAX_RUNS_READ = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class ReceiverChoice:
     """Which receivers are to run again."""
 
     which: str
     names: Sequence[str]
     "The receivers that are connected to the event."
-    gone: Sequence[str] = ()
+    disconnected: Sequence[str] = ()
     "The receivers that failed and are not connected any more."
 
 
@@ -66,19 +66,19 @@ class ReplayPage(DeliveryView):
     def get(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask: `which` is `all`, `failed` or `one`, whose name is `receiver`."""
         delivery = self.get_delivery(pk)
-        return self._ask(delivery, _choice(delivery, ReplayForm(request.GET)))
+        return self._confirm(delivery, _receiver_choice(delivery, ReplayForm(request.GET)))
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Replay the delivery, if there is a receiver to run."""
         delivery = self.get_delivery(pk)
         form = ReplayForm(request.POST)
-        choice = _choice(delivery, form)
+        choice = _receiver_choice(delivery, form)
         if not choice.names:
-            return self._ask(delivery, choice)
+            return self._confirm(delivery, choice)
         self._replay(delivery, choice, form.cleaned_data["reason"])
         return HttpResponseRedirect(self.url("change", pk))
 
-    def _ask(self, delivery: Delivery, choice: Choice) -> HttpResponse:
+    def _confirm(self, delivery: Delivery, choice: ReceiverChoice) -> HttpResponse:
         return self.render(
             "delivery/replay",
             _("Run it again"),
@@ -86,11 +86,11 @@ class ReplayPage(DeliveryView):
             original=delivery,
             choice=choice,
             receivers=[formatting.visible(name) for name in choice.names],
-            gone=[formatting.visible(name) for name in choice.gone],
+            disconnected=[formatting.visible(name) for name in choice.disconnected],
             form=ReplayForm(),
         )
 
-    def _replay(self, delivery: Delivery, choice: Choice, reason: str) -> None:
+    def _replay(self, delivery: Delivery, choice: ReceiverChoice, reason: str) -> None:
         """Make the runs and the entry in the history, both or neither, and report the outcome."""
         with transaction.atomic(using=router.db_for_write(Delivery)):
             # By name, not all: what runs is what the page has listed.
@@ -121,24 +121,24 @@ def failing(newest_runs: Mapping[str, Run]) -> list[str]:
     return [name for name, run in newest_runs.items() if run.status in Run.FAILING]
 
 
-def _choice(delivery: Delivery, form: ReplayForm) -> Choice:
+def _receiver_choice(delivery: Delivery, form: ReplayForm) -> ReceiverChoice:
     """Return who is to run. Raises `Http404` if the form names no receiver that there is."""
     if not form.is_valid():
         raise Http404
     which, receiver = form.cleaned_data["which"] or ALL, form.cleaned_data["receiver"]
     names = connected(delivery)
     if which == ALL:
-        return Choice(which=which, names=names)
+        return ReceiverChoice(which=which, names=names)
     if which == ONE:
         if receiver not in names:
             raise Http404
-        return Choice(which=which, names=[receiver])
+        return ReceiverChoice(which=which, names=[receiver])
     newest: dict[str, Run] = {}
     for run in delivery.runs.order_by("-round", "pk").only("receiver", "status")[:MAX_RUNS_READ]:
         newest.setdefault(run.receiver, run)
     failed = failing(newest)
-    return Choice(
+    return ReceiverChoice(
         which=which,
         names=[name for name in names if name in failed],
-        gone=[name for name in failed if name not in names],
+        disconnected=[name for name in failed if name not in names],
     )

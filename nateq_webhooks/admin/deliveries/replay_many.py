@@ -21,10 +21,10 @@ from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
-MOST_AT_ONCE: Final = 500
+MAX_IN_REQUEST: Final = 500
 """Deliveries that are replayed within the request; more become a job."""
 
-MOST_LOGGED: Final = 100
+MAX_LOGGED: Final = 100
 """Deliveries that get an entry in their own history."""
 
 
@@ -66,24 +66,24 @@ class ReplayManyPage(ConfirmationPage):
             return super().get(request)
         permitted = Permitted(self.model_admin.admin_site, request)
         with_text = may_see_payload(request)
-        return self.ask_about(lambda: from_failure(key, self.selectable, permitted, with_text=with_text))
+        return self.confirm(lambda: from_failure(key, self.selectable, permitted, with_text=with_text))
 
-    def question(self, selected: SelectedDeliveries) -> dict[str, Any]:
+    def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:
         """Return the receivers to choose from, and whether this becomes a job."""
         picked = self.request.POST.getlist("receivers") or [selected.selection.receiver]
         return {
             "receivers": sorted({receiver.name for receiver in registry}),
             "picked": picked,
-            "is_job": selected.count > MOST_AT_ONCE,
+            "is_job": selected.count > MAX_IN_REQUEST,
         }
 
-    def act(self, selected: SelectedDeliveries, form: ReplayManyForm) -> HttpResponse:
+    def perform(self, selected: SelectedDeliveries, form: ReplayManyForm) -> HttpResponse:
         """Replay the deliveries, and show the replay's page."""
         try:
             replay = self._replay(selected, form.cleaned_data["receivers"] or None, form.cleaned_data["reason"])
         except LookupError as error:
             form.add_error(None, str(error))
-            return self.ask(selected, form)
+            return self.show_form(selected, form)
         entry = _("Requested a replay of %(words)s.") % {"words": selected.count_text}
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
@@ -94,11 +94,11 @@ class ReplayManyPage(ConfirmationPage):
     def _replay(self, selected: SelectedDeliveries, receivers: list[str] | None, reason: str) -> Replay:
         """Replay a few at once, or request a replay of many. Raises `LookupError` if no delivery is left."""
         by = self.request.user.get_username()
-        if selected.count > MOST_AT_ONCE:
+        if selected.count > MAX_IN_REQUEST:
             return api.request_replay(selected.for_job(), receivers, reason=reason, by=by)
         alias = router.db_for_write(Delivery)
         with transaction.atomic(using=alias):
-            replay = dispatch.replay(selected.keys(MOST_AT_ONCE), receivers, reason=reason, by=by)
+            replay = dispatch.replay(selected.keys(MAX_IN_REQUEST), receivers, reason=reason, by=by)
             Replay.objects.using(alias).filter(pk=replay.pk).update(filters=selected.selection.as_json())
             self._log(alias, replay)
         return replay
@@ -116,7 +116,7 @@ class ReplayManyPage(ConfirmationPage):
         Read through the connection that has just written: another one, such as a replica's, can't see the rows yet.
         """
         rows = ReplayedRun.objects.using(alias).filter(replay=replay).order_by("run__delivery_id")
-        keys = list(rows.values_list("run__delivery_id", flat=True).distinct()[:MOST_LOGGED])
+        keys = list(rows.values_list("run__delivery_id", flat=True).distinct()[:MAX_LOGGED])
         entry = _("Replayed (replay %(number)d).") % {"number": replay.pk}
         for delivery in Delivery.objects.using(alias).defer("payload", "headers", "body").filter(pk__in=keys):
             self.model_admin.log_change(self.request, delivery, entry)

@@ -19,7 +19,7 @@ from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery
 
-MOST_COUNTED: Final = 10_000
+MAX_COUNTED: Final = 10_000
 """Deliveries that are counted before it is said to be more."""
 
 FIELDS: Final = ("webhook", "event", "status", "since", "until", "receiver")
@@ -71,7 +71,7 @@ class SelectableDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class SelectedDeliveries:
-    """A selection among what the user may see, with the number of its deliveries, counted up to `MOST_COUNTED`."""
+    """A selection among what the user may see, with the number of its deliveries, counted up to `MAX_COUNTED`."""
 
     selection: Selection
     count: int
@@ -88,7 +88,7 @@ class SelectedDeliveries:
         """
         if self.among.is_everything:
             return self.selection
-        keys = tuple(self.keys(MOST_COUNTED))
+        keys = tuple(self.keys(MAX_COUNTED))
         if not keys:
             raise LookupError(_("None of these deliveries is there any more."))
         return Selection(receiver=self.selection.receiver, deliveries=keys)
@@ -101,13 +101,13 @@ class SelectedDeliveries:
     @property
     def is_many(self) -> bool:
         """Whether there are more than were counted."""
-        return self.count > MOST_COUNTED
+        return self.count > MAX_COUNTED
 
     @property
     def count_text(self) -> str:
         """How many, in words."""
         if self.is_many:
-            return _("more than %(number)d deliveries") % {"number": MOST_COUNTED}
+            return _("more than %(number)d deliveries") % {"number": MAX_COUNTED}
         return ngettext("%(number)d delivery", "%(number)d deliveries", self.count) % {"number": self.count}
 
     @property
@@ -123,14 +123,14 @@ class SelectedDeliveries:
 def select(selection: Selection, among: SelectableDeliveries) -> SelectedDeliveries:
     """Return the selection with the number of its deliveries."""
     if among.may_view is None:
-        return SelectedDeliveries(selection, count_of(selection, MOST_COUNTED + 1, among.rows), among)
-    return SelectedDeliveries(selection, len(among.permitted(keys_of(selection, MOST_COUNTED + 1, among.rows))), among)
+        return SelectedDeliveries(selection, count_of(selection, MAX_COUNTED + 1, among.rows), among)
+    return SelectedDeliveries(selection, len(among.permitted(keys_of(selection, MAX_COUNTED + 1, among.rows))), among)
 
 
 def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: SelectableDeliveries) -> SelectedDeliveries:
     """Return what an action on the list is about. Raises `ValidationError` if that is nothing.
 
-    All that a search has found are taken by their keys, up to `MOST_COUNTED`: a search is no filter that can be kept.
+    All that a search has found are taken by their keys, up to `MAX_COUNTED`: a search is no filter that can be kept.
     The same goes for a filter that a project added, and for one with several values.
     """
     if request.POST.get("select_across") != "1":

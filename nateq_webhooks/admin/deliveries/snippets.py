@@ -54,8 +54,12 @@ def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Snippet | None
     ]
     signature = _signature(delivery, webhook) if is_signed else None
     if signature is None:
-        notes.append(_unsigned(is_signed=is_signed))
-    body = f"--data-raw {shlex.quote(delivery.body.decode())}" if _is_plain(delivery.body) else _file(delivery, notes)
+        notes.append(_unsigned_note(is_signed=is_signed))
+    body = (
+        f"--data-raw {shlex.quote(delivery.body.decode())}"
+        if _is_inlinable(delivery.body)
+        else _data_from_file(delivery, notes)
+    )
     headers = ["Content-Type: application/json"]
     if signature is not None:
         headers.append(f"{signature_header(webhook.signature_header)}: {signature}")
@@ -71,10 +75,12 @@ def as_test(delivery: Delivery, receivers: Sequence[str]) -> Snippet:
     notes = [_("Needs pytest-django. It runs in your own test database, whatever the setting DISPATCH says.")]
     is_small = len(delivery.body) <= MAX_INLINE_BYTES
     if not is_small:
-        notes.append(_beside(delivery))
+        notes.append(_download_note(delivery))
     code = _TEST.format(
         path="" if is_small else "from pathlib import Path\n\n",
-        body=_literal(delivery.body) if is_small else f"Path(__file__).with_name({file_name(delivery)!r}).read_bytes()",
+        body=_python_literal(delivery.body)
+        if is_small
+        else f"Path(__file__).with_name({file_name(delivery)!r}).read_bytes()",
         name=re.sub(r"\W+", "_", delivery.event, flags=re.ASCII).strip("_")[:60].lower() or "delivery",
         pk=delivery.pk,
         checks=_INVALID if delivery.status == Delivery.Status.INVALID else _RUNS.format(receivers=_names(receivers)),
@@ -111,7 +117,7 @@ def _names(receivers: Sequence[str]) -> str:
     return f"{{{', '.join(map(repr, names))}}}" if names else "set()"
 
 
-def _literal(body: bytes) -> str:
+def _python_literal(body: bytes) -> str:
     """Return a Python expression for the bytes: readable text if they are UTF-8, in lines that fit a screen."""
     whole: str | bytes = body
     with contextlib.suppress(UnicodeDecodeError):
@@ -128,14 +134,14 @@ def _signature(delivery: Delivery, webhook: Webhook) -> str | None:
         return None
 
 
-def _unsigned(*, is_signed: bool) -> str:
+def _unsigned_note(*, is_signed: bool) -> str:
     if is_signed:
         return _("It is not signed, as the webhook has no usable secret, so it is refused.")
     return _("It is not signed, so it is refused. Signing needs the permission to see signing secrets.")
 
 
-def _is_plain(body: bytes) -> bool:
-    """Say whether the bytes fit a command line and a person can read all of them."""
+def _is_inlinable(body: bytes) -> bool:
+    """Return whether the bytes fit a command line and a person can read all of them."""
     if len(body) > MAX_INLINE_BYTES:
         return False
     try:
@@ -144,10 +150,10 @@ def _is_plain(body: bytes) -> bool:
         return False
 
 
-def _file(delivery: Delivery, notes: list[str]) -> str:
-    notes.append(_beside(delivery))
+def _data_from_file(delivery: Delivery, notes: list[str]) -> str:
+    notes.append(_download_note(delivery))
     return f"--data-binary @{file_name(delivery)}"
 
 
-def _beside(delivery: Delivery) -> str:
+def _download_note(delivery: Delivery) -> str:
     return _("Download the bytes first, as %(name)s, into the same folder.") % {"name": file_name(delivery)}

@@ -41,7 +41,7 @@ MAX_OPEN_CHILDREN: Final = 30
 """Larger or deeper containers are folded."""
 
 Path = tuple[int, ...]
-Address = Callable[[Path, int], str]
+UrlOf = Callable[[Path, int], str]
 """Returns the URL of the page that shows the value at a path, from its n-th child or character on."""
 
 _PLAIN_KEY: Final = re.compile(r"[^\W\d][\w$-]*")
@@ -55,14 +55,14 @@ class Line:
     """`open`, `close`, `value` or `rest`."""
     key: str = ""
     text: str = ""
-    tone: str = ""
+    value_type: str = ""
     is_open: bool = False
     is_overridden: bool = False
     """Whether the same key comes again in its object: receivers see only the last one."""
     url: str = ""
 
 
-def lines(document: Any, path: Path, first: int, address: Address) -> list[Line]:
+def lines(document: Any, path: Path, first: int, url_of: UrlOf) -> list[Line]:
     """Return the children, from the `first`, of the container at `path`, as far as a page shows them.
 
     Raises `LookupError` if there is no container at `path`.
@@ -70,15 +70,15 @@ def lines(document: Any, path: Path, first: int, address: Address) -> list[Line]
     value = at(document, path)
     if not is_container(value):
         raise LookupError(f"There is no list or object at {path}.")
-    return list(_TreePage(address).children(value, path, first))
+    return list(_TreePage(url_of).children(value, path, first))
 
 
 class _TreePage:
     """Yields the lines of a page, and counts how many more it may have."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._left = MAX_LINES
+    def __init__(self, url_of: UrlOf) -> None:
+        self._url_of = url_of
+        self._remaining = MAX_LINES
 
     def children(
         self, container: Any, path: Path, first: int = 0, *, level: int = 0, reserved: int = 0
@@ -90,29 +90,31 @@ class _TreePage:
         shown = first
         if level < MAX_LEVELS:
             last = {key: n for n, (key, _child) in enumerate(container)} if isinstance(container, Members) else {}
-            end = min(len(container), first + min(MAX_CHILDREN, max(0, self._left - reserved)))
-            while shown < end and self._left > reserved:
-                place = (*path, shown)
+            end = min(len(container), first + min(MAX_CHILDREN, max(0, self._remaining - reserved)))
+            while shown < end and self._remaining > reserved:
+                child_path = (*path, shown)
                 is_overridden = bool(last) and last[container[shown][0]] != shown
                 shown += 1
-                yield from self._child(container, place, is_overridden, level, reserved + end - shown)
+                yield from self._child(container, child_path, is_overridden, level, reserved + end - shown)
         rest = max(0, len(container) - shown)
         if rest:
             text = ngettext("Show the rest (%(number)s value)", "Show the rest (%(number)s values)", rest)
-            yield Line(kind="rest", text=text % {"number": rest}, url=self._address(path, shown))
+            yield Line(kind="rest", text=text % {"number": rest}, url=self._url_of(path, shown))
 
     def _child(self, container: Any, path: Path, is_overridden: bool, level: int, reserved: int) -> Iterator[Line]:  # noqa: FBT001
         value, key = at(container, path[-1:]), _key(container, path[-1])
-        self._left -= 1 + (len(key) + min(length_of(value), MAX_TEXT)) // LINE_CHARS
+        self._remaining -= 1 + (len(key) + min(length_of(value), MAX_TEXT)) // LINE_CHARS
         if not is_container(value):
-            url = self._address(path, 0) if length_of(value) > MAX_TEXT else ""
-            text = written(value, 0, MAX_TEXT)
-            yield Line(kind="value", key=key, text=text, tone=_tone(value), is_overridden=is_overridden, url=url)
+            url = self._url_of(path, 0) if length_of(value) > MAX_TEXT else ""
+            text = value_text(value, 0, MAX_TEXT)
+            yield Line(
+                kind="value", key=key, text=text, value_type=_value_type(value), is_overridden=is_overridden, url=url
+            )
         elif not value:
             text = "{}" if isinstance(value, Members) else "[]"
-            yield Line(kind="value", key=key, text=text, tone="empty", is_overridden=is_overridden)
+            yield Line(kind="value", key=key, text=text, value_type="empty", is_overridden=is_overridden)
         else:
-            is_open = level < MAX_OPEN_LEVELS and len(value) <= min(MAX_OPEN_CHILDREN, self._left - reserved)
+            is_open = level < MAX_OPEN_LEVELS and len(value) <= min(MAX_OPEN_CHILDREN, self._remaining - reserved)
             yield Line(kind="open", key=key, text=_count(value), is_open=is_open, is_overridden=is_overridden)
             yield from self.children(value, path, level=level + 1, reserved=reserved)
             yield Line(kind="close")
@@ -121,31 +123,31 @@ class _TreePage:
 def at(document: Any, path: Path) -> Any:
     """Return the value at `path`. Raises `LookupError` if there is none."""
     value = document
-    for place in path:
+    for index in path:
         if not is_container(value):
             raise LookupError(f"There is nothing at {path}.")
-        child = value[place]
+        child = value[index]
         value = child[1] if isinstance(value, Members) else child
     return value
 
 
-def keys_to(document: Any, path: Path) -> list[str]:
+def path_labels(document: Any, path: Path) -> list[str]:
     """Return the steps to `path` as people write them: keys, and `[n]` in lists."""
     value, found = document, []
-    for place in path:
-        found.append(_key(value, place))
-        value = at(value, (place,))
+    for index in path:
+        found.append(_key(value, index))
+        value = at(value, (index,))
     return found
 
 
-def parsed_path(text: str) -> Path:
-    """Return the path that an address names. Raises `ValueError` if it is not valid."""
+def path_from_text(text: str) -> Path:
+    """Return the path of an address. Raises `ValueError` if it is not valid."""
     if not re.fullmatch(r"(\d{1,9}(\.\d{1,9})*)?", text, re.ASCII):
         raise ValueError("A path is numbers joined by dots.")
     return tuple(int(part) for part in text.split(".")) if text else ()
 
 
-def written_path(path: Path) -> str:
+def path_to_text(path: Path) -> str:
     """Return a path as an address names it."""
     return ".".join(map(str, path))
 
@@ -160,7 +162,7 @@ def length_of(value: Any) -> int:
     return len(value) if isinstance(value, (list, Members, str, Number)) else 0
 
 
-def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
+def value_text(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
     """Return a text, number or constant as JSON, or a part of a long one, with an ellipsis where it is cut.
 
     Characters that are invisible, change the direction of text or can't be encoded are written as JSON's escapes.
@@ -174,20 +176,20 @@ def written(value: Any, start: int = 0, length: int = MAX_TEXT_ALONE) -> str:
     return ("…" if start else '"') + quoted[1:-1] + ("…" if is_cut else '"')
 
 
-def _tone(value: Any) -> str:
+def _value_type(value: Any) -> str:
     if isinstance(value, Number):
         return "number"
     return "text" if isinstance(value, str) else "word"
 
 
-def _key(container: Any, place: int) -> str:
-    """Return what stands before a child: the place in a list, or an object's key, cut if it is long."""
+def _key(container: Any, index: int) -> str:
+    """Return what stands before a child: the index in a list, or an object's key, cut if it is long."""
     if not isinstance(container, Members):
-        return f"[{place}]"
-    key = container[place][0]
+        return f"[{index}]"
+    key = container[index][0]
     if len(key) <= MAX_KEY and _PLAIN_KEY.fullmatch(key):
         return formatting.visible(key)
-    return written(key, 0, MAX_KEY)
+    return value_text(key, 0, MAX_KEY)
 
 
 def _count(value: Any) -> str:

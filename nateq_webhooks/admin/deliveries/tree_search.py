@@ -7,13 +7,13 @@ from typing import Any, Final
 from nateq_webhooks.admin.deliveries import tree
 from nateq_webhooks.protocol.verbatim import Members
 
-MAX_FOUND: Final = 50
-"""Places listed."""
+MAX_MATCHES: Final = 50
+"""Matches that are listed."""
 
-MAX_LOOKED_AT: Final = 200_000
-"""Values looked at: about a fifth of a second."""
+MAX_VALUES: Final = 200_000
+"""Values that are searched: about a fifth of a second."""
 
-AROUND: Final = 80
+CONTEXT_CHARS: Final = 80
 """Characters shown of what was found, and before it."""
 
 
@@ -29,39 +29,39 @@ class Match:
 class Matches:
     """The first matches, and whether there may be more."""
 
-    places: Sequence[Match]
+    matches: Sequence[Match]
     is_cut: bool
 
 
-def find(document: Any, wanted: str) -> Matches:
-    """Return the places of `wanted`, ignoring case, nearest to the root first."""
-    folded = wanted.casefold()
-    places: list[Match] = []
-    for number, (parent, place, key, value) in enumerate(_values(document)):
-        if number == MAX_LOOKED_AT or len(places) == MAX_FOUND:
-            return Matches(places=places, is_cut=True)
-        text = "" if tree.is_container(value) else value if isinstance(value, str) else tree.written(value)
+def find(document: Any, term: str) -> Matches:
+    """Return the matches of `term`, ignoring case, nearest to the root first."""
+    folded = term.casefold()
+    matches: list[Match] = []
+    for number, (parent, index, key, value) in enumerate(_values(document)):
+        if number == MAX_VALUES or len(matches) == MAX_MATCHES:
+            return Matches(matches=matches, is_cut=True)
+        text = "" if tree.is_container(value) else value if isinstance(value, str) else tree.value_text(value)
         if folded in text.casefold():
-            places.append(Match(path=(*parent, place), text=_around(value, text.casefold().find(folded))))
+            matches.append(Match(path=(*parent, index), text=_excerpt(value, text.casefold().find(folded))))
         elif folded in key.casefold():
-            places.append(Match(path=(*parent, place), text="" if tree.is_container(value) else _around(value, 0)))
-    return Matches(places=places, is_cut=False)
+            matches.append(Match(path=(*parent, index), text="" if tree.is_container(value) else _excerpt(value, 0)))
+    return Matches(matches=matches, is_cut=False)
 
 
 def _values(document: Any) -> Iterator[tuple[tree.Path, int, str, Any]]:
-    """Yield everything in the document, level by level: the parent's path, the place in it, key and value."""
+    """Yield everything in the document, level by level: the parent's path, the index in it, key and value."""
     level: list[tuple[tree.Path, Any]] = [((), document)]
     while level:
         below = []
         for path, container in level:
-            for place, child in enumerate(container):
+            for index, child in enumerate(container):
                 key, value = child if isinstance(container, Members) else ("", child)
-                yield path, place, key, value
+                yield path, index, key, value
                 if tree.is_container(value):
-                    below.append(((*path, place), value))
+                    below.append(((*path, index), value))
         level = below
 
 
-def _around(value: Any, place: int) -> str:
-    start = max(0, place - AROUND)
-    return tree.written(value, start, 3 * AROUND)
+def _excerpt(value: Any, start_of_match: int) -> str:
+    start = max(0, start_of_match - CONTEXT_CHARS)
+    return tree.value_text(value, start, 3 * CONTEXT_CHARS)
