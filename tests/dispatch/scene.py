@@ -1,6 +1,6 @@
-"""What every test of dispatch plays with: what receivers write, other connections, time that has passed.
+"""What the tests of dispatch share: rows that receivers write, other connections, time that passes.
 
-Django's Group stands for the site's own table: a row that a receiver writes, and whose unique name can be violated.
+Django's Group is used as the site's own table: receivers write its rows, and its name is unique.
 """
 
 import threading
@@ -39,11 +39,22 @@ class Configure(Protocol):
     def __call__(self, **values: Any) -> None: ...
 
 
+class RunReceiver(Protocol):
+    """Connects a receiver to ticket.created, has deliveries stored and runs what is due; returns the last delivery."""
+
+    def __call__(
+        self, function: Callable[..., Any], name: str = "", *, deliveries: int = 1, atomic: bool = True
+    ) -> Delivery: ...
+
+
+Announced = list[tuple[str, int]]
+"""Signals that were sent: "processed" or "failed", and the delivery."""
+
 _Result = TypeVar("_Result")
 
 
 class UnprintableError(Exception):
-    """An exception whose text can't be had."""
+    """An exception that cannot be printed."""
 
     def __str__(self) -> str:
         raise RuntimeError("not even this")

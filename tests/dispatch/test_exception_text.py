@@ -1,4 +1,4 @@
-"""Whatever a receiver raises is recorded as its failure, and stops nothing else; only a signal ends the process."""
+"""Whatever a receiver raises is recorded as its failure and stops no other; only a signal ends the process."""
 
 import asyncio
 import logging
@@ -28,6 +28,7 @@ from tests.dispatch.scene import (
     Configure,
     Connect,
     Deliver,
+    RunReceiver,
     UnprintableError,
     make_due,
     run_until_finished,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db
 
 
 class PanicError(BaseException):
-    """What an extension in Rust raises, and like gevent's Timeout no Exception."""
+    """Like the errors of an extension in Rust and the timeouts of gevent, not a subclass of `Exception`."""
 
 
 class ExitsWhenPrintedError(Exception):
@@ -152,6 +153,22 @@ def error(request: pytest.FixtureRequest) -> Callable[[], BaseException]:
     return ERRORS[request.param]
 
 
+RunThree = Callable[[Callable[[], BaseException]], Delivery]
+
+
+@pytest.fixture
+def run_three(deliver: Deliver, connect: Connect) -> RunThree:
+    """Run a receiver that raises between two that write, once; return the delivery."""
+
+    def run(error: Callable[[], BaseException]) -> Delivery:
+        connect_three(connect, error)
+        delivery = deliver()
+        api.run_due()
+        return delivery
+
+    return run
+
+
 def connect_three(connect: Connect, error: Callable[[], BaseException]) -> None:
     """Connect a receiver that raises between two that write."""
 
@@ -182,17 +199,6 @@ def is_recorded() -> Run:
 
 
 class TestWhateverItIs:
-    def test_it_is_recorded_by_a_worker(
-        self, deliver: Deliver, connect: Connect, error: Callable[[], BaseException]
-    ) -> None:
-        connect_three(connect, error)
-        deliver()
-
-        api.run_due()
-
-        is_recorded()
-        assert Delivery.objects.get().status == "failed"
-
     def test_it_is_recorded_by_a_call_from_cron(
         self, deliver: Deliver, connect: Connect, error: Callable[[], BaseException]
     ) -> None:
@@ -224,17 +230,14 @@ class TestWhateverItIs:
 
         is_recorded()
 
-    def test_it_may_be_a_receivers_that_is_not_atomic(
-        self, deliver: Deliver, connect: Connect, error: Callable[[], BaseException]
+    def test_it_is_recorded_of_a_receiver_that_is_not_atomic(
+        self, connect: Connect, run_receiver: RunReceiver, error: Callable[[], BaseException]
     ) -> None:
         def raises(**kwargs: Any) -> None:
             raise error()
 
         connect(signals.ticket_created, raises, "test.raises", atomic=False)
-        connect(signals.ticket_created, lambda **kwargs: write("after"), "test.after")
-        deliver()
-
-        api.run_due()
+        run_receiver(lambda **kwargs: write("after"), "test.after")
 
         assert dict(Run.objects.values_list("receiver", "status")) == {
             "test.raises": "failed",
@@ -252,38 +255,23 @@ class TestWhatIsKept:
             ("UnprintableError", "UnprintableError: (its text can not be shown)"),
             ("NamelessError", "(an exception without a name): "),
             ("HostileTextError", "HostileTextError: hostile"),
+            ("FrozenError", "FrozenError: 7"),
             ("what no column holds", "ValueError: a\ufffdb \ufffd 😀"),
             ("an Arabic name", "خطأ: فشل"),
             ("a name of two lines", r"a\nb: c"),
             ("a circle", "ValueError: round"),
         ],
     )
-    def test_it_names_the_class_and_its_text(self, deliver: Deliver, connect: Connect, name: str, text: str) -> None:
-        connect_three(connect, ERRORS[name])
-        deliver()
-
-        api.run_due()
+    def test_it_names_the_class_and_its_text(self, run_three: RunThree, name: str, text: str) -> None:
+        run_three(ERRORS[name])
 
         assert is_recorded().error == text
 
     @pytest.mark.parametrize("name", ["SyntaxError", "a long chain", "NamelessError", "UnprintableError"])
-    def test_where_it_was_raised_is_kept_though_it_can_not_be_formatted(
-        self, deliver: Deliver, connect: Connect, name: str
-    ) -> None:
-        connect_three(connect, ERRORS[name])
-        deliver()
-
-        api.run_due()
+    def test_the_traceback_is_kept_of_an_error_that_cannot_be_formatted(self, run_three: RunThree, name: str) -> None:
+        run_three(ERRORS[name])
 
         assert "in raises" in is_recorded().traceback
-
-    def test_a_frozen_exception_is_itself(self, deliver: Deliver, connect: Connect) -> None:
-        connect_three(connect, lambda: FrozenError(7))
-        deliver()
-
-        api.run_due()
-
-        assert is_recorded().error.startswith("FrozenError: ")
 
     def test_describing_is_bounded_in_time(self) -> None:
         began = threading.Event()
@@ -314,31 +302,27 @@ class TestTheLog:
         yield said
         logger.removeHandler(handler)
 
-    def test_of_an_exception_that_breaks_its_handlers_holds_the_traceback_as_text(
+    def test_it_is_recorded_and_logged_with_its_traceback_as_text(
         self,
-        deliver: Deliver,
-        connect: Connect,
+        run_three: RunThree,
         error: Callable[[], BaseException],
         breaks_on_exceptions: list[str],
     ) -> None:
-        connect_three(connect, error)
-        deliver()
-
-        api.run_due()
+        run_three(error)
 
         is_recorded()
+        assert Delivery.objects.get().status == "failed"
         (line,) = [text for text in breaks_on_exceptions if "test.raises failed" in text]
         assert "in raises" in line
 
-    def test_may_not_work_at_all(self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_recorded_although_the_log_raises_an_error(
+        self, run_three: RunThree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def breaks(*args: object) -> None:
             raise OSError("the log's disk is full")
 
         monkeypatch.setattr(logging.getLogger("nateq_webhooks"), "handle", breaks)
-        connect_three(connect, lambda: ValueError("broken"))
-        deliver()
-
-        api.run_due()
+        run_three(lambda: ValueError("broken"))
 
         assert is_recorded().error == "ValueError: broken"
 
@@ -349,10 +333,11 @@ class TestATextThatTheDatabaseRefuses:
     def _refuses_emoji(self, deliver: Deliver) -> Iterator[None]:
         """A table whose character set holds no emoji, as MariaDB's old default; the like of it elsewhere."""
         table = Run._meta.db_table
+        columns = ", ".join(f"MODIFY {name} longtext CHARACTER SET {{0}} NOT NULL" for name in ("error", "traceback"))
+        convert = f"ALTER TABLE {table} {columns}"
         with connection.cursor() as cursor:
             if connection.vendor == "mysql":
-                cursor.execute(f"ALTER TABLE {table} MODIFY error longtext CHARACTER SET utf8mb3 NOT NULL")
-                cursor.execute(f"ALTER TABLE {table} MODIFY traceback longtext CHARACTER SET utf8mb3 NOT NULL")
+                cursor.execute(convert.format("utf8mb3"))
             elif connection.vendor == "postgresql":
                 cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT no_emoji CHECK (error NOT LIKE '%😀%')")
             else:
@@ -363,19 +348,15 @@ class TestATextThatTheDatabaseRefuses:
         yield
         with connection.cursor() as cursor:
             if connection.vendor == "mysql":
-                cursor.execute(f"ALTER TABLE {table} MODIFY error longtext CHARACTER SET utf8mb4 NOT NULL")
-                cursor.execute(f"ALTER TABLE {table} MODIFY traceback longtext CHARACTER SET utf8mb4 NOT NULL")
+                cursor.execute(convert.format("utf8mb4"))
             elif connection.vendor == "postgresql":
                 cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT no_emoji")
             else:
                 cursor.execute("DROP TRIGGER no_emoji")
 
-    def test_is_recorded_in_other_characters(self, deliver: Deliver, connect: Connect, configure: Configure) -> None:
+    def test_it_is_recorded_with_its_characters_escaped(self, run_three: RunThree, configure: Configure) -> None:
         configure(MAX_TRIES=2)
-        connect_three(connect, lambda: ValueError("no 😀 today"))
-        deliver()
-
-        api.run_due()
+        run_three(lambda: ValueError("no 😀 today"))
 
         run = is_recorded()
         assert run.error == r"ValueError: no \U0001f600 today"
@@ -384,25 +365,32 @@ class TestATextThatTheDatabaseRefuses:
         run.refresh_from_db()
         assert (run.status, run.tries) == ("dead", 2)
 
-    def test_counts_for_the_breaker(self, deliver: Deliver, connect: Connect, configure: Configure) -> None:
+    def test_it_counts_for_the_breaker(self, run_three: RunThree, configure: Configure) -> None:
         configure(BREAKER_AFTER=1)
-        connect_three(connect, lambda: ValueError("no 😀 today"))
-        delivery = deliver()
-
-        api.run_due()
+        delivery = run_three(lambda: ValueError("no 😀 today"))
 
         assert [hold.scope for hold in api.paused()] == [f"webhook:{delivery.webhook_id}/receiver:test.raises"]
 
-    def test_does_not_keep_a_receiver_from_giving_up(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_receiver_can_give_up_with_it(self, run_receiver: RunReceiver) -> None:
         def gives_up(**kwargs: Any) -> None:
             raise GiveUp("no 😀 today")
 
-        connect(signals.ticket_created, gives_up)
-        deliver()
-
-        api.run_due()
+        run_receiver(gives_up)
 
         assert (Run.objects.get().status, Delivery.objects.get().status) == ("dead", "dead")
+
+
+class Server:
+    def exit(self, *args: object) -> None:
+        sys.exit(1)
+
+
+class TimeLimitError(Exception):
+    """What Celery raises in a task."""
+
+
+def exceed_time_limit(*args: object) -> None:
+    raise TimeLimitError
 
 
 @contextmanager
@@ -417,7 +405,7 @@ def handled_by(number: int, handler: Any) -> Iterator[None]:
 
 @pytest.mark.django_db(transaction=True)
 class TestASignal:
-    """It is what ends a process, in the middle of a receiver: the main thread, which this test runs in."""
+    """A signal during a receiver ends the process; it interrupts the main thread, in which the test runs."""
 
     def run_interrupted(self, deliver: Deliver, connect: Connect, interrupt: Callable[[], object]) -> BaseException:
         """Run a claim of three whose first receiver is interrupted; return what came out."""
@@ -447,43 +435,30 @@ class TestASignal:
         assert Group.objects.count() == 0
         assert Delivery.objects.get().status == "failed"
 
-    def test_of_ctrl_c_is_recorded_and_raised_again(self, deliver: Deliver, connect: Connect) -> None:
-        with handled_by(signal.SIGINT, signal.default_int_handler):
-            error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGINT))
+    @pytest.mark.parametrize(
+        ("number", "handler", "raised", "error"),
+        [
+            (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt, "KeyboardInterrupt"),
+            (signal.SIGUSR1, Server().exit, SystemExit, "SystemExit: 1"),
+            (signal.SIGUSR1, exceed_time_limit, TimeLimitError, "TimeLimitError"),
+        ],
+        ids=["Ctrl-C", "the exit of a server's handler", "a time limit"],
+    )
+    def test_the_exception_of_a_signal_handler_is_recorded_and_raised_again(
+        self, deliver: Deliver, connect: Connect, number: int, handler: Any, raised: type[BaseException], error: str
+    ) -> None:
+        with handled_by(number, handler):
+            came = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), number))
 
-        assert type(error) is KeyboardInterrupt
-        self.the_rest_was_released("KeyboardInterrupt")
+        assert type(came) is raised
+        self.the_rest_was_released(error)
         make_due()
         api.run_due()
         assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
 
-    def test_that_a_servers_handler_turns_into_an_exit_is_raised_again(
+    def test_a_signal_between_two_receivers_releases_the_run_that_has_not_started(
         self, deliver: Deliver, connect: Connect
     ) -> None:
-        class Worker:
-            def handle_abort(self, *args: object) -> None:
-                sys.exit(1)
-
-        with handled_by(signal.SIGUSR1, Worker().handle_abort):
-            error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-
-        assert type(error) is SystemExit
-        self.the_rest_was_released("SystemExit: 1")
-
-    def test_that_is_a_time_limit_is_raised_again(self, deliver: Deliver, connect: Connect) -> None:
-        class SoftTimeLimitExceededError(Exception):
-            """What Celery raises in a task."""
-
-        def handler(*args: object) -> None:
-            raise SoftTimeLimitExceededError
-
-        with handled_by(signal.SIGUSR1, handler):
-            error = self.run_interrupted(deliver, connect, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-
-        assert type(error) is SoftTimeLimitExceededError
-        self.the_rest_was_released("TestASignal.test_that_is_a_time_limit_is_raised_again")
-
-    def test_between_two_receivers_gives_back_what_was_not_started(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("first"), "test.first")
         connect(signals.ticket_created, lambda **kwargs: write("second"), "test.second")
         deliver()
@@ -496,7 +471,7 @@ class TestASignal:
 
         assert list(Run.objects.values_list("status", "tries")) == [("succeeded", 1), ("waiting", 0)]
 
-    def test_is_told_from_what_a_receiver_raises_by_itself(self) -> None:
+    def test_a_signal_is_distinguished_from_an_exception_of_the_receiver(self) -> None:
         def caught(raises: Callable[[], object]) -> BaseException:
             try:
                 raises()

@@ -1,7 +1,6 @@
 """A delivery's status follows from its runs, whatever finishes at the same moment and whoever dies in between."""
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,9 +17,11 @@ from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.dispatch.scene import (
     ALIAS,
     BOUND_SECONDS,
+    Announced,
     Configure,
     Connect,
     Deliver,
+    RunReceiver,
     at_once,
     claim_one,
     execute_only,
@@ -32,28 +33,6 @@ from tests.dispatch.scene import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Announced = list[tuple[str, int]]
-
-
-@pytest.fixture
-def announced() -> Iterator[Announced]:
-    """What the monitoring signals said: which one, of which delivery."""
-    said: Announced = []
-
-    def processed(*, delivery: Delivery, **kwargs: Any) -> None:
-        assert delivery.status == "processed"
-        said.append(("processed", delivery.pk))
-
-    def failed(*, delivery: Delivery, **kwargs: Any) -> None:
-        assert delivery.status == "dead"
-        said.append(("failed", delivery.pk))
-
-    signals.delivery_processed.connect(processed)
-    signals.delivery_failed.connect(failed)
-    yield said
-    signals.delivery_processed.disconnect(processed)
-    signals.delivery_failed.disconnect(failed)
 
 
 class TestTwoRunsThatFinishAtTheSameMoment:
@@ -243,7 +222,7 @@ class TestSignals:
         assert announced == [("processed", delivery.pk)]
 
     def test_failed_is_sent_once_when_the_last_receiver_is_given_up(
-        self, deliver: Deliver, connect: Connect, announced: Announced, configure: Configure
+        self, connect: Connect, run_receiver: RunReceiver, announced: Announced, configure: Configure
     ) -> None:
         configure(MAX_TRIES=2)
 
@@ -255,10 +234,7 @@ class TestSignals:
 
         connect(signals.ticket_created, fails)
         connect(signals.ticket_created, gives_up)
-        connect(signals.ticket_created, lambda **kwargs: None)
-        delivery = deliver()
-
-        api.run_due()
+        delivery = run_receiver(lambda **kwargs: None)
         assert announced == []
         run_until_finished()
 

@@ -15,7 +15,17 @@ from nateq_webhooks.dispatch import api, execute, leases
 from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.dispatch.leases import LeaseRenewer
 from nateq_webhooks.models import Delivery, Run
-from tests.dispatch.scene import BOUND_SECONDS, Configure, Connect, Deliver, at_once, claim_one, names_written, write
+from tests.dispatch.scene import (
+    BOUND_SECONDS,
+    Configure,
+    Connect,
+    Deliver,
+    RunReceiver,
+    at_once,
+    claim_one,
+    names_written,
+    write,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,11 +163,9 @@ def test_a_dead_workers_run_starts_again_within_a_lease(deliver: Deliver, connec
 
 
 def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_again(
-    deliver: Deliver, connect: Connect, renewer: LeaseRenewer
+    deliver: Deliver, run_receiver: RunReceiver, renewer: LeaseRenewer
 ) -> None:
-    connect(signals.ticket_created, lambda **kwargs: None)
-    deliver()
-    api.run_due()
+    run_receiver(lambda **kwargs: None)
     assert renewer.is_running
 
     renewer.join(BOUND_SECONDS)

@@ -1,4 +1,4 @@
-"""How a receiver is called: synchronous or not, to its end, in one event loop, in a context of its own."""
+"""Calling a receiver: synchronous or not, to its end, in one event loop, in a context of its own."""
 
 import asyncio
 import contextvars
@@ -22,7 +22,7 @@ from nateq_webhooks.dispatch.event_loop import EventLoop, event_loop
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.runners.worker import drain
 from tests.conftest import wait_until
-from tests.dispatch.scene import BOUND_SECONDS, Connect, Deliver, elsewhere, make_due, write, written
+from tests.dispatch.scene import BOUND_SECONDS, Connect, Deliver, RunReceiver, elsewhere, make_due, write, written
 from tests.runners.processes import run as run_python
 
 httpx = pytest.importorskip("httpx")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def client(service: str) -> Iterator[Any]:
-    """A client as at the top of a module: used in every run, closed by nobody in between."""
+    """A client as at the top of a module: used in every run and not closed in between."""
     client = httpx.AsyncClient(base_url=service, timeout=BOUND_SECONDS)
     yield client
     in_the_loop(client.aclose)
@@ -62,7 +62,7 @@ def error() -> str:
 
 class TestOneEventLoop:
     @pytest.mark.parametrize("concurrency", [1, 4])
-    def test_a_client_at_the_top_of_a_module_works_in_every_run_and_thread(
+    def test_a_client_of_a_module_works_in_every_run_and_thread(
         self, deliver: Deliver, connect: Connect, client: Any, concurrency: int
     ) -> None:
         async def sends(**kwargs: Any) -> None:
@@ -77,21 +77,18 @@ class TestOneEventLoop:
 
         assert statuses() == ["succeeded"] * 12
 
-    def test_it_works_in_a_synchronous_receiver_that_calls_async_to_sync(
-        self, deliver: Deliver, connect: Connect, client: Any
+    def test_a_client_of_a_module_works_in_a_receiver_that_calls_async_to_sync(
+        self, run_receiver: RunReceiver, client: Any
     ) -> None:
         def sends(**kwargs: Any) -> None:
             async_to_sync(client.get)("/")
 
-        connect(signals.ticket_created, sends)
-        for _ in range(4):
-            deliver()
-        api.run_due()
+        run_receiver(sends, deliveries=4)
 
         assert statuses() == ["succeeded"] * 4
 
     def test_a_receiver_shares_the_transaction_of_its_run_and_its_failure_undoes_all(
-        self, deliver: Deliver, connect: Connect
+        self, run_receiver: RunReceiver
     ) -> None:
         seen: list[object] = []
 
@@ -108,9 +105,7 @@ class TestOneEventLoop:
             if run.tries == 1:
                 raise ValueError("broken")
 
-        connect(signals.ticket_created, works)
-        deliver()
-        api.run_due()
+        run_receiver(works)
         assert written("mine") == 0
         make_due()
         api.run_due()
@@ -139,7 +134,7 @@ class TestOneEventLoop:
         assert sorted(met) == sorted(done)
         assert len(set(met)) == 2
 
-    def test_it_leaves_the_threads_own_use_of_async_to_sync_alone(self, deliver: Deliver, connect: Connect) -> None:
+    def test_async_to_sync_outside_of_receivers_has_a_loop_of_its_own(self, run_receiver: RunReceiver) -> None:
         async def where(**kwargs: Any) -> asyncio.AbstractEventLoop:
             return asyncio.get_running_loop()
 
@@ -147,9 +142,7 @@ class TestOneEventLoop:
             return [getattr(SyncToAsync.threadlocal, name, None) for name in ("main_event_loop", "task_context")]
 
         before = used()
-        connect(signals.ticket_created, where)
-        deliver()
-        api.run_due()
+        run_receiver(where)
 
         ours = in_the_loop(where)
         assert used() == before
@@ -238,7 +231,7 @@ class TestBlocked:
     def _hurry(self, monkeypatch: pytest.MonkeyPatch, loop: EventLoop) -> None:
         monkeypatch.setattr(module, "BLOCKED_SECONDS", 0.2)
 
-    def test_what_blocks_the_loop_keeps_no_other_run_from_running(
+    def test_a_blocked_loop_is_replaced_for_other_runs(
         self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture
     ) -> None:
         release, blocked = threading.Event(), threading.Event()
@@ -271,8 +264,8 @@ class TestBlocked:
 
 
 class TestRemainingTasks:
-    def test_tasks_that_still_run_are_said_once_and_left_to_run(
-        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture, loop: EventLoop
+    def test_remaining_tasks_are_logged_once_and_go_on(
+        self, run_receiver: RunReceiver, caplog: pytest.LogCaptureFixture, loop: EventLoop
     ) -> None:
         done: list[int] = []
         kept: list[asyncio.Task[None]] = []
@@ -286,16 +279,13 @@ class TestRemainingTasks:
             kept.append(asyncio.create_task(later(release), name="later"))
             asyncio.get_running_loop().call_later(0.3, release.set)
 
-        connect(signals.ticket_created, forgets, "test.forgets")
-        for _ in range(2):
-            deliver()
-        api.run_due()
+        run_receiver(forgets, "test.forgets", deliveries=2)
 
         assert caplog.text.count("Receiver test.forgets has left tasks running: later.") == 1
         wait_until(lambda: done == [1, 1])
 
-    def test_a_task_that_remains_never_writes_into_another_runs_transaction(
-        self, deliver: Deliver, connect: Connect, loop: EventLoop
+    def test_a_remaining_task_never_writes_in_the_transaction_of_another_run(
+        self, run_receiver: RunReceiver, loop: EventLoop
     ) -> None:
         outcome: list[str] = []
         kept: list[asyncio.Task[None]] = []
@@ -319,31 +309,26 @@ class TestRemainingTasks:
                 await asyncio.sleep(0.01)
             raise ValueError("undone")
 
-        connect(signals.ticket_created, forgets)
-        for _ in range(2):
-            deliver()
-        api.run_due()
+        run_receiver(forgets, deliveries=2)
 
         (said,) = outcome
         assert "already quit" in said
         assert written("stray") == 0
 
-    def test_what_has_ended_by_the_receivers_end_is_not_mentioned(
-        self, deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture, client: Any
+    def test_tasks_that_have_ended_are_not_logged(
+        self, run_receiver: RunReceiver, caplog: pytest.LogCaptureFixture, client: Any
     ) -> None:
         async def works(**kwargs: Any) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.sleep(0))
             await asyncio.wait_for(client.get("/"), BOUND_SECONDS)
 
-        connect(signals.ticket_created, works)
-        deliver()
-        api.run_due()
+        run_receiver(works)
 
         assert statuses() == ["succeeded"]
         assert "has left tasks running" not in caplog.text
 
-    def test_when_the_process_ends_tasks_are_cancelled_and_generators_finalized(self) -> None:
+    def test_tasks_are_cancelled_and_generators_finalized_when_the_process_ends(self) -> None:
         said = run_python("-W", "error", "-c", "import django; django.setup()\n" + ENDS)
 
         assert sorted(said.split()) == ["cancelled", "finalized"]
@@ -384,8 +369,8 @@ with event_loop_for("test"):
 
 class TestContext:
     @pytest.mark.parametrize("is_async", [True, False])
-    def test_what_a_receiver_sets_is_not_seen_by_the_next_run_nor_after_it(
-        self, deliver: Deliver, connect: Connect, is_async: bool
+    def test_context_variables_of_a_receiver_are_not_set_in_the_next_run_nor_after_it(
+        self, run_receiver: RunReceiver, is_async: bool
     ) -> None:
         variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
         seen: list[tuple[str, str]] = []
@@ -398,15 +383,12 @@ class TestContext:
         async def sets_too(**kwargs: Any) -> None:
             sets()
 
-        connect(signals.ticket_created, sets_too if is_async else sets)
-        for _ in range(2):
-            deliver()
-        api.run_due()
+        run_receiver(sets_too if is_async else sets, deliveries=2)
 
         assert seen == [("unset", "en")] * 2
         assert (variable.get(), translation.get_language()) == ("unset", "en")
 
-    def test_a_receiver_sees_what_its_caller_has_set(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_receiver_sees_the_context_of_its_caller(self, deliver: Deliver, connect: Connect) -> None:
         seen: list[str | None] = []
 
         async def looks(**kwargs: Any) -> None:
@@ -421,64 +403,63 @@ class TestContext:
         assert seen == ["ar", "ar"]
 
 
+def _write(name: str) -> str:
+    write(name)
+    return name
+
+
+async def _agen() -> Any:
+    write("mine")
+    yield
+
+
+async def _returns_a_generator(**kwargs: Any) -> Any:
+    return (_write(name) for name in ["mine"])
+
+
 class TestResults:
-    """What a receiver returns may show that its body has not run."""
+    """Results that show that the body of a receiver has not run, and results that are awaited."""
 
     @pytest.mark.parametrize(
-        "returned",
+        "receiver",
         [
-            pytest.param(lambda: (_write(name) for name in ["mine"]), id="generator"),
-            pytest.param(lambda: _agen(), id="async_generator"),
-            pytest.param(lambda: map(_write, ["mine"]), id="map"),
-            pytest.param(lambda: filter(_write, ["mine"]), id="filter"),
+            pytest.param(lambda **kwargs: (_write(name) for name in ["mine"]), id="generator"),
+            pytest.param(lambda **kwargs: _agen(), id="async_generator"),
+            pytest.param(lambda **kwargs: map(_write, ["mine"]), id="map"),
+            pytest.param(lambda **kwargs: filter(_write, ["mine"]), id="filter"),
+            pytest.param(_returns_a_generator, id="a generator, from an async receiver"),
         ],
     )
-    def test_one_that_nobody_iterates_over_fails_the_run_with_what_is_wrong(
-        self, deliver: Deliver, connect: Connect, returned: Callable[[], object]
+    def test_a_result_that_must_be_iterated_over_fails_the_run(
+        self, run_receiver: RunReceiver, receiver: Callable[..., object]
     ) -> None:
-        connect(signals.ticket_created, lambda **kwargs: returned(), "shop.stock")
-        deliver()
-        api.run_due()
+        run_receiver(receiver, "shop.stock")
 
         assert statuses() == ["failed"]
         assert error().startswith('ReceiverError: The receiver "shop.stock" returned a ')
         assert "its body has not run" in error()
         assert written() == 0
 
-    def test_an_async_receiver_that_returns_a_generator_fails_too(self, deliver: Deliver, connect: Connect) -> None:
-        async def returns(**kwargs: Any) -> Any:
-            return (_write(name) for name in ["mine"])
-
-        connect(signals.ticket_created, returns)
-        deliver()
-        api.run_due()
-
-        assert "its body has not run" in error()
-
-    def test_a_decorator_without_its_parentheses_fails_the_run(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_decorator_without_its_parentheses_fails_the_run(self, run_receiver: RunReceiver) -> None:
         def retried(times: object = 3, **options: Any) -> Callable[..., Any]:
             def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
                 return function
 
             return decorate
 
-        connect(signals.ticket_created, functools.partial(retried, lambda **kwargs: write("mine")))
-        deliver()
-        api.run_due()
+        run_receiver(functools.partial(retried, lambda **kwargs: write("mine")))
 
         assert statuses() == ["failed"]
         assert "without its parentheses" in error()
 
     @pytest.mark.parametrize("value", [None, 0, "text", [1], {"a": 1}, iter([1])], ids=lambda it: type(it).__name__)
-    def test_any_other_value_is_ignored(self, deliver: Deliver, connect: Connect, value: object) -> None:
-        connect(signals.ticket_created, lambda **kwargs: value)
-        deliver()
-        api.run_due()
+    def test_any_other_value_is_ignored(self, run_receiver: RunReceiver, value: object) -> None:
+        run_receiver(lambda **kwargs: value)
 
         assert statuses() == ["succeeded"]
 
     @pytest.mark.parametrize("times", [1, 2, 3])
-    def test_a_coroutine_is_awaited_however_deep_it_is(self, deliver: Deliver, connect: Connect, times: int) -> None:
+    def test_a_coroutine_is_awaited_however_deep_it_is(self, run_receiver: RunReceiver, times: int) -> None:
         """`return client.post(...)` without its await has sent nothing yet."""
 
         async def works(left: int) -> Any:
@@ -486,14 +467,12 @@ class TestResults:
                 return works(left - 1)
             return await sync_to_async(write)("mine")
 
-        connect(signals.ticket_created, lambda **kwargs: works(times))
-        deliver()
-        api.run_due()
+        run_receiver(lambda **kwargs: works(times))
 
         assert statuses() == ["succeeded"]
         assert written("mine") == 1
 
-    def test_a_task_that_an_async_receiver_returns_is_awaited(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_task_that_an_async_receiver_returns_is_awaited(self, run_receiver: RunReceiver) -> None:
         async def breaks() -> None:
             await asyncio.sleep(0.05)
             raise ValueError("broken")
@@ -501,13 +480,11 @@ class TestResults:
         async def returns(**kwargs: Any) -> Any:
             return asyncio.ensure_future(breaks())
 
-        connect(signals.ticket_created, returns)
-        deliver()
-        api.run_due()
+        run_receiver(returns)
 
         assert error() == "ValueError: broken"
 
-    def test_a_future_is_waited_for(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_future_is_waited_for(self, run_receiver: RunReceiver) -> None:
         def breaks() -> None:
             time.sleep(0.05)
             raise ValueError("broken")
@@ -517,31 +494,15 @@ class TestResults:
             def hands_over(**kwargs: Any) -> "Future[None]":
                 return threads.submit(breaks)
 
-            connect(signals.ticket_created, hands_over)
-            deliver()
-            api.run_due()
+            run_receiver(hands_over)
 
         assert error() == "ValueError: broken"
 
-    def test_an_object_whose_call_is_asynchronous_inside_a_partial_runs(
-        self, deliver: Deliver, connect: Connect
-    ) -> None:
+    def test_an_object_whose_call_is_asynchronous_inside_a_partial_runs(self, run_receiver: RunReceiver) -> None:
         class Writes:
             async def __call__(self, **kwargs: Any) -> None:
                 await sync_to_async(write)("mine")
 
-        connect(signals.ticket_created, functools.partial(Writes()))
-        deliver()
-        api.run_due()
+        run_receiver(functools.partial(Writes()))
 
         assert written("mine") == 1
-
-
-def _write(name: str) -> str:
-    write(name)
-    return name
-
-
-async def _agen() -> Any:
-    write("mine")
-    yield

@@ -1,4 +1,4 @@
-"""Replaying: once more, on somebody's word, beside the first runs, which stay readable."""
+"""Replays: receivers run again on request, and the first runs are kept."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,14 +17,23 @@ from nateq_webhooks.dispatch.replays import advance, request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from tests.conftest import Sender, envelope
-from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, at_once, make_due, run_until_finished, written
+from tests.dispatch.scene import (
+    ALIAS,
+    Configure,
+    Connect,
+    Deliver,
+    at_once,
+    make_due,
+    run_until_finished,
+    written,
+)
 from tests.dispatch.scene import write as write_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WakesElsewhere:
-    """A runner that hands work to other processes, and remembers for which deliveries."""
+    """A runner that hands work to other processes; it records the deliveries."""
 
     hold = timedelta()
     runs_elsewhere = True
@@ -34,15 +43,18 @@ class WakesElsewhere:
         self.woken.append(due.pk)
 
 
+Calls = list[tuple[str, str, bool]]
+
+
 @pytest.fixture
-def calls() -> list[tuple[str, str, bool]]:
+def calls() -> Calls:
     """Which receiver was called for which delivery, and whether it was a replay."""
     return []
 
 
 @pytest.fixture
-def receivers(connect: Connect, calls: list[tuple[str, str, bool]]) -> list[str]:
-    """Three receivers of ticket.created, that note when they are called."""
+def receivers(connect: Connect, calls: Calls) -> list[str]:
+    """Three receivers of ticket.created that record their calls."""
 
     def note(*, delivery: Delivery, run: Run, **kwargs: Any) -> None:
         calls.append((run.receiver, delivery.delivery_id, run.is_replay))
@@ -53,14 +65,21 @@ def receivers(connect: Connect, calls: list[tuple[str, str, bool]]) -> list[str]
     return names
 
 
+@pytest.fixture
+def woken(configure: Configure) -> list[int]:
+    """The deliveries for which the runner is notified."""
+    configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
+    return WakesElsewhere.woken
+
+
 def statuses(delivery: Delivery) -> list[tuple[str, int, str]]:
     """Return the runs of a delivery: receiver, round, status."""
     return list(delivery.runs.order_by("round", "pk").values_list("receiver", "round", "status"))
 
 
 class TestReplay:
-    def test_every_receiver_runs_once_more_and_can_tell(
-        self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
+    def test_every_receiver_runs_once_more_with_is_replay_set(
+        self, deliver: Deliver, receivers: list[str], calls: Calls
     ) -> None:
         delivery = deliver()
         run_until_finished()
@@ -73,9 +92,7 @@ class TestReplay:
         assert statuses(delivery) == [(name, round_, "succeeded") for round_ in (0, made.pk) for name in receivers]
         assert [(made.deliveries, made.runs)] == [(1, 3)]
 
-    def test_only_the_named_receivers_run(
-        self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
-    ) -> None:
+    def test_only_the_named_receivers_run(self, deliver: Deliver, receivers: list[str], calls: Calls) -> None:
         for _ in range(3):
             deliver()
         run_until_finished()
@@ -110,7 +127,7 @@ class TestReplay:
         with pytest.raises(TypeError, match=r"receivers is a list of names: write \['test.one'\]"):
             dispatch.replay([deliver()], "test.one")
 
-    def test_it_is_recorded_who_asked_for_it_when_and_why(self, deliver: Deliver, receivers: list[str]) -> None:
+    def test_it_records_who_requested_it_when_and_why(self, deliver: Deliver, receivers: list[str]) -> None:
         delivery = deliver()
         run_until_finished()
         before = timezone.now()
@@ -122,7 +139,7 @@ class TestReplay:
         assert kept.finished_at is not None
         assert set(Run.objects.values_list("round", flat=True)) == {0, kept.pk}
 
-    def test_its_runs_have_an_idempotency_key_of_their_own(self, deliver: Deliver, receivers: list[str]) -> None:
+    def test_its_runs_have_their_own_idempotency_keys(self, deliver: Deliver, receivers: list[str]) -> None:
         delivery = deliver()
         run_until_finished()
         dispatch.replay(delivery)
@@ -133,7 +150,7 @@ class TestReplay:
         assert len(keys) == 3
         assert [run.is_replay for run in Run.objects.filter(receiver="test.one")] == [False, True, True]
 
-    def test_the_first_runs_stay_readable(self, deliver: Deliver, connect: Connect) -> None:
+    def test_the_first_runs_are_kept(self, deliver: Deliver, connect: Connect) -> None:
         def fails(**kwargs: Any) -> None:
             raise ValueError("broken")
 
@@ -145,12 +162,8 @@ class TestReplay:
         dispatch.replay(delivery)
 
         again = Run.objects.get(round=0)
-        assert (again.status, again.tries, again.error, again.traceback) == (
-            "dead",
-            first.tries,
-            "ValueError: broken",
-            first.traceback,
-        )
+        assert (again.status, again.tries) == ("dead", first.tries)
+        assert (again.error, again.traceback) == ("ValueError: broken", first.traceback)
 
     @pytest.mark.parametrize("mode", ["inline", "worker", "tasks"])
     def test_it_never_runs_a_receiver_itself(
@@ -158,7 +171,7 @@ class TestReplay:
         deliver: Deliver,
         receivers: list[str],
         configure: Configure,
-        calls: list[tuple[str, str, bool]],
+        calls: Calls,
         mode: str,
     ) -> None:
         if mode == "tasks" and django.VERSION < (6,):
@@ -171,48 +184,47 @@ class TestReplay:
         assert calls == []
         assert Counter(Run.objects.values_list("status", "tries")) == {("waiting", 0): 3}
 
-    def test_it_is_rolled_back_with_the_callers_transaction_and_wakes_nobody(
-        self, deliver: Deliver, receivers: list[str], configure: Configure
+    def test_a_rollback_of_the_callers_transaction_undoes_it_and_notifies_nobody(
+        self, deliver: Deliver, receivers: list[str], woken: list[int]
     ) -> None:
         delivery = deliver()
-        configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
-        WakesElsewhere.woken.clear()
+        woken.clear()
 
         with transaction.atomic():
             dispatch.replay(delivery)
             assert Run.objects.count() == 3
             transaction.set_rollback(True)
 
-        assert (Replay.objects.count(), Run.objects.count(), WakesElsewhere.woken) == (0, 0, [])
+        assert (Replay.objects.count(), Run.objects.count(), woken) == (0, 0, [])
         delivery.refresh_from_db()
         assert delivery.dispatch_at is not None
 
-    def test_it_wakes_after_the_commit(self, deliver: Deliver, receivers: list[str], configure: Configure) -> None:
+    def test_the_runner_is_notified_after_the_commit(
+        self, deliver: Deliver, receivers: list[str], woken: list[int]
+    ) -> None:
         deliveries = [deliver() for _ in range(3)]
-        configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
-        WakesElsewhere.woken.clear()
+        woken.clear()
 
         with transaction.atomic():
             dispatch.replay(deliveries)
-            assert WakesElsewhere.woken == []
+            assert woken == []
 
-        assert WakesElsewhere.woken == [delivery.pk for delivery in deliveries]
+        assert woken == [delivery.pk for delivery in deliveries]
 
-    def test_many_wake_somebody_for_the_first_only(
-        self, deliver: Deliver, receivers: list[str], configure: Configure, monkeypatch: pytest.MonkeyPatch
+    def test_the_runner_is_notified_of_a_limited_number_of_deliveries(
+        self, deliver: Deliver, receivers: list[str], woken: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(replays, "MAX_NOTIFIED", 2)
         deliveries = [deliver() for _ in range(3)]
-        configure(DISPATCH="tests.dispatch.test_replays.WakesElsewhere")
-        WakesElsewhere.woken.clear()
+        woken.clear()
 
         dispatch.replay(deliveries)
 
-        assert WakesElsewhere.woken == [delivery.pk for delivery in deliveries[:2]]
+        assert woken == [delivery.pk for delivery in deliveries[:2]]
         assert Run.objects.count() == 9
 
-    def test_a_wake_up_runs_what_was_replayed(
-        self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
+    def test_run_delivery_executes_the_replayed_runs(
+        self, deliver: Deliver, receivers: list[str], calls: Calls
     ) -> None:
         delivery = deliver()
         run_until_finished()
@@ -245,8 +257,8 @@ class TestReplay:
         ]
         assert written("mine") == 2
 
-    def test_in_the_order_of_their_deliveries(
-        self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
+    def test_runs_are_replayed_in_the_order_of_their_deliveries(
+        self, deliver: Deliver, receivers: list[str], calls: Calls
     ) -> None:
         for _ in range(30):
             deliver()
@@ -305,8 +317,8 @@ class TestStatus:
         delivery.refresh_from_db()
         assert delivery.status == "dead"
 
-    def test_a_replay_before_the_first_runs_were_made_has_them_made_and_adds_none(
-        self, deliver: Deliver, receivers: list[str], calls: list[tuple[str, str, bool]]
+    def test_a_replay_before_the_first_runs_are_created_adds_none(
+        self, deliver: Deliver, receivers: list[str], calls: Calls
     ) -> None:
         delivery = deliver()
         made = dispatch.replay(delivery, ["test.one"])
@@ -317,8 +329,8 @@ class TestStatus:
         delivery.refresh_from_db()
         assert (delivery.status, delivery.dispatch_at) == ("processed", None)
 
-    def test_an_ignored_delivery_runs_when_it_is_asked_for(
-        self, webhook: Webhook, sender: Sender, receivers: list[str], calls: list[tuple[str, str, bool]]
+    def test_an_ignored_delivery_can_be_replayed(
+        self, webhook: Webhook, sender: Sender, receivers: list[str], calls: Calls
     ) -> None:
         webhook.events = ["user.created"]
         webhook.save()
@@ -332,7 +344,7 @@ class TestStatus:
         delivery.refresh_from_db()
         assert (delivery.status, len(calls)) == ("processed", 3)
 
-    def test_what_can_not_be_read_is_left_out(self, sender: Sender, connect: Connect) -> None:
+    def test_an_unreadable_delivery_is_left_out(self, sender: Sender, connect: Connect) -> None:
         connect(signals.event_received, lambda **kwargs: None)
         assert sender.post(b"[1, 2]").status_code == 400
         delivery = Delivery.objects.get()
@@ -386,7 +398,7 @@ class TestWhich:
 
         assert sorted(self.replayed()) == [five[1].pk, five[3].pk]
 
-    def test_nothing(self, five: list[Delivery]) -> None:
+    def test_an_empty_queryset(self, five: list[Delivery]) -> None:
         made = dispatch.replay(Delivery.objects.none())
 
         assert (made.deliveries, made.runs, made.finished_at is None) == (0, 0, False)
@@ -397,7 +409,7 @@ class TestWhich:
 
 
 class TestRequested:
-    """A replay of many, made batch by batch by whoever is there."""
+    """A replay of many deliveries, created batch by batch by any process."""
 
     @pytest.fixture(autouse=True)
     def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +421,7 @@ class TestRequested:
         run_until_finished()
         return ten
 
-    def test_two_that_go_on_with_it_at_once_make_each_run_once(self, ten: list[Delivery]) -> None:
+    def test_concurrent_processes_create_each_run_once(self, ten: list[Delivery]) -> None:
         requested = request_replay(Selection(), ["test.two"])
 
         def go_on() -> None:
@@ -424,10 +436,10 @@ class TestRequested:
         kept = Replay.objects.get()
         assert (kept.deliveries, kept.runs, kept.finished_at is None) == (10, 10, False)
 
-    def test_whoever_goes_on_after_a_kill_neither_repeats_nor_leaves_out(
+    def test_a_replay_that_continues_after_a_kill_repeats_and_omits_nothing(
         self, ten: list[Delivery], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed in the middle of each batch: its runs are there, the word how far it got is not committed."""
+        """Killed in each batch after its runs were created and before its progress was committed."""
         requested = request_replay(Selection(), ["test.two"])
         create_batch = replays._create_batch
 
@@ -447,7 +459,7 @@ class TestRequested:
         runs = Run.objects.filter(round=requested.pk)
         assert list(runs.order_by("pk").values_list("delivery_id", flat=True)) == [one.pk for one in ten]
 
-    def test_what_comes_later_is_not_replayed(self, ten: list[Delivery], deliver: Deliver) -> None:
+    def test_later_deliveries_are_not_replayed(self, ten: list[Delivery], deliver: Deliver) -> None:
         requested = request_replay(Selection(), ["test.one"])
         deliver()
         while advance(ALIAS, requested):
@@ -455,7 +467,7 @@ class TestRequested:
 
         assert Run.objects.filter(round=requested.pk).count() == 10
 
-    def test_one_that_is_cancelled_goes_no_further(self, ten: list[Delivery]) -> None:
+    def test_a_cancelled_replay_stops(self, ten: list[Delivery]) -> None:
         requested = request_replay(Selection(), ["test.one"])
         assert advance(ALIAS, requested)
         Replay.objects.update(is_cancelled=True)
@@ -478,7 +490,7 @@ class TestRequested:
         assert spans >= len(ten) / 4
         assert (requested.share_done, requested.deliveries) == (1.0, 0)
 
-    def test_it_keeps_what_was_selected(self, ten: list[Delivery], webhook: Webhook) -> None:
+    def test_it_stores_the_selection(self, ten: list[Delivery], webhook: Webhook) -> None:
         now = timezone.now()
         selection = Selection(
             webhook=str(webhook.pk),
@@ -497,7 +509,7 @@ class TestRequested:
         Run.objects.filter(delivery=ten[4], receiver="test.one").update(status="dead")
         assert list(selection.of(Delivery.objects.all())) == [ten[4]]
 
-    def test_with_nothing_stored_it_is_finished_at_once(self, receivers: list[str]) -> None:
+    def test_it_is_finished_at_once_without_deliveries(self, receivers: list[str]) -> None:
         requested = request_replay(Selection())
 
         assert requested.finished_at is not None
@@ -523,9 +535,7 @@ def test_a_first_run_that_finishes_while_it_is_replayed_leaves_the_right_status(
         assert set(delivery.runs.values_list("status", flat=True)) == {"succeeded"}
 
 
-def test_the_keys_of_deliveries_that_are_gone_are_leapt_over(
-    deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gaps_between_keys_are_skipped(deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(signals.ticket_created, lambda **kwargs: None, "test.one")
     old = deliver()
     run_until_finished()

@@ -1,7 +1,6 @@
-"""Each receiver is on its own: retried alone, parked when it is gone, given to another, dropped."""
+"""Runs of one receiver: tried again alone, parked without the receiver, reassigned, dropped."""
 
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +10,18 @@ from nateq_webhooks import signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import PARKED_UNTIL
-from tests.dispatch.scene import ALIAS, Connect, Deliver, claim_one, lapse_leases, make_due, run_until_finished
+from tests.builders import ago, store_run
+from tests.dispatch.scene import (
+    ALIAS,
+    Announced,
+    Connect,
+    Deliver,
+    RunReceiver,
+    claim_one,
+    lapse_leases,
+    make_due,
+    run_until_finished,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +38,7 @@ def endings(caplog: pytest.LogCaptureFixture) -> set[tuple[str, str]]:
 
 
 def disconnect(name: str) -> None:
-    """Deploy a version without this receiver."""
+    """Disconnect a receiver, as a deployment without it does."""
     assert signals.ticket_created.disconnect(dispatch_uid=name)
 
 
@@ -60,8 +70,8 @@ class TestRetried:
         delivery.refresh_from_db()
         assert delivery.status == "processed"
 
-    def test_a_receiver_connected_since_does_not_run_old_deliveries(
-        self, deliver: Deliver, connect: Connect, calls: list[str]
+    def test_a_receiver_that_is_connected_later_does_not_run_for_old_deliveries(
+        self, deliver: Deliver, connect: Connect, run_receiver: RunReceiver, calls: list[str]
     ) -> None:
         def fails_once(*, run: Run, **kwargs: Any) -> None:
             calls.append("old")
@@ -69,9 +79,7 @@ class TestRetried:
                 raise ValueError("broken")
 
         deliver()
-        connect(signals.ticket_created, fails_once, "test.old")
-        deliver()
-        api.run_due()
+        run_receiver(fails_once, "test.old")
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
 
         run_until_finished()
@@ -82,12 +90,10 @@ class TestRetried:
         api.run_due()
         assert calls == ["old", "old", "old", "new"]
 
-    def test_a_repeated_attempt_of_the_sender_makes_no_run(
-        self, deliver: Deliver, connect: Connect, sender: Any, calls: list[str]
+    def test_a_repeated_attempt_of_the_sender_creates_no_run(
+        self, run_receiver: RunReceiver, sender: Any, calls: list[str]
     ) -> None:
-        connect(signals.ticket_created, lambda **kwargs: calls.append("mine"))
-        delivery = deliver()
-        api.run_due()
+        delivery = run_receiver(lambda **kwargs: calls.append("mine"))
 
         sender.post(delivery.body)
 
@@ -99,15 +105,13 @@ class TestRetried:
 
 class TestOrphans:
     @pytest.fixture
-    def orphan(self, deliver: Deliver, connect: Connect) -> Run:
-        """A run that failed once, before its receiver went away; found again and parked."""
+    def orphan(self, run_receiver: RunReceiver) -> Run:
+        """A run that failed once before its receiver was disconnected, and that was then parked."""
 
         def fails(**kwargs: Any) -> None:
             raise ValueError("broken")
 
-        connect(signals.ticket_created, fails, "test.old")
-        deliver()
-        api.run_due()
+        run_receiver(fails, "test.old")
         disconnect("test.old")
         make_due()
         assert api.run_due() == 1
@@ -116,6 +120,7 @@ class TestOrphans:
     def test_a_run_without_its_receiver_is_parked_without_using_a_try(self, orphan: Run) -> None:
         assert (orphan.tries, orphan.next_try_at, orphan.lease) == (1, PARKED_UNTIL, None)
         assert orphan.status in ("waiting", "failed")
+        assert Delivery.objects.get().status in ("received", "failed")
         assert orphan.error == 'No receiver called "test.old" is connected.'
         assert api.run_due() == 0
         assert api.orphans(ALIAS) == Counter({"test.old": 1})
@@ -133,10 +138,7 @@ class TestOrphans:
         assert (run.status, run.next_try_at, run.lease) == ("waiting", PARKED_UNTIL, None)
         assert run.tries == 1  # that of the worker that died
 
-    def test_its_delivery_is_neither_processed_nor_given_up(self, orphan: Run) -> None:
-        assert Delivery.objects.get().status in ("received", "failed")
-
-    def test_it_does_not_stand_before_what_can_run(
+    def test_a_parked_run_does_not_delay_others(
         self, orphan: Run, deliver: Deliver, connect: Connect, calls: list[str]
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: calls.append("other"), "test.other")
@@ -161,7 +163,7 @@ class TestOrphans:
         assert Delivery.objects.get().status == "processed"
         assert not api.orphans(ALIAS)
 
-    def test_it_can_be_given_to_another_receiver(self, orphan: Run, connect: Connect, calls: list[str]) -> None:
+    def test_it_can_be_reassigned_to_another_receiver(self, orphan: Run, connect: Connect, calls: list[str]) -> None:
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
 
         assert api.reassign(ALIAS, "test.old", "test.new") == 1
@@ -172,11 +174,11 @@ class TestOrphans:
         assert Delivery.objects.get().status == "processed"
         assert not api.orphans(ALIAS)
 
-    def test_it_is_dropped_where_the_other_receiver_has_run_for_that_delivery_already(
+    def test_a_reassigned_run_is_dropped_if_the_other_receiver_has_run_for_its_delivery(
         self, orphan: Run, connect: Connect, calls: list[str]
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: calls.append("new"), "test.new")
-        Run.objects.create(delivery=orphan.delivery, receiver="test.new", status="succeeded", next_try_at=None)
+        store_run(orphan.delivery, "test.new")
 
         assert api.reassign(ALIAS, "test.old", "test.new") == 0
         api.run_due()
@@ -190,13 +192,13 @@ class TestOrphans:
         assert set(Run.objects.values_list("next_try_at", flat=True)) == {None}
         assert Delivery.objects.get().status == "processed"
 
-    def test_it_can_not_be_given_to_nobody(self, orphan: Run) -> None:
+    def test_it_cannot_be_reassigned_to_a_receiver_that_is_not_connected(self, orphan: Run) -> None:
         with pytest.raises(LookupError, match=r'No receiver called "test.nobody" is connected. Is its module imported'):
             api.reassign(ALIAS, "test.old", "test.nobody")
 
         assert api.orphans(ALIAS) == Counter({"test.old": 1})
 
-    def test_it_can_be_dropped_and_stays_readable(self, orphan: Run) -> None:
+    def test_a_dropped_run_is_kept(self, orphan: Run) -> None:
         assert api.drop(ALIAS, "test.old") == 1
 
         run = Run.objects.get()
@@ -206,7 +208,7 @@ class TestOrphans:
         assert api.run_due() == 0
         assert not api.orphans(ALIAS)
 
-    def test_once_dropped_it_does_not_start_when_its_receiver_comes_back(
+    def test_a_dropped_run_does_not_start_when_its_receiver_is_connected_again(
         self, orphan: Run, connect: Connect, calls: list[str]
     ) -> None:
         api.drop(ALIAS, "test.old")
@@ -222,7 +224,7 @@ class TestOrphans:
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: None, "test.gone.too")
         delivery = deliver()
-        Run.objects.create(delivery=delivery, receiver="test.gone.too", status="waiting", next_try_at=PARKED_UNTIL)
+        store_run(delivery, "test.gone.too", status="waiting", tries=0, next_try_at=PARKED_UNTIL)
         Delivery.objects.filter(pk=delivery.pk).update(dispatch_at=None)
 
         assert api.drop(ALIAS, "test.old") == 1
@@ -231,7 +233,7 @@ class TestOrphans:
         assert api.orphans(ALIAS) == Counter({"test.gone.too": 1})
 
     @pytest.mark.parametrize("decide", ["reassign", "drop"])
-    def test_many_are_decided_on_at_once(self, deliver: Deliver, connect: Connect, decide: str) -> None:
+    def test_many_are_reassigned_or_dropped_at_once(self, deliver: Deliver, connect: Connect, decide: str) -> None:
         deliveries = [deliver() for _ in range(30)]
         connect(signals.ticket_created, lambda **kwargs: None, "test.new")
         Run.objects.bulk_create(
@@ -247,34 +249,25 @@ class TestOrphans:
             assert not Run.objects.filter(next_try_at__gt=timezone.now()).exists()
 
 
-def test_a_delivery_whose_receiver_stays_away_is_given_up_and_monitoring_is_told(
-    deliver: Deliver, connect: Connect, caplog: pytest.LogCaptureFixture
+def test_a_delivery_whose_receiver_stays_disconnected_is_given_up_and_sends_a_signal(
+    deliver: Deliver, connect: Connect, announced: Announced, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[int] = []
-
-    def failed(delivery: Delivery, **kwargs: Any) -> None:
-        told.append(delivery.pk)
-
     connect(signals.ticket_created, lambda **kwargs: None, "test.gone")
     delivery = deliver()
     disconnect("test.gone")
-    long_ago = timezone.now() - timedelta(days=4)
-    Delivery.objects.update(received_at=long_ago, dispatch_at=timezone.now())
-    signals.delivery_failed.connect(failed)
-    try:
-        api.run_due()
-    finally:
-        signals.delivery_failed.disconnect(failed)
+    Delivery.objects.update(received_at=ago(days=4), dispatch_at=timezone.now())
+
+    api.run_due()
 
     delivery.refresh_from_db()
-    assert (delivery.status, delivery.dispatch_at, told) == ("dead", None, [delivery.pk])
+    assert (delivery.status, delivery.dispatch_at, announced) == ("dead", None, [("failed", delivery.pk)])
     assert endings(caplog) == {("ERROR", f"delivery {delivery.pk} is given up. Connect one and replay it.")}
 
 
-def test_a_delivery_stored_for_a_receiver_that_is_gone_before_its_dispatch_is_not_processed_silently(
+def test_a_delivery_whose_receiver_is_disconnected_before_its_dispatch_waits_for_it(
     deliver: Deliver, connect: Connect, calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in a rolling deployment: the new web process knows the receiver, the old worker does not."""
+    """As in a rolling deployment: the new web process has the receiver, the old worker does not."""
     connect(signals.ticket_created, lambda **kwargs: calls.append("mine"), "test.new")
     delivery = deliver()
     disconnect("test.new")
