@@ -364,7 +364,7 @@ def test_a_delivery_that_is_not_there_leads_back_to_the_index(boss: Client, name
     assert boss.get(f"{LIST}{name}/change/").status_code in (302, 404)
 
 
-@pytest.mark.urls("tests.admin.two_sites")
+@pytest.mark.urls("tests.admin.single_model_sites")
 def test_all_of_its_pages_stay_on_their_admin_site(
     boss: Client, sender: Sender, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

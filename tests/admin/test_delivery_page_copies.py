@@ -106,7 +106,7 @@ def test_a_webhook_without_a_usable_secret_has_an_unsigned_command(boss: Client,
     assert "Signature" not in copied(boss, Delivery.objects.get(), "curl")
 
 
-@pytest.mark.urls("tests.admin.without_door")
+@pytest.mark.urls("tests.admin.without_receiver_urls")
 def test_without_a_url_of_the_webhook_there_is_no_command(sender: Sender, webhook: Webhook) -> None:
     assert snippets.as_curl(Delivery(webhook=webhook, body=b"{}"), "https://shop.example", is_signed=True) is None
 

@@ -9,12 +9,13 @@ from django.utils import timezone
 
 from nateq_webhooks import signals
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run
-from tests.admin.pages import fail
+from tests.admin.pages import fail, shown
 from tests.builders import store_rejection
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
+HINT = '{"code": "altered_body", "details": {"how": ["line_ends"], "header": "X-Signature"}, "dropped": 2}'
 ROOT = "/admin/nateq_webhooks/"
 PERMISSIONS = ["view_delivery", "view_run", "view_webhook", "view_rejection", "view_replay", "change_webhook"]
 
@@ -24,7 +25,7 @@ def _rows(sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope())
     sender.post(envelope("ticket.updated", delivery_id="dlv_2", timestamp="2026-07-01T00:00:00Z"))
-    store_rejection(sender.webhook, header_names=[])
+    store_rejection(sender.webhook, header_names=["Host"], hint=HINT)
     Replay.objects.create(finished_at=timezone.now())
 
 
@@ -57,3 +58,18 @@ def test_a_row_that_the_user_may_not_open_is_named_without_a_link(staff: Callabl
 
     assert '<bdi class="nateq-text">ticket.created dlv_1</bdi>' in runs
     assert '<bdi class="nateq-text">shop</bdi>' in refused
+
+
+@pytest.mark.usefixtures("_rows")
+def test_no_page_has_an_inline_script_or_style(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nateq_webhooks.admin.DeliveryAdmin.list_per_page", 1)
+    payload = f"{ROOT}delivery/{Delivery.objects.order_by('pk')[0].pk}/payload/"
+    lists = [f"{ROOT}delivery/?_facets=True&cursor=last", f"{ROOT}delivery/?q=data.id=1"]
+
+    for address in [*addresses(), *lists, *(f"{payload}?{query}" for query in ("at=3", "find=1", "bytes=0"))]:
+        page = shown(boss, address)
+        assert not re.search(r"<[^>]*\s(style|on\w+)=", page), address
+        assert "<style" not in page, address
+        assert not re.search(r"<script(?![^>]*\b(src=|type=\"application/json\"))", page), address
+    assert "nateq_webhooks/delivery.css" in page
+    assert "nateq_webhooks/delivery.js" in page

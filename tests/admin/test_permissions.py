@@ -469,3 +469,21 @@ def test_rows_that_only_the_package_writes_can_not_be_added_changed_or_deleted(
     assert boss.post(url(f"{name}_change", row.pk), {"status": "processed"}).status_code == 403
     assert boss.post(url(f"{name}_delete", row.pk), {"post": "yes"}).status_code == 403
     assert type(row).objects.filter(pk=row.pk).values().get() == before  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("webhook_pause", "webhook_secret", "webhook_test", "webhook_remote"),
+        *("delivery_replay", "delivery_replay_many", "delivery_export", "replay_steer"),
+    ],
+)
+def test_a_page_refuses_other_methods_forged_posts_and_anonymous_users(boss: Client, scene: Scene, name: str) -> None:
+    rows = {"webhook": scene.webhook, "delivery": scene.delivery, "replay": unfinished(scene)}
+    keys = [] if name in ("delivery_replay_many", "delivery_export") else [rows[name.partition("_")[0]].pk]
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = boss.cookies
+
+    assert boss.put(url(name, *keys)).status_code == 405
+    assert strict.post(url(name, *keys)).status_code == 403
+    assert Client().post(url(name, *keys)).status_code == 302

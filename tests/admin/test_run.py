@@ -29,23 +29,6 @@ def receivers_listed(client: Client, query: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("receivers")
-def test_the_list_takes_as_many_queries_for_many_rows_as_for_one(boss: Client, sender: Sender) -> None:
-    sender.post(envelope())
-    page(boss, LIST)
-    with CaptureQueriesContext(connection) as for_one:
-        page(boss, LIST)
-    for number in range(20):
-        sender.post(envelope(delivery_id=number))
-
-    with CaptureQueriesContext(connection) as for_many:
-        shown = page(boss, LIST)
-
-    assert "shop.succeed" in shown
-    assert len(for_many) == len(for_one) <= 4
-    assert not any(f'"{column}"' in query["sql"] for query in for_many for column in ("body", "traceback"))
-
-
-@pytest.mark.usefixtures("receivers")
 def test_runs_are_found_by_status_receiver_delivery_and_its_id(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     sender.post(envelope("ticket.created", delivery_id=7))

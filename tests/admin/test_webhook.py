@@ -82,7 +82,7 @@ def test_without_a_public_url_the_page_shows_the_path_and_names_the_setting(boss
     assert "NATEQ_WEBHOOKS[&quot;PUBLIC_URL&quot;]" in shown
 
 
-@override_settings(ROOT_URLCONF="tests.admin.without_door")
+@override_settings(ROOT_URLCONF="tests.admin.without_receiver_urls")
 def test_the_page_says_how_to_include_missing_urls(boss: Client, webhook: Webhook) -> None:
     assert "include(&quot;nateq_webhooks.urls&quot;)" in page(boss, change_url(webhook))
 

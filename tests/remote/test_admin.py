@@ -132,18 +132,6 @@ def test_a_user_without_change_webhook_is_refused(registered: Webhook, permissio
     assert page(registered) not in change.text
 
 
-def test_an_anonymous_user_is_sent_to_the_login_and_a_forged_post_refused(registered: Webhook) -> None:
-    assert Client().post(page(registered), {"action": "rotate", "confirmed": "yes"}).status_code == 302
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_superuser("boss", "boss@shop.example", "tests only"))
-    assert client.post(page(registered), {"action": "rotate", "confirmed": "yes"}).status_code == 403
-
-
-def test_other_methods_and_other_ids_are_refused(boss: Client, registered: Webhook) -> None:
-    assert boss.put(page(registered)).status_code == 405
-    assert boss.get(page(registered).replace(str(registered.pk), "nonsense")).status_code in (403, 404)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_each_step_is_committed_where_requests_are_transactions(
     boss: Client, by_hand: Webhook, sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
