@@ -16,8 +16,8 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.dashboard import failures as failures_module
 from nateq_webhooks.admin.dashboard import page, statistics
 from nateq_webhooks.admin.dashboard.failures import failures
-from nateq_webhooks.admin.dashboard.silent_webhooks import silences
-from nateq_webhooks.admin.dashboard.statistics import survey
+from nateq_webhooks.admin.dashboard.silent_webhooks import find_silent
+from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat, Hold, receiver_scope
@@ -140,7 +140,7 @@ def test_failing_runs_count_while_they_are_to_be_tried_again(webhook: Webhook) -
 def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 10)
+    monkeypatch.setattr(failures_module, "MAX_RUNS_READ", 10)
     store_dead_runs(webhook, 12)
     store_dead_runs(webhook, 2, receiver="shop.audit")
 
@@ -152,7 +152,7 @@ def test_no_more_runs_are_grouped_than_the_limit_and_the_page_says_so(
 
 
 def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 10)
+    monkeypatch.setattr(failures_module, "MAX_RUNS_READ", 10)
     store_dead_runs(webhook, 8)
     store_dead_runs(webhook, 2, receiver="shop.audit")
 
@@ -165,7 +165,7 @@ def test_as_many_as_the_limit_are_all_counted(webhook: Webhook, monkeypatch: pyt
 def test_the_newest_failures_are_grouped_if_there_are_more_than_the_limit(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures_module, "MAX_LOOKED_AT", 3)
+    monkeypatch.setattr(failures_module, "MAX_RUNS_READ", 3)
     store_dead_runs(webhook, 5, error="KeyError: old")
     store_dead_runs(webhook, 3, error="KeyError: new")
 
@@ -276,7 +276,7 @@ def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss
 
 
 def silent() -> list[str]:
-    return [each.name for each in silences(survey(), Webhook.objects.all())]
+    return [each.name for each in find_silent(read_statistics(), Webhook.objects.all())]
 
 
 def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Client, webhook: Webhook) -> None:

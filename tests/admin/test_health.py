@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks.admin.dashboard import statistics as module
 from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
-from nateq_webhooks.admin.dashboard.statistics import Health, Hour, survey
+from nateq_webhooks.admin.dashboard.statistics import Health, Hour, read_statistics
 from nateq_webhooks.admin.dashboard.summary import percent, span
 from nateq_webhooks.models import Run, Webhook
 from tests.admin.pages import shown
@@ -36,29 +36,29 @@ def test_each_hour_counts_its_deliveries_by_status(webhook: Webhook) -> None:
         + [build_delivery(other, moments[0], "failed"), build_delivery(webhook, ago(hours=80))]
     )
 
-    of_all, of_one = survey().health(), survey(webhook.pk).health(webhook.pk)
+    of_all, of_one = read_statistics().health(), read_statistics(webhook.pk).health(webhook.pk)
 
     assert len(of_one.hours) == 48
     assert [dict(each.numbers) for each in of_one.hours if each.total] == [{"processed": 2, "dead": 2}]
     assert [each.start for each in of_one.hours if each.total] == [hour]
     assert (of_one.total, of_one.failed, of_one.share_failed) == (4, 2, 0.5)
     assert (of_all.total, of_all.failed) == (5, 3)
-    assert survey().health(webhook.pk).numbers == of_one.numbers
+    assert read_statistics().health(webhook.pk).numbers == of_one.numbers
 
 
 def test_the_first_hour_is_whole_and_an_older_delivery_is_only_the_last_one(webhook: Webhook) -> None:
-    first = survey().hours[0]
+    first = read_statistics().hours[0]
     old = first - timedelta(seconds=1)
     insert([build_delivery(webhook, old)])
-    assert (survey(webhook.pk).health(webhook.pk).total, survey().health(webhook.pk).last) == (0, old)
+    assert (read_statistics(webhook.pk).health(webhook.pk).total, read_statistics().health(webhook.pk).last) == (0, old)
 
     insert([build_delivery(webhook, first)])
-    found = survey(webhook.pk).health(webhook.pk)
+    found = read_statistics(webhook.pk).health(webhook.pk)
     assert (found.total, found.hours[0].total, found.last) == (1, 1, first)
 
 
 def test_without_deliveries_there_is_no_share_and_no_time(webhook: Webhook) -> None:
-    found = survey(webhook.pk).health(webhook.pk)
+    found = read_statistics(webhook.pk).health(webhook.pk)
 
     assert (found.total, found.share_failed, found.last, found.times) == (0, None, None, None)
 
@@ -73,7 +73,7 @@ def test_processing_times_are_those_until_the_last_first_run_ended(webhook: Webh
         runs.append(build_run(each, "succeeded", receiver="slow", round=7, finished_at=timezone.now()))
     Run.objects.bulk_create(runs)
 
-    times = survey(webhook.pk).health(webhook.pk).times
+    times = read_statistics(webhook.pk).health(webhook.pk).times
 
     assert times is not None
     assert (times.median, times.p95) == (timedelta(milliseconds=500), timedelta(milliseconds=950))
@@ -88,7 +88,7 @@ def test_processing_times_of_two_webhooks_are_kept_apart(webhook: Webhook) -> No
         for each, took in zip(stored, (1, 9), strict=True)
     )
 
-    found = survey()
+    found = read_statistics()
 
     medians = [found.health(whose).times for whose in (webhook.pk, other.pk, None)]
     assert [times and times.median.total_seconds() for times in medians] == [1, 9, 1]
@@ -113,7 +113,7 @@ def many(webhook: Webhook) -> None:
 def test_only_the_newest_of_many_deliveries_are_counted_and_the_chart_is_shorter(
     boss: Client, webhook: Webhook
 ) -> None:
-    health = survey(webhook.pk).health(webhook.pk)
+    health = read_statistics(webhook.pk).health(webhook.pk)
 
     assert health.total == 100
     assert health.failed == 10
@@ -125,7 +125,7 @@ def test_only_the_newest_of_many_deliveries_are_counted_and_the_chart_is_shorter
 
 @pytest.mark.usefixtures("many")
 def test_few_enough_are_all_counted(boss: Client, webhook: Webhook) -> None:
-    health = survey(webhook.pk).health(webhook.pk)
+    health = read_statistics(webhook.pk).health(webhook.pk)
 
     assert (len(health.hours), health.counted_from) == (48, None)
     assert "these are the deliveries since" not in change_page(boss, webhook)
@@ -138,9 +138,9 @@ def test_the_number_of_statements_is_small_and_fixed(
     for most in (module.MAX_COUNTED, 100):
         monkeypatch.setattr(module, "MAX_COUNTED", most)
         with django_assert_num_queries(5):
-            survey(webhook.pk)
+            read_statistics(webhook.pk)
         with django_assert_num_queries(5):
-            survey()
+            read_statistics()
 
 
 def test_keys_that_come_in_tens_are_counted_from_as_far_back_as_they_reach(
@@ -149,7 +149,7 @@ def test_keys_that_come_in_tens_are_counted_from_as_far_back_as_they_reach(
     monkeypatch.setattr(module, "MAX_COUNTED", 100)
     insert(build_delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
 
-    assert survey(webhook.pk).health(webhook.pk).total == 10
+    assert read_statistics(webhook.pk).health(webhook.pk).total == 10
 
 
 def hours_of(*numbers: dict[str, int]) -> Health:

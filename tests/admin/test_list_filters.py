@@ -228,7 +228,7 @@ def hourly(webhook: Webhook) -> list[Delivery]:
 def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
     boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
-    monkeypatch.setattr(date_ranges, "SMALL", small)
+    monkeypatch.setattr(date_ranges, "MAX_SMALL", small)
     moments = (-2, 0, 0.5, 1, 7, 20.25, 39, 40, 90)
     for since, until in {*itertools.pairwise(moments), *itertools.combinations(moments[::2], 2)}:
         ends = [(START + timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S%%2B00:00") for hours in (since, until)]
@@ -246,7 +246,7 @@ def test_a_period_is_found_by_its_times_or_by_the_keys_that_hold_it(
 def test_a_row_that_came_a_little_out_of_order_is_found(
     boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(date_ranges, "SMALL", 0)
+    monkeypatch.setattr(date_ranges, "MAX_SMALL", 0)
     earlier, later = hourly[9], hourly[10]
     moment = START + timedelta(hours=10)
     Delivery.objects.filter(pk=earlier.pk).update(received_at=moment + timedelta(seconds=2))
@@ -273,7 +273,7 @@ def test_the_form_of_a_custom_period_keeps_the_other_filters(boss: Client, hourl
 
 
 def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(date_ranges, "SMALL", 0)
+    monkeypatch.setattr(date_ranges, "MAX_SMALL", 0)
 
     asked = statements(boss, "received_at__gte=2026-03-02&received_at__lt=2026-03-03")
 

@@ -194,11 +194,11 @@ QUERIES = [
 
 @pytest.mark.usefixtures("_ten_are_many")
 @pytest.mark.parametrize("query", QUERIES)
-@pytest.mark.parametrize("are_near", [True, False])
+@pytest.mark.parametrize("is_small", [True, False])
 def test_no_page_uses_offset_or_counts_a_table(
-    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, are_near: bool
+    boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, is_small: bool
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.changelists.date_ranges.SMALL", 10_000 if are_near else 0)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.date_ranges.MAX_SMALL", 10_000 if is_small else 0)
     store_deliveries(webhook, 20, payload={"data": {"id": 2}})
 
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]

@@ -202,7 +202,7 @@ def test_a_search_through_payloads_ends_after_its_time_limit(webhook: Webhook) -
 
     assert found.pks == []
     # Half of the time went for the first batch, so the second is no larger, and then it is over.
-    assert found.looked_at == 2 * bounded_scan.FIRST_BATCH
+    assert found.rows_scanned == 2 * bounded_scan.FIRST_BATCH
     assert found.stopped_at == Delivery.objects.order_by("-pk")[2 * bounded_scan.FIRST_BATCH - 1].pk
 
 

@@ -59,7 +59,7 @@ SELECTIONS: dict[str, Callable[[list[Delivery]], Selection]] = {
 def test_keys_and_counts_are_those_of_the_selection(
     stored: list[Delivery], which: str, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
 ) -> None:
-    monkeypatch.setattr(date_ranges, "SMALL", 0 if is_large else date_ranges.SMALL)
+    monkeypatch.setattr(date_ranges, "MAX_SMALL", 0 if is_large else date_ranges.MAX_SMALL)
     selection = SELECTIONS[which](stored)
     expected = list(selection.of(Delivery.objects.order_by("pk")).values_list("pk", flat=True))
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.changelists.key_queries import Found, KeyQuery
+from nateq_webhooks.admin.changelists.key_queries import KeyQuery, ScanResult
 
 MAX_ROWS: Final = 10_000
 """Rows that are scanned for one page."""
@@ -32,26 +32,26 @@ class BoundedScan:
     matching: Callable[[QuerySet[Any]], QuerySet[Any]]
     clock: Callable[[], float] = time.monotonic
 
-    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Scan until `count` rows are found or the limit is reached."""
         start = self.clock()
         pks: list[int] = []
-        looked_at, size = 0, FIRST_BATCH
+        rows_scanned, size = 0, FIRST_BATCH
         while size and len(pks) < count:
             batch = self.query.pks(size, descending=descending, beyond=beyond)
             pks += self._matching(batch, descending=descending)
-            looked_at += len(batch)
+            rows_scanned += len(batch)
             beyond = batch[-1] if len(batch) == size else None
-            size = 0 if beyond is None else self._next_size(size, looked_at, self.clock() - start)
+            size = 0 if beyond is None else self._next_size(size, rows_scanned, self.clock() - start)
         if len(pks) > count:
-            return Found(pks[:count], pks[count - 1], looked_at)
-        return Found(pks, beyond, looked_at)
+            return ScanResult(pks[:count], pks[count - 1], rows_scanned)
+        return ScanResult(pks, beyond, rows_scanned)
 
-    def _next_size(self, size: int, looked_at: int, seconds: float) -> int:
+    def _next_size(self, size: int, rows_scanned: int, seconds: float) -> int:
         """Return the size of the next batch: it grows, but not beyond what the remaining time allows."""
-        in_time = int(looked_at * (MAX_SECONDS - seconds) / seconds) if seconds > 0 else MAX_ROWS
-        batch = min(size * GROWTH, MAX_ROWS - looked_at, in_time)
-        return batch if batch >= min(FIRST_BATCH, MAX_ROWS - looked_at) else 0
+        in_time = int(rows_scanned * (MAX_SECONDS - seconds) / seconds) if seconds > 0 else MAX_ROWS
+        batch = min(size * GROWTH, MAX_ROWS - rows_scanned, in_time)
+        return batch if batch >= min(FIRST_BATCH, MAX_ROWS - rows_scanned) else 0
 
     def _matching(self, pks: list[int], *, descending: bool) -> list[int]:
         if not pks:

@@ -23,7 +23,7 @@ from nateq_webhooks.admin.changelists import cursor
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.changelists.key_queries import counted
+from nateq_webhooks.admin.changelists.key_queries import count_up_to
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.admin.changelists.query import ListQuery
@@ -126,8 +126,8 @@ class KeysetChangeList(ChangeList):
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Return the order by the key alone, which always has an index: the newest first, or the oldest."""
-        asked = super().get_ordering(request, queryset) if ORDER_VAR in self.params else []
-        self.newest_first = next((name == "-pk" for name in asked if name in ("pk", "-pk")), True)
+        ordering = super().get_ordering(request, queryset) if ORDER_VAR in self.params else []
+        self.newest_first = next((name == "-pk" for name in ordering if name in ("pk", "-pk")), True)
         return ["-pk" if self.newest_first else "pk"]
 
     def get_results(self, request: HttpRequest) -> None:
@@ -155,7 +155,7 @@ class KeysetChangeList(ChangeList):
                 query = replace(query, search=PathSearch(path))
             else:
                 self.search_hint = _("Nothing has this id. A search through payloads needs the permission to see them.")
-        page = cursor.read(query.scan(), self.cursor, self.list_per_page, newest_first=self.newest_first)
+        page = cursor.read_page(query.scan(), self.cursor, self.list_per_page, newest_first=self.newest_first)
         self.result_list = self._load(page.pks)
         self.list_query, self.page = query, page
         self.is_limited = query.is_bounded
@@ -201,7 +201,7 @@ class KeysetChangeList(ChangeList):
                 return Count(number, Kind.ABOUT)
         try:
             with self._limited():
-                return capped(counted(self.list_query.key_query(by_key=True), LIMIT + 1, self.root_queryset.db))
+                return capped(count_up_to(self.list_query.key_query(by_key=True), LIMIT + 1, self.root_queryset.db))
         except TookTooLongError:
             return Count(0, Kind.UNKNOWN)
 
@@ -236,7 +236,7 @@ class KeysetChangeList(ChangeList):
     def search_reach(self) -> str:
         """Return in words how far a search has scanned."""
         found = self.page.found
-        number = number_format(found.looked_at, force_grouping=True)
+        number = number_format(found.rows_scanned, force_grouping=True)
         if found.stopped_at is None:
             return _("Looked through %(number)s deliveries, up to the end of the list.") % {"number": number}
         return _("Looked through %(number)s deliveries, as far as %(moment)s. There is more.") % {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from nateq_webhooks.admin.changelists.key_queries import Found, Scan
+from nateq_webhooks.admin.changelists.key_queries import Scan, ScanResult
 
 MAX_KEY: Final = 2**63 - 1
 """The largest key that a big integer column holds."""
@@ -56,13 +56,13 @@ class KeyPage:
     pks: list[int]
     next: str | None
     previous: str | None
-    found: Found
+    found: ScanResult
 
 
-EMPTY: Final = KeyPage([], None, None, Found([], None))
+EMPTY: Final = KeyPage([], None, None, ScanResult([], None))
 
 
-def read(scan: Scan, cursor: Cursor, count: int, *, newest_first: bool) -> KeyPage:
+def read_page(scan: Scan, cursor: Cursor, count: int, *, newest_first: bool) -> KeyPage:
     """Read the page at a cursor."""
     found = scan.find(count, descending=newest_first != cursor.is_backwards, beyond=cursor.key)
     step = -1 if newest_first else 1
@@ -70,6 +70,6 @@ def read(scan: Scan, cursor: Cursor, count: int, *, newest_first: bool) -> KeyPa
         previous = None if cursor.after is None else f"-{max(cursor.after + step, 0)}"
         return KeyPage(found.pks, None if found.stopped_at is None else str(found.stopped_at), previous, found)
     if found.stopped_at is None and cursor.before is not None and len(found.pks) < count:
-        return read(scan, FIRST, count, newest_first=newest_first)  # fewer rows than a page precede it
+        return read_page(scan, FIRST, count, newest_first=newest_first)  # fewer rows than a page precede it
     following = None if cursor.before is None else str(max(cursor.before - step, 0))
     return KeyPage(found.pks[::-1], following, None if found.stopped_at is None else f"-{found.stopped_at}", found)

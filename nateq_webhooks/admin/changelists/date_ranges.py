@@ -22,42 +22,44 @@ SLACK: Final = timedelta(minutes=1)
 PARTS: Final = 16
 """Parts that a range of keys is divided into where each step of the search takes a statement."""
 
-SMALL: Final = 10_000
+MAX_SMALL: Final = 10_000
 """Up to so many keys the time of each row is compared, whatever their order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class KeyRange:
     """The lowest and the highest key of a table."""
 
     lowest: int
     highest: int
 
     @property
-    def are_near(self) -> bool:
+    def is_small(self) -> bool:
         """Whether the table is small."""
-        return self.highest - self.lowest < SMALL
+        return self.highest - self.lowest < MAX_SMALL
 
 
-def ends_of(rows: QuerySet[Any]) -> Ends | None:
+def key_range_of(rows: QuerySet[Any]) -> KeyRange | None:
     """Return the lowest and the highest key; None if there are no rows."""
     found = rows.order_by().aggregate(lowest=Min("pk"), highest=Max("pk"))
-    return None if found["lowest"] is None else Ends(found["lowest"], found["highest"])
+    return None if found["lowest"] is None else KeyRange(found["lowest"], found["highest"])
 
 
-def first_keys(model: type[Model], alias: str, column: str, moments: Sequence[datetime], ends: Ends) -> list[int]:
+def first_keys(
+    model: type[Model], alias: str, column: str, moments: Sequence[datetime], key_range: KeyRange
+) -> list[int]:
     """Return for each time the first key whose row is not older; one above the highest key if all are older."""
     connection = connections[alias]
     values = [connection.ops.adapt_datetimefield_value(moment) for moment in moments]
     if connection.vendor == "mysql":
-        return _search_by_parts(model, alias, column, values, ends)
+        return _search_by_parts(model, alias, column, values, key_range)
     quote = connection.ops.quote_name
     at = (
         f"(SELECT r.{quote(column)} FROM {quote(model._meta.db_table)} r "  # noqa: S608 - the names are of the package's own columns
         "WHERE r.id >= (low + high) >> 1 ORDER BY r.id LIMIT 1) < %s"
     )
     searches = ", ".join(
-        f"search_{number} (low, high) AS (SELECT {ends.lowest:d}, {ends.highest + 1:d} UNION ALL "  # noqa: S608
+        f"search_{number} (low, high) AS (SELECT {key_range.lowest:d}, {key_range.highest + 1:d} UNION ALL "  # noqa: S608
         f"SELECT CASE WHEN {at} THEN ((low + high) >> 1) + 1 ELSE low END, "
         f"CASE WHEN {at} THEN high ELSE (low + high) >> 1 END FROM search_{number} WHERE low < high)"
         for number in range(len(values))
@@ -68,7 +70,9 @@ def first_keys(model: type[Model], alias: str, column: str, moments: Sequence[da
         return list(cursor.fetchone())
 
 
-def _search_by_parts(model: type[Model], alias: str, column: str, values: Sequence[Any], ends: Ends) -> list[int]:
+def _search_by_parts(
+    model: type[Model], alias: str, column: str, values: Sequence[Any], key_range: KeyRange
+) -> list[int]:
     """Search with constant bounds, because MariaDB does not use values of a recursive query for an index range.
 
     Each statement divides the range by `PARTS`: six statements for ten million rows.
@@ -76,7 +80,7 @@ def _search_by_parts(model: type[Model], alias: str, column: str, values: Sequen
     connection = connections[alias]
     quote = connection.ops.quote_name
     at = f"(SELECT {quote(column)} FROM {quote(model._meta.db_table)} WHERE id >= %s ORDER BY id LIMIT 1) < %s"  # noqa: S608
-    ranges = [(ends.lowest, ends.highest + 1)] * len(values)
+    ranges = [(key_range.lowest, key_range.highest + 1)] * len(values)
     with connection.cursor() as cursor:
         while any(low < high for low, high in ranges):
             probes = [(number, point) for number, (low, high) in enumerate(ranges) for point in _points(low, high)]
@@ -113,7 +117,7 @@ class Period:
 
 
 def key_conditions(
-    periods: Sequence[Period], model: type[Model], alias: str, column: str, ends: Ends, slack: timedelta
+    periods: Sequence[Period], model: type[Model], alias: str, column: str, key_range: KeyRange, slack: timedelta
 ) -> list[Q]:
     """Return for each period the condition on the key, with slack on both sides."""
     moments = [
@@ -122,7 +126,7 @@ def key_conditions(
         for moment in (period.since and period.since - slack, period.until and period.until + slack)
         if moment is not None
     ]
-    keys = iter(first_keys(model, alias, column, moments, ends) if moments else ())
+    keys = iter(first_keys(model, alias, column, moments, key_range) if moments else ())
     conditions = []
     for period in periods:
         condition = Q()

@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped
 from nateq_webhooks.admin.changelists.date_ranges import Period
 from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.changelists.key_queries import KeyQuery, counted_together
+from nateq_webhooks.admin.changelists.key_queries import KeyQuery, count_each_up_to
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.admin.changelists.skip_scan import SkipScan
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError
@@ -90,7 +90,7 @@ class Facets:
         return self._counted({key: rows.filter(condition) for key, condition in zip(periods, conditions, strict=True)})
 
     def _counted(self, queries: Mapping[str, KeyQuery]) -> dict[str, Count]:
-        counts = counted_together(list(queries.values()), LIMIT + 1, self._query.rows.db)
+        counts = count_each_up_to(list(queries.values()), LIMIT + 1, self._query.rows.db)
         return {key: capped(number) for key, number in zip(queries, counts, strict=True)}
 
     @cached_property

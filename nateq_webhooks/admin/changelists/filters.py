@@ -15,7 +15,15 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.changelists.date_ranges import EARLIEST, LATEST, SLACK, Ends, Period, ends_of, key_conditions
+from nateq_webhooks.admin.changelists.date_ranges import (
+    EARLIEST,
+    LATEST,
+    SLACK,
+    KeyRange,
+    Period,
+    key_conditions,
+    key_range_of,
+)
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.permissions import Permitted, is_narrowed
 from nateq_webhooks.models import Webhook
@@ -138,7 +146,7 @@ MAX_WEBHOOKS: Final = 50
 """Webhooks to choose from; further ones are found by name."""
 
 
-def wanted_name(request: HttpRequest) -> str:
+def webhook_search_term(request: HttpRequest) -> str:
     """Return the part of a webhook's name that is searched for; empty without a search."""
     return column_text(request.GET.get(FIND_WEBHOOK, "").strip(), 100)
 
@@ -152,14 +160,14 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
 
     def __init__(self, field: Any, request: HttpRequest, params: Any, *args: Any, **kwargs: Any) -> None:
         params.pop(FIND_WEBHOOK, None)
-        self.wanted = wanted_name(request)
+        self.search_term = webhook_search_term(request)
         self._request = request
         super().__init__(field, request, params, *args, **kwargs)
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the choices among the webhooks that the user may see."""
         rows = Permitted(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
-        named = rows.filter(name__icontains=self.wanted) if self.wanted else rows
+        named = rows.filter(name__icontains=self.search_term) if self.search_term else rows
         found = _in_time(named[: MAX_WEBHOOKS + 1])
         self.has_more = len(found) > MAX_WEBHOOKS
         selected = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
@@ -176,7 +184,7 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
     @property
     def is_searched(self) -> bool:
         """Whether the names can be searched: if there are many, or a search is active."""
-        return self.has_more or bool(self.wanted)
+        return self.has_more or bool(self.search_term)
 
     @property
     def field_name(self) -> str:
@@ -191,7 +199,7 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
 
     def has_output(self) -> bool:
         """Return whether there is a choice, or one was made: Django ignores a filter without output."""
-        return super().has_output() or bool(self.lookup_val) or bool(self.wanted)
+        return super().has_output() or bool(self.lookup_val) or bool(self.search_term)
 
 
 class WebhookFilter(ColumnFilter, NamedWebhookFilter):
@@ -237,8 +245,8 @@ class PeriodFilter(admin.DateFieldListFilter):
         return moment
 
     @cached_property
-    def _ends(self) -> Ends | None:
-        return ends_of(self._table)
+    def _key_range(self) -> KeyRange | None:
+        return key_range_of(self._table)
 
     @cached_property
     def _table(self) -> QuerySet[Any]:
@@ -251,16 +259,16 @@ class PeriodFilter(admin.DateFieldListFilter):
         if self.period == Period(None, None):
             return queryset
         rows = queryset.filter(self.period.exactly(self.field.name))
-        return rows if self._ends is None or self._ends.are_near else rows.filter(self._with_slack)
+        return rows if self._key_range is None or self._key_range.is_small else rows.filter(self._with_slack)
 
     @cached_property
     def _with_slack(self) -> Q:
         return self._key_conditions([self.period], SLACK)[0]
 
     def _key_conditions(self, periods: Sequence[Period], slack: timedelta) -> list[Q]:
-        if self._ends is None:
+        if self._key_range is None:
             return [Q()] * len(periods)
-        return key_conditions(periods, self.field.model, self._table.db, self.field.name, self._ends, slack)
+        return key_conditions(periods, self.field.model, self._table.db, self.field.name, self._key_range, slack)
 
     def by_key(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows of the period by key alone, so that a count does not read the time of each row."""
@@ -272,7 +280,7 @@ class PeriodFilter(admin.DateFieldListFilter):
 
     def conditions(self, periods: Sequence[Period]) -> list[Q]:
         """Return the condition of each period: by key, or by time if there are few rows."""
-        if self._ends is None or self._ends.are_near:
+        if self._key_range is None or self._key_range.is_small:
             return [period.exactly(self.field.name) for period in periods]
         return self._key_conditions(periods, timedelta(0))
 

@@ -52,20 +52,20 @@ class Union:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScanResult:
     """Keys found from one end on, at most as many as were asked for, and how far the scan went."""
 
     pks: list[int]
     stopped_at: int | None
     "The last key that was scanned; None if there are no rows beyond it."
-    looked_at: int = 0
+    rows_scanned: int = 0
     "The number of rows that were scanned one by one."
 
 
 class Scan(Protocol):
     """A way to find the keys of a page."""
 
-    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Return the first `count` keys in the given order, of those beyond a key if it is given."""
 
 
@@ -75,10 +75,10 @@ class IndexScan:
 
     query: KeyQuery
 
-    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Return the first `count` keys."""
         pks = self.query.pks(count + 1, descending=descending, beyond=beyond)
-        return Found(pks[:count], pks[count - 1] if len(pks) > count else None)
+        return ScanResult(pks[:count], pks[count - 1] if len(pks) > count else None)
 
 
 def first_pks(rows: QuerySet[Any], count: int, *, descending: bool, beyond: int | None = None) -> QuerySet[Any]:
@@ -119,21 +119,21 @@ def count_of(statement: Statement | None, limit: int) -> Statement | None:
     return f"SELECT COUNT(*) FROM ({statement[0]} LIMIT {limit:d}) AS counted", statement[1]  # noqa: S608 - compiled SQL
 
 
-def counted(query: KeyQuery, limit: int, alias: str) -> int:
+def count_up_to(query: KeyQuery, limit: int, alias: str) -> int:
     """Count the rows up to `limit`."""
-    return counted_together([query], limit, alias)[0]
+    return count_each_up_to([query], limit, alias)[0]
 
 
-def counted_together(queries: Sequence[KeyQuery], limit: int, alias: str) -> list[int]:
+def count_each_up_to(queries: Sequence[KeyQuery], limit: int, alias: str) -> list[int]:
     """Count the rows of each query in one statement, up to `limit` each."""
     statements = [query.counting(limit) for query in queries]
-    asked = [statement for statement in statements if statement is not None]
-    if not asked:
+    selected = [statement for statement in statements if statement is not None]
+    if not selected:
         return [0] * len(statements)
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            f"SELECT {', '.join(f'({sql})' for sql, _ in asked)}",
-            [parameter for _, parameters in asked for parameter in parameters],
+            f"SELECT {', '.join(f'({sql})' for sql, _ in selected)}",
+            [parameter for _, parameters in selected for parameter in parameters],
         )
         found = iter(cursor.fetchone())
     return [0 if statement is None else next(found) for statement in statements]

@@ -14,7 +14,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
 
 from nateq_webhooks.admin.changelists.bounded_scan import BoundedScan
-from nateq_webhooks.admin.changelists.key_queries import Found, after, compiled, fetch_keys
+from nateq_webhooks.admin.changelists.key_queries import ScanResult, after, compiled, fetch_keys
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 
 MAX_DEPTH: Final = 16
@@ -107,7 +107,7 @@ class IndexedPathScan:
     filtered: QuerySet[Any]
     path: PathValue
 
-    def find(self, count: int, *, descending: bool, beyond: int | None) -> Found:
+    def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Scan some rows first, because the index returns every row of a frequent value. Then ask the index."""
         found = self.scan.find(count, descending=descending, beyond=beyond)
         if found.stopped_at is None or len(found.pks) == count:
@@ -119,7 +119,7 @@ class IndexedPathScan:
                 rest = _keys_by_index(rows, self.path, more + 1, descending=descending)
         except TookTooLongError:
             return found
-        return Found(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.looked_at)
+        return ScanResult(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.rows_scanned)
 
 
 def _keys_by_index(rows: QuerySet[Any], path: PathValue, count: int, *, descending: bool) -> list[int]:

@@ -26,7 +26,7 @@ MAX_COUNTED: Final = 10_000
 OVERDUE: Final = timedelta(minutes=1)
 """What has been due for longer than this is late: a worker looks every few seconds."""
 
-LATELY: Final = timedelta(hours=24)
+REFUSAL_PERIOD: Final = timedelta(hours=24)
 """How long refused requests are counted."""
 
 MAX_REFUSALS: Final = 20
@@ -102,13 +102,13 @@ def refusals(now: datetime, among: RowScope = ALL_ROWS) -> list[Refusals]:
 
     The number of stored rejections of each webhook and reason is limited.
     """
-    lately = among.of(Rejection).filter(received_at__gte=now - LATELY).order_by()
+    recent = among.of(Rejection).filter(received_at__gte=now - REFUSAL_PERIOD).order_by()
     webhooks = among.of(Webhook)
     if is_narrowed(webhooks):
-        lately = lately.filter(webhook__in=webhooks.values("pk"))
-    counted = lately.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    means_little = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
-    rows = list(counted.order_by(means_little, "-number", "reason")[:MAX_REFUSALS])
+        recent = recent.filter(webhook__in=webhooks.values("pk"))
+    counted = recent.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
+    is_harmless = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
+    rows = list(counted.order_by(is_harmless, "-number", "reason")[:MAX_REFUSALS])
     by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
     return [
         Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
@@ -137,7 +137,7 @@ def _names_of_webhooks(holds: Sequence[Hold], among: RowScope) -> dict[str, str]
 
 
 def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:
-    """Say how many runs a hold holds back."""
+    """Return how many runs a hold holds back."""
     number, is_capped = _held(hold, among)
     shown = number_format(number)
     if is_capped:

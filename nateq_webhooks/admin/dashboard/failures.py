@@ -1,6 +1,6 @@
 """Failed runs, grouped by receiver and exception: one line for thousands that are alike.
 
-They are found through the indexes of dispatch, at most `MAX_LOOKED_AT` rows: the newest ones of each receiver.
+They are found through the indexes of dispatch, at most `MAX_RUNS_READ` rows: the newest ones of each receiver.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import NOT_PARKED, has_later_round
 
-MAX_LOOKED_AT: Final = 10_000
+MAX_RUNS_READ: Final = 10_000
 """Runs that are grouped: so many that were given up, and so many that will be tried again."""
 
 MAX_RECEIVERS: Final = 50
@@ -94,35 +94,35 @@ def failures(*, with_text: bool, among: RowScope = ALL_ROWS) -> Failures:
 
 
 def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
-    """Return the newest runs that were given up, each receiver's share of them, and whether there are more.
+    """Return the newest runs that were given up, each receiver's quota of them, and whether there are more.
 
     A run that a later run of the same delivery and receiver replaced does not count. That is checked for the rows that
     were found: as a filter it could make the database read all runs that were ever replayed.
     """
     numbers = {receiver: _number_of_dead(rows, receiver) for receiver in _receivers_with_dead(rows)}
     found: list[_Failed] = []
-    shares = _shares(numbers)
-    for receiver, share in shares.items():
+    quotas = _quotas(numbers)
+    for receiver, quota in quotas.items():
         # The order of the index, and no equality: so the index is read from its end, and only as far as needed.
         dead = rows.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
-        newest = _columns(dead.annotate(is_replaced=has_later_round()), "is_replaced")[:share]
+        newest = _columns(dead.annotate(is_replaced=has_later_round()), "is_replaced")[:quota]
         found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
-    return found, shares != numbers or len(numbers) == MAX_RECEIVERS
+    return found, quotas != numbers or len(numbers) == MAX_RECEIVERS
 
 
-def _shares(numbers: Mapping[str, int]) -> dict[str, int]:
-    """Divide `MAX_LOOKED_AT` among the receivers: those with few runs leave the rest to the others."""
-    shares, left = {}, MAX_LOOKED_AT
-    for place, receiver in enumerate(sorted(numbers, key=numbers.__getitem__)):
-        shares[receiver] = min(numbers[receiver], left // (len(numbers) - place))
-        left -= shares[receiver]
-    return shares
+def _quotas(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Divide `MAX_RUNS_READ` among the receivers: those with few runs leave the rest to the others."""
+    quotas, remaining = {}, MAX_RUNS_READ
+    for index, receiver in enumerate(sorted(numbers, key=numbers.__getitem__)):
+        quotas[receiver] = min(numbers[receiver], remaining // (len(numbers) - index))
+        remaining -= quotas[receiver]
+    return quotas
 
 
 def _number_of_dead(rows: QuerySet[Run], receiver: str) -> int:
     """Count the given-up runs of a receiver, up to one more than are read, with an index-only scan."""
     dead = rows.filter(status=Run.Status.DEAD, receiver=receiver)
-    return dead.values("receiver")[: MAX_LOOKED_AT + 1].count()
+    return dead.values("receiver")[: MAX_RUNS_READ + 1].count()
 
 
 def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
@@ -146,10 +146,10 @@ def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     is_capped = len(hold_pks) > MAX_HOLDS
     for held_by in hold_pks[:MAX_HOLDS]:
         waiting = rows.filter(NOT_PARKED, held_by=held_by).order_by("-next_try_at")
-        found = list(_columns(waiting)[: MAX_LOOKED_AT - len(failed)])
+        found = list(_columns(waiting)[: MAX_RUNS_READ - len(failed)])
         failed += [row for row in found if row[1] == Run.Status.FAILED]
-        is_capped = is_capped or len(found) == MAX_LOOKED_AT
-        if len(failed) == MAX_LOOKED_AT:
+        is_capped = is_capped or len(found) == MAX_RUNS_READ
+        if len(failed) == MAX_RUNS_READ:
             return failed, True
     return failed, is_capped
 
@@ -161,16 +161,16 @@ def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
 
 def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
     """Group runs by what their errors have in common; each group keeps their order, the newest first."""
-    nearly: dict[tuple[str, str, str], list[_Failed]] = {}
+    by_text: dict[tuple[str, str, str], list[_Failed]] = {}
     for run in runs:  # most differ by numbers only, which is quick to compare
-        nearly.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
-    alike: dict[tuple[str, str, str, str], list[_Failed]] = {}
-    for group in nearly.values():
+        by_text.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
+    by_pattern: dict[tuple[str, str, str, str], list[_Failed]] = {}
+    for group in by_text.values():
         receiver, status, error = group[0][:3]
         found = _CLASS.match(error)
         text = _PARTICULAR.sub("#", error) if with_text else ""
-        alike.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
-    groups = [_failure(key, group, with_text=with_text) for key, group in alike.items()]
+        by_pattern.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
+    groups = [_failure(key, group, with_text=with_text) for key, group in by_pattern.items()]
     return sorted(groups, key=lambda failure: -failure.number)
 
 

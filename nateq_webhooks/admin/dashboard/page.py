@@ -12,13 +12,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import diagnosis_text, formatting
-from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, wanted_name
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
-from nateq_webhooks.admin.dashboard.failures import MAX_LOOKED_AT as FAILURES_LOOKED_AT
+from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
-from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, silences
-from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, survey
+from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
+from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, read_statistics
 from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import Permitted, site_of
@@ -64,7 +64,7 @@ class FailureLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
+class AlertItem:
     """One thing that needs attention: how bad it is, what it is, and where to look."""
 
     tone: str
@@ -83,18 +83,18 @@ class Dashboard:
     webhooks: Sequence[WebhookLine]
     failures: Failures | None
     failure_lines: Sequence[FailureLine]
-    items: Sequence[Item]
+    items: Sequence[AlertItem]
     is_watching: bool
     "Whether the user may see anything that could need attention."
     failure_limit: str
     has_more_webhooks: bool
-    wanted: str
+    search_term: str
     "The part of a name that webhooks are searched by; empty for all."
-    wanted_field: str
+    search_field: str
     webhook_limit: str
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether nothing needs attention, as far as the user may see."""
         return not self.failure_lines and all(item.tone == "good" for item in self.items)
 
@@ -107,14 +107,14 @@ class DashboardBuilder:
         self._site = site_of(request)
         self._permitted = Permitted(self._site, request)
         self._now = timezone.now()
-        self._wanted = wanted_name(request)
+        self._search_term = webhook_search_term(request)
 
     def build(self) -> Dashboard:
         """Read what the user may see, with a limited number of queries."""
         sees_deliveries = self._permitted.may_view(Delivery)
         webhooks, has_more = self._webhooks() if self._sees(Webhook) else ([], False)
-        each_of = [webhook.pk for webhook in webhooks] if has_more or self._wanted else None
-        found = survey(among=self._permitted, each_of=each_of) if sees_deliveries else None
+        webhook_ids = [webhook.pk for webhook in webhooks] if has_more or self._search_term else None
+        found = read_statistics(among=self._permitted, webhook_ids=webhook_ids) if sees_deliveries else None
         with_text = self._may("view_payload")
         groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
         return Dashboard(
@@ -124,26 +124,26 @@ class DashboardBuilder:
             failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
             items=sorted(
                 [
-                    *self._waiting(),
-                    *self._paused(),
-                    *self._refused(),
-                    *self._silent(found, webhooks),
+                    *self._backlog_items(),
+                    *self._pause_items(),
+                    *self._refusal_items(),
+                    *self._silent_items(found, webhooks),
                 ],
                 key=lambda item: _URGENCY.index(item.tone),
             ),
             has_more_webhooks=has_more,
-            wanted=formatting.visible(self._wanted),
-            wanted_field=FIND_WEBHOOK,
+            search_term=formatting.visible(self._search_term),
+            search_field=FIND_WEBHOOK,
             webhook_limit=number_format(MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
-            failure_limit=number_format(FAILURES_LOOKED_AT),
+            failure_limit=number_format(MAX_FAILED_RUNS),
         )
 
     def _webhooks(self) -> tuple[list[Webhook], bool]:
         """Return the webhooks of the table, the first ones by name, and whether there are more."""
         rows = self._permitted.of(Webhook).defer("secret", "events").order_by("name")
-        if self._wanted:
-            rows = rows.filter(name__icontains=self._wanted)
+        if self._search_term:
+            rows = rows.filter(name__icontains=self._search_term)
         found = list(rows[: MAX_WEBHOOKS + 1])
         return found[:MAX_WEBHOOKS], len(found) > MAX_WEBHOOKS
 
@@ -192,24 +192,26 @@ class DashboardBuilder:
             return ""
         return self._url(Delivery, "replay_many", failure=failure.key)
 
-    def _waiting(self) -> list[Item]:
+    def _backlog_items(self) -> list[AlertItem]:
         """Return what has not been started in time, and which workers there are."""
-        items: list[Item] = []
+        items: list[AlertItem] = []
         if self._sees(Delivery) and (backlog := alerts.deliveries_due(self._now, self._permitted)):
             title = ngettext(
                 "%(number)s delivery waits to be dispatched",
                 "%(number)s deliveries wait to be dispatched",
                 backlog.number,
             )
-            items.append(self._late(title, backlog, self._url(Delivery, "changelist", status__exact="received")))
+            items.append(
+                self._backlog_item(title, backlog, self._url(Delivery, "changelist", status__exact="received"))
+            )
         if not self._sees(Run):
             return items
         if backlog := alerts.runs_due(self._now, self._permitted):
             title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
-            items.append(self._late(title, backlog, self._url(Run, "changelist")))
-        return [*items, *self._workers(is_late=bool(items)), *self._orphaned()]
+            items.append(self._backlog_item(title, backlog, self._url(Run, "changelist")))
+        return [*items, *self._worker_items(is_overdue=bool(items)), *self._orphan_items()]
 
-    def _orphaned(self) -> list[Item]:
+    def _orphan_items(self) -> list[AlertItem]:
         number, is_capped = alerts.orphaned(self._permitted)
         if not number:
             return []
@@ -217,7 +219,7 @@ class DashboardBuilder:
             "%(number)s run waits for an unknown receiver", "%(number)s runs wait for unknown receivers", number
         )
         return [
-            Item(
+            AlertItem(
                 tone="bad",
                 symbol="?",
                 title=title % _counted(number, is_capped=is_capped),
@@ -225,9 +227,9 @@ class DashboardBuilder:
             )
         ]
 
-    def _late(self, title: str, backlog: alerts.Backlog, url: str) -> Item:
+    def _backlog_item(self, title: str, backlog: alerts.Backlog, url: str) -> AlertItem:
         text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
-        return Item(
+        return AlertItem(
             tone="bad",
             symbol="…",
             title=title % _counted(backlog.number, is_capped=backlog.is_capped),
@@ -236,44 +238,48 @@ class DashboardBuilder:
             link=_("Show"),
         )
 
-    def _workers(self, *, is_late: bool) -> list[Item]:
+    def _worker_items(self, *, is_overdue: bool) -> list[AlertItem]:
         """Report the workers. Their absence is only reported if there was one before, or if something waits for one."""
-        seen = alerts.workers(self._now)
-        if seen.number:
-            title = ngettext("%(number)s worker is running", "%(number)s workers are running", seen.number)
-            return [Item(tone="good", symbol="✓", title=title % {"number": seen.number}, text=_("Seen just now."))]
-        if seen.last is not None:
-            text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - seen.last)}
-            return [Item(tone="bad" if is_late else "warn", symbol="!", title=_("No worker is running"), text=text)]
-        if not is_late:
+        workers = alerts.workers(self._now)
+        if workers.number:
+            title = ngettext("%(number)s worker is running", "%(number)s workers are running", workers.number)
+            return [
+                AlertItem(tone="good", symbol="✓", title=title % {"number": workers.number}, text=_("Seen just now."))
+            ]
+        if workers.last is not None:
+            text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - workers.last)}
+            return [
+                AlertItem(tone="bad" if is_overdue else "warn", symbol="!", title=_("No worker is running"), text=text)
+            ]
+        if not is_overdue:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
-        return [Item(tone="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
+        return [AlertItem(tone="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
 
-    def _paused(self) -> list[Item]:
+    def _pause_items(self) -> list[AlertItem]:
         if not self._sees(Run):
             return []
-        return [self._pause(pause) for pause in alerts.pauses(self._permitted)]
+        return [self._pause_item(pause) for pause in alerts.pauses(self._permitted)]
 
-    def _pause(self, pause: alerts.Pause) -> Item:
+    def _pause_item(self, pause: alerts.Pause) -> AlertItem:
         how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
         text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
-        return Item(tone="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
+        return AlertItem(tone="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
 
-    def _refused(self) -> list[Item]:
+    def _refusal_items(self) -> list[AlertItem]:
         if not (self._sees(Rejection) and self._sees(Webhook)):
             return []
-        return [self._refusal(each) for each in alerts.refusals(self._now, self._permitted)]
+        return [self._refusal_item(each) for each in alerts.refusals(self._now, self._permitted)]
 
-    def _refusal(self, refusal: alerts.Refusals) -> Item:
+    def _refusal_item(self, refusal: alerts.Refusals) -> AlertItem:
         name = formatting.visible(refusal.webhook.name)
         title = ngettext(
             "%(number)s request to %(webhook)s refused: %(reason)s",
             "%(number)s requests to %(webhook)s refused: %(reason)s",
             refusal.number,
         )
-        return Item(
+        return AlertItem(
             tone="warn",
             symbol="⊘",
             title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
@@ -282,27 +288,27 @@ class DashboardBuilder:
             link=_("Show"),
         )
 
-    def _silent(self, found: Statistics | None, webhooks: Sequence[Webhook]) -> list[Item]:
+    def _silent_items(self, found: Statistics | None, webhooks: Sequence[Webhook]) -> list[AlertItem]:
         if found is None:
             return []
-        return [self._silence(each) for each in silences(found, webhooks, self._permitted)]
+        return [self._silent_item(each) for each in find_silent(found, webhooks, self._permitted)]
 
-    def _silence(self, silence: SilentWebhook) -> Item:
-        ago = span(self._now - silence.last)
-        if silence.pace is None:
+    def _silent_item(self, silent: SilentWebhook) -> AlertItem:
+        ago = span(self._now - silent.last)
+        if silent.pace is None:
             text = _("None came for %(time)s. If it is not used any more, deactivate it.") % {"time": ago}
         else:
-            pace = span(silence.pace)
+            pace = span(silent.pace)
             text = _("The last one came %(time)s ago; before that, one came every %(pace)s.") % {
                 "time": ago,
                 "pace": pace,
             }
-        return Item(
+        return AlertItem(
             tone="warn",
             symbol="○",
-            title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silence.name)},
+            title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silent.name)},
             text=text,
-            url=self._url(Webhook, "change", silence.webhook_id),
+            url=self._url(Webhook, "change", silent.webhook_id),
             link=_("Show"),
         )
 

@@ -44,7 +44,7 @@ class HourlyCount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Times:
+class ProcessingTimes:
     """How long deliveries took from being stored until their last receiver was done."""
 
     median: timedelta
@@ -73,7 +73,7 @@ class Health:
     hours: Sequence[Hour]
     last: datetime | None
     "When the newest delivery came; None if none of those counted did."
-    times: Times | None
+    times: ProcessingTimes | None
     counted_from: datetime | None
     "If not None, only deliveries that came later are counted: there are more than `MAX_COUNTED` in `HOURS`."
 
@@ -108,71 +108,73 @@ class Statistics:
     now: datetime
     hours: Sequence[datetime]
     "The beginnings of the chart's hours, the oldest first."
-    seen_from: datetime | None
+    counted_after: datetime | None
     "When the newest delivery came that is not counted; None if all are."
     is_cut: bool
     "Whether the hours are fewer than `HOURS`, as more deliveries came than are counted."
-    shares: Sequence[HourlyCount]
-    "The shares of each webhook that was asked for."
+    counts: Sequence[HourlyCount]
+    "The counts of each webhook that was asked for."
     totals: Sequence[HourlyCount]
-    "The shares of all webhooks together."
-    times: Mapping[uuid.UUID | None, Times]
+    "The counts of all webhooks together."
+    times: Mapping[uuid.UUID | None, ProcessingTimes]
     "The processing times of each webhook, and under None of all together."
 
     @cached_property
-    def of_webhook(self) -> Mapping[uuid.UUID | None, Sequence[HourlyCount]]:
-        """The shares by webhook."""
+    def counts_by_webhook(self) -> Mapping[uuid.UUID | None, Sequence[HourlyCount]]:
+        """The counts by webhook."""
         found: dict[uuid.UUID | None, list[HourlyCount]] = {}
-        for share in self.shares:
-            found.setdefault(share.webhook_id, []).append(share)
+        for count in self.counts:
+            found.setdefault(count.webhook_id, []).append(count)
         return found
 
     def health(self, webhook_id: uuid.UUID | None = None) -> Health:
         """Return the health of one webhook, or of all together."""
-        shares = self.totals if webhook_id is None else self.of_webhook.get(webhook_id, ())
+        counts = self.totals if webhook_id is None else self.counts_by_webhook.get(webhook_id, ())
         counted: dict[datetime, Counter[str]] = {start: Counter() for start in self.hours}
-        for share in shares:
-            if share.hour in counted:
-                counted[share.hour][share.status] += share.number
+        for count in counts:
+            if count.hour in counted:
+                counted[count.hour][count.status] += count.number
         return Health(
             hours=[Hour(start=start, numbers=numbers) for start, numbers in counted.items()],
-            last=max((share.last for share in shares), default=None),
+            last=max((count.last for count in counts), default=None),
             times=self.times.get(webhook_id),
-            counted_from=self.seen_from if self.is_cut else None,
+            counted_from=self.counted_after if self.is_cut else None,
         )
 
 
-def survey(
+def read_statistics(
     webhook_id: uuid.UUID | None = None,
     among: RowScope = ALL_ROWS,
-    each_of: Collection[uuid.UUID] | None = None,
+    webhook_ids: Collection[uuid.UUID] | None = None,
 ) -> Statistics:
     """Count the newest deliveries, of one webhook or of all: at most `MAX_COUNTED` rows, with five statements.
 
-    Only deliveries that the user may see are counted. Where there are very many webhooks, `each_of` names those that
-    are counted one by one (None: all); the others count in the totals only.
+    Only deliveries that the user may see are counted. Where there are very many webhooks, `webhook_ids` names those
+    that are counted one by one (None: all); the others count in the totals only.
     """
     now = timezone.now()
     # Hours as the database itself cuts them, so that it needs no table of time zones.
     zone = connections[Delivery.objects.db].timezone
     this_hour = _hour_of(now.astimezone(zone))
     newest: int = Delivery.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    seen_from = _received_at(newest - MAX_COUNTED)
+    counted_after = _received_at(newest - MAX_COUNTED)
     hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
-    is_cut = seen_from is not None and seen_from >= hours[0]
-    if seen_from is not None and is_cut:
-        hours = [hour for hour in hours if hour >= _hour_of(seen_from.astimezone(zone))] or [this_hour]
+    is_cut = counted_after is not None and counted_after >= hours[0]
+    if counted_after is not None and is_cut:
+        hours = [hour for hour in hours if hour >= _hour_of(counted_after.astimezone(zone))] or [this_hour]
     recent: QuerySet[Delivery] = among.of(Delivery).select_related(None).filter(pk__gt=newest - MAX_COUNTED)
     if webhook_id is not None:
         recent = recent.filter(webhook=webhook_id)
-    shares = _shares(_counted(recent if each_of is None else recent.filter(webhook__in=each_of), hours[0]))
-    totals = shares if each_of is None else _shares(_counted(recent, hours[0], together=True))
+    counts = _hourly_counts(
+        _counted(recent if webhook_ids is None else recent.filter(webhook__in=webhook_ids), hours[0])
+    )
+    totals = counts if webhook_ids is None else _hourly_counts(_counted(recent, hours[0], together=True))
     return Statistics(
         now=now,
         hours=hours,
-        seen_from=seen_from,
+        counted_after=counted_after,
         is_cut=is_cut,
-        shares=shares,
+        counts=counts,
         totals=totals,
         times=_times(recent.filter(status=Delivery.Status.PROCESSED), among.of(Run)),
     )
@@ -181,10 +183,10 @@ def survey(
 _Counted = Iterable[tuple[uuid.UUID | None, str, datetime, int, datetime, datetime]]
 
 
-def _shares(counted: _Counted) -> list[HourlyCount]:
+def _hourly_counts(counted: _Counted) -> list[HourlyCount]:
     return [
-        HourlyCount(webhook_id=whose, status=status, hour=hour, number=number, first=first, last=last)
-        for whose, status, hour, number, first, last in counted
+        HourlyCount(webhook_id=webhook_id, status=status, hour=hour, number=number, first=first, last=last)
+        for webhook_id, status, hour, number, first, last in counted
     ]
 
 
@@ -212,7 +214,7 @@ def _counted(deliveries: QuerySet[Delivery], since: datetime, *, together: bool 
     return [(None, *row) for row in found] if together else found
 
 
-def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, Times]:
+def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, ProcessingTimes]:
     """Return the processing times of the newest of these, which end with the last run; without runs there is none."""
     rows = list(processed.order_by("-pk").values_list("pk", "webhook_id", "received_at")[:MAX_TIMED])
     runs = among.filter(delivery_id__in=[pk for pk, _, _ in rows], round=0).order_by()
@@ -220,11 +222,11 @@ def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUI
     measured: dict[uuid.UUID | None, list[timedelta]] = {}
     for pk, webhook_id, received_at in rows:
         if (end := ends.get(pk)) is not None:
-            for whose in (webhook_id, None):
-                measured.setdefault(whose, []).append(max(end - received_at, timedelta()))
+            for key in (webhook_id, None):
+                measured.setdefault(key, []).append(max(end - received_at, timedelta()))
     return {
-        whose: Times(median=_percentile(spans, 50), p95=_percentile(spans, 95), number=len(spans))
-        for whose, spans in measured.items()
+        webhook_id: ProcessingTimes(median=_percentile(spans, 50), p95=_percentile(spans, 95), number=len(spans))
+        for webhook_id, spans in measured.items()
     }
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart, moment
-from nateq_webhooks.admin.dashboard.statistics import Health, Times
+from nateq_webhooks.admin.dashboard.statistics import Health, ProcessingTimes
 
 EMPTY: Final = "-"
 """Shown instead of a figure that does not exist, as elsewhere in the admin."""
@@ -66,7 +66,7 @@ def summary(health: Health) -> Summary:
     )
 
 
-def processing(times: Times | None, which: Literal["median", "p95"]) -> str:
+def processing(times: ProcessingTimes | None, which: Literal["median", "p95"]) -> str:
     """Return a processing time as short text."""
     return (times and formatting.duration(getattr(times, which))) or EMPTY
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.changelists.date_ranges import SLACK, Period, ends_of, key_conditions
-from nateq_webhooks.admin.changelists.key_queries import KeyQuery, Union, counted
+from nateq_webhooks.admin.changelists.date_ranges import SLACK, Period, key_conditions, key_range_of
+from nateq_webhooks.admin.changelists.key_queries import KeyQuery, Union, count_up_to
 from nateq_webhooks.admin.changelists.skip_scan import SkipScan, read_combinations
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Webhook
@@ -19,7 +19,7 @@ def count_of(selection: Selection, limit: int, among: QuerySet[Delivery] | None 
 
     Raises `ValidationError` for an invalid key of a webhook.
     """
-    return counted(_rows(selection, among), limit, _all(among).db)
+    return count_up_to(_rows(selection, among), limit, _all(among).db)
 
 
 def keys_of(selection: Selection, count: int, among: QuerySet[Delivery] | None = None) -> list[int]:
@@ -54,8 +54,8 @@ def _within_period(selection: Selection, among: QuerySet[Delivery]) -> QuerySet[
     rows: QuerySet[Any] = selection.of(among)
     if selection.since is None and selection.until is None:
         return rows
-    ends = ends_of(Delivery.objects.using(rows.db))
-    if ends is None or ends.are_near:
+    keys = key_range_of(Delivery.objects.using(rows.db))
+    if keys is None or keys.is_small:
         return rows
     period = Period(selection.since, selection.until)
-    return rows.filter(key_conditions([period], Delivery, rows.db, "received_at", ends, SLACK)[0])
+    return rows.filter(key_conditions([period], Delivery, rows.db, "received_at", keys, SLACK)[0])

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.dashboard.statistics import survey
+from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import summary
 from nateq_webhooks.admin.generics import ModelAdmin, TabularInline
 from nateq_webhooks.admin.pages import AdminPage, admin_url
@@ -271,7 +271,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
             permitted = Permitted(self.admin_site, request)
             context |= pause_context(obj, permitted)
             if permitted.may_view(Delivery):
-                context["summary"] = summary(survey(obj.pk, permitted).health(obj.pk))
+                context["summary"] = summary(read_statistics(obj.pk, permitted).health(obj.pk))
             if request.user.has_perm("nateq_webhooks.view_rejection"):
                 context["refused_url"] = admin_url(self.admin_site, Rejection, "changelist", webhook__id__exact=obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)
