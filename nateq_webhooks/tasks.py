@@ -1,12 +1,12 @@
-"""The Celery tasks (extra `[celery]`): one wakes for a delivery, one recovers what a broker or a worker lost.
+"""The Celery tasks (extra `[celery]`): one runs a delivery's receivers, one recovers what a broker or a worker lost.
 
-Let Celery beat call the second one every minute or so, unless `manage.py nateq_worker` runs beside:
+Let Celery beat call the second one every minute or so, unless a `manage.py nateq_worker` runs, too:
 
     app.conf.beat_schedule = {"nateq_webhooks": {"task": "nateq_webhooks.run_due", "schedule": 60.0}}
 
-Both end after a few seconds; what is left is the work of a further task, which they send. Where a time limit is set
-(`task_time_limit`, `task_soft_time_limit`, or those of the worker), a task runs one receiver: so each has the whole
-limit, and none fails because of what ran before it.
+Both end after a few seconds and send a further task for the rest. If a time limit is set (`task_time_limit`,
+`task_soft_time_limit`, or those of the worker), a task runs one receiver, so that each receiver has the whole limit
+and none fails because of those before it.
 """
 
 import logging
@@ -64,7 +64,7 @@ def run_delivery(self: Any, pk: int, tenant: str = "") -> int:
 
 @shared_task(name="nateq_webhooks.run_due", ignore_result=True, bind=True)
 def run_due(self: Any, until: float | None = None) -> int:
-    """Run what is due now, for some seconds; return how much that was. If there is more, another task goes on.
+    """Run what is due now, for some seconds; return how much that was. If there is more, send another task.
 
     `until` is when these tasks end (seconds since the epoch), given by the one that sends the next.
     """
@@ -98,7 +98,7 @@ class _TaskBudget:
         return self.executed >= self._most or time.monotonic() >= self._ends_at
 
     def note_limit(self) -> None:
-        """End: the time limit has struck between two runs. What was claimed is due again when its lease ends."""
+        """Log that the time limit was reached between two runs. Claimed runs are due again when their lease ends."""
         logger.warning("Celery's soft time limit ended a task between two runs. Another task continues.")
         self._ends_at = float("-inf")
 

@@ -152,8 +152,8 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("error and traceback"))
     def hidden_failure(self, run: Run) -> str:
-        """Return that the error and the traceback need a permission."""
-        return str(_("Hidden, as what customers wrote may be in them. Seeing them is a permission of its own."))
+        """Return the text that users without the permission see instead of the error and the traceback."""
+        return str(_("Hidden, because they may contain what customers wrote. You need the permission to see payloads."))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Return the runs whose delivery the user may see, with the delivery's small columns."""

@@ -73,7 +73,7 @@ ADVICE_BY_ERROR: Final[dict[type[ApiError], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedError:
-    """The error in a document of the API; fields that it does not have are empty."""
+    """An error as an answer of the API describes it; fields that are missing there are empty."""
 
     code: str | None
     message: str

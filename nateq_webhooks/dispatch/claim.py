@@ -192,7 +192,7 @@ def _move_others(alias: str, moves: Iterable[tuple[int, int]], state: HoldState)
     for source, target in moves:
         try:
             moved += move_to_hold(alias, holds[target], source) if target in holds and source != target else 0
-        except Error as error:  # what was claimed must be run: the rest is moved by the next claim
+        except Error as error:  # claimed runs must be executed now; the next claim moves the rest
             logger.warning(
                 "Held runs could not be moved out of the queue: %s. The next claim moves them.", type(error).__name__
             )

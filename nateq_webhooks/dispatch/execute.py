@@ -43,7 +43,7 @@ from nateq_webhooks.receivers import Receiver, registry
 logger: Final = logging.getLogger("nateq_webhooks")
 
 THROTTLE_POLL_SECONDS: Final = 0.02
-"""The time between two looks for a run that a rate limit or a probe lets start, while there is none."""
+"""How long to wait before looking again for a run that a rate limit or a probe allows to start."""
 
 Watch = Callable[[Run, Outcome], None]
 """Is called with each run that was executed."""
@@ -295,7 +295,7 @@ class _Success:
 
 
 def _call(receiver: Receiver, run: Run) -> None:
-    # Each receiver has an event loaded from the bytes, and rows of its own: none sees another's changes, nor do we.
+    # Each receiver gets its own event and rows, so that neither other receivers nor we see what it changes.
     call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
 
 

@@ -148,7 +148,7 @@ def _moment(option: str, given: str | date | None) -> datetime | None:
     if moment is None:
         example = "2026-06-30T12:00"
         raise CommandError(
-            _("%(option)s is %(text)r, no time; write it such as %(example)s.")
+            _("%(option)s is %(text)r, which is not a time. Write it like %(example)s.")
             % {"option": option, "text": text, "example": example}
         )
     return moment if timezone.is_aware(moment) else moment.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Nateq's API as far as it is public, and what we assume of its webhook endpoints (ours: docs/reference/protocol.md).
 
-The one place that names its paths, headers, error codes and limits: the client speaks them, the sandbox answers them.
+Only this module names its paths, headers, error codes and limits; the client and the sandbox use them.
 """
 
 from enum import StrEnum

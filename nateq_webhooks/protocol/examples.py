@@ -17,7 +17,7 @@ _FIRST_MOMENT: Final = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
 _MINUTES_BETWEEN_NUMBERS: Final = 7
 _NUMBERS_BEFORE_TIME_REPEATS: Final = 100_000  # keeps every number, however large, inside datetime's range
 
-# How many minutes after the beginning of its story an event happens; those not named here are the beginning.
+# Minutes between the first event of a story and each later one. Events that are not named here come first.
 _MINUTES_INTO_THE_STORY: Final[dict[str, int]] = {
     "conversation.assigned": 2,
     "message.sent": 4,
@@ -352,7 +352,7 @@ def _customer(number: int) -> _Customer:
 
 def _case(number: int) -> _Case:
     cases = _CASES[_customer(number).language]
-    # Consecutive numbers of one language differ by two. A pair of case and customer comes back after forty numbers.
+    # Consecutive numbers of one language differ by two. The same pair of case and customer returns after forty numbers.
     return cases[number // 2 % len(cases)]
 
 

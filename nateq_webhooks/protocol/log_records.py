@@ -20,8 +20,9 @@ _INDENT: Final = "    "
 class OneLine(logging.Filter):
     """Keeps a record's message on one line and indents the lines of a traceback; invisible characters are escaped.
 
-    A sender chooses event names, ids and headers, a user with few permissions a webhook's name and a pause's reason,
-    and exceptions repeat both. A harmless record is not changed, so that records are still grouped by their message.
+    A sender chooses event names, ids and headers. A user with few permissions chooses a webhook's name and the reason
+    of a pause. Exceptions repeat these texts. A harmless record is not changed, so that records are still grouped by
+    their message.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

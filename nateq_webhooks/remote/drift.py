@@ -152,7 +152,7 @@ def reconcile(
 ) -> bool:
     """Make one side of a webhook like the other, and return whether no difference is left.
 
-    `Direction.PUSH` registers a webhook that Nateq no longer has once more. `Direction.PULL` deactivates such a one
+    `Direction.PUSH` registers a webhook again if Nateq has deleted it. `Direction.PULL` deactivates such a webhook
     here; it changes neither the URL here, which is this site's own, nor further webhooks at Nateq. A webhook that the
     key does not see is refused unless the caller knows that Nateq has deleted it (`is_gone`). Raises `RemoteError`
     and `ApiError`.
@@ -208,7 +208,7 @@ def _why_absent(webhook: Webhook, visible: "Collection[RemoteWebhook]") -> Drift
     """Say why a registered webhook may not be among those that a key sees.
 
     A key belongs to one organization, so the organizations of the webhooks that it does see tell which one. A list
-    without any webhook of this site tells nothing.
+    without any webhook of this site proves nothing.
     """
     ours = registered_among(each.id for each in visible)
     organization, seen = organization_of(webhook), known_organizations(ours)

@@ -10,5 +10,5 @@ def now() -> float:
 
 
 def iso(moment: float) -> str:
-    """Write a moment in ISO 8601, UTC, to the microsecond: attempts at one delivery may be told apart by no more."""
+    """Write a moment in ISO 8601, UTC, to the microsecond, because two attempts at a delivery may differ by no more."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

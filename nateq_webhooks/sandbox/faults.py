@@ -116,7 +116,7 @@ class Faults:
         return self._switches[fault].seconds
 
     def current(self) -> dict[Fault, Switch]:
-        """Return every switch as it stands now."""
+        """Return the current setting of each fault."""
         with self._lock:
             return dict(self._switches)
 

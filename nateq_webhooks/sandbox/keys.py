@@ -42,13 +42,13 @@ class Key:
                 "it may be followed by scopes, like tg_test_local:webhooks:manage,tickets:read."
             )
         if not key.isascii() or " " in key:
-            raise SandboxError("A key has neither spaces nor letters outside ASCII: it goes into a header.")
+            raise SandboxError("A key can't contain spaces or non-ASCII characters, because it is sent in a header.")
         granted = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()) if colon else {SCOPE}
         return cls(text=key, scopes=frozenset(granted), organization=organization or ORGANIZATION_ID)
 
     @classmethod
     def generate(cls) -> "Key":
-        """Make a key for whoever gave none, as long as Nateq's own SDK wants one (50 characters)."""
+        """Make a key to use if none was given. It has the length that Nateq's own SDK requires (50 characters)."""
         return cls(text=TEST_KEY_PREFIX + secrets.token_hex(24))
 
 

@@ -94,7 +94,7 @@ def test_the_page_of_a_run_hides_its_error_and_traceback(staff: Callable[..., Cl
 
     for written in (*WRITTEN, "Traceback (most", "LookupError"):
         assert written not in hidden
-    assert "Hidden, as what customers wrote may be in them." in hidden
+    assert "Hidden, because they may contain what customers wrote." in hidden
     assert "LookupError: my broken phone of sara@example.com" in seen
     assert "Traceback (most" in seen
 

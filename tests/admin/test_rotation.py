@@ -69,7 +69,7 @@ def test_the_former_secret_is_accepted_until_the_overlap_after_the_new_one_was_s
     assert former.secret == SECRET
     assert (former.expires_at, former.is_retiring) == (None, True)
     assert str(former) in answer
-    assert "not seen in use yet" in answer
+    assert "No delivery has used the new secret yet" in answer
     state = "New secret not seen yet; the former one is still accepted"
     assert state in boss.get(page_of(webhook, "change")).content.decode()
     event = {"payload": example(webhook, "ticket.created")}

@@ -296,7 +296,8 @@ class DashboardBuilder:
     def _silent_item(self, silent: SilentWebhook) -> AlertItem:
         ago = span(self._now - silent.last)
         if silent.pace is None:
-            text = _("None came for %(time)s. If it is not used any more, deactivate it.") % {"time": ago}
+            hint = _("No delivery has come for %(time)s. If the webhook is not used any more, deactivate it.")
+            text = hint % {"time": ago}
         else:
             pace = span(silent.pace)
             text = _("The last one came %(time)s ago; before that, one came every %(pace)s.") % {

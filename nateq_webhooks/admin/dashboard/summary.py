@@ -43,7 +43,7 @@ def summary(health: Health) -> Summary:
     """Return the figures and the chart of one webhook, or of all of them."""
     times = health.times
     timed = (
-        _("From being stored until the last receiver was done; the newest %(number)s.") % {"number": times.number}
+        _("From storing until the last receiver finished; the newest %(number)s.") % {"number": times.number}
         if times
         else _("No receiver has finished lately.")
     )

@@ -67,7 +67,7 @@ class ExportPage(ConfirmationPage):
     form_class = ExportForm
 
     def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:  # noqa: ARG002
-        """Return whether payloads are exported, and where an export that the address continues goes on."""
+        """Return whether payloads are exported, and after which key an export that the address continues begins."""
         continued = ExportForm(self.request.POST if self.request.method == "POST" else self.request.GET)
         continued.is_valid()
         return {

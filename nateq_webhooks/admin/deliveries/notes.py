@@ -26,7 +26,7 @@ SENTENCES: Final[dict[str, Any]] = {
         "queries over the payload don't find it."
     ),
     Note.CUT: _(
-        "A value was too long for its column or held a character that no database stores; the body has it whole."
+        "A value is too long for its column, or has a character that the database can't store. The body has all of it."
     ),
     Note.CONTENT_DIFFERS: _(
         "The sender used the delivery id again for different content. No receiver ran for that content; it is kept "

@@ -82,7 +82,7 @@ class SelectedDeliveries:
         return self.among.permitted(keys_of(self.selection, most, self.among.rows))
 
     def for_job(self) -> Selection:
-        """Return the selection for a job, which knows no user: by keys where some deliveries are hidden from him.
+        """Return the selection for a background job, which has no user: by keys if deliveries are hidden from the user.
 
         Raises `LookupError` when no delivery is left.
         """

@@ -136,7 +136,7 @@ def _signature(delivery: Delivery, webhook: Webhook) -> str | None:
 
 def _unsigned_note(*, is_signed: bool) -> str:
     if is_signed:
-        return _("It is not signed, as the webhook has no usable secret, so it is refused.")
+        return _("It is not signed, because the webhook has no usable secret. Your site refuses it.")
     return _("It is not signed, so it is refused. Signing needs the permission to see signing secrets.")
 
 

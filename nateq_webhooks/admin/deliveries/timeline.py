@@ -220,7 +220,8 @@ def _replays(history: History) -> Iterator[Entry]:
 def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
     error = run.error if history.shows_errors else ""
     return Entry(
-        at=run.started_at or run.created_at,
+        # A run that is inserted with its delivery may be a moment older; it is still listed after it.
+        at=max(run.started_at or run.created_at, history.delivery.received_at),
         rank=4,
         sign=SIGNS.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", formatting.visible(run.receiver), run.get_status_display()),

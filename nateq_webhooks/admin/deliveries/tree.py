@@ -183,7 +183,7 @@ def _value_type(value: Any) -> str:
 
 
 def _key(container: Any, index: int) -> str:
-    """Return what stands before a child: the index in a list, or an object's key, cut if it is long."""
+    """Return the label of a child: its index in a list, or its key in an object, cut if it is long."""
     if not isinstance(container, Members):
         return f"[{index}]"
     key = container[index][0]

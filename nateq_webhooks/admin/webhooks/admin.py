@@ -217,8 +217,8 @@ class WebhookAdmin(ModelAdmin[Webhook]):
             former = keep_former(obj, form.former_secret)
             if former is not None:
                 text = _(
-                    "The new secret was not seen in use yet. The former one (%(id)s) is accepted until a delivery with "
-                    "the new one has come, and a while longer for late retries."
+                    "No delivery has used the new secret yet. The former one (%(id)s) is accepted until a delivery "
+                    "uses the new one, and a while longer for late retries."
                 )
                 self.message_user(request, text % {"id": former}, messages.INFO)
 

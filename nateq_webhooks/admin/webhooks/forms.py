@@ -129,15 +129,16 @@ class WebhookForm(SecretEntryForm[Webhook]):
             return
         if is_new:
             field.help_text = gettext(
-                "Nateq makes the secret and shows it once, when you create the webhook there with the URL of this one: "
-                "paste Nateq's secret here, now or later. Empty: one is generated, which does not verify what Nateq "
-                "signs until you replace it by Nateq's."
+                "Nateq makes the secret and shows it once, when you create the webhook there with this webhook's URL. "
+                "Paste it here, now or later. If you leave this empty, a secret is generated, and deliveries from "
+                "Nateq are refused until you replace it with Nateq's."
             )
             return
         field.label = gettext("New signing secret")
         hours = int(settings().rotation_overlap.total_seconds() // 3600)
         field.help_text = gettext(
-            "Replaces the secret; the former one is accepted for %(hours)s hours more, for late retries. Empty: keep."
+            "Replaces the secret. The former one is accepted until a delivery uses the new one, and for %(hours)s "
+            "hours after that, for late retries. If you leave this empty, the secret stays."
         ) % {"hours": hours}
 
 

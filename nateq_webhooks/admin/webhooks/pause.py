@@ -26,7 +26,7 @@ class PauseForm(forms.Form):
         widget=forms.TextInput(
             attrs={"class": "vTextField", "id": "nateq-reason", "maxlength": ReasonField.MAX_LENGTH}
         ),
-        error_messages={"required": gettext_lazy("Give a reason, for others who find it paused.")},
+        error_messages={"required": gettext_lazy("Give a reason, so that others know why it is paused.")},
     )
 
 

@@ -93,8 +93,8 @@ ACTIONS: Final = {
             name="rotate",
             label=gettext_lazy("Rotate the signing secret"),
             question=gettext_lazy(
-                "This has Nateq make a new signing secret. The former one stays until the new one was seen in use, "
-                "and a while longer for late retries."
+                "This has Nateq make a new signing secret. The former one is accepted until a delivery uses the new "
+                "one, and a while longer for late retries."
             ),
             done=gettext_lazy("The webhook has a new signing secret, which was saved."),
             run=remote.rotate,
