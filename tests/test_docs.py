@@ -66,6 +66,15 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert set(PAGES) - {index, ROOT / "README.md"} <= linked
 
 
+def test_the_changelog_has_each_section_and_entry_once() -> None:
+    """Two branches that both change it are merged by keeping the lines of both."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    beginnings = re.findall(r"^(?:- .{40}|#+ .*)", text, re.MULTILINE)
+
+    assert len(beginnings) > 100
+    assert [one for one in beginnings if beginnings.count(one) > 1] == []
+
+
 def test_the_architecture_names_modules_that_exist() -> None:
     named = re.findall(r"`([a-z_/]+(?:/|\.py))`", (ROOT / "docs" / "architecture.md").read_text())
 
