@@ -56,7 +56,7 @@ def body_whose_base64_has(characters: str) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("body", BODIES, ids=len)
-@pytest.mark.parametrize("secret", [SECRET, "x", "clé", "مفتاح", "s" * 500])
+@pytest.mark.parametrize("secret", [SECRET, "whsec_" + standard(BODY[:32]), "x", "clé", "مفتاح", "s" * 500])
 def test_a_signature_is_the_lower_case_hex_hmac_sha256_of_the_raw_body(body: bytes, secret: str) -> None:
     assert sign(body, secret) == hmac.new(secret.encode("utf-8"), body, hashlib.sha256).hexdigest()
 
@@ -202,11 +202,11 @@ def test_secrets_may_come_as_any_iterable() -> None:
     assert verify(BODY, HEX, (secret for secret in [SigningKey.of(SECRET)]))
 
 
-def test_one_secret_is_not_taken_for_its_characters() -> None:
+def test_a_secret_is_not_read_as_a_list_of_its_characters() -> None:
     assert not verify(BODY, sign(BODY, SECRET[0]), SECRET)
 
 
-def test_every_value_is_compared_with_every_key_so_that_time_tells_nothing(
+def test_every_value_is_compared_with_every_key_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared: list[tuple[bytes, bytes]] = []
@@ -270,7 +270,7 @@ def test_every_value_is_compared_with_every_key_so_that_time_tells_nothing(
         pytest.param(standard(bytes(32)), Reason.NO_MATCH, id="base64 of zeros"),
     ],
 )
-def test_anything_else_is_refused_with_its_reason(header: str | None, reason: Reason) -> None:
+def test_an_invalid_signature_is_refused_with_its_reason(header: str | None, reason: Reason) -> None:
     assert verify(BODY, header, SECRET) == Mismatch(reason)
 
 
@@ -288,7 +288,7 @@ def test_one_changed_digit_of_the_signature_is_no_match() -> None:
 
 
 @pytest.mark.parametrize("secrets", ["", [], [""], ["", ""]])
-def test_an_empty_secret_verifies_nothing_not_even_what_the_empty_key_signed(secrets: str | list[str]) -> None:
+def test_an_empty_secret_does_not_verify_a_signature_of_the_empty_key(secrets: str | list[str]) -> None:
     signed_with_nothing = hmac.new(b"", BODY, hashlib.sha256).hexdigest()
 
     assert verify(BODY, signed_with_nothing, secrets) == Mismatch(Reason.NO_SECRET)
@@ -344,17 +344,13 @@ def test_an_empty_secret_beside_a_usable_one_changes_nothing() -> None:
     assert verify(BODY, signed_with_nothing, ["", SECRET]) == Mismatch(Reason.NO_MATCH)
 
 
-def test_a_bad_header_is_named_even_when_there_is_no_secret() -> None:
+def test_a_missing_header_is_the_reason_even_without_a_secret() -> None:
     assert verify(BODY, None, []) == Mismatch(Reason.MISSING)
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_a_mismatch_is_false_whatever_its_reason(reason: Reason) -> None:
-    assert bool(Mismatch(reason)) is False
-
-
-def test_a_match_is_true_even_for_an_odd_key_id() -> None:
+def test_a_match_is_true_and_a_mismatch_false() -> None:
     assert bool(Match("")) is True
+    assert [bool(Mismatch(reason)) for reason in Reason] == [False] * len(Reason)
 
 
 # Totality
@@ -402,13 +398,6 @@ def test_odd_secrets_never_make_verifying_raise(secret: str, encoding: str) -> N
 # Keys and their encoding
 
 
-def test_by_default_a_secret_is_the_key_as_it_is_shown_prefix_included() -> None:
-    key = b"0123456789abcdef0123456789abcdef"
-    secret = "whsec_" + standard(key)
-
-    assert sign(BODY, secret) == hmac.new(secret.encode(), BODY, hashlib.sha256).hexdigest()
-
-
 @pytest.mark.parametrize("prefix", ["whsec_", ""])
 def test_a_base64_secret_is_decoded_after_its_prefix(prefix: str) -> None:
     key = bytes(range(32))
@@ -440,7 +429,7 @@ def test_a_secret_error_is_caught_as_any_error_of_the_package_and_as_a_value_err
     assert issubclass(SecretError, ValueError)
 
 
-def test_the_id_of_a_key_is_the_same_for_ever_and_another_for_another_key() -> None:
+def test_the_id_of_a_key_never_changes_and_is_unique() -> None:
     # These ids are stored with deliveries: a change of how they are made would orphan them.
     assert SigningKey.of("whsec_0123456789abcdef").id == "sec_53cc62d9dfe3"
     secrets = [f"whsec_{number:016}" for number in range(500)]
@@ -461,7 +450,7 @@ def test_the_same_secret_in_another_encoding_is_another_key() -> None:
     assert SigningKey.of(secret, "utf-8").id != SigningKey.of(secret, "base64").id
 
 
-def test_neither_a_key_nor_what_verifying_returns_shows_the_secret() -> None:
+def test_no_key_and_no_result_shows_the_secret() -> None:
     key = SigningKey.of(SECRET)
     match, mismatch = verify(BODY, HEX, [key]), verify(BODY, OTHER_HEX, [key])
     shown = [repr(key), str(key), f"{key}", repr([key]), repr({"key": key}), repr(match), repr(mismatch)]
@@ -474,7 +463,7 @@ def test_neither_a_key_nor_what_verifying_returns_shows_the_secret() -> None:
 
 
 @pytest.mark.parametrize("secret", ["whsec_not-base64-but-private", "private é"])
-def test_no_error_shows_the_secret_nor_carries_one_that_does(secret: str) -> None:
+def test_no_error_and_no_cause_of_one_shows_the_secret(secret: str) -> None:
     with pytest.raises(SecretError) as caught:
         SigningKey.of(secret, "base64")
 
