@@ -60,12 +60,11 @@ class UpsertResult:
     notes: str
 
 
-def new_delivery(verified: Verified, hold: timedelta | None, alias: str) -> NewDelivery:
+def new_delivery(verified: Verified, hold: timedelta | None, alias: str, received_at: datetime) -> NewDelivery:
     """Build the row; characters that this database can't store are escaped.
 
     Receivers are due after `hold`; None: their runs are inserted with the row.
     """
-    now = datetime.now(UTC)
     content, request = verified.content, verified.request
     event = content.event
     texts = {
@@ -96,11 +95,11 @@ def new_delivery(verified: Verified, hold: timedelta | None, alias: str) -> NewD
         payload=payload_json,
         notes=json.dumps(notes) if notes else "[]",
         status=status,
-        received_at=now,
-        last_received_at=now,
+        received_at=received_at,
+        last_received_at=received_at,
         remote_addr=request.remote_addr and storable(request.remote_addr, alias)[:MAX_ADDRESS_CHARS],
         secret_id=verified.key_id,
-        dispatch_at=now + hold if hold is not None and status == Delivery.Status.RECEIVED else None,
+        dispatch_at=received_at + hold if hold is not None and status == Delivery.Status.RECEIVED else None,
     )
 
 

@@ -9,7 +9,7 @@ instance and two more statements on Django 5.2 (measured: 20 % of the requests p
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import IntegrityError, connections, router, transaction
@@ -50,7 +50,9 @@ def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[R
     with as_store_error(alias, f'A delivery to webhook "{verified.webhook.name}" could not be stored'):
         if not has_returning(connections[alias]):
             runs = ()
-        new = new_delivery(verified, None if runs else hold, alias)
+        # No run starts before its delivery was received.
+        received_at = runs[0].created_at if runs else datetime.now(UTC)
+        new = new_delivery(verified, None if runs else hold, alias, received_at)
         if new.status != Delivery.Status.RECEIVED:
             runs = ()
         new_runs.attach_deliveries(runs, new, alias)
