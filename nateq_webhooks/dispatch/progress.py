@@ -15,7 +15,7 @@ from nateq_webhooks.models import Replay, Run
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.replay import ReplayedRun
 
-MOST_LOOKED_AT: Final = 1_000
+MAX_REPLAYS: Final = 1_000
 """Replays that are counted in one run of maintenance."""
 
 
@@ -88,7 +88,7 @@ def under_way(alias: str, limit: int) -> list[Progress]:
 def save_finished_totals(alias: str) -> int:
     """Store the numbers of replays whose runs have all finished; return how many there were."""
     made = Replay.objects.using(alias).filter(Q(finished_at__isnull=False) | Q(is_cancelled=True), done_at=None)
-    return sum(_note_done(alias, replay) for replay in made.order_by("pk")[:MOST_LOOKED_AT])
+    return sum(_note_done(alias, replay) for replay in made.order_by("pk")[:MAX_REPLAYS])
 
 
 def _note_done(alias: str, replay: Replay) -> bool:

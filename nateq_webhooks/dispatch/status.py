@@ -22,10 +22,10 @@ from nateq_webhooks.models.run import HELD_BY_ORDER, IS_PARKED, NOT_HELD, RunQue
 Runs = QuerySet[Run] | Manager[Run]
 """A queryset or a manager of runs, of any class."""
 
-MOST_COUNTED: Final = 1_000_000
+MAX_COUNTED: Final = 1_000_000
 """Rows that are counted before it is said to be more: a second's worth."""
 
-MOST_REPLAYS: Final = 20
+MAX_REPLAYS: Final = 20
 """Replays that are shown: the newest."""
 
 
@@ -82,12 +82,12 @@ def status(alias: str) -> Status:
     undispatched = Delivery.objects.using(alias).filter(dispatch_at__lte=now)
     return Status(
         now=now,
-        undispatched=undispatched[:MOST_COUNTED].count(),
+        undispatched=undispatched[:MAX_COUNTED].count(),
         oldest_due=oldest_due(alias, now, state),
         receivers=_receivers(alias, state),
         paused=state.paused,
         workers=list(Heartbeat.objects.using(alias).running(now)),
-        replays=under_way(alias, MOST_REPLAYS),
+        replays=under_way(alias, MAX_REPLAYS),
     )
 
 

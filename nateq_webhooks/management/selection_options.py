@@ -20,7 +20,7 @@ from nateq_webhooks.receivers import ANY_EVENT, registry
 
 _STATUSES: Final = tuple(Delivery.Status.values)
 
-MOST_NAMES: Final = 1_000
+MAX_NAMES: Final = 1_000
 """Names of webhooks that are compared for a suggestion."""
 
 
@@ -71,7 +71,7 @@ def webhook_named(name: str) -> Webhook:
     except (ValidationError, ValueError):
         found = None
     if found is None:
-        names = list(webhooks.order_by("name").values_list("name", flat=True)[:MOST_NAMES])
+        names = list(webhooks.order_by("name").values_list("name", flat=True)[:MAX_NAMES])
         words = {"name": name, "known": ", ".join(names[:20]) or _("none")}
         said = _("There is no webhook %(name)r. There are: %(known)s.") % words
         raise CommandError(said + did_you_mean(str(name), names))

@@ -70,8 +70,8 @@ class Claim:
         """Change the webhook as part of a `step`. Raises `RemoteError` for a secret that can't verify anything."""
         fields = _HiddenValues(fields)
         self._check_secret(fields.get("secret", ""))
-        mine = Webhook.objects.using(alias()).filter(pk=self.webhook.pk, claim=self.token)
-        if not mine.update(claimed_until=timezone.now() + LEASE, **fields):
+        row = Webhook.objects.using(alias()).filter(pk=self.webhook.pk, claim=self.token)
+        if not row.update(claimed_until=timezone.now() + LEASE, **fields):
             raise ClaimLostError(
                 _(
                     'Another run has taken over webhook "%(name)s", because this one was not heard of for too long. '
@@ -124,16 +124,16 @@ def claimed(
     token = token or new_token()
     try:
         if not is_taken:
-            _take(webhook, token, deadline=time.monotonic() + wait_seconds, stop=client.closing)
+            _wait_and_claim(webhook, token, deadline=time.monotonic() + wait_seconds, stop=client.closing)
         webhook.refresh_from_db(using=alias())
         yield Claim(webhook, token)
     finally:
         Webhook.objects.using(alias()).filter(pk=webhook.pk, claim=token).update(claim="", claimed_until=None)
 
 
-def _take(webhook: Webhook, token: str, *, deadline: float, stop: threading.Event) -> None:
+def _wait_and_claim(webhook: Webhook, token: str, *, deadline: float, stop: threading.Event) -> None:
     is_waiting = False
-    while not _try(webhook, token):
+    while not _try_to_claim(webhook, token):
         holder = _holder(webhook)
         if time.monotonic() >= deadline:
             raise BusyError(
@@ -152,7 +152,7 @@ def _take(webhook: Webhook, token: str, *, deadline: float, stop: threading.Even
             deadline = 0.0
 
 
-def _try(webhook: Webhook, token: str) -> bool:
+def _try_to_claim(webhook: Webhook, token: str) -> bool:
     now = timezone.now()
     free = Webhook.objects.using(alias()).filter(Q(claim="") | Q(claimed_until__lt=now), pk=webhook.pk)
     return free.update(claim=token, claimed_until=now + LEASE) > 0

@@ -40,7 +40,7 @@ def choose_entry(webhook: Webhook, lists: "RemoteLists | None" = None) -> str:
     has_key = bool(key_of_entry(entry))
     others = [other for other in key_entries() if key_of_entry(other) != key_of_entry(entry)]
     if others:
-        found = _first_that_sees(webhook, [entry, *others] if has_key else others, lists or RemoteLists())
+        found = _first_entry_that_sees(webhook, [entry, *others] if has_key else others, lists or RemoteLists())
         if found is not None:
             return found
     if not has_key and settings().api_keys:
@@ -77,7 +77,7 @@ class RemoteLists:
             return error
 
 
-def _first_that_sees(webhook: Webhook, candidates: list[str], lists: RemoteLists) -> str | None:
+def _first_entry_that_sees(webhook: Webhook, candidates: list[str], lists: RemoteLists) -> str | None:
     """Return the first entry whose key sees the webhook; a refused key sees nothing, and fails when it is used."""
     for entry in candidates:
         try:

@@ -27,10 +27,10 @@ POLL_SECONDS: Final = 0.5
 LONGEST_OUTAGE_WAIT: Final = 5.0
 """How long to wait at most between two tries to reach a database that went away (seconds)."""
 
-MOST_WAITED: Final = 50.0
+MAX_WAIT_SECONDS: Final = 50.0
 """How long `drain` waits at most for rate limits (seconds): cron calls the next one after a minute."""
 
-MOST_AT_ONCE: Final = 20
+MAX_BATCH: Final = 20
 """The largest claim; slow receivers make it smaller, so that other workers get the runs."""
 
 
@@ -52,7 +52,7 @@ class Batch:
     @property
     def size(self) -> int:
         """The next claim's size."""
-        return max(1, min(MOST_AT_ONCE, int(1 / self._seconds_each)))
+        return max(1, min(MAX_BATCH, int(1 / self._seconds_each)))
 
     def record(self, seconds: float, found: int) -> None:
         """Adapt to a claim that took `seconds` for the `found` runs and deliveries."""
@@ -101,7 +101,7 @@ def _drain_in_thread(watch: api.Watch | None, stop: _Stop, began: datetime) -> i
 def _drain(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
     """Run what is due until nothing is, each run once: a run that fails after `began` is left to the next call.
 
-    Waits for a rate limit whose next slot is less than a second away, for up to `MOST_WAITED` in all.
+    Waits for a rate limit whose next slot is less than a second away, for up to `MAX_WAIT_SECONDS` in all.
     """
     executed = 0
     for tenant in tenants.every():
@@ -130,7 +130,7 @@ def _drain_tenant(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
         batch.record(time.monotonic() - started, found)
         if is_idle and not found and not maintained:
             pause = _seconds_to_next_slot(alias, began)
-            if pause is None or pause > 1 or waited > MOST_WAITED:
+            if pause is None or pause > 1 or waited > MAX_WAIT_SECONDS:
                 break
             waited += pause
             stop.event.wait(pause)

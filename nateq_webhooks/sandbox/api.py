@@ -19,7 +19,7 @@ from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.keys import Key, Refusal, authenticate
 from nateq_webhooks.sandbox.limits import WINDOW_SECONDS, Quota, RateLimit
-from nateq_webhooks.sandbox.origin import is_for, is_same_origin
+from nateq_webhooks.sandbox.origin import is_allowed_host, is_same_origin
 from nateq_webhooks.sandbox.resources import Operation, Reply, RequestError, Resources, find
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,7 +57,7 @@ class Api:
     def respond(self, request: Request) -> Response:
         """Respond to a request, in Nateq's envelope and with its headers."""
         headers = {REQUEST_ID_HEADER: "req_" + secrets.token_hex(12)}
-        if not is_for(request, self._hosts):
+        if not is_allowed_host(request, self._hosts):
             return _refused(421, "This host name is not the sandbox's. Use the address that it printed.", headers)
         if not is_same_origin(request):
             return _refused(403, "A page of another site sent this request. Nothing was done.", headers)

@@ -18,7 +18,7 @@ from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.sandbox_errors import InvalidError
 from nateq_webhooks.sandbox.webhooks import SandboxWebhook, Webhooks
 
-MOST_AT_ONCE: Final = 10_000
+MAX_COUNT: Final = 10_000
 """How many events one request may send; building and storing them takes about a second."""
 
 
@@ -200,8 +200,8 @@ class Deliveries:
         problems = {}
         if not isinstance(event, str) or event not in self._catalogue:
             problems["event"] = f"{event!a} is unknown. The events are {', '.join(self._catalogue)}."
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_AT_ONCE:
-            problems["count"] = f"must be a whole number from 1 to {MOST_AT_ONCE}."
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT:
+            problems["count"] = f"must be a whole number from 1 to {MAX_COUNT}."
         try:
             json.dumps(data, allow_nan=False)
         except (TypeError, ValueError, RecursionError):

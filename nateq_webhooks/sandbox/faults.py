@@ -39,8 +39,8 @@ class Fault(StrEnum):
 DEFAULT_SECONDS: Final = {Fault.DELAY: 5.0, Fault.REORDER: 5.0, Fault.API_429: 1.0}
 """The faults that take a time, with its default."""
 
-_MOST_SECONDS: Final = 86_400.0
-_MOST_COUNT: Final = 1_000_000
+_MAX_SECONDS: Final = 86_400.0
+_MAX_COUNT: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +148,12 @@ def _switch(fault: Fault, values: object) -> Switch:
     rate, count, seconds = values.get("rate", 0.0), values.get("count", 0), values.get("seconds")
     if not _is_number(rate) or not 0 <= rate <= 1:
         raise SandboxError(f"rate must be a number from 0 to 1, not {rate!r}.")
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_COUNT:
-        raise SandboxError(f"count must be a whole number from 0 to {_MOST_COUNT}, not {count!r}.")
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MAX_COUNT:
+        raise SandboxError(f"count must be a whole number from 0 to {_MAX_COUNT}, not {count!r}.")
     if seconds is None:
         seconds = DEFAULT_SECONDS.get(fault, 0.0)
-    elif not _is_number(seconds) or not 0 <= seconds <= _MOST_SECONDS:
-        raise SandboxError(f"seconds must be a number from 0 to {_MOST_SECONDS:g}, not {seconds!r}.")
+    elif not _is_number(seconds) or not 0 <= seconds <= _MAX_SECONDS:
+        raise SandboxError(f"seconds must be a number from 0 to {_MAX_SECONDS:g}, not {seconds!r}.")
     elif seconds and fault not in DEFAULT_SECONDS:
         raise SandboxError("takes no seconds.")
     return Switch(rate=float(rate), count=count, seconds=float(seconds))

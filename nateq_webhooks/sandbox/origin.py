@@ -5,8 +5,8 @@ import urllib.parse
 from nateq_webhooks.sandbox.exchange import Request
 
 
-def is_for(request: Request, hosts: frozenset[str]) -> bool:
-    """Say whether the requested host is among `hosts` (empty: any).
+def is_allowed_host(request: Request, hosts: frozenset[str]) -> bool:
+    """Return whether the requested host is among `hosts` (empty: any).
 
     Another site's name can resolve to this machine (DNS rebinding); its pages would then have the same origin.
     """
@@ -19,7 +19,7 @@ def is_for(request: Request, hosts: frozenset[str]) -> bool:
 
 
 def is_same_origin(request: Request) -> bool:
-    """Say whether a request was sent by the sandbox's own page, or not by a browser."""
+    """Return whether a request was sent by the sandbox's own page, or not by a browser."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None and site != "same-origin":

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_data
-from nateq_webhooks.sandbox.deliveries import MOST_AT_ONCE, State
+from nateq_webhooks.sandbox.deliveries import MAX_COUNT, State
 from nateq_webhooks.sandbox.exchange import Request
 from nateq_webhooks.sandbox.faults import DEFAULT_SECONDS, Fault
 from nateq_webhooks.sandbox.log import Attempt
@@ -29,7 +29,7 @@ class ScreenPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Redirect:
     """The result of a form: the page to show next, and a message to show there once."""
 
     location: str
@@ -37,7 +37,7 @@ class Done:
     secret: str = field(default="", repr=False)
 
 
-class Missing(Exception):  # noqa: N818 - a missing page is not an error of the program
+class NotFound(Exception):  # noqa: N818 - a missing page is not an error of the program
     """The object of a page does not exist."""
 
 
@@ -57,14 +57,14 @@ class Pages:
         """Show the form for a new webhook."""
         return self._form(None, url="", events=(), is_active=True)
 
-    def create(self, request: Request) -> ScreenPage | Done:
+    def create(self, request: Request) -> ScreenPage | Redirect:
         """Create a webhook."""
         fields = _WebhookFields.of(request)
         try:
             webhook = self._resources.webhooks.create(fields.url, fields.events)
         except InvalidError as error:
             return self._form(None, url=fields.url, events=fields.events, is_active=True, problems=error.fields)
-        return Done(f"/webhooks/{webhook.id}", "The webhook was created.", webhook.secret)
+        return Redirect(f"/webhooks/{webhook.id}", "The webhook was created.", webhook.secret)
 
     def webhook(self, request: Request, webhook_id: str) -> ScreenPage:
         """Show a webhook and its delivery history."""
@@ -91,7 +91,7 @@ class Pages:
         webhook = self._webhook(webhook_id)
         return self._form(webhook, url=webhook.url, events=webhook.events, is_active=webhook.is_active)
 
-    def update(self, request: Request, webhook_id: str) -> ScreenPage | Done:
+    def update(self, request: Request, webhook_id: str) -> ScreenPage | Redirect:
         """Change a webhook."""
         webhook = self._webhook(webhook_id)
         fields = _WebhookFields.of(request)
@@ -100,20 +100,20 @@ class Pages:
             self._resources.webhooks.update(webhook_id, changes)
         except InvalidError as error:
             return self._form(webhook, **changes, problems=error.fields)
-        return Done(f"/webhooks/{webhook_id}", "The webhook was changed.")
+        return Redirect(f"/webhooks/{webhook_id}", "The webhook was changed.")
 
-    def rotate_secret(self, _: Request, webhook_id: str) -> Done:
+    def rotate_secret(self, _: Request, webhook_id: str) -> Redirect:
         """Give a webhook a new secret."""
         webhook = self._resources.webhooks.rotate_secret(self._webhook(webhook_id).id)
         if webhook is None:
-            raise Missing(f"The webhook {webhook_id} was deleted.")
-        return Done(f"/webhooks/{webhook_id}", "The webhook has a new secret.", webhook.secret)
+            raise NotFound(f"The webhook {webhook_id} was deleted.")
+        return Redirect(f"/webhooks/{webhook_id}", "The webhook has a new secret.", webhook.secret)
 
-    def delete(self, _: Request, webhook_id: str) -> Done:
+    def delete(self, _: Request, webhook_id: str) -> Redirect:
         """Delete a webhook."""
         webhook = self._webhook(webhook_id)
         self._resources.webhooks.delete(webhook_id)
-        return Done("/", f"The webhook for {webhook.url} was deleted.")
+        return Redirect("/", f"The webhook for {webhook.url} was deleted.")
 
     def compose(self, request: Request, webhook_id: str) -> ScreenPage:
         """Show the form that sends an event, filled with an example of it."""
@@ -122,7 +122,7 @@ class Pages:
         event = wanted if wanted in self._resources.catalogue else webhook.events[0]
         return self._composer(webhook, event, pretty(example_data(event)), "1")
 
-    def send(self, request: Request, webhook_id: str) -> ScreenPage | Done:
+    def send(self, request: Request, webhook_id: str) -> ScreenPage | Redirect:
         """Send an event to one webhook."""
         webhook = self._webhook(webhook_id)
         form = request.form()
@@ -138,42 +138,42 @@ class Pages:
             return self._composer(webhook, event, text, count, error.fields)
         self._resources.wake()
         sent = f"{event} was accepted" if number == 1 else f"{number} events {event} were accepted"
-        return Done(f"/webhooks/{webhook_id}", f"{sent}. Reload the page to see the result.")
+        return Redirect(f"/webhooks/{webhook_id}", f"{sent}. Reload the page to see the result.")
 
     def delivery(self, _: Request, seq: str) -> ScreenPage:
         """Show a delivery, every attempt at it and what came back."""
         delivery = self._resources.deliveries.get(int(seq))
         webhook = self._resources.webhooks.get(delivery.webhook_id) if delivery else None
         if delivery is None or webhook is None:
-            raise Missing(f"There is no delivery number {seq}.")
+            raise NotFound(f"There is no delivery number {seq}.")
         attempts: list[Attempt] = self._resources.log.of_delivery(delivery.seq)
         return ScreenPage(
             "delivery",
             {"here": "webhooks", "delivery": delivery, "webhook": webhook, "attempts": attempts, "State": State},
         )
 
-    def resend(self, _: Request, seq: str) -> Done:
+    def resend(self, _: Request, seq: str) -> Redirect:
         """Send a delivery again."""
         if not self._resources.deliveries.resend(int(seq)):
-            raise Missing(f"The delivery number {seq} is just being sent, or does not exist.")
+            raise NotFound(f"The delivery number {seq} is just being sent, or does not exist.")
         self._resources.wake()
-        return Done(f"/deliveries/{seq}", "It is sent again. Reload the page to see the result.")
+        return Redirect(f"/deliveries/{seq}", "It is sent again. Reload the page to see the result.")
 
     def faults(self, _: Request) -> ScreenPage:
         """Show the fault switches."""
         return self._switches({})
 
-    def set_faults(self, request: Request) -> ScreenPage | Done:
+    def set_faults(self, request: Request) -> ScreenPage | Redirect:
         """Set all fault switches, or switch them off."""
         form = request.form()
         if "clear" in form:
             self._resources.faults.clear()
-            return Done("/faults", "Everything works again.")
+            return Redirect("/faults", "Everything works again.")
         try:
             self._resources.faults.update({fault: _switch(form, fault) for fault in Fault})
         except InvalidError as error:
             return self._switches(error.fields, form)
-        return Done("/faults", "The switches are set.")
+        return Redirect("/faults", "The switches are set.")
 
     def _switches(self, problems: Mapping[str, str], form: Mapping[str, list[str]] | None = None) -> ScreenPage:
         values_of = {}
@@ -199,7 +199,7 @@ class Pages:
             "event": event,
             "data": text,
             "count": count,
-            "most": MOST_AT_ONCE,
+            "most": MAX_COUNT,
             "problems": problems or {},
         }
         return ScreenPage("send", values, status=422 if problems else 200)
@@ -207,7 +207,7 @@ class Pages:
     def _webhook(self, webhook_id: str) -> SandboxWebhook:
         webhook = self._resources.webhooks.get(webhook_id)
         if webhook is None:
-            raise Missing(f"There is no webhook {webhook_id[:80]}.")
+            raise NotFound(f"There is no webhook {webhook_id[:80]}.")
         return webhook
 
 

@@ -20,9 +20,9 @@ STATIC: Final = {
 
 
 class Templates:
-    """Renders the pages of the settings screen. `always` are the values that every page has."""
+    """Renders the pages of the settings screen. `shared_context` has the values that every page has."""
 
-    def __init__(self, always: Mapping[str, Any]) -> None:
+    def __init__(self, shared_context: Mapping[str, Any]) -> None:
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -31,7 +31,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters |= {"iso": iso, "moment": _moment, "pretty": pretty, "span": _span}
-        self._environment.globals |= always
+        self._environment.globals |= shared_context
 
     def render(self, name: str, values: Mapping[str, Any]) -> bytes:
         """Render `name`.html."""

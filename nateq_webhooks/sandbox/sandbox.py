@@ -116,13 +116,13 @@ class Sandbox:
             withheld=withheld,
             hosts=host_names(host),
         )
-        always = {
+        shared_context = {
             "base_url": self.base_url,
             "keys": keys,
             "catalogue": catalogue,
             "active_faults": self._active_faults,
         }
-        self._screen = Screen(resources, always, host_names(host))
+        self._screen = Screen(resources, shared_context, host_names(host))
 
     def __enter__(self) -> Self:
         self.start()

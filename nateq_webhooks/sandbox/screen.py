@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nateq_webhooks.sandbox.exchange import Request, Response
-from nateq_webhooks.sandbox.notes import Note, Notes
-from nateq_webhooks.sandbox.origin import is_for, is_same_origin
-from nateq_webhooks.sandbox.pages import Done, Missing, Pages, ScreenPage
+from nateq_webhooks.sandbox.flash_messages import FlashMessage, FlashMessages
+from nateq_webhooks.sandbox.origin import is_allowed_host, is_same_origin
+from nateq_webhooks.sandbox.pages import NotFound, Pages, Redirect, ScreenPage
 from nateq_webhooks.sandbox.rendering import STATIC, Templates, static
 from nateq_webhooks.sandbox.resources import Resources
 from nateq_webhooks.sandbox.sandbox_errors import InvalidError
@@ -28,15 +28,15 @@ _HEADERS: Final = {
 
 _HTML: Final = "text/html; charset=utf-8"
 
-View = Callable[..., ScreenPage | Done]
+View = Callable[..., ScreenPage | Redirect]
 
 
 class Screen:
     """Responds to everything outside the API. `hosts` are the accepted host names, empty for any."""
 
-    def __init__(self, resources: Resources, always: Mapping[str, Any], hosts: frozenset[str]) -> None:
-        self._templates = Templates(always)
-        self._notes = Notes()
+    def __init__(self, resources: Resources, shared_context: Mapping[str, Any], hosts: frozenset[str]) -> None:
+        self._templates = Templates(shared_context)
+        self._messages = FlashMessages()
         self._hosts = hosts
         pages = Pages(resources)
         self._routes: tuple[tuple[str, re.Pattern[str], View], ...] = (
@@ -58,16 +58,16 @@ class Screen:
 
     def respond(self, request: Request) -> Response:
         """Respond to a request for a page, a posted form or a file."""
-        if not is_for(request, self._hosts):
+        if not is_allowed_host(request, self._hosts):
             return self._error(421, "This address is not the sandbox's", "Open it by the address it printed.")
         if request.path.startswith("/static/"):
             return self._file(request.path.removeprefix("/static/"))
         method = "GET" if request.method == "HEAD" else request.method
-        here = [(route, found) for route in self._routes if (found := route[1].fullmatch(request.path))]
-        if not here:
+        routes = [(route, found) for route in self._routes if (found := route[1].fullmatch(request.path))]
+        if not routes:
             return self._error(404, "There is no such page", f"{request.path[:200]} is not a page of this screen.")
-        for (wanted, _, view), found in here:
-            if wanted == method:
+        for (allowed, _, view), found in routes:
+            if allowed == method:
                 return self._view(request, view, found.groups())
         return self._error(405, "That can't be done here", f"{request.method[:20]} is not a method of this page.")
 
@@ -76,18 +76,18 @@ class Screen:
             return self._error(403, "This form came from another site", "Nothing was changed.")
         try:
             result = view(request, *arguments)
-        except Missing as error:
+        except NotFound as error:
             return self._error(404, "It is not there", str(error))
         except InvalidError as error:
             return self._error(422, "That can't be done", str(error))
-        if isinstance(result, Done):
-            token = self._notes.leave(Note(text=result.text, secret=result.secret))
-            return Response(status=303, headers=_HEADERS | {"Location": f"{result.location}?note={token}"})
-        note = self._notes.take(request.query.get("note", ""))
-        return self._page(result, note)
+        if isinstance(result, Redirect):
+            token = self._messages.add(FlashMessage(text=result.text, secret=result.secret))
+            return Response(status=303, headers=_HEADERS | {"Location": f"{result.location}?message={token}"})
+        message = self._messages.pop(request.query.get("message", ""))
+        return self._page(result, message)
 
-    def _page(self, page: ScreenPage, note: Note | None = None) -> Response:
-        body = self._templates.render(page.template, {**page.values, "note": note})
+    def _page(self, page: ScreenPage, message: FlashMessage | None = None) -> Response:
+        body = self._templates.render(page.template, {**page.values, "message": message})
         return Response(status=page.status, body=body, content_type=_HTML, headers=_HEADERS)
 
     def _error(self, status: int, title: str, text: str) -> Response:

@@ -74,7 +74,7 @@ class Sender:
         self.changed = threading.Condition()
         """Notified whenever an attempt was logged, or something was accepted."""
         self._active: Counter[str] = Counter()
-        self._has_news = False
+        self._has_changed = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="nateq-sandbox-clock", daemon=True)
 
@@ -96,7 +96,7 @@ class Sender:
     def wake(self) -> None:
         """Look for due deliveries now."""
         with self.changed:
-            self._has_news = True
+            self._has_changed = True
             self.changed.notify_all()
 
     def _run(self) -> None:
@@ -107,8 +107,8 @@ class Sender:
                 logger.error("The sender could not read what is due: %s. It tries again in %s s.", error, _MAX_WAIT)
                 wait_seconds = _MAX_WAIT
             with self.changed:
-                self.changed.wait_for(lambda: self._has_news or self._stopping, wait_seconds)
-                self._has_news = False
+                self.changed.wait_for(lambda: self._has_changed or self._stopping, wait_seconds)
+                self._has_changed = False
 
     def _send_due(self) -> float:
         """Start as many due attempts as there are free threads; return the seconds until more are due."""
@@ -151,7 +151,7 @@ class Sender:
         finally:
             with self.changed:
                 self._active[webhook.id] -= 1
-                self._has_news = True
+                self._has_changed = True
                 self.changed.notify_all()
                 if self._stopping and not self._active.total():
                     self._client.close()  # by the last thread: closing breaks a client that another thread uses

@@ -20,7 +20,7 @@ from nateq_webhooks.dispatch.claim import can_skip_locked
 from nateq_webhooks.errors import RetryLater
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import PARKED_UNTIL
-from nateq_webhooks.runners.worker import MOST_AT_ONCE, Batch, Worker
+from nateq_webhooks.runners.worker import MAX_BATCH, Batch, Worker
 from tests.commands import output
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.proxy import Wire, address
@@ -465,7 +465,7 @@ class TestBatch:
         for _ in range(20):
             batch.record(0.01 * batch.size, batch.size)
 
-        assert batch.size == MOST_AT_ONCE
+        assert batch.size == MAX_BATCH
 
     def test_slow_receivers_are_claimed_one_by_one(self) -> None:
         batch = Batch()
