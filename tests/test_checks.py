@@ -29,12 +29,12 @@ PROJECT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def _a_receiver(connect: Connect) -> None:
-    """Each site here has one, as a site without any is warned of (W050)."""
+    """Connect a receiver: a site without one gets the warning W050."""
     connect(signals.user_created, lambda **kwargs: None, "test.a_receiver")
 
 
 def found(*, databases: list[str] | None = None, deploy: bool = False) -> list[CheckMessage]:
-    """What our checks say: those that a plain check runs, or all of them with these databases."""
+    """Return the messages of our checks: those of a plain check, or all of them with these databases."""
     # With a tag and no databases, Django 5.2 gives the checks none and Django 6.1 all of them.
     tags = None if databases is None else ["nateq_webhooks"]
     messages = run_checks(tags=tags, databases=databases, include_deployment_checks=deploy)
@@ -45,16 +45,29 @@ def warnings_of(check: str) -> list[CheckMessage]:
     return [message for message in found(databases=["default"]) if message.id == f"nateq_webhooks.{check}"]
 
 
+def run_python(*arguments: str, database: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python with the settings of the tests and a database of its own."""
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": database,
+        "PYTHONPATH": str(PROJECT),
+    }
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def ids(*, databases: list[str] | None = None, deploy: bool = False) -> list[str]:
     return [str(message.id).removeprefix("nateq_webhooks.") for message in found(databases=databases, deploy=deploy)]
 
 
-def test_a_sound_site_has_nothing_to_hear() -> None:
+def test_a_correct_site_has_no_messages() -> None:
     assert ids(deploy=True) == []
 
 
 @pytest.mark.django_db
-def test_a_sound_site_has_nothing_to_hear_of_its_database_either(webhook: Webhook, connect: Connect) -> None:
+def test_a_correct_site_has_no_messages_about_its_database(webhook: Webhook, connect: Connect) -> None:
     Secret.objects.create(webhook=webhook, secret="whsec_old_0123456789abcdef")
     connect(signals.ticket_created, lambda **kwargs: None)
 
@@ -84,14 +97,12 @@ def test_the_checks_run_with_a_plain_check_without_asking_the_database() -> None
     ],
 )
 @pytest.mark.parametrize("deploy", [True, False])
-def test_what_is_wrong_with_the_settings_is_an_error_and_hides_no_other_check(
-    raw: Any, expected: list[str], deploy: bool
-) -> None:
+def test_wrong_settings_are_errors_and_every_one_is_reported(raw: Any, expected: list[str], deploy: bool) -> None:
     with override_settings(NATEQ_WEBHOOKS=raw):
         assert [each for each in ids(deploy=deploy) if each.startswith("E")] == expected
 
 
-def test_the_command_fails_and_says_what_was_meant() -> None:
+def test_the_command_fails_and_proposes_the_right_name() -> None:
     with (
         override_settings(NATEQ_WEBHOOKS={"DISPACH": "inline"}),
         pytest.raises(SystemCheckError, match=r"(?s)nateq_webhooks\.E002.*has no setting 'DISPACH'.*'DISPATCH'\?"),
@@ -123,13 +134,13 @@ def test_every_message_has_a_hint() -> None:
 
 
 class NoRunner:
-    """A class without what a way to dispatch must have."""
+    """A class without the attributes of a runner."""
 
     hold = 5
 
 
 class BrokenRunner:
-    """A class that can't be made."""
+    """A class that cannot be instantiated."""
 
     def __init__(self) -> None:
         raise LookupError("no queue called shop")
@@ -143,7 +154,7 @@ class BrokenRunner:
         ("tests.test_checks.PROJECT", "TypeError"),
     ],
 )
-def test_a_class_that_is_no_way_to_dispatch_is_an_error_that_says_why(way: str, said: str) -> None:
+def test_a_class_that_is_no_runner_is_an_error_with_its_reason(way: str, said: str) -> None:
     with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
         (message,) = found()
 
@@ -153,13 +164,13 @@ def test_a_class_that_is_no_way_to_dispatch_is_an_error_that_says_why(way: str, 
 
 
 @pytest.mark.parametrize("way", ["inline", "worker", "tests.runners.test_runner.Notebook"])
-def test_a_way_to_dispatch_that_works_is_checked_in_silence(way: str) -> None:
+def test_a_valid_runner_has_no_messages(way: str) -> None:
     with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
         assert ids() == []
 
 
 @pytest.mark.parametrize("extra", ["celery", "tasks"])
-def test_a_way_to_dispatch_that_is_not_installed_is_an_error_that_says_what_to_install(extra: str) -> None:
+def test_a_runner_that_is_not_installed_is_an_error_that_names_the_extra(extra: str) -> None:
     if extra == "tasks" and django.VERSION >= (6,):
         pytest.skip("Django 6 brings django.tasks")
     code = (
@@ -168,10 +179,7 @@ def test_a_way_to_dispatch_that_is_not_installed_is_an_error_that_says_what_to_i
         "from django.core.management import call_command; call_command('check')"
     )
     # Django 6.1's own checks of columns ask MariaDB for its version; the site's database is not there in tests.
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": "sqlite://:memory:"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_python("-c", code, database="sqlite://:memory:")
 
     assert done.returncode == 1
     assert "nateq_webhooks.E007" in done.stderr
@@ -254,7 +262,7 @@ def test_the_options_that_the_warning_proposes_silence_it(monkeypatch: pytest.Mo
         ("postgresql", 64 * 1024 * 1024, []),
     ],
 )
-def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
+def test_bodies_larger_than_a_packet_of_mysql_are_a_warning(
     monkeypatch: pytest.MonkeyPatch, vendor: str, size: int, expected: list[str]
 ) -> None:
     # The check looks at nothing but the vendor's name, so each machine can look at each vendor.
@@ -268,19 +276,21 @@ def test_bodies_larger_than_a_packet_of_mysql_are_warned_of(
 
 
 @pytest.mark.django_db
-def test_an_empty_secret_is_warned_of_by_the_webhooks_name() -> None:
-    Webhook.objects.create(name="shop", secret="")
+def test_an_empty_secret_is_a_warning_with_the_name_of_its_webhook() -> None:
+    shop = Webhook.objects.create(name="shop", secret="")
+    Secret.objects.create(webhook=shop, secret="whsec_private_0123456789abcdef")
     Webhook.objects.create(name="support")
 
     (message,) = found(databases=["default"])
 
     assert message.id == "nateq_webhooks.W004"
+    assert "whsec_private_0123456789abcdef" not in repr(message)
     assert '"shop"' in message.msg
     assert "Webhooks > shop" in str(message.hint)
 
 
 @pytest.mark.django_db
-def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
+def test_an_empty_older_secret_is_one_warning_for_each_webhook() -> None:
     shop = Webhook.objects.create(name="shop", secret="")
     support = Webhook.objects.create(name="support")
     for webhook in (shop, shop, support, support):
@@ -293,7 +303,7 @@ def test_an_empty_older_secret_is_warned_of_and_each_webhook_once() -> None:
 
 
 @pytest.mark.django_db
-def test_a_stored_secret_that_is_too_short_is_warned_of_without_it() -> None:
+def test_a_stored_secret_that_is_too_short_is_a_warning_that_does_not_show_it() -> None:
     shop, support = Webhook.objects.create(name="shop"), Webhook.objects.create(name="support")
     Secret.objects.create(webhook=support, secret="whsec_older_0123456789abcdef")
     with connection.cursor() as cursor:  # behind Django's back, as an older version may have
@@ -312,7 +322,7 @@ def test_a_stored_secret_that_is_too_short_is_warned_of_without_it() -> None:
 
 @pytest.mark.django_db
 @override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"})
-def test_a_stored_secret_of_too_few_bytes_in_base64_is_warned_of() -> None:
+def test_a_stored_base64_secret_of_too_few_bytes_is_a_warning() -> None:
     with override_settings(NATEQ_WEBHOOKS={}):
         Webhook.objects.create(name="shop", secret="whsec_0123456789abcdef")
 
@@ -321,15 +331,7 @@ def test_a_stored_secret_of_too_few_bytes_in_base64_is_warned_of() -> None:
     assert "is not at least 16 bytes in base64" in message.msg
 
 
-@pytest.mark.django_db
-def test_the_warning_shows_no_other_secret() -> None:
-    webhook = Webhook.objects.create(name="shop", secret="")
-    Secret.objects.create(webhook=webhook, secret="whsec_private_0123456789abcdef")
-
-    assert "whsec_private_0123456789abcdef" not in repr(found(databases=["default"]))
-
-
-# Work that nobody does
+# Overdue work
 
 
 def fails(**kwargs: Any) -> None:
@@ -344,7 +346,7 @@ def failed_run(sender: Sender, connect: Connect) -> Run:
     return Run.objects.get(status=Run.Status.FAILED)
 
 
-def test_a_try_that_has_been_due_for_long_is_warned_of_with_who_could_do_it(failed_run: Run) -> None:
+def test_a_try_that_is_long_overdue_is_a_warning_that_names_the_command(failed_run: Run) -> None:
     assert ids(databases=["default"]) == []
     Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=10))
     assert ids(databases=["default"]) == []
@@ -358,7 +360,7 @@ def test_a_try_that_has_been_due_for_long_is_warned_of_with_who_could_do_it(fail
     assert "nateq_worker --once" in str(message.hint)
 
 
-def test_a_try_that_was_done_or_waits_for_its_receiver_is_not_warned_of(failed_run: Run) -> None:
+def test_a_run_that_waits_for_its_receiver_is_no_warning(failed_run: Run) -> None:
     Run.objects.update(next_try_at=timezone.now() - timedelta(days=1), receiver="gone")
 
     call_command("nateq_worker", "--once", verbosity=0)
@@ -367,7 +369,7 @@ def test_a_try_that_was_done_or_waits_for_its_receiver_is_not_warned_of(failed_r
     assert ids(databases=["default"]) == []
 
 
-def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, connect: Connect) -> None:
+def test_a_delivery_that_is_not_dispatched_is_a_warning(sender: Sender, connect: Connect) -> None:
     connect(signals.ticket_created, fails)
     with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "worker"}):
         sender.post(envelope())
@@ -378,7 +380,7 @@ def test_a_delivery_that_nobody_has_dispatched_is_warned_of(sender: Sender, conn
     assert "(deliveries: 1, runs: 0)" in message.msg
 
 
-def test_a_lease_longer_than_usual_is_waited_for(failed_run: Run) -> None:
+def test_a_run_within_a_long_lease_is_no_warning(failed_run: Run) -> None:
     Run.objects.update(next_try_at=timezone.now() - timedelta(minutes=20))
 
     with override_settings(NATEQ_WEBHOOKS={"RUN_LEASE": timedelta(minutes=30)}):
@@ -387,9 +389,7 @@ def test_a_lease_longer_than_usual_is_waited_for(failed_run: Run) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("databases", [None, [], ["replica"]])
-def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(
-    failed_run: Run, databases: list[str] | None
-) -> None:
+def test_a_database_that_is_not_checked_gets_no_query(failed_run: Run, databases: list[str] | None) -> None:
     Run.objects.update(next_try_at=timezone.now() - timedelta(days=1))
     Webhook.objects.create(name="support", secret="")
 
@@ -400,13 +400,10 @@ def test_a_database_that_is_not_to_be_checked_is_not_asked_for_webhooks(
     assert [query["sql"] for query in captured if "nateq_webhooks" in query["sql"]] == []
 
 
-def test_a_database_without_tables_is_checked_in_silence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "django", "check", "--database", "default", "--settings", "tests.settings"]
-    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path / 'empty.sqlite3'}", "PYTHONPATH": str(PROJECT)}
+def test_a_database_without_tables_has_no_messages(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
 
-    done = subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run_python("-m", "django", "check", "--database", "default", database=database)
 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -1,6 +1,5 @@
-"""The system checks of receivers and of who runs them."""
+"""The system checks of receivers and runners."""
 
-import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.django_db  # Django's own checks of models may ask SQLi
 
 
 def found(*wanted: str, databases: list[str] | None = None) -> list[CheckMessage]:
-    """What the checks with these ids say."""
+    """Return the messages of the checks with these ids."""
     tags = None if databases is None else ["nateq_webhooks"]
     messages = run_checks(tags=tags, databases=databases)
     return [message for message in messages if str(message.id).removeprefix("nateq_webhooks.") in wanted]
@@ -42,7 +41,7 @@ def ignored(**kwargs: Any) -> None: ...
 
 
 class TestEvents:
-    def test_one_that_is_subscribed_to_and_has_no_receiver_is_warned_of(self, connect: Connect) -> None:
+    def test_a_subscribed_event_without_a_receiver_is_a_warning(self, connect: Connect) -> None:
         Webhook.objects.create(name="shop", events=["ticket.created", "lead.created", "user.created"])
         connect(signals.lead_created, ignored)
 
@@ -52,7 +51,7 @@ class TestEvents:
         assert "AppConfig.ready()" in str(message.hint)
         assert "Connected: lead.created." in str(message.hint)
 
-    def test_with_a_receiver_for_each_or_for_every_event_none_is(self, connect: Connect) -> None:
+    def test_a_receiver_of_each_event_or_of_every_event_is_enough(self, connect: Connect) -> None:
         Webhook.objects.create(name="shop", events=["ticket.created", "ticket.merged"])
         connect(signals.ticket_created, ignored)
         connect(signals.signal_for("ticket.merged"), ignored)
@@ -72,7 +71,7 @@ class TestEvents:
         connect(signals.ticket_created, ignored)
         assert stored("W050") == []
 
-    def test_each_webhook_is_named_once_and_one_that_is_off_never(self) -> None:
+    def test_each_active_webhook_is_named_once(self) -> None:
         Webhook.objects.create(name="shop", events=["ticket.created"])
         Webhook.objects.create(name="crm", events=[f"order.{number}" for number in range(20)])
         Webhook.objects.create(name="off", events=["ticket.created"], is_active=False)
@@ -83,12 +82,12 @@ class TestEvents:
         assert '"shop"' in shop.msg
 
     @pytest.mark.parametrize("events", ["ticket.created", {"a": 1}, None, [1, None]])
-    def test_events_that_are_no_list_of_names_break_nothing(self, events: Any) -> None:
+    def test_events_that_are_no_list_of_names_raise_no_error(self, events: Any) -> None:
         Webhook.objects.create(name="shop", events=events if events is not None else 0)
 
         assert len(stored("W050")) == 1
 
-    def test_a_receiver_of_an_event_that_is_nearly_a_known_one_is_warned_of(self, connect: Connect) -> None:
+    def test_a_receiver_of_a_misspelled_event_is_a_warning(self, connect: Connect) -> None:
         connect(signals.signal_for("ticket.creatd"), ignored, "shop.stock")
         connect(signals.signal_for("order.shipped"), ignored)
 
@@ -98,7 +97,7 @@ class TestEvents:
         assert "shop.stock" in message.msg
         assert "'ticket.created'" in str(message.hint)
 
-    def test_one_that_nateq_offers_or_a_webhook_subscribes_to_is_not(self, connect: Connect) -> None:
+    def test_a_receiver_of_an_offered_or_subscribed_event_is_no_warning(self, connect: Connect) -> None:
         connect(signals.signal_for("conversation.unassigned"), ignored)
         connect(signals.signal_for("message.resent"), ignored)
         assert len(stored("W055")) == 2
@@ -112,7 +111,7 @@ class TestEvents:
 # One module under two names
 
 
-def test_receivers_whose_module_is_imported_under_two_names_are_warned_of(tmp_path: Path) -> None:
+def test_receivers_of_a_module_with_two_names_are_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "receivers.py"
     file.write_text(
         "from django.dispatch import receiver\nfrom nateq_webhooks import signals\n\n\n"
@@ -142,14 +141,13 @@ def test_receivers_whose_module_is_imported_under_two_names_are_warned_of(tmp_pa
 
 @pytest.fixture
 def with_tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Have the settings TASKS and NATEQ_WEBHOOKS, in a process that has not looked at either yet."""
+    """Set TASKS and NATEQ_WEBHOOKS as in a process that has read neither."""
     if django.VERSION < (6,):
         pytest.importorskip("django_tasks")
     package = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 
     def change(backend: str, *, queues: tuple[str, ...] = ("default",), alias: str = "default", **ours: str) -> Any:
-        for name in ("nateq_webhooks.runners.tasks",):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delitem(sys.modules, "nateq_webhooks.runners.tasks", raising=False)
         notify._runner_at.cache_clear()
         tasks = {alias: {"BACKEND": f"{package}.backends.{backend}", "QUEUES": list(queues)}}
         return override_settings(TASKS=tasks, NATEQ_WEBHOOKS={"DISPATCH": "tasks"} | ours)
@@ -167,7 +165,7 @@ class TestTasks:
             ("dummy.DummyBackend", "DummyBackend, which runs nothing"),
         ],
     )
-    def test_a_backend_without_workers_is_warned_of(
+    def test_a_backend_without_workers_is_a_warning(
         self, with_tasks: Callable[..., Any], backend: str, said: str
     ) -> None:
         with with_tasks(backend):
@@ -186,7 +184,7 @@ class TestTasks:
             ({"alias": "slow"}, "no queue 'default' of the backend 'default'"),
         ],
     )
-    def test_a_queue_or_backend_that_is_not_there_is_an_error_that_says_what_to_set(
+    def test_a_missing_queue_or_backend_is_an_error_that_names_the_setting(
         self, with_tasks: Callable[..., Any], options: dict[str, Any], named: str
     ) -> None:
         with with_tasks("dummy.DummyBackend", **options):
@@ -213,7 +211,7 @@ class TestTasks:
 
 
 class Unreadable:
-    """A way to dispatch that looks at its own settings and can't read them."""
+    """A runner whose own check raises an error."""
 
     hold = timedelta()
 
@@ -223,14 +221,14 @@ class Unreadable:
         raise LookupError("no broker called shop")
 
 
-def test_a_runner_that_can_not_say_what_is_wrong_is_an_error_that_says_why() -> None:
+def test_a_runner_whose_own_check_raises_is_an_error_with_the_exception() -> None:
     with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "tests.test_checks_of_receivers.Unreadable"}):
         (message,) = found("E025")
 
     assert "LookupError: no broker called shop" in message.msg
 
 
-# Who makes the later tries
+# Later tries
 
 
 class TestRecovery:
@@ -240,7 +238,7 @@ class TestRecovery:
         Delivery.objects.update(received_at=timezone.now() - timedelta(hours=1))
 
     @pytest.mark.parametrize("way", ["inline", "worker"])
-    def test_a_site_where_no_worker_was_seen_lately_is_warned_of(self, way: str) -> None:
+    def test_a_site_without_a_recent_worker_is_a_warning(self, way: str) -> None:
         with override_settings(NATEQ_WEBHOOKS={"DISPATCH": way}):
             (message,) = stored("W054")
             assert "No worker has been seen since" in message.msg
@@ -252,7 +250,7 @@ class TestRecovery:
             Heartbeat.objects.create(name="other")
             assert stored("W054") == []
 
-    def test_a_site_without_an_old_delivery_is_not(self) -> None:
+    def test_a_site_without_an_old_delivery_is_no_warning(self) -> None:
         Delivery.objects.update(received_at=timezone.now())
 
         assert stored("W054") == []
@@ -260,13 +258,12 @@ class TestRecovery:
     def test_celery_beat_is_a_worker(self) -> None:
         celery = pytest.importorskip("celery")
         app = celery.Celery("site", broker="memory://", set_as_current=False)
-        call = functools.partial(override_settings, NATEQ_WEBHOOKS={"DISPATCH": "celery"})
         from celery import _state
 
         before = (_state.default_app, _state._tls.current_app)
         _state.default_app = _state._tls.current_app = app
         try:
-            with call():
+            with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "celery"}):
                 assert len(stored("W054")) == 1
                 app.conf.beat_schedule = {"any name": {"task": "nateq_webhooks.run_due", "schedule": 60.0}}
                 assert stored("W054") == []
