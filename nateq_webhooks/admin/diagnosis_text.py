@@ -63,9 +63,9 @@ CAUSES: Final[dict[str, Any]] = {
         "pass on chunked bodies, or a middleware that reads the request's stream first."
     ),
     Cause.UNKNOWN_SECRET: gettext_lazy(
-        "None of the secrets known here made this signature, of the body as it came or as it may have been before a "
-        "proxy changed it. Compare the secret with the one at Nateq: if it was rotated there, enter the new one on "
-        "this webhook's page. If the request is not from Nateq, there is nothing to do."
+        "None of the secrets known here made this signature, neither for the body as it came nor for the forms that "
+        "it may have had before a proxy changed it. Compare the secret with the one at Nateq: if it was rotated "
+        "there, enter the new one on this webhook's page. If the request is not from Nateq, there is nothing to do."
     ),
     Cause.NO_SECRET: gettext_lazy(
         "This webhook has no secret that could verify anything: each is empty, too short (fewer than 16 visible "
@@ -88,9 +88,9 @@ CAUSES: Final[dict[str, Any]] = {
         "requests, so that they come with a Content-Length."
     ),
     Cause.NOT_POST: gettext_lazy(
-        "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) makes a "
-        "GET of a POST: give Nateq the URL shown on the webhook's page, letter by letter. If somebody opened the URL "
-        "in a browser, there is nothing to do."
+        "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) turns "
+        "a POST into a GET: give Nateq the URL exactly as the webhook's page shows it. If somebody opened the URL in "
+        "a browser, there is nothing to do."
     ),
 }
 """The probable cause, and what to do."""
@@ -220,6 +220,6 @@ def _more(hint: Hint) -> SafeString:
 
 def _not_diagnosed() -> str:
     return _(
-        "This request was not diagnosed: of each webhook one refused request a second is, if its body has at "
-        "most 64 KiB. Look at others of the same time."
+        "This request was not examined. For each webhook and reason, only one refused request a second is, and only "
+        "if its body has at most 64 KiB. Look at other requests of the same time."
     )

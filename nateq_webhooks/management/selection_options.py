@@ -32,9 +32,11 @@ def add_all_option(parser: CommandParser, help_text: str) -> None:
 def require_explicit_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
     """Raise `CommandError` unless exactly one is given: `--all`, or an option that narrows the selection."""
     if is_all and narrowed_by:
-        raise CommandError(_("--all goes with none of %(options)s: say which.") % {"options": ", ".join(narrowed_by)})
+        raise CommandError(
+            _("--all can't be combined with %(options)s. Use one or the other.") % {"options": ", ".join(narrowed_by)}
+        )
     if not is_all and not narrowed_by:
-        raise CommandError(_("This would be about everything. Say --all if that is meant, or narrow it down."))
+        raise CommandError(_("This would apply to everything. Add --all if you mean that, or narrow it down."))
 
 
 def add_webhook_option(parser: CommandParser) -> None:

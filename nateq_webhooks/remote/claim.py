@@ -74,7 +74,7 @@ class Claim:
         if not row.update(claimed_until=timezone.now() + LEASE, **fields):
             raise ClaimLostError(
                 _(
-                    'Another run has taken over webhook "%(name)s", because this one was not heard of for too long. '
+                    'Another run has taken over webhook "%(name)s", because this one did not renew its claim in time. '
                     "See its state with: manage.py nateq_webhook show --name %(name)s"
                 )
                 % {"name": self.webhook.name}

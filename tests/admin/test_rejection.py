@@ -108,7 +108,7 @@ def test_the_page_and_the_question_before_deleting_name_the_rejection(boss: Clie
 
 
 def test_the_page_says_that_a_request_was_not_diagnosed(boss: Client, make: Make) -> None:
-    assert "This request was not diagnosed" in page(boss, url_of(make()))
+    assert "This request was not examined" in page(boss, url_of(make()))
 
 
 @pytest.mark.parametrize("code", [*Reason, *Refusal])
@@ -142,7 +142,7 @@ def test_some_reasons_are_explained_without_a_body(code: str) -> None:
     told = diagnosis_text.sentences(code, Hint.read(hint(plain_finding(Refusal(code)))))
 
     assert len(told) == 1
-    assert "not diagnosed" not in told[0]
+    assert "not examined" not in told[0]
 
 
 @pytest.mark.parametrize(

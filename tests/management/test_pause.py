@@ -90,8 +90,8 @@ def test_all_waiting_runs_are_moved_in_batches(deliver: Deliver, monkeypatch: py
 def test_everything_must_be_named_explicitly(command: str) -> None:
     dispatch.pause(receiver="test.one")
     wrong: list[tuple[list[str], str]] = [
-        ([], "This would be about everything. Say --all"),
-        (["--all", "--receiver", "test.one"], "--all goes with none of --receiver"),
+        ([], "This would apply to everything. Add --all"),
+        (["--all", "--receiver", "test.one"], "--all can't be combined with --receiver"),
     ]
     for options, complaint in wrong:
         with pytest.raises(CommandError, match=complaint):

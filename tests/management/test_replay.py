@@ -141,7 +141,7 @@ def test_everything_must_be_named_explicitly(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("y\n") if is_terminal else StringIO())
 
-    with pytest.raises(CommandError, match=r"This would be about everything\. Say --all"):
+    with pytest.raises(CommandError, match=r"This would apply to everything\. Add --all"):
         replay(*options)
 
     assert not Replay.objects.exists()
@@ -157,7 +157,7 @@ def test_a_person_who_gives_all_is_asked_too(stored: list[Delivery], monkeypatch
 
 
 def test_all_can_not_be_combined_with_a_selection(stored: list[Delivery]) -> None:
-    with pytest.raises(CommandError, match="--all goes with none of --event, --status"):
+    with pytest.raises(CommandError, match="--all can't be combined with --event, --status"):
         replay("--all", "--event", "ticket.created", "--status", "dead")
 
 

@@ -69,7 +69,7 @@ class KeysetChangeList(ChangeList):
 
     def _parse_cursor(self, request: HttpRequest) -> cursor.Cursor:
         if any("\x00" in value for _name, values in request.GET.lists() for value in values):
-            raise self._refused(_("The address holds a NUL character, which no text in the database has."))
+            raise self._refused(_("The address has a NUL character, which no text in the database can have."))
         try:
             return cursor.parse(request.GET.get(CURSOR_VAR, ""))
         except ValueError as error:

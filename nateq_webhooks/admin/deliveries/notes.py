@@ -11,7 +11,7 @@ SENTENCES: Final[dict[str, Any]] = {
     Note.NOT_JSON: _("The body is not JSON, so it could not be read."),
     Note.NOT_OBJECT: _("The body is JSON, but not an object, so there is no event in it."),
     Note.TOO_DEEP: _("The body is nested too deeply to be read."),
-    Note.NUMBER_TOO_LONG: _("The body holds a number with too many digits to be read."),
+    Note.NUMBER_TOO_LONG: _("The body has a number with too many digits to be read."),
     Note.EVENT_UNUSABLE: _("It does not say which event it is; only receivers of every event got it."),
     Note.TIMESTAMP_UNUSABLE: _("It does not say when the event happened, or says it in a way that can't be read."),
     Note.TIMESTAMP_NAIVE: _("The time of the event has no time zone; UTC was assumed."),

@@ -91,7 +91,10 @@ class WebhookForm(SecretEntryForm[Webhook]):
         label=_("Events"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("Receivers run for these. None chosen: for every event. Others are stored as ignored."),
+        help_text=_(
+            "Receivers run for these events; if you choose none, for every event. "
+            "Deliveries of other events are stored as ignored."
+        ),
     )
     other_events = forms.CharField(
         label=_("Other events"),

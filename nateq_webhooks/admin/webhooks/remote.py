@@ -74,16 +74,17 @@ ACTIONS: Final = {
             done=gettext_lazy("The webhook here is like Nateq's now."),
             run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PULL),
             left=gettext_lazy(
-                "Not everything could be taken from Nateq: the URL is this site's own, and a further webhook there is "
-                "only deleted there. Make Nateq's like this one, or set PUBLIC_URL right."
+                "Not everything could be taken from Nateq: this site's URL follows from PUBLIC_URL, and a further "
+                "webhook at Nateq can only be deleted there. Make Nateq's like this one, or correct PUBLIC_URL."
             ),
         ),
         Action(
             name="reregister",
             label=gettext_lazy("Nateq has deleted it: register it again"),
             question=gettext_lazy(
-                "The API key does not see this webhook. If Nateq has deleted it, this creates it there once more, with "
-                "a new signing secret. If it belongs to another organization, don't: its deliveries would be refused."
+                "The API key does not see this webhook. If Nateq has deleted it, this creates it there again, with a "
+                "new signing secret. If it belongs to another organization, don't do this, because its deliveries "
+                "would be refused."
             ),
             done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
             run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PUSH, is_gone=True),
