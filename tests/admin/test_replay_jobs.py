@@ -25,6 +25,10 @@ LIST = reverse("admin:nateq_webhooks_delivery_changelist")
 CONFIRM = "/admin/nateq_webhooks/delivery/replay-many/"
 
 
+def steer_url(replay: Replay) -> str:
+    return reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk])
+
+
 @pytest.fixture
 def stored(sender: Sender, connect: Connect) -> list[Delivery]:
     """Three deliveries that two receivers have run."""
@@ -97,7 +101,7 @@ def test_many_deliveries_become_a_job_that_is_continued_on_request(
     assert "this does not continue by itself" in page
     assert 'http-equiv="refresh"' not in page
 
-    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "go on"})
+    boss.post(steer_url(replay), {"do": "go on"})
 
     replay.refresh_from_db()
     assert (replay.deliveries, replay.runs) == (2, 4)
@@ -123,7 +127,7 @@ def test_a_cancelled_job_makes_no_more_runs(
     boss.post(CONFIRM, {"event": "ticket.created"})
     replay = Replay.objects.get()
 
-    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[replay.pk]), {"do": "cancel"})
+    boss.post(steer_url(replay), {"do": "cancel"})
     call_command("nateq_worker", "--once", verbosity=0)
 
     replay.refresh_from_db()
@@ -245,8 +249,8 @@ def test_a_finished_replay_is_not_cancelled_and_none_continues_without_being_ask
     over = dispatch.replay(stored[:1])
     waiting = request_replay(api.Selection(event="message.sent"))
 
-    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[over.pk]), {"do": "cancel"})
-    boss.post(reverse("admin:nateq_webhooks_replay_steer", args=[waiting.pk]), {})
+    boss.post(steer_url(over), {"do": "cancel"})
+    boss.post(steer_url(waiting), {})
 
     over.refresh_from_db()
     waiting.refresh_from_db()

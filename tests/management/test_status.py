@@ -58,26 +58,13 @@ def test_json_has_every_figure(deliver: Deliver) -> None:
     code, found = as_json()
 
     assert code == 1
-    assert list(found) == [
-        "now",
-        "undispatched",
-        "oldest_due",
-        "lag_seconds",
-        "receivers",
-        "paused",
-        "workers",
-        "replays",
-        "needs_attention",
-    ]
+    figures = ["now", "undispatched", "oldest_due", "lag_seconds", "receivers", "paused", "workers", "replays"]
+    assert list(found) == [*figures, "needs_attention"]
     counts = {"waiting": 1, "running": 0, "failing": 0, "dead": 0, "held": 1, "orphaned": 0}
     assert found["receivers"] == {"test.one": counts}
     (pause,) = found["paused"]
-    assert (pause["scope"], pause["reason"], pause["by"], pause["automatic"]) == (
-        "receiver:test.one",
-        "moved",
-        "sara",
-        False,
-    )
+    shown = (pause["scope"], pause["reason"], pause["by"], pause["automatic"])
+    assert shown == ("receiver:test.one", "moved", "sara", False)
     assert [worker["name"] for worker in found["workers"]] == [worker_name()]
     assert found["needs_attention"] == ["paused"]
 

@@ -98,16 +98,11 @@ def test_a_run_of_another_worker_is_neither_parked_nor_dropped(make: Make, now: 
 
 
 def test_a_failure_is_due_again_or_given_up_and_a_given_up_run_is_held_by_nothing(make: Make, now: datetime) -> None:
-    words: dict[str, Any] = {
-        "finished_at": now,
-        "duration": timedelta(seconds=1),
-        "error": "broken",
-        "traceback": "line 1",
-    }
+    columns: dict[str, Any] = {"duration": timedelta(seconds=1), "error": "broken", "traceback": "line 1"}
     again, dead = make(held_by=HOLD, next_try_at=now), make(held_by=HOLD, next_try_at=now)
 
-    Run.objects.filter(pk=again.pk).fail(next_try_at=now + timedelta(hours=1), **words)
-    Run.objects.filter(pk=dead.pk).fail(next_try_at=None, **words)
+    Run.objects.filter(pk=again.pk).fail(next_try_at=now + timedelta(hours=1), finished_at=now, **columns)
+    Run.objects.filter(pk=dead.pk).fail(next_try_at=None, finished_at=now, **columns)
 
     again.refresh_from_db()
     dead.refresh_from_db()

@@ -36,12 +36,7 @@ def test_an_event_of_the_same_moment_supersedes_nothing(sender: Sender) -> None:
 
 @pytest.mark.parametrize(
     "over",
-    [
-        {"data": {"id": "tkt_2"}},
-        {"organization_id": "org_2"},
-        {"event": "user.created"},
-        {"data": {"id": "TKT_1"}},
-    ],
+    [{"data": {"id": "tkt_2"}}, {"organization_id": "org_2"}, {"event": "user.created"}, {"data": {"id": "TKT_1"}}],
     ids=["another resource", "another organization", "another kind", "another case"],
 )
 def test_an_event_of_another_resource_does_not_supersede(sender: Sender, over: dict[str, Any]) -> None:

@@ -110,10 +110,7 @@ REVOKED = "tg_test_revoked_0123456789abcdef"
 
 @pytest.mark.parametrize(
     "bad",
-    [
-        {"API_KEYS": {"org_2": REVOKED}},
-        {"API_KEY": REVOKED, "API_KEYS": {"org_1": ONE}},
-    ],
+    [{"API_KEYS": {"org_2": REVOKED}}, {"API_KEY": REVOKED, "API_KEYS": {"org_1": ONE}}],
     ids=["revoked", "the default key"],
 )
 def test_a_refused_key_is_reported_and_the_other_webhooks_are_reconciled(
