@@ -13,7 +13,7 @@ NAME: Final = "nateq_delivery_payload"
 
 
 def is_possible(alias: str) -> bool:
-    """Say whether the database has such an index at all: PostgreSQL only."""
+    """Return whether the database has such an index at all: PostgreSQL only."""
     return connections[alias].vendor == "postgresql"
 
 
@@ -30,7 +30,7 @@ def drop_sql(alias: str) -> str:
 
 
 def is_there(alias: str) -> bool | None:
-    """Say whether the index can be used; None when it is there but was never finished."""
+    """Return whether the index can be used; None when it is there but was never finished."""
     if not is_possible(alias):
         return False
     with connections[alias].cursor() as cursor:

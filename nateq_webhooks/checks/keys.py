@@ -44,7 +44,7 @@ def _names(alias: str) -> set[str]:
 
 
 def _is_seen(organization: str) -> bool:
-    """Say whether a delivery of the organization was received."""
+    """Return whether a delivery of the organization was received."""
     deliveries = Delivery.objects.using(router.db_for_write(Delivery))
     return deliveries.filter(organization_id=organization).exists()
 

@@ -121,7 +121,7 @@ def _is_djangos(path: str) -> bool:
 
 
 def _leads_here(path: str) -> bool:
-    """Say whether a POST to the path reaches the receiver, in the site's own language."""
+    """Return whether a POST to the path reaches the receiver, in the site's own language."""
     with translation.override(conf.language_code()):
         try:
             match = get_resolver(conf.root_urlconf()).resolve(path)

@@ -148,7 +148,7 @@ class Webhooks:
         raise api_errors.not_offered(call, missing) if self._is_listed(call.webhook_id) else missing
 
     def _is_listed(self, id: str) -> bool:
-        """Say whether the webhook is listed, after a 404. A server that can't list offers no other call either."""
+        """Return whether the webhook is listed, after a 404. A server that can't list offers no other call either."""
         try:
             return id in {webhook.id for webhook in self.list()}
         except NateqNotOfferedError:

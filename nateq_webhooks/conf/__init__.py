@@ -186,17 +186,17 @@ def problems(raw: object = None) -> Iterator[Problem]:
 
 
 def is_https_url(url: str) -> bool:
-    """Say whether `url` is an absolute https address."""
+    """Return whether `url` is an absolute https address."""
     return urlsplit(url).scheme == "https"
 
 
 def is_debug() -> bool:
-    """Say whether the site runs in debug mode (`DEBUG`)."""
+    """Return whether the site runs in debug mode (`DEBUG`)."""
     return bool(django_settings.DEBUG)
 
 
 def uses_time_zones() -> bool:
-    """Say whether the site stores aware times (`USE_TZ`)."""
+    """Return whether the site stores aware times (`USE_TZ`)."""
     return bool(django_settings.USE_TZ)
 
 
@@ -241,7 +241,7 @@ def root_urlconf() -> Any:
 
 
 def uses_shared_tables() -> bool:
-    """Say whether django-tenants creates this app's tables in the public schema, too (`SHARED_APPS`)."""
+    """Return whether django-tenants creates this app's tables in the public schema, too (`SHARED_APPS`)."""
     shared = getattr(django_settings, "SHARED_APPS", ())
     return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 

@@ -50,7 +50,7 @@ Watch = Callable[[Run, Outcome], None]
 
 
 def never() -> bool:
-    """Return that there is no reason to stop."""
+    """Return False: the default of `stopping`, for callers that nothing stops."""
     return False
 
 

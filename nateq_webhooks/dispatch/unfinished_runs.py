@@ -65,7 +65,7 @@ def create_first_runs(alias: str, deliveries: Sequence[Delivery], state: HoldSta
 
 
 def undispatched_before(alias: str, pks: Sequence[int]) -> Iterator[list[Delivery]]:
-    """Yield, in the order they came, all deliveries without runs up to the last such one among `pks`.
+    """Yield all deliveries without runs, oldest first, up to the last one of `pks` that has none.
 
     For `ORDERED_BY`, under its lock: an earlier delivery must be in the queue before a later one.
     """

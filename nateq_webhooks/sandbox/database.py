@@ -137,7 +137,7 @@ class Database:
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _is_new(self) -> bool:
-        """Say whether the database is empty. Raises `SandboxError` for one that is not the sandbox's."""
+        """Return whether the database is empty. Raises `SandboxError` for one that is not the sandbox's."""
         application, version, tables = (
             self._connection.execute(query).fetchone()[0]
             for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")

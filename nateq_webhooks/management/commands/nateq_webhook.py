@@ -292,7 +292,7 @@ def _is_at_nateq(client: "NateqClient", webhook: Webhook) -> bool:
 
 
 def _is_in_use_by_hand(webhook: Webhook | None) -> bool:
-    """Say whether a webhook that a person set up receives deliveries with a secret that a registration replaces."""
+    """Return whether a webhook that a person set up receives deliveries with a secret that a registration replaces."""
     return webhook is not None and webhook.registration == Webhook.Registration.MANUAL and webhook.is_active
 
 
