@@ -23,38 +23,39 @@ JUST_NOW: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """The appearance of a status: a symbol, because colour alone is not accessible, and a tone of the style sheet."""
+class StatusStyle:
+    """The appearance of a status: a symbol, because colour alone is not accessible, and a class of the style sheet."""
 
     symbol: str
-    tone: str
+    level: str
+    "`good`, `warn`, `bad`, `busy` or `quiet`: the class is this with `nateq-` before it."
 
 
-SIGNS: Final[dict[str, Sign]] = {
-    Delivery.Status.RECEIVED: Sign("…", "busy"),
-    Delivery.Status.PROCESSED: Sign("✓", "good"),
-    Delivery.Status.FAILED: Sign("↻", "warn"),
-    Delivery.Status.DEAD: Sign("✕", "bad"),
-    Delivery.Status.IGNORED: Sign("⊘", "quiet"),
-    Delivery.Status.INVALID: Sign("!", "bad"),
-    Run.Status.WAITING: Sign("…", "busy"),
-    Run.Status.RUNNING: Sign("▸", "busy"),
-    Run.Status.SUCCEEDED: Sign("✓", "good"),
-    Run.Status.FAILED: Sign("↻", "warn"),
-    Run.Status.DEAD: Sign("✕", "bad"),
-    Run.Status.DROPPED: Sign("⊘", "quiet"),
+STATUS_STYLES: Final[dict[str, StatusStyle]] = {
+    Delivery.Status.RECEIVED: StatusStyle("…", "busy"),
+    Delivery.Status.PROCESSED: StatusStyle("✓", "good"),
+    Delivery.Status.FAILED: StatusStyle("↻", "warn"),
+    Delivery.Status.DEAD: StatusStyle("✕", "bad"),
+    Delivery.Status.IGNORED: StatusStyle("⊘", "quiet"),
+    Delivery.Status.INVALID: StatusStyle("!", "bad"),
+    Run.Status.WAITING: StatusStyle("…", "busy"),
+    Run.Status.RUNNING: StatusStyle("▸", "busy"),
+    Run.Status.SUCCEEDED: StatusStyle("✓", "good"),
+    Run.Status.FAILED: StatusStyle("↻", "warn"),
+    Run.Status.DEAD: StatusStyle("✕", "bad"),
+    Run.Status.DROPPED: StatusStyle("⊘", "quiet"),
 }
-"""The sign of each status of a delivery and of a run; a status that both have means the same."""
+"""The style of each status of a delivery and of a run; a status that both have means the same."""
 
-NO_RECEIVER: Final = Sign("⊘", "warn")
-"""The sign of a delivery for which no receiver ran."""
+NO_RECEIVER: Final = StatusStyle("⊘", "warn")
+"""The style of a delivery for which no receiver ran."""
 
-_UNKNOWN: Final = Sign("?", "quiet")
+_UNKNOWN: Final = StatusStyle("?", "quiet")
 
 
 def badge(record: Delivery | Run) -> SafeString:
     """Return the record's status as coloured text with a symbol."""
-    return _badge(SIGNS.get(record.status, _UNKNOWN), record.get_status_display())
+    return _badge(STATUS_STYLES.get(record.status, _UNKNOWN), record.get_status_display())
 
 
 def delivery_badge(delivery: Delivery, *, has_runs: bool) -> SafeString:
@@ -64,9 +65,12 @@ def delivery_badge(delivery: Delivery, *, has_runs: bool) -> SafeString:
     return badge(delivery)
 
 
-def _badge(sign: Sign, label: str) -> SafeString:
+def _badge(style: StatusStyle, label: str) -> SafeString:
     return format_html(
-        '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>', sign.tone, sign.symbol, label
+        '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>',
+        style.level,
+        style.symbol,
+        label,
     )
 
 

@@ -24,7 +24,7 @@ class RowScope(Protocol):
         """Return the rows of a model."""
 
 
-class Everything:
+class AllRows:
     """All rows, outside of requests."""
 
     def of(self, model: type[Model]) -> QuerySet[Any]:
@@ -33,10 +33,10 @@ class Everything:
         return rows
 
 
-ALL_ROWS: Final = Everything()
+ALL_ROWS: Final = AllRows()
 
 
-class Permitted:
+class PermittedRows:
     """The rows that an admin site shows to the user of a request."""
 
     def __init__(self, admin_site: AdminSite, request: HttpRequest) -> None:
@@ -120,7 +120,7 @@ def may_replay(request: HttpRequest) -> bool:
     return request.user.has_perm("nateq_webhooks.replay_delivery")
 
 
-def mark_hidden_webhooks(records: Sequence[Any], permitted: "Permitted") -> None:
+def mark_hidden_webhooks(records: Sequence[Any], permitted: "PermittedRows") -> None:
     """Mark the rows whose webhook the project hides from the user, so that they do not name it."""
     shown = permitted.shown(Webhook, {record.webhook_id for record in records})
     for record in records:

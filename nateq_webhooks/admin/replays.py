@@ -19,7 +19,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage
-from nateq_webhooks.admin.permissions import Permitted, may_replay
+from nateq_webhooks.admin.permissions import PermittedRows, may_replay
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.progress import missing_worker_advice, percent, progress, with_left
 from nateq_webhooks.dispatch.replays import advance
@@ -70,7 +70,7 @@ def _advance(replay: Replay) -> None:
         pass
 
 
-def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: Permitted) -> None:
+def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: PermittedRows) -> None:
     """Mark the replays of a webhook that the project hides from the user, so that they do not show its key."""
     for replay in replays:
         key = Selection.from_json(replay.filters).webhook

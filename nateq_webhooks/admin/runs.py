@@ -15,7 +15,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.permissions import Permitted, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
 
@@ -28,7 +28,7 @@ def _search_alternatives(term: str) -> list[Q]:
     return [Q(delivery__in=list(deliveries.values_list("pk", flat=True)))]
 
 
-def _mark_hidden_replays(runs: Sequence[Run], permitted: Permitted) -> None:
+def _mark_hidden_replays(runs: Sequence[Run], permitted: PermittedRows) -> None:
     """Remove the number of a replay that the project hides from the user."""
     if permitted.hides(Replay):
         shown = permitted.shown(Replay, {run.round for run in runs if run.is_replay})
@@ -158,7 +158,7 @@ class RunAdmin(RecordAdmin[Run]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Return the runs whose delivery the user may see, with the delivery's small columns."""
         rows = super().get_queryset(request).select_related("delivery")
-        rows = Permitted(self.admin_site, request).with_delivery(rows)
+        rows = PermittedRows(self.admin_site, request).with_delivery(rows)
         return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
 
 

@@ -105,6 +105,6 @@ def test_a_record_without_a_page_is_shown_without_a_link() -> None:
 
 
 def test_every_status_has_a_sign_and_every_note_a_sentence() -> None:
-    assert set(formatting.SIGNS) == {*Delivery.Status.values, *Run.Status.values}
+    assert set(formatting.STATUS_STYLES) == {*Delivery.Status.values, *Run.Status.values}
     assert set(SENTENCES) == set(Note)
     assert sentence("from_the_future") == "from_the_future"

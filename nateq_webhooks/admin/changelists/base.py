@@ -15,7 +15,7 @@ from nateq_webhooks.admin.changelists.search import any_of
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.generics import ModelAdmin
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.protocol.columns import column_text
 
 Record = TypeVar("Record", bound=Model)
@@ -71,7 +71,7 @@ class RecordAdmin(ModelAdmin[Record]):
         """Return the row of a page, with what it must not name marked."""
         found = super().get_object(request, object_id, from_field)
         if found is not None:
-            self.list_spec.mark_hidden([found], Permitted(self.admin_site, request))
+            self.list_spec.mark_hidden([found], PermittedRows(self.admin_site, request))
         return found
 
     def get_search_results(

@@ -31,7 +31,7 @@ from nateq_webhooks.admin.changelists.search import NoSearch, PathSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
-from nateq_webhooks.admin.permissions import Permitted, is_narrowed, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_see_payload
 
 FACETS_VAR: Final = "_facets"
 """Django's parameter that shows the counts beside the filters."""
@@ -187,7 +187,7 @@ class KeysetChangeList(ChangeList):
         rows = self.spec.annotate(self.root_queryset).defer(*self.spec.deferred)
         by_pk = self.apply_select_related(rows).order_by().in_bulk(pks)
         found = [by_pk[pk] for pk in pks if pk in by_pk]
-        self.spec.mark_hidden(found, Permitted(self.model_admin.admin_site, self._request))
+        self.spec.mark_hidden(found, PermittedRows(self.model_admin.admin_site, self._request))
         fetch_peers(found)
         return found
 

@@ -25,7 +25,7 @@ from nateq_webhooks.admin.changelists.date_ranges import (
     key_range_of,
 )
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
-from nateq_webhooks.admin.permissions import Permitted, is_narrowed
+from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.columns import column_text
@@ -102,7 +102,7 @@ class EventFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the choices, with the events of the webhooks that the user may see."""
-        self.permitted = Permitted(model_admin.admin_site, request)
+        self.permitted = PermittedRows(model_admin.admin_site, request)
         return super().lookups(request, model_admin)
 
     def known(self) -> list[str]:
@@ -166,7 +166,7 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the choices among the webhooks that the user may see."""
-        rows = Permitted(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
+        rows = PermittedRows(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
         named = rows.filter(name__icontains=self.search_term) if self.search_term else rows
         found = _in_time(named[: MAX_WEBHOOKS + 1])
         self.has_more = len(found) > MAX_WEBHOOKS

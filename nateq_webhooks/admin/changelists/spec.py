@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.permissions import PermittedRows
 
 
 def _search_nothing(_term: str) -> list[Q]:
@@ -17,7 +17,7 @@ def _unchanged(rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows
 
 
-def _hide_nothing(_records: Sequence[Any], _permitted: Permitted) -> None:
+def _hide_nothing(_records: Sequence[Any], _permitted: PermittedRows) -> None:
     pass
 
 
@@ -43,5 +43,5 @@ class ListSpec:
     "Whether a term may be a path into the payload and a value."
     annotate: Callable[[QuerySet[Any]], QuerySet[Any]] = _unchanged
     "Adds to the rows of a page what its columns show."
-    mark_hidden: Callable[[Sequence[Any], Permitted], None] = _hide_nothing
+    mark_hidden: Callable[[Sequence[Any], PermittedRows], None] = _hide_nothing
     "Marks on rows what they belong to and the project hides from the user: it is not named."

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour
-from nateq_webhooks.admin.formatting import SIGNS
+from nateq_webhooks.admin.formatting import STATUS_STYLES
 from nateq_webhooks.models import Delivery
 
 STATUSES: Final = (
@@ -122,7 +122,7 @@ def moment(start: datetime) -> str:
 
 def _entry(status: Delivery.Status, number: int) -> LegendEntry:
     return LegendEntry(
-        status=status, symbol=SIGNS[status].symbol, label=str(status.label), number=number_format(number)
+        status=status, symbol=STATUS_STYLES[status].symbol, label=str(status.label), number=number_format(number)
     )
 
 

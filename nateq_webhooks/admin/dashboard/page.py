@@ -21,13 +21,13 @@ from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_s
 from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, read_statistics
 from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import Permitted, site_of
+from nateq_webhooks.admin.permissions import PermittedRows, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
 """Webhooks that are shown, the first ones by name; most sites have a few."""
 
-_URGENCY: Final = ("bad", "warn", "good")
+_LEVELS: Final = ("bad", "warn", "good")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class FailureLine:
 
     failure: Failure
     receiver: str
-    tone: str
+    level: str
     symbol: str
     status: str
     error: str
@@ -67,7 +67,7 @@ class FailureLine:
 class AlertItem:
     """One thing that needs attention: how bad it is, what it is, and where to look."""
 
-    tone: str
+    level: str
     symbol: str
     title: str
     text: str
@@ -96,7 +96,7 @@ class Dashboard:
     @property
     def is_healthy(self) -> bool:
         """Whether nothing needs attention, as far as the user may see."""
-        return not self.failure_lines and all(item.tone == "good" for item in self.items)
+        return not self.failure_lines and all(item.level == "good" for item in self.items)
 
 
 class DashboardBuilder:
@@ -105,7 +105,7 @@ class DashboardBuilder:
     def __init__(self, request: HttpRequest) -> None:
         self._user: Any = request.user
         self._site = site_of(request)
-        self._permitted = Permitted(self._site, request)
+        self._permitted = PermittedRows(self._site, request)
         self._now = timezone.now()
         self._search_term = webhook_search_term(request)
 
@@ -129,7 +129,7 @@ class DashboardBuilder:
                     *self._refusal_items(),
                     *self._silent_items(found, webhooks),
                 ],
-                key=lambda item: _URGENCY.index(item.tone),
+                key=lambda item: _LEVELS.index(item.level),
             ),
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
@@ -176,8 +176,8 @@ class DashboardBuilder:
         return FailureLine(
             failure=failure,
             receiver=formatting.visible(failure.receiver),
-            tone=formatting.SIGNS[failure.status].tone,
-            symbol=formatting.SIGNS[failure.status].symbol,
+            level=formatting.STATUS_STYLES[failure.status].level,
+            symbol=formatting.STATUS_STYLES[failure.status].symbol,
             status=str(Run.Status(failure.status).label),
             error=formatting.visible(failure.error),
             number=number_format(failure.number),
@@ -220,7 +220,7 @@ class DashboardBuilder:
         )
         return [
             AlertItem(
-                tone="bad",
+                level="bad",
                 symbol="?",
                 title=title % _counted(number, is_capped=is_capped),
                 text=_("No process has these receivers any more: see manage.py nateq_orphans."),
@@ -230,7 +230,7 @@ class DashboardBuilder:
     def _backlog_item(self, title: str, backlog: alerts.Backlog, url: str) -> AlertItem:
         text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
         return AlertItem(
-            tone="bad",
+            level="bad",
             symbol="…",
             title=title % _counted(backlog.number, is_capped=backlog.is_capped),
             text=text,
@@ -244,17 +244,17 @@ class DashboardBuilder:
         if workers.number:
             title = ngettext("%(number)s worker is running", "%(number)s workers are running", workers.number)
             return [
-                AlertItem(tone="good", symbol="✓", title=title % {"number": workers.number}, text=_("Seen just now."))
+                AlertItem(level="good", symbol="✓", title=title % {"number": workers.number}, text=_("Seen just now."))
             ]
         if workers.last is not None:
             text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - workers.last)}
             return [
-                AlertItem(tone="bad" if is_overdue else "warn", symbol="!", title=_("No worker is running"), text=text)
+                AlertItem(level="bad" if is_overdue else "warn", symbol="!", title=_("No worker is running"), text=text)
             ]
         if not is_overdue:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
-        return [AlertItem(tone="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
+        return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
 
     def _pause_items(self) -> list[AlertItem]:
         if not self._sees(Run):
@@ -265,7 +265,7 @@ class DashboardBuilder:
         how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
         text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
-        return AlertItem(tone="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
+        return AlertItem(level="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
 
     def _refusal_items(self) -> list[AlertItem]:
         if not (self._sees(Rejection) and self._sees(Webhook)):
@@ -280,7 +280,7 @@ class DashboardBuilder:
             refusal.number,
         )
         return AlertItem(
-            tone="warn",
+            level="warn",
             symbol="⊘",
             title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
             text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
@@ -305,7 +305,7 @@ class DashboardBuilder:
                 "pace": pace,
             }
         return AlertItem(
-            tone="warn",
+            level="warn",
             symbol="○",
             title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silent.name)},
             text=text,

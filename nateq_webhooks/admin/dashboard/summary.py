@@ -20,12 +20,12 @@ EMPTY: Final = "-"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One figure with its label, its explanation and its tone: good, bad or neither."""
+    """One figure with its label, its explanation and its level: good, bad or neither."""
 
     label: str
     value: str
     meaning: str = ""
-    tone: str = ""
+    level: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ def summary(health: Health) -> Summary:
                 label=_("Failed"),
                 value=percent(health.share_failed),
                 meaning=_("A receiver failed: it will be tried again, or was given up."),
-                tone="bad" if health.failed else "",
+                level="bad" if health.failed else "",
             ),
             Figure(label=_("Processing time, p50"), value=processing(times, "median"), meaning=timed),
             Figure(label=_("Processing time, p95"), value=processing(times, "p95"), meaning=timed),

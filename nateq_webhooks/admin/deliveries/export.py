@@ -19,7 +19,7 @@ from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
-from nateq_webhooks.admin.permissions import Permitted, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
 from nateq_webhooks.models import Delivery
 
 SEND_SECONDS: Final = 20.0
@@ -98,7 +98,7 @@ class ExportPage(ConfirmationPage):
             first=max(lowest, after + 1),
             last=highest,
             is_csv=kind == "csv",
-            permitted=Permitted(self.model_admin.admin_site, request),
+            permitted=PermittedRows(self.model_admin.admin_site, request),
             continue_url=functools.partial(self._continue_url, selected),
         )
         stream = Stream(export, functools.partial(slots.release, request.user.pk))

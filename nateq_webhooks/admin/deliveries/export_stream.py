@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import Delivery, Webhook
 
 BATCH_SIZE: Final = 100
@@ -42,7 +42,7 @@ class Export:
     last: int
     "The range of keys, both ends included."
     is_csv: bool
-    permitted: Permitted
+    permitted: PermittedRows
     continue_url: Callable[[int], str]
     "The page that continues after a key; empty if no address can name what is left."
 

@@ -21,7 +21,7 @@ from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, connected, 
 from nateq_webhooks.admin.deliveries.status_answers import StatusAnswer, status_answers
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -100,7 +100,7 @@ class _Builder:
         self._delivery = delivery
         self._site = model_admin.admin_site
         self._model = model_admin.model
-        self._permitted = Permitted(self._site, request)
+        self._permitted = PermittedRows(self._site, request)
         self._sees_payload = permissions.may_see_payload(request)
         self._document = payload.document(delivery.body) if self._sees_payload else None
         self._history = timeline.read(delivery, self._permitted, errors=self._sees_payload)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import with_runs
-from nateq_webhooks.admin.permissions import ALL_ROWS, Permitted, RowScope
+from nateq_webhooks.admin.permissions import ALL_ROWS, PermittedRows, RowScope
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.verbatim import Members
@@ -61,7 +61,7 @@ def related(
     document: Any,
     newest: Delivery | None,
     url_of: Callable[[Delivery], str],
-    permitted: Permitted,
+    permitted: PermittedRows,
 ) -> list[RelatedDelivery]:
     """Return the related deliveries that the user may see. `newest` is the one that superseded `delivery`.
 

@@ -14,7 +14,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries, from_failure
 from nateq_webhooks.admin.pages import ReasonField, admin_url
-from nateq_webhooks.admin.permissions import Permitted, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.models import Delivery, Replay
@@ -64,7 +64,7 @@ class ReplayManyPage(ConfirmationPage):
         key = request.GET.get("failure")
         if not key:
             return super().get(request)
-        permitted = Permitted(self.model_admin.admin_site, request)
+        permitted = PermittedRows(self.model_admin.admin_site, request)
         with_text = may_see_payload(request)
         return self.confirm(lambda: from_failure(key, self.selectable, permitted, with_text=with_text))
 
@@ -106,7 +106,7 @@ class ReplayManyPage(ConfirmationPage):
     def _replay_url(self, replay: Replay) -> str:
         """Return the replay's page; empty if the user may not see it, and on a site that does not have it."""
         site = self.model_admin.admin_site
-        permitted = Permitted(site, self.request)
+        permitted = PermittedRows(site, self.request)
         may_see = permitted.may_view(Replay, replay) and permitted.shows(replay)
         return admin_url(site, Replay, "change", replay.pk) if may_see else ""
 

@@ -15,7 +15,7 @@ from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
 from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of
-from nateq_webhooks.admin.permissions import Permitted, is_narrowed
+from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery
 
@@ -147,7 +147,9 @@ def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Selec
     return select(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
 
 
-def from_failure(key: str, among: SelectableDeliveries, permitted: Permitted, *, with_text: bool) -> SelectedDeliveries:
+def from_failure(
+    key: str, among: SelectableDeliveries, permitted: PermittedRows, *, with_text: bool
+) -> SelectedDeliveries:
     """Return the deliveries of a group of failures. Raises `ValidationError` if there is no such group any more."""
     groups = failures(with_text=with_text, among=permitted).groups
     found = next((each for each in groups if each.key == key), None)

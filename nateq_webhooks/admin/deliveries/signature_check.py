@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin.formatting import Sign
+from nateq_webhooks.admin.formatting import StatusStyle
 from nateq_webhooks.conf import meta_key, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.inbox.request import header_name
@@ -34,12 +34,12 @@ class SignatureState(Enum):
     """It was stored without the header that is configured now, and no other stored header has the signature."""
 
 
-SIGNS: Final = {
-    SignatureState.VALID: Sign("✓", "good"),
-    SignatureState.VALID_EXPIRED: Sign("✓", "good"),
-    SignatureState.INVALID: Sign("✕", "bad"),
-    SignatureState.SECRET_GONE: Sign("?", "quiet"),
-    SignatureState.HEADER_GONE: Sign("?", "quiet"),
+STATUS_STYLES: Final = {
+    SignatureState.VALID: StatusStyle("✓", "good"),
+    SignatureState.VALID_EXPIRED: StatusStyle("✓", "good"),
+    SignatureState.INVALID: StatusStyle("✕", "bad"),
+    SignatureState.SECRET_GONE: StatusStyle("?", "quiet"),
+    SignatureState.HEADER_GONE: StatusStyle("?", "quiet"),
 }
 
 

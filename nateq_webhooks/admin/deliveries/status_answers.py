@@ -14,7 +14,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import signature_check
 from nateq_webhooks.admin.deliveries.signature_check import SignatureState
 from nateq_webhooks.admin.deliveries.timeline import History
-from nateq_webhooks.admin.formatting import SIGNS, Sign
+from nateq_webhooks.admin.formatting import STATUS_STYLES, StatusStyle
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
@@ -23,10 +23,10 @@ MAX_NAMED: Final = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusAnswer:
-    """A question and its answer, with the sign of its status."""
+    """A question and its answer, with the style of its status."""
 
     question: str
-    sign: Sign
+    style: StatusStyle
     text: str | SafeString
 
 
@@ -35,7 +35,9 @@ def status_answers(history: History, signature: SignatureState) -> Iterator[Stat
     latest = history.newest()
     yield _received(history.delivery)
     yield StatusAnswer(
-        question=_("Was it genuine?"), sign=signature_check.SIGNS[signature], text=signature_check.sentence(signature)
+        question=_("Was it genuine?"),
+        style=signature_check.STATUS_STYLES[signature],
+        text=signature_check.sentence(signature),
     )
     yield _ran(history.delivery, latest)
     yield _failed(history.delivery, latest)
@@ -45,19 +47,21 @@ def _received(delivery: Delivery) -> StatusAnswer:
     seen = delivery.attempts_seen
     times = ngettext("%(number)s attempt", "%(number)s attempts", seen) % {"number": seen}
     text = format_html("{} {} · {}", _("Yes:"), formatting.moment(delivery.received_at), times)
-    return StatusAnswer(question=_("Was it received?"), sign=Sign("✓", "good"), text=text)
+    return StatusAnswer(question=_("Was it received?"), style=StatusStyle("✓", "good"), text=text)
 
 
 def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
     """Return how many receivers are in which status, or why there are none."""
     question = _("What ran?")
     if not latest:
-        return StatusAnswer(question=question, sign=SIGNS[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery))
+        return StatusAnswer(
+            question=question, style=STATUS_STYLES[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery)
+        )
     counts = Counter(run.get_status_display() for run in latest.values())
     text = " · ".join(f"{status}: {number}" for status, number in counts.most_common())
     all_well = all(run.status == Run.Status.SUCCEEDED for run in latest.values())
     return StatusAnswer(
-        question=question, sign=SIGNS[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text
+        question=question, style=STATUS_STYLES[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text
     )
 
 
@@ -67,10 +71,12 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
     failing = [run for run in latest.values() if run.status in Run.FAILING]
     if delivery.status == Delivery.Status.INVALID:
         return StatusAnswer(
-            question=question, sign=SIGNS[Delivery.Status.INVALID], text=_("It could not be parsed; the notes say why.")
+            question=question,
+            style=STATUS_STYLES[Delivery.Status.INVALID],
+            text=_("It could not be parsed; the notes say why."),
         )
     if not failing:
-        return StatusAnswer(question=question, sign=Sign("✓", "good"), text=_("Nothing."))
+        return StatusAnswer(question=question, style=StatusStyle("✓", "good"), text=_("Nothing."))
     named = format_html_join(
         _(", "),
         "<bdi>{}</bdi> ({})",
@@ -82,7 +88,9 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
             "{} {}", named, ngettext("and %(number)s more", "and %(number)s more", more) % {"number": more}
         )
     is_dead = any(run.status == Run.Status.DEAD for run in failing)
-    return StatusAnswer(question=question, sign=SIGNS[Run.Status.DEAD if is_dead else Run.Status.FAILED], text=named)
+    return StatusAnswer(
+        question=question, style=STATUS_STYLES[Run.Status.DEAD if is_dead else Run.Status.FAILED], text=named
+    )
 
 
 def _why_nothing_ran(delivery: Delivery) -> str:

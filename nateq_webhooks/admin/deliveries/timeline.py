@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.formatting import SIGNS, Sign
-from nateq_webhooks.admin.permissions import Permitted
+from nateq_webhooks.admin.formatting import STATUS_STYLES, StatusStyle
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
@@ -25,12 +25,12 @@ MAX_RUNS_SHOWN: Final = 100
 MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters. A run's page has its own."""
 
-ARRIVED: Final = Sign("↓", "good")
-DIFFERENT: Final = Sign("≠", "bad")
-REPEATED: Final = Sign("↓", "quiet")
-HAPPENED: Final = Sign("•", "quiet")
-REPLAYED: Final = Sign("↺", "busy")
-HELD: Final = Sign("…", "busy")
+ARRIVED: Final = StatusStyle("↓", "good")
+DIFFERENT: Final = StatusStyle("≠", "bad")
+REPEATED: Final = StatusStyle("↓", "quiet")
+HAPPENED: Final = StatusStyle("•", "quiet")
+REPLAYED: Final = StatusStyle("↺", "busy")
+HELD: Final = StatusStyle("…", "busy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class Entry:
     at: datetime
     rank: int
     """The order of entries with the same time."""
-    sign: Sign
+    style: StatusStyle
     title: str | SafeString
     facts: Sequence[str | SafeString] = ()
     error: str = ""
@@ -81,7 +81,7 @@ class History:
         return newest
 
 
-def read(delivery: Delivery, permitted: Permitted, *, errors: bool) -> History:
+def read(delivery: Delivery, permitted: PermittedRows, *, errors: bool) -> History:
     """Read the history with two queries, and one more each for replays, tracebacks and other contents.
 
     It has only the runs and replays that the user may see. Without `errors` it has neither errors nor tracebacks.
@@ -145,11 +145,11 @@ def entries(
 def _attempts(history: History) -> Iterator[Entry]:
     delivery = history.delivery
     if delivery.timestamp is not None:
-        yield Entry(at=delivery.timestamp, rank=0, sign=HAPPENED, title=_("Time of the event, as the sender gave it"))
+        yield Entry(at=delivery.timestamp, rank=0, style=HAPPENED, title=_("Time of the event, as the sender gave it"))
     yield Entry(
         at=delivery.received_at,
         rank=1,
-        sign=ARRIVED,
+        style=ARRIVED,
         title=_("Received, verified and stored"),
         facts=[*_attempt_facts(delivery.attempt, delivery.remote_addr), _signed_with(delivery)],
     )
@@ -158,7 +158,7 @@ def _attempts(history: History) -> Iterator[Entry]:
             # Of two simultaneous attempts the other one may have been stored; the stored one is still listed first.
             at=max(attempt.received_at, delivery.received_at),
             rank=2,
-            sign=REPEATED,
+            style=REPEATED,
             title=_("Received again; no receiver ran again"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
@@ -166,7 +166,7 @@ def _attempts(history: History) -> Iterator[Entry]:
         yield Entry(
             at=max(other.received_at, delivery.received_at),
             rank=2,
-            sign=DIFFERENT,
+            style=DIFFERENT,
             title=_("Received again with different content, which was kept; no receiver ran"),
             facts=[
                 format_html(_("event {}"), formatting.text(other.event) or "-"),
@@ -177,7 +177,7 @@ def _attempts(history: History) -> Iterator[Entry]:
     further = delivery.attempts_seen - 1 - len(history.attempts) - len(history.other_contents)
     if further > 0:
         text = ngettext("Received %(number)s more time", "Received %(number)s more times", further)
-        yield Entry(at=delivery.last_received_at, rank=3, sign=REPEATED, title=text % {"number": further})
+        yield Entry(at=delivery.last_received_at, rank=3, style=REPEATED, title=text % {"number": further})
 
 
 def _attempt_facts(number: int | None, address: str | None) -> list[str | SafeString]:
@@ -211,7 +211,7 @@ def _replays(history: History) -> Iterator[Entry]:
         yield Entry(
             at=min(moments),
             rank=3,
-            sign=REPLAYED,
+            style=REPLAYED,
             title=format_html(_("{} replayed it"), by),
             facts=facts,
         )
@@ -223,7 +223,7 @@ def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
         # A run that is inserted with its delivery may be a moment older; it is still listed after it.
         at=max(run.started_at or run.created_at, history.delivery.received_at),
         rank=4,
-        sign=SIGNS.get(run.status, HELD),
+        style=STATUS_STYLES.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", formatting.visible(run.receiver), run.get_status_display()),
         facts=list(_run_facts(run, history)),
         error=formatting.visible(error),

@@ -22,7 +22,7 @@ from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import summary
 from nateq_webhooks.admin.generics import ModelAdmin, TabularInline
 from nateq_webhooks.admin.pages import AdminPage, admin_url
-from nateq_webhooks.admin.permissions import Permitted, may_replay, may_reveal_secret
+from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_reveal_secret
 from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.webhooks.pause import PausePage, pause_context
 from nateq_webhooks.admin.webhooks.remote import RemotePage
@@ -268,7 +268,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         if obj is not None:
             context["may_reveal_secret"] = may_reveal_secret(request)
             context["may_send_test"] = may_replay(request)
-            permitted = Permitted(self.admin_site, request)
+            permitted = PermittedRows(self.admin_site, request)
             context |= pause_context(obj, permitted)
             if permitted.may_view(Delivery):
                 context["summary"] = summary(read_statistics(obj.pk, permitted).health(obj.pk))

@@ -12,7 +12,7 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
 from nateq_webhooks.admin.pages import ReasonField
-from nateq_webhooks.admin.permissions import Permitted, RowScope
+from nateq_webhooks.admin.permissions import PermittedRows, RowScope
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold
@@ -68,7 +68,7 @@ class PausePage(WebhookPage):
         self.model_admin.log_change(self.request, self.webhook, entry)
 
     def _show(self, form: PauseForm) -> HttpResponse:
-        permitted = Permitted(self.model_admin.admin_site, self.request)
+        permitted = PermittedRows(self.model_admin.admin_site, self.request)
         return self.page("pause", _("Pause"), form=form, **pause_context(self.webhook, permitted))
 
 

@@ -22,7 +22,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import Permitted, may_replay
+from nateq_webhooks.admin.permissions import PermittedRows, may_replay
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import api
@@ -102,7 +102,7 @@ def new_id() -> str:
 
 
 def send(webhook: Webhook, document: dict[str, Any]) -> inbox.Receipt:
-    """Sign a document with a new delivery id, and verify, store and dispatch it. Raises `NotSentError`."""
+    """StatusStyle a document with a new delivery id, and verify, store and dispatch it. Raises `NotSentError`."""
     configuration = inbox.find(webhook.pk)
     if configuration is None:
         raise NotSentError(_("The webhook is not active: Nateq would get 404, and nothing would be stored."))
@@ -194,7 +194,7 @@ class EventTestPage(WebhookPage):
 
     def _result(self) -> dict[str, Any]:
         """Return what became of the test event that was sent last."""
-        permitted = Permitted(self.model_admin.admin_site, self.request)
+        permitted = PermittedRows(self.model_admin.admin_site, self.request)
         form = SentForm(self.request.GET)
         if not (permitted.may_view(Delivery) and form.is_valid()):
             return {}
