@@ -172,8 +172,8 @@ class RemotePage(WebhookPage):
             context = {
                 "is_compared": True,
                 "is_gone": drift.state is remote.DriftState.GONE,
-                "unseen": not_visible_text(drift) if drift.state in _NOT_VISIBLE else "",
-                "is_settled": drift.needs_nothing,
+                "not_visible": not_visible_text(drift) if drift.state in _NOT_VISIBLE else "",
+                "needs_nothing": drift.needs_nothing,
                 "differences": [
                     {"label": _WORDS[each.name], "here": each.here, "there": each.there} for each in drift.differences
                 ],
