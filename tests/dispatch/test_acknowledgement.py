@@ -51,14 +51,14 @@ def fails(calls: list[str], times: int, error: Exception | None = None) -> Calla
     return receive
 
 
-def is_come_back(response: HttpResponse) -> bool:
-    """Whether the sender is told to try again, and when."""
+def asks_to_try_again(response: HttpResponse) -> bool:
+    """Return whether the answer is 503 with the time after which to try again."""
     assert response.status_code in (200, 503)
     return response.status_code == 503 and int(response["Retry-After"]) > 0
 
 
 class TestANewDelivery:
-    def test_whose_receivers_all_succeed_is_acknowledged(
+    def test_a_delivery_whose_receivers_all_succeed_is_acknowledged(
         self, sender: Sender, connect: Connect, calls: list[str]
     ) -> None:
         connect(signals.ticket_created, works(calls), "one")
@@ -70,7 +70,7 @@ class TestANewDelivery:
         assert calls == ["one 1", "two 1"]
         assert Delivery.objects.get().status == "processed"
 
-    def test_of_which_one_fails_is_stored_but_to_be_sent_again(
+    def test_a_delivery_of_which_a_receiver_fails_is_stored_and_answered_503(
         self, sender: Sender, connect: Connect, calls: list[str]
     ) -> None:
         connect(signals.ticket_created, works(calls), "one")
@@ -79,16 +79,16 @@ class TestANewDelivery:
 
         response = sender.post(envelope())
 
-        assert is_come_back(response)
+        assert asks_to_try_again(response)
         assert response.json() == {"error": "stored, but not processed yet, try again"}
         assert calls == ["one 1", "two 1", "three 1"]
         assert Delivery.objects.get().status == "failed"
 
-    def test_that_nobody_receives_is_acknowledged(self, sender: Sender) -> None:
+    def test_a_delivery_without_receivers_is_acknowledged(self, sender: Sender) -> None:
         assert sender.post(envelope()).status_code == 200
         assert sender.post(envelope(attempt=2)).status_code == 200
 
-    def test_that_is_ignored_is_acknowledged(
+    def test_an_ignored_delivery_is_acknowledged(
         self, sender: Sender, webhook: Webhook, connect: Connect, calls: list[str]
     ) -> None:
         webhook.events = ["user.created"]
@@ -99,19 +99,19 @@ class TestANewDelivery:
         assert sender.post(envelope()).status_code == 200
         assert calls == []
 
-    def test_that_can_not_be_read_is_a_bad_request(self, sender: Sender) -> None:
+    def test_an_unreadable_delivery_is_a_bad_request(self, sender: Sender) -> None:
         assert sender.post(b"[]").status_code == 400
 
     @pytest.mark.parametrize("what", ["everything", "webhook", "receiver"])
-    def test_that_may_not_run_now_is_to_be_sent_again(
+    def test_a_paused_delivery_is_answered_503(
         self, sender: Sender, webhook: Webhook, connect: Connect, calls: list[str], what: str
     ) -> None:
         connect(signals.ticket_created, works(calls), "one")
         named: dict[str, Any] = {"everything": {}, "webhook": {"webhook": webhook}, "receiver": {"receiver": "one"}}
         dispatch.pause(**named[what])
 
-        assert is_come_back(sender.post(envelope()))
-        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert asks_to_try_again(sender.post(envelope()))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         assert calls == []
         dispatch.resume(**named[what])
         assert sender.post(envelope(attempt=3)).status_code == 200
@@ -119,8 +119,10 @@ class TestANewDelivery:
 
 
 class TestARetry:
-    def test_runs_only_what_has_not_succeeded_now(self, sender: Sender, connect: Connect, calls: list[str]) -> None:
-        """Whatever its backoff, which is six hours here."""
+    def test_a_retry_runs_only_receivers_that_have_not_succeeded(
+        self, sender: Sender, connect: Connect, calls: list[str]
+    ) -> None:
+        """Without waiting for its backoff, which is six hours here."""
         connect(signals.ticket_created, works(calls), "one")
         connect(signals.ticket_created, fails(calls, 2), "two")
 
@@ -130,7 +132,7 @@ class TestARetry:
         assert calls == ["one 1", "two 1", "two 2", "two 3"]
         assert Delivery.objects.get().status == "processed"
 
-    def test_answers_that_it_is_well_when_it_is_given_up(
+    def test_a_delivery_is_acknowledged_after_its_last_try(
         self, sender: Sender, connect: Connect, calls: list[str], configure: Configure
     ) -> None:
         configure(MAX_TRIES=2)
@@ -140,18 +142,22 @@ class TestARetry:
         assert calls == ["one 1", "one 2"]
         assert Delivery.objects.get().status == "dead"
 
-    def test_of_what_a_receiver_gave_up_is_well(self, sender: Sender, connect: Connect, calls: list[str]) -> None:
+    def test_a_delivery_that_a_receiver_gives_up_is_acknowledged(
+        self, sender: Sender, connect: Connect, calls: list[str]
+    ) -> None:
         connect(signals.ticket_created, fails(calls, 99, GiveUp("no")), "one")
 
         assert sender.post(envelope()).status_code == 200
         assert Delivery.objects.get().status == "dead"
 
-    def test_of_what_a_receiver_put_off_runs_now(self, sender: Sender, connect: Connect, calls: list[str]) -> None:
+    def test_a_retry_does_not_wait_as_a_receiver_asked(
+        self, sender: Sender, connect: Connect, calls: list[str]
+    ) -> None:
         connect(signals.ticket_created, fails(calls, 1, RetryLater(3600)), "one")
 
         assert [sender.post(envelope(attempt=attempt)).status_code for attempt in (1, 2)] == [503, 200]
 
-    def test_while_another_request_is_at_work_runs_nothing(
+    def test_a_retry_runs_nothing_while_another_request_runs_the_receivers(
         self, sender: Sender, webhook: Webhook, connect: Connect, calls: list[str]
     ) -> None:
         at_work, go_on = threading.Event(), threading.Event()
@@ -179,10 +185,10 @@ class TestARetry:
         answers = at_once([first, second])
 
         assert answers[0].status_code == 200
-        assert is_come_back(answers[1])
+        assert asks_to_try_again(answers[1])
         assert calls == ["one", "two 1"]
 
-    def test_of_which_several_come_at_once_has_each_effect_once(
+    def test_concurrent_retries_have_each_effect_once(
         self, webhook: Webhook, connect: Connect, calls: list[str]
     ) -> None:
         def fails_at_first(*, run: Run, **kwargs: Any) -> None:
@@ -194,7 +200,7 @@ class TestARetry:
         connect(signals.ticket_created, lambda **kwargs: fails_at_first(**kwargs), "two")
         for number in range(5):
             body = envelope(delivery_id=f"dlv_{number}")
-            assert is_come_back(Sender(webhook).post(body))
+            assert asks_to_try_again(Sender(webhook).post(body))
 
             answers = at_once([partial(Sender(webhook).post, body)] * 4)
 
@@ -202,32 +208,32 @@ class TestARetry:
             assert Sender(webhook).post(body).status_code == 200
         assert (written("one"), written("two")) == (5, 5)
 
-    def test_waits_for_the_lease_of_a_request_that_died_at_work(
+    def test_a_retry_waits_for_the_lease_of_a_request_that_died(
         self, sender: Sender, connect: Connect, calls: list[str]
     ) -> None:
         connect(signals.ticket_created, fails(calls, 1), "one")
         sender.post(envelope())
         Run.objects.update(status="running", next_try_at=timezone.now() + timedelta(minutes=5))
-        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         Run.objects.update(next_try_at=timezone.now())
 
         assert sender.post(envelope(attempt=3)).status_code == 200
         assert calls == ["one 1", "one 2"]
 
-    def test_waits_for_the_hold_of_a_request_that_died_before_it_ran_anything(
+    def test_a_retry_waits_for_the_hold_of_a_request_that_ran_nothing(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connect(signals.ticket_created, works(calls), "one")
         with monkeypatch.context() as patch:
             patch.setattr(api, "process", lambda receipt: False)
-            assert is_come_back(sender.post(envelope()))
-        assert is_come_back(sender.post(envelope(attempt=2)))
+            assert asks_to_try_again(sender.post(envelope()))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         Delivery.objects.update(dispatch_at=timezone.now())
 
         assert sender.post(envelope(attempt=3)).status_code == 200
         assert calls == ["one 1"]
 
-    def test_that_makes_the_runs_of_such_a_request_tries_each_once(
+    def test_a_retry_that_creates_the_runs_tries_each_once(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connect(signals.ticket_created, fails(calls, 2), "one")
@@ -236,13 +242,13 @@ class TestARetry:
             sender.post(envelope())
         Delivery.objects.update(dispatch_at=timezone.now())
 
-        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         assert calls == ["one 1"]
 
-    def test_finalizes_what_a_request_finished_and_died(
+    def test_a_retry_finalizes_the_delivery_of_a_dead_request(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """There may be nobody else who does."""
+        """There may be no worker."""
         from nateq_webhooks.dispatch import execute
 
         def dies(*args: Any) -> None:
@@ -261,10 +267,10 @@ class TestARetry:
         assert Run.objects.get().next_try_at is None
         assert calls == ["one 1"]
 
-    def test_finds_a_run_that_a_resumed_hold_still_has(
+    def test_a_retry_finds_a_run_that_a_resumed_hold_still_has(
         self, sender: Sender, connect: Connect, calls: list[str]
     ) -> None:
-        """As a resumption that was killed leaves it, or a limit that is gone: no worker may be there to mend it."""
+        """As after a killed resumption or a removed limit, without a worker."""
         connect(signals.ticket_created, fails(calls, 1), "one")
         sender.post(envelope())
         Run.objects.update(held_by=Hold.objects.create(scope="receiver:one").pk)
@@ -272,14 +278,14 @@ class TestARetry:
         assert sender.post(envelope(attempt=2)).status_code == 200
         assert Run.objects.get().held_by == 0
 
-    def test_of_what_a_rate_limit_holds_back_runs_when_there_is_a_slot_whatever_its_backoff(
+    def test_a_throttled_run_starts_with_the_next_slot_before_its_backoff_ends(
         self, sender: Sender, connect: Connect, calls: list[str], configure: Configure
     ) -> None:
         configure(RATE_LIMITS={"one": 0.5})
         connect(signals.ticket_created, fails(calls, 1), "one")
 
-        assert is_come_back(sender.post(envelope()))
-        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert asks_to_try_again(sender.post(envelope()))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         assert calls == ["one 1"]
         Hold.objects.update(next_slot_at=timezone.now())
         assert sender.post(envelope(attempt=3)).status_code == 200
@@ -287,7 +293,7 @@ class TestARetry:
 
 
 class TestTime:
-    def test_after_the_set_time_no_further_receiver_is_started_and_none_is_cut_off(
+    def test_no_receiver_is_started_after_the_timeout_and_none_is_interrupted(
         self, sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [0.0]
@@ -303,19 +309,19 @@ class TestTime:
         for name in ("one", "two", "three"):
             connect(signals.ticket_created, lambda **kwargs: takes_nine_seconds(**kwargs), name)
 
-        assert is_come_back(sender.post(envelope()))
+        assert asks_to_try_again(sender.post(envelope()))
         assert calls == ["one"]
         assert Counter(Run.objects.values_list("status", "tries")) == {("succeeded", 1): 1, ("waiting", 0): 2}
 
-        assert is_come_back(sender.post(envelope(attempt=2)))
+        assert asks_to_try_again(sender.post(envelope(attempt=2)))
         assert sender.post(envelope(attempt=3)).status_code == 200
         assert calls == ["one", "two", "three"]
 
-    def test_it_is_eight_seconds_unless_it_is_set(self) -> None:
+    def test_the_default_timeout_is_eight_seconds(self) -> None:
         assert conf.settings().ack_timeout == timedelta(seconds=8)
 
 
-def test_a_database_in_trouble_is_answered_with_come_back(
+def test_a_database_error_is_answered_503(
     sender: Sender, connect: Connect, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any, **options: Any) -> None:
@@ -324,13 +330,11 @@ def test_a_database_in_trouble_is_answered_with_come_back(
     connect(signals.ticket_created, works(calls))
     with monkeypatch.context() as patch:
         patch.setattr(acknowledgement, "claim_delivery", broken)
-        assert is_come_back(sender.post(envelope()))
+        assert asks_to_try_again(sender.post(envelope()))
     assert Delivery.objects.count() == 1
 
 
-def test_against_a_sender_that_retries_each_effect_is_there_once(
-    sender: Sender, connect: Connect, configure: Configure
-) -> None:
+def test_a_sender_that_retries_gets_each_effect_once(sender: Sender, connect: Connect, configure: Configure) -> None:
     def fails_half_the_time(*, run: Run, delivery: Delivery, **kwargs: Any) -> None:
         write_row(f"{run.receiver}-{delivery.delivery_id}")
         if (run.pk + run.tries) % 2:
@@ -350,7 +354,7 @@ def test_against_a_sender_that_retries_each_effect_is_there_once(
 
 
 @pytest.mark.parametrize("mode", ["worker", "tasks", "celery"])
-def test_it_needs_receivers_that_run_in_the_request(mode: str) -> None:
+def test_it_needs_the_inline_runner(mode: str) -> None:
     (problem,) = conf.problems({"ACK": "processed", "DISPATCH": mode})
     assert problem.id == "E008"
     assert "inline" in problem.hint

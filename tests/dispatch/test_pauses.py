@@ -1,10 +1,9 @@
-"""Pausing and resuming: nothing that is paused starts, nothing is lost, and nobody else waits for it."""
+"""Pausing and resuming: nothing that is paused starts, nothing is lost, and no other run waits."""
 
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,11 +13,13 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api, claim, pauses
+from nateq_webhooks.dispatch.create import claim_deliveries
 from nateq_webhooks.dispatch.holds import REFRESH_SECONDS, hold_cache
 from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import NOT_HELD, Hold
 from nateq_webhooks.runners.worker import drain
+from tests.builders import ago
 from tests.conftest import SECRET, Sender, envelope, wait_until
 from tests.dispatch.scene import (
     ALIAS,
@@ -60,7 +61,7 @@ def two(connect: Connect, calls: list[str]) -> None:
 
 
 def work() -> None:
-    """Do what a worker does, until nothing is due."""
+    """Run as a worker until nothing is due."""
     while api.run_due(3):
         pass
 
@@ -74,7 +75,7 @@ def pause_in_another_process(**options: str) -> None:
 
 
 class TestEverything:
-    def test_deliveries_are_stored_and_run_afterwards_in_the_order_they_came(
+    def test_deliveries_are_stored_and_run_afterwards_in_their_order(
         self, deliver: Deliver, two: None, calls: list[str]
     ) -> None:
         dispatch.pause(reason="Deployment")
@@ -90,7 +91,7 @@ class TestEverything:
         assert [call for call in calls if call.startswith("one")] == [f"one dlv_{n}" for n in range(1, 9)]
         assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
 
-    def test_runs_to_be_tried_again_wait_too_and_use_no_try(self, deliver: Deliver, connect: Connect) -> None:
+    def test_failed_runs_wait_too_and_use_no_try(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, fails_once)
         deliver()
         api.run_due()
@@ -103,7 +104,7 @@ class TestEverything:
         work()
         assert (Run.objects.get().status, Run.objects.get().tries) == ("succeeded", 2)
 
-    def test_inline_a_delivery_is_stored_answered_and_due_right_after_the_resumption(
+    def test_an_inline_delivery_is_stored_answered_and_due_after_the_resumption(
         self, sender: Sender, two: None, configure: Configure, calls: list[str]
     ) -> None:
         configure(DISPATCH="inline")
@@ -119,14 +120,12 @@ class TestEverything:
 
         assert calls == ["one dlv_1", "two dlv_1"]
 
-    def test_a_run_that_was_finished_but_not_finalized_is_finalized_all_the_same(
-        self, deliver: Deliver, two: None
-    ) -> None:
+    def test_a_finished_run_is_finalized_during_a_pause(self, deliver: Deliver, two: None) -> None:
         deliver()
-        claimed = claim.claim_runs(ALIAS, 20) or dispatch_deliveries()
+        claimed = claim.claim_runs(ALIAS, 20) or claim_deliveries(ALIAS, 20)
         for number in range(2):
             execute_only(claimed, number)
-        Run.objects.update(next_try_at=timezone.now() - timedelta(seconds=1))
+        Run.objects.update(next_try_at=ago(seconds=1))
         dispatch.pause()
 
         drain()
@@ -135,15 +134,8 @@ class TestEverything:
         assert set(Run.objects.values_list("status", "next_try_at")) == {("succeeded", None)}
 
 
-def dispatch_deliveries() -> claim.Claimed:
-    """Claim the deliveries that are due."""
-    from nateq_webhooks.dispatch.create import claim_deliveries
-
-    return claim_deliveries(ALIAS, 20)
-
-
 class TestOneReceiver:
-    def test_the_others_run_and_it_goes_on_afterwards_in_the_order_they_came(
+    def test_the_others_run_and_it_continues_afterwards_in_order(
         self, deliver: Deliver, two: None, calls: list[str]
     ) -> None:
         dispatch.pause(receiver="test.one")
@@ -159,7 +151,7 @@ class TestOneReceiver:
         assert calls[8:] == [f"one dlv_{number}" for number in range(1, 9)]
         assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
 
-    def test_what_was_waiting_already_is_put_aside(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+    def test_waiting_runs_are_moved_to_the_hold(self, deliver: Deliver, two: None, calls: list[str]) -> None:
         for _ in range(3):
             deliver()
         dispatch.replay(Delivery.objects.all())
@@ -169,21 +161,20 @@ class TestOneReceiver:
         work()
         assert Counter(call.split()[0] for call in calls) == {"one": 3}
 
-    def test_a_run_at_work_finishes(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_started_run_finishes(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.one")
         deliver()
         claimed = claim_one()
         dispatch.pause(receiver="test.one")
 
         assert execute_only(claimed) is api.Outcome.SUCCEEDED
-        lapse = timezone.now() - timedelta(seconds=1)
-        Run.objects.update(next_try_at=lapse)
+        Run.objects.update(next_try_at=ago(seconds=1))
         work()
         assert Delivery.objects.get().status == "processed"
 
-    def test_what_a_dead_worker_held_does_not_start(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+    def test_a_run_of_a_dead_worker_does_not_start(self, deliver: Deliver, two: None, calls: list[str]) -> None:
         deliver()
-        dispatch_deliveries()
+        claim_deliveries(ALIAS, 20)
         dispatch.pause(receiver="test.one")
         lapse_leases()
 
@@ -193,7 +184,7 @@ class TestOneReceiver:
         work()
         assert calls == ["two dlv_1", "one dlv_1"]
 
-    def test_inline_the_other_receivers_run_in_the_request(
+    def test_the_other_receivers_run_inline(
         self, sender: Sender, two: None, configure: Configure, calls: list[str]
     ) -> None:
         configure(DISPATCH="inline")
@@ -225,7 +216,7 @@ class TestOneWebhook:
         work()
         assert calls == ["one theirs", "two theirs", "one dlv_1", "two dlv_1"]
 
-    def test_it_may_be_named_by_its_key_or_its_name(self, webhook: Webhook) -> None:
+    def test_a_webhook_is_given_as_object_key_or_name(self, webhook: Webhook) -> None:
         for named in (webhook, webhook.pk, str(webhook.pk), "shop"):
             (hold,) = dispatch.pause(webhook=named)
             assert hold.scope == f"webhook:{webhook.pk}"
@@ -233,7 +224,7 @@ class TestOneWebhook:
             dispatch.resume(webhook=named)
             assert api.paused() == []
 
-    def test_one_that_is_not_there_is_refused(self, webhook: Webhook) -> None:
+    def test_an_unknown_webhook_is_refused(self, webhook: Webhook) -> None:
         with pytest.raises(LookupError, match='There is no webhook called "shp"'):
             dispatch.pause(webhook="shp")
 
@@ -250,10 +241,10 @@ class TestOneWebhook:
         work()
         assert calls == ["two dlv_1", "one dlv_1"]
 
-    def test_many_that_its_receivers_hold_has_are_moved_on_in_batches(
+    def test_the_held_runs_of_a_receiver_are_moved_to_the_hold_of_its_webhook_in_batches(
         self, deliver: Deliver, two: None, webhook: Webhook, calls: list[str], configure: Configure
     ) -> None:
-        """A rate limit's slots are not used up by runs that may not start."""
+        """Runs that are held use no slots of a rate limit."""
         dispatch.pause(receiver="test.one")
         for _ in range(5):
             deliver()
@@ -276,7 +267,7 @@ class TestOneWebhook:
 class TestKnowledge:
     """A pause is in force in every process within a second, survives restarts and is shown."""
 
-    def test_another_process_that_pauses_is_heard_within_a_second(
+    def test_a_pause_of_another_process_is_known_within_a_second(
         self, deliver: Deliver, two: None, calls: list[str]
     ) -> None:
         deliver()
@@ -305,7 +296,7 @@ class TestKnowledge:
         (hold,) = api.paused()
         assert (hold.scope, hold.reason) == ("", "Deployment")
 
-    def test_it_holds_for_what_a_worker_has_claimed_but_not_started(self, deliver: Deliver, connect: Connect) -> None:
+    def test_it_holds_runs_that_are_claimed_but_not_started(self, deliver: Deliver, connect: Connect) -> None:
         """A claim of twenty slow runs must not go on for minutes."""
         ran: list[str] = []
 
@@ -328,15 +319,13 @@ class TestKnowledge:
         assert ran == [f"dlv_{number}" for number in range(1, 6)]
         assert set(Run.objects.values_list("tries", flat=True)) == {1}
 
-    def test_a_resumption_is_known_at_once_in_the_process_that_makes_it(
-        self, deliver: Deliver, two: None, calls: list[str]
-    ) -> None:
+    def test_a_resumption_is_known_at_once_in_the_process_that_makes_it(self) -> None:
         for _ in range(5):
             dispatch.pause()
             dispatch.resume()
             assert hold_cache.get(ALIAS).is_paused is False
 
-    def test_one_that_is_rolled_back_was_none(self, deliver: Deliver, two: None, calls: list[str]) -> None:
+    def test_a_pause_that_is_rolled_back_has_no_effect(self, deliver: Deliver, two: None, calls: list[str]) -> None:
         with transaction.atomic():
             dispatch.pause()
             assert hold_cache.get(ALIAS).is_paused
@@ -347,25 +336,21 @@ class TestKnowledge:
         work()
         assert len(calls) == 2
 
-    def test_pausing_what_is_paused_changes_who_and_why_and_not_since_when(self) -> None:
+    def test_pausing_again_changes_who_and_why_but_not_since_when(self) -> None:
         (first,) = dispatch.pause(reason="one", by="sara")
         (second,) = dispatch.pause(reason="two", by="omar")
 
-        assert (second.pk, second.reason, second.paused_by, second.paused_at) == (
-            first.pk,
-            "two",
-            "omar",
-            first.paused_at,
-        )
+        assert (second.pk, second.paused_at) == (first.pk, first.paused_at)
+        assert (second.reason, second.paused_by) == ("two", "omar")
 
-    def test_resuming_what_is_not_paused_does_nothing(self) -> None:
+    def test_resuming_without_a_pause_does_nothing(self) -> None:
         assert dispatch.resume() == []
         assert dispatch.resume(receiver="test.none") == []
         assert dispatch.resume(webhook=uuid.uuid4()) == []
 
 
 class TestMovesBetweenHolds:
-    """What may not run is held back, and comes back whichever process dies when."""
+    """Runs are moved to a hold and back, also if a process dies in between."""
 
     @pytest.fixture
     def held(self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch) -> Hold:
@@ -380,7 +365,7 @@ class TestMovesBetweenHolds:
     def number_held(self, held_by: int) -> int:
         return Run.objects.filter(held_by=held_by, next_try_at__isnull=False).count()
 
-    def test_a_resumption_killed_while_it_moves_them_is_gone_on_with_by_a_worker(
+    def test_a_worker_completes_a_resumption_that_was_killed(
         self, held: Hold, monkeypatch: pytest.MonkeyPatch, calls: list[str]
     ) -> None:
         monkeypatch.setattr(pauses, "BATCHES_AT_ONCE", 1)
@@ -394,7 +379,7 @@ class TestMovesBetweenHolds:
         assert Hold.objects.get(pk=held.pk).is_empty
         assert hold_cache.get(ALIAS).is_idle
 
-    def test_a_pause_killed_while_it_moves_them_keeps_them_from_starting(
+    def test_a_pause_that_was_killed_keeps_runs_from_starting(
         self, deliver: Deliver, two: None, monkeypatch: pytest.MonkeyPatch, calls: list[str]
     ) -> None:
         for _ in range(7):
@@ -411,10 +396,10 @@ class TestMovesBetweenHolds:
         assert self.number_held(hold.pk) == 7
 
     @pytest.mark.parametrize("finds", ["worker", "once"])
-    def test_a_run_put_there_by_a_process_that_did_not_know_better_is_found(
+    def test_a_run_that_a_process_with_old_holds_created_is_found(
         self, held: Hold, calls: list[str], finds: str
     ) -> None:
-        """It read the holds, then the hold was resumed and emptied, then it created its runs."""
+        """That process read the holds, then the hold was resumed and emptied, then it created its runs."""
         stale = hold_cache.get(ALIAS)
         dispatch.resume(receiver="test.one")
         work()
@@ -434,7 +419,7 @@ class TestMovesBetweenHolds:
 
         assert calls == ["one dlv_9"]
 
-    def test_traffic_from_four_processes_through_a_pause_and_a_resumption_is_run_once_each(
+    def test_each_run_starts_once_with_concurrent_traffic_a_pause_and_a_resumption(
         self, deliver: Deliver, connect: Connect, webhook: Webhook
     ) -> None:
         connect(signals.ticket_created, lambda delivery, **kwargs: write(delivery.delivery_id), "test.one")
@@ -479,22 +464,16 @@ class TestMovesBetweenHolds:
 
 
 class TestClaim:
-    """Held runs are not in the way of others: the plan, and what it reads."""
+    """Held runs do not slow down the claim of others."""
 
     @pytest.fixture
     def held(self, deliver: Deliver, two: None) -> Hold:
-        """So many older runs behind a hold that reading them would show."""
+        """A hold with so many older runs that reading them would be visible."""
         (hold,) = dispatch.pause(receiver="test.one")
         delivery = deliver()
         Delivery.objects.update(dispatch_at=None)
-        long_ago = timezone.now() - timedelta(hours=1)
-        Run.objects.bulk_create(
-            (
-                Run(delivery=delivery, receiver="test.one", round=number, held_by=hold.pk, next_try_at=long_ago)
-                for number in range(1, 6_001)
-            ),
-            batch_size=2_000,
-        )
+        held = {"delivery": delivery, "receiver": "test.one", "held_by": hold.pk, "next_try_at": ago(hours=1)}
+        Run.objects.bulk_create((Run(round=number, **held) for number in range(1, 6_001)), batch_size=2_000)
         Run.objects.bulk_create(
             Run(delivery=delivery, receiver="test.two", round=number, next_try_at=timezone.now())
             for number in range(1, 51)
@@ -508,7 +487,7 @@ class TestClaim:
                 cursor.fetchall()
         return hold
 
-    def test_it_goes_through_the_index_of_what_is_due_and_reads_few_rows(self, held: Hold) -> None:
+    def test_it_uses_the_index_of_due_runs_and_reads_few_rows(self, held: Hold) -> None:
         due = Run.objects.filter(held_by=NOT_HELD, next_try_at__lte=timezone.now()).order_by("next_try_at")[:20]
         if connection.vendor == "postgresql":
             plan = due.explain(analyze=True, buffers=True)
@@ -528,14 +507,14 @@ class TestClaim:
             assert "nateq_run_due (held_by=? AND next_try_at<?)" in plan
             assert "TEMP B-TREE" not in plan
 
-    def test_it_takes_what_may_run(self, held: Hold) -> None:
+    def test_it_claims_runs_that_are_not_held(self, held: Hold) -> None:
         claimed = claim.claim_runs(ALIAS, 20)
 
         assert {run.receiver for run in claimed.runs} == {"test.two"}
         assert (len(claimed.runs), claimed.moved) == (20, 0)
 
 
-def test_it_costs_a_site_that_holds_nothing_back_no_statement_most_of_the_time(
+def test_without_holds_it_costs_no_statement_most_of_the_time(
     deliver: Deliver, two: None, django_assert_num_queries: Any
 ) -> None:
     hold_cache.get(ALIAS)
@@ -545,7 +524,7 @@ def test_it_costs_a_site_that_holds_nothing_back_no_statement_most_of_the_time(
             hold_cache.recent(ALIAS)
 
 
-def test_a_pause_outlives_the_process(deliver: Deliver, two: None) -> None:
+def test_a_pause_outlives_its_process(deliver: Deliver, two: None) -> None:
     pause_in_another_process(receiver="tests.runners.site.receivers.write_once")
     deliver()
 

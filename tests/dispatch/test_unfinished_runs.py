@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
@@ -45,7 +45,7 @@ LATER = timedelta(hours=1)
 
 
 class Flaky:
-    """A receiver that writes a row and fails as long as it is told to."""
+    """A receiver that writes a row, and fails while `is_broken` is set."""
 
     def __init__(self) -> None:
         self.is_broken = True
@@ -67,7 +67,7 @@ def flaky(connect: Connect) -> Flaky:
 
 @pytest.fixture
 def failed(deliver: Deliver, flaky: Flaky) -> Delivery:
-    """A delivery whose run has failed once, and waits an hour for its next try."""
+    """A delivery whose run has failed once and waits an hour for its next try."""
     delivery = deliver()
     api.run_due()
     Run.objects.update(next_try_at=timezone.now() + LATER)
@@ -77,14 +77,10 @@ def failed(deliver: Deliver, flaky: Flaky) -> Delivery:
 
 
 def counts(replay: Replay) -> tuple[int, int, int]:
-    """What the replay says of itself: made, brought forward, already running."""
-    kept = Replay.objects.get(pk=replay.pk)
-    assert (kept.runs, kept.brought_forward, kept.already_running) == (
-        replay.runs,
-        replay.brought_forward,
-        replay.already_running,
-    )
-    return kept.runs, kept.brought_forward, kept.already_running
+    """Return the numbers of a replay, which are stored: created, brought forward, already running."""
+    numbers = (replay.runs, replay.brought_forward, replay.already_running)
+    assert Replay.objects.values_list("runs", "brought_forward", "already_running").get(pk=replay.pk) == numbers
+    return numbers
 
 
 def is_due(run: Run) -> bool:
@@ -140,43 +136,29 @@ class TestStates:
         assert Run.objects.values().get() == before
         assert not ReplayedRun.objects.exists()
 
-    def test_dead(self, failed: Delivery, flaky: Flaky) -> None:
+    @pytest.mark.parametrize(("status", "effects"), [("dead", 1), ("succeeded", 2), ("dropped", 1)])
+    def test_finished(self, failed: Delivery, flaky: Flaky, status: str, effects: int) -> None:
+        flaky.is_broken = status == "dead"
+        if status == "dropped":
+            Run.objects.update(status="dropped", next_try_at=None)
         run_until_finished()
-        assert Run.objects.get().status == "dead"
+        assert Run.objects.get().status == status
         flaky.is_broken = False
 
         made = dispatch.replay(failed)
 
         assert counts(made) == (1, 0, 0)
         run_until_finished()
-        assert sorted(Run.objects.values_list("round", "status")) == [(0, "dead"), (made.pk, "succeeded")]
+        assert sorted(Run.objects.values_list("round", "status")) == [(0, status), (made.pk, "succeeded")]
         assert len(set(flaky.keys)) == 2
+        assert written("effect") == effects
 
-    def test_succeeded(self, failed: Delivery, flaky: Flaky) -> None:
+    @pytest.mark.parametrize("paused", [{"receiver": "test.flaky"}, {}], ids=["of the receiver", "of everything"])
+    def test_held_by_a_pause(self, failed: Delivery, flaky: Flaky, paused: dict[str, Any]) -> None:
         flaky.is_broken = False
-        run_until_finished()
-
-        made = dispatch.replay(failed)
-
-        assert counts(made) == (1, 0, 0)
-        run_until_finished()
-        assert written("effect") == 2
-
-    def test_dropped(self, failed: Delivery, flaky: Flaky) -> None:
-        flaky.is_broken = False
-        Run.objects.update(status="dropped", next_try_at=None)
-
-        made = dispatch.replay(failed)
-
-        assert counts(made) == (1, 0, 0)
-        run_until_finished()
-        assert written("effect") == 1
-
-    def test_held_by_a_pause(self, failed: Delivery, flaky: Flaky) -> None:
-        flaky.is_broken = False
-        dispatch.pause(receiver="test.flaky")
+        dispatch.pause(**paused)
         held_by = Run.objects.get().held_by
-        assert held_by != NOT_HELD
+        assert (held_by != NOT_HELD) is bool(paused)
 
         made = dispatch.replay(failed)
         drain()
@@ -184,20 +166,8 @@ class TestStates:
         assert counts(made) == (0, 1, 0)
         assert Run.objects.get().held_by == held_by
         assert written("effect") == 0
-        dispatch.resume(receiver="test.flaky")
+        dispatch.resume(**paused)
         drain()
-        assert written("effect") == 1
-
-    def test_held_by_the_pause_of_everything(self, failed: Delivery, flaky: Flaky) -> None:
-        flaky.is_broken = False
-        dispatch.pause()
-        dispatch.replay(failed)
-        drain()
-        assert written("effect") == 0
-
-        dispatch.resume()
-        drain()
-
         assert written("effect") == 1
 
     def test_held_by_a_rate_limit(self, failed: Delivery, flaky: Flaky, configure: Configure) -> None:
@@ -256,7 +226,7 @@ class TestStates:
         assert written("effect") == 2
         assert not OrderLock.objects.exists()
 
-    def test_parked_as_its_receiver_was_unknown(self, deliver: Deliver, flaky: Flaky) -> None:
+    def test_parked_without_its_receiver(self, deliver: Deliver, flaky: Flaky) -> None:
         flaky.is_broken = False
         delivery = deliver()
         Delivery.objects.update(dispatch_at=None)
@@ -273,7 +243,7 @@ class TestStates:
         assert written("effect") == 1
 
     def test_not_dispatched_yet(self, deliver: Deliver, flaky: Flaky, connect: Connect) -> None:
-        """Held by the request that has stored it, say: whoever it is finds the runs made, and nothing is doubled."""
+        """Held by the request that has stored it: that request finds the runs created, and nothing runs twice."""
         connect(signals.ticket_created, lambda **kwargs: write("other"), "test.other")
         flaky.is_broken = False
         delivery = deliver()
@@ -308,7 +278,7 @@ class TestStates:
 
 
 class TestSeveral:
-    def test_what_failed_is_brought_forward_and_what_succeeded_runs_again(
+    def test_a_failed_run_is_brought_forward_and_a_finished_one_repeated(
         self, failed: Delivery, flaky: Flaky, connect: Connect
     ) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("other"), "test.other")
@@ -340,8 +310,8 @@ class TestSeveral:
             (second.pk, run.pk, True),
         }
 
-    def test_twelve_runs_of_the_former_version_are_not_made_eighteen(self, failed: Delivery) -> None:
-        """Of two pending runs beside each other, which older versions made, the later one is brought forward."""
+    def test_no_run_is_added_to_two_pending_runs_of_an_older_version(self, failed: Delivery) -> None:
+        """Older versions created two pending runs beside each other; the later one is brought forward."""
         beside = Replay.objects.create()
         Run.objects.create(
             delivery=failed, receiver="test.flaky", round=beside.pk, status="failed", next_try_at=PARKED_UNTIL - LATER
@@ -352,7 +322,7 @@ class TestSeveral:
         assert Run.objects.count() == 2
         assert is_due(Run.objects.get(round=beside.pk))
 
-    def test_they_start_in_the_order_their_deliveries_came(self, deliver: Deliver, flaky: Flaky) -> None:
+    def test_runs_start_in_the_order_of_their_deliveries(self, deliver: Deliver, flaky: Flaky) -> None:
         deliveries = [deliver() for _ in range(5)]
         api.run_due()
         for number, one in enumerate(deliveries):
@@ -363,7 +333,7 @@ class TestSeveral:
         due = Run.objects.order_by("next_try_at").values_list("delivery_id", flat=True)
         assert list(due) == [one.pk for one in deliveries]
 
-    def test_a_job_made_in_batches_says_the_same(
+    def test_a_replay_in_batches_counts_the_same(
         self, deliver: Deliver, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(replays, "BATCH_SIZE", 2)
@@ -396,7 +366,7 @@ class TestRaces:
             run_until_finished()
             assert written("effect") == number
 
-    def test_two_jobs_at_once_add_one_run_each(self, deliver: Deliver, flaky: Flaky) -> None:
+    def test_two_requested_replays_at_once_add_one_run_for_each_delivery(self, deliver: Deliver, flaky: Flaky) -> None:
         flaky.is_broken = False
         for _ in range(30):
             deliver()
@@ -415,8 +385,8 @@ class TestRaces:
         drain()
         assert written("effect") == 60
 
-    def test_a_replay_asked_for_while_the_retry_starts(self, deliver: Deliver, flaky: Flaky) -> None:
-        """Whichever is first: the run is tried once, by the claim or as it was brought forward, and never doubled."""
+    def test_a_replay_requested_while_the_next_try_starts(self, deliver: Deliver, flaky: Flaky) -> None:
+        """The run is tried once, by the claim or because it was brought forward."""
         flaky.is_broken = False
         seen: Counter[tuple[int, int, int]] = Counter()
         for number in range(1, 16):
@@ -434,7 +404,7 @@ class TestRaces:
             assert set(Run.objects.filter(delivery=delivery).values_list("status", flat=True)) == {"succeeded"}
             assert written("effect") == number + sum(times for (new, _, _), times in seen.items() if new)
 
-    def test_what_has_started_is_said_to_run_and_is_not_tried_again(self, deliver: Deliver, connect: Connect) -> None:
+    def test_a_started_run_is_counted_as_running_and_not_repeated(self, deliver: Deliver, connect: Connect) -> None:
         if connection.vendor == "sqlite":
             pytest.skip("SQLite has one writer: nothing can be asked for while a receiver writes")
         started, go_on = threading.Event(), threading.Event()
@@ -483,14 +453,12 @@ class TestRaces:
             delivery.refresh_from_db()
             assert (delivery.status, delivery.dispatch_at) == ("processed", None)
 
-    def test_a_retry_that_the_sender_repeats_is_stored_while_a_replay_is_not_committed(
+    def test_a_retry_of_the_sender_is_stored_while_a_replay_is_not_committed(
         self, failed: Delivery, sender: Sender, webhook: Webhook
     ) -> None:
-        """The sender repeats what is stored already under another id: its rows refer to the first delivery."""
+        """The sender repeats a stored delivery under another id: the new rows refer to the first delivery."""
         if connection.vendor != "postgresql":
             pytest.skip("only PostgreSQL has a lock that lets others refer to a row")
-        from django.db import transaction
-
         with transaction.atomic():
             dispatch.replay(failed)
             again = partial(Run.objects.create, delivery_id=failed.pk, receiver="test.other", next_try_at=PARKED_UNTIL)
