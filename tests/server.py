@@ -77,7 +77,12 @@ def running(kind: str, **variables: str) -> Iterator[int]:
         yield port
     finally:
         server.terminate()
-        server.wait(10)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+            raise
 
 
 def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
