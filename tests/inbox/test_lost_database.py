@@ -78,7 +78,9 @@ def test_a_connection_lost_in_the_store_is_503_and_the_retry_finds_or_stores_one
 
     assert wire.cuts == 1
     assert first.status_code == 503
-    assert second.json() == {"status": "already stored" if after_the_answer else "stored"}
+    # Elsewhere the runs are inserted by a second statement of the transaction, which the database has rolled back.
+    is_committed = after_the_answer and connection.vendor == "postgresql"
+    assert second.json() == {"status": "already stored" if is_committed else "stored"}
     # What was stored without an answer is held for a lease by the request that stored it; a worker takes it over.
     Delivery.objects.exclude(dispatch_at=None).update(dispatch_at=timezone.now())
     Run.objects.filter(status=Run.Status.RUNNING).update(next_try_at=timezone.now())
