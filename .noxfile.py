@@ -60,3 +60,9 @@ def migrations(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build the package into `dist`."""
     run(session, "python", "-m", "build", "-q", "--outdir", "dist", ".")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure requests and runs per second; benchmarks/README.md explains the options after `--`."""
+    run(session, "python", "-m", "benchmarks")

@@ -1,5 +1,13 @@
-"""The URLs of the benchmarks."""
+"""The URLs of the benchmarks: the package's, and the floors."""
 
 from django.urls import include, path
 
-urlpatterns = [path("nateq/", include("nateq_webhooks.urls"))]
+from benchmarks import views
+
+urlpatterns = [
+    path("nateq/", include("nateq_webhooks.urls")),
+    path("bare/", views.bare),
+    path("bare-inline/", views.bare_inline),
+    path("bare-row/<uuid:webhook_id>/", views.bare_row),
+    path("bare-row-inline/<uuid:webhook_id>/", views.bare_row_inline),
+]

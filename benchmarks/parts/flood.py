@@ -1,7 +1,5 @@
 """Genuine traffic beside a flood of bad signatures: its latency, and how many rejections are stored.
 
-    DATABASE_URL=postgres://postgres@127.0.0.1/bench python benchmarks/flood.py [--seconds 10] [--rounds 2]
-
 A real gunicorn of several processes on this machine, over loopback. Genuine deliveries come at a steady rate, each
 measured from the moment it was due, so that waiting counts. Three ways, in turns: alone; with a flood from a process of
 its own; and with the same flood at a site that records no rejections, to show what recording costs. `--flood 0` sends
@@ -9,14 +7,9 @@ as fast as it is answered, which measures the processors more than the receiver 
 """
 
 import argparse
-import hashlib
-import hmac
 import http.client
 import json
-import os
 import random
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -24,17 +17,17 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+from benchmarks import views
+from benchmarks.database import database_name, temporary_database
+from benchmarks.load import percentile
+from benchmarks.processes import SERVERS, serving
+from benchmarks.results import Table
 
-SECRET = b"whsec_bench_0123456789abcdef"
 WATCH_SECONDS = 0.1
 FLOOD_CONNECTIONS = 4
 
@@ -50,12 +43,9 @@ class Outcome:
     def row(self, name: str) -> str:
         """Return its line of the table."""
         ordered = sorted(self.seconds)
-        shares = [ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 for share in (0.5, 0.95, 0.99)]
-        times = "  ".join(f"{value:8.1f}" for value in shares)
-        most = max(self.rows, default=0)
-        return (
-            f"{name:26} {len(ordered):7}  {times}  {self.refused:10}  {most:8}  {self.rows[-1] if self.rows else 0:8}"
-        )
+        times = [f"{1000 * percentile(ordered, share):.1f}" for share in (0.5, 0.95, 0.99)]
+        rows = [max(self.rows, default=0), self.rows[-1] if self.rows else 0]
+        return f"| {' | '.join(str(cell) for cell in (name, len(ordered), *times, self.refused, *rows))} |"
 
 
 class Sender:
@@ -136,7 +126,7 @@ def send_genuine(port: int, path: str, rate: float, seconds: float, outcome: Out
         if not hasattr(local, "sender"):
             local.sender = Sender(port, path)
         body = document(600)
-        status = local.sender.post(body, hmac.new(SECRET, body, hashlib.sha256).hexdigest())
+        status = local.sender.post(body, views.sign_by_hand(body))
         assert status == 200, status
         return time.monotonic() - due
 
@@ -171,41 +161,12 @@ def watching(outcome: Outcome) -> Iterator[None]:
     outcome.rows.append(Rejection.objects.count())
 
 
-@contextmanager
-def server(url: str, processes: int, **environment: str) -> Iterator[int]:
-    """Run gunicorn on the benchmark's database; yield its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    options = ["--workers", str(processes), "--threads", "8", "--keep-alive", "30", "--bind", f"127.0.0.1:{port}"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", *options, "benchmarks.wsgi"],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url} | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            assert time.monotonic() < deadline
-            assert running.poll() is None
-            time.sleep(0.1)
-        yield port
-    finally:
-        running.terminate()
-        running.wait(30)
-
-
-def measure(
-    options: argparse.Namespace, url: str, path: str, outcome: Outcome, *, flooded: bool, recorded: bool
-) -> None:
+def measure_way(options: argparse.Namespace, path: str, outcome: Outcome, *, flooded: bool, recorded: bool) -> None:
     """Measure one of the three ways, on a server of its own."""
     environment = {} if recorded else {"WITHOUT_RECORDER": "1"}
-    with server(url, options.processes, **environment) as port:
+    arguments = (f"--workers={options.processes}", "--threads=8", "--keep-alive=30", "--bind=127.0.0.1:{port}")
+    gunicorn = replace(SERVERS["gunicorn"], arguments=(*arguments, "benchmarks.wsgi"))
+    with serving(gunicorn, **environment) as (port, _session):
         send_genuine(port, path, options.rate, 1, Outcome())
         with watching(outcome):
             if not flooded:
@@ -215,53 +176,32 @@ def measure(
                 send_genuine(port, path, options.rate, options.seconds, outcome)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10, help="how long each way lasts in each round")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds of turns")
-    parser.add_argument("--rate", type=float, default=50, help="genuine deliveries a second")
-    parser.add_argument("--flood", type=float, default=500, help="bad signatures a second; 0: as fast as they go")
-    parser.add_argument("--body", type=int, default=2_000, help="bytes of a body of the flood")
-    parser.add_argument("--processes", type=int, default=2, help="processes of gunicorn")
-    options = parser.parse_args()
+def measure(options: argparse.Namespace) -> list[Table]:
+    """Measure and print a table of its own: its figures are latencies, not rates."""
+    with temporary_database():
+        _measure(options)
+    return []
 
-    import django
 
-    django.setup()
-    from django.db import connection
-    from django.test.utils import setup_databases, teardown_databases
-
+def _measure(options: argparse.Namespace) -> None:
     from nateq_webhooks.models import Delivery, Rejection, Webhook
 
-    databases = setup_databases(verbosity=0, interactive=False)
-    try:
-        parts = connection.settings_dict
-        if connection.vendor == "sqlite":
-            url = f"sqlite:///{parts['NAME']}"
-        else:
-            scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
-            url = f"{scheme}://{parts['USER']}:{parts['PASSWORD']}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
-        webhook = Webhook.objects.create(name="bench", secret=SECRET.decode())
-        path = webhook.get_absolute_url()
-        print(f"{connection.vendor}, {options.processes} processes, {options.rate:g} genuine a second, milliseconds")
-        print(f"{'':26} genuine  {'p50':>8}  {'p95':>8}  {'p99':>8}  {'refused':>10}  rows max  rows end")
-        runs = {
-            "alone": {"flooded": False, "recorded": True},
-            "with a flood": {"flooded": True, "recorded": True},
-            "with a flood, not recorded": {"flooded": True, "recorded": False},
-        }
-        outcomes = {name: Outcome() for name in runs}
-        for number in range(options.rounds):
-            for name in runs if number % 2 == 0 else reversed(runs):
-                Rejection.objects.all().delete()
-                measure(options, url, path, outcomes[name], **runs[name])
-        for name, outcome in outcomes.items():
-            print(outcome.row(name))
-        print(f"{Delivery.objects.count()} genuine deliveries are stored, those before the clock started among them")
-    finally:
-        connection.close()
-        teardown_databases(databases, verbosity=0)
-
-
-if __name__ == "__main__":
-    main()
+    path = Webhook.objects.create(name="bench", secret=views.SECRET.decode()).get_absolute_url()
+    runs = {
+        "alone": {"flooded": False, "recorded": True},
+        "with a flood": {"flooded": True, "recorded": True},
+        "with a flood, not recorded": {"flooded": True, "recorded": False},
+    }
+    outcomes = {name: Outcome() for name in runs}
+    for number in range(options.rounds):
+        for name in runs if number % 2 == 0 else reversed(runs):
+            print(f"flood, round {number + 1} of {options.rounds}: {name}", file=sys.stderr)
+            Rejection.objects.all().delete()
+            measure_way(options, path, outcomes[name], **runs[name])
+    heading = f"{database_name()}, gunicorn ({options.processes} processes), {options.rate:g} genuine a second"
+    print(f"### A flood of bad signatures, {heading}\n")
+    print("| | genuine | p50 (ms) | p95 (ms) | p99 (ms) | refused | rows at most | rows at the end |")
+    print(f"| --- |{' ---: |' * 7}")
+    for name, outcome in outcomes.items():
+        print(outcome.row(name))
+    print(f"\n{Delivery.objects.count()} genuine deliveries are stored, those before the clock started among them.\n")

@@ -1,28 +1,17 @@
 """How long the admin's lists take on a big table: each kind of page through Django's test client, as a superuser.
 
-    DATABASE_URL=postgres://postgres@127.0.0.1/bench_admin python benchmarks/admin.py [--rows 10000000] [--repeat 7]
-
-Fills the database, which must exist and be its own: it is filled when it holds no deliveries, left as it is afterwards,
-and to be dropped by hand. Prints for each page the median and the slowest of some requests, all that the server does
-included; the median of the processors' time alone (this process' and the database's, where both run on one Linux),
-which other work on the machine does not lengthen; and the SQL statements. `--only TEXT` measures the pages whose name
-contains the text; `--explain` prints the statements of each that took longer than 10 ms.
+Fills the database of `--database`, which must exist and be its own: it is filled when it holds no deliveries, left as
+it is afterwards, and to be dropped by hand. Prints for each page the median and the slowest of some requests, all that
+the server does included; the median of the processors' time alone (this process' and the database's, where both run on
+one Linux), which other work on the machine does not lengthen; and the SQL statements. `--only TEXT` measures the pages
+whose name contains the text; `--explain` prints the statements of each that took longer than 10 ms.
 """
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
-
-import django
-
-django.setup()
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -35,7 +24,8 @@ from django.test.utils import (
     teardown_test_environment,
 )
 
-from benchmarks.filling import RARE_EVENT, SINGLE_ORGANIZATION, WEBHOOKS, fill
+from benchmarks.parts.filling import RARE_EVENT, SINGLE_ORGANIZATION, WEBHOOKS, fill
+from benchmarks.results import Table
 from nateq_webhooks.models import Delivery
 
 DELIVERIES = "/admin/nateq_webhooks/delivery/"
@@ -123,14 +113,15 @@ def pages(rows: int) -> Iterator[tuple[str, str]]:
     yield "a run's page", f"{RUNS}{middle}/change/"
 
 
-def main() -> None:
+def measure(options: argparse.Namespace) -> list[Table]:
+    """Measure and print a list of its own: its figures are times of pages, not rates."""
+    with override_settings(ROOT_URLCONF="tests.urls", ALLOWED_HOSTS=["*"]):
+        _measure(options)
+    return []
+
+
+def _measure(options: argparse.Namespace) -> None:
     """Fill if need be, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--explain", action="store_true")
-    options = parser.parse_args()
     call_command("migrate", verbosity=0, skip_checks=True)
     if not Delivery.objects.exists():
         fill(options.rows)
@@ -141,7 +132,7 @@ def main() -> None:
     print("median of the processors' time, SQL statements, rows shown and counted")
     for name, url in pages(found):
         if options.only in name:
-            measure(client, name, url, options)
+            _measure_page(client, name, url, options)
 
 
 def database_seconds() -> float:
@@ -157,7 +148,7 @@ def database_seconds() -> float:
     return 0.0
 
 
-def measure(client: Client, name: str, url: str, options: argparse.Namespace) -> None:
+def _measure_page(client: Client, name: str, url: str, options: argparse.Namespace) -> None:
     """Ask for a page some times and print its line."""
     times, works = [], []
     setup_test_environment()  # for the first request only: it copies every template's context
@@ -186,8 +177,3 @@ def measure(client: Client, name: str, url: str, options: argparse.Namespace) ->
         for query in statements:
             if float(query["time"]) > 0.01:
                 print(f"      {query['time']} {query['sql'][:1500]}")
-
-
-if __name__ == "__main__":
-    with override_settings(ROOT_URLCONF="tests.urls", ALLOWED_HOSTS=["*"]):
-        main()
