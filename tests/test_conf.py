@@ -94,7 +94,15 @@ ILLEGAL: Mapping[str, list[Any]] = {
     "IDENTITY": ["", "id"],
     "TENANTS": ["tenants", "no.such.Tenants", "nateq_webhooks.tenants.named", "nateq_webhooks.tenants.NO_TENANT"],
     "MAX_TRIES": [-1, 0, 1001],
-    "API_KEY": ["tg_live_", "tg_test_", "sk_live_0123", "tg_live_01 23", " tg_live_0123", "tg_live_0123\n"],
+    "API_KEY": [
+        "tg_live_",
+        "tg_test_",
+        "sk_live_0123",
+        "tg_live_01 23",
+        " tg_live_0123",
+        "tg_live_0123\n",
+        "tg_live_a,b",
+    ],
     "API_KEYS": [{"": "tg_live_01"}, {7: "tg_live_01"}, {"org_2": ""}, {"org_2": "sk_live"}, {"tg_live_01": "org_2"}],
     "BASE_URL": ["api.nateq.io", "ftp://api.nateq.io", "https://tg_live_0123@api.nateq.io", "https://a.b?k=tg_live_0"],
 }

@@ -170,14 +170,14 @@ def test_every_row_of_a_message_is_read() -> None:
 @pytest.mark.parametrize(
     "planted",
     [
-        "logger.error('Receiver %s works again and is no longer paused.', name)",
+        "logger.error('The database works again.', name)",
         "logger.info('Receiver %s works again.', name)",
-        "logging.getLogger('nateq_webhooks.other').info('Receiver %s works again and is no longer paused.', name)",
+        "logging.getLogger('nateq_webhooks.other').info('The database works again.', name)",
     ],
     ids=["level", "message", "logger"],
 )
 def test_a_changed_line_would_be_found(planted: str) -> None:
-    former = Line("info", "Receiver {} works again and is no longer paused.", "nateq_webhooks")
+    former = Line("info", "The database works again.", "nateq_webhooks")
     changed = set(lines_of(f"logger = logging.getLogger('nateq_webhooks')\n{planted}", "nateq_webhooks.shop"))
 
     found = differences(logged() - {former} | changed, documented())

@@ -13,7 +13,7 @@ from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.status import due_deliveries, due_runs
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.hold import Hold
+from nateq_webhooks.models.hold import Hold, scope_parts
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.receivers import registry
 
@@ -79,8 +79,10 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 
 def _resume(hold: Hold) -> str:
     """Return the command that ends a pause."""
-    kind, _colon, name = hold.scope.partition(":")
-    return f"manage.py nateq_resume --{kind} {name}" if hold.scope else "manage.py nateq_resume --all"
+    webhook, receiver = scope_parts(hold.scope)
+    if receiver:  # also ends what the circuit breaker has paused of it, for any webhook
+        return f"manage.py nateq_resume --receiver {receiver}"
+    return f"manage.py nateq_resume --webhook {webhook}" if webhook else "manage.py nateq_resume --all"
 
 
 _BREAKER_HINT = "The circuit breaker paused it; it resumes by itself when a probe succeeds, or with nateq_resume."

@@ -73,7 +73,7 @@ ADVICE_BY_ERROR: Final[dict[type[ApiError], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedError:
-    """An error as an answer of the API describes it; fields that are missing there are empty."""
+    """The error object of an API response; a field that is missing there is empty."""
 
     code: str | None
     message: str

@@ -5,15 +5,13 @@ from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from nateq_webhooks.errors import NateqConfigurationError
-from nateq_webhooks.protocol.api import KEYS_SCREEN, LIVE_KEY_PREFIX, TEST_KEY_PREFIX
+from nateq_webhooks.protocol.api import KEYS_SCREEN, LIVE_KEY_PREFIX, TEST_KEY_PREFIX, is_api_key
 
 MASK: Final = "[API key]"
 """Replaces the key in text."""
 
 MAX_DEPTH: Final = 20
 """How deep an error's details may be nested; what is deeper is cut."""
-
-_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what may follow "Bearer "
 
 
 class ApiKey:
@@ -79,6 +77,6 @@ class ApiKey:
             return "The API key has white space around it, as when it was copied with its line."
         if self._prefix is None:
             return f"An API key starts with {LIVE_KEY_PREFIX} or {TEST_KEY_PREFIX}; this one does not."
-        if not _BEARER.fullmatch(text) or text == self._prefix:
+        if not is_api_key(text):
             return f"The API key ({len(text)} characters) is cut short or holds a character that no key has."
         return ""

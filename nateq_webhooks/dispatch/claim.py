@@ -20,6 +20,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.failure import has_tries_left
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
 from nateq_webhooks.dispatch.throttle import is_free, take_probe, take_slot
@@ -139,7 +140,7 @@ def _claim(
         return Claimed(alias=alias, lease=lease)
     with locked(due.order_by("next_try_at"), alias, limit) as rows:
         targets = _held_by(alias, rows, state)
-        spent = [run for run in rows if _was_abandoned(run) and run.tries >= settings().max_tries]
+        spent = [run for run in rows if _was_abandoned(run) and not has_tries_left(run)]
         wanted = [run for run in rows if run.status in Run.UNFINISHED and run not in spent and targets[run] == held_by]
         wanted.sort(key=_was_abandoned)  # what may have killed its worker comes last: the others have run by then
         finished = spent + [run for run in rows if run.status in Run.FINISHED]

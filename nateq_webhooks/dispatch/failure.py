@@ -158,12 +158,17 @@ def _is_requested(error: BaseException) -> bool:
     return issubclass(type(error), (RetryLater, GiveUp))
 
 
+def has_tries_left(run: Run) -> bool:
+    """Return whether a run may be tried again after the try that is counted in it."""
+    return run.tries < settings().max_tries
+
+
 def _next_try_at(run: Run, error: BaseException, now: datetime) -> datetime | None:
     """Return when to try again; None to give up."""
     if issubclass(type(error), GiveUp):
         return None
     asked = _asked_seconds(error)
-    if asked is None and run.tries >= settings().max_tries:
+    if asked is None and not has_tries_left(run):
         return None
     if asked is None or asked <= 0:
         wait = backoff(run.tries, settings().retry_base)

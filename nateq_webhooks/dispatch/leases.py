@@ -1,9 +1,9 @@
 """Renewing the leases of what this process is working on, from a connection of its own.
 
-One daemon thread per process, started with the first run that lasts; it renews what is running, and stops renewing a
-run that has been going for longer than `RUN_TIMEOUT`: then another worker takes it over, and its late commit is
-refused. Runs that wait behind a long one are released, for other workers to take. On SQLite nothing can be renewed or
-released while a receiver holds the write lock, and nothing can be claimed either.
+One daemon thread per process, started when the first lease is taken. It renews each lease until the receiver has run
+for `RUN_TIMEOUT`; then another worker may take the run, and the late commit of this one is refused. Runs that wait
+behind a long one are released, for other workers to take. On SQLite a receiver that holds the write lock blocks all of
+this, but it blocks claims, too, so no other worker takes the run.
 """
 
 import atexit

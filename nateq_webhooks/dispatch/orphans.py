@@ -14,11 +14,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch.finalize import finalize
-from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.dispatch.status import parked_runs
 from nateq_webhooks.dispatch.unfinished_runs import lock_deliveries
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.run import RunQuerySet
 from nateq_webhooks.receivers import registry
 
 BATCH_SIZE: Final = 500
@@ -28,16 +27,12 @@ BATCH_SIZE: Final = 500
 def unpark(alias: str) -> int:
     """Make parked runs due whose receiver is connected in this process; return how many."""
     known = {receiver.name for receiver in registry}
-    return _parked(alias).filter(receiver__in=known).unpark(timezone.now())
+    return parked_runs(Run.objects.using(alias)).filter(receiver__in=known).unpark(timezone.now())
 
 
 def orphans(alias: str) -> Counter[str]:
     """Return how many runs are parked, by the name of the receiver that is missing."""
-    return Counter(dict(_parked(alias).order_by().values_list("receiver").annotate(Count("pk"))))
-
-
-def _parked(alias: str) -> RunQuerySet:
-    return Run.objects.using(alias).parked(read_holds(alias).all_pks)
+    return Counter(dict(parked_runs(Run.objects.using(alias)).order_by().values_list("receiver").annotate(Count("pk"))))
 
 
 def reassign(alias: str, old: str, new: str) -> int:
@@ -76,7 +71,8 @@ def drop(alias: str, receiver: str) -> int:
 
 def _parked_runs(alias: str, receiver: str) -> Iterator[Run]:
     """Yield the parked runs of a receiver in batches: a cursor on the server would not outlive a transaction."""
-    runs = _parked(alias).filter(receiver=receiver, lease=None).only("pk", "delivery_id", "round").order_by("pk")
+    parked = parked_runs(Run.objects.using(alias)).filter(receiver=receiver, lease=None)
+    runs = parked.only("pk", "delivery_id", "round").order_by("pk")
     after = 0
     while batch := list(runs.filter(pk__gt=after)[:BATCH_SIZE]):
         yield from batch

@@ -80,7 +80,7 @@ def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
 
 
 def under_way(alias: str, limit: int) -> list[Progress]:
-    """Return the newest replays whose runs are still to be created or to finish."""
+    """Return the newest replays that still have runs to create or to finish."""
     replays = Replay.objects.using(alias).filter(done_at=None).order_by("-pk")[:limit]
     return [found for replay in replays if not (found := progress(alias, replay)).is_done]
 

@@ -108,7 +108,7 @@ def count_success(alias: str, run: Run) -> None:
 
 def _reset_failures(alias: str, hold: Hold, run: Run) -> None:
     if hold.paused_at is not None and hold.is_automatic:
-        logger.info("Receiver %s works again and is no longer paused.", run.receiver)
+        logger.info("Receiver %s works again: its pause for webhook %s is over.", run.receiver, run.delivery.webhook_id)
         pauses.resume_hold(alias, hold.scope, only_automatic=True)
     elif hold.paused_at is None:
         Hold.objects.using(alias).filter(pk=hold.pk).update(failures=0)

@@ -82,7 +82,7 @@ class Rejection(models.Model):
         ordering = ["-pk"]
         default_permissions = ("delete", "view")
         indexes = [
-            # For the newest of one webhook, and for deleting older ones: a webhook has some thousand rows at most.
+            # For the newest of one webhook, and for deleting older ones: a webhook has a few thousand rows at most.
             models.Index(fields=["webhook", "id"], name="nateq_rejection_newest"),
         ]
 

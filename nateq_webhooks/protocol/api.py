@@ -3,6 +3,7 @@
 Only this module names its paths, headers, error codes and limits; the client and the sandbox use them.
 """
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +32,15 @@ WEBHOOKS_SCREEN: Final = "Settings -> Developers -> Webhooks"
 LIVE_KEY_PREFIX: Final = "tg_live_"
 TEST_KEY_PREFIX: Final = "tg_test_"
 """Nateq: authentication. Production and sandbox data are apart."""
+
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what may follow "Bearer "
+
+
+def is_api_key(text: str) -> bool:
+    """Return whether a text has the form of an API key: a prefix, and what a header may carry after it."""
+    has_prefix = any(text.startswith(prefix) and text != prefix for prefix in (LIVE_KEY_PREFIX, TEST_KEY_PREFIX))
+    return has_prefix and _BEARER.fullmatch(text) is not None
+
 
 SCOPE: Final = "webhooks:manage"
 """The scope that a key needs for everything about webhooks (Nateq: Set up)."""

@@ -207,7 +207,7 @@ def _timestamp(value: object, notes: list[Note]) -> datetime | None:
             notes.append(Note.TIMESTAMP_NAIVE)
             moment = moment.replace(tzinfo=UTC)
         moment = moment.astimezone(UTC)
-        # A year within the limits of datetime and MariaDB, so that no time zone overflows.
+        # Only years that MariaDB stores and that a conversion to any time zone leaves valid.
         if 1970 <= moment.year <= 9998:
             return moment
     except (TypeError, ValueError, OverflowError):

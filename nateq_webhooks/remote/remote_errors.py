@@ -8,7 +8,7 @@ class RemoteError(NateqWebhooksError):
 
 
 class BusyError(RemoteError):
-    """Another run is working on this webhook: nothing was done."""
+    """Another process is changing this webhook's registration: nothing was done."""
 
 
 class NotSavedError(RemoteError):

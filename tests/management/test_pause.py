@@ -2,10 +2,12 @@
 
 import pytest
 from django.core.management import CommandError
+from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api, pauses
 from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.models.hold import Hold, breaker_scope
 from nateq_webhooks.runners.worker import drain
 from tests.commands import output
 from tests.dispatch.scene import Connect, Deliver
@@ -107,3 +109,13 @@ def test_resuming_an_unknown_receiver_is_refused() -> None:
             output("nateq_resume", "--receiver", name)
 
     assert output("nateq_resume", "--receiver", "test.gone") == "Resumed: receiver:test.gone.\n"
+
+
+def test_a_receiver_that_only_the_circuit_breaker_has_paused_can_be_resumed(webhook: Webhook) -> None:
+    """It need not be connected in the process of the command."""
+    Hold.objects.create(
+        scope=breaker_scope(webhook.pk, "test.gone"), paused_at=timezone.now(), is_automatic=True, is_empty=False
+    )
+
+    assert output("nateq_resume", "--receiver", "test.gone").startswith("Resumed: ")
+    assert api.paused() == []

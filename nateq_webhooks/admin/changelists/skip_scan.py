@@ -57,7 +57,7 @@ class SkipScan:
             return None
         if self._has_lateral:
             return count_of(self._lateral(self._one.order_by().values("pk")[:limit]), limit)
-        # Unordered: one pass over the index, value by value, that ends at the limit.
+        # No ORDER BY: the database walks the index once and stops at the limit.
         return count_of(self._with_index_hint(self._within_columns().order_by().values("pk")), limit)
 
     def _with_index_hint(self, rows: QuerySet[Any]) -> Statement | None:

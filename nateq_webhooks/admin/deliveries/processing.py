@@ -10,8 +10,6 @@ from django.db.models import Exists, Max, OuterRef, QuerySet, Subquery
 
 from nateq_webhooks.models import Delivery, Run
 
-"""The statuses of deliveries whose runs have all ended."""
-
 
 def with_last_run(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
     """Return the deliveries with `has_runs`, and `last_run_at`: when the last run ended, without replays."""

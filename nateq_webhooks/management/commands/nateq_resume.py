@@ -17,7 +17,7 @@ from nateq_webhooks.management.selection_options import (
     webhook_named,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models.hold import Hold, receiver_scope
+from nateq_webhooks.models.hold import Hold, scope_parts
 from nateq_webhooks.receivers import registry
 
 
@@ -56,7 +56,7 @@ class Command(TerminalCommand):
 
 def _refuse_unknown_receiver(receiver: str | None) -> None:
     """Raise `CommandError` for a name that is neither connected nor paused, such as a mistyped one."""
-    paused = {hold.scope.removeprefix(receiver_scope("")) for hold in api.paused() if ":" in hold.scope}
+    paused = {scope_parts(hold.scope)[1] for hold in api.paused()} - {""}
     known = {one.name for one in registry} | paused
     if receiver and receiver not in known:
         text = _('No receiver called "%(name)s" is paused or connected.') % {"name": receiver}
