@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.processes import SERVERS
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
 PARTS: Final = {
@@ -21,7 +23,6 @@ PARTS: Final = {
     "admin": "times of the admin's pages on millions of rows; fills the database of --database and leaves it",
 }
 DEFAULT_PARTS: Final = ["receive", "dispatch"]
-SERVERS: Final = ("gunicorn", "uvicorn", "granian")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of the results")
     group = parser.add_argument_group("receive")
     group.add_argument(
-        "--servers", type=_list_of(str, SERVERS), default=list(SERVERS), help=f"default: {','.join(SERVERS)}"
+        "--servers", type=_list_of(str, tuple(SERVERS)), default=list(SERVERS), help=f"default: {','.join(SERVERS)}"
     )
     group.add_argument("--connections", type=_list_of(int), default=[16], metavar="N,N", help="default: 16")
     group = parser.add_argument_group("dispatch")

@@ -27,6 +27,11 @@ START_SECONDS: Final = 60.0
 """How long a server may take until it answers."""
 
 
+KEPT: Final = "are kept"
+POOLED: Final = "come from a pool"
+OPENED: Final = "are opened for each request"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """How to start a server."""
@@ -43,9 +48,11 @@ class Server:
         return find_spec(self.module) is not None
 
     @property
-    def is_persistent(self) -> bool:
-        """Whether its connections to the database outlive a request."""
-        return not self.is_asgi or find_spec("psycopg_pool") is not None
+    def connections(self) -> str:
+        """Where a request's connection to the database comes from (benchmarks/settings.py)."""
+        if not self.is_asgi:
+            return KEPT
+        return POOLED if connection.vendor == "postgresql" and find_spec("psycopg_pool") else OPENED
 
 
 SERVERS: Final = {
@@ -185,7 +192,7 @@ class DatabaseTime:
     live: dict[int, float]
     "Of each backend that serves the benchmark's database."
     reaped: float
-    "Of all processes of the server that have ended, those of other databases included."
+    "Of the process that starts them, and of all that have ended, those of other databases included."
 
     def since(self, before: "DatabaseTime", *, with_reaped: bool) -> float:
         """Return what was spent since an earlier moment; with or without the backends that ended in between."""
@@ -209,7 +216,8 @@ def database_time() -> DatabaseTime | None:
     if postmaster is None:
         return None
     stats = {pid: read_stat(pid) for pid, is_own in rows if not is_own}
-    return DatabaseTime({pid: stat.seconds for pid, stat in stats.items() if stat}, postmaster.reaped_seconds)
+    live = {pid: stat.seconds for pid, stat in stats.items() if stat}
+    return DatabaseTime(live, postmaster.seconds + postmaster.reaped_seconds)
 
 
 def _is_postgres(pid: int) -> bool:

@@ -1,8 +1,8 @@
 """The floors of receiving: bare views that verify, parse and run one raw INSERT, and the tables they insert into.
 
-`bare` inserts eight columns into a table with one index, `bare_row` the same columns as the package into a table like
-the package's. Those named `inline` then update the row in a transaction of its own, as a view does that runs something
-and records it.
+`bare` inserts seven columns into a table with one unique index, `bare_row` the same columns as the package into a table
+like the package's. Those named `inline` then update the row in a transaction of its own, as a view does that runs
+something and records it.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """How fast a delivery is received without a server: Django's WSGI handler in this process, beside bare views.
 
 `bare row` inserts the same columns into a table like the package's: the difference is what the package's code costs.
-`bare lean` inserts eight columns into a table with one index: the difference is what its columns cost, too.
+`bare lean` inserts seven columns into a table with one unique index: the difference is what its columns cost, too.
 `bare inline` inserts as `bare row` does, and then updates the row in a transaction of its own: the floor of `inline`,
 where one receiver of the package's runs in the request. All views have the full middleware.
 """

@@ -18,7 +18,7 @@ from django.db import connection
 
 from benchmarks import load, views
 from benchmarks.database import database_name, temporary_database
-from benchmarks.processes import SERVERS, database_time, serving, session_seconds
+from benchmarks.processes import OPENED, SERVERS, database_time, serving, session_seconds
 from benchmarks.receivers import EVENT_WITH_RECEIVER, EVENT_WITHOUT_RECEIVER
 from benchmarks.results import Row, Sample, Table, in_turns
 from nateq_webhooks.models import Delivery, Webhook
@@ -60,16 +60,19 @@ def measure(options: argparse.Namespace) -> list[Table]:
     """Measure each installed server with each number of connections."""
     if connection.vendor not in views.TABLES:
         raise SystemExit(f"receive has floors for {' and '.join(views.TABLES)} only, not for {connection.vendor}.")
+    names = [name for name in options.servers if SERVERS[name].is_installed]
+    for name in options.servers:
+        if name not in names:
+            print(f"{name} is not installed, skipped", file=sys.stderr)
+    if not names:
+        raise SystemExit(f"None of these servers is installed: {', '.join(options.servers)}.")
     tables = []
     with temporary_database(), tempfile.TemporaryDirectory() as folder:
         with connection.cursor() as cursor:
             for statement in views.TABLES[connection.vendor]:
                 cursor.execute(statement)
         webhook = Webhook.objects.create(name="bench", secret=views.SECRET.decode())
-        for name in options.servers:
-            if not SERVERS[name].is_installed:
-                print(f"{name} is not installed, skipped", file=sys.stderr)
-                continue
+        for name in names:
             for connections in options.connections:
                 turns = Turns(name, connections, options.seconds, Path(folder) / "requests")
                 tables.append(turns.measure(ways(webhook.get_absolute_url()), options.rounds))
@@ -118,8 +121,8 @@ class Turns:
         return Table(title=title, unit="requests", rows=rows, notes=[self._note()])
 
     def _note(self) -> str:
-        kept = "kept" if self._server.is_persistent else "opened for each request"
-        return f"{BODY_BYTES:,} bytes a body; load from {load.tool()}; connections to the database are {kept}."
+        database = f"connections to the database {self._server.connections}"
+        return f"{BODY_BYTES:,} bytes a body; load from {load.tool()}; {database}."
 
     def _turn(self, way: Way, port: int, session: int, seconds: float) -> Sample:
         """Send load for some seconds, again with more requests if there were too few."""
@@ -138,7 +141,7 @@ class Turns:
         self._fastest[way.name] = max(self._fastest.get(way.name, 0), outcome.rate)
         database_cpu = None
         if database and after:
-            database_cpu = after.since(database, with_reaped=not self._server.is_persistent)
+            database_cpu = after.since(database, with_reaped=self._server.connections == OPENED)
         return Sample(
             rate=outcome.rate,
             p50=outcome.p50,
