@@ -184,7 +184,7 @@ class TestShortRun:
     def test_it_prints_tables_and_writes_the_files(self, environment: dict[str, str], tmp_path: Path) -> None:
         pytest.importorskip("gunicorn")
         files = [f"--json={tmp_path / 'results.json'}", f"--svg={tmp_path / 'results.svg'}"]
-        short = ["--rounds=1", "--seconds=0.2", "--servers=gunicorn", "--deliveries=5", "--no-peers"]
+        short = ["--rounds=1", "--seconds=0.5", "--servers=gunicorn", "--deliveries=5", "--no-peers"]
         command = [sys.executable, "-m", "benchmarks", "receive", "dispatch", *short, *files]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -203,7 +203,7 @@ class TestShortRun:
     @pytest.mark.django_db
     def test_an_interrupt_ends_the_servers_and_drops_the_database(self, environment: dict[str, str]) -> None:
         pytest.importorskip("gunicorn")
-        command = [sys.executable, "-m", "benchmarks", "receive", "--servers=gunicorn", "--seconds=0.2"]
+        command = [sys.executable, "-m", "benchmarks", "receive", "--servers=gunicorn", "--seconds=0.5"]
         with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr
             timer = threading.Timer(60, process.kill)
