@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -204,12 +205,20 @@ class TestShortRun:
     def test_an_interrupt_ends_the_servers_and_drops_the_database(self, environment: dict[str, str]) -> None:
         pytest.importorskip("gunicorn")
         command = [sys.executable, "-m", "benchmarks", "receive", "--servers=gunicorn", "--seconds=0.5"]
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell has its background jobs ignore it, and they pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             assert process.stderr
             timer = threading.Timer(60, process.kill)
             timer.start()
             next(line for line in process.stderr if "round 1" in line)
-            process.send_signal(2)
+            process.send_signal(signal.SIGINT)
             rest = process.stderr.read()
             timer.cancel()
         assert process.returncode == 1, rest

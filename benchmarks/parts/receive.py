@@ -30,6 +30,8 @@ FIRST_REQUESTS: Final = 500
 """How many requests are prepared before anything is known of a server's speed."""
 SPARE: Final = 1.5
 """How many times as many requests are prepared as the fastest turn of the same way would need."""
+MAX_SECONDS: Final = 60.0
+"""How long a turn may become on a machine that is too busy to answer one request in it."""
 BODY_BYTES: Final = 1024
 
 
@@ -133,11 +135,14 @@ class Turns:
             outcome = load.send(self._file, port=port, connections=self._connections, seconds=seconds)
             server_cpu = _difference(session_seconds(session), server)
             after = database_time()
-            if not outcome.is_exhausted:
+            if outcome.failed or (not outcome.requests and seconds > MAX_SECONDS):
+                raise SystemExit(f"{way.name}: {outcome.failed} requests failed, {outcome.requests} did not.")
+            if outcome.requests and not outcome.is_exhausted:
                 break
-            count *= 2
-        if outcome.failed or not outcome.requests:
-            raise SystemExit(f"{way.name}: {outcome.failed} requests failed, {outcome.requests} did not.")
+            if outcome.requests:
+                count *= 2
+            else:  # the machine was too busy to answer a single one
+                seconds *= 2
         self._fastest[way.name] = max(self._fastest.get(way.name, 0), outcome.rate)
         database_cpu = None
         if database and after:

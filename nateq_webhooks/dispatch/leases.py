@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, Error, connections
 from django.utils import timezone
 
@@ -145,7 +146,7 @@ class LeaseRenewer:
 
     def _renew_until_idle(self, stop: threading.Event) -> None:
         idle_rounds = 0
-        while not stop.wait(min(_interval(), POLL_SECONDS)):
+        while not stop.wait(_poll_seconds()):
             with self._lock:
                 held = list(self._held)
                 idle_rounds = 0 if held else idle_rounds + 1
@@ -155,6 +156,14 @@ class LeaseRenewer:
             # This thread's own connections: it needs one again in a while at the earliest.
             if sum(_maintain(lease) for lease in held):
                 connections.close_all()
+
+
+def _poll_seconds() -> float:
+    """Return how long to wait between two looks; settings that are changed and invalid (in tests) end no thread."""
+    try:
+        return min(_interval(), POLL_SECONDS)
+    except ImproperlyConfigured:
+        return POLL_SECONDS
 
 
 def _interval() -> float:

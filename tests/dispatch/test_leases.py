@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from nateq_webhooks import signals
@@ -170,6 +171,21 @@ def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew_and_starts_a
 
     renewer.join(BOUND_SECONDS)
     assert not renewer.is_running
+    deliver()
+    api.run_due()
+    assert renewer.is_running
+
+
+def test_the_thread_that_renews_outlives_invalid_settings(
+    deliver: Deliver, run_receiver: RunReceiver, renewer: LeaseRenewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "IDLE_ROUNDS", 5)
+    run_receiver(lambda **kwargs: None)
+    with override_settings(NATEQ_WEBHOOKS={"RUN_LEASE": "no duration"}):
+        renewer.join(BOUND_SECONDS)
+
+    assert not renewer.is_running  # it ended because there was nothing to do
     deliver()
     api.run_due()
     assert renewer.is_running
