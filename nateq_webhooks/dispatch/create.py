@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from django.db import Error, router, transaction
 from django.utils import timezone
@@ -82,27 +82,30 @@ def runs_to_insert(event: str) -> list[Run]:
     None where the configured runner runs nothing in the request, or if something may hold them back (a pause, a rate
     limit, `ORDERED_BY`): then the delivery is stored first, and claimed. Never raises.
     """
-    alias = router.db_for_write(Delivery)
-    if not runs_in_request() or settings().ordered_by or settings().ack == "processed":
+    receivers = registry.for_event(event)
+    if not receivers or not runs_in_request() or settings().ordered_by or settings().ack == "processed":
         return []
     try:
-        if not hold_cache.get(alias).is_idle:
+        if not hold_cache.get(router.db_for_write(Delivery)).is_idle:
             return []
     except Error:  # the delivery can't be stored either, which its own statement finds out
         return []
     now, lease = timezone.now(), uuid.uuid4()
     return [
-        Run(
-            receiver=receiver.name,
-            status=Run.Status.RUNNING,
-            tries=int(place == 0),
-            started_at=now if place == 0 else None,
-            created_at=now + place * DUE_STEP,
-            next_try_at=now + settings().run_lease,
-            lease=lease,
-        )
-        for place, receiver in enumerate(registry.for_event(event))
+        Run(receiver=receiver.name, created_at=now + place * DUE_STEP, **_claimed(lease, now, is_started=place == 0))
+        for place, receiver in enumerate(receivers)
     ]
+
+
+def _claimed(lease: uuid.UUID, now: datetime, *, is_started: bool) -> dict[str, Any]:
+    """Return the columns of a run that is created under a lease; the try of one that is started is counted."""
+    return {
+        "status": Run.Status.RUNNING,
+        "tries": int(is_started),
+        "started_at": now if is_started else None,
+        "next_try_at": now + settings().run_lease,
+        "lease": lease,
+    }
 
 
 def claim_inserted(alias: str, runs: Sequence[Run]) -> Claimed:
@@ -235,20 +238,17 @@ def create_runs(
         for name in names:
             due_at = now if round_ else delivery.received_at
             held_by = HELD_BY_ORDER if value is not None else state.held_by(delivery.webhook_id, name)
-            is_claimed = held_by == NOT_HELD and lease is not None and only in (None, delivery.pk)
-            is_started = is_claimed and starts
-            starts = starts and not is_started
+            state_columns: dict[str, Any] = {"next_try_at": due_at + len(runs) * DUE_STEP}
+            if lease is not None and held_by == NOT_HELD and only in (None, delivery.pk):
+                state_columns = _claimed(lease, now, is_started=starts)
+                starts = False
             run = Run(
                 delivery=delivery,
                 receiver=name,
                 round=round_,
                 held_by=held_by,
-                status=Run.Status.RUNNING if is_claimed else Run.Status.WAITING,
-                tries=int(is_started),
                 created_at=now + len(runs) * DUE_STEP,
-                started_at=now if is_started else None,
-                next_try_at=now + settings().run_lease if is_claimed else due_at + len(runs) * DUE_STEP,
-                lease=lease if is_claimed else None,
+                **state_columns,
             )
             runs.append(run)
     saved = _saved(alias, Run.objects.using(alias).bulk_create(runs), round_)

@@ -304,11 +304,11 @@ def _mark_succeeded(
 ) -> _Success:
     """Mark the run as succeeded, last of all in the receiver's transaction, and what follows as started.
 
-    If it is the last one to do of its delivery, the delivery is marked as processed, too.
+    If it is the last one to do of its delivery, the delivery is marked as processed, too, and the run is finalized.
+    Otherwise `next_try_at` stays: the run is due until it has been finalized.
 
     Raises `TimedOutError` when it took too long, `RolledBackError` when the transaction is not the receiver's own any
-    more or the run is gone, and `RunLostError` when another worker has taken the run over. `next_try_at` stays: the run
-    is due until it has been finalized.
+    more or the run is gone, and `RunLostError` when another worker has taken the run over.
     """
     if lease.has_timed_out:
         raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")

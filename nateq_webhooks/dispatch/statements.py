@@ -5,7 +5,7 @@ fields, as the ORM would.
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
@@ -148,11 +148,7 @@ def _lease_of(alias: str, run: Run) -> Any:
 
 @functools.cache
 def _mark_started_sql(alias: str) -> str:
-    table = connections[alias].ops.quote_name(Run._meta.db_table)
-    return (
-        f"UPDATE {table} SET tries = %s, started_at = %s "  # noqa: S608
-        f"WHERE id = %s AND lease = %s AND status = '{Run.Status.RUNNING}'"
-    )
+    return _update_held(alias, {"tries": "%s", "started_at": "%s"})
 
 
 _SUCCEEDED: Final = {
@@ -169,18 +165,12 @@ _SUCCEEDED: Final = {
 
 @functools.cache
 def _mark_succeeded_sql(alias: str, with_following: bool, with_marker: bool) -> str:  # noqa: FBT001 - a cache's key
-    table = connections[alias].ops.quote_name(Run._meta.db_table)
-    status = Run.Status
-    changes, where = _SUCCEEDED, "id = %s"
-    if with_following:
-        start = {"tries": "%s", "started_at": "%s"}
-        changes = {
-            name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in (_SUCCEEDED | start).items()
-        }
-        where = "id IN (%s, %s)"
-    assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
     marker = f" AND {_HAS_MARKER}" if with_marker else ""
-    return f"UPDATE {table} SET {assignments} WHERE {where} AND lease = %s AND status = '{status.RUNNING}'{marker}"  # noqa: S608
+    if not with_following:
+        return _update_held(alias, _SUCCEEDED) + marker
+    changes = _SUCCEEDED | {"tries": "%s", "started_at": "%s"}
+    by_run = {name: f"CASE WHEN id = %s THEN {value} ELSE {name} END" for name, value in changes.items()}
+    return _update_held(alias, by_run, "id IN (%s, %s)") + marker
 
 
 @functools.cache
@@ -227,7 +217,8 @@ def _succeeded_and_processed_sql(alias: str, count: int, with_marker: bool) -> s
     is_processed = "EXISTS (SELECT 1 FROM processed)"
     cleared = f", cleared AS ({_cleared_sql(alias, count)} AND {is_processed})" if count else ""
     next_try_at = f"CASE WHEN {is_processed} THEN NULL ELSE next_try_at END"
-    succeeded = _update_succeeded(alias, next_try_at) + (f" AND {_HAS_MARKER}" if with_marker else "")
+    succeeded = _update_held(alias, _SUCCEEDED | {"next_try_at": next_try_at})
+    succeeded += f" AND {_HAS_MARKER}" if with_marker else ""
     return f"WITH processed AS ({processed}){cleared} {succeeded} RETURNING {is_processed}"
 
 
@@ -242,7 +233,7 @@ def _processed_but_for_sql(alias: str) -> str:
 
 @functools.cache
 def _succeeded_sql(alias: str, is_finalized: bool) -> str:  # noqa: FBT001 - a cache's key
-    return _update_succeeded(alias, "NULL" if is_finalized else "next_try_at")
+    return _update_held(alias, _SUCCEEDED | ({"next_try_at": "NULL"} if is_finalized else {}))
 
 
 @functools.cache
@@ -252,7 +243,8 @@ def _cleared_sql(alias: str, count: int) -> str:
     return f"UPDATE {runs} SET next_try_at = NULL WHERE id IN ({pks}) AND status = '{Run.Status.SUCCEEDED}'"  # noqa: S608
 
 
-def _update_succeeded(alias: str, next_try_at: str) -> str:
+def _update_held(alias: str, changes: Mapping[str, str], where: str = "id = %s") -> str:
+    """Return an UPDATE of runs that are held under a lease."""
     runs = connections[alias].ops.quote_name(Run._meta.db_table)
-    changes = ", ".join(f"{name} = {value}" for name, value in (_SUCCEEDED | {"next_try_at": next_try_at}).items())
-    return f"UPDATE {runs} SET {changes} WHERE id = %s AND lease = %s AND status = '{Run.Status.RUNNING}'"  # noqa: S608
+    assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
+    return f"UPDATE {runs} SET {assignments} WHERE {where} AND lease = %s AND status = '{Run.Status.RUNNING}'"  # noqa: S608

@@ -109,6 +109,18 @@ def test_a_request_that_looks_at_the_holds_takes_one_statement_more(
     assert len(looked) - len(known) <= 1, looked.captured_queries
 
 
+def test_a_request_for_an_event_without_receivers_does_not_look_at_the_holds(
+    sender: Sender, inline: Callable[[int], None]
+) -> None:
+    inline(0)
+    hold_cache.invalidate()
+
+    with CaptureQueriesContext(connection) as queries:
+        sender.post(envelope())
+
+    assert [sql for sql in statements(queries) if Hold._meta.db_table in sql] == []
+
+
 def test_an_answer_that_waits_takes_few_statements(sender: Sender, connect: Connect, configure: Configure) -> None:
     configure(DISPATCH="inline", ACK="processed")
     connect(signals.ticket_created, lambda **kwargs: None)
