@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import signals
-from nateq_webhooks.admin.changelists import date_ranges, skip_scan
+from nateq_webhooks.database.keyset import date_ranges, skip_scan
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, listed, pks, statements
 from tests.builders import build_delivery, store_deliveries, store_run

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, formatting
 from nateq_webhooks.admin.changelists.counts import Count, Kind
-from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.changelists.paginator import CappedPaginator
+from nateq_webhooks.database.keyset.cursor import MAX_KEY
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements
 from tests.admin.own_admins import ActingAdmin
@@ -198,7 +198,7 @@ QUERIES = [
 def test_no_page_uses_offset_or_counts_a_table(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, query: str, is_small: bool
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.admin.changelists.date_ranges.MAX_SMALL", 10_000 if is_small else 0)
+    monkeypatch.setattr("nateq_webhooks.database.keyset.date_ranges.MAX_SMALL", 10_000 if is_small else 0)
     store_deliveries(webhook, 20, payload={"data": {"id": 2}})
 
     asked = [sql for sql in statements(boss, query) if re.search(r'FROM "?nateq_webhooks_delivery', sql)]

@@ -10,10 +10,10 @@ from django.db import connection
 from django.test import Client
 
 from nateq_webhooks import payload_index
-from nateq_webhooks.admin.changelists import bounded_scan
-from nateq_webhooks.admin.changelists.key_queries import Union
 from nateq_webhooks.admin.changelists.payload_search import parse
 from nateq_webhooks.admin.changelists.search import IdSearch
+from nateq_webhooks.database.keyset import bounded_scan
+from nateq_webhooks.database.keyset.key_queries import Union
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, link, listed, pks, statements
 from tests.builders import store_deliveries, store_run

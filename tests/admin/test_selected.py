@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from nateq_webhooks.admin.changelists import date_ranges
-from nateq_webhooks.admin.deliveries.selection_queries import count_of, ends_of_keys, keys_of
+from nateq_webhooks.database.keyset import date_ranges
 from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.selection_queries import count_of, ends_of_keys, keys_of
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.builders import store_deliveries, store_run
 

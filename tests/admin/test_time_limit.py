@@ -6,8 +6,8 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 
-from nateq_webhooks.admin.changelists import time_limit
-from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
+from nateq_webhooks.database.keyset import time_limit
+from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
 from tests.admin.slow_site import SLOW
 from tests.builders import store_deliveries

@@ -19,19 +19,19 @@ from django.utils.formats import date_format, number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists import cursor
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
-from nateq_webhooks.admin.changelists.key_queries import count_up_to
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.admin.changelists.search import NoSearch, PathSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_see_payload
+from nateq_webhooks.database.keyset import cursor
+from nateq_webhooks.database.keyset.key_queries import count_up_to
+from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongError, limited
 
 FACETS_VAR: Final = "_facets"
 """Django's parameter that shows the counts beside the filters."""

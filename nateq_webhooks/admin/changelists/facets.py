@@ -8,12 +8,12 @@ from typing import Any, Final
 from django.utils.functional import cached_property
 
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped
-from nateq_webhooks.admin.changelists.date_ranges import Period
 from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.changelists.key_queries import KeyQuery, count_each_up_to
 from nateq_webhooks.admin.changelists.query import ListQuery
-from nateq_webhooks.admin.changelists.skip_scan import SkipScan
-from nateq_webhooks.admin.changelists.time_limit import TookTooLongError
+from nateq_webhooks.database.keyset.date_ranges import Period
+from nateq_webhooks.database.keyset.key_queries import KeyQuery, count_each_up_to
+from nateq_webhooks.database.keyset.skip_scan import SkipScan
+from nateq_webhooks.database.keyset.time_limit import TookTooLongError
 
 SAMPLE: Final = 2_500
 """The newest rows of a search that are read for its counts: they may be far apart on the disk."""

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.admin.changelists.date_ranges import (
+from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
+from nateq_webhooks.database.keyset.date_ranges import (
     EARLIEST,
     LATEST,
     SLACK,
@@ -24,8 +25,7 @@ from nateq_webhooks.admin.changelists.date_ranges import (
     key_conditions,
     key_range_of,
 )
-from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
-from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
+from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.columns import column_text

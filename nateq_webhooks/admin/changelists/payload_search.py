@@ -13,9 +13,9 @@ from typing import Any, Final
 from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
 
-from nateq_webhooks.admin.changelists.bounded_scan import BoundedScan
-from nateq_webhooks.admin.changelists.key_queries import ScanResult, after, compiled, fetch_keys
-from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
+from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
+from nateq_webhooks.database.keyset.key_queries import ScanResult, after, compiled, fetch_keys
+from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 
 MAX_DEPTH: Final = 16
 MAX_NUMBERS: Final = 3

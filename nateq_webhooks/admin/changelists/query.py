@@ -10,13 +10,13 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from nateq_webhooks import payload_index
-from nateq_webhooks.admin.changelists.bounded_scan import BoundedScan
 from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.changelists.key_queries import IndexScan, KeyQuery, Scan, Union
 from nateq_webhooks.admin.changelists.payload_search import IndexedPathScan
 from nateq_webhooks.admin.changelists.search import IdSearch, PathSearch, Search
-from nateq_webhooks.admin.changelists.skip_scan import Combination, SkipScan, read_combinations
 from nateq_webhooks.admin.changelists.spec import ListSpec
+from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
+from nateq_webhooks.database.keyset.key_queries import IndexScan, KeyQuery, Scan, Union
+from nateq_webhooks.database.keyset.skip_scan import Combination, SkipScan, read_combinations
 
 
 @dataclass(frozen=True, kw_only=True)

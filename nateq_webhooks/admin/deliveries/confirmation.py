@@ -13,11 +13,11 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.selection import SelectableDeliveries, SelectedDeliveries, from_action, select
 from nateq_webhooks.admin.deliveries.selection_form import SelectionForm
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import has_object_permissions
+from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.models import Delivery
 
 

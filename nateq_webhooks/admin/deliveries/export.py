@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
-from nateq_webhooks.admin.deliveries.selection_queries import ends_of_keys
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
+from nateq_webhooks.database.keyset.cursor import MAX_KEY
+from nateq_webhooks.dispatch.selection_queries import ends_of_keys
 from nateq_webhooks.models import Delivery
 
 SEND_SECONDS: Final = 20.0

@@ -10,10 +10,10 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists.time_limit import TookTooLongError, limited
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Delivery, Webhook
 
 BATCH_SIZE: Final = 100

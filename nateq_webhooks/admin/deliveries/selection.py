@@ -14,9 +14,9 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
-from nateq_webhooks.admin.deliveries.selection_queries import count_of, keys_of
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
 from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.selection_queries import count_of, keys_of
 from nateq_webhooks.models import Delivery
 
 MAX_COUNTED: Final = 10_000

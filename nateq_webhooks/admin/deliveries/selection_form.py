@@ -7,8 +7,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists.cursor import MAX_KEY
-from nateq_webhooks.admin.changelists.date_ranges import EARLIEST, LATEST
+from nateq_webhooks.database.keyset.cursor import MAX_KEY
+from nateq_webhooks.database.keyset.date_ranges import EARLIEST, LATEST
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery
 

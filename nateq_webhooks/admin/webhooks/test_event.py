@@ -19,12 +19,12 @@ from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import inbox
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.changelists.cursor import MAX_KEY
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.keyset.cursor import MAX_KEY
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX

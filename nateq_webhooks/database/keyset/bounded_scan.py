@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.admin.changelists.key_queries import KeyQuery, ScanResult
+from nateq_webhooks.database.keyset.key_queries import KeyQuery, ScanResult
 
 MAX_ROWS: Final = 10_000
 """Rows that are scanned for one page."""

@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Index, Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from nateq_webhooks.admin.changelists.key_queries import Statement, Union, compiled, count_of, fetch_keys, first_pks
+from nateq_webhooks.database.keyset.key_queries import Statement, Union, compiled, count_of, fetch_keys, first_pks
 
 MAX_COMBINATIONS: Final = 1_000
 """Combinations that are merged; above this number the database plans the query itself (docs/how-to/lists.md)."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from nateq_webhooks.admin.changelists.key_queries import Scan, ScanResult
+from nateq_webhooks.database.keyset.key_queries import Scan, ScanResult
 
 MAX_KEY: Final = 2**63 - 1
 """The largest key that a big integer column holds."""
