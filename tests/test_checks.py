@@ -33,12 +33,17 @@ def _a_receiver(connect: Connect) -> None:
     connect(signals.user_created, lambda **kwargs: None, "test.a_receiver")
 
 
-def found(*, databases: list[str] | None = None, deploy: bool = False) -> list[CheckMessage]:
-    """Return the messages of our checks: those of a plain check, or all of them with these databases."""
+def found(
+    *, databases: list[str] | None = None, deploy: bool = False, level: int = checks.WARNING
+) -> list[CheckMessage]:
+    """Return the messages of our checks from this level: those of a plain check, or all of them with these databases.
+
+    By default without suggestions, which depend on the database that the tests run on.
+    """
     # With a tag and no databases, Django 5.2 gives the checks none and Django 6.1 all of them.
     tags = None if databases is None else ["nateq_webhooks"]
     messages = run_checks(tags=tags, databases=databases, include_deployment_checks=deploy)
-    return [message for message in messages if str(message.id).startswith("nateq_webhooks.")]
+    return [each for each in messages if str(each.id).startswith("nateq_webhooks.") and each.level >= level]
 
 
 def warnings_of(check: str) -> list[CheckMessage]:
@@ -408,3 +413,34 @@ def test_a_database_without_tables_has_no_messages(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "no issues" in done.stdout
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's connections and statements")
+@pytest.mark.parametrize(
+    ("max_age", "options", "expected"),
+    [
+        (0, {}, "I001"),
+        (0, {"prepare_threshold": 2}, "I001"),
+        (None, {}, "I002"),
+        (600, {"prepare_threshold": None}, "I002"),
+        (0, {"pool": True}, "I002"),
+        (None, {"prepare_threshold": 2}, None),
+        (0, {"pool": True, "prepare_threshold": 0}, None),
+    ],
+)
+def test_connections_for_each_request_and_unprepared_statements_are_suggestions_before_a_deployment(
+    monkeypatch: pytest.MonkeyPatch, max_age: int | None, options: dict[str, Any], expected: str | None
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", max_age)
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+
+    suggested = [each for each in found(deploy=True, level=checks.INFO) if each.level == checks.INFO]
+
+    assert [str(each.id) for each in suggested] == ([f"nateq_webhooks.{expected}"] if expected else [])
+    assert all(each.hint for each in suggested)
+    assert not [each for each in found(level=checks.INFO) if each.level == checks.INFO]
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="what other databases are spared")
+def test_other_databases_are_not_suggested_what_only_postgresql_has() -> None:
+    assert not [each for each in found(deploy=True, level=checks.INFO) if each.level == checks.INFO]

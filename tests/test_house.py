@@ -37,11 +37,11 @@ def test_every_setting_is_in_the_docs_and_no_other() -> None:
 def test_every_check_is_in_the_docs_and_no_other() -> None:
     code = "".join(text(f"nateq_webhooks/checks/{path.name}") for path in (ROOT / "nateq_webhooks/checks").glob("*.py"))
     code += text("nateq_webhooks/conf/__init__.py")
-    code += "".join(re.findall(r'"[EW]\d{3}"', text("nateq_webhooks/runners/celery.py")))
-    code += "".join(re.findall(r'"[EW]\d{3}"', text("nateq_webhooks/runners/tasks.py")))
-    used = set(re.findall(r'"(?:E\d{3})"|\{_PREFIX\}\.([EW]\d{3})', code)) | set(re.findall(r'"([EW]\d{3})"', code))
+    code += "".join(re.findall(r'"[EWI]\d{3}"', text("nateq_webhooks/runners/celery.py")))
+    code += "".join(re.findall(r'"[EWI]\d{3}"', text("nateq_webhooks/runners/tasks.py")))
+    used = set(re.findall(r'"(?:E\d{3})"|\{_PREFIX\}\.([EWI]\d{3})', code)) | set(re.findall(r'"([EWI]\d{3})"', code))
 
-    assert set(re.findall(r"`nateq_webhooks\.([EW]\d{3})`", text("docs/reference/checks.md"))) == used - {""}
+    assert set(re.findall(r"`nateq_webhooks\.([EWI]\d{3})`", text("docs/reference/checks.md"))) == used - {""}
 
 
 @pytest.mark.parametrize("note", Note)

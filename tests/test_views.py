@@ -31,6 +31,7 @@ from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult
 from nateq_webhooks.models import Attempt, Delivery, Run, Secret, Webhook
+from nateq_webhooks.models.run import NewRun
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.views import receive
 from tests.conftest import SECRET, Connect, Sender, envelope
@@ -637,7 +638,7 @@ class TestSite:
         in_atomic_block: list[bool] = []
         real = storage.upsert
 
-        def upsert(alias: str, new: NewDelivery, runs: Sequence[Run]) -> UpsertResult:
+        def upsert(alias: str, new: NewDelivery, runs: Sequence[NewRun]) -> tuple[UpsertResult, Sequence[Any]]:
             in_atomic_block.append(connection.in_atomic_block)
             return real(alias, new, runs)
 

@@ -46,6 +46,37 @@ def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     return []
 
 
+@checks.register("nateq_webhooks", deploy=True)
+def check_speed(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Suggest what makes storing deliveries on PostgreSQL cheaper: connections that are kept, prepared statements."""
+    alias = router.db_for_write(Webhook) or DEFAULT_DB_ALIAS
+    connection = connections[alias]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor != "postgresql":
+        return []
+    if connection.settings_dict.get("CONN_MAX_AGE") == 0 and not options.get("pool"):
+        return [
+            checks.Info(
+                f"Each request opens a connection to database {alias!r}, which takes longer than storing a delivery.",
+                hint='Set CONN_MAX_AGE to None or to a number of seconds; under ASGI use OPTIONS["pool"] instead.',
+                id=f"{_PREFIX}.I001",
+            )
+        ]
+    is_psycopg3 = hasattr(getattr(connection, "Database", None), "ClientCursor")
+    if not is_psycopg3 or options.get("prepare_threshold") is not None:
+        return []
+    return [
+        checks.Info(
+            f"PostgreSQL plans each statement of a delivery anew on database {alias!r}: half of its time for one.",
+            hint=(
+                "If connections go straight to PostgreSQL or through a pooler that keeps prepared statements, set "
+                'OPTIONS["prepare_threshold"] to 2: the statements of this app, and no others, are then prepared.'
+            ),
+            id=f"{_PREFIX}.I002",
+        )
+    ]
+
+
 @checks.register("nateq_webhooks", checks.Tags.database)
 def check_secrets(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """Report secrets that can't verify anything: their deliveries are refused. Silent if tables are missing."""

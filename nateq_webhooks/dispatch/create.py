@@ -20,7 +20,7 @@ from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, co
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.notify import runs_in_request
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
+from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD, NewRun
 from nateq_webhooks.protocol.envelope import Note
 from nateq_webhooks.receivers import registry
 
@@ -76,7 +76,7 @@ def _make_due(alias: str, delivery: Delivery) -> None:
         row.update(dispatch_at=now)
 
 
-def runs_to_insert(event: str) -> list[Run]:
+def runs_to_insert(event: str) -> list[NewRun]:
     """Return runs to insert together with a new delivery, claimed by the request that stores it, the first one started.
 
     None where the configured runner runs nothing in the request, or if something may hold them back (a pause, a rate
@@ -92,7 +92,7 @@ def runs_to_insert(event: str) -> list[Run]:
         return []
     now, lease = timezone.now(), uuid.uuid4()
     return [
-        Run(receiver=receiver.name, created_at=now + place * DUE_STEP, **_claimed(lease, now, is_started=place == 0))
+        NewRun(receiver=receiver.name, created_at=now + place * DUE_STEP, **_claimed(lease, now, is_started=place == 0))
         for place, receiver in enumerate(receivers)
     ]
 
@@ -109,7 +109,7 @@ def _claimed(lease: uuid.UUID, now: datetime, *, is_started: bool) -> dict[str, 
 
 
 def claim_inserted(alias: str, runs: Sequence[Run]) -> Claimed:
-    """Return what `runs_to_insert` returned, once it is stored, as a claim of this process."""
+    """Return the runs of `runs_to_insert`, which have been stored, as a claim of this process."""
     first = runs[0]
     first.tries, first.started_at = 0, None  # in memory a run is as it was before the try
     return Claimed(alias=alias, lease=cast(uuid.UUID, first.lease), runs=runs, started=first)

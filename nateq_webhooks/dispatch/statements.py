@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.db import connections
 
+from nateq_webhooks.database.cursors import statement_cursor
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import NOT_HELD
 
@@ -25,7 +26,7 @@ def mark_started(alias: str, run: Run, started_at: datetime) -> bool:
     It may be called again: the try is counted once.
     """
     connection = connections[alias]
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         cursor.execute(
             _mark_started_sql(alias),
             [run.tries + 1, connection.ops.adapt_datetimefield_value(started_at), run.pk, _lease_of(alias, run)],
@@ -50,7 +51,7 @@ def mark_succeeded(
         values = [*[run.pk] * 2, finished, run.pk, duration, *[run.pk] * 4]
         values += [following.pk, following.tries + 1, following.pk, finished, run.pk, following.pk]
     values += [_lease_of(alias, run), *([marker] if marker else [])]
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         cursor.execute(_mark_succeeded_sql(alias, following is not None, marker is not None), values)
         changed: int = cursor.rowcount
         return changed
@@ -82,7 +83,7 @@ def mark_succeeded_and_processed(
     duration = _DURATION.get_db_prep_value(finished_at - started_at, connection)
     held = [run.pk, _lease_of(alias, run), *([marker] if marker else [])]
     before = [one.pk for one in earlier]
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         if connection.vendor == "postgresql":
             sql = _succeeded_and_processed_sql(alias, len(before), marker is not None)
             cursor.execute(sql, [*[run.delivery_id] * 3, run.pk, *before, finished, duration, *held])
@@ -107,7 +108,7 @@ def _lock_delivery(alias: str, pk: int) -> bool:
     connection = connections[alias]
     if not connection.features.has_select_for_update_skip_locked:
         return connection.vendor == "sqlite"
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         table = connection.ops.quote_name(Delivery._meta.db_table)
         cursor.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE SKIP LOCKED", [pk])  # noqa: S608
         return cursor.fetchone() is not None
@@ -118,13 +119,13 @@ def set_transaction_marker(alias: str, value: str) -> None:
 
     `has_transaction_marker` tells by it whether the receiver has ended the transaction.
     """
-    with connections[alias].cursor() as cursor:
+    with statement_cursor(connections[alias]) as cursor:
         cursor.execute("SELECT set_config('nateq_webhooks.run', %s, true)", [value])
 
 
 def has_transaction_marker(alias: str, value: str) -> bool:
     """Return whether the transaction is still the one in which `set_transaction_marker` was called."""
-    with connections[alias].cursor() as cursor:
+    with statement_cursor(connections[alias]) as cursor:
         cursor.execute(f"SELECT {_HAS_MARKER}", [value])
         return bool(cursor.fetchone()[0])
 
@@ -133,7 +134,7 @@ def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
     """Mark those deliveries as processed that have no run left to do; return how many were not marked before."""
     if not delivery_pks:
         return 0
-    with connections[alias].cursor() as cursor:
+    with statement_cursor(connections[alias]) as cursor:
         cursor.execute(_mark_processed_sql(alias, len(delivery_pks)), list(delivery_pks))
         changed: int = cursor.rowcount
         return changed

@@ -11,6 +11,7 @@ from django.db.models import JSONField
 from django.db.models.expressions import Col
 
 from nateq_webhooks.database.encoding import is_storable_json, storable
+from nateq_webhooks.database.instances import from_row
 from nateq_webhooks.inbox.request import MAX_ADDRESS_CHARS, Verified, kept_headers
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
@@ -103,23 +104,21 @@ def new_delivery(verified: Verified, hold: timedelta | None, alias: str, receive
     )
 
 
-def as_model(new: NewDelivery, alias: str) -> Delivery:
-    """Return the delivery that is inserted, as if it had been read from the database; its key is not known yet.
+def as_model(new: NewDelivery, alias: str, pk: int) -> Delivery:
+    """Return the delivery that was inserted under this key, as if it had been read from the database.
 
     The payload is the sender's JSON: a database may change the order of its keys and the form of its numbers.
     """
     connection = connections[alias]
-    values: dict[str, Any] = {name: getattr(new, name) for name in _COLUMNS}
+    row: dict[str, Any] = {name: getattr(new, name) for name in _COLUMNS}
     for name, (field, column) in _JSON_COLUMNS.items():
-        values[name] = field.from_db_value(values[name], column, connection)
+        row[name] = field.from_db_value(row[name], column, connection)
     if new.timestamp is not None:
-        values["timestamp"] = new.timestamp.astimezone(UTC)
-    values |= {"id": None, "attempts_seen": 1}
-    return Delivery.from_db(alias, _ATTNAMES, [values[name] for name in _ATTNAMES])
+        row["timestamp"] = new.timestamp.astimezone(UTC)
+    return from_row(Delivery, alias, row | {"id": pk, "attempts_seen": 1})
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(NewDelivery))
-_ATTNAMES: Final = [field.attname for field in Delivery._meta.concrete_fields]
 _JSON_COLUMNS: Final[dict[str, tuple[Any, Col]]] = {
     field.attname: (field, Col("", field)) for field in Delivery._meta.concrete_fields if isinstance(field, JSONField)
 }

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
+from nateq_webhooks.database.cursors import statement_cursor
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.inbox import new_runs
 from nateq_webhooks.inbox.delivery_row import NewDelivery, UpsertResult, new_delivery
@@ -24,6 +25,7 @@ from nateq_webhooks.inbox.follow_up import follow_up, keep_other_content
 from nateq_webhooks.inbox.outages import as_store_error
 from nateq_webhooks.inbox.request import Verified
 from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.run import NewRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +41,11 @@ class Receipt:
     "The runs that were inserted with it, each with a delivery of its own."
 
 
-def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[Run] = ()) -> Receipt:
+def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[NewRun] = ()) -> Receipt:
     """Store a verified delivery, or count one more attempt at it, and commit.
 
-    If receivers are connected to its event, they are due after `hold`; or `runs`, which are not stored yet, are
-    inserted in the same transaction if the delivery is new and the database can return their keys. Raises `StoreError`
+    If receivers are connected to its event, they are due after `hold`; or `runs` are inserted in the same transaction
+    if the delivery is new and the database can return their keys. Raises `StoreError`
     if the database can't commit it: then it must not be acknowledged.
     """
     alias = router.db_for_write(Delivery)
@@ -55,8 +57,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[R
         new = new_delivery(verified, None if runs else hold, alias, received_at)
         if new.status != Delivery.Status.RECEIVED:
             runs = ()
-        new_runs.attach_deliveries(runs, new, alias)
-        stored = upsert(alias, new, runs)
+        stored, rows = upsert(alias, new, runs)
     is_new = stored.attempts_seen == 1
     other = None if is_new else keep_other_content(alias, stored, new)
     follow_up(verified, alias, stored, new, other)
@@ -66,15 +67,19 @@ def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[R
         is_new=is_new,
         is_readable=stored.status != Delivery.Status.INVALID,
         dispatch_at=new.dispatch_at if is_new else None,
-        runs=runs if is_new else (),
+        runs=new_runs.as_models(alias, stored.pk, new, runs, rows) if rows else (),
     )
 
 
 Statement = Callable[[BaseDatabaseWrapper, NewDelivery], UpsertResult]
 
 
-def upsert(alias: str, new: NewDelivery, runs: Sequence[Run] = ()) -> UpsertResult:
+def upsert(
+    alias: str, new: NewDelivery, runs: Sequence[NewRun] = ()
+) -> tuple[UpsertResult, Sequence[new_runs.InsertedRow]]:
     """Insert the row and its `runs`, or count one more attempt on the existing one, and commit.
+
+    Return the row as it is then, and the rows of the runs that were inserted.
 
     One statement in autocommit, which is its own transaction; with runs two in a transaction, except on PostgreSQL.
     Raises `django.db.DatabaseError` if it can't be committed, and `RuntimeError` inside a transaction, where the
@@ -83,7 +88,7 @@ def upsert(alias: str, new: NewDelivery, runs: Sequence[Run] = ()) -> UpsertResu
     connection = connections[alias]
     in_one_statement = not runs or connection.vendor == "postgresql"
 
-    def execute() -> UpsertResult:
+    def execute() -> tuple[UpsertResult, Sequence[new_runs.InsertedRow]]:
         if connection.in_atomic_block or not in_one_statement:
             with transaction.atomic(using=alias, durable=True):
                 return _insert(connection, new, runs)
@@ -95,13 +100,14 @@ def upsert(alias: str, new: NewDelivery, runs: Sequence[Run] = ()) -> UpsertResu
     return retry_transaction(execute)
 
 
-def _insert(connection: BaseDatabaseWrapper, new: NewDelivery, runs: Sequence[Run]) -> UpsertResult:
+def _insert(
+    connection: BaseDatabaseWrapper, new: NewDelivery, runs: Sequence[NewRun]
+) -> tuple[UpsertResult, Sequence[new_runs.InsertedRow]]:
     if runs and connection.vendor == "postgresql":
         return _with_runs(connection, new, runs)
     stored = _statement_for(connection)(connection, new)
-    if runs and stored.attempts_seen == 1:
-        new_runs.insert(connection, stored.pk, runs)
-    return stored
+    is_new = stored.attempts_seen == 1
+    return stored, new_runs.insert(connection, stored.pk, runs) if runs and is_new else ()
 
 
 def has_returning(connection: BaseDatabaseWrapper) -> bool:
@@ -113,26 +119,26 @@ def _statement_for(connection: BaseDatabaseWrapper) -> Statement:
     return _STATEMENTS[connection.vendor] if has_returning(connection) else _portable
 
 
-def _with_runs(connection: BaseDatabaseWrapper, new: NewDelivery, runs: Sequence[Run]) -> UpsertResult:
+def _with_runs(
+    connection: BaseDatabaseWrapper, new: NewDelivery, runs: Sequence[NewRun]
+) -> tuple[UpsertResult, Sequence[new_runs.InsertedRow]]:
     """Insert the row and its runs in one statement: PostgreSQL."""
     values = [*_parameters(connection, new), *new_runs.parameters(connection, runs)]
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         cursor.execute(_with_runs_sql(connection.alias, len(runs)), values)
         rows = cursor.fetchall()
     stored = UpsertResult(*rows[0][:5])
-    if stored.attempts_seen == 1:
-        new_runs.set_keys(connection, stored.pk, runs, [row[5:] for row in rows])
-    return stored
+    return stored, [row[5:] for row in rows] if stored.attempts_seen == 1 else ()
 
 
 def _on_conflict(connection: BaseDatabaseWrapper, new: NewDelivery) -> UpsertResult:
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         cursor.execute(_on_conflict_sql(connection.alias), _parameters(connection, new))
         return UpsertResult(*cursor.fetchone())
 
 
 def _on_duplicate_key(connection: BaseDatabaseWrapper, new: NewDelivery) -> UpsertResult:
-    with connection.cursor() as cursor:
+    with statement_cursor(connection) as cursor:
         cursor.execute(_on_duplicate_key_sql(connection.alias), _parameters(connection, new))
         return UpsertResult(*cursor.fetchone())
 

@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -267,3 +268,16 @@ class Run(models.Model):
         # Deliveries of two tenants have the same keys.
         name = f"{tenant}\0{self.receiver}" if tenant else self.receiver
         return f"nateq-{self.delivery_id}-{self.round}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """A run to insert together with its delivery, under a lease of the process that inserts it: what differs by run."""
+
+    receiver: str
+    status: str
+    tries: int
+    started_at: datetime | None
+    next_try_at: datetime
+    lease: uuid.UUID
+    created_at: datetime
