@@ -5,7 +5,9 @@ sent before the delivery has been committed. Requests that anybody can send with
 most: Django mails each error to `ADMINS`.
 """
 
+import functools
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -13,6 +15,8 @@ from typing import Any, Final
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import Resolver404, URLResolver, get_resolver
+from django.utils.translation import get_language
 from django.views.decorators.csrf import csrf_exempt
 
 from nateq_webhooks import inbox
@@ -166,3 +170,24 @@ def _error(status: int) -> HttpResponse:
 
 def _json(status: int, body: bytes) -> HttpResponse:
     return HttpResponse(body, status=status, content_type="application/json")
+
+
+def webhook_of(request: HttpRequest) -> uuid.UUID | None:
+    """Return the webhook whose receiver URL was requested; None if the site's URLs lead the request elsewhere."""
+    path = request.path_info
+    if _UUID_AT_END.search(path) is None:
+        return None
+    return _webhook_at(get_resolver(getattr(request, "urlconf", None)), get_language(), path)
+
+
+_UUID_AT_END: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/?\Z")
+
+
+@functools.lru_cache(maxsize=1024)
+def _webhook_at(resolver: URLResolver, language: str | None, path: str) -> uuid.UUID | None:  # noqa: ARG001 - with i18n_patterns the path has it
+    """Resolve a path once: those of a site's webhooks are the same all the time, and Django keeps its resolvers."""
+    try:
+        match = resolver.resolve(path)
+    except Resolver404:
+        return None
+    return match.kwargs["webhook_id"] if match.func is receive and match.kwargs.keys() == {"webhook_id"} else None

@@ -1,5 +1,6 @@
 """Checks of what keeps deliveries from reaching the receiver view; this site's log would not show it."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,13 +19,17 @@ _PREFIX: Final = "nateq_webhooks"
 _SOME_ID: Final = "00000000-0000-0000-0000-000000000000"
 _SECURITY: Final = "django.middleware.security.SecurityMiddleware"
 _COMMON: Final = "django.middleware.common.CommonMiddleware"
+_OURS: Final = "nateq_webhooks.middleware.ReceiverMiddleware"
 _DJANGOS: Final = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 _LOGIN: Final = re.compile(r"log_?in.?requir|requir.*log_?in|force.?log_?in|auth.?requir|stronghold", re.IGNORECASE)
 
 
 @checks.register("nateq_webhooks")
 def check_reachability(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report redirects, refused hosts, required logins and other views that take the sender's requests."""
+    """Report redirects, refused hosts, required logins and other views that take the sender's requests.
+
+    A middleware that comes after `ReceiverMiddleware` sees no request of the sender.
+    """
     if list(conf.problems()):
         return []
     try:
@@ -36,7 +41,8 @@ def check_reachability(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG
 
 def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
     site, public = conf.site(), urlsplit(conf.settings().public_url)
-    redirects = site.ssl_redirect and _SECURITY in site.middleware and not _is_exempt(path, site.ssl_exempt)
+    middleware = _before_the_receiver()
+    redirects = site.ssl_redirect and _SECURITY in middleware and not _is_exempt(path, site.ssl_exempt)
     if redirects and (public.scheme == "http" or (public.scheme and not site.proxy_ssl_header)):
         yield _warning(
             "W035",
@@ -47,7 +53,7 @@ def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
         )
     if not public.hostname:
         return
-    if site.prepend_www and _COMMON in site.middleware and not public.hostname.startswith("www."):
+    if site.prepend_www and _COMMON in middleware and not public.hostname.startswith("www."):
         yield _warning(
             "W036",
             f"PREPEND_WWW is on, and the host of PUBLIC_URL is {public.hostname!r}: each delivery is answered with 301 "
@@ -56,7 +62,8 @@ def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
         )
     hosts = site.allowed_hosts or ([".localhost", "127.0.0.1", "[::1]"] if conf.is_debug() else [])
     domain, _port = split_domain_port(public.netloc.rpartition("@")[2])
-    if not validate_host(domain, hosts):
+    is_checked = _COMMON in middleware or _OURS not in site.middleware
+    if is_checked and not validate_host(domain, hosts):
         yield _warning(
             "W037",
             f"ALLOWED_HOSTS does not allow {domain!r}, the host of PUBLIC_URL: each delivery is answered with 400.",
@@ -101,7 +108,7 @@ def _of_the_path(path: str) -> Iterator[checks.CheckMessage]:
 
 def _of_the_middleware() -> Iterator[checks.CheckMessage]:
     """Report a middleware that may require a login; Django's own exempts the receiver view."""
-    for path in conf.site().middleware:
+    for path in _before_the_receiver():
         if path != _DJANGOS and _LOGIN.search(path) and not _is_djangos(path):
             yield _warning(
                 "W038",
@@ -109,6 +116,11 @@ def _of_the_middleware() -> Iterator[checks.CheckMessage]:
                 "Exempt the receiver's URL in it, or use Django's LoginRequiredMiddleware, which exempts "
                 "the receiver. If this one exempts it, too, silence this check.",
             )
+
+
+def _before_the_receiver() -> list[str]:
+    """Return the middleware that see the sender's requests: all but those after `ReceiverMiddleware`."""
+    return list(itertools.takewhile(lambda path: path != _OURS, conf.site().middleware))
 
 
 def _is_djangos(path: str) -> bool:
