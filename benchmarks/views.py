@@ -2,20 +2,28 @@
 
 `bare` inserts seven columns into a table with one unique index, `bare_row` the same columns as the package into a table
 like the package's. Those named `inline` then update the row in a transaction of its own, as a view does that runs
-something and records it.
+something and records it, and those named `prepared` have PostgreSQL prepare their statements.
 """
 
 import hashlib
 import hmac
 import json
 import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Final
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
+
+from nateq_webhooks.database.cursors import statement_cursor
+
+OpenCursor = Callable[[BaseDatabaseWrapper], AbstractContextManager[CursorWrapper]]
 
 SECRET: Final = b"whsec_bench_0123456789abcdef"
 
@@ -87,6 +95,26 @@ def bare_inline(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 @login_not_required
+def bare_prepared(request: HttpRequest) -> HttpResponse:
+    """Do what `bare` does, with the package's cursor: prepared statements, if the connection has a threshold."""
+    if not is_genuine(request):
+        return HttpResponse(status=401)
+    insert(request, statement_cursor)
+    return stored()
+
+
+@csrf_exempt
+@login_not_required
+def bare_inline_prepared(request: HttpRequest) -> HttpResponse:
+    """Do what `bare_inline` does, with the package's cursor."""
+    if not is_genuine(request):
+        return HttpResponse(status=401)
+    finish("bare", insert(request, statement_cursor), statement_cursor)
+    return stored()
+
+
+@csrf_exempt
+@login_not_required
 def bare_row(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Verify, parse, and insert what a delivery of the package holds."""
     if not is_genuine(request):
@@ -105,9 +133,14 @@ def bare_row_inline(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse
     return stored()
 
 
-def finish(table: str, pk: int) -> None:
+def new_cursor(connection: BaseDatabaseWrapper) -> AbstractContextManager[CursorWrapper]:
+    """Return a cursor as any code opens one."""
+    return connection.cursor()
+
+
+def finish(table: str, pk: int, open_cursor: OpenCursor = new_cursor) -> None:
     """Record a success in a transaction of its own."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), open_cursor(connection) as cursor:
         cursor.execute(f"UPDATE {table} SET status = 'succeeded' WHERE id = %s", [pk])
 
 
@@ -116,7 +149,7 @@ def key(row: tuple[int] | None) -> int:
     return row[0] if row else 0
 
 
-def insert(request: HttpRequest) -> int:
+def insert(request: HttpRequest, open_cursor: OpenCursor = new_cursor) -> int:
     """Insert the least that one would store; return its key, as `key` does."""
     body = request.body
     document = json.loads(body)
@@ -129,7 +162,7 @@ def insert(request: HttpRequest) -> int:
         body.decode(),
         datetime.now(UTC).isoformat(),
     ]
-    with connection.cursor() as cursor:
+    with open_cursor(connection) as cursor:
         cursor.execute(INSERT, values)
         return key(cursor.fetchone())
 

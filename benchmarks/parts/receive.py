@@ -1,7 +1,7 @@
 """Requests per second of real servers: the package beside bare views that verify, parse and insert.
 
-Two servers of one kind run at a time, one with DISPATCH = "worker" and one with "inline"; the load goes to one of them
-in each turn. The floors are served by the first, without middleware.
+Several servers of one kind run at a time: with DISPATCH = "worker" and "inline", set up as usual and as
+docs/performance.md advises. The load goes to one of them in each turn. The floors are served without middleware.
 """
 
 import argparse
@@ -9,7 +9,8 @@ import json
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,13 +36,22 @@ MAX_SECONDS: Final = 60.0
 BODY_BYTES: Final = 1024
 
 
+SITES: Final[Mapping[str, Mapping[str, str]]] = {
+    "worker": {"BENCH_DISPATCH": "worker"},
+    "inline": {"BENCH_DISPATCH": "inline"},
+    "worker, as advised": {"BENCH_DISPATCH": "worker", "BENCH_ADVISED": "1"},
+    "inline, as advised": {"BENCH_DISPATCH": "inline", "BENCH_ADVISED": "1"},
+}
+"""The variables of the environment of each server."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """A way to receive: where its requests go, and what they bring."""
 
     name: str
-    dispatch: str
-    "The server's setting DISPATCH."
+    site: str
+    "The name of the server."
     path: str
     event: str
     floor: str = ""
@@ -49,13 +59,26 @@ class Way:
 
 def ways(path: str) -> list[Way]:
     """Return what is measured, the floors first; `path` is that of the package's receiver view."""
-    return [
-        Way(name="floor", dispatch="worker", path="/bare/", event=EVENT_WITHOUT_RECEIVER),
-        Way(name="nothing to run", dispatch="worker", path=path, event=EVENT_WITHOUT_RECEIVER, floor="floor"),
-        Way(name="left to a worker", dispatch="worker", path=path, event=EVENT_WITH_RECEIVER, floor="floor"),
-        Way(name="inline floor", dispatch="worker", path="/bare-inline/", event=EVENT_WITHOUT_RECEIVER),
-        Way(name="run inline", dispatch="inline", path=path, event=EVENT_WITH_RECEIVER, floor="inline floor"),
+    quiet, busy = EVENT_WITHOUT_RECEIVER, EVENT_WITH_RECEIVER
+    advised, advised_inline = "worker, as advised", "inline, as advised"
+    found = [
+        Way(name="floor", site="worker", path="/bare/", event=quiet),
+        Way(name="floor, prepared", site=advised, path="/bare-prepared/", event=quiet, floor="floor"),
+        Way(name="nothing to run", site="worker", path=path, event=quiet, floor="floor"),
+        Way(name="nothing to run, as advised", site=advised, path=path, event=quiet, floor="floor"),
+        Way(name="left to a worker, as advised", site=advised, path=path, event=busy, floor="floor"),
+        Way(name="inline floor", site="worker", path="/bare-inline/", event=quiet),
+        Way(
+            name="inline floor, prepared",
+            site=advised,
+            path="/bare-inline-prepared/",
+            event=quiet,
+            floor="inline floor",
+        ),
+        Way(name="run inline", site="inline", path=path, event=busy, floor="inline floor"),
+        Way(name="run inline, as advised", site=advised_inline, path=path, event=busy, floor="inline floor"),
     ]
+    return found if connection.vendor == "postgresql" else [way for way in found if "prepared" not in way.name]
 
 
 def measure(options: argparse.Namespace) -> list[Table]:
@@ -104,16 +127,13 @@ class Turns:
         by_name = {way.name: way for way in found}
         rows = [Row(name=way.name, floor=way.floor) for way in found]
         title = f"{self._name} ({self._server.setup}), {self._connections} connections, {database_name()}"
-        with (
-            serving(self._server, BENCH_DISPATCH="worker") as worker,
-            serving(self._server, BENCH_DISPATCH="inline") as inline,
-        ):
-            running = {"worker": worker, "inline": inline}
+        with ExitStack() as servers:
+            running = {name: servers.enter_context(serving(self._server, **SITES[name])) for name in SITES}
             for way in found:
-                self._turn(way, *running[way.dispatch], min(WARM_UP_SECONDS, self._seconds))
+                self._turn(way, *running[way.site], min(WARM_UP_SECONDS, self._seconds))
             for number, row in in_turns(rows, rounds):
                 way = by_name[row.name]
-                sample = self._turn(way, *running[way.dispatch], self._seconds)
+                sample = self._turn(way, *running[way.site], self._seconds)
                 row.samples.append(sample)
                 print(
                     f"{self._name}, {self._connections} connections, round {number + 1} of {rounds}: "
