@@ -16,6 +16,7 @@ from nateq_webhooks.database.instances import from_row
 from nateq_webhooks.inbox.delivery_row import NewDelivery, as_model
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import NOT_HELD, NewRun
+from nateq_webhooks.protocol.events import Event
 
 InsertedRow = tuple[int, str]
 """The key of a run that was inserted, and the name of its receiver as the column has it."""
@@ -57,11 +58,12 @@ def select_sql(alias: str, count: int, delivery: str) -> str:
 
 
 def as_models(
-    alias: str, delivery_pk: int, new: NewDelivery, runs: Sequence[NewRun], rows: Sequence[InsertedRow]
+    alias: str, delivery_pk: int, new: NewDelivery, event: Event, runs: Sequence[NewRun], rows: Sequence[InsertedRow]
 ) -> list[Run]:
     """Return what was inserted, as if it had been read from the database.
 
-    Each run has a delivery of its own: no receiver sees what another changes.
+    Each run has a delivery of its own: no receiver sees what another changes. That of the first one keeps the `event`
+    that was parsed from the request.
     """
     connection = connections[alias]
     keys = {name: pk for pk, name in rows}
@@ -70,6 +72,7 @@ def as_models(
         row = _UNSET | {name: getattr(run, name) for name in _COLUMNS}
         row |= {"id": keys[_receiver_of(connection, run)], "delivery_id": delivery_pk}
         found.append(from_row(Run, alias, row, delivery=as_model(new, alias, delivery_pk)))
+    found[0].delivery.keep_event(event)
     return found
 
 

@@ -67,7 +67,7 @@ def store(verified: Verified, *, hold: timedelta = timedelta(), runs: Sequence[N
         is_new=is_new,
         is_readable=stored.status != Delivery.Status.INVALID,
         dispatch_at=new.dispatch_at if is_new else None,
-        runs=new_runs.as_models(alias, stored.pk, new, runs, rows) if rows else (),
+        runs=new_runs.as_models(alias, stored.pk, new, verified.content.event, runs, rows) if rows else (),
     )
 
 

@@ -135,8 +135,20 @@ class Delivery(models.Model):
         return newer.order_by()
 
     def load_event(self) -> Event:
-        """Parse the event from the stored bytes. Raises `ValueError` for an `invalid` delivery."""
-        return load_event(self.body)
+        """Parse the event from the stored bytes; no two calls return the same objects.
+
+        Raises `ValueError` for an `invalid` delivery.
+        """
+        parsed: Event | None = self.__dict__.pop(_PARSED, None)
+        return load_event(self.body) if parsed is None else parsed
+
+    def keep_event(self, event: Event) -> None:
+        """Let the next `load_event` return `event`, which was parsed from these bytes and which nobody else uses."""
+        self.__dict__[_PARSED] = event
+
+
+_PARSED = "_parsed_event"
+"""The key of an event in the delivery's `__dict__`."""
 
 
 class Reissue(models.Model):

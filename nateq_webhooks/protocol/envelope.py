@@ -134,7 +134,7 @@ def value_at(body: bytes, path: str) -> str | None:
     value: object = _load(body)
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    return None if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return None if value is None else _CANONICAL.encode(value)
 
 
 def content_hash(body: bytes) -> str:
@@ -254,7 +254,11 @@ def _identity_of_content(document: Mapping[str, Any]) -> str:
     missing key counts as null.
     """
     content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
-    return _identity("content", json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    return _identity("content", _CANONICAL.encode(content).encode())
+
+
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""The same text for the same value; an encoder of its own is built once."""
 
 
 def _identity(tag: str, value: bytes) -> str:

@@ -84,17 +84,17 @@ class TestDelivery:
     def test_of_one_receiver_is_not_that_of_another(self, sender: Sender, connect: Connect) -> None:
         def changes(*, delivery: Delivery, event: Any, **kwargs: Any) -> None:
             assert delivery.payload is not None
-            seen.append(delivery.payload["data"].pop("id"))
+            seen.append((delivery.payload["data"].pop("id"), event.data.pop("id"), delivery.load_event().data["id"]))
             delivery.headers.clear()
             delivery.delivery_id = "mine"
 
-        seen: list[str] = []
+        seen: list[tuple[str, str, str]] = []
         connect(signals.ticket_created, partial(changes), "test.one")
         connect(signals.ticket_created, partial(changes), "test.two")
 
         sender.post(envelope())
 
-        assert seen == ["tkt_1", "tkt_1"]
+        assert seen == [("tkt_1", "tkt_1", "tkt_1")] * 2
         assert Delivery.objects.get().delivery_id == "dlv_1"
 
     def test_can_be_saved_by_a_receiver_and_is_not_dispatched_again(self, sender: Sender, connect: Connect) -> None:
