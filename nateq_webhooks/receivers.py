@@ -132,6 +132,10 @@ class Registry:
                 found.append(receiver)
         return found
 
+    def events_of(self, name: str) -> set[str]:
+        """Return the events that a receiver is connected to; `ANY_EVENT` for every event."""
+        return {event for event, receivers in list(self._by_event.items()) if name in receivers}
+
     def get(self, name: str) -> Receiver | None:
         """Return the receiver of this name; None if there is none."""
         return next((receiver for receiver in self if receiver.name == name), None)

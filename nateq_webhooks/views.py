@@ -9,11 +9,10 @@ import functools
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import Resolver404, URLResolver, get_resolver
 from django.utils.translation import get_language
@@ -21,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from nateq_webhooks import inbox
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.transactions import outside_every_transaction
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import StoreError
 
@@ -52,19 +52,9 @@ _MALFORMED: Final = b'{"error": "body malformed"}'
 _NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
 
 
-def _outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Exempt the view from ATOMIC_REQUESTS of every database: a router may put the deliveries into any of them.
-
-    Without an alias, Django's decorator exempts it from that of the default database only.
-    """
-    for alias in connections:
-        view = transaction.non_atomic_requests(using=alias)(view)
-    return view
-
-
 @csrf_exempt
 @login_not_required
-@_outside_every_transaction
+@outside_every_transaction
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Receive one delivery. See docs/reference/receiving.md for every answer and what it means."""
     if request.method != "POST":

@@ -16,7 +16,7 @@ from nateq_webhooks import errors, models, signals
 ROOT: Final = Path(__file__).resolve().parent.parent
 REFERENCE: Final = ROOT / "docs" / "reference"
 COMMANDS: Final = sorted(path.stem for path in (ROOT / "nateq_webhooks/management/commands").glob("nateq_*.py"))
-MODELS: Final = ["Webhook", "Secret", "Delivery", "Attempt", "Run", "Replay", "Rejection", "EventType"]
+MODELS: Final = ["Webhook", "Secret", "Delivery", "Attempt", "Run", "Replay", "Rejection", "EventType", "ApiKey"]
 
 
 def section(page: str, title: str) -> str:
@@ -66,7 +66,7 @@ def test_every_public_attribute_of_a_model_is_documented(name: str) -> None:
     assert {attribute for attribute in ours if not re.search(rf"`{attribute}(\(\))?`", text)} == set()
 
 
-@pytest.mark.parametrize("status", [models.Delivery.Status, models.Run.Status], ids=["Delivery", "Run"])
+@pytest.mark.parametrize("status", [models.Delivery.Status, models.Run.Status, models.ApiKey.State], ids=str)
 def test_every_status_is_documented(status: Any) -> None:
     name = status.__qualname__
     text = section("models.md", name.partition(".")[0])

@@ -1,7 +1,5 @@
 """Texts for refused requests: the reason, the probable cause, and what to do about it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.utils.html import format_html, format_html_join
@@ -11,9 +9,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.inbox.diagnosis import Cause
+from nateq_webhooks.inbox.diagnosis import Cause, Hint
 from nateq_webhooks.protocol.alterations import Alteration
-from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason
 
@@ -123,29 +120,6 @@ ALTERATIONS: Final[dict[str, Any]] = {
     Alteration.RESERIALIZED: gettext_lazy("rewrote its JSON"),
 }
 """What was done to a body on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """A stored hint: its code, its details, and how many more refusals there were at the time."""
-
-    code: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    dropped: int = 0
-
-    @classmethod
-    def read(cls, text: str) -> "Hint":
-        """Parse `Rejection.hint`; return an empty hint if there is none or a newer version wrote another format."""
-        try:
-            parts = load_object(text.encode()) if text else {}
-        except ValueError:
-            return cls()
-        details, dropped = parts.get("details"), parts.get("dropped")
-        return cls(
-            str(parts.get("code", "")),
-            details if isinstance(details, dict) else {},
-            dropped if isinstance(dropped, int) else 0,
-        )
 
 
 def reason(code: str) -> str:

@@ -16,6 +16,7 @@ from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import NamedWebhookFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.permissions import mark_hidden_webhooks
+from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.models import Rejection
 
 
@@ -88,14 +89,14 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         """Return why it was refused, the likely cause, and how many more there were at that time."""
         words, brief = (
             diagnosis_text.reason(rejection.reason),
-            diagnosis_text.brief(diagnosis_text.Hint.read(rejection.hint)),
+            diagnosis_text.brief(Hint.read(rejection.hint)),
         )
         return format_html('{} <span class="nateq-quiet-text">{}</span>', words, brief) if brief else escape(words)
 
     @admin.display(description=gettext_lazy("likely cause"))
     def shown_hint(self, rejection: Rejection) -> SafeString | str:
         """Return the likely cause, and what to do."""
-        sentences = diagnosis_text.sentences(rejection.reason, diagnosis_text.Hint.read(rejection.hint))
+        sentences = diagnosis_text.sentences(rejection.reason, Hint.read(rejection.hint))
         lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in sentences))
         return lines or self.get_empty_value_display()
 

@@ -1,6 +1,9 @@
 """What transactions are open. Rows that were read in one are valid until it ends: it may be rolled back."""
 
-from django.db import connections
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections, transaction
 
 Blocks = tuple[object, ...]
 """The `atomic` blocks that were open, the outermost first."""
@@ -34,3 +37,13 @@ def is_read_committed(alias: str) -> bool:
         return True
     level = getattr(connection, "isolation_level", None)
     return str(getattr(level, "name", level)).lower().replace("_", " ") == "read committed"
+
+
+def outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Exempt the view from ATOMIC_REQUESTS of every database: a router may put the deliveries into any of them.
+
+    Without an alias, Django's decorator exempts it from that of the default database only.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view

@@ -18,6 +18,7 @@ from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.configuration import Configuration
 from nateq_webhooks.inbox.request import MAX_HEADERS, MAX_VALUE_CHARS, Reason, Refusal, header_name
 from nateq_webhooks.protocol.alterations import Alteration, originals
+from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.envelope import read
 from nateq_webhooks.protocol.secret_forms import other_keys
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
@@ -78,6 +79,29 @@ class Finding:
 
     code: Cause
     details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A stored hint: its code, its details, and how many more refusals there were at the time."""
+
+    code: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    dropped: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> "Hint":
+        """Parse `Rejection.hint`; return an empty hint if there is none or a newer version wrote another format."""
+        try:
+            parts = load_object(text.encode()) if text else {}
+        except ValueError:
+            return cls()
+        details, dropped = parts.get("details"), parts.get("dropped")
+        return cls(
+            str(parts.get("code", "")),
+            details if isinstance(details, dict) else {},
+            dropped if isinstance(dropped, int) else 0,
+        )
 
 
 def hint(finding: Finding | None, dropped: int = 0) -> str:

@@ -89,8 +89,8 @@ def selection_of(options: Mapping[str, Any]) -> Selection:
         webhook=str(webhook.pk) if webhook else "",
         event=options["event"],
         status=options["status"],
-        since=_moment("--since", options["since"]),
-        until=_moment("--until", options["until"]),
+        since=moment_of("--since", options["since"]),
+        until=moment_of("--until", options["until"]),
         deliveries=tuple(pk for delivery_id in several(options["delivery"]) for pk in _keys(delivery_id, webhook)),
     )
 
@@ -136,7 +136,7 @@ def _keys(delivery_id: str, webhook: Webhook | None) -> list[int]:
     return found
 
 
-def _moment(option: str, given: str | date | None) -> datetime | None:
+def moment_of(option: str, given: str | date | None) -> datetime | None:
     """Return the time of an option; `call_command` may pass a `date` or `datetime`."""
     if given is None:
         return None

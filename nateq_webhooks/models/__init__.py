@@ -1,5 +1,6 @@
-"""What is stored: webhooks, deliveries and their attempts, runs and what holds them back, replays, rejections."""
+"""What is stored: webhooks, deliveries, attempts, runs and what holds them back, replays, rejections, API keys."""
 
+from nateq_webhooks.models.api_key import ApiKey
 from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Reissue
 from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.rejection import Rejection
@@ -11,6 +12,7 @@ from nateq_webhooks.models.webhook import Secret, Webhook
 from nateq_webhooks.models import hold as hold  # isort: skip
 
 __all__ = [
+    "ApiKey",
     "Attempt",
     "Delivery",
     "EventType",

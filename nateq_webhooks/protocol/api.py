@@ -42,8 +42,23 @@ def is_api_key(text: str) -> bool:
     return has_prefix and _BEARER.fullmatch(text) is not None
 
 
-SCOPE: Final = "webhooks:manage"
-"""The scope that a key needs for everything about webhooks (Nateq: Set up)."""
+class Scope(StrEnum):
+    """What a key may be for: Nateq's word for webhooks, and those of a site's own API (ours: docs/reference/api.md)."""
+
+    WEBHOOKS_READ = "webhooks:read"
+    """See webhooks and their logs."""
+    WEBHOOKS_MANAGE = "webhooks:manage"
+    """Everything about webhooks (Nateq: Set up), seeing them included."""
+    DELIVERIES_READ = "deliveries:read"
+    """See deliveries, runs, refused requests, and the state of the receivers."""
+    DELIVERIES_REPLAY = "deliveries:replay"
+    """Have receivers run again."""
+    PAYLOADS_READ = "payloads:read"
+    """See what customers wrote: bodies, values of headers, errors."""
+
+
+SCOPE: Final = Scope.WEBHOOKS_MANAGE.value
+"""The scope that a key of Nateq's needs for everything about webhooks."""
 
 LIMIT_PER_MINUTE: Final = {LIVE_KEY_PREFIX: 1000, TEST_KEY_PREFIX: 100}
 """Requests a minute by the kind of key, where the dashboard sets no other value (Nateq: rate limits)."""

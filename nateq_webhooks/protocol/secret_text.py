@@ -16,6 +16,9 @@ MIN_SECRET_CHARS: Final = 16
 HIDDEN: Final = "<signing secret>"
 """Replaces a secret in a repr, an error report and a log."""
 
+HIDDEN_KEY: Final = "<API key>"
+"""Replaces an API key in a repr and an error report."""
+
 _VISIBLE: Final = frozenset("LNPS")
 """The first letters of Unicode categories of visible characters: letters, numbers, punctuation, symbols."""
 
@@ -36,6 +39,15 @@ class SecretText(str):
 
     def __deepcopy__(self, memo: Any) -> "SecretText":
         return self
+
+
+class KeyText(SecretText):
+    """An API key: a `str` whose repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return HIDDEN_KEY
 
 
 class SecretBytes(bytes):

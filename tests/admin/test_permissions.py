@@ -21,7 +21,7 @@ from nateq_webhooks import dispatch, remote, signals
 from nateq_webhooks.admin.webhooks.secrets import secret_id
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
-from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Secret, Webhook
+from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.sandbox import Sandbox
@@ -378,6 +378,45 @@ def delete_a_rejection(client: Client, scene: Scene) -> Iterator[bool]:
 
 Try = Callable[[Client, Scene], Iterator[bool]]
 
+
+def new_key() -> ApiKey:
+    key = ApiKey(name=uuid.uuid4().hex, scopes=["payloads:read"])
+    key.issue()
+    key.save()
+    return key
+
+
+def see_keys(client: Client, scene: Scene) -> Iterator[bool]:
+    key = new_key()
+    yield key.hint in shown(client, url("apikey_changelist"))
+    yield key.hint in shown(client, url("apikey_change", key.pk))
+
+
+def create_a_key(client: Client, scene: Scene) -> Iterator[bool]:
+    name = uuid.uuid4().hex
+    form = {"name": name, "scopes": ["webhooks:read"], "requests_per_minute": "10"}
+    yield "tg_live_" in posted(client, url("apikey_add"), form)
+    yield ApiKey.objects.filter(name=name).exists()
+
+
+def revoke_a_key(client: Client, scene: Scene) -> Iterator[bool]:
+    for data in ({"is_revoked": "on"}, {"requests_per_minute": "7"}):
+        key = new_key()
+        posted(client, url("apikey_change", key.pk), {"name": key.name, "requests_per_minute": "1000"} | data)
+        key.refresh_from_db()
+        yield (key.revoked_at is not None) if "is_revoked" in data else key.requests_per_minute == 7
+    key = new_key()
+    posted(client, url("apikey_changelist"), {"action": "revoke_selected", "_selected_action": [key.pk]})
+    key.refresh_from_db()
+    yield key.revoked_at is not None
+
+
+def delete_a_key(client: Client, scene: Scene) -> Iterator[bool]:
+    key = new_key()
+    posted(client, url("apikey_delete", key.pk), {"post": "yes"})
+    yield not ApiKey.objects.filter(pk=key.pk).exists()
+
+
 TRIES: Final[list[Try]] = [
     see_webhooks,
     see_other_secrets,
@@ -409,6 +448,10 @@ TRIES: Final[list[Try]] = [
     steer,
     see_rejections,
     delete_a_rejection,
+    see_keys,
+    create_a_key,
+    revoke_a_key,
+    delete_a_key,
 ]
 """One for each line of the table, in its order."""
 

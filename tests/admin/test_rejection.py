@@ -11,9 +11,8 @@ from django.utils import timezone, translation
 
 from nateq_webhooks.admin import diagnosis_text
 from nateq_webhooks.admin.dashboard import alerts
-from nateq_webhooks.admin.diagnosis_text import Hint
 from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.inbox.diagnosis import Cause, Finding, hint
+from nateq_webhooks.inbox.diagnosis import Cause, Finding, Hint, hint
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Rejection, Webhook
 from nateq_webhooks.protocol.alterations import Alteration

@@ -40,6 +40,8 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "run": lambda scene: f"{_ADMIN}/run/{scene.run.pk}/change/",
     "rejections": lambda scene: f"{_ADMIN}/rejection/",
     "rejection": lambda scene: f"{_ADMIN}/rejection/{scene.rejection.pk}/change/",
+    "API keys": lambda scene: f"{_ADMIN}/apikey/",
+    "new API key": lambda scene: f"{_ADMIN}/apikey/add/",
     "replays": lambda scene: f"{_ADMIN}/replay/",
     "replay under way": lambda scene: f"{_ADMIN}/replay/{scene.under_way.pk}/change/",
     "replay": lambda scene: f"{_ADMIN}/replay/{scene.replay.pk}/change/",

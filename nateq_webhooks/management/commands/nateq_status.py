@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.status import Status, status
+from nateq_webhooks.dispatch.status_document import document
 from nateq_webhooks.management.terminal import Lines, TerminalCommand
 from nateq_webhooks.models import Run
 
@@ -65,44 +65,6 @@ class Command(TerminalCommand):
         self.stdout.write(_("Workers seen lately: %(names)s") % {"names": names or _("none")})
         if troubles:
             self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": ", ".join(troubles)}))
-
-
-def document(found: Status, troubles: list[str]) -> dict[str, Any]:
-    """Return the status for `--json`."""
-    return {
-        "now": _moment(found.now),
-        "undispatched": found.undispatched,
-        "oldest_due": _moment(found.oldest_due),
-        "lag_seconds": round(found.lag.total_seconds(), 3),
-        "receivers": {name: asdict(counts) for name, counts in found.receivers.items()},
-        "paused": [
-            {
-                "scope": hold.scope,
-                "since": _moment(hold.paused_at),
-                "by": hold.paused_by,
-                "reason": hold.reason,
-                "automatic": hold.is_automatic,
-            }
-            for hold in found.paused
-        ],
-        "workers": [{"name": worker.name, "seen_at": _moment(worker.seen_at)} for worker in found.workers],
-        "replays": [_replay(progress) for progress in found.replays],
-        "needs_attention": troubles,
-    }
-
-
-def _replay(progress: Progress) -> dict[str, Any]:
-    replay = progress.replay
-    return {
-        "id": replay.pk,
-        "share_done": progress.percent / 100,
-        "runs": replay.runs,
-        "brought_forward": replay.brought_forward,
-        "already_running": replay.already_running,
-        "succeeded": progress.succeeded,
-        "failed": progress.failed,
-        "left": progress.left,
-    }
 
 
 def _moment(value: datetime | None) -> str | None:

@@ -1,0 +1,37 @@
+"""What an operation needs of its caller: scopes of a key, or permissions of a staff user."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nateq_webhooks.protocol.api import Scope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """Who may do an operation."""
+
+    scopes: tuple[Scope, ...]
+    "A key needs all of them."
+    permissions: tuple[tuple[str, ...], ...]
+    "A staff user needs one of each group (code names of this app's permissions)."
+    needs_all_rows: bool = False
+    "Whether the caller must see the rows of every organization: the operation shows figures over all of them."
+
+
+WEBHOOKS: Final = Access(scopes=(Scope.WEBHOOKS_READ,), permissions=(("view_webhook", "change_webhook"),))
+
+LOGS: Final = Access(
+    scopes=(Scope.WEBHOOKS_READ,), permissions=(("view_webhook", "change_webhook"), ("view_delivery",))
+)
+
+DELIVERIES: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_delivery",),))
+
+BODIES: Final = Access(
+    scopes=(Scope.DELIVERIES_READ, Scope.PAYLOADS_READ), permissions=(("view_delivery",), ("view_payload",))
+)
+
+RUNS: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_delivery",), ("view_run",)))
+
+REJECTIONS: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_rejection",),))
+
+STATE: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_run",),), needs_all_rows=True)

@@ -1,0 +1,216 @@
+"""Who asks: a program with a key, or a staff user with a session; what it may do, and which rows it sees."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from django.apps import apps
+from django.db import router
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from rest_framework.authentication import CSRFCheck
+
+from nateq_webhooks import tenants
+from nateq_webhooks.api.access import Access
+from nateq_webhooks.conf import settings
+from nateq_webhooks.inbox.request import remote_address
+from nateq_webhooks.models import ApiKey, Delivery, Rejection, Run, Webhook
+from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, LIVE_KEY_PREFIX, ErrorCode, Scope
+from nateq_webhooks.protocol.api_answers import RequestError, bearer_key
+
+_APP: Final = "nateq_webhooks"
+
+_ORGANIZATION_OF: Final[dict[type[Model], str]] = {
+    Webhook: "organization_id",
+    Delivery: "organization_id",
+    Run: "delivery__organization_id",
+    Rejection: "webhook__organization_id",
+}
+"""The column that says whose a row is."""
+
+
+class Caller(ABC):
+    """Who asks."""
+
+    identity: str
+    "Names the caller for its rate limit."
+    limit: int
+    "Requests per minute."
+    organization: str = ""
+    "The only organization that it sees; empty: all."
+
+    @abstractmethod
+    def check(self, access: Access) -> None:
+        """Raise `RequestError` if the caller may not do an operation."""
+
+    @property
+    @abstractmethod
+    def sees_payloads(self) -> bool:
+        """Whether it may see what customers wrote."""
+
+    @property
+    @abstractmethod
+    def sees_all_rows(self) -> bool:
+        """Whether no row is hidden from it."""
+
+    @abstractmethod
+    def rows(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of a model that it sees."""
+
+    def shown_webhooks(self, keys: Iterable[UUID]) -> set[UUID]:
+        """Return the webhooks that it sees; queries the database only if some are hidden from it."""
+        wanted = set(keys)
+        if self.sees_all_rows or not wanted:
+            return wanted
+        return set(self.rows(Webhook).filter(pk__in=wanted).values_list("pk", flat=True))
+
+
+class KeyCaller(Caller):
+    """A program with an API key."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._granted = key.granted
+        self.identity = f"key.{tenants.current(router.db_for_write(ApiKey))}.{key.pk}"
+        self.limit = key.requests_per_minute
+        self.organization = key.organization_id
+
+    def check(self, access: Access) -> None:
+        """Raise `RequestError` for a key without the scopes, or of one organization where all are shown."""
+        missing = [scope for scope in access.scopes if scope not in self._granted]
+        if missing:
+            details = {"required": sorted(access.scopes), "granted": sorted(self._granted)}
+            message = f"This API key lacks the scope {' '.join(missing)}"
+            raise RequestError(ErrorCode.INSUFFICIENT_SCOPE, message, details)
+        if access.needs_all_rows and not self.sees_all_rows:
+            raise RequestError(
+                ErrorCode.INSUFFICIENT_PERMISSION, "This is about all organizations, and the API key is of one"
+            )
+
+    @property
+    def sees_payloads(self) -> bool:
+        """Whether the key has the scope."""
+        return Scope.PAYLOADS_READ in self._granted
+
+    @property
+    def sees_all_rows(self) -> bool:
+        """Whether the key is of no organization."""
+        return not self.organization
+
+    def rows(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows of its organization, or all."""
+        rows: QuerySet[Any] = model._meta.default_manager.all()  # type: ignore[union-attr]
+        return rows.filter(**{_ORGANIZATION_OF[model]: self.organization}) if self.organization else rows
+
+
+class StaffCaller(Caller):
+    """A staff user with a session: sees what the project's admins show to that user."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._user = request.user
+        self._scopes = _admin_scopes(request)
+        self.identity = f"user.{tenants.current(router.db_for_write(ApiKey))}.{self._user.pk}"
+        self.limit = LIMIT_PER_MINUTE[LIVE_KEY_PREFIX]
+
+    def check(self, access: Access) -> None:
+        """Raise `RequestError` for a user without the permissions, or where rows are hidden from the user."""
+        for group in access.permissions:
+            if not any(self._has(permission) for permission in group):
+                details = {"required": [" or ".join(each) for each in access.permissions]}
+                message = "You lack a permission that this needs"
+                raise RequestError(ErrorCode.INSUFFICIENT_PERMISSION, message, details)
+        if any(scope.decides_by_row for scope in self._scopes):
+            message = "An admin of this site decides row by row who may see what; use an API key"
+            raise RequestError(ErrorCode.INSUFFICIENT_PERMISSION, message)
+        if access.needs_all_rows and not self.sees_all_rows:
+            message = "This is about all rows, and some are hidden from you"
+            raise RequestError(ErrorCode.INSUFFICIENT_PERMISSION, message)
+
+    @property
+    def sees_payloads(self) -> bool:
+        """Whether the user has the permission."""
+        return self._has("view_payload")
+
+    @property
+    def sees_all_rows(self) -> bool:
+        """Whether no admin hides rows from the user."""
+        return not any(scope.hides(model) for model in _ORGANIZATION_OF for scope in self._scopes)
+
+    def rows(self, model: type[Model]) -> QuerySet[Any]:
+        """Return the rows that every admin site with this app shows to the user."""
+        rows: QuerySet[Any] = model._meta.default_manager.all()  # type: ignore[union-attr]
+        for scope in self._scopes:
+            if scope.hides(model):
+                rows = rows.filter(pk__in=scope.of(model).order_by().values("pk"))
+        return rows
+
+    def _has(self, permission: str) -> bool:
+        return bool(self._user.has_perm(f"{_APP}.{permission}"))
+
+
+class _AdminScope:
+    """What one admin site shows to the user of a request."""
+
+    def __init__(self, site: Any, request: HttpRequest) -> None:
+        from nateq_webhooks.admin.permissions import PermittedRows, has_object_permissions
+
+        self._permitted = PermittedRows(site, request)
+        admins = [self._permitted.admin_of(model) for model in _ORGANIZATION_OF]
+        self.decides_by_row = any(one is not None and has_object_permissions(one) for one in admins)
+        self.is_used = any(one is not None for one in admins)
+
+    def hides(self, model: type[Model]) -> bool:
+        return self._permitted.hides(model)
+
+    def of(self, model: type[Model]) -> QuerySet[Any]:
+        return self._permitted.of(model)
+
+
+def _admin_scopes(request: HttpRequest) -> Sequence[_AdminScope]:
+    """Return what the admin sites with this app show; none on a site without an admin."""
+    if not apps.is_installed("django.contrib.admin"):
+        return ()
+    from django.contrib.admin.sites import all_sites
+
+    return [scope for scope in (_AdminScope(site, request) for site in all_sites) if scope.is_used]
+
+
+def identify(request: HttpRequest) -> Caller:
+    """Return who asks. Raises `RequestError` (401, 403) in Nateq's order."""
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    user = getattr(request, "user", None)
+    if header or user is None or not user.is_authenticated:
+        return KeyCaller(_key(request, header))
+    if not (user.is_active and user.is_staff):
+        raise RequestError(ErrorCode.INSUFFICIENT_PERMISSION, "Only staff may use the API without a key")
+    _check_csrf(request)
+    return StaffCaller(request)
+
+
+@sensitive_variables()
+def _key(request: HttpRequest, header: str) -> ApiKey:
+    """Return the row of the key in a header, and note its use."""
+    alias, now = router.db_for_write(ApiKey), timezone.now()
+    keys = ApiKey.objects.using(alias)
+    row = keys.with_key(bearer_key(header))
+    if row is None:
+        raise RequestError(ErrorCode.INVALID_API_KEY, "The API key does not exist")
+    state = row.state(now)
+    if state != ApiKey.State.ACTIVE:
+        raise RequestError(ErrorCode.INVALID_API_KEY, f"The API key is {state.value}")
+    address = remote_address(request.META, settings().trusted_proxies)
+    if not row.allows_address(address):
+        raise RequestError(ErrorCode.IP_NOT_ALLOWED, f"This API key may not be used from {address}")
+    keys.note_use(row, now)
+    return row
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    """Refuse a request that another site's page may have made the browser send."""
+    check = CSRFCheck(lambda _request: None)
+    check.process_request(request)
+    reason = check.process_view(request, None, (), {})
+    if reason:
+        raise RequestError(ErrorCode.INSUFFICIENT_PERMISSION, f"CSRF: {reason}")

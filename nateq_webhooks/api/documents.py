@@ -1,0 +1,179 @@
+"""What the API shows of each row. Values that the site masks stay masked; secrets are in none of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch
+
+from nateq_webhooks.api.callers import Caller
+from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.inbox.diagnosis import Hint
+from nateq_webhooks.inbox.request import REDACTED, is_masked
+from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+
+DELIVERY_COLUMNS: Final = (
+    "webhook_id",
+    "delivery_id",
+    "event",
+    "resource",
+    "resource_id",
+    "organization_id",
+    "status",
+    "timestamp",
+    "received_at",
+    "last_received_at",
+    "attempt",
+    "attempts_seen",
+    "version",
+    "notes",
+    "remote_addr",
+    "secret_id",
+)
+"""The columns of a delivery in a list: none is large."""
+
+RUN_COLUMNS: Final = (
+    "delivery_id",
+    "receiver",
+    "round",
+    "status",
+    "tries",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "duration",
+    "next_try_at",
+    "error",
+)
+"""The columns of a run; a traceback may have 20,000 characters."""
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return a time in ISO 8601, UTC."""
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def webhook_document(webhook: Webhook, request: HttpRequest) -> dict[str, Any]:
+    """Return a webhook: Nateq's fields first, then ours."""
+    return {
+        "id": str(webhook.pk),
+        "url": _receiver_url(webhook, request),
+        "events": event_names(webhook),
+        "is_active": webhook.is_active,
+        "created_at": moment(webhook.created_at),
+        "name": webhook.name,
+        "organization_id": webhook.organization_id,
+        "registration": webhook.registration,
+        "nateq_id": webhook.nateq_id,
+        "modified_at": moment(webhook.modified_at),
+    }
+
+
+def event_names(webhook: Webhook) -> list[str]:
+    """Return the names of the events that a webhook subscribes to; none means all."""
+    names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def _receiver_url(webhook: Webhook, request: HttpRequest) -> str | None:
+    """Return the address that Nateq posts to; null if no URL leads to the receiver."""
+    try:
+        return webhook.public_url or request.build_absolute_uri(webhook.get_absolute_url())
+    except NoReverseMatch:
+        return None
+
+
+def delivery_document(delivery: Delivery, *, shows_webhook: bool) -> dict[str, Any]:
+    """Return a delivery as a list has it."""
+    return {
+        "id": delivery.pk,
+        "delivery_id": delivery.delivery_id,
+        "webhook_id": str(delivery.webhook_id) if shows_webhook else None,
+        "event": delivery.event,
+        "resource": delivery.resource,
+        "resource_id": delivery.resource_id,
+        "organization_id": delivery.organization_id,
+        "status": delivery.status,
+        "happened_at": moment(delivery.timestamp),
+        "received_at": moment(delivery.received_at),
+        "last_received_at": moment(delivery.last_received_at),
+        "attempt": delivery.attempt,
+        "attempts_seen": delivery.attempts_seen,
+        "version": delivery.version,
+        "notes": delivery.notes,
+        "remote_addr": delivery.remote_addr,
+        "secret_id": delivery.secret_id,
+    }
+
+
+def delivery_detail(delivery: Delivery, caller: Caller, *, shows_webhook: bool) -> dict[str, Any]:
+    """Return a delivery with its headers and its payload: null for a caller that may not see what customers wrote."""
+    return delivery_document(delivery, shows_webhook=shows_webhook) | {
+        "is_superseded": delivery.is_superseded(),
+        "size": len(delivery.body),
+        "headers": _headers(delivery, shows_values=caller.sees_payloads),
+        "payload": delivery.payload if caller.sees_payloads else None,
+    }
+
+
+def _headers(delivery: Delivery, *, shows_values: bool) -> dict[str, str | None]:
+    """Return the stored headers; what may be a credential is masked, also in rows of an earlier version."""
+    signature = meta_key(delivery.webhook.signature_header or settings().signature_header)
+    return {
+        name: None if not shows_values else _value(name, value, signature) for name, value in delivery.headers.items()
+    }
+
+
+def _value(name: str, value: str, signature: str) -> str:
+    key = meta_key(name)
+    return REDACTED if key != signature and is_masked(key, value) else value
+
+
+def run_document(run: Run, caller: Caller) -> dict[str, Any]:
+    """Return a run. Its error may hold what customers wrote."""
+    return {
+        "id": run.pk,
+        "receiver": run.receiver,
+        "replay_id": run.round if run.is_replay else None,
+        "status": run.status,
+        "is_parked": run.is_parked,
+        "tries": run.tries,
+        "created_at": moment(run.created_at),
+        "started_at": moment(run.started_at),
+        "finished_at": moment(run.finished_at),
+        "duration_ms": None if run.duration is None else round(run.duration.total_seconds() * 1000, 3),
+        "next_try_at": None if run.is_parked else moment(run.next_try_at),
+        "error": run.error if caller.sees_payloads else None,
+    }
+
+
+def rejection_document(rejection: Rejection, caller: Caller) -> dict[str, Any]:
+    """Return a refused request. The details of the likely cause may name another webhook."""
+    hint = Hint.read(rejection.hint)
+    names = rejection.header_names
+    return {
+        "id": rejection.pk,
+        "webhook_id": str(rejection.webhook_id),
+        "reason": rejection.reason,
+        "received_at": moment(rejection.received_at),
+        "remote_addr": rejection.remote_addr,
+        "size": rejection.size,
+        "header_names": names if isinstance(names, list) else [],
+        "likely_cause": hint.code or None,
+        "details": dict(hint.details) if caller.sees_all_rows else {},
+        "further_refusals": hint.dropped,
+    }
+
+
+def runs_by_delivery(runs: Sequence[Run]) -> Mapping[int, list[dict[str, Any]]]:
+    """Return what each receiver did, by the delivery's key: the newest round of each."""
+    newest: dict[tuple[int, str], Run] = {}
+    for run in sorted(runs, key=lambda each: each.round):
+        newest[run.delivery_id, run.receiver] = run
+    found: dict[int, list[dict[str, Any]]] = {}
+    for run in newest.values():
+        found.setdefault(run.delivery_id, []).append(
+            {"receiver": run.receiver, "status": run.status, "tries": run.tries}
+        )
+    return found

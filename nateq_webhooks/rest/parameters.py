@@ -1,0 +1,69 @@
+"""The parameters of a query, and their errors by name: nothing unknown, doubled or impossible is taken for another."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from nateq_webhooks.protocol.api import MAX_PAGE_SIZE, PAGE_SIZE
+from nateq_webhooks.protocol.api_answers import invalid, shown, whole_number
+
+
+class WholeNumberField(serializers.Field):
+    """A whole number in decimal digits, within a range."""
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.least, self.most = least, most
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the number."""
+        try:
+            return whole_number(str(data), self.least, self.most)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def to_representation(self, value: Any) -> Any:
+        """Return the number."""
+        return value
+
+
+class TextField(serializers.CharField):
+    """A text that is compared exactly."""
+
+    def __init__(self, max_length: int, **options: Any) -> None:
+        super().__init__(max_length=max_length, trim_whitespace=False, required=False, **options)
+
+
+class Parameters(serializers.Serializer):
+    """The parameters of an operation; a subclass adds its own."""
+
+    @classmethod
+    def read(cls, request: Any) -> dict[str, Any]:
+        """Return the values. Raises `RequestError` (422) that names what is unknown, doubled or invalid."""
+        query = request.query_params
+        known = cls().fields
+        problems = {shown(name): _unknown(known) for name in query if name not in known}
+        problems |= {name: "is given more than once." for name in query if len(query.getlist(name)) > 1}
+        reader = cls(data={name: query[name] for name in query if name in known})
+        if not reader.is_valid():
+            problems |= {name: str(complaints[0]) for name, complaints in reader.errors.items()}
+        if problems:
+            raise invalid(problems)
+        return dict(reader.validated_data)
+
+
+class LimitParameters(Parameters):
+    """The parameters of every list."""
+
+    limit = WholeNumberField(1, MAX_PAGE_SIZE, default=PAGE_SIZE)
+
+
+class OffsetParameters(LimitParameters):
+    """The parameters of a list that is paged by offset (Nateq's SDK)."""
+
+    offset = WholeNumberField(0, 2**31, default=0)
+
+
+def _unknown(known: Any) -> str:
+    names = ", ".join(sorted(known))
+    return f"is not a parameter of this operation; it has {names}." if names else "This operation has no parameters."
