@@ -19,6 +19,7 @@ PARTS: Final = {
     "receive": "requests/s of real servers, beside bare views",
     "dispatch": "runs/s of workers, beside a bare claim and update, and beside other queues",
     "handler": "requests/s of Django's handler without a server (PostgreSQL)",
+    "growth": "receiving, claims and bytes beside 0, 1 and 10 million stored deliveries (PostgreSQL)",
     "flood": "latency of genuine deliveries beside a flood of bad signatures",
     "admin": "times of the admin's pages on millions of rows; fills the database of --database and leaves it",
 }
@@ -52,15 +53,23 @@ def make_parser() -> argparse.ArgumentParser:
     group.add_argument("--deliveries", type=_positive(int), default=1000, help="per turn (default: %(default)s)")
     group.add_argument("--no-peers", dest="peers", action="store_false", help="leave out the other queues")
     group = parser.add_argument_group("handler")
-    group.add_argument("--requests", type=_positive(int), default=1000, help="per turn (default: %(default)s)")
+    group.add_argument(
+        "--requests", type=_positive(int), default=1000, help="per turn, of growth, too (default: %(default)s)"
+    )
     group.add_argument("--threads", type=_positive(int), default=1, help="that send (default: %(default)s)")
     group = parser.add_argument_group("flood")
     group.add_argument("--rate", type=_positive(float), default=50, help="genuine deliveries a second")
     group.add_argument("--flood", type=float, default=500, help="bad signatures a second; 0: as fast as they go")
     group.add_argument("--body", type=_positive(int), default=2_000, help="bytes of a body of the flood")
     group.add_argument("--processes", type=_positive(int), default=2, help="of gunicorn")
-    group = parser.add_argument_group("admin")
-    group.add_argument("--rows", type=_positive(int), default=10_000_000)
+    group = parser.add_argument_group("growth, admin")
+    group.add_argument(
+        "--rows",
+        type=_list_of(int, least=0),
+        default=[0, 1_000_000, 10_000_000],
+        metavar="N,N",
+        help="stored deliveries; admin takes the largest (default: 0,1000000,10000000)",
+    )
     group.add_argument("--repeat", type=_positive(int), default=7)
     group.add_argument("--only", default="")
     group.add_argument("--explain", action="store_true")
@@ -77,12 +86,13 @@ def _positive(kind: type) -> Any:
     return parse
 
 
-def _list_of(kind: type, choices: tuple[str, ...] = ()) -> Any:
+def _list_of(kind: type, choices: tuple[str, ...] = (), least: int = 1) -> Any:
     def parse(text: str) -> list[Any]:
         values = [kind(each) for each in text.split(",")]
         for value in values:
-            if (choices and value not in choices) or (kind is int and value <= 0):
-                raise argparse.ArgumentTypeError(f"{value!r} is not one of {', '.join(choices) or '1, 2, ...'}")
+            if (choices and value not in choices) or (kind is int and value < least):
+                allowed = ", ".join(choices) or f"{least}, {least + 1}, ..."
+                raise argparse.ArgumentTypeError(f"{value!r} is not one of {allowed}")
         return values
 
     return parse
@@ -119,6 +129,7 @@ def _write(options: argparse.Namespace, tables: list[Any]) -> None:
     from django.db import connection
 
     from benchmarks.plot import to_svg
+    from benchmarks.results import Table
 
     if options.json:
         document = {
@@ -133,7 +144,7 @@ def _write(options: argparse.Namespace, tables: list[Any]) -> None:
         }
         options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     if options.svg:
-        options.svg.write_text(to_svg(tables))
+        options.svg.write_text(to_svg([table for table in tables if isinstance(table, Table)]))
 
 
 if __name__ == "__main__":

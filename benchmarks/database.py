@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 from django.db import connection, connections
@@ -55,6 +56,19 @@ def database_name() -> str:
     version = ".".join(str(each) for each in connection.get_database_version())
     product = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL or MariaDB"}[connection.vendor]
     return f"{product} {version}"
+
+
+def database_seconds() -> float:
+    """Return the processor time that this connection has used in the database's server; 0 where that is unknown."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_backend_pid()")
+        else:
+            cursor.execute("SELECT tid FROM information_schema.processlist WHERE id = CONNECTION_ID()")
+        (thread,) = cursor.fetchone()
+    for found in Path("/proc").glob(f"[0-9]*/task/{thread}/schedstat"):
+        return int(found.read_text().split()[0]) / 1e9
+    return 0.0
 
 
 def _end_other_connections() -> None:

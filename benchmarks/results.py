@@ -119,6 +119,28 @@ class Table:
         return cls(title=found["title"], unit=found["unit"], notes=found["notes"], rows=rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Figures that are not rates: a line for each thing, with as many cells as the head has."""
+
+    title: str
+    head: list[str]
+    lines: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+    def to_markdown(self) -> str:
+        """Return the listing as Markdown."""
+        rule = f"| --- |{' ---: |' * (len(self.head) - 1)}"
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.head, *self.lines)]
+        return "\n".join(
+            [f"### {self.title}", "", lines[0], rule, *lines[1:], "", *(f"{note}\n" for note in self.notes)]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for JSON."""
+        return asdict(self)
+
+
 def _number(value: float | None, digits: int) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f}"
 

@@ -22,7 +22,7 @@ from benchmarks.parts.dispatch import jobs_per_second
 from benchmarks.plot import to_svg
 from benchmarks.processes import DatabaseTime, session_seconds
 from benchmarks.queues import Drained
-from benchmarks.results import Row, Sample, Spread, Table, in_turns
+from benchmarks.results import Listing, Row, Sample, Spread, Table, in_turns
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = load.Outcome(requests=300, seconds=2.0, p50=1.5, p99=9.0, failed=0, is_exhausted=False)
@@ -60,6 +60,13 @@ class TestResults:
         found = json.loads(json.dumps(table().to_dict()))
         assert Table.from_dict(found) == table()
         assert found["rows"][1]["ratio"] == {"median": 0.75, "min": 0.5, "max": 0.8}
+
+    def test_a_listing_has_a_line_for_each_thing(self) -> None:
+        listing = Listing(title="Bytes", head=["", "10 rows"], lines=[["heap", "1,024"]], notes=["Of each row."])
+        assert listing.to_markdown().splitlines() == [
+            *["### Bytes", "", "|  | 10 rows |", "| --- | ---: |", "| heap | 1,024 |", "", "Of each row."]
+        ]
+        assert Listing(**json.loads(json.dumps(listing.to_dict()))) == listing
 
     def test_rows_take_turns_in_alternating_order(self) -> None:
         order = [(number, row.name) for number, row in in_turns(table().rows, 3)]
@@ -160,7 +167,12 @@ class TestCommandLine:
         options = make_parser().parse_args(["receive", "--connections", "16,64", "--servers", "uvicorn"])
         assert (options.parts, options.connections, options.servers) == (["receive"], [16, 64], ["uvicorn"])
 
-    @pytest.mark.parametrize("arguments", [["--servers", "apache"], ["--connections", "0"], ["--rounds", "0"]])
+    def test_no_stored_delivery_is_a_number_of_rows(self) -> None:
+        assert make_parser().parse_args(["growth", "--rows", "0,1000"]).rows == [0, 1000]
+
+    @pytest.mark.parametrize(
+        "arguments", [["--servers", "apache"], ["--connections", "0"], ["--rounds", "0"], ["--rows", "0,-1"]]
+    )
     def test_what_can_not_be_measured_is_refused(
         self, arguments: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -203,6 +215,32 @@ class TestShortRun:
         assert dispatch.to_markdown() in done.stdout
         assert "round 1 of 1" in done.stderr
         parse((tmp_path / "results.svg").read_text())
+
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs schemas, and counts WAL")
+    def test_growth_measures_each_number_of_rows_in_turns(self, environment: dict[str, str], tmp_path: Path) -> None:
+        short = ["--rows=0,40", "--rounds=1", "--requests=5", f"--json={tmp_path / 'results.json'}"]
+        command = [sys.executable, "-m", "benchmarks", "growth", *short]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        *rates, wal, sizes, columns = self._tables(tmp_path / "results.json")
+        for found in rates:
+            rows = Table.from_dict(found).rows
+            assert [(row.name, row.floor) for row in rows] == [
+                ("0 deliveries", ""),
+                ("40 deliveries", "0 deliveries"),
+            ]
+            assert all(len(row.samples) == 1 for row in rows)
+        lines = [Listing(**each).lines for each in (wal, sizes, columns)]  # type: ignore[arg-type]
+        assert [line[0] for line in lines[0]] == [
+            f"{rows} deliveries, {kind}" for rows in (0, 40) for kind in ("nothing to run", "run inline")
+        ]
+        assert all(int(line[1].replace(",", "")) > 1_000 for line in lines[0])  # the body is in it
+        sizes_by_name = {line[0]: int(line[1].replace(",", "")) for line in lines[1]}
+        assert sizes_by_name["table nateq_webhooks_delivery"] > 1_000
+        assert sizes_by_name["nateq_delivery_identity"] > 0
+        assert {line[0] for line in lines[2]} > {"nateq_webhooks_delivery.body", "nateq_webhooks_run.status"}
 
     @pytest.mark.django_db
     def test_an_interrupt_ends_the_servers_and_drops_the_database(self, environment: dict[str, str]) -> None:

@@ -11,7 +11,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -24,6 +23,7 @@ from django.test.utils import (
     teardown_test_environment,
 )
 
+from benchmarks.database import database_seconds
 from benchmarks.parts.filling import RARE_EVENT, SINGLE_ORGANIZATION, WEBHOOKS, fill
 from benchmarks.results import Table
 from nateq_webhooks.models import Delivery
@@ -124,7 +124,7 @@ def _measure(options: argparse.Namespace) -> None:
     """Fill if need be, measure and print."""
     call_command("migrate", verbosity=0, skip_checks=True)
     if not Delivery.objects.exists():
-        fill(options.rows)
+        fill(max(options.rows))
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)[0])
     found = Delivery.objects.order_by("-pk").values_list("pk", flat=True)[0]
@@ -133,19 +133,6 @@ def _measure(options: argparse.Namespace) -> None:
     for name, url in pages(found):
         if options.only in name:
             _measure_page(client, name, url, options)
-
-
-def database_seconds() -> float:
-    """Return the processor time that this connection has used in the database's server; 0 where that is unknown."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_backend_pid()")
-        else:
-            cursor.execute("SELECT tid FROM information_schema.processlist WHERE id = CONNECTION_ID()")
-        (thread,) = cursor.fetchone()
-    for found in Path("/proc").glob(f"[0-9]*/task/{thread}/schedstat"):
-        return int(found.read_text().split()[0]) / 1e9
-    return 0.0
 
 
 def _measure_page(client: Client, name: str, url: str, options: argparse.Namespace) -> None:

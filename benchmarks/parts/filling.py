@@ -1,9 +1,12 @@
 """Fills the tables with millions of rows that resemble a year of deliveries, by SQL that the server runs.
 
 Each value is computed from the number of its row, so that all databases get the same rows: 97 % processed, twelve
-events and a rare one, five webhooks of very different traffic, 200 organizations, one run per delivery.
+events and a rare one, 50 webhooks of very different traffic, 200 organizations, bodies of about 1 KB, one run per
+delivery.
 """
 
+import json
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +23,15 @@ BATCH: Final = 250_000
 DELIVERIES: Final = Delivery._meta.db_table
 RUNS: Final = Run._meta.db_table
 
+_SITES: Final = 45
+"""Webhooks with an equal, small share of the traffic, beside the five that have a name."""
+
 WEBHOOKS: Final = {
-    "shop": (uuid.UUID(int=1), 0.60),
-    "desk": (uuid.UUID(int=2), 0.85),
-    "branch": (uuid.UUID(int=3), 0.95),
-    "trial": (uuid.UUID(int=4), 0.9999),
+    "shop": (uuid.UUID(int=1), 0.50),
+    "desk": (uuid.UUID(int=2), 0.70),
+    "branch": (uuid.UUID(int=3), 0.80),
+    "trial": (uuid.UUID(int=4), 0.85),
+    **{f"site_{n}": (uuid.UUID(int=5 + n), 0.85 + 0.1499 * n / _SITES) for n in range(1, _SITES + 1)},
     "rare": (uuid.UUID(int=5), 1.0),
 }
 """Each webhook's key, and where its share of the traffic ends."""
@@ -44,6 +51,22 @@ _STATUS_SHARES: Final = (
     ("received", 0.9985),
     ("invalid", 1.0),
 )
+_DESCRIPTION: Final = (
+    "Since this morning the printer beside the stairs asks for paper although both trays are full. I have switched it "
+    "off and on, opened every flap that I could find and taken the paper out and put it in again, as the sheet on the "
+    "wall says. The small screen shows the code E-52 for a moment and then asks for paper again. Two colleagues from "
+    "accounting wait for their monthly statements, which have to be posted today, and the one on the next floor prints "
+    "only in black. Could somebody have a look before noon, please?"
+)
+_HEADERS: Final = {
+    "X-Nateq-Signature": f"sha256={'0123456789abcdef' * 4}",
+    "Content-Type": "application/json",
+    "Content-Length": "1024",
+    "Host": "www.example.com",
+    "User-Agent": "Nateq-Webhooks/1.0",
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+}
 _RECEIVER_SHARES: Final = (("shop.tickets", 0.6), ("shop.crm", 0.9), ("shop.audit", 0.9999), ("shop.rare", 1.0))
 
 
@@ -78,20 +101,21 @@ MARIADB: Final = Dialect(
 
 
 def fill(rows: int) -> None:
-    """Insert `rows` rows into both tables, without their indexes, which are built afterwards."""
+    """Insert `rows` rows into both tables, without their indexes, which are built afterwards. Progress to stderr."""
     for name, (key, _) in WEBHOOKS.items():
         Webhook.objects.get_or_create(pk=key, defaults={"name": name})
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET synchronous_commit = off")
+            cursor.execute("SET maintenance_work_mem = '512MB'")
         built_again = list(_drop_indexes())
         for first in range(1, rows + 1, BATCH):
             last = min(first + BATCH - 1, rows)
             for statement in _inserts(first, last):
                 cursor.execute(statement)
-            print(f"{last:>12,} rows", flush=True)
+            print(f"{last:>12,} rows", file=sys.stderr)
         for statement in built_again:
-            print(statement[:110], flush=True)
+            print(statement[:110], file=sys.stderr)
             cursor.execute(statement)
         for statement in _finish():
             cursor.execute(statement)
@@ -103,6 +127,8 @@ def _finish() -> Iterator[str]:
         for table in (DELIVERIES, RUNS):
             yield f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
             yield f"VACUUM (ANALYZE) {table}"
+        yield "RESET synchronous_commit"
+        yield "RESET maintenance_work_mem"
     else:
         for table in (DELIVERIES, RUNS):
             yield f"ANALYZE TABLE {table}"
@@ -130,18 +156,22 @@ def _inserts(first: int, last: int) -> Iterator[str]:
         {dialect.seconds.format("n")} AS moment
         FROM (SELECT n, {_share(2654435761)} AS a, {_share(2246822519)} AS b, {_share(3266489917)} AS c,
             {_share(3339675911)} AS d FROM {dialect.numbers.format(first=first, last=last)}) AS shares"""
-    body = """CONCAT('{"event":"', event, '","timestamp":"2026-06-30T12:00:00Z","organization_id":"', org,
-        '","data":{"id":"', rid, '","subject":"The printer on floor ', MOD(n, 90), ' is out of paper","status":"open",',
-        '"requester":{"name":"Sara","email":"sara', MOD(n, 1000003), '@example.com"}},',
-        '"metadata":{"delivery_id":"dlv_', n, '","attempt":1,"version":"1.0"}}')"""
+    body = f"""CONCAT('{{"event":"', event, '","timestamp":"2026-06-30T12:00:00Z","organization_id":"', org,
+        '","data":{{"id":"', rid, '","subject":"The printer on floor ', MOD(n, 90), ' is out of paper",',
+        '"status":"open","priority":"high","channel":"email","assignee_id":null,',
+        '"tags":["printer","floor ', MOD(n, 90), '"],',
+        '"description":"{_DESCRIPTION}","created_at":"2026-06-30T11:59:58Z","updated_at":"2026-06-30T12:00:00Z",',
+        '"requester":{{"name":"Sara","email":"sara', MOD(n, 1000003), '@example.com"}}}},',
+        '"metadata":{{"delivery_id":"dlv_', n, '","attempt":1,"version":"1.0"}}}}')"""
     webhook = "CAST(webhook AS uuid)" if dialect is POSTGRESQL else "webhook"
     identity = dialect.sha256.format("CONCAT('str:dlv_', n)")
     yield f"""INSERT INTO {DELIVERIES} (id, webhook_id, identity, delivery_id, event, resource, resource_id,
         organization_id, timestamp, attempt, version, body, headers, payload, notes, status, received_at,
-        last_received_at, attempts_seen, remote_addr, secret_id, dispatch_at)
+        last_received_at, attempts_seen, remote_addr, secret_id, content_hash, dispatch_at)
         SELECT n, {webhook}, {identity}, CONCAT('dlv_', n), event, 'ticket', rid, org, moment, 1, '1.0',
-        {dialect.bytes.format(body)}, '{{"X-Nateq-Signature": "0123456789abcdef"}}', {dialect.json.format(body)}, '[]',
-        status, moment, moment, 1, '127.0.0.1', 'sec_0123456789ab', NULL FROM ({inner}) AS numbered"""
+        {dialect.bytes.format(body)}, '{json.dumps(_HEADERS)}', {dialect.json.format(body)}, '[]',
+        status, moment, moment, 1, '127.0.0.1', 'sec_0123456789ab',
+        {dialect.sha256.format("CONCAT('content:', n)")}, NULL FROM ({inner}) AS numbered"""
     run_status = """CASE status WHEN 'failed' THEN 'failed' WHEN 'dead' THEN 'dead' WHEN 'received' THEN 'waiting'
         ELSE 'succeeded' END"""
     yield f"""INSERT INTO {RUNS} (id, delivery_id, receiver, round, status, tries, started_at, finished_at, duration,
@@ -163,14 +193,16 @@ def _drop_on_postgresql(table: str) -> Iterator[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass "
-            "AND contype = 'u'",
+            "AND contype IN ('u', 'f') ORDER BY contype DESC",
             [table],
         )
         for name, definition in cursor.fetchall():
             cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
             yield f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
         cursor.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE '%%_pkey'", [table]
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = %s "
+            "AND indexname NOT LIKE '%%_pkey'",
+            [table],
         )
         for name, definition in cursor.fetchall():
             cursor.execute(f"DROP INDEX {name}")
