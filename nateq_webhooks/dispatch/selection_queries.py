@@ -47,8 +47,11 @@ def key_query(selection: Selection, among: QuerySet[Delivery] | None = None) -> 
     selected = {column: values for column, values in wanted.items() if any(values)}
     if selection.deliveries or selection.receiver or not selected:
         return Union([deliveries])
-    combinations = read_combinations(Delivery, deliveries.db, COLUMNS)
-    return Union([deliveries]) if combinations is None else SkipScan(deliveries, COLUMNS, combinations).only(selected)
+    read = read_combinations(Delivery, deliveries.db, COLUMNS)
+    combinations = None if read is None else read.only(selected)
+    return (
+        SkipScan(deliveries, combinations) if combinations is not None and combinations.are_few else Union([deliveries])
+    )
 
 
 def selected_rows(selection: Selection, among: QuerySet[Delivery]) -> QuerySet[Delivery]:

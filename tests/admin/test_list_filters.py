@@ -322,6 +322,19 @@ def test_all_rows_of_the_filters_can_be_selected_during_a_search_for_webhooks(
     assert b'name="status" value="processed"' in page.content
 
 
+def test_the_first_keys_are_found_among_more_combinations_than_keys(mixed: list[Delivery]) -> None:
+    read = skip_scan.read_combinations(Delivery, "default", ("status", "event", "webhook_id"))
+    assert read is not None
+    scan = skip_scan.SkipScan(Delivery.objects.all(), read.only({"status": ["processed", "dead"]}))
+    found = sorted(row.pk for row in mixed if row.status in ("processed", "dead"))
+    middle = found[len(found) // 2]
+
+    assert len(scan.combinations) > 3
+    assert scan.pks(3, descending=True) == found[:-4:-1]
+    assert scan.pks(3, descending=False) == found[:3]
+    assert scan.pks(3, descending=True, beyond=middle) == [pk for pk in reversed(found) if pk < middle][:3]
+
+
 def test_combinations_are_read_by_a_skip_scan(webhook: Webhook) -> None:
     webhooks = Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(300)])
     Delivery.objects.bulk_create(
@@ -338,6 +351,16 @@ def test_combinations_are_read_by_a_skip_scan(webhook: Webhook) -> None:
         found = skip_scan.read_combinations(Delivery, "default", ("status", "event", "webhook_id"))
         found_few = skip_scan.read_combinations(Delivery, "default", ("status", "event"))
 
-    assert found is None
-    assert set(found_few or ()) == {each[:2] for each in expected}
+    assert found is not None
+    assert (len(found), found.are_few) == (4 * 301, False)
+    # The webhook without deliveries is among them: the other table says which there are.
+    of_event = {each for each in expected if each[1] == "a"} | {
+        (status, "a", webhook.pk) for status in ("dead", "processed")
+    }
+    assert set(found.only({"event": ["a"]})) == of_event
+    assert found.only({"event": ["a"]}).are_few
+    one = webhooks[7].pk
+    assert set(found.only({"webhook_id": [one]})) == {each for each in expected if each[2] == one}
+    assert found_few is not None
+    assert set(found_few) == {each[:2] for each in expected}
     assert sum(float(entry["time"]) for entry in captured.captured_queries) < 3

@@ -230,7 +230,7 @@ def test_no_page_scans_the_table(boss: Client, webhook: Webhook, query: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("query", "limit"), [("", 10), ("status__exact=processed", 10), ("q=org_1", 10), ("_facets=True", 18)]
+    ("query", "limit"), [("", 10), ("status__exact=processed", 11), ("q=org_1", 10), ("_facets=True", 19)]
 )
 def test_a_page_needs_a_few_statements_whatever_the_number_of_rows(
     boss: Client, webhook: Webhook, query: str, limit: int

@@ -16,7 +16,7 @@ from nateq_webhooks.admin.changelists.search import IdSearch, PathSearch, Search
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
 from nateq_webhooks.database.keyset.key_queries import IndexScan, KeyQuery, Scan, Union
-from nateq_webhooks.database.keyset.skip_scan import Combination, SkipScan, read_combinations
+from nateq_webhooks.database.keyset.skip_scan import Combinations, SkipScan, read_combinations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,8 @@ class ListQuery:
         uses_index = bool(selected) or isinstance(without, ColumnFilter)
         if self.is_narrow or not uses_index or self._combinations is None:
             return Union([rows])
-        return SkipScan(rows, self.spec.index, self._combinations).only(selected)
+        combinations = self._combinations.only(selected)
+        return SkipScan(rows, combinations) if combinations.are_few else Union([rows])
 
     def narrow_query(self) -> KeyQuery:
         """Return the query for the keys that a search or a narrow parameter leaves, without the filters."""
@@ -109,5 +110,5 @@ class ListQuery:
         return Union([rows.filter(alternative) for alternative in self.search.alternatives])
 
     @cached_property
-    def _combinations(self) -> list[Combination] | None:
+    def _combinations(self) -> Combinations | None:
         return read_combinations(self.rows.model, self.rows.db, self.spec.index)

@@ -5,7 +5,7 @@ are few combinations, so the newest rows of a status are the newest of each of i
 serves every filter and every count; otherwise each filter would need an index, which every insert would maintain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,22 +25,60 @@ Combination = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Combinations:
+    """The values that the columns of an index may have together.
+
+    If the last column is a foreign key, its values are those of the other table: beside 50 webhooks there are few
+    pairs of status and event, but thousands of combinations. One that no row has costs a look into the index.
+    """
+
+    columns: tuple[str, ...]
+    heads: Sequence[Combination]
+    "Of all columns, or of all but the last."
+    tails: Sequence[Any] | None = None
+    "The values of the last column, at most one above `MAX_COMBINATIONS`; None if the heads have it."
+
+    def __iter__(self) -> Iterator[Combination]:
+        if self.tails is None:
+            yield from self.heads
+        else:
+            yield from ((*head, tail) for head in self.heads for tail in self.tails)
+
+    def __len__(self) -> int:
+        return len(self.heads) * (1 if self.tails is None else len(self.tails))
+
+    @property
+    def are_few(self) -> bool:
+        """Whether they can be merged."""
+        return len(self) <= MAX_COMBINATIONS
+
+    def only(self, wanted: Mapping[str, Sequence[Any]]) -> "Combinations":
+        """Return those with one of the wanted values in each of the named columns."""
+        allowed = [(index, set(wanted[name])) for index, name in enumerate(self.head_columns) if name in wanted]
+        heads = [each for each in self.heads if all(each[index] in values for index, values in allowed)]
+        tails = None if self.tails is None else wanted.get(self.columns[-1], self.tails)
+        return Combinations(self.columns, heads, tails)
+
+    @property
+    def head_columns(self) -> tuple[str, ...]:
+        """The columns of the heads."""
+        return self.columns if self.tails is None else self.columns[:-1]
+
+
+@dataclass(frozen=True, slots=True)
 class SkipScan:
     """The rows of a query, found combination by combination."""
 
     queryset: QuerySet[Any]
-    columns: tuple[str, ...]
-    combinations: Sequence[Combination]
+    combinations: Combinations
 
     def only(self, wanted: Mapping[str, Sequence[Any]]) -> "SkipScan":
         """Return the rows that have one of the wanted values in each of the named columns."""
-        allowed = [(self.columns.index(column), set(values)) for column, values in wanted.items()]
-        kept = [each for each in self.combinations if all(each[index] in values for index, values in allowed)]
-        return SkipScan(self.queryset, self.columns, kept)
+        return SkipScan(self.queryset, self.combinations.only(wanted))
 
     def filter(self, condition: Q) -> "SkipScan":
         """Return the query with a further condition."""
-        return SkipScan(self.queryset.filter(condition), self.columns, self.combinations)
+        return SkipScan(self.queryset.filter(condition), self.combinations)
 
     def pks(self, count: int, *, descending: bool, beyond: int | None = None) -> list[int]:
         """Return the first keys of each combination, merged."""
@@ -49,14 +87,19 @@ class SkipScan:
         if not self._has_lateral:
             return Union(self._branches()).pks(count, descending=descending, beyond=beyond)
         page = first_pks(self._one, count, descending=descending, beyond=beyond)
-        return fetch_keys(self._lateral(page), self.queryset.db, count, descending=descending)
+        table = self._table()
+        if len(self.combinations) > count:
+            # The first `count` keys are among the combinations with the `count` first ones.
+            first = compiled(first_pks(self._one, 1, descending=descending, beyond=beyond))
+            table = table if first is None else _with_first_keys(table, first, count, descending=descending)
+        return fetch_keys(_lateral(table, page), self.queryset.db, count, descending=descending)
 
     def counting(self, limit: int) -> Statement | None:
         """Return the statement that counts combination by combination, up to the limit."""
         if not self.combinations:
             return None
         if self._has_lateral:
-            return count_of(self._lateral(self._one.order_by().values("pk")[:limit]), limit)
+            return count_of(_lateral(self._table(), self._one.order_by().values("pk")[:limit]), limit)
         # No ORDER BY: the database walks the index once and stops at the limit.
         return count_of(self._with_index_hint(self._within_columns().order_by().values("pk")), limit)
 
@@ -73,7 +116,7 @@ class SkipScan:
 
     def _begins(self, index: Index) -> bool:
         names = [self.queryset.model._meta.get_field(name).attname for name in index.fields]
-        return tuple(names[: len(self.columns)]) == self.columns
+        return tuple(names[: len(self.combinations.columns)]) == self.combinations.columns
 
     @property
     def _has_lateral(self) -> bool:
@@ -83,48 +126,83 @@ class SkipScan:
     def _one(self) -> QuerySet[Any]:
         """The rows of the current combination of the outer query of `_lateral`."""
         quote = connections[self.queryset.db].ops.quote_name
-        same = {column: RawSQL(f"combination.{quote(column)}", ()) for column in self.columns}  # noqa: S611
+        same = {column: RawSQL(f"combination.{quote(column)}", ()) for column in self.combinations.columns}  # noqa: S611
         return self.queryset.filter(**same)
 
-    def _lateral(self, rows: QuerySet[Any]) -> Statement | None:
-        """Return the statement that runs `rows` once per combination; it is planned once for all of them."""
-        inner = compiled(rows)
-        if inner is None:
-            return None
+    def _table(self) -> Statement:
+        """Return the table of the combinations."""
+        columns = self.combinations.columns
+        sql, parameters = self._unnested("head", self.combinations.head_columns, self.combinations.heads)
+        if self.combinations.tails is not None:
+            tails, further = self._unnested("tail", columns[-1:], [(value,) for value in self.combinations.tails])
+            sql, parameters = f"{sql} CROSS JOIN {tails}", (*parameters, *further)
+        return f"(SELECT * FROM {sql}) AS combination", parameters  # noqa: S608 - our own column names
+
+    def _unnested(self, name: str, columns: Sequence[str], values: Sequence[Combination]) -> Statement:
+        """Return a table of the values: an array for each column."""
         connection = connections[self.queryset.db]
-        fields = [self.queryset.model._meta.get_field(column) for column in self.columns]
+        fields = [self.queryset.model._meta.get_field(column) for column in columns]
         arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
-        names = ", ".join(connection.ops.quote_name(column) for column in self.columns)
-        sql = (
-            f"SELECT branch.* FROM unnest({arrays}) AS combination ({names}) CROSS JOIN LATERAL ({inner[0]}) AS branch"  # noqa: S608
-        )
-        return sql, (*(list(values) for values in zip(*self.combinations, strict=True)), *inner[1])
+        names = ", ".join(connection.ops.quote_name(column) for column in columns)
+        return f"unnest({arrays}) AS {name} ({names})", tuple(list(each) for each in zip(*values, strict=True))
 
     def _branches(self) -> list[QuerySet[Any]]:
         """Return one query per combination; one for all of them if there are too many."""
         if len(self.combinations) > MAX_BRANCHES:
             return [self._within_columns()]
-        return [self.queryset.filter(**dict(zip(self.columns, each, strict=True))) for each in self.combinations]
+        return [
+            self.queryset.filter(**dict(zip(self.combinations.columns, each, strict=True)))
+            for each in self.combinations
+        ]
 
     def _within_columns(self) -> QuerySet[Any]:
         """Return the rows by the values of each column, so that the index can be used from its first column on."""
-        values = zip(self.columns, zip(*self.combinations, strict=True), strict=True)
+        values = zip(self.combinations.columns, zip(*self.combinations, strict=True), strict=True)
         return self.queryset.filter(**{f"{column}__in": sorted(set(found), key=str) for column, found in values})
 
 
-def read_combinations(model: type[Model], alias: str, columns: tuple[str, ...]) -> list[Combination] | None:
-    """Return the distinct combinations of the columns' values, read by a loose scan of their index.
+def _lateral(table: Statement, rows: QuerySet[Any]) -> Statement | None:
+    """Return the statement that runs `rows` once per row of the table; it is planned once for all of them."""
+    inner = compiled(rows)
+    if inner is None:
+        return None
+    sql = f"SELECT branch.* FROM {table[0]} CROSS JOIN LATERAL ({inner[0]}) AS branch"  # noqa: S608 - compiled SQL
+    return sql, (*table[1], *inner[1])
 
-    None if there are more than `MAX_COMBINATIONS`.
+
+def _with_first_keys(table: Statement, first: Statement, count: int, *, descending: bool) -> Statement:
+    """Return those combinations whose first key is among the first keys of all."""
+    sql = (
+        f"(SELECT combination.* FROM {table[0]} CROSS JOIN LATERAL ({first[0]}) AS first_of (key) "  # noqa: S608
+        f"ORDER BY first_of.key {'DESC' if descending else 'ASC'} LIMIT {count:d}) AS combination"
+    )
+    return sql, (*table[1], *first[1])
+
+
+def read_combinations(model: type[Model], alias: str, columns: tuple[str, ...]) -> Combinations | None:
+    """Return the combinations of the columns' values, read by a loose scan of their index.
+
+    None if there are too many to read.
     """
+    related = model._meta.get_field(columns[-1]).related_model if len(columns) > 1 else None
+    heads = _read_heads(model, alias, columns if related is None else columns[:-1])
+    if len(heads) > MAX_COMBINATIONS:
+        return None
+    tails: QuerySet[Any] | None = None
+    if related is not None:
+        manager: Any = related._meta.default_manager
+        tails = manager.using(alias).order_by().values_list("pk", flat=True)[: MAX_COMBINATIONS + 1]
+    return Combinations(columns, heads, None if tails is None else list(tails))
+
+
+def _read_heads(model: type[Model], alias: str, columns: tuple[str, ...]) -> list[Combination]:
+    """Return the distinct combinations of the columns' values, at most one above `MAX_COMBINATIONS`."""
     if connections[alias].vendor == "mysql":
         # MariaDB and MySQL plan a loose index scan themselves ("Using index for group-by").
         manager: Any = model._meta.default_manager
         rows: QuerySet[Any] = manager.using(alias).order_by()
-        found = list(rows.values_list(*columns).distinct()[: MAX_COMBINATIONS + 1])
-    else:
-        found = _loose_scan(model, alias, columns)
-    return found if len(found) <= MAX_COMBINATIONS else None
+        return list(rows.values_list(*columns).distinct()[: MAX_COMBINATIONS + 1])
+    return _loose_scan(model, alias, columns)
 
 
 def _next_with(table: str, equal: Sequence[str], further: Sequence[str]) -> str:
