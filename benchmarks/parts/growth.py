@@ -212,7 +212,7 @@ def _wal_of_inserts(documents: Documents) -> tuple[float, float]:
     with connection.execute_wrapper(explain):
         send(WSGIHandler(), _environs(documents), 1)
     own = statistics.mean(second for _first, second in found)
-    return own, statistics.mean(first for first, _second in found) - own
+    return own, statistics.mean(max(0, first - second) for first, second in found)
 
 
 def _explained_wal(sql: str, params: Any) -> int:
