@@ -214,7 +214,7 @@ def release(alias: str, lease: uuid.UUID, run: Run, place: int = 0, *, only_unst
     """
     came_at = run.created_at if run.is_replay else run.delivery.received_at
     due_at = (came_at if run.tries == 0 else timezone.now()) + place * DUE_STEP
-    held = Run.objects.using(alias).filter(pk=run.pk, lease=lease, status=Run.Status.RUNNING)
+    held = Run.objects.using(alias).held_under(lease, run.pk)
     return bool((held.filter(started_at__isnull=True) if only_unstarted else held).release(run, due_at=due_at))
 
 

@@ -196,7 +196,7 @@ def _maintain(lease: Lease) -> bool:
 def _renew(lease: Lease) -> None:
     """Renew the lease of each run, one by one: a transaction that locks several rows may deadlock."""
     for run in [*lease.runs[: lease.taken][-1:], *lease.waiting]:
-        held = Run.objects.using(lease.alias).filter(pk=run.pk, lease=lease.token, status=Run.Status.RUNNING)
+        held = Run.objects.using(lease.alias).held_under(lease.token, run.pk)
         held.renew(timezone.now() + settings().run_lease)
     lease.renewed = time.monotonic()
 

@@ -245,7 +245,7 @@ def _cleared_sql(alias: str, count: int) -> str:
 
 
 def _update_held(alias: str, changes: Mapping[str, str], where: str = "id = %s") -> str:
-    """Return an UPDATE of runs that are held under a lease."""
+    """Return an UPDATE of runs that are held under a lease (`RunQuerySet.held_under`)."""
     runs = connections[alias].ops.quote_name(Run._meta.db_table)
     assignments = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    return f"UPDATE {runs} SET {assignments} WHERE {where} AND lease = %s AND status = '{Run.Status.RUNNING}'"  # noqa: S608
+    return f"UPDATE {runs} SET {assignments} WHERE {where} AND lease = %s"  # noqa: S608
