@@ -138,7 +138,7 @@ class Registry:
 
     def get(self, name: str) -> Receiver | None:
         """Return the receiver of this name; None if there is none."""
-        return next((receiver for receiver in self if receiver.name == name), None)
+        return next((receivers[name] for receivers in list(self._by_event.values()) if name in receivers), None)
 
     def events(self) -> set[str]:
         """Return the names of the events with receivers, `ANY_EVENT` included."""

@@ -20,6 +20,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.dispatch.claim_statements import has_due_runs
 from nateq_webhooks.dispatch.failure import has_tries_left
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
@@ -76,6 +77,8 @@ def claim_runs(alias: str, limit: int, *, untried_since: datetime | None = None)
     given up instead: it may be what kills the workers. With `untried_since`: only runs that nobody has started since.
     """
     now = timezone.now()
+    if not has_due_runs(alias, now):
+        return Claimed(alias=alias, lease=uuid.uuid4())
     due = Run.objects.using(alias).not_started_since(untried_since).due(now)
     return _claim(alias, due, limit, hold_cache.get(alias), now)
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
-from django.db import Error, router, transaction
+from django.db import Error, connections, router, transaction
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, copy_shared_deliveries, locked
+from nateq_webhooks.dispatch.claim_statements import insert_runs, take_due_deliveries
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.notify import runs_in_request
 from nateq_webhooks.models import Delivery, Run
@@ -41,9 +42,12 @@ def claim_deliveries(alias: str, limit: int) -> Claimed:
     if settings().ordered_by:
         return _claim_in_order(alias, limit, state)
     now = timezone.now()
+    if connections[alias].vendor == "postgresql" and can_skip_locked(alias):
+        with transaction.atomic(using=alias, durable=True):
+            return _create_runs(alias, take_due_deliveries(alias, limit, now), state, now)[0]
     due = Delivery.objects.using(alias).filter(dispatch_at__lte=now).order_by("dispatch_at")
     with locked(due, alias, limit) as rows:
-        return _create_runs(alias, rows, state, now)[0]
+        return _create_runs(alias, _taken(alias, rows), state, now)[0]
 
 
 def claim_delivery(alias: str, pk: int, dispatch_at: datetime | None = None) -> Claimed:
@@ -62,7 +66,7 @@ def claim_delivery(alias: str, pk: int, dispatch_at: datetime | None = None) -> 
     if settings().ordered_by:
         return _claim_in_order(alias, MAX_IN_REQUEST, state, only=pk)
     with transaction.atomic(using=alias, durable=True):
-        return _create_runs(alias, [delivery], state, timezone.now())[0]
+        return _create_runs(alias, _taken(alias, [delivery]), state, timezone.now())[0]
 
 
 def _make_due(alias: str, delivery: Delivery) -> None:
@@ -129,18 +133,17 @@ def _claim_in_order(alias: str, limit: int, state: HoldState, *, only: int | Non
     """
     with order.lock(alias):
         due = Delivery.objects.using(alias).filter(dispatch_at__isnull=False).order_by("dispatch_at", "pk")[:limit]
-        claimed, keys = _create_runs(alias, list(due), state, timezone.now(), only=only)
+        claimed, keys = _create_runs(alias, _taken(alias, list(due)), state, timezone.now(), only=only)
     order.promote(alias, keys)
     return claimed
 
 
 def _create_runs(
-    alias: str, deliveries: Sequence[Delivery], state: HoldState, now: datetime, *, only: int | None = None
+    alias: str, taken: Sequence[Delivery], state: HoldState, now: datetime, *, only: int | None = None
 ) -> tuple[Claimed, frozenset[str]]:
-    """Create one run per receiver of each delivery that is still to be dispatched, inside the caller's transaction."""
+    """Create one run per receiver of each delivery that was taken, inside the transaction in which it was."""
     lease = uuid.uuid4()
-    mine = _taken(alias, deliveries)
-    wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in mine]
+    wanted = [(one, [receiver.name for receiver in registry.for_event(event_name(one))]) for one in taken]
     without = [delivery for delivery, names in wanted if not names]
     created = create_runs(alias, wanted, state, now=now, lease=lease, only=only, starts=not without)
     copy_shared_deliveries(created.claimed)
@@ -251,7 +254,7 @@ def create_runs(
                 **state_columns,
             )
             runs.append(run)
-    saved = _saved(alias, Run.objects.using(alias).bulk_create(runs), round_)
+    saved = runs if insert_runs(alias, runs) else _saved(alias, runs, round_)
     in_order = [run for run in saved if run.held_by == HELD_BY_ORDER]
     keys = order.enqueue(alias, in_order) if in_order else set()
     started = next((run for run in saved if run.started_at is not None), None)
@@ -265,11 +268,10 @@ def create_runs(
     )
 
 
-def _saved(alias: str, created: Sequence[Run], round_: int) -> Sequence[Run]:
-    """Return the runs with their keys, which MySQL does not return (MariaDB does)."""
-    if all(run.pk is not None for run in created):
-        return created
-    deliveries = {run.delivery_id: run.delivery for run in created}
+def _saved(alias: str, runs: Sequence[Run], round_: int) -> Sequence[Run]:
+    """Save the runs where the database does not return their keys (MySQL), and read them."""
+    Run.objects.using(alias).bulk_create(runs)
+    deliveries = {run.delivery_id: run.delivery for run in runs}
     saved = list(Run.objects.using(alias).filter(delivery_id__in=deliveries, round=round_).order_by("pk"))
     for run in saved:
         run.delivery = deliveries[run.delivery_id]

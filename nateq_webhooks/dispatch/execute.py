@@ -9,7 +9,6 @@ of it. `dispatch.transaction_guard` finds a transaction that the receiver ended 
 back without an error is found when the run is finalized, which reads what was committed.
 """
 
-import copy
 import functools
 import logging
 import time
@@ -24,6 +23,7 @@ from django.utils import timezone
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
+from nateq_webhooks.database.instances import from_row
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.database.transactions import is_read_committed
 from nateq_webhooks.dispatch import throttle
@@ -186,14 +186,14 @@ class _Execution:
         _count_for_breaker(self._lease.alias, run, outcome)
         if self._watch is not None:
             self._watch(run, outcome)
-        if self._throttled is not None and self._lease.interrupted_by is None:
+        if self._throttled is not None and not self._is_idle and self._lease.interrupted_by is None:
             self._throttled.run()
 
     def _following(self) -> Run | None:
         """Return the next run if nothing comes before it: no stop, no run that a rate limit lets start in between."""
         if self._stopping() or (self._throttled is not None and not self._is_idle):
             return None
-        run = next(iter(self._lease.waiting), None)
+        run = self._lease.next
         return run if run is not None and registry.get(run.receiver) is not None else None
 
 
@@ -296,7 +296,12 @@ class _Success:
 
 def _call(receiver: Receiver, run: Run) -> None:
     # Each receiver gets its own event and rows, so that neither other receivers nor we see what it changes.
-    call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=copy.copy(run))
+    call(receiver, sender=Delivery, event=run.delivery.load_event(), delivery=run.delivery, run=_copy_of(run))
+
+
+def _copy_of(run: Run) -> Run:
+    columns = {name: value for name, value in vars(run).items() if name != "_state"}
+    return from_row(Run, str(run._state.db), columns, delivery=run.delivery)  # noqa: SLF001 - a third of copy's time
 
 
 def _mark_succeeded(

@@ -14,6 +14,7 @@ from django.db.models import F
 from django.dispatch import Signal
 
 from nateq_webhooks import signals
+from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.exception_text import describe, ends_the_process
 from nateq_webhooks.dispatch.failure import was_committed
@@ -30,35 +31,36 @@ def finalize(alias: str, runs: Collection[Run], *, succeeded: Collection[Run] = 
     `succeeded` are those of them whose success this process has just committed. If a delivery's status shows that it
     was rolled back all the same, the try is recorded as failed.
     """
-    pks = {run.delivery_id for run in runs}
-    uncertain = {run.delivery_id for run in runs if run not in succeeded}
-    if pks > uncertain and not retry_transaction(lambda: mark_all_processed(alias, pks - uncertain)):
-        uncertain = pks
+    sure = {run.pk for run in succeeded}
+    uncertain = {run.delivery_id for run in runs if run.pk not in sure}
+    processed = mark_all_processed(alias, [run for run in succeeded if run.delivery_id not in uncertain])
+    rest = [run for run in runs if run.delivery_id not in processed]
     unprocessed = {
-        pk for pk in sorted(uncertain) if not retry_transaction(functools.partial(update_delivery, alias, pk))
+        pk
+        for pk in sorted({run.delivery_id for run in rest})
+        if not retry_transaction(functools.partial(update_delivery, alias, pk))
     }
     for run in succeeded:
         if run.delivery_id in unprocessed and not was_committed(run, alias):
             retry_transaction(functools.partial(update_delivery, alias, run.delivery_id))
     promoted = dequeue(alias, runs)
-    if runs:
-        finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in runs])
+    left = runs if settings().ordered_by else rest
+    if left:
+        finished = Run.objects.using(alias).filter(pk__in=[run.pk for run in left])
         retry_transaction(lambda: finished.mark_finalized())
     return promoted
 
 
-def mark_all_processed(alias: str, delivery_pks: Collection[int]) -> bool:
-    """Mark deliveries as processed in one statement if no run of any is left to do; return whether they were.
+def mark_all_processed(alias: str, runs: Collection[Run]) -> frozenset[int]:
+    """Mark the deliveries of succeeded runs as processed if no run of any is left to do; return which were marked.
 
-    It changes a row only where it sees no other run, and the transaction that commits last sees all of them.
+    Their runs are finalized with them, unless they must leave their queues first (`ORDERED_BY`).
     """
-    with transaction.atomic(using=alias, durable=True):
-        if mark_processed(alias, delivery_pks) != len(delivery_pks):
-            transaction.set_rollback(True, using=alias)
-            return False
-    for pk in delivery_pks:
+    finalizes = not settings().ordered_by
+    processed = retry_transaction(functools.partial(mark_processed, alias, runs, finalizes=finalizes))
+    for pk in sorted(processed):
         announce_processed(alias, pk)
-    return True
+    return processed
 
 
 def announce_processed(alias: str, delivery_pk: int) -> None:

@@ -80,6 +80,12 @@ class Lease:
         return None
 
     @property
+    def next(self) -> Run | None:
+        """The run that `take` would return."""
+        places = range(self.taken, len(self.runs))
+        return next((self.runs[place] for place in places if self.runs[place].pk not in self.released), None)
+
+    @property
     def waiting(self) -> list[Run]:
         """The runs that are held and have not been taken."""
         return [run for run in self.runs[self.taken :] if run.pk not in self.released]

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
-from django.db import connections
+from django.db import connections, transaction
 
 from nateq_webhooks.database.cursors import statement_cursor
 from nateq_webhooks.models import Delivery, Run
@@ -130,14 +130,31 @@ def has_transaction_marker(alias: str, value: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def mark_processed(alias: str, delivery_pks: Collection[int]) -> int:
-    """Mark those deliveries as processed that have no run left to do; return how many were not marked before."""
-    if not delivery_pks:
-        return 0
-    with statement_cursor(connections[alias]) as cursor:
-        cursor.execute(_mark_processed_sql(alias, len(delivery_pks)), list(delivery_pks))
-        changed: int = cursor.rowcount
-        return changed
+def mark_processed(alias: str, runs: Collection[Run], *, finalizes: bool) -> frozenset[int]:
+    """Mark the deliveries of succeeded runs as processed if no run of any is left to do; return which were marked.
+
+    With `finalizes` those runs are finalized together with them. PostgreSQL marks each delivery that is ready, in one
+    statement; others, whose UPDATE does not say which rows it changed, mark all or none.
+
+    A row is changed only where no other run is seen, and the transaction that commits last sees all of them.
+    """
+    deliveries = frozenset(run.delivery_id for run in runs)
+    if not deliveries:
+        return deliveries
+    pks = [run.pk for run in runs] if finalizes else []
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        with statement_cursor(connection) as cursor:
+            cursor.execute(_processed_and_cleared_sql(alias, len(deliveries), len(pks)), [*deliveries, *pks])
+            return frozenset(pk for (pk,) in cursor.fetchall())
+    with transaction.atomic(using=alias, durable=True), statement_cursor(connection) as cursor:
+        cursor.execute(_mark_processed_sql(alias, len(deliveries)), [*deliveries])
+        if cursor.rowcount != len(deliveries):
+            transaction.set_rollback(True, using=alias)
+            return frozenset()
+        if pks:
+            cursor.execute(_cleared_sql(alias, len(pks)), pks)
+    return deliveries
 
 
 _HAS_MARKER: Final = "COALESCE(current_setting('nateq_webhooks.run', true), '') = %s"
@@ -181,6 +198,15 @@ def _mark_processed_sql(alias: str, count: int) -> str:
         f"UPDATE {deliveries} SET status = '{_PROCESSED}' WHERE id IN ({', '.join(['%s'] * count)}) "  # noqa: S608
         f"AND status <> '{_PROCESSED}' AND NOT EXISTS ({_runs_to_do(alias, f'{deliveries}.id')})"
     )
+
+
+@functools.cache
+def _processed_and_cleared_sql(alias: str, deliveries: int, runs: int) -> str:
+    processed = f"{_mark_processed_sql(alias, deliveries)} RETURNING id"
+    if not runs:
+        return processed
+    cleared = f"{_cleared_sql(alias, runs)} AND delivery_id IN (SELECT id FROM processed)"  # noqa: S608
+    return f"WITH processed AS ({processed}), cleared AS ({cleared}) SELECT id FROM processed"  # noqa: S608
 
 
 _PROCESSED: Final = Delivery.Status.PROCESSED

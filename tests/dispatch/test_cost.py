@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from nateq_webhooks import signals
-from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch import api, holds
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.models.hold import Hold
 from tests.conftest import Sender, envelope
@@ -23,9 +23,30 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TRANSACTIONS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 
 COSTS = {
-    "postgresql": {"new": (1, 1), "repeated": (2, 2), "refused": (0, 0), "one": (5, 2), "three": (13, 4)},
-    "sqlite": {"new": (1, 1), "repeated": (5, 3), "refused": (0, 0), "one": (8, 2), "three": (15, 4)},
-    "mysql": {"new": (1, 1), "repeated": (5, 3), "refused": (0, 0), "one": (11, 2), "three": (22, 4)},
+    "postgresql": {
+        "new": (1, 1),
+        "repeated": (2, 2),
+        "refused": (0, 0),
+        "one": (5, 2),
+        "three": (13, 4),
+        "claim": (86, 23),
+    },
+    "sqlite": {
+        "new": (1, 1),
+        "repeated": (5, 3),
+        "refused": (0, 0),
+        "one": (8, 2),
+        "three": (15, 4),
+        "claim": (89, 24),
+    },
+    "mysql": {
+        "new": (1, 1),
+        "repeated": (5, 3),
+        "refused": (0, 0),
+        "one": (11, 2),
+        "three": (22, 4),
+        "claim": (110, 23),
+    },
 }
 """Round trips and commits at most, by database and path. `mysql` is MariaDB."""
 
@@ -132,20 +153,26 @@ def test_an_answer_that_waits_takes_few_statements(sender: Sender, connect: Conn
     assert len(statements(queries)) <= 12, statements(queries)
 
 
-def test_a_workers_claim_of_twenty_takes_few_statements_per_run(
-    deliver: Deliver, connect: Connect, configure: Configure
+def test_a_workers_claim_of_twenty_takes_few_round_trips_and_commits(
+    deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A transaction for each run, and no more than two others that write: one that claims, one that finalizes."""
+    if not has_returning():
+        pytest.skip("MySQL takes the portable statements")
     connect(signals.ticket_created, lambda **kwargs: None)
     for _ in range(20):
         deliver()
+    monkeypatch.setattr(holds, "REFRESH_SECONDS", 60.0)  # on a slow machine they are looked at again in between
     hold_cache.get(ALIAS)
 
     with CaptureQueriesContext(connection) as queries:
         assert api.run_due(20) == 20
 
-    each_delivery = 0 if connection.features.has_select_for_update_skip_locked else 20
-    each_marker = 20 if connection.vendor == "postgresql" else 0  # what finds a raw ROLLBACK
-    assert len(statements(queries)) <= 20 + 9 + each_delivery + each_marker, statements(queries)
+    trips, commits = COSTS[connection.vendor]["claim"]
+    assert (cost(queries)[0] <= trips, cost(queries)[1] <= commits) == (True, True), (
+        cost(queries),
+        statements(queries),
+    )
 
 
 def test_a_failure_writes_no_hold_while_the_breaker_is_off(deliver: Deliver, connect: Connect) -> None:
@@ -154,5 +181,5 @@ def test_a_failure_writes_no_hold_while_the_breaker_is_off(deliver: Deliver, con
     with CaptureQueriesContext(connection) as queries:
         api.run_due()
 
-    holds = [sql for sql in statements(queries) if Hold._meta.db_table in sql]
-    assert [sql for sql in holds if not sql.startswith("SELECT")] == []
+    written = [sql for sql in statements(queries) if Hold._meta.db_table in sql]
+    assert [sql for sql in written if not sql.startswith("SELECT")] == []

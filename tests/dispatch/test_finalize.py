@@ -105,7 +105,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
             for delivery in deliveries:
                 execute_only(claims[delivery.pk], number)
                 between.wait(BOUND_SECONDS)
-                if not mark_all_processed(ALIAS, [delivery.pk]):
+                if not mark_all_processed(ALIAS, [claims[delivery.pk].runs[number]]):
                     update_delivery(ALIAS, delivery.pk)
 
         at_once([partial(work, 0), partial(work, 1)])

@@ -1,0 +1,140 @@
+"""The statements that every claim costs, written out (`dispatch.statements` has those of each run).
+
+Built by the ORM, the statements of a claim of twenty deliveries took Python as long as executing all of its runs.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connections
+
+from nateq_webhooks.database.cursors import statement_cursor
+from nateq_webhooks.database.instances import from_row
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import NOT_HELD
+
+MAX_ROWS: Final = 90
+"""Rows of one INSERT: SQLite takes 999 values by default."""
+
+
+def has_due_runs(alias: str, now: datetime) -> bool:
+    """Return whether `RunQuerySet.due` has a run: most claims only find deliveries, whose runs are still to be created.
+
+    It locks nothing, so it needs no transaction.
+    """
+    connection = connections[alias]
+    with statement_cursor(connection) as cursor:
+        cursor.execute(_has_due_runs_sql(alias), [connection.ops.adapt_datetimefield_value(now)])
+        return cursor.fetchone() is not None
+
+
+def take_due_deliveries(alias: str, limit: int, now: datetime) -> list[Delivery]:
+    """Set `dispatch_at` to NULL on the first deliveries that are due, and return them in their order: PostgreSQL.
+
+    Those that another transaction has locked are skipped.
+    """
+    with statement_cursor(connections[alias]) as cursor:
+        cursor.execute(_take_due_deliveries_sql(alias), [now, limit])
+        rows = sorted(cursor.fetchall(), key=lambda row: row[:2])
+    found = []
+    for _due_at, *values in rows:
+        for place, convert in _conversions(alias):
+            values[place] = convert(values[place])
+        found.append(from_row(Delivery, alias, dict(zip(_ATTNAMES, values, strict=True))))
+    return found
+
+
+def insert_runs(alias: str, runs: Sequence[Run]) -> bool:
+    """Insert runs and set their keys; return False, and insert none, where the database does not return them (MySQL).
+
+    They have no duration, no end and no error yet.
+    """
+    connection = connections[alias]
+    if not connection.features.can_return_rows_from_bulk_insert:
+        return False
+    keys: dict[tuple[int, str], int] = {}
+    names = {run.receiver: _RECEIVER.get_db_prep_save(run.receiver, connection) for run in runs}
+    with statement_cursor(connection) as cursor:
+        for start in range(0, len(runs), MAX_ROWS):
+            rows = runs[start : start + MAX_ROWS]
+            values = [value for run in rows for value in _values_of(connection, run, names[run.receiver])]
+            cursor.execute(_insert_runs_sql(alias, len(rows)), values)
+            keys |= {(delivery, name): pk for pk, delivery, name in cursor.fetchall()}
+    for run in runs:
+        run.pk = keys[run.delivery_id, names[run.receiver]]
+        run._state.adding, run._state.db = False, alias  # noqa: SLF001 - as Django's `bulk_create` does
+    return True
+
+
+_ATTNAMES: Final = [field.attname for field in Delivery._meta.concrete_fields]
+
+_COLUMNS: Final = (
+    *("delivery_id", "receiver", "round", "status", "tries"),
+    *("started_at", "held_by", "next_try_at", "lease", "created_at"),
+)
+"""The columns of a new run that have values of their own."""
+
+_EMPTY: Final = ("error", "traceback")
+"""The other ones that are not NULL."""
+
+_RECEIVER: Final[Any] = Run._meta.get_field("receiver")
+_LEASE: Final[Any] = Run._meta.get_field("lease")
+
+
+def _values_of(connection: Any, run: Run, receiver: str) -> Iterator[Any]:
+    """Yield the values of `_COLUMNS`, as the fields convert them."""
+    time = connection.ops.adapt_datetimefield_value
+    yield from (run.delivery_id, receiver, run.round, str(run.status), run.tries)
+    yield from (time(run.started_at), run.held_by, time(run.next_try_at))
+    yield from (_LEASE.get_db_prep_value(run.lease, connection), time(run.created_at))
+
+
+@functools.cache
+def _conversions(alias: str) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Return what converts a delivery's values from the driver's, as a queryset would, by their place in the row."""
+    connection = connections[alias]
+    found: list[tuple[int, Callable[[Any], Any]]] = []
+    for place, field in enumerate(Delivery._meta.concrete_fields):
+        column = field.get_col(Delivery._meta.db_table)
+        for convert in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
+            found.append((place, functools.partial(_convert, convert, column, alias)))
+    return found
+
+
+def _convert(convert: Callable[..., Any], column: Any, alias: str, value: Any) -> Any:
+    return convert(value, column, connections[alias])
+
+
+@functools.cache
+def _has_due_runs_sql(alias: str) -> str:
+    runs = connections[alias].ops.quote_name(Run._meta.db_table)
+    return f"SELECT 1 FROM {runs} WHERE held_by = {NOT_HELD} AND next_try_at <= %s LIMIT 1"  # noqa: S608
+
+
+@functools.cache
+def _take_due_deliveries_sql(alias: str) -> str:
+    """Return an UPDATE that also returns when each delivery was due, its key, and all of its columns."""
+    quote = connections[alias].ops.quote_name
+    deliveries = quote(Delivery._meta.db_table)
+    columns = ", ".join(f"{deliveries}.{quote(str(field.column))}" for field in Delivery._meta.concrete_fields)
+    due = (
+        f"SELECT id, dispatch_at FROM {deliveries} WHERE dispatch_at <= %s "  # noqa: S608
+        "ORDER BY dispatch_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
+    )
+    return (
+        f"WITH due AS MATERIALIZED ({due}) UPDATE {deliveries} SET dispatch_at = NULL FROM due "  # noqa: S608
+        f"WHERE {deliveries}.id = due.id RETURNING due.dispatch_at, {columns}"
+    )
+
+
+@functools.cache
+def _insert_runs_sql(alias: str, count: int) -> str:
+    quote = connections[alias].ops.quote_name
+    row = ", ".join(["%s"] * len(_COLUMNS) + ["''"] * len(_EMPTY))
+    columns = ", ".join(quote(name) for name in (*_COLUMNS, *_EMPTY))
+    return (
+        f"INSERT INTO {quote(Run._meta.db_table)} ({columns}) VALUES {', '.join([f'({row})'] * count)} "  # noqa: S608
+        "RETURNING id, delivery_id, receiver"
+    )
