@@ -1,7 +1,7 @@
 """What transactions are open. Rows that were read in one are valid until it ends: it may be rolled back."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.db import connections, transaction
 
@@ -47,3 +47,26 @@ def outside_every_transaction(view: Callable[..., Any]) -> Callable[..., Any]:
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view
+
+
+def begin_with(alias: str, statement: str) -> bool:
+    """Begin the transaction of an `atomic` block together with its first statement; return whether that was done.
+
+    psycopg 3 sends BEGIN by itself before the first statement, and waits for the answer: a round trip that every
+    transaction pays for. It is left to the driver if it is another one, if a transaction is open already or has to
+    begin in a special way, and if this fails: then the statement has to be executed as usual, which raises the reason.
+    """
+    raw: Any = connections[alias].connection
+    libpq = getattr(raw, "pgconn", None)
+    if libpq is None or raw.autocommit or libpq.transaction_status != _IDLE:
+        return False
+    if (raw.isolation_level, raw.read_only, raw.deferrable) != (None, None, None):
+        return False
+    return bool(libpq.exec_(f"BEGIN; {statement}".encode()).status == _RETURNED_ROWS)
+
+
+_IDLE: Final = 0
+"""libpq's PQTRANS_IDLE: no transaction is open."""
+
+_RETURNED_ROWS: Final = 2
+"""libpq's PGRES_TUPLES_OK."""

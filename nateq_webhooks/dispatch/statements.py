@@ -5,6 +5,7 @@ fields, as the ORM would.
 """
 
 import functools
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
@@ -13,6 +14,7 @@ from typing import Any, Final
 from django.db import connections, transaction
 
 from nateq_webhooks.database.cursors import statement_cursor
+from nateq_webhooks.database.transactions import begin_with
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import NOT_HELD
 
@@ -115,10 +117,12 @@ def _lock_delivery(alias: str, pk: int) -> bool:
 
 
 def set_transaction_marker(alias: str, value: str) -> None:
-    """Set a variable that PostgreSQL drops when the transaction ends.
+    """Set a variable to a UUID; PostgreSQL drops it when the transaction ends.
 
     `has_transaction_marker` tells by it whether the receiver has ended the transaction.
     """
+    if begin_with(alias, f"SELECT set_config('nateq_webhooks.run', '{uuid.UUID(value)}', true)"):
+        return
     with statement_cursor(connections[alias]) as cursor:
         cursor.execute("SELECT set_config('nateq_webhooks.run', %s, true)", [value])
 

@@ -279,3 +279,11 @@ class TestWhatWaitsBehindALongReceiver:
 
         assert not renewer.is_running
         assert Run.objects.get().status == "succeeded"
+
+
+def test_a_run_without_a_lease_is_held_by_nobody(run_receiver: RunReceiver) -> None:
+    run_receiver(lambda **kwargs: None)
+    run = Run.objects.get()
+
+    assert run.lease is None
+    assert not Run.objects.leased(run).exists()
