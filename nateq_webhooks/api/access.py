@@ -34,4 +34,10 @@ RUNS: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_delive
 
 REJECTIONS: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_rejection",),))
 
+REPLAY: Final = Access(scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_delivery",), ("replay_delivery",)))
+
+CONTROL: Final = Access(
+    scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_run",), ("replay_delivery",)), needs_all_rows=True
+)
+
 STATE: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_run",),), needs_all_rows=True)

@@ -39,6 +39,8 @@ class Caller(ABC):
     "Names the caller for its rate limit."
     limit: int
     "Requests per minute."
+    label: str
+    "The caller's name, as it is kept with a replay or a pause."
     organization: str = ""
     "The only organization that it sees; empty: all."
 
@@ -75,6 +77,7 @@ class KeyCaller(Caller):
         self._granted = key.granted
         self.identity = f"key.{tenants.current(router.db_for_write(ApiKey))}.{key.pk}"
         self.limit = key.requests_per_minute
+        self.label = f"API key {key.name}"
         self.organization = key.organization_id
 
     def check(self, access: Access) -> None:
@@ -112,6 +115,7 @@ class StaffCaller(Caller):
         self._user = request.user
         self._scopes = _admin_scopes(request)
         self.identity = f"user.{tenants.current(router.db_for_write(ApiKey))}.{self._user.pk}"
+        self.label = self._user.get_username()
         self.limit = LIMIT_PER_MINUTE[LIVE_KEY_PREFIX]
 
     def check(self, access: Access) -> None:

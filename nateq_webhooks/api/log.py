@@ -26,7 +26,7 @@ from nateq_webhooks.models import Attempt, Delivery, Run, Webhook
 from nateq_webhooks.protocol.api import LogStatus
 from nateq_webhooks.rest.parameters import LimitParameters, WholeNumberField
 
-MAX_OFFSET: Final = 1_000
+MAX_OFFSET: Final = 300
 """Entries that may be skipped by `offset`; the cursor has no limit."""
 
 _POSITION: Final = re.compile(r"(\d{1,19})-(\d{1,19})", re.ASCII)

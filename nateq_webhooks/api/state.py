@@ -49,13 +49,22 @@ class StatusView(ApiView):
 def _receivers(found: Status) -> Iterator[dict[str, Any]]:
     connected = {receiver.name for receiver in registry}
     for name in sorted(connected | found.receivers.keys()):
-        yield {
-            "name": name,
-            "is_connected": name in connected,
-            "events": sorted(event if event != ANY_EVENT else "*" for event in registry.events_of(name)),
-            "pauses": list(_pauses(found, name)),
-            **asdict(found.receivers.get(name, ReceiverStatus())),
-        }
+        yield _document(found, name)
+
+
+def receiver_document(name: str) -> dict[str, Any]:
+    """Return one receiver, as it is now in the database that is written to."""
+    return _document(status(router.db_for_write(Run)), name)
+
+
+def _document(found: Status, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "is_connected": registry.get(name) is not None,
+        "events": sorted(event if event != ANY_EVENT else "*" for event in registry.events_of(name)),
+        "pauses": list(_pauses(found, name)),
+        **asdict(found.receivers.get(name, ReceiverStatus())),
+    }
 
 
 def _pauses(found: Status, name: str) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.urls import URLPattern, path, re_path
 
+from nateq_webhooks.api.actions import PauseView, ReplayView, ResumeView
 from nateq_webhooks.api.base import ApiView, UnknownView
 from nateq_webhooks.api.deliveries import BodyView, DeliveriesView, DeliveryView, RunsView
 from nateq_webhooks.api.rejections import RejectionsView
@@ -32,8 +33,11 @@ urlpatterns = [
     _path("/deliveries/<str:pk>", DeliveryView, "delivery"),
     _path("/deliveries/<str:pk>/body", BodyView, "body"),
     _path("/deliveries/<str:pk>/runs", RunsView, "runs"),
+    _path("/deliveries/<str:pk>/replay", ReplayView, "replay"),
     _path("/rejections", RejectionsView, "rejections"),
     _path("/receivers", ReceiversView, "receivers"),
+    _path("/receivers/<str:name>/pause", PauseView, "pause"),
+    _path("/receivers/<str:name>/resume", ResumeView, "resume"),
     _path("/status", StatusView, "status"),
     re_path(rf"^{VERSION}(?:/[\s\S]*)?\Z", _rest),
 ]

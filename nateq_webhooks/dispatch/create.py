@@ -125,6 +125,13 @@ def event_name(delivery: Delivery) -> str:
     return delivery.event if is_whole else delivery.load_event().name
 
 
+def connected_receivers(delivery: Delivery) -> list[str]:
+    """Return the names of the receivers that can run for a delivery; none if its status is invalid."""
+    if delivery.status == Delivery.Status.INVALID:
+        return []
+    return [receiver.name for receiver in registry.for_event(event_name(delivery))]
+
+
 def _claim_in_order(alias: str, limit: int, state: HoldState, *, only: int | None = None) -> Claimed:
     """Create the runs of the oldest deliveries, one process at a time, also of those that a request still has.
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import order, unfinished_runs
-from nateq_webhooks.dispatch.create import create_runs, event_name
+from nateq_webhooks.dispatch.create import connected_receivers, create_runs
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import notify
 from nateq_webhooks.dispatch.selection import Selection, did_you_mean
@@ -253,9 +253,7 @@ def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]
 
 def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
     """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them."""
-    if delivery.status == Delivery.Status.INVALID:
-        return []
-    connected = [receiver.name for receiver in registry.for_event(event_name(delivery))]
+    connected = connected_receivers(delivery)
     return connected if names is None else [name for name in connected if name in names]
 
 

@@ -44,7 +44,7 @@ SCOPE_LABELS: Final[Mapping[Scope, Any]] = {
     Scope.WEBHOOKS_READ: _("see webhooks and their logs"),
     Scope.WEBHOOKS_MANAGE: _("see, create, change, rotate and delete webhooks"),
     Scope.DELIVERIES_READ: _("see deliveries, runs, refused requests and the state of the receivers"),
-    Scope.DELIVERIES_REPLAY: _("have receivers run again"),
+    Scope.DELIVERIES_REPLAY: _("have receivers run again, pause and resume them"),
     Scope.PAYLOADS_READ: _("see what customers wrote: bodies, values of headers, errors"),
 }
 

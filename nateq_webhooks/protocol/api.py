@@ -52,7 +52,7 @@ class Scope(StrEnum):
     DELIVERIES_READ = "deliveries:read"
     """See deliveries, runs, refused requests, and the state of the receivers."""
     DELIVERIES_REPLAY = "deliveries:replay"
-    """Have receivers run again."""
+    """Have receivers run again, pause and resume them."""
     PAYLOADS_READ = "payloads:read"
     """See what customers wrote: bodies, values of headers, errors."""
 
@@ -67,6 +67,10 @@ LIMIT_HEADER: Final = "X-RateLimit-Limit"
 REMAINING_HEADER: Final = "X-RateLimit-Remaining"
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 RETRY_AFTER_HEADER: Final = "Retry-After"
+
+IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
+REPLAYED_HEADER: Final = "Idempotency-Replayed"
+"""A request that may be sent again, and an answer that was given before (ours: Nateq has none)."""
 
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 100

@@ -41,14 +41,23 @@ class Parameters(serializers.Serializer):
     def read(cls, request: Any) -> dict[str, Any]:
         """Return the values. Raises `RequestError` (422) that names what is unknown, doubled or invalid."""
         query = request.query_params
+        doubled = {name: "is given more than once." for name in query if len(query.getlist(name)) > 1}
+        return cls._values(query, doubled, "parameters")
+
+    @classmethod
+    def read_body(cls, request: Any) -> dict[str, Any]:
+        """Return the values of the body's fields. Raises `RequestError` (400, 422) as `read` does."""
+        return cls._values(request.data, {}, "fields")
+
+    @classmethod
+    def _values(cls, given: Any, problems: dict[str, str], what: str) -> dict[str, Any]:
         known = cls().fields
-        problems = {shown(name): _unknown(known) for name in query if name not in known}
-        problems |= {name: "is given more than once." for name in query if len(query.getlist(name)) > 1}
-        reader = cls(data={name: query[name] for name in query if name in known})
+        problems |= {shown(name): _unknown(known, what) for name in given if name not in known}
+        reader = cls(data={name: given[name] for name in given if name in known})
         if not reader.is_valid():
-            problems |= {name: str(complaints[0]) for name, complaints in reader.errors.items()}
+            problems |= {name: _first(complaints) for name, complaints in reader.errors.items()}
         if problems:
-            raise invalid(problems)
+            raise invalid(problems, what)
         return dict(reader.validated_data)
 
 
@@ -64,6 +73,13 @@ class OffsetParameters(LimitParameters):
     offset = WholeNumberField(0, 2**31, default=0)
 
 
-def _unknown(known: Any) -> str:
+def _unknown(known: Any, what: str) -> str:
     names = ", ".join(sorted(known))
-    return f"is not a parameter of this operation; it has {names}." if names else "This operation has no parameters."
+    return f"is not one of the {what} of this operation: {names}." if names else f"This operation has no {what}."
+
+
+def _first(complaints: Any) -> str:
+    """Return the first complaint; those about the items of a list are by their numbers."""
+    while isinstance(complaints, dict | list):
+        complaints = next(iter(complaints.values() if isinstance(complaints, dict) else complaints))
+    return str(complaints)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
 from django.utils.log import log_response
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -56,6 +56,8 @@ class ContractView(APIView):
         """Check the request before its handler runs."""
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        if request.method not in ("GET", "HEAD"):
+            _load_body(request._request)  # noqa: SLF001 - before anything parses it as a form
         self.caller = self.identify(request)
         quota = self.count()
         self.headers |= quota.headers
@@ -105,6 +107,16 @@ class ContractView(APIView):
             case SuspiciousOperation() | BadRequest() | exceptions.ParseError():
                 return RequestError(ErrorCode.VALIDATION_ERROR, "The request can't be read", status=400)
         return None
+
+
+def _load_body(request: Any) -> None:
+    """Read the body, so that whatever parses it later finds it. Raises `RequestError` for one that can't be read."""
+    try:
+        request.body  # noqa: B018 - Django keeps what it reads
+    except RequestDataTooBig:
+        raise RequestError(ErrorCode.VALIDATION_ERROR, "The body is too large", status=413) from None
+    except UnreadablePostError:
+        raise RequestError(ErrorCode.VALIDATION_ERROR, "The body is not complete", status=400) from None
 
 
 def _report(error: Exception, request: Any, response: Response) -> None:

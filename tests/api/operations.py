@@ -1,5 +1,6 @@
 """Every operation of the API, for the tests that try all of them."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,16 @@ class Operation:
 
     path: str
     parameters: tuple[str, ...] = ()
+    method: str = "GET"
+    fields: tuple[str, ...] = ()
+    "Of the body."
+
+    @property
+    def label(self) -> str:
+        return self.path if self.method == "GET" else f"{self.method} {self.path}"
+
+    def at(self, *, webhook: object, delivery: object, receiver: str = "shop.send") -> str:
+        return self.path.format(webhook=webhook, delivery=delivery, receiver=receiver)
 
 
 _CURSOR: Final = ("limit", "cursor")
@@ -31,7 +42,10 @@ OPERATIONS: Final = (
     Operation(path="/deliveries/{delivery}/body"),
     Operation(path="/deliveries/{delivery}/runs", parameters=_CURSOR),
     Operation(path="/rejections", parameters=(*_CURSOR, "webhook", "reason")),
+    Operation(path="/deliveries/{delivery}/replay", method="POST", fields=("receivers", "failed_only", "reason")),
     Operation(path="/receivers"),
+    Operation(path="/receivers/{receiver}/pause", method="POST", fields=("reason",)),
+    Operation(path="/receivers/{receiver}/resume", method="POST"),
     Operation(path="/status"),
 )
 
@@ -40,4 +54,5 @@ def routes() -> set[str]:
     """Return the paths of the URLs, as `OPERATIONS` has them."""
     named = [pattern for pattern in urlpatterns if isinstance(pattern, URLPattern) and pattern.name]
     found = {str(pattern.pattern).removeprefix("v1") for pattern in named}
-    return {path.replace("<str:pk>", "{webhook}" if path.startswith("/webhooks") else "{delivery}") for path in found}
+    ids = {"webhooks": "{webhook}", "deliveries": "{delivery}", "receivers": "{receiver}"}
+    return {re.sub("<str:[a-z]+>", ids.get(path.split("/")[1], ""), path) for path in found}

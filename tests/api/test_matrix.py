@@ -16,15 +16,20 @@ from django.utils import timezone
 
 from nateq_webhooks.models import ApiKey, Delivery, Webhook
 from nateq_webhooks.protocol.api import Scope
+from nateq_webhooks.signals import ticket_created
 from tests.api.conftest import Program, issue, staff
 from tests.api.operations import OPERATIONS, Operation, routes
 from tests.builders import ago, store_deliveries, store_rejection, store_run
+from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "api.md"
 
-OURS: Final = ("view_webhook", "view_delivery", "view_run", "view_rejection", "view_payload")
+OURS: Final = ("view_webhook", "view_delivery", "view_run", "view_rejection", "view_payload", "replay_delivery")
+
+TOKEN: Final = "a" * 32
+"""A CSRF token."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -50,8 +55,9 @@ CALLERS: Final[dict[str, Callable[[], Program]]] = {
 
 
 @pytest.fixture
-def delivery(db: None) -> Delivery:
+def delivery(db: None, connect: Connect) -> Delivery:
     """A delivery of org_1, at a webhook of that organization."""
+    connect(ticket_created, lambda **kwargs: None, "shop.send")
     webhook = Webhook.objects.create(name="shop", organization_id="org_1")
     [delivery] = store_deliveries(webhook)
     store_run(delivery)
@@ -59,20 +65,22 @@ def delivery(db: None) -> Delivery:
     return delivery
 
 
-def answer(program: Program, operation: Operation, delivery: Delivery, method: str = "GET") -> int:
-    path = operation.path.format(webhook=delivery.webhook_id, delivery=delivery.pk)
-    response = program.generic(method, f"/api/v1{path}")
+def answer(program: Program, operation: Operation, delivery: Delivery, method: str = "", token: str = "") -> int:
+    path = operation.at(webhook=delivery.webhook_id, delivery=delivery.pk)
+    program.cookies["csrftoken"] = TOKEN
+    headers = {"X-CSRFToken": token} if token else None
+    response = program.generic(method or operation.method, f"/api/v1{path}", headers=headers)
     assert response.status_code < 500
     return int(response.status_code)
 
 
 def matrix(delivery: Delivery) -> str:
     """Return the table: a row for each caller, a column for each operation."""
-    head = " | ".join(f"`{operation.path}`" for operation in OPERATIONS)
+    head = " | ".join(f"`{operation.label}`" for operation in OPERATIONS)
     lines = [f"| caller | {head} |", "| --- " * (len(OPERATIONS) + 1) + "|"]
     for name, make in CALLERS.items():
         program = make()
-        cells = " | ".join(str(answer(program, operation, delivery)) for operation in OPERATIONS)
+        cells = " | ".join(str(answer(program, operation, delivery, token=TOKEN)) for operation in OPERATIONS)
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
@@ -80,19 +88,21 @@ def matrix(delivery: Delivery) -> str:
 def test_the_table_in_the_docs_is_what_each_caller_gets(delivery: Delivery) -> None:
     page, found = PAGE.read_text(), matrix(delivery)
     if "NATEQ_WRITE_DOCS" in os.environ:
-        page = re.sub(r"^\| caller \|(?:.*\n)*?\n", lambda _found: f"{found}\n\n", page, flags=re.MULTILINE)
+        page = re.sub(r"^\| caller \|.*\n(?:\|.*\n?)*", lambda _found: f"{found}\n", page, flags=re.MULTILINE)
         PAGE.write_text(page)
 
     assert found in page
 
 
 @pytest.mark.parametrize("name", CALLERS)
-def test_no_caller_changes_anything_and_head_is_like_get(name: str, delivery: Delivery) -> None:
+def test_no_other_method_does_anything_and_head_is_like_get(name: str, delivery: Delivery) -> None:
     program = CALLERS[name]()
     for operation in OPERATIONS:
         allowed = answer(program, operation, delivery)
-        assert answer(program, operation, delivery, "HEAD") == allowed
-        for method in set(METHODS) - {"GET", "HEAD"}:
+        taken = {"GET", "HEAD"} if operation.method == "GET" else {operation.method}
+        if operation.method == "GET":
+            assert answer(program, operation, delivery, "HEAD") == allowed
+        for method in set(METHODS) - taken:
             # A caller that is not let in learns nothing of the methods; a session without a CSRF token is stopped.
             assert answer(program, operation, delivery, method) in {405, 401, 403} - (
                 {405} if allowed == 401 else set()
@@ -105,7 +115,7 @@ def test_an_expired_and_an_unknown_key_get_what_a_revoked_one_gets(delivery: Del
     lasting = Program(issue(expires_at=timezone.now() + timedelta(minutes=1)))
     for operation in OPERATIONS:
         assert answer(expired, operation, delivery) == answer(unknown, operation, delivery) == 401
-        assert answer(lasting, operation, delivery) == 200
+        assert answer(lasting, operation, delivery) in (200, 202)
 
 
 def test_every_url_is_tried() -> None:
@@ -116,7 +126,10 @@ def test_every_url_is_tried() -> None:
 def test_every_operation_is_documented() -> None:
     text = PAGE.read_text()
 
-    assert [each.path for each in OPERATIONS if f"`GET {each.path}`" not in text] == []
-    rows = dict(re.findall(r"^\| `GET ([^`]+)` \|(.*)$", text, re.MULTILINE))
+    assert [each.path for each in OPERATIONS if f"`{each.method} {each.path}`" not in text] == []
+    rows = dict(re.findall(r"^\| `\w+ ([^`]+)` \|(.*)$", text, re.MULTILINE))
     for operation in OPERATIONS:
-        assert set(re.findall(r"`(\w+)`", rows[operation.path].split("|")[0])) == set(operation.parameters)
+        assert set(re.findall(r"`(\w+)`", rows[operation.path].split("|")[0])) == {
+            *operation.parameters,
+            *operation.fields,
+        }

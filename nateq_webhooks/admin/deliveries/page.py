@@ -17,11 +17,12 @@ from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import part_url_of
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.deliveries.related import RelatedDelivery, conversation_of, related, superseding
-from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, connected, failing
+from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, failing
 from nateq_webhooks.admin.deliveries.status_answers import StatusAnswer, status_answers
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -104,7 +105,7 @@ class _Builder:
         self._sees_payload = permissions.may_see_payload(request)
         self._document = payload.document(delivery.body) if self._sees_payload else None
         self._history = timeline.read(delivery, self._permitted, errors=self._sees_payload)
-        self._replayable = connected(delivery) if permissions.may_replay(request) else []
+        self._replayable = connected_receivers(delivery) if permissions.may_replay(request) else []
         newest = superseding(delivery, self._permitted)
         self._newest = newest if newest is not None and self._permitted.may_view(Delivery, newest) else None
 

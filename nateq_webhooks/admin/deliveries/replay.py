@@ -15,10 +15,9 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
-from nateq_webhooks.dispatch.create import event_name
+from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.receivers import registry
 
 ALL = "all"
 FAILED = "failed"
@@ -109,13 +108,6 @@ class ReplayPage(DeliveryView):
             messages.warning(self.request, advice)
 
 
-def connected(delivery: Delivery) -> list[str]:
-    """Return the names of the receivers that can run for a delivery; none if its status is invalid."""
-    if delivery.status == Delivery.Status.INVALID:
-        return []
-    return [receiver.name for receiver in registry.for_event(event_name(delivery))]
-
-
 def failing(newest_runs: Mapping[str, Run]) -> list[str]:
     """Return the receivers whose newest run has failed."""
     return [name for name, run in newest_runs.items() if run.status in Run.FAILING]
@@ -126,7 +118,7 @@ def _receiver_choice(delivery: Delivery, form: ReplayForm) -> ReceiverChoice:
     if not form.is_valid():
         raise Http404
     which, receiver = form.cleaned_data["which"] or ALL, form.cleaned_data["receiver"]
-    names = connected(delivery)
+    names = connected_receivers(delivery)
     if which == ALL:
         return ReceiverChoice(which=which, names=names)
     if which == ONE:

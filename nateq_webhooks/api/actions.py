@@ -1,0 +1,126 @@
+"""What the API changes: a delivery runs again, a receiver pauses and resumes."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from nateq_webhooks import dispatch
+from nateq_webhooks.api import access
+from nateq_webhooks.api.base import ApiView, no_such
+from nateq_webhooks.api.deliveries import OneDeliveryView
+from nateq_webhooks.api.documents import moment
+from nateq_webhooks.api.idempotency import once
+from nateq_webhooks.api.state import receiver_document
+from nateq_webhooks.dispatch.create import connected_receivers
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.protocol.api_answers import invalid
+from nateq_webhooks.receivers import registry
+from nateq_webhooks.rest.parameters import Parameters, TextField
+
+
+class ReplayFields(Parameters):
+    """The body of a replay: which receivers, and why."""
+
+    receivers = serializers.ListField(child=TextField(200), required=False, allow_empty=False, max_length=100)
+    failed_only = serializers.BooleanField(required=False, default=False)
+    reason = TextField(500, allow_blank=True)
+
+
+class ReasonFields(Parameters):
+    """The body of a pause: why."""
+
+    reason = TextField(500, allow_blank=True)
+
+
+class ReplayView(OneDeliveryView):
+    """The replay of one delivery."""
+
+    access = {"POST": access.REPLAY}
+
+    def post(self, request: Any, pk: str) -> Response:
+        """Have the receivers run again: all that are connected, those that are named, or those that failed."""
+        Parameters.read(request)
+        fields = ReplayFields.read_body(request)
+        delivery = self.delivery(pk)
+        names = _names(delivery, fields)
+
+        def work() -> dict[str, Any]:
+            replay = dispatch.replay([delivery.pk], names, reason=fields.get("reason", ""), by=self.caller.label)
+            return replay_document(replay)
+
+        return once(self.caller, request, work, status=202)
+
+
+class PauseView(ApiView):
+    """The pause of a receiver."""
+
+    access = {"POST": access.CONTROL}
+
+    def post(self, request: Any, name: str) -> Response:
+        """Start no more of its runs, in any process."""
+        Parameters.read(request)
+        reason = ReasonFields.read_body(request).get("reason", "")
+        _check_receiver(name)
+
+        def work() -> dict[str, Any]:
+            dispatch.pause(receiver=name, reason=reason, by=self.caller.label)
+            return receiver_document(name)
+
+        return once(self.caller, request, work)
+
+
+class ResumeView(ApiView):
+    """The end of a receiver's pause."""
+
+    access = {"POST": access.CONTROL}
+
+    def post(self, request: Any, name: str) -> Response:
+        """Start its runs again."""
+        Parameters.read(request)
+        Parameters.read_body(request)
+        _check_receiver(name)
+
+        def work() -> dict[str, Any]:
+            dispatch.resume(receiver=name)
+            return receiver_document(name)
+
+        return once(self.caller, request, work)
+
+
+def _check_receiver(name: str) -> None:
+    if registry.get(name) is None:
+        raise no_such("receiver", name)
+
+
+def _names(delivery: Delivery, fields: dict[str, Any]) -> list[str]:
+    """Return the receivers to run. Raises `RequestError` (422) that names what is wrong."""
+    names = connected_receivers(delivery)
+    if fields["failed_only"] and "receivers" in fields:
+        raise invalid({"failed_only": "can't be combined with receivers."}, "fields")
+    if "receivers" in fields:
+        unknown = [name for name in fields["receivers"] if name not in names]
+        if unknown:
+            raise invalid({"receivers": f"not connected to the event: {', '.join(unknown)[:200]}."}, "fields")
+        return list(fields["receivers"])
+    if fields["failed_only"]:
+        rows = Run.objects.filter(delivery=delivery.pk, status__in=Run.FAILING).latest_rounds()
+        failed = set(rows.values_list("receiver", flat=True))
+        names = [name for name in names if name in failed]
+    if not names:
+        raise invalid({"receivers": "there is none to run for this delivery."}, "fields")
+    return names
+
+
+def replay_document(replay: Replay) -> dict[str, Any]:
+    """Return a replay: what was done at once; the runs follow."""
+    return {
+        "id": replay.pk,
+        "created_at": moment(replay.created_at),
+        "receivers": replay.receivers,
+        "reason": replay.reason,
+        "by": replay.by,
+        "runs": replay.runs,
+        "brought_forward": replay.brought_forward,
+        "already_running": replay.already_running,
+    }
