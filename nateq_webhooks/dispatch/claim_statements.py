@@ -4,7 +4,8 @@ Built by the ORM, the statements of a claim of twenty deliveries took Python as 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -58,9 +59,11 @@ def insert_runs(alias: str, runs: Sequence[Run]) -> bool:
     names = {run.receiver: _RECEIVER.get_db_prep_save(run.receiver, connection) for run in runs}
     with statement_cursor(connection) as cursor:
         for start in range(0, len(runs), MAX_ROWS):
-            rows = runs[start : start + MAX_ROWS]
-            values = [value for run in rows for value in _values_of(connection, run, names[run.receiver])]
-            cursor.execute(_insert_runs_sql(alias, len(rows)), values)
+            rows = [_values_of(connection, run, names[run.receiver]) for run in runs[start : start + MAX_ROWS]]
+            if connection.vendor == "postgresql":
+                cursor.execute(_insert_runs_of_json_sql(alias), [_as_json(rows)])
+            else:
+                cursor.execute(_insert_runs_sql(alias, len(rows)), [value for row in rows for value in row])
             keys |= {(delivery, name): pk for pk, delivery, name in cursor.fetchall()}
     for run in runs:
         run.pk = keys[run.delivery_id, names[run.receiver]]
@@ -83,12 +86,19 @@ _RECEIVER: Final[Any] = Run._meta.get_field("receiver")
 _LEASE: Final[Any] = Run._meta.get_field("lease")
 
 
-def _values_of(connection: Any, run: Run, receiver: str) -> Iterator[Any]:
-    """Yield the values of `_COLUMNS`, as the fields convert them."""
+def _values_of(connection: Any, run: Run, receiver: str) -> Sequence[Any]:
+    """Return the values of `_COLUMNS`, as the fields convert them."""
     time = connection.ops.adapt_datetimefield_value
-    yield from (run.delivery_id, receiver, run.round, str(run.status), run.tries)
-    yield from (time(run.started_at), run.held_by, time(run.next_try_at))
-    yield from (_LEASE.get_db_prep_value(run.lease, connection), time(run.created_at))
+    lease = _LEASE.get_db_prep_value(run.lease, connection)
+    return (
+        *(run.delivery_id, receiver, run.round, str(run.status), run.tries),
+        *(time(run.started_at), run.held_by, time(run.next_try_at), lease, time(run.created_at)),
+    )
+
+
+def _as_json(rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as one parameter: psycopg parses a statement with more than 50 each time that it is executed."""
+    return json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
 
 
 @functools.cache
@@ -126,6 +136,21 @@ def _take_due_deliveries_sql(alias: str) -> str:
     return (
         f"WITH due AS MATERIALIZED ({due}) UPDATE {deliveries} SET dispatch_at = NULL FROM due "  # noqa: S608
         f"WHERE {deliveries}.id = due.id RETURNING due.dispatch_at, {columns}"
+    )
+
+
+@functools.cache
+def _insert_runs_of_json_sql(alias: str) -> str:
+    """Return an INSERT of the rows of `_as_json`: PostgreSQL."""
+    connection = connections[alias]
+    quote = connection.ops.quote_name
+    fields = {field.column: field for field in Run._meta.concrete_fields}
+    typed = ", ".join(f"{quote(name)} {fields[name].db_type(connection)}" for name in _COLUMNS)
+    columns = ", ".join(quote(name) for name in (*_COLUMNS, *_EMPTY))
+    selected = ", ".join([*(f"one.{quote(name)}" for name in _COLUMNS), *["''"] * len(_EMPTY)])
+    return (
+        f"INSERT INTO {quote(Run._meta.db_table)} ({columns}) SELECT {selected} "  # noqa: S608 - our own columns
+        f"FROM json_to_recordset(%s) AS one ({typed}) RETURNING id, delivery_id, receiver"
     )
 
 
