@@ -6,7 +6,7 @@ serves every filter and every count; otherwise each filter would need an index, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db import connections
@@ -71,10 +71,12 @@ class SkipScan:
 
     queryset: QuerySet[Any]
     combinations: Combinations
+    _counted: dict[int, Statement | None] = field(default_factory=dict, compare=False, repr=False)
+    "The compiled query of one combination by its limit: the same for each choice of a filter."
 
     def only(self, wanted: Mapping[str, Sequence[Any]]) -> "SkipScan":
         """Return the rows that have one of the wanted values in each of the named columns."""
-        return SkipScan(self.queryset, self.combinations.only(wanted))
+        return SkipScan(self.queryset, self.combinations.only(wanted), self._counted)
 
     def filter(self, condition: Q) -> "SkipScan":
         """Return the query with a further condition."""
@@ -86,7 +88,7 @@ class SkipScan:
             return []
         if not self._has_lateral:
             return Union(self._branches()).pks(count, descending=descending, beyond=beyond)
-        page = first_pks(self._one, count, descending=descending, beyond=beyond)
+        page = compiled(first_pks(self._one, count, descending=descending, beyond=beyond))
         table = self._table()
         if len(self.combinations) > count:
             # The first `count` keys are among the combinations with the `count` first ones.
@@ -99,7 +101,9 @@ class SkipScan:
         if not self.combinations:
             return None
         if self._has_lateral:
-            return count_of(_lateral(self._table(), self._one.order_by().values("pk")[:limit]), limit)
+            if limit not in self._counted:
+                self._counted[limit] = compiled(self._one.order_by().values("pk")[:limit])
+            return count_of(_lateral(self._table(), self._counted[limit]), limit)
         # No ORDER BY: the database walks the index once and stops at the limit.
         return count_of(self._with_index_hint(self._within_columns().order_by().values("pk")), limit)
 
@@ -161,9 +165,8 @@ class SkipScan:
         return self.queryset.filter(**{f"{column}__in": sorted(set(found), key=str) for column, found in values})
 
 
-def _lateral(table: Statement, rows: QuerySet[Any]) -> Statement | None:
-    """Return the statement that runs `rows` once per row of the table; it is planned once for all of them."""
-    inner = compiled(rows)
+def _lateral(table: Statement, inner: Statement | None) -> Statement | None:
+    """Return the statement that runs `inner` once per row of the table; it is planned once for all of them."""
     if inner is None:
         return None
     sql = f"SELECT branch.* FROM {table[0]} CROSS JOIN LATERAL ({inner[0]}) AS branch"  # noqa: S608 - compiled SQL
