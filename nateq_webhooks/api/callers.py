@@ -181,6 +181,7 @@ def _admin_scopes(request: HttpRequest) -> Sequence[_AdminScope]:
     return [scope for scope in (_AdminScope(site, request) for site in all_sites) if scope.is_used]
 
 
+@sensitive_variables()
 def identify(request: HttpRequest) -> Caller:
     """Return who asks. Raises `RequestError` (401, 403) in Nateq's order."""
     header = request.META.get("HTTP_AUTHORIZATION", "")

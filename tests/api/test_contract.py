@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from django.core import checks
 from django.core.cache import cache
+from django.core.signals import got_request_exception
+from django.db import OperationalError
 from django.test import override_settings
+from django.views.debug import ExceptionReporter
 
 from nateq_webhooks.api.webhooks import WebhooksView
 from nateq_webhooks.checks.api import check_api_cache
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.models.api_key import ApiKeyQuerySet
 from nateq_webhooks.rest import throttle
 from tests.api.conftest import Program, issue
 
@@ -115,6 +119,32 @@ def test_an_unexpected_error_is_a_500_in_the_envelope_that_is_reported(
     assert record.exc_info
     with pytest.raises(LookupError):
         Program(issue()).ask("/webhooks")
+
+
+def test_the_report_of_an_error_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any) -> None:
+        raise OperationalError("the database is away")
+
+    key = issue()
+    program = Program(key, raise_request_exception=False)
+    monkeypatch.setattr(ApiKeyQuerySet, "first", fail)
+    reports: list[str] = []
+
+    def report(request: Any, **_kwargs: Any) -> None:
+        reporter = ExceptionReporter(request, *sys.exc_info())
+        reports.extend([str(reporter.get_traceback_html()), str(reporter.get_traceback_text())])
+
+    got_request_exception.connect(report)
+    try:
+        program.error("/webhooks", status=500)
+    finally:
+        got_request_exception.disconnect(report)
+
+    for text in reports:
+        assert "the database is away" in text
+        assert "with_key" in text
+        assert key not in text
+    assert len(reports) == 2
 
 
 @pytest.mark.parametrize(
