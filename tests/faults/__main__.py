@@ -54,10 +54,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100, help="deliveries per second, at most")
     parser.add_argument("--kill-every", type=float, default=0.7, help="seconds between two kills")
     parser.add_argument("--drain", type=float, default=120, help="seconds until everything must be done")
+    parser.add_argument("--seed", type=int, help="of when what is killed")
+    parser.add_argument("--prepared", action="store_true", help="PostgreSQL prepares the statements")
     parser.add_argument("--broken", choices=["double", "lost"], help="break it on purpose: this must be found")
     options = parser.parse_args()
+    if options.prepared and options.database != "postgresql":
+        parser.error("--prepared is for PostgreSQL only")
     if options.broken == "lost":
         options.dispatch = "tests.faults.shop.runners.Forgetful"
+    random.seed(options.seed)
     with (
         tempfile.TemporaryDirectory() as folder,
         DATABASES[options.database]() as database,
@@ -65,7 +70,7 @@ def main() -> None:
     ):
         environment = {
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
-            "DATABASE_URL": database.url,
+            "DATABASE_URL": database.url + ("?prepare_threshold=2" if options.prepared else ""),
             "FAULTS_DISPATCH": options.dispatch,
             "FAULTS_BROKER": broker.url,
             "FAULTS_QUEUE": f"nateq_faults_{os.getpid()}",
@@ -111,8 +116,10 @@ def torture(
     finally:
         over.set()
         actors.stop()
+    seed = "" if options.seed is None else f", seed {options.seed}"
     print(
-        f"{options.database}, {options.dispatch}{'' if options.broker == 'none' else ' on ' + options.broker}: "
+        f"{options.database}{' with prepared statements' if options.prepared else ''}, "
+        f"{options.dispatch}{'' if options.broker == 'none' else ' on ' + options.broker}{seed}: "
         f"{options.deliveries} deliveries in {traffic.attempts} attempts over {sent - started:.0f} s, "
         f"{actors.kills} processes killed; drained {drained - sent:.1f} s after the traffic"
     )
