@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.generics import ModelAdmin, ModelForm
+from nateq_webhooks.admin.input_labels import label_inputs
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import ApiKey, Delivery, Rejection, Run, Webhook
 from nateq_webhooks.models.api_key import PERMISSIONS_OF, SCOPE_LABELS, grantable
@@ -69,6 +70,11 @@ class ApiKeyForm(ModelForm[ApiKey]):
         required=False,
         help_text=gettext_lazy("It is refused from now on, for ever. To replace it, create another key."),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "expires_at" in self.fields:  # not for users who may only look
+            label_inputs(self.fields["expires_at"])
 
 
 @admin.register(ApiKey)

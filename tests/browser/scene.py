@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.inbox.recorder import recorder
-from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.protocol.examples import example_envelope
 from tests.builders import build_delivery, build_run
@@ -38,6 +38,7 @@ class Scene:
     run: Run
     "The run that was given up."
     rejection: Rejection
+    key: ApiKey
     replay: Replay
     under_way: Replay
     "A quarter of it is done, and a worker is there."
@@ -51,6 +52,9 @@ def staged(connect: Connect) -> Scene:
     quiet = Webhook.objects.create(name=LONG[:100], secret="whsec_quiet_0123456789abcdef", is_active=False)
     _store_traffic(webhook)
     sender = Sender(webhook)
+    key = ApiKey(name=LONG[:100], scopes=["deliveries:read"], allowed_addresses=["192.0.2.0/24"])
+    key.issue()
+    key.save()
     for number, event in enumerate(("ticket.created", "message.received", "conversation.started", "ticket.updated")):
         assert sender.post(body(event, number), headers={"X-Request-Id": CUSTOMER}).status_code == 200
     dead = Delivery.objects.get(delivery_id="dlv_live_0")
@@ -69,6 +73,7 @@ def staged(connect: Connect) -> Scene:
         sender=sender,
         dead=dead,
         run=given_up,
+        key=key,
         rejection=rejection,
         replay=replay,
         under_way=under_way,

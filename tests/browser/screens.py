@@ -42,6 +42,7 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "rejection": lambda scene: f"{_ADMIN}/rejection/{scene.rejection.pk}/change/",
     "API keys": lambda scene: f"{_ADMIN}/apikey/",
     "new API key": lambda scene: f"{_ADMIN}/apikey/add/",
+    "API key": lambda scene: f"{_ADMIN}/apikey/{scene.key.pk}/change/",
     "replays": lambda scene: f"{_ADMIN}/replay/",
     "replay under way": lambda scene: f"{_ADMIN}/replay/{scene.under_way.pk}/change/",
     "replay": lambda scene: f"{_ADMIN}/replay/{scene.replay.pk}/change/",

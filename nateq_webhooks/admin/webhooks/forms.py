@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin.generics import ModelForm
+from nateq_webhooks.admin.input_labels import label_inputs
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.event_type import known_events
@@ -81,7 +82,7 @@ class OlderSecretForm(SecretEntryForm[Secret]):
         super().__init__(*args, **kwargs)
         self.fields["new_secret"].required = self.instance.pk is None
         for field in self.fields.values():
-            _name(field)
+            label_inputs(field)
 
 
 class WebhookForm(SecretEntryForm[Webhook]):
@@ -153,16 +154,6 @@ def hide_secrets(request: HttpRequest) -> None:
             posted.setlist(name, [SecretText(value) for value in posted.getlist(name)])
     posted._mutable = False  # noqa: SLF001 - as Django leaves it
     request.POST = posted  # type: ignore[assignment]
-
-
-def _name(field: forms.Field) -> None:
-    """Label a field's inputs for screen readers: in a table of inlines only the column's head names them."""
-    if not isinstance(field.widget, forms.MultiWidget):
-        field.widget.attrs["aria-label"] = field.label
-        return
-    shown = field.widget.get_context("", None, {})
-    for part, kind in zip(field.widget.widgets, ("date_label", "time_label"), strict=False):
-        part.attrs["aria-label"] = f"{field.label} {shown.get(kind, '')}".strip()
 
 
 def _choice(name: str, description: str) -> str:
