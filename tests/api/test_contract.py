@@ -63,6 +63,24 @@ def test_every_answer_has_what_is_left_and_the_last_one_says_when_to_come_back(c
     program.ask("/webhooks")
 
 
+def test_processes_that_share_a_cache_share_the_limit(tmp_path: Path, clock: Moment) -> None:
+    shared = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": str(tmp_path)}
+    code = f"""
+from django.conf import settings
+settings.configure(CACHES={{"default": {shared!r}}})
+from nateq_webhooks.rest import throttle
+throttle.time = type("Clock", (), {{"time": staticmethod(lambda: {clock.now})}})
+print(throttle.take("key.1", 3).remaining)
+"""
+
+    with override_settings(CACHES={"default": shared}):
+        before = throttle.take("key.1", 3).remaining
+        other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        after = throttle.take("key.1", 3).remaining
+
+    assert (before, other.stdout.strip(), after) == (2, "1", 0)
+
+
 def test_the_limit_counts_before_the_scope_is_looked_at() -> None:
     program = Program(issue("webhooks:read", requests_per_minute=1))
 
