@@ -4,6 +4,8 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from nateq_webhooks.asgi import ReceiverApplication
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 
-application = get_asgi_application()
+application = ReceiverApplication(get_asgi_application())

@@ -10,7 +10,7 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -64,10 +64,10 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
         if webhook is None:
             return _error(404)
         if webhook.is_pending:
-            return _try_again(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
+            return try_again(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')
         incoming = inbox.read_request(request)
     except (StoreError, inbox.BodyLostError) as error:
-        return _try_again(str(error))
+        return try_again(str(error))
     except inbox.BodyMalformedError as error:
         logger.warning("A request was refused with 400: %s", error)
         return _json(400, _MALFORMED)
@@ -79,7 +79,7 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox.IncomingRequest) -> HttpResponse:
     verified = inbox.verify(webhook, incoming)
     if verified is inbox.NO_MATCH and webhook.is_rotating:
-        return _try_again(f'The secret of webhook "{webhook.name}" is being rotated; the new one may be unknown here.')
+        return try_again(f'The secret of webhook "{webhook.name}" is being rotated; the new one may be unknown here.')
     if not isinstance(verified, inbox.Verified):
         return _refuse(request, webhook, verified, incoming.body)
     try:
@@ -133,7 +133,7 @@ def _not_stored(reason: str) -> HttpResponse:
     return _unavailable(_TEXT_OF[503])
 
 
-def _try_again(reason: str) -> HttpResponse:
+def try_again(reason: str) -> HttpResponse:
     """Answer that nothing was stored, so that the sender tries again. The request is not verified: only a warning."""
     logger.warning("A request could not be verified yet; the answer is 503, so that it is sent again: %s", reason)
     response = _unavailable(_TEXT_OF[503])
@@ -164,10 +164,14 @@ def _json(status: int, body: bytes) -> HttpResponse:
 
 def webhook_of(request: HttpRequest) -> uuid.UUID | None:
     """Return the webhook whose receiver URL was requested; None if the site's URLs lead the request elsewhere."""
-    path = request.path_info
+    return webhook_at(request.path_info, getattr(request, "urlconf", None))
+
+
+def webhook_at(path: str, urlconf: Any = None) -> uuid.UUID | None:
+    """Return the webhook whose receiver URL has this path, in the site's URLs or in those of `urlconf`; else None."""
     if _UUID_AT_END.search(path) is None:
         return None
-    return _webhook_at(get_resolver(getattr(request, "urlconf", None)), get_language(), path)
+    return _webhook_at(get_resolver(urlconf), get_language(), path)
 
 
 _UUID_AT_END: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}/?\Z")

@@ -50,6 +50,17 @@ COMMANDS = {
         "off",
         "tests.asgi:application",
     ],
+    "uvicorn, in threads": [
+        "-m",
+        "uvicorn",
+        "--port",
+        "{port}",
+        "--log-level",
+        "warning",
+        "--lifespan",
+        "off",
+        "tests.asgi:in_threads",
+    ],
     "unfold": ["-m", "gunicorn", "--threads", "8", "--bind", "127.0.0.1:{port}", "tests.unfold_site.wsgi"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
 }

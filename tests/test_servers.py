@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BODY = json.dumps(envelope(data={"id": "tkt_1", "name": "سارة 😀"}), ensure_ascii=False).encode()
 
 
-@pytest.fixture(params=["gunicorn", "uvicorn"])
+@pytest.fixture(params=["gunicorn", "uvicorn", "uvicorn, in threads"])
 def port(request: pytest.FixtureRequest, webhook: Webhook) -> Iterator[int]:
     with running(request.param) as port:
         yield port
@@ -135,7 +135,7 @@ NO_HTTP = {
 }
 
 
-@pytest.mark.parametrize("kind", ["gunicorn", "uvicorn", "runserver", "granian"])
+@pytest.mark.parametrize("kind", ["gunicorn", "uvicorn", "uvicorn, in threads", "runserver", "granian"])
 def test_what_is_no_http_is_never_a_500(webhook: Webhook, kind: str) -> None:
     if kind == "granian":
         pytest.importorskip("granian")

@@ -85,6 +85,9 @@ SERVERS = {
     "gunicorn": ["gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
     "gevent": ["gunicorn", "--worker-class", "gevent", "--bind", "127.0.0.1:{port}", "tests.runners.site.wsgi"],
     "uvicorn": ["uvicorn", "--port", "{port}", "--lifespan", "off", "tests.runners.site.asgi:application"],
+    "uvicorn, in threads": [
+        *("uvicorn", "--port", "{port}", "--lifespan", "off", "tests.runners.site.asgi:in_threads"),
+    ],
 }
 
 
