@@ -32,6 +32,8 @@ def storable(text: str, alias: str, *, binary: bool = False) -> str:
     `binary` is for a column with its own collation (`ExactCharField`), which stores every character that the connection
     can send. Queries the database once per process, for the other columns of MariaDB.
     """
+    if text.isascii() and text.isprintable():  # nearly always
+        return text
     text = column_text(text, len(text))
     if text.isascii():
         return text

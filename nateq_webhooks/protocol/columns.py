@@ -1,6 +1,5 @@
 """Text and JSON of a body in the form that PostgreSQL, MariaDB and SQLite all store."""
 
-import json
 import re
 from typing import Any, Final
 
@@ -11,19 +10,11 @@ MAX_COLUMN_BYTES: Final = 1024 * 1024
 """Larger bodies are stored as bytes only: escaped twice, 1 MiB is 7 MiB of SQL; MariaDB's packets have 16 MiB."""
 
 
-def column_json(body: bytes, document: dict[str, Any]) -> str | None:
-    """Return the document as JSON text that all databases store; None if there is none."""
+def is_column_json(body: bytes, document: dict[str, Any]) -> bool:
+    """Return whether the JSON columns of all databases store the document, unless it holds NaN or an infinity."""
     if len(body) > MAX_COLUMN_BYTES or deeper_than(document, MAX_COLUMN_DEPTH, body):
-        return None
-    if _is_suspect(body) and _holds_unstorable(document):
-        return None
-    try:
-        return _STRICT.encode(document)
-    except ValueError:  # NaN or an infinity
-        return None
-
-
-_STRICT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+        return False
+    return not (_is_suspect(body) and _holds_unstorable(document))
 
 
 def _is_suspect(body: bytes) -> bool:

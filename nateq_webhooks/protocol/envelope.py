@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from nateq_webhooks.protocol.columns import column_json, deeper_than
+from nateq_webhooks.protocol.columns import deeper_than, is_column_json
 from nateq_webhooks.protocol.events import Event
 
 MAX_DEPTH: Final = 500
@@ -96,8 +96,9 @@ def read(body: bytes, *, by_content: bool = False) -> Envelope:
         )
     notes: list[Note] = []
     event = _event(document, notes)
-    content_hash = _identity_of_content(document)
-    payload_json = column_json(body, document)
+    texts, is_strict = _canonical_texts(document)
+    content_hash = _identity_of_content(texts)
+    payload_json = _object(texts) if is_strict and is_column_json(body, document) else None
     if payload_json is None:
         notes.append(Note.PAYLOAD_NOT_QUERYABLE)
     return Envelope(
@@ -140,7 +141,9 @@ def value_at(body: bytes, path: str) -> str | None:
 def content_hash(body: bytes) -> str:
     """Return the hash of a body's content without its delivery id and attempt: `Envelope.content_hash`."""
     document = _load(body)
-    return _identity("bytes", body) if isinstance(document, Note) else _identity_of_content(document)
+    if isinstance(document, Note):
+        return _identity("bytes", body)
+    return _identity_of_content(_canonical_texts(document)[0])
 
 
 def identity_of_id(delivery_id: str | int) -> str:
@@ -246,19 +249,35 @@ def _identity_of_id(document: Mapping[str, Any]) -> str | None:
     return None if delivery_id is None else identity_of_id(delivery_id)
 
 
-def _identity_of_content(document: Mapping[str, Any]) -> str:
+def _identity_of_content(texts: Mapping[str, str]) -> str:
     """Return the hash of the values that are the same in every attempt of the sender, even under other ids.
 
     The values as Python parses them: white space, escapes, the order of keys and the notation of a number don't matter
     (of duplicate keys the last counts). An integer and a float differ (1 and 1.0), as do two notations of one time. A
     missing key counts as null.
     """
-    content = [document.get(key) for key in ("event", "timestamp", "organization_id", "data")]
-    return _identity("content", _CANONICAL.encode(content).encode())
+    content = ",".join(texts.get(key, "null") for key in ("event", "timestamp", "organization_id", "data"))
+    return _identity("content", f"[{content}]".encode())
+
+
+def _canonical_texts(document: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+    """Return each value of the document as the same text for the same value, and whether that is strict JSON.
+
+    It is not if a value holds NaN or an infinity. The hash of the content and the payload's column share these texts.
+    """
+    try:
+        return {key: _STRICT.encode(value) for key, value in document.items()}, True
+    except ValueError:
+        return {key: _CANONICAL.encode(value) for key, value in document.items()}, False
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    members = ",".join([f"{_CANONICAL.encode(key)}:{text}" for key, text in texts.items()])
+    return f"{{{members}}}"
 
 
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""The same text for the same value; an encoder of its own is built once."""
+_STRICT: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _identity(tag: str, value: bytes) -> str:
