@@ -265,7 +265,7 @@ def _attempt(
 
     What it raised is not raised through a context manager: some set attributes of it, which its class may refuse.
     """
-    guard = TransactionGuard(lease) if receiver.atomic else None
+    guard = TransactionGuard(lease, connections[lease.alias]) if receiver.atomic else None
     with transaction.atomic(using=lease.alias, durable=True) if receiver.atomic else nullcontext():
         if guard is not None:
             guard.set()
@@ -317,7 +317,7 @@ def _mark_succeeded(
     """
     if lease.has_timed_out:
         raise TimedOutError(f"The receiver ran for {lease.age:.0f} s, longer than RUN_TIMEOUT; its work is undone.")
-    if guard is not None and connections[lease.alias].vendor == "sqlite" and not guard.holds:
+    if guard is not None and guard.connection.vendor == "sqlite" and not guard.holds:
         raise RolledBackError(ENDED_BY_ITSELF)
     after = following()
     marker = guard.in_statement if guard is not None else None

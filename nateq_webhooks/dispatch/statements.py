@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nateq_webhooks.database.cursors import statement_cursor
 from nateq_webhooks.database.transactions import begin_with
@@ -31,7 +32,7 @@ def mark_started(alias: str, run: Run, started_at: datetime) -> bool:
     with statement_cursor(connection) as cursor:
         cursor.execute(
             _mark_started_sql(alias),
-            [run.tries + 1, connection.ops.adapt_datetimefield_value(started_at), run.pk, _lease_of(alias, run)],
+            [run.tries + 1, connection.ops.adapt_datetimefield_value(started_at), run.pk, _lease_of(connection, run)],
         )
         return bool(cursor.rowcount == 1)
 
@@ -52,7 +53,7 @@ def mark_succeeded(
     else:
         values = [*[run.pk] * 2, finished, run.pk, duration, *[run.pk] * 4]
         values += [following.pk, following.tries + 1, following.pk, finished, run.pk, following.pk]
-    values += [_lease_of(alias, run), *([marker] if marker else [])]
+    values += [_lease_of(connection, run), *([marker] if marker else [])]
     with statement_cursor(connection) as cursor:
         cursor.execute(_mark_succeeded_sql(alias, following is not None, marker is not None), values)
         changed: int = cursor.rowcount
@@ -83,7 +84,7 @@ def mark_succeeded_and_processed(
     connection = connections[alias]
     finished = connection.ops.adapt_datetimefield_value(finished_at)
     duration = _DURATION.get_db_prep_value(finished_at - started_at, connection)
-    held = [run.pk, _lease_of(alias, run), *([marker] if marker else [])]
+    held = [run.pk, _lease_of(connection, run), *([marker] if marker else [])]
     before = [one.pk for one in earlier]
     with statement_cursor(connection) as cursor:
         if connection.vendor == "postgresql":
@@ -164,8 +165,8 @@ def mark_processed(alias: str, runs: Collection[Run], *, finalizes: bool) -> fro
 _HAS_MARKER: Final = "COALESCE(current_setting('nateq_webhooks.run', true), '') = %s"
 
 
-def _lease_of(alias: str, run: Run) -> Any:
-    return _LEASE.get_db_prep_value(run.lease, connections[alias])
+def _lease_of(connection: BaseDatabaseWrapper, run: Run) -> Any:
+    return _LEASE.get_db_prep_value(run.lease, connection)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nateq_webhooks.database.retry import error_code
 from nateq_webhooks.dispatch.leases import Lease
@@ -31,14 +32,16 @@ class TransactionGuard:
     """
 
     lease: Lease
+    connection: BaseDatabaseWrapper
+    "This thread's connection of the lease's database."
 
     def set(self) -> None:
         """Set a marker in the transaction, which is gone when that ends."""
-        vendor = connections[self.lease.alias].vendor
+        vendor = self.connection.vendor
         if vendor == "postgresql":
             set_transaction_marker(self.lease.alias, self.value)
         elif vendor == "mysql":
-            _execute(self.lease.alias, "SAVEPOINT nateq_run")
+            _execute(self.connection, "SAVEPOINT nateq_run")
 
     @property
     def value(self) -> str:
@@ -48,12 +51,12 @@ class TransactionGuard:
     @property
     def in_statement(self) -> str | None:
         """What the statement that marks the success compares; None where it compares nothing."""
-        return self.value if connections[self.lease.alias].vendor == "postgresql" else None
+        return self.value if self.connection.vendor == "postgresql" else None
 
     @property
     def holds(self) -> bool:
         """Whether the marker is still there, where that can be asked without losing it."""
-        connection = connections[self.lease.alias]
+        connection = self.connection
         if connection.vendor == "postgresql":
             return has_transaction_marker(self.lease.alias, self.value)
         is_open = getattr(connection.connection, "in_transaction", True)  # SQLite's driver knows
@@ -61,10 +64,10 @@ class TransactionGuard:
 
     def release(self) -> None:
         """Raise `RolledBackError` if the marker is gone. Last of all: a deadlock may come with any statement before."""
-        if connections[self.lease.alias].vendor != "mysql":
+        if self.connection.vendor != "mysql":
             return
         try:
-            _execute(self.lease.alias, "RELEASE SAVEPOINT nateq_run")
+            _execute(self.connection, "RELEASE SAVEPOINT nateq_run")
         except DatabaseError as error:
             if error_code(error) == _NO_SUCH_SAVEPOINT:
                 raise RolledBackError(ENDED_BY_ITSELF) from error
@@ -88,6 +91,6 @@ def refuse_broken_transaction(alias: str) -> None:
         )
 
 
-def _execute(alias: str, sql: str) -> None:
-    with connections[alias].cursor() as cursor:
+def _execute(connection: BaseDatabaseWrapper, sql: str) -> None:
+    with connection.cursor() as cursor:
         cursor.execute(sql)
