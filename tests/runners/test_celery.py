@@ -286,7 +286,7 @@ class TestFollowingTasks:
         for _ in range(5):
             deliver()
 
-        assert 1 <= in_a_worker(tasks.run_due) <= 3
+        assert in_a_worker(tasks.run_due) <= 3  # on a slow machine it may have had no time for any
         assert [name for name, _arguments in messages(app)] == ["nateq_webhooks.run_due"]
 
     def test_the_tasks_that_follow_each_other_end_at_last(
