@@ -12,9 +12,10 @@ from tests.browser.watching import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-LOOKER: Final = ("view_delivery", "view_run", "view_webhook", "view_rejection", "view_replay")
+LOOKER: Final = ("view_delivery", "view_run", "view_webhook", "view_rejection", "view_replay", "view_apikey")
 FORBIDDEN: Final = {
     "new webhook",
+    "new API key",
     "test event",
     "pause",
     "new secret",
