@@ -1,6 +1,6 @@
 """Checks of the site's own API."""
 
-from typing import Any, Final
+from typing import Any
 
 from django.core import checks
 from django.core.cache import caches
@@ -8,10 +8,9 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.urls import NoReverseMatch, reverse
 
-_PREFIX = "nateq_webhooks"
+from nateq_webhooks.rest.throttle import CACHE_ALIAS
 
-CACHE_ALIAS: Final = "default"
-"""The cache that the API counts requests in."""
+_PREFIX = "nateq_webhooks"
 
 
 @checks.register("nateq_webhooks", deploy=True)

@@ -126,8 +126,6 @@ _JSON_COLUMNS: Final[dict[str, tuple[Any, Col]]] = {
 
 def _column_text(text: str, name: str, alias: str) -> str:
     limit = _LIMITS[name]
-    if len(text) <= limit and text.isascii() and text.isprintable():  # nearly always
-        return text
     return storable(column_text(text, limit), alias, binary=True)[:limit]
 
 

@@ -96,7 +96,7 @@ class Quota:
 
 def too_many(quota: Quota) -> RequestError:
     """Return the error for a request over the limit."""
-    wait = quota.retry_after or 1
+    wait = 1 if quota.retry_after is None else quota.retry_after
     details = {
         "limit": quota.limit,
         "window": f"{WINDOW_SECONDS // 60} minute",

@@ -10,6 +10,7 @@ from django.core.cache import caches
 from nateq_webhooks.protocol.api_answers import WINDOW_SECONDS, Quota
 
 CACHE_ALIAS: Final = "default"
+"""The cache that requests are counted in."""
 
 _KEPT_SECONDS: Final = 2 * WINDOW_SECONDS
 

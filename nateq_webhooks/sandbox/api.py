@@ -1,26 +1,24 @@
 """Nateq's API for webhooks, under /api/v1: authentication, rate limit, and the format of responses."""
 
 import ipaddress
-import secrets
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from nateq_webhooks.protocol.api import (
     API_PATH,
-    LIMIT_HEADER,
     REMAINING_HEADER,
     REQUEST_ID_HEADER,
-    RETRY_AFTER_HEADER,
     SCOPE,
     ErrorCode,
 )
+from nateq_webhooks.protocol.api_answers import RequestError, new_request_id, success, too_many
 from nateq_webhooks.sandbox.exchange import Request, Response
 from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.keys import Key, Refusal, authenticate
-from nateq_webhooks.sandbox.limits import WINDOW_SECONDS, Quota, RateLimit
+from nateq_webhooks.sandbox.limits import RateLimit
 from nateq_webhooks.sandbox.origin import is_allowed_host, is_same_origin
-from nateq_webhooks.sandbox.resources import Operation, Reply, RequestError, Resources, find
+from nateq_webhooks.sandbox.resources import Operation, Reply, Resources, find
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,7 +54,7 @@ class Api:
 
     def respond(self, request: Request) -> Response:
         """Respond to a request, in Nateq's envelope and with its headers."""
-        headers = {REQUEST_ID_HEADER: "req_" + secrets.token_hex(12)}
+        headers = {REQUEST_ID_HEADER: new_request_id()}
         if not is_allowed_host(request, self._hosts):
             return _refused(421, "This host name is not the sandbox's. Use the address that it printed.", headers)
         if not is_same_origin(request):
@@ -71,11 +69,8 @@ class Api:
                 raise _no_such(request, methods)
             reply = self._reply(key, operation, request, webhook_id)
         except RequestError as error:
-            return Response.json(error.status, {"success": False, "error": error.as_json()}, headers | error.headers)
-        document: dict[str, Any] = {"success": True, "data": reply.data}
-        if reply.meta is not None:
-            document["meta"] = reply.meta
-        return Response.json(reply.status, document, headers, is_lost=reply.is_lost)
+            return Response.json(error.status, error.as_json(), headers | error.headers)
+        return Response.json(reply.status, success(reply.data, reply.meta), headers, is_lost=reply.is_lost)
 
     def _key(self, request: Request) -> Key:
         key = authenticate(request.headers.get("Authorization"), self._keys)
@@ -89,12 +84,12 @@ class Api:
 
     def _count(self, key: Key, headers: dict[str, str]) -> None:
         quota = self._limit.take(key.text)
-        headers |= {LIMIT_HEADER: str(quota.limit), REMAINING_HEADER: str(quota.remaining)}
+        headers |= quota.headers
         if quota.retry_after is not None:
-            raise _too_many(quota, quota.retry_after)
+            raise too_many(quota)
         if self._faults.happens(Fault.API_429):
             headers[REMAINING_HEADER] = "0"
-            raise _too_many(quota, round(self._faults.seconds(Fault.API_429)))
+            raise too_many(replace(quota, retry_after=round(self._faults.seconds(Fault.API_429))))
 
     def _check(self, key: Key) -> None:
         if SCOPE not in key.scopes:
@@ -117,20 +112,6 @@ class Api:
 def _refused(status: int, message: str, headers: dict[str, str]) -> Response:
     error = {"code": ErrorCode.INSUFFICIENT_PERMISSION, "message": message}
     return Response.json(status, {"success": False, "error": error}, headers)
-
-
-def _too_many(quota: Quota, retry_after: int) -> RequestError:
-    details = {
-        "limit": quota.limit,
-        "window": f"{WINDOW_SECONDS / 60:g} minute",
-        "retry_after_seconds": retry_after,
-    }
-    return RequestError(
-        ErrorCode.RATE_LIMIT_EXCEEDED,
-        f"More than {quota.limit} requests in a minute",
-        details,
-        headers={RETRY_AFTER_HEADER: str(retry_after)},
-    )
 
 
 def _no_such(request: Request, methods: tuple[str, ...]) -> RequestError:

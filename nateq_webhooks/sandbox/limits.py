@@ -4,19 +4,8 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
-WINDOW_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quota:
-    """What a key has left after a request. `retry_after` is in seconds, None for a request within the limit."""
-
-    limit: int
-    remaining: int
-    retry_after: int | None = None
+from nateq_webhooks.protocol.api_answers import WINDOW_SECONDS, Quota
 
 
 class RateLimit:

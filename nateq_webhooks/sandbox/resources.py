@@ -13,10 +13,10 @@ from nateq_webhooks.protocol.api import (
     OFFSET_PARAMETER,
     PAGE_SIZE,
     ROTATE_SEGMENT,
-    STATUS_OF,
     WEBHOOKS_PATH,
     ErrorCode,
 )
+from nateq_webhooks.protocol.api_answers import RequestError, invalid
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.sandbox.deliveries import Deliveries
 from nateq_webhooks.sandbox.exchange import Request
@@ -24,31 +24,6 @@ from nateq_webhooks.sandbox.faults import Fault, Faults
 from nateq_webhooks.sandbox.log import Log
 from nateq_webhooks.sandbox.sandbox_errors import InvalidError
 from nateq_webhooks.sandbox.webhooks import SandboxWebhook, Webhooks
-
-
-class RequestError(Exception):
-    """Ends a request with an error of the API. `details` is JSON; the status follows from the code."""
-
-    def __init__(
-        self,
-        code: ErrorCode,
-        message: str,
-        details: Any = None,
-        *,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.details = details
-        self.status = status or STATUS_OF[code]
-        self.headers = dict(headers or {})
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the `error` of the envelope."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        return error if self.details is None else error | {"details": self.details}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +174,7 @@ def _fields() -> Iterator[None]:
     try:
         yield
     except InvalidError as error:
-        raise RequestError(ErrorCode.VALIDATION_ERROR, "Some fields are not valid", error.fields) from error
+        raise invalid(error.fields, "fields") from error
 
 
 def _document(request: Request) -> dict[str, Any]:
@@ -219,7 +194,7 @@ def _page(request: Request) -> tuple[int, int]:
             problems[name] = f"must be a whole number from {least} to {most}."
         values.append(value)
     if problems:
-        raise RequestError(ErrorCode.VALIDATION_ERROR, "Some parameters are not valid", problems)
+        raise invalid(problems)
     return values[0], values[1]
 
 
