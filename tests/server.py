@@ -13,6 +13,8 @@ from django.db import connection
 from tests.waiting import free_port, is_listening, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
+_UVICORN = ["-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--lifespan", "off"]
+
 COMMANDS = {
     "gunicorn": ["-m", "gunicorn", "--threads", "16", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
     "four threads": ["-m", "gunicorn", "--threads", "4", "--bind", "127.0.0.1:{port}", "tests.wsgi"],
@@ -39,28 +41,8 @@ COMMANDS = {
         "{port}",
         "tests.wsgi:application",
     ],
-    "uvicorn": [
-        "-m",
-        "uvicorn",
-        "--port",
-        "{port}",
-        "--log-level",
-        "warning",
-        "--lifespan",
-        "off",
-        "tests.asgi:application",
-    ],
-    "uvicorn, in threads": [
-        "-m",
-        "uvicorn",
-        "--port",
-        "{port}",
-        "--log-level",
-        "warning",
-        "--lifespan",
-        "off",
-        "tests.asgi:in_threads",
-    ],
+    "uvicorn": [*_UVICORN, "tests.asgi:application"],
+    "uvicorn, in threads": [*_UVICORN, "tests.asgi:in_threads"],
     "unfold": ["-m", "gunicorn", "--threads", "8", "--bind", "127.0.0.1:{port}", "tests.unfold_site.wsgi"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
 }

@@ -46,17 +46,8 @@ class Actors:
     def start(self) -> None:
         """Start everything and wait until the site answers."""
         options = [
-            "--preload",
-            "--workers",
-            "2",
-            "--threads",
-            "4",
-            "--timeout",
-            "60",
-            "--backlog",
-            "512",
-            "--log-level",
-            "critical",
+            *("--preload", "--workers", "2", "--threads", "4"),
+            *("--timeout", "60", "--backlog", "512", "--log-level", "critical"),
         ]
         self._site = self._popen(["-m", "gunicorn", *options, "--bind", f"127.0.0.1:{self.port}", self.site])
         for command in self.runners:
