@@ -67,8 +67,8 @@ def check_speed(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - D
         return []
     return [
         checks.Info(
-            f"On database {alias!r} PostgreSQL plans a statement each time that it is sent, which takes about as long as "
-            "executing it.",
+            f"On database {alias!r} PostgreSQL plans a statement each time that it is sent, which takes about as long "
+            "as executing it.",
             hint=(
                 "If connections go straight to PostgreSQL or through a pooler that keeps prepared statements, set "
                 'OPTIONS["prepare_threshold"] to 2: the statements of this app, and no others, are then prepared.'
