@@ -63,7 +63,10 @@ class ApiKeyForm(ModelForm[ApiKey]):
         help_text=gettext_lazy("IP addresses or networks that it may be used from, one per line. Empty: any."),
     )
     requests_per_minute = forms.IntegerField(
-        label=gettext_lazy("Requests per minute"), min_value=1, max_value=MAX_PER_MINUTE
+        label=gettext_lazy("Requests per minute"),
+        min_value=1,
+        max_value=MAX_PER_MINUTE,
+        initial=ApiKey().requests_per_minute,
     )
     is_revoked = forms.BooleanField(
         label=gettext_lazy("Revoke"),

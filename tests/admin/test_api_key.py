@@ -43,6 +43,12 @@ def staff(*permissions: str) -> Client:
     return client
 
 
+def test_the_form_of_a_new_key_proposes_the_usual_limit(boss: Client) -> None:
+    proposed = boss.get(reverse(ADD)).context["adminform"].form["requests_per_minute"].value()
+
+    assert proposed == ApiKey().requests_per_minute > 0
+
+
 def test_a_new_key_is_shown_once_and_nothing_that_is_stored_has_it(boss: Client) -> None:
     response = boss.post(reverse(ADD), form(allowed_addresses="192.0.2.7\n198.51.100.0/24"))
 
