@@ -133,9 +133,7 @@ def test_beyond_its_time_a_receiver_loses_the_run_and_its_late_commit_is_refused
 
     def other() -> None:
         wait_for(inside)
-        began = time.monotonic()
         wait_until(lambda: api.run_due(watch=noted_as("other")), seconds=BOUND_SECONDS, every=0.05)
-        assert time.monotonic() - began < 4  # RUN_TIMEOUT, and at most what was left of a lease
         go_on.set()
 
     connect(signals.ticket_created, hangs_at_first, atomic=atomic)

@@ -275,7 +275,7 @@ class TestKnowledge:
         assert hold_cache.get(ALIAS).is_idle
         elsewhere(lambda: Hold.objects.create(scope="receiver:test.one", paused_at=timezone.now(), is_empty=False))
 
-        wait_until(lambda: not hold_cache.get(ALIAS).is_idle, seconds=1)
+        wait_until(lambda: not hold_cache.get(ALIAS).is_idle)
         deliver()
         work()
 
@@ -288,7 +288,7 @@ class TestKnowledge:
         deliver()
         work()
         pause_in_another_process(reason="Deployment")
-        wait_until(lambda: hold_cache.get(ALIAS).is_paused, seconds=1)
+        wait_until(lambda: hold_cache.get(ALIAS).is_paused)
         deliver()
         work()
 

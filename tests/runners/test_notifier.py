@@ -59,7 +59,7 @@ def test_the_caller_never_waits_for_a_silent_broker(silence: threading.Event) ->
     for pk in range(5_000):
         notifier.notify(pk)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60  # each would wait for half a second
 
 
 def test_a_silent_broker_is_warned_of_once_and_not_notified_for_a_while(
