@@ -11,8 +11,12 @@ with override_settings(MIDDLEWARE=[]):
     _bare = ASGIHandler()
 
 from benchmarks import receivers
+from nateq_webhooks.asgi import ReceiverApplication
 
 receivers.connect()
+
+receiver_application = ReceiverApplication(_ours, threads=4)
+"""Serves the receiver view in threads that keep their connection to the database."""
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -39,6 +39,8 @@ class Server:
     module: str
     arguments: tuple[str, ...]
     is_asgi: bool = False
+    has_own_threads: bool = False
+    "Whether requests are served in threads that keep their connection, though it is an ASGI server."
     setup: str
     "In words, for the results."
 
@@ -50,10 +52,12 @@ class Server:
     @property
     def connections(self) -> str:
         """Where a request's connection to the database comes from (benchmarks/settings.py)."""
-        if not self.is_asgi:
+        if not self.is_asgi or self.has_own_threads:
             return KEPT
         return POOLED if connection.vendor == "postgresql" and find_spec("psycopg_pool") else OPENED
 
+
+_UVICORN: Final = ("--workers=2", "--port={port}", "--log-level=error", "--no-access-log", "--lifespan=off")
 
 SERVERS: Final = {
     "gunicorn": Server(
@@ -66,12 +70,16 @@ SERVERS: Final = {
     ),
     "uvicorn": Server(
         module="uvicorn",
-        arguments=(
-            *("--workers=2", "--port={port}", "--log-level=error", "--no-access-log", "--lifespan=off"),
-            "benchmarks.asgi:application",
-        ),
+        arguments=(*_UVICORN, "benchmarks.asgi:application"),
         is_asgi=True,
         setup="2 processes, ASGI",
+    ),
+    "uvicorn-threads": Server(
+        module="uvicorn",
+        arguments=(*_UVICORN, "benchmarks.asgi:receiver_application"),
+        is_asgi=True,
+        has_own_threads=True,
+        setup="2 processes, ReceiverApplication with 4 threads",
     ),
     "granian": Server(
         module="granian",
@@ -93,7 +101,7 @@ def serving(server: Server, **variables: str) -> Iterator[tuple[int, int]]:
     """
     port = free_port()
     command = [sys.executable, "-m", server.module, *(each.format(port=port) for each in server.arguments)]
-    if server.is_asgi:
+    if server.connections != KEPT:
         variables["BENCH_ASGI"] = "1"
     with tempfile.TemporaryFile() as log, running(command, log, **variables) as process:
         try:

@@ -1,8 +1,8 @@
 """Settings of the benchmarks: the test suite's, with persistent connections and the views of the floors.
 
 `BENCH_DISPATCH` is the setting DISPATCH. With `BENCH_ADVISED` the site is set up as docs/performance.md advises.
-`BENCH_ASGI` stands for a server under ASGI: no persistent connections there, as Django's documentation advises, but a
-pool of them if psycopg has one.
+`BENCH_ASGI` stands for Django's handler under ASGI: no persistent connections there, as Django's documentation advises,
+but a pool of them if psycopg has one.
 """
 
 import os

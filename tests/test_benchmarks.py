@@ -196,18 +196,24 @@ class TestShortRun:
 
     def test_it_prints_tables_and_writes_the_files(self, environment: dict[str, str], tmp_path: Path) -> None:
         pytest.importorskip("gunicorn")
+        pytest.importorskip("uvicorn")
         files = [f"--json={tmp_path / 'results.json'}", f"--svg={tmp_path / 'results.svg'}"]
-        short = ["--rounds=1", "--seconds=0.5", "--servers=gunicorn", "--deliveries=5", "--no-peers"]
+        short = ["--rounds=1", "--seconds=0.5", "--servers=gunicorn,uvicorn-threads", "--deliveries=5", "--no-peers"]
         command = [sys.executable, "-m", "benchmarks", "receive", "dispatch", *short, *files]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
-        receive, dispatch = [Table.from_dict(each) for each in self._tables(tmp_path / "results.json")]
+        receive, threads, beside, dispatch = [Table.from_dict(each) for each in self._tables(tmp_path / "results.json")]
         assert [row.name for row in receive.rows if row.floor and "prepared" not in row.name] == [
             *("nothing to run", "nothing to run, as advised", "left to a worker, as advised"),
             *("run inline", "run inline, as advised"),
         ]
+        assert {row.name for row in threads.rows} == {row.name for row in receive.rows if "floor" not in row.name}
+        assert [row.name for row in beside.rows if row.name.startswith("run inline,")][:2] == [
+            *("run inline, gunicorn", "run inline, uvicorn-threads"),
+        ]
+        assert all(beside.ratio(row) for row in beside.rows if row.name.endswith("uvicorn-threads"))
         assert [row.name for row in dispatch.rows if row.floor] == [
             f"nateq_webhooks, {many}" for many in ("1 process", "2 processes", "4 threads")
         ]

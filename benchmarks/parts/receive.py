@@ -1,7 +1,7 @@
 """Requests per second of real servers: the package beside bare views that verify, parse and insert.
 
-Several servers of one kind run at a time: with DISPATCH = "worker" and "inline", set up as usual and as
-docs/performance.md advises. The load goes to one of them in each turn. The floors are served without middleware.
+All servers run at a time, each with DISPATCH = "worker" and "inline", set up as usual and as docs/performance.md
+advises. The load goes to one of them in each turn. The floors are served without middleware.
 """
 
 import argparse
@@ -36,6 +36,11 @@ MAX_SECONDS: Final = 60.0
 BODY_BYTES: Final = 1024
 
 
+BARE: Final = "/bare"
+"""What the paths of the floors begin with."""
+BESIDE: Final = "gunicorn"
+"""The server that the others are compared with."""
+
 SITES: Final[Mapping[str, Mapping[str, str]]] = {
     "worker": {"BENCH_DISPATCH": "worker"},
     "inline": {"BENCH_DISPATCH": "inline"},
@@ -62,16 +67,16 @@ def ways(path: str) -> list[Way]:
     quiet, busy = EVENT_WITHOUT_RECEIVER, EVENT_WITH_RECEIVER
     advised, advised_inline = "worker, as advised", "inline, as advised"
     found = [
-        Way(name="floor", site="worker", path="/bare/", event=quiet),
-        Way(name="floor, prepared", site=advised, path="/bare-prepared/", event=quiet, floor="floor"),
+        Way(name="floor", site="worker", path=f"{BARE}/", event=quiet),
+        Way(name="floor, prepared", site=advised, path=f"{BARE}-prepared/", event=quiet, floor="floor"),
         Way(name="nothing to run", site="worker", path=path, event=quiet, floor="floor"),
         Way(name="nothing to run, as advised", site=advised, path=path, event=quiet, floor="floor"),
         Way(name="left to a worker, as advised", site=advised, path=path, event=busy, floor="floor"),
-        Way(name="inline floor", site="worker", path="/bare-inline/", event=quiet),
+        Way(name="inline floor", site="worker", path=f"{BARE}-inline/", event=quiet),
         Way(
             name="inline floor, prepared",
             site=advised,
-            path="/bare-inline-prepared/",
+            path=f"{BARE}-inline-prepared/",
             event=quiet,
             floor="inline floor",
         ),
@@ -97,10 +102,10 @@ def measure(options: argparse.Namespace) -> list[Table]:
             for statement in views.TABLES[connection.vendor]:
                 cursor.execute(statement)
         webhook = Webhook.objects.create(name="bench", secret=views.SECRET.decode())
-        for name in names:
-            for connections in options.connections:
-                turns = Turns(name, connections, options.seconds, Path(folder) / "requests")
-                tables.append(turns.measure(ways(webhook.get_absolute_url()), options.rounds))
+        found = ways(webhook.get_absolute_url())
+        for connections in options.connections:
+            turns = Turns(names, connections, options.seconds, Path(folder) / "requests")
+            tables += turns.measure(found, options.rounds)
         check_stored()
     return tables
 
@@ -115,40 +120,81 @@ def check_stored() -> None:
 
 
 class Turns:
-    """The turns of one kind of server with one number of connections."""
+    """The turns of some servers with one number of connections."""
 
-    def __init__(self, name: str, connections: int, seconds: float, file: Path) -> None:
-        self._name, self._server = name, SERVERS[name]
+    def __init__(self, names: list[str], connections: int, seconds: float, file: Path) -> None:
+        self._names = names
         self._connections, self._seconds, self._file = connections, seconds, file
-        self._fastest: dict[str, float] = {}
+        self._fastest: dict[tuple[str, str], float] = {}
 
-    def measure(self, found: list[Way], rounds: int) -> Table:
-        """Measure all ways in turns."""
+    def measure(self, found: list[Way], rounds: int) -> list[Table]:
+        """Measure all ways of all servers in turns: a table for each server, and one that compares them."""
+        rows = {(server, way.name): Row(name=way.name, floor=way.floor) for server, way in self._pairs(found)}
+        by_row = {id(row): key for key, row in rows.items()}
         by_name = {way.name: way for way in found}
-        rows = [Row(name=way.name, floor=way.floor) for way in found]
-        title = f"{self._name} ({self._server.setup}), {self._connections} connections, {database_name()}"
-        with ExitStack() as servers:
-            running = {name: servers.enter_context(serving(self._server, **SITES[name])) for name in SITES}
-            for way in found:
-                self._turn(way, *running[way.site], min(WARM_UP_SECONDS, self._seconds))
-            for number, row in in_turns(rows, rounds):
-                way = by_name[row.name]
-                sample = self._turn(way, *running[way.site], self._seconds)
+        with ExitStack() as stack:
+            running = {
+                (server, site): stack.enter_context(serving(SERVERS[server], **SITES[site]))
+                for server in self._names
+                for site in SITES
+            }
+            for server, way in self._pairs(found):
+                self._turn(server, way, *running[server, way.site], min(WARM_UP_SECONDS, self._seconds))
+            for number, row in in_turns(list(rows.values()), rounds):
+                server, name = by_row[id(row)]
+                way = by_name[name]
+                sample = self._turn(server, way, *running[server, way.site], self._seconds)
                 row.samples.append(sample)
                 print(
-                    f"{self._name}, {self._connections} connections, round {number + 1} of {rounds}: "
-                    f"{way.name} {sample.rate:,.0f} requests/s",
+                    f"{server}, {self._connections} connections, round {number + 1} of {rounds}: "
+                    f"{name} {sample.rate:,.0f} requests/s",
                     file=sys.stderr,
                 )
-        return Table(title=title, unit="requests", rows=rows, notes=[self._note()])
+        return [*(self._table(server, rows) for server in self._names), *self._comparison(found, rows)]
 
-    def _note(self) -> str:
-        database = f"connections to the database {self._server.connections}"
-        return f"{BODY_BYTES:,} bytes a body; load from {load.tool()}; {database}."
+    def _pairs(self, found: list[Way]) -> list[tuple[str, Way]]:
+        """Return what is measured of which server; `ReceiverApplication` serves no floors."""
+        return [
+            (server, way)
+            for server in self._names
+            for way in found
+            if not (SERVERS[server].has_own_threads and way.path.startswith(BARE))
+        ]
 
-    def _turn(self, way: Way, port: int, session: int, seconds: float) -> Sample:
+    def _table(self, name: str, rows: Mapping[tuple[str, str], Row]) -> Table:
+        server = SERVERS[name]
+        note = (
+            f"{BODY_BYTES:,} bytes a body; load from {load.tool()}; connections to the database {server.connections}."
+        )
+        title = f"{name} ({server.setup}), {self._where}"
+        return Table(
+            title=title, unit="requests", rows=[row for key, row in rows.items() if key[0] == name], notes=[note]
+        )
+
+    def _comparison(self, found: list[Way], rows: Mapping[tuple[str, str], Row]) -> list[Table]:
+        """Return a table whose floor of each row is the same of gunicorn; none unless it and another were measured."""
+        if BESIDE not in self._names or len(self._names) == 1:
+            return []
+        compared = [
+            Row(
+                name=f"{way.name}, {server}",
+                floor="" if server == BESIDE else f"{way.name}, {BESIDE}",
+                samples=rows[server, way.name].samples,
+            )
+            for way in found
+            for server in self._names
+            if (server, way.name) in rows
+        ]
+        return [Table(title=f"The servers beside {BESIDE}, {self._where}", unit="requests", rows=compared)]
+
+    @property
+    def _where(self) -> str:
+        return f"{self._connections} connections, {database_name()}"
+
+    def _turn(self, name: str, way: Way, port: int, session: int, seconds: float) -> Sample:
         """Send load for some seconds, again with more requests if there were too few."""
-        count = FIRST_REQUESTS + int(SPARE * self._fastest.get(way.name, 0) * seconds)
+        key = name, way.name
+        count = FIRST_REQUESTS + int(SPARE * self._fastest.get(key, 0) * seconds)
         while True:
             load.write_requests(self._file, requests_of(way, count))
             server, database = session_seconds(session), database_time()
@@ -163,10 +209,10 @@ class Turns:
                 count *= 2
             else:  # the machine was too busy to answer a single one
                 seconds *= 2
-        self._fastest[way.name] = max(self._fastest.get(way.name, 0), outcome.rate)
+        self._fastest[key] = max(self._fastest.get(key, 0), outcome.rate)
         database_cpu = None
         if database and after:
-            database_cpu = after.since(database, with_reaped=self._server.connections == OPENED)
+            database_cpu = after.since(database, with_reaped=SERVERS[name].connections == OPENED)
         return Sample(
             rate=outcome.rate,
             p50=outcome.p50,
