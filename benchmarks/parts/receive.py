@@ -175,13 +175,14 @@ class Turns:
         """Return a table whose floor of each row is the same of gunicorn; none unless it and another were measured."""
         if BESIDE not in self._names or len(self._names) == 1:
             return []
+        shared = [way for way in found if sum((server, way.name) in rows for server in self._names) > 1]
         compared = [
             Row(
                 name=f"{way.name}, {server}",
                 floor="" if server == BESIDE else f"{way.name}, {BESIDE}",
                 samples=rows[server, way.name].samples,
             )
-            for way in found
+            for way in shared
             for server in self._names
             if (server, way.name) in rows
         ]
