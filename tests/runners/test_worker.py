@@ -169,9 +169,7 @@ def test_a_concurrency_that_makes_no_sense_is_refused(value: str) -> None:
 
 
 class TestRunning:
-    def test_it_starts_a_new_delivery_soon(
-        self, deliver: Deliver, at_the_site: None, finalized: Finalized
-    ) -> None:
+    def test_it_starts_a_new_delivery_soon(self, deliver: Deliver, at_the_site: None, finalized: Finalized) -> None:
         with worker() as running:
             for _ in range(3):
                 deliver()
