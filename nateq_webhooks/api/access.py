@@ -20,6 +20,14 @@ class Access:
 
 WEBHOOKS: Final = Access(scopes=(Scope.WEBHOOKS_READ,), permissions=(("view_webhook", "change_webhook"),))
 
+CREATE: Final = Access(scopes=(Scope.WEBHOOKS_MANAGE,), permissions=(("add_webhook",),))
+
+CHANGE: Final = Access(scopes=(Scope.WEBHOOKS_MANAGE,), permissions=(("change_webhook",),))
+
+DELETE: Final = Access(scopes=(Scope.WEBHOOKS_MANAGE,), permissions=(("delete_webhook",),))
+
+ROTATE: Final = Access(scopes=(Scope.WEBHOOKS_MANAGE,), permissions=(("change_webhook",), ("reveal_secret",)))
+
 LOGS: Final = Access(
     scopes=(Scope.WEBHOOKS_READ,), permissions=(("view_webhook", "change_webhook"), ("view_delivery",))
 )

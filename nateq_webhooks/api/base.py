@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from django.http.response import HttpResponseBase
+from django.utils import translation
 from rest_framework import ISO_8601, serializers
 from rest_framework.response import Response
 
@@ -38,6 +40,12 @@ class ApiView(ContractView):
     def authorize(self, request: Any) -> None:
         """Check the scopes or the permissions of the operation."""
         self.caller.check(self.access["GET" if request.method == "HEAD" else request.method])
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer in English, whatever the language of the request is."""
+        with translation.override("en"):
+            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        return response
 
     def page(self, data: list[Any], found: KeyPage, limit: int) -> Response:
         """Return a page of a list that is paged by cursor: `next_cursor` is null at its end."""

@@ -55,8 +55,17 @@ class Caller(ABC):
 
     @property
     @abstractmethod
+    def sees_secrets(self) -> bool:
+        """Whether it may see the secret that a new webhook was given."""
+
+    @property
+    @abstractmethod
     def sees_all_rows(self) -> bool:
         """Whether no row is hidden from it."""
+
+    def may(self, action: str, webhook: Webhook | None = None) -> bool:  # noqa: ARG002 - a key is asked for its scopes
+        """Return whether the project lets it `add`, `change` or `delete` a webhook, beside what `check` asks for."""
+        return True
 
     @abstractmethod
     def rows(self, model: type[Model]) -> QuerySet[Any]:
@@ -96,6 +105,11 @@ class KeyCaller(Caller):
     def sees_payloads(self) -> bool:
         """Whether the key has the scope."""
         return Scope.PAYLOADS_READ in self._granted
+
+    @property
+    def sees_secrets(self) -> bool:
+        """Whether the key has the scope that replaces secrets."""
+        return Scope.WEBHOOKS_MANAGE in self._granted
 
     @property
     def sees_all_rows(self) -> bool:
@@ -138,6 +152,15 @@ class StaffCaller(Caller):
         return self._has("view_payload")
 
     @property
+    def sees_secrets(self) -> bool:
+        """Whether the user has the permission."""
+        return self._has("reveal_secret")
+
+    def may(self, action: str, webhook: Webhook | None = None) -> bool:
+        """Return whether every admin of webhooks permits it: a project may override what its own admin permits."""
+        return all(scope.may(action, webhook) for scope in self._scopes)
+
+    @property
     def sees_all_rows(self) -> bool:
         """Whether no admin hides rows from the user."""
         return not any(scope.hides(model) for model in _ORGANIZATION_OF for scope in self._scopes)
@@ -160,6 +183,7 @@ class _AdminScope:
     def __init__(self, site: Any, request: HttpRequest) -> None:
         from nateq_webhooks.admin.permissions import PermittedRows, has_object_permissions
 
+        self._request = request
         self._permitted = PermittedRows(site, request)
         admins = [self._permitted.admin_of(model) for model in _ORGANIZATION_OF]
         self.decides_by_row = any(one is not None and has_object_permissions(one) for one in admins)
@@ -170,6 +194,15 @@ class _AdminScope:
 
     def of(self, model: type[Model]) -> QuerySet[Any]:
         return self._permitted.of(model)
+
+    def may(self, action: str, webhook: Webhook | None) -> bool:
+        model_admin: Any = self._permitted.admin_of(Webhook)
+        if model_admin is None:
+            return True
+        if action == "add":
+            return bool(model_admin.has_add_permission(self._request))
+        check = model_admin.has_change_permission if action == "change" else model_admin.has_delete_permission
+        return bool(check(self._request, webhook))
 
 
 def _admin_scopes(request: HttpRequest) -> Sequence[_AdminScope]:

@@ -12,6 +12,7 @@ from nateq_webhooks.conf import meta_key, settings
 from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.request import REDACTED, is_masked
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.remote.local_webhooks import secret_id
 
 DELIVERY_COLUMNS: Final = (
     "webhook_id",
@@ -58,7 +59,7 @@ def webhook_document(webhook: Webhook, request: HttpRequest) -> dict[str, Any]:
     """Return a webhook: Nateq's fields first, then ours."""
     return {
         "id": str(webhook.pk),
-        "url": _receiver_url(webhook, request),
+        "url": receiver_url(webhook, request),
         "events": event_names(webhook),
         "is_active": webhook.is_active,
         "created_at": moment(webhook.created_at),
@@ -70,13 +71,19 @@ def webhook_document(webhook: Webhook, request: HttpRequest) -> dict[str, Any]:
     }
 
 
+def secret_document(webhook: Webhook, request: HttpRequest, *, shows_secret: bool) -> dict[str, Any]:
+    """Return a webhook with its new secret: the answer to its creation and its rotation, and to nothing else."""
+    secret = webhook.secret if shows_secret else None
+    return webhook_document(webhook, request) | {"secret": secret, "secret_id": secret_id(webhook)}
+
+
 def event_names(webhook: Webhook) -> list[str]:
     """Return the names of the events that a webhook subscribes to; none means all."""
     names = webhook.events if isinstance(webhook.events, list) else [webhook.events]
     return [name for name in names if isinstance(name, str) and name]
 
 
-def _receiver_url(webhook: Webhook, request: HttpRequest) -> str | None:
+def receiver_url(webhook: Webhook, request: HttpRequest) -> str | None:
     """Return the address that Nateq posts to; null if no URL leads to the receiver."""
     try:
         return webhook.public_url or request.build_absolute_uri(webhook.get_absolute_url())

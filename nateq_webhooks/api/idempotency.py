@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db import IntegrityError, router, transaction
@@ -16,57 +18,123 @@ from nateq_webhooks.protocol.api_answers import RequestError, success
 
 MAX_KEY_CHARS: Final = 200
 
+UNDER_WAY_FOR: Final = timedelta(minutes=10)
+"""After this long without an answer a request that commits steps is taken for dead, and carried out again."""
+
+SECRET: Final = "secret"  # noqa: S105 - a field's name
+"""The field of an answer that is not kept."""
+
 Work = Callable[[], Any]
-"""Carries a request out inside a transaction, and returns the data of its answer."""
+"""Carries a request out, and returns the data of its answer."""
+
+Recall = Callable[[dict[str, Any]], dict[str, Any]]
+"""Completes the data of an answer that was kept without its secret."""
 
 
-def once(caller: Caller, request: Any, work: Work, *, status: int = 200) -> Response:
+def once(caller: Caller, request: Any, work: Work, *, status: int = 200, recall: Recall | None = None) -> Response:
     """Carry a request out in a transaction; with an `Idempotency-Key` once, however often it is sent within a day.
 
-    What the work does and its answer are committed together. A request that is refused keeps nothing.
+    What the work does and its answer are committed together. A request that is refused keeps nothing. The work may be
+    called again, if the database asks for that.
     """
     alias = router.db_for_write(IdempotentAnswer)
-    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if key is None:
-        with transaction.atomic(using=alias):
-            data = work()
+    repeatable = _Repeatable.read(caller, request)
+    if repeatable is None:
+        data = retry_transaction(lambda: _in_transaction(alias, work), alias=alias)
         return Response(success(data), status=status)
-    _check(key)
-    name = _hash(caller.identity, key)
-    digest = _hash(request.method, request.path, request._request.body.decode("latin-1"))  # noqa: SLF001 - Django's
 
     def carry_out() -> Response | None:
         with transaction.atomic(using=alias):
-            row = _new_row(alias, name, digest)
+            row = repeatable.new_row(alias)
             if row is None:
                 return None
-            document = success(work())
-            IdempotentAnswer.objects.using(alias).filter(pk=row.pk).update(status=status, document=document)
-        return Response(document, status=status)
+            data = work()
+            _keep(alias, row, data, status)
+        return Response(success(data), status=status)
 
-    return retry_transaction(carry_out, alias=alias) or _kept(alias, name, digest)
+    return retry_transaction(carry_out, alias=alias) or repeatable.kept(alias, recall)
 
 
-def _new_row(alias: str, name: str, digest: str) -> IdempotentAnswer | None:
-    """Insert the row of a request, inside the caller's transaction; None if there is one that has not expired."""
-    rows, now = IdempotentAnswer.objects.using(alias), timezone.now()
-    rows.delete_expired(now, name)
+def once_in_steps(
+    caller: Caller, request: Any, work: Work, *, status: int = 200, recall: Recall | None = None
+) -> Response:
+    """Carry a request out outside of a transaction, for work that commits steps itself; otherwise as `once`.
+
+    A call to Nateq takes seconds, and what it did can't be rolled back. While it is under way the same request is
+    refused (409). After a process was killed the work is done again, so it must continue what was interrupted.
+    """
+    alias = router.db_for_write(IdempotentAnswer)
+    repeatable = _Repeatable.read(caller, request)
+    if repeatable is None:
+        return Response(success(work()), status=status)
+    row = retry_transaction(lambda: repeatable.new_row(alias) or repeatable.abandoned_row(alias), alias=alias)
+    if row is None:
+        return repeatable.kept(alias, recall)
     try:
-        with transaction.atomic(using=alias):
-            return rows.create(name=name, request=digest, created_at=now)
-    except IntegrityError:
-        return None
+        data = work()
+    except BaseException:
+        IdempotentAnswer.objects.using(alias).filter(pk=row.pk, created_at=row.created_at, status=0).delete()
+        raise
+    _keep(alias, row, data, status)
+    return Response(success(data), status=status)
 
 
-def _kept(alias: str, name: str, digest: str) -> Response:
-    """Return the answer that was kept. Raises `RequestError` if the key was used for another request."""
-    row = IdempotentAnswer.objects.using(alias).filter(name=name).first()
-    if row is None:  # the first request was refused at this moment
-        raise RequestError(ErrorCode.VALIDATION_ERROR, "The same request was under way; send it again", status=409)
-    if row.request != digest:
-        details = {IDEMPOTENCY_KEY_HEADER: "was used for another request."}
-        raise RequestError(ErrorCode.VALIDATION_ERROR, "Some headers are not valid", details)
-    return Response(row.document, status=row.status, headers={REPLAYED_HEADER: "true"})
+def _in_transaction(alias: str, work: Work) -> Any:
+    with transaction.atomic(using=alias):
+        return work()
+
+
+def _keep(alias: str, row: IdempotentAnswer, data: Any, status: int) -> None:
+    """Keep an answer without the secret in it: the secret is stored in one place only."""
+    kept = data | {SECRET: None} if isinstance(data, dict) and SECRET in data else data
+    IdempotentAnswer.objects.using(alias).filter(pk=row.pk).update(status=status, document=success(kept))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Repeatable:
+    """A request with an `Idempotency-Key`: the hash of the caller and the key, and that of the request."""
+
+    name: str
+    digest: str
+
+    @classmethod
+    def read(cls, caller: Caller, request: Any) -> "_Repeatable | None":
+        """Return it; None for a request without a key. Raises `RequestError` for a key that can't be one."""
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if key is None:
+            return None
+        _check(key)
+        body = request._request.body.decode("latin-1")  # noqa: SLF001 - Django's request
+        return cls(name=_hash(caller.identity, key), digest=_hash(request.method, request.path, body))
+
+    def new_row(self, alias: str) -> IdempotentAnswer | None:
+        """Insert the row of the request; None if there is one that has not expired."""
+        rows, now = IdempotentAnswer.objects.using(alias), timezone.now()
+        rows.delete_expired(now, self.name)
+        try:
+            with transaction.atomic(using=alias):
+                return rows.create(name=self.name, request=self.digest, created_at=now)
+        except IntegrityError:
+            return None
+
+    def abandoned_row(self, alias: str) -> IdempotentAnswer | None:
+        """Take over the row of the same request, if the process that carried it out is taken for dead."""
+        rows, now = IdempotentAnswer.objects.using(alias), timezone.now()
+        mine = rows.filter(name=self.name, request=self.digest, status=0, created_at__lte=now - UNDER_WAY_FOR)
+        return rows.filter(name=self.name).first() if mine.update(created_at=now) else None
+
+    def kept(self, alias: str, recall: Recall | None) -> Response:
+        """Return the answer that was kept. Raises `RequestError` if the key was used for another request."""
+        row = IdempotentAnswer.objects.using(alias).filter(name=self.name).first()
+        if row is not None and row.request != self.digest:
+            details = {IDEMPOTENCY_KEY_HEADER: "was used for another request."}
+            raise RequestError(ErrorCode.VALIDATION_ERROR, "Some headers are not valid", details)
+        if row is None or not row.status:  # it was refused at this moment, or has no answer yet
+            raise RequestError(ErrorCode.VALIDATION_ERROR, "The same request was under way; send it again", status=409)
+        document: Any = row.document
+        if recall is not None:
+            document = success(recall(document["data"]))
+        return Response(document, status=row.status, headers={REPLAYED_HEADER: "true"})
 
 
 def _check(key: str) -> None:

@@ -9,9 +9,9 @@ from nateq_webhooks.api.base import ApiView, UnknownView
 from nateq_webhooks.api.deliveries import BodyView, DeliveriesView, DeliveryView, RunsView
 from nateq_webhooks.api.rejections import RejectionsView
 from nateq_webhooks.api.state import ReceiversView, StatusView
-from nateq_webhooks.api.webhooks import EventsView, LogsView, WebhooksView, WebhookView
+from nateq_webhooks.api.webhooks import EventsView, LogsView, RotateView, WebhooksView, WebhookView
 from nateq_webhooks.database.transactions import outside_every_transaction
-from nateq_webhooks.protocol.api import EVENTS_PATH, LOGS_SEGMENT, WEBHOOKS_PATH
+from nateq_webhooks.protocol.api import EVENTS_PATH, LOGS_SEGMENT, ROTATE_SEGMENT, WEBHOOKS_PATH
 
 app_name = "nateq_webhooks_api"
 
@@ -29,6 +29,7 @@ urlpatterns = [
     _path(WEBHOOKS_PATH, WebhooksView, "webhooks"),
     _path(f"{WEBHOOKS_PATH}/<str:pk>", WebhookView, "webhook"),
     _path(f"{WEBHOOKS_PATH}/<str:pk>/{LOGS_SEGMENT}", LogsView, "logs"),
+    _path(f"{WEBHOOKS_PATH}/<str:pk>/{ROTATE_SEGMENT}", RotateView, "rotate_secret"),
     _path("/deliveries", DeliveriesView, "deliveries"),
     _path("/deliveries/<str:pk>", DeliveryView, "delivery"),
     _path("/deliveries/<str:pk>/body", BodyView, "body"),

@@ -28,13 +28,13 @@ from django.urls import reverse
 from django.views.debug import ExceptionReporter
 
 from nateq_webhooks import inbox
-from nateq_webhooks.admin.webhooks.secrets import secret_id
 from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
+from nateq_webhooks.remote.local_webhooks import secret_id
 from tests.admin.pages import secret_row, webhook_form
 from tests.conftest import Sender, envelope
 
@@ -220,7 +220,7 @@ def add_older(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.
 
 
 def rotate(client: Client, webhook: Webhook, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("nateq_webhooks.admin.webhooks.secrets.generate_secret", seen.new_secret)
+    monkeypatch.setattr("nateq_webhooks.remote.local_webhooks.generate_secret", seen.new_secret)
     return client.post(url("secret", webhook), {"confirmed": "yes", "current": secret_id(webhook)})
 
 

@@ -18,12 +18,12 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from nateq_webhooks import dispatch, remote, signals
-from nateq_webhooks.admin.webhooks.secrets import secret_id
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
+from nateq_webhooks.remote.local_webhooks import secret_id
 from nateq_webhooks.sandbox import Sandbox
 from tests.admin.pages import secret_row, webhook_form
 from tests.conftest import Connect, Sender, envelope

@@ -10,9 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from nateq_webhooks.admin.webhooks.secrets import RotatedSecret, rotate, secret_id
 from nateq_webhooks.admin.webhooks.test_event import example
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.remote.local_webhooks import RotatedSecret, rotate_here, secret_id
 from nateq_webhooks.remote.secret_rotation import retire_secrets
 from tests.conftest import SECRET, Sender, envelope
 
@@ -90,7 +90,7 @@ def test_a_former_secret_whose_end_was_set_before_keeps_that_end(webhook: Webhoo
     Secret.objects.create(webhook=webhook, secret="whsec_older_0123456789abcdef", expires_at=ends)
     pasted = Secret.objects.create(webhook=webhook, secret="whsec_pasted_0123456789abcdef")
 
-    rotate(webhook, known_id=secret_id(webhook))
+    rotate_here(webhook, known_id=secret_id(webhook))
     webhook.refresh_from_db()
     sender.post(envelope(), secret=webhook.secret)
 
@@ -123,7 +123,7 @@ def test_a_former_secret_that_verifies_nothing_is_not_kept(webhook: Webhook) -> 
     Webhook.objects.filter(pk=webhook.pk).update(secret="")
     webhook.refresh_from_db()
 
-    rotated = rotate(webhook, known_id=secret_id(webhook))
+    rotated = rotate_here(webhook, known_id=secret_id(webhook))
 
     assert rotated is not None
     assert rotated.former is None

@@ -29,9 +29,15 @@ class Operation:
 
 _CURSOR: Final = ("limit", "cursor")
 
+_WEBHOOK: Final = ("url", "events", "is_active", "name", "organization_id")
+
 OPERATIONS: Final = (
     Operation(path="/webhooks", parameters=("limit", "offset")),
+    Operation(path="/webhooks", method="POST", fields=_WEBHOOK),
     Operation(path="/webhooks/{webhook}"),
+    Operation(path="/webhooks/{webhook}", method="PATCH", fields=_WEBHOOK),
+    Operation(path="/webhooks/{webhook}", method="DELETE"),
+    Operation(path="/webhooks/{webhook}/rotate-secret", method="POST"),
     Operation(path="/webhooks/{webhook}/logs", parameters=(*_CURSOR, "offset")),
     Operation(path="/webhooks/events"),
     Operation(
@@ -48,6 +54,12 @@ OPERATIONS: Final = (
     Operation(path="/receivers/{receiver}/resume", method="POST"),
     Operation(path="/status"),
 )
+
+
+def methods_of(path: str) -> set[str]:
+    """Return the methods that a path takes."""
+    methods = {operation.method for operation in OPERATIONS if operation.path == path}
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def routes() -> set[str]:

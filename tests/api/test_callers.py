@@ -102,7 +102,7 @@ class TestStaff:
 
         assert "CSRF" in program.error("/webhooks", method="POST", status=403)["message"]
         program.cookies["csrftoken"] = token = "a" * 32
-        program.error("/webhooks", method="POST", status=405, headers={"X-CSRFToken": token})
+        program.error("/webhooks/events", method="POST", status=405, headers={"X-CSRFToken": token})
 
     def test_what_customers_wrote_needs_its_permission(self, webhook: Webhook) -> None:
         [delivery] = store_deliveries(webhook, headers={"X-Note": "hi"}, payload={"data": 1})

@@ -1,30 +1,39 @@
 """`NateqClient` against this API, over real HTTP: what reads webhooks at Nateq reads them here."""
 
+import json
+import uuid
 from collections.abc import Iterator
 
+import httpx
 import pytest
+from django.test import override_settings
 
 from example_project.board.server import serving
 from nateq_webhooks.client import EventType, NateqClient
 from nateq_webhooks.errors import (
+    ApiError,
     NateqAuthenticationError,
     NateqNotFoundError,
-    NateqNotOfferedError,
     NateqPermissionError,
     NateqRateLimitError,
+    NateqValidationError,
 )
 from nateq_webhooks.models import Attempt, Webhook
 from nateq_webhooks.protocol.events import EVENTS
+from nateq_webhooks.protocol.signatures import sign
 from tests.api.conftest import issue
 from tests.builders import store_deliveries
 from tests.client.scripted import FakeTime
+from tests.conftest import SECRET, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+SITE = "https://shop.example"
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serving(0) as port:
+    with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": SITE}), serving(0) as port:
         yield f"http://127.0.0.1:{port}/api/v1"
 
 
@@ -83,6 +92,36 @@ def test_errors_are_the_clients_own(address: str, client: NateqClient) -> None:
     assert 1 <= (slow.value.retry_after or 0) <= 60
 
 
-def test_what_is_not_there_yet_is_said_to_be_missing(client: NateqClient) -> None:
-    with pytest.raises(NateqNotOfferedError):
-        client.webhooks.create(url="https://shop.example/", events=[])
+def test_webhooks_are_created_changed_and_deleted(address: str, client: NateqClient) -> None:
+    url = f"{SITE}/nateq/{uuid.uuid4()}/"
+    created = client.webhooks.create(url=url, events=["ticket.created"])
+
+    assert (created.url, created.events) == (url, ("ticket.created",))
+    assert created.secret == Webhook.objects.get().secret
+    with pytest.raises(NateqValidationError) as refused:
+        client.webhooks.create(url="https://elsewhere.example/", events=["ticket.created"])
+    assert set(refused.value.details) == {"url"}  # type: ignore[call-overload]
+    changed = client.webhooks.update(created.id, url=url, events=["lead.created"], is_active=False)
+    assert (changed.events, changed.is_active) == (("lead.created",), False)
+    client.webhooks.delete(created.id)
+    assert client.webhooks.list() == []
+
+
+def test_a_rotated_secret_signs_what_is_stored_over_http(address: str, client: NateqClient, webhook: Webhook) -> None:
+    rotated = client.webhooks.rotate_secret(str(webhook.pk))
+
+    for number, secret in enumerate([rotated.secret, SECRET]):
+        body = json.dumps(envelope(delivery_id=f"dlv_{number}")).encode()
+        target = address.removesuffix("/api/v1") + webhook.get_absolute_url()
+        answer = httpx.post(target, content=body, headers={"X-Nateq-Signature": sign(body, secret)}, trust_env=False)
+        assert answer.status_code == 200
+    assert [entry.delivery_id for entry in client.webhooks.logs(rotated.webhook_id)] == ["dlv_1", "dlv_0"]
+
+
+def test_a_webhook_with_deliveries_is_not_deleted(client: NateqClient, webhook: Webhook) -> None:
+    store_deliveries(webhook)
+
+    with pytest.raises(ApiError, match="has deliveries") as refused:
+        client.webhooks.delete(str(webhook.pk))
+
+    assert (refused.value.status, refused.value.is_ambiguous) == (409, False)

@@ -26,11 +26,12 @@ from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_reve
 from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.webhooks.pause import PausePage, pause_context
 from nateq_webhooks.admin.webhooks.remote import RemotePage
-from nateq_webhooks.admin.webhooks.secrets import SecretPage, reveal_generated, secret_id
+from nateq_webhooks.admin.webhooks.secrets import SecretPage, reveal_generated
 from nateq_webhooks.admin.webhooks.test_event import EventTestPage
 from nateq_webhooks.inbox.former_secrets import keep_former
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.remote.local_webhooks import secret_id, why_not_deleted
 
 VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
 
@@ -127,7 +128,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         """Return the link, and that a webhook with deliveries can't be deleted."""
         if not webhook.deliveries.exists():
             return _("None yet.")
-        return format_html("{} · {}", self.deliveries_link(webhook), _why_not_deleted())
+        return format_html("{} · {}", self.deliveries_link(webhook), why_not_deleted())
 
     @admin.display(description=gettext_lazy("URL to paste into Nateq"))
     def receiving_url(self, webhook: Webhook) -> SafeString:
@@ -232,7 +233,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         may_delete = super().has_delete_permission(request, webhook)
         if webhook is None or not may_delete or self.has_delete_permission(request, webhook):
             return super().delete_view(request, object_id, extra_context)
-        self.message_user(request, _why_not_deleted(), messages.ERROR)
+        self.message_user(request, why_not_deleted(), messages.ERROR)
         return HttpResponseRedirect(admin_url(self.admin_site, Webhook, "change", webhook.pk))
 
     def get_deleted_objects(
@@ -242,7 +243,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         kept = [webhook for webhook in objs if webhook.deliveries.exists()]
         if not kept:
             return super().get_deleted_objects(objs, request)
-        protected = [f"{webhook.name}: {_why_not_deleted()}" for webhook in kept]
+        protected = [f"{webhook.name}: {why_not_deleted()}" for webhook in kept]
         return [str(webhook) for webhook in objs], {}, set(), protected
 
     def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:
@@ -275,7 +276,3 @@ class WebhookAdmin(ModelAdmin[Webhook]):
             if request.user.has_perm("nateq_webhooks.view_rejection"):
                 context["refused_url"] = admin_url(self.admin_site, Rejection, "changelist", webhook__id__exact=obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-
-def _why_not_deleted() -> str:
-    return _("It has deliveries, so it can't be deleted. Deactivate it instead.")

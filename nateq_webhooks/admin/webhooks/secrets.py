@@ -4,48 +4,20 @@ It needs the permission `reveal_secret`. The secret is in one response only: in 
 in the admin's history.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.db import router, transaction
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from nateq_webhooks.admin.permissions import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
-from nateq_webhooks.inbox.former_secrets import keep_former
-from nateq_webhooks.models import Secret, Webhook
-from nateq_webhooks.models.webhook import generate_secret
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RotatedSecret:
-    """A new secret, and the former one as it is kept; None if that one could verify nothing."""
-
-    secret: str = field(repr=False)
-    former: Secret | None
-
-
-@sensitive_variables()
-def rotate(webhook: Webhook, *, known_id: str) -> RotatedSecret | None:
-    """Give the webhook a new secret; return None if its current one is not the one of `known_id` any more."""
-    alias = router.db_for_write(Webhook)
-    with transaction.atomic(using=alias):
-        current = Webhook.objects.using(alias).select_for_update().get(pk=webhook.pk)
-        if secret_id(current) != known_id:
-            return None
-        former, current.secret = current.secret, generate_secret()
-        current.save(using=alias, update_fields=["secret"])
-        return RotatedSecret(secret=current.secret, former=keep_former(current, former))
-
-
-def secret_id(webhook: Webhook) -> str:
-    """Return the id of a webhook's current secret, which may be shown."""
-    return str(Secret(secret=webhook.secret))
+from nateq_webhooks.models import Webhook
+from nateq_webhooks.remote.local_webhooks import RotatedSecret, is_local, rotate_here, secret_id
+from nateq_webhooks.remote.remote_errors import RemoteError
 
 
 class RotationForm(forms.Form):
@@ -67,7 +39,7 @@ class SecretPage(WebhookPage):
 
     def get(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
         """Ask for a confirmation."""
-        if self.webhook.registration != Webhook.Registration.MANUAL:
+        if not is_local(self.webhook):
             return self._show(is_nateqs=True)
         return self._show()
 
@@ -75,9 +47,13 @@ class SecretPage(WebhookPage):
     def post(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Generate a secret once that is confirmed, and show it in the response."""
         form = RotationForm(request.POST)
-        if self.webhook.registration != Webhook.Registration.MANUAL or not form.is_valid():
+        if not is_local(self.webhook) or not form.is_valid():
             return self.get(request, object_id)
-        rotated = rotate(self.webhook, known_id=form.cleaned_data["current"])
+        try:
+            rotated = rotate_here(self.webhook, known_id=form.cleaned_data["current"])
+        except RemoteError as error:  # registered, or deleted, since the page was read
+            messages.error(request, str(error))
+            return HttpResponseRedirect(request.path)
         if rotated is None:
             return self._show(was_replaced=True)
         self.model_admin.log_change(request, self.webhook, [{"changed": {"fields": ["signing secret"]}}])
