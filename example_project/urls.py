@@ -1,4 +1,4 @@
-"""The board, the admin, and the receiver view that Nateq posts to."""
+"""The board, the admin, the receiver view that Nateq posts to, and the API."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -9,4 +9,5 @@ urlpatterns = [
     path("", board, name="board"),
     path("admin/", admin.site.urls),
     path("nateq/", include("nateq_webhooks.urls")),
+    path("api/", include("nateq_webhooks.api.urls")),
 ]
