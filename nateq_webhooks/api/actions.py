@@ -16,21 +16,27 @@ from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.protocol.api_answers import invalid
 from nateq_webhooks.receivers import registry
-from nateq_webhooks.rest.parameters import Parameters, TextField
+from nateq_webhooks.rest.parameters import FlagField, Parameters, TextField
 
 
 class ReplayFields(Parameters):
     """The body of a replay: which receivers, and why."""
 
-    receivers = serializers.ListField(child=TextField(200), required=False, allow_empty=False, max_length=100)
-    failed_only = serializers.BooleanField(required=False, default=False)
-    reason = TextField(500, allow_blank=True)
+    receivers = serializers.ListField(
+        child=TextField(200),
+        required=False,
+        allow_empty=False,
+        max_length=100,
+        help_text="The names of the receivers; without it all that are connected to the event.",
+    )
+    failed_only = FlagField(required=False, default=False, help_text="Only those whose last run failed.")
+    reason = TextField(500, allow_blank=True, help_text="Why; it is kept.")
 
 
 class ReasonFields(Parameters):
     """The body of a pause: why."""
 
-    reason = TextField(500, allow_blank=True)
+    reason = TextField(500, allow_blank=True, help_text="Why; it is kept.")
 
 
 class ReplayView(OneDeliveryView):

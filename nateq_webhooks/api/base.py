@@ -108,7 +108,7 @@ class MomentField(serializers.DateTimeField):
 class CursorParameters(LimitParameters):
     """The parameters of a list that is paged by cursor."""
 
-    cursor = CursorField()
+    cursor = CursorField(help_text="`meta.next_cursor` of the page before.")
 
 
 def no_such(what: str, name: object) -> RequestError:

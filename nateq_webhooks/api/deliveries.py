@@ -26,13 +26,13 @@ from nateq_webhooks.rest.parameters import Parameters, TextField
 class DeliveryParameters(CursorParameters):
     """The filters of the list. Each compares exactly; a delivery must fulfil all that are given."""
 
-    status = serializers.ChoiceField(choices=Delivery.Status.values, required=False)
-    event = TextField(200)
-    webhook = serializers.UUIDField(required=False)
-    resource = TextField(200)
-    organization = TextField(200)
-    since = MomentField()
-    until = MomentField()
+    status = serializers.ChoiceField(choices=Delivery.Status.values, required=False, help_text="The delivery's status.")
+    event = TextField(200, help_text="The name of the event.")
+    webhook = serializers.UUIDField(required=False, help_text="The webhook's id here.")
+    resource = TextField(200, help_text="The id of what the event is about (`resource_id`).")
+    organization = TextField(200, help_text="The organization that the delivery names.")
+    since = MomentField(help_text="Received at this time or later (ISO 8601; UTC if it names no time zone).")
+    until = MomentField(help_text="Received before this time.")
 
 
 class DeliveriesView(ApiView):

@@ -67,8 +67,8 @@ class PositionField(serializers.Field):
 class LogParameters(LimitParameters):
     """The parameters of the log."""
 
-    cursor = PositionField()
-    offset = WholeNumberField(0, MAX_OFFSET, default=0)
+    cursor = PositionField(help_text="`meta.next_cursor` of the page before.")
+    offset = WholeNumberField(0, MAX_OFFSET, default=0, help_text="How many to skip; the cursor has no limit.")
 
 
 @dataclass(frozen=True, slots=True)

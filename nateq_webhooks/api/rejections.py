@@ -19,8 +19,8 @@ from nateq_webhooks.rest.parameters import TextField
 class RejectionParameters(CursorParameters):
     """The filters of the list."""
 
-    webhook = serializers.UUIDField(required=False)
-    reason = TextField(40)
+    webhook = serializers.UUIDField(required=False, help_text="The webhook's id here.")
+    reason = TextField(40, help_text="Why it was refused, as a code.")
 
 
 class RejectionsView(ApiView):

@@ -8,6 +8,7 @@ from nateq_webhooks.api.actions import PauseView, ReplayView, ResumeView
 from nateq_webhooks.api.base import ApiView, UnknownView
 from nateq_webhooks.api.deliveries import BodyView, DeliveriesView, DeliveryView, RunsView
 from nateq_webhooks.api.rejections import RejectionsView
+from nateq_webhooks.api.schema.views import DocsView, SchemaView
 from nateq_webhooks.api.state import ReceiversView, StatusView
 from nateq_webhooks.api.webhooks import EventsView, LogsView, RotateView, WebhooksView, WebhookView
 from nateq_webhooks.database.transactions import outside_every_transaction
@@ -40,5 +41,7 @@ urlpatterns = [
     _path("/receivers/<str:name>/pause", PauseView, "pause"),
     _path("/receivers/<str:name>/resume", ResumeView, "resume"),
     _path("/status", StatusView, "status"),
+    _path("/schema", SchemaView, "schema"),
+    _path("/docs", DocsView, "docs"),
     re_path(rf"^{VERSION}(?:/[\s\S]*)?\Z", _rest),
 ]

@@ -35,7 +35,7 @@ from nateq_webhooks.protocol.api import RETRY_AFTER_HEADER, ErrorCode
 from nateq_webhooks.protocol.api_answers import RequestError, invalid, shown
 from nateq_webhooks.remote.claim import alias
 from nateq_webhooks.remote.local_webhooks import change_here, delete_here, is_local, rotate_here
-from nateq_webhooks.rest.parameters import Parameters, TextField
+from nateq_webhooks.rest.parameters import FlagField, Parameters, TextField
 
 MAX_EVENTS: Final = 500
 """Names in one list."""
@@ -62,11 +62,18 @@ _URL_PROBLEM: Final = (
 class WebhookFields(Parameters):
     """The body of a creation and of a change: Nateq's fields, and ours."""
 
-    url = TextField(2048)
-    events = serializers.ListField(child=TextField(200), required=False, max_length=MAX_EVENTS)
-    is_active = serializers.BooleanField(required=False)
-    name = TextField(100)
-    organization_id = TextField(200, allow_blank=True)
+    url = TextField(2048, help_text="The address of a receiver of this site; another one can't be chosen.")
+    events = serializers.ListField(
+        child=TextField(200),
+        required=False,
+        max_length=MAX_EVENTS,
+        help_text="The events to subscribe to, from the list of events; an empty list means all.",
+    )
+    is_active = FlagField(required=False, help_text="Whether it accepts deliveries.")
+    name = TextField(100, help_text="Your name for it; only a caller that sees all webhooks chooses it.")
+    organization_id = TextField(
+        200, allow_blank=True, help_text="The only organization whose deliveries it accepts; empty: any."
+    )
 
 
 def new_webhook(caller: Caller, request: HttpRequest, fields: Mapping[str, Any]) -> Webhook:

@@ -235,6 +235,11 @@ def language_code() -> str:
     return str(django_settings.LANGUAGE_CODE)
 
 
+def session_cookie_name() -> str:
+    """Return the name of the cookie that holds a session (`SESSION_COOKIE_NAME`)."""
+    return str(django_settings.SESSION_COOKIE_NAME)
+
+
 def root_urlconf() -> Any:
     """Return the site's URLs, as a module, its dotted path or a list (`ROOT_URLCONF`)."""
     return django_settings.ROOT_URLCONF

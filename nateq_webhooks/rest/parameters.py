@@ -28,10 +28,27 @@ class WholeNumberField(serializers.Field):
 
 
 class TextField(serializers.CharField):
-    """A text that is compared exactly."""
+    """A text that is compared exactly; a number in a JSON body is none."""
 
     def __init__(self, max_length: int, **options: Any) -> None:
         super().__init__(max_length=max_length, trim_whitespace=False, required=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
+
+
+class FlagField(serializers.BooleanField):
+    """`true` or `false` of a JSON body; no text or number stands for them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return the value."""
+        if data is not True and data is not False:
+            self.fail("invalid", input=data)
+        return bool(data)
 
 
 class Parameters(serializers.Serializer):
@@ -64,13 +81,13 @@ class Parameters(serializers.Serializer):
 class LimitParameters(Parameters):
     """The parameters of every list."""
 
-    limit = WholeNumberField(1, MAX_PAGE_SIZE, default=PAGE_SIZE)
+    limit = WholeNumberField(1, MAX_PAGE_SIZE, default=PAGE_SIZE, help_text="How many to return at most.")
 
 
 class OffsetParameters(LimitParameters):
     """The parameters of a list that is paged by offset (Nateq's SDK)."""
 
-    offset = WholeNumberField(0, 2**31, default=0)
+    offset = WholeNumberField(0, 2**31, default=0, help_text="How many to skip.")
 
 
 def _unknown(known: Any, what: str) -> str:

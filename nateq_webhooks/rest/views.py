@@ -26,6 +26,8 @@ class ContractView(APIView):
     permission_classes: ClassVar[Any] = ()
     throttle_classes: ClassVar[Any] = ()
     versioning_class = None
+    schema = None
+    "The schema that a site makes of its own API leaves it out: it knows nothing of the parameters and the envelope."
     metadata_class = None
     renderer_classes = (JsonRenderer,)
     parser_classes = (JsonParser,)

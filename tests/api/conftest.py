@@ -11,6 +11,7 @@ from django.test import Client, override_settings
 
 from nateq_webhooks.models import ApiKey
 from nateq_webhooks.protocol.api import Scope
+from tests.api.described import check_answer
 
 API = "/api/v1"
 
@@ -33,6 +34,12 @@ class Program(Client):
 
     def __init__(self, key: str = "", **defaults: Any) -> None:
         super().__init__(headers={"Authorization": f"Bearer {key}"} if key else {}, **defaults)
+
+    def request(self, **request: Any) -> Any:
+        """Send a request. Every answer is as the description of the API says."""
+        response = super().request(**request)
+        check_answer(request["REQUEST_METHOD"], request["PATH_INFO"], response)
+        return response
 
     def ask(self, path: str, query: Any = None, *, method: str = "GET", status: int = 200, **options: Any) -> Any:
         if method == "GET":

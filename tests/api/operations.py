@@ -53,6 +53,8 @@ OPERATIONS: Final = (
     Operation(path="/receivers/{receiver}/pause", method="POST", fields=("reason",)),
     Operation(path="/receivers/{receiver}/resume", method="POST"),
     Operation(path="/status"),
+    Operation(path="/schema", parameters=("format",)),
+    Operation(path="/docs"),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nateq_webhooks.api.schema.formats import MEDIA_TYPES
 from nateq_webhooks.models import Webhook
 from tests.api.conftest import API, Program, issue
 from tests.api.operations import OPERATIONS
@@ -42,8 +43,10 @@ def check(response: Any) -> None:
     if response["Content-Type"] == "application/json":
         document = response.json()
         assert document["success"] is (response.status_code in (200, 201, 202))
-    else:
+    elif response["Content-Type"] == "application/octet-stream":
         assert response["Content-Disposition"].startswith("attachment")
+    else:
+        assert response["Content-Type"] in ("text/html; charset=utf-8", *MEDIA_TYPES.values())
 
 
 @pytest.fixture
