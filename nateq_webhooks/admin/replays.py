@@ -1,6 +1,5 @@
 """The replays: who asked for what to run again, when and why, and how far that got."""
 
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,9 +19,8 @@ from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
-from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.progress import missing_worker_advice, percent, progress, with_left
-from nateq_webhooks.dispatch.replays import advance
+from nateq_webhooks.dispatch.replays import advance_for, cancel
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay, Webhook
@@ -53,21 +51,11 @@ class ReplayControlPage(AdminPage):
             raise PermissionDenied
         form = ReplayControlForm(request.POST)
         if form.is_valid() and form.cleaned_data["do"] == "cancel":
-            rows = Replay.objects.using(router.db_for_write(Replay))
-            unfinished = rows.filter(pk=pk, finished_at__isnull=True, is_cancelled=False)
-            if unfinished.update(is_cancelled=True):
+            if cancel(router.db_for_write(Replay), pk):
                 self.model_admin.log_change(request, replay, _("Cancelled."))
         elif form.is_valid():
-            _advance(replay)
+            advance_for(router.db_for_write(Delivery), replay, SECONDS_AT_ONCE)
         return HttpResponseRedirect(self.url("change", pk))
-
-
-def _advance(replay: Replay) -> None:
-    """Make runs for a moment, so that a site without a worker makes progress, too."""
-    alias = router.db_for_write(Delivery)
-    deadline = time.monotonic() + SECONDS_AT_ONCE
-    while time.monotonic() < deadline and retry_transaction(lambda: advance(alias, replay)):
-        pass
 
 
 def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: PermittedRows) -> None:
@@ -125,6 +113,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
         """Return who runs again."""
+        if replay.only_failed:
+            return _("those whose last run failed")
         named = formatting.visible(", ".join(replay.receivers or ()))
         return named or _("all that are connected to the event")
 

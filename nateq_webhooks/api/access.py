@@ -44,6 +44,10 @@ REJECTIONS: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_
 
 REPLAY: Final = Access(scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_delivery",), ("replay_delivery",)))
 
+REPLAYS: Final = Access(scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_replay",),))
+
+CANCEL: Final = Access(scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_replay",), ("replay_delivery",)))
+
 CONTROL: Final = Access(
     scopes=(Scope.DELIVERIES_REPLAY,), permissions=(("view_run",), ("replay_delivery",)), needs_all_rows=True
 )

@@ -2,35 +2,23 @@
 
 from typing import Any
 
-from rest_framework import serializers
+from django.db import router
 from rest_framework.response import Response
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.api import access
 from nateq_webhooks.api.base import ApiView, no_such
 from nateq_webhooks.api.deliveries import OneDeliveryView
-from nateq_webhooks.api.documents import moment
-from nateq_webhooks.api.idempotency import once
+from nateq_webhooks.api.documents import replay_document
+from nateq_webhooks.api.idempotency import answer_before, once
+from nateq_webhooks.api.replays import ReplayFields
 from nateq_webhooks.api.state import receiver_document
 from nateq_webhooks.dispatch.create import connected_receivers
+from nateq_webhooks.dispatch.replays import failed_receivers
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.protocol.api_answers import invalid
 from nateq_webhooks.receivers import registry
-from nateq_webhooks.rest.parameters import FlagField, Parameters, TextField
-
-
-class ReplayFields(Parameters):
-    """The body of a replay: which receivers, and why."""
-
-    receivers = serializers.ListField(
-        child=TextField(200),
-        required=False,
-        allow_empty=False,
-        max_length=100,
-        help_text="The names of the receivers; without it all that are connected to the event.",
-    )
-    failed_only = FlagField(required=False, default=False, help_text="Only those whose last run failed.")
-    reason = TextField(500, allow_blank=True, help_text="Why; it is kept.")
+from nateq_webhooks.rest.parameters import Parameters, TextField
 
 
 class ReasonFields(Parameters):
@@ -48,11 +36,16 @@ class ReplayView(OneDeliveryView):
         """Have the receivers run again: all that are connected, those that are named, or those that failed."""
         Parameters.read(request)
         fields = ReplayFields.read_body(request)
+        if (before := answer_before(self.caller, request)) is not None:
+            return before
         delivery = self.delivery(pk)
         names = _names(delivery, fields)
 
         def work() -> dict[str, Any]:
             replay = dispatch.replay([delivery.pk], names, reason=fields.get("reason", ""), by=self.caller.label)
+            if self.caller.organization:
+                rows = Replay.objects.using(router.db_for_write(Replay)).filter(pk=replay.pk)
+                rows.update(organization_id=self.caller.organization)
             return replay_document(replay)
 
         return once(self.caller, request, work, status=202)
@@ -110,23 +103,8 @@ def _names(delivery: Delivery, fields: dict[str, Any]) -> list[str]:
             raise invalid({"receivers": f"not connected to the event: {', '.join(unknown)[:200]}."}, "fields")
         return list(fields["receivers"])
     if fields["failed_only"]:
-        rows = Run.objects.filter(delivery=delivery.pk, status__in=Run.FAILING).latest_rounds()
-        failed = set(rows.values_list("receiver", flat=True))
+        failed = failed_receivers(router.db_for_write(Run), [delivery.pk]).get(delivery.pk, ())
         names = [name for name in names if name in failed]
     if not names:
         raise invalid({"receivers": "there is none to run for this delivery."}, "fields")
     return names
-
-
-def replay_document(replay: Replay) -> dict[str, Any]:
-    """Return a replay: what was done at once; the runs follow."""
-    return {
-        "id": replay.pk,
-        "created_at": moment(replay.created_at),
-        "receivers": replay.receivers,
-        "reason": replay.reason,
-        "by": replay.by,
-        "runs": replay.runs,
-        "brought_forward": replay.brought_forward,
-        "already_running": replay.already_running,
-    }

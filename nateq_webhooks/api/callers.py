@@ -17,7 +17,7 @@ from nateq_webhooks import tenants
 from nateq_webhooks.api.access import Access
 from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.request import remote_address
-from nateq_webhooks.models import ApiKey, Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Webhook
 from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, LIVE_KEY_PREFIX, ErrorCode, Scope
 from nateq_webhooks.protocol.api_answers import RequestError, bearer_key
 
@@ -28,6 +28,7 @@ _ORGANIZATION_OF: Final[dict[type[Model], str]] = {
     Delivery: "organization_id",
     Run: "delivery__organization_id",
     Rejection: "webhook__organization_id",
+    Replay: "organization_id",
 }
 """The column that says whose a row is."""
 

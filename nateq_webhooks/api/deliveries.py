@@ -23,8 +23,8 @@ from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.rest.parameters import Parameters, TextField
 
 
-class DeliveryParameters(CursorParameters):
-    """The filters of the list. Each compares exactly; a delivery must fulfil all that are given."""
+class DeliveryFilters(Parameters):
+    """What deliveries are chosen by. Each compares exactly; a delivery must fulfil all that are given."""
 
     status = serializers.ChoiceField(choices=Delivery.Status.values, required=False, help_text="The delivery's status.")
     event = TextField(200, help_text="The name of the event.")
@@ -33,6 +33,10 @@ class DeliveryParameters(CursorParameters):
     organization = TextField(200, help_text="The organization that the delivery names.")
     since = MomentField(help_text="Received at this time or later (ISO 8601; UTC if it names no time zone).")
     until = MomentField(help_text="Received before this time.")
+
+
+class DeliveryParameters(DeliveryFilters, CursorParameters):
+    """The parameters of the list."""
 
 
 class DeliveriesView(ApiView):

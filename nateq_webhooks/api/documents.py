@@ -9,9 +9,11 @@ from django.urls import NoReverseMatch
 
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.dispatch.progress import Progress
+from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.request import REDACTED, is_masked
-from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
 from nateq_webhooks.remote.local_webhooks import secret_id
 
 DELIVERY_COLUMNS: Final = (
@@ -184,3 +186,37 @@ def runs_by_delivery(runs: Sequence[Run]) -> Mapping[int, list[dict[str, Any]]]:
             {"receiver": run.receiver, "status": run.status, "tries": run.tries}
         )
     return found
+
+
+def replay_document(replay: Replay) -> dict[str, Any]:
+    """Return a replay: what was done at once; the runs follow."""
+    return {
+        "id": replay.pk,
+        "created_at": moment(replay.created_at),
+        "receivers": replay.receivers,
+        "reason": replay.reason,
+        "by": replay.by,
+        "runs": replay.runs,
+        "brought_forward": replay.brought_forward,
+        "already_running": replay.already_running,
+    }
+
+
+def job_document(found: Progress, *, shows_webhook: bool) -> dict[str, Any]:
+    """Return a replay with its state, and how far it is."""
+    replay = found.replay
+    filters = Selection.from_json(replay.filters).as_json()
+    filters.pop("deliveries", None)
+    if not shows_webhook:
+        filters.pop("webhook", None)
+    return replay_document(replay) | {
+        "filters": filters,
+        "failed_only": replay.only_failed,
+        "state": found.state.value,
+        "percent": found.percent,
+        "deliveries": replay.deliveries,
+        "succeeded": found.succeeded,
+        "failed": found.failed,
+        "left": found.left,
+        "runs_created_at": moment(replay.finished_at),
+    }

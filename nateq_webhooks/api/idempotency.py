@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.models.idempotent_answer import IdempotentAnswer
+from nateq_webhooks.models.idempotent_answer import KEPT_FOR, IdempotentAnswer
 from nateq_webhooks.protocol.api import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, ErrorCode
 from nateq_webhooks.protocol.api_answers import RequestError, success
 
@@ -29,6 +29,19 @@ Work = Callable[[], Any]
 
 Recall = Callable[[dict[str, Any]], dict[str, Any]]
 """Completes the data of an answer that was kept without its secret."""
+
+
+def answer_before(caller: Caller, request: Any, recall: Recall | None = None) -> Response | None:
+    """Return the answer that the same request got before; None for a request that is to be carried out.
+
+    Ask it before what the request is about is looked up: a repeated deletion finds nothing. Raises as `once` does.
+    """
+    repeatable = _Repeatable.read(caller, request)
+    if repeatable is None:
+        return None
+    alias = router.db_for_write(IdempotentAnswer)
+    rows = IdempotentAnswer.objects.using(alias).filter(name=repeatable.name, created_at__gt=timezone.now() - KEPT_FOR)
+    return repeatable.kept(alias, recall) if rows.exclude(status=0).exists() else None
 
 
 def once(caller: Caller, request: Any, work: Work, *, status: int = 200, recall: Recall | None = None) -> Response:

@@ -8,6 +8,7 @@ from nateq_webhooks.api.actions import PauseView, ReplayView, ResumeView
 from nateq_webhooks.api.base import ApiView, UnknownView
 from nateq_webhooks.api.deliveries import BodyView, DeliveriesView, DeliveryView, RunsView
 from nateq_webhooks.api.rejections import RejectionsView
+from nateq_webhooks.api.replays import CancelView, ReplayJobView, ReplaysView
 from nateq_webhooks.api.schema.views import DocsView, SchemaView
 from nateq_webhooks.api.state import ReceiversView, StatusView
 from nateq_webhooks.api.webhooks import EventsView, LogsView, RotateView, WebhooksView, WebhookView
@@ -37,6 +38,9 @@ urlpatterns = [
     _path("/deliveries/<str:pk>/runs", RunsView, "runs"),
     _path("/deliveries/<str:pk>/replay", ReplayView, "replay"),
     _path("/rejections", RejectionsView, "rejections"),
+    _path("/replays", ReplaysView, "replays"),
+    _path("/replays/<str:pk>", ReplayJobView, "replay_job"),
+    _path("/replays/<str:pk>/cancel", CancelView, "cancel"),
     _path("/receivers", ReceiversView, "receivers"),
     _path("/receivers/<str:name>/pause", PauseView, "pause"),
     _path("/receivers/<str:name>/resume", ResumeView, "resume"),

@@ -10,7 +10,7 @@ from nateq_webhooks.api import access, webhook_changes
 from nateq_webhooks.api.base import ApiView, no_such
 from nateq_webhooks.api.delivery_list import time_limit
 from nateq_webhooks.api.documents import secret_document, webhook_document
-from nateq_webhooks.api.idempotency import SECRET, once, once_in_steps
+from nateq_webhooks.api.idempotency import SECRET, answer_before, once, once_in_steps
 from nateq_webhooks.api.log import LogParameters, read_log
 from nateq_webhooks.api.webhook_changes import WebhookFields, check_permitted
 from nateq_webhooks.models import Webhook
@@ -102,6 +102,8 @@ class WebhookView(OneWebhookView):
         """Change what is given; at Nateq first if the webhook is registered there."""
         Parameters.read(request)
         fields = WebhookFields.read_body(request)
+        if (before := answer_before(self.caller, request)) is not None:
+            return before
         webhook = self.webhook(pk)
         check_permitted(self.caller, "change", webhook)
 
@@ -115,6 +117,8 @@ class WebhookView(OneWebhookView):
         """Delete it; at Nateq first if it is registered there."""
         Parameters.read(request)
         Parameters.read_body(request)
+        if (before := answer_before(self.caller, request)) is not None:
+            return before
         webhook = self.webhook(pk)
         identity = str(webhook.pk)
         if not is_local(webhook) or not webhook.deliveries.exists():  # else the reason is that, and no permission
@@ -135,6 +139,8 @@ class RotateView(OneWebhookView):
         """Give it a new secret, which is in this answer only, and accept the former one for a while."""
         Parameters.read(request)
         Parameters.read_body(request)
+        if (before := answer_before(self.caller, request, self.recall)) is not None:
+            return before
         webhook = self.webhook(pk)
         check_permitted(self.caller, "change", webhook)
 

@@ -1,7 +1,8 @@
 """How far a replay is: its runs are created, or brought forward, and then they still have to run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -19,6 +20,19 @@ MAX_REPLAYS: Final = 1_000
 """Replays that are counted in one run of maintenance."""
 
 
+class ReplayState(StrEnum):
+    """The state of a replay, for a program that waits for its end."""
+
+    CREATING = "creating"
+    """Its runs are being created."""
+    RUNNING = "running"
+    """All are created, and some have not finished."""
+    DONE = "done"
+    """All have finished."""
+    CANCELLED = "cancelled"
+    """No more runs are created; those that were created still run."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How many runs of a replay have succeeded, failed for good (given up or dropped), and are still to finish."""
@@ -32,6 +46,15 @@ class Progress:
     def is_done(self) -> bool:
         """Whether every run is created and has finished."""
         return percent(self.replay, self.left) == 100
+
+    @property
+    def state(self) -> ReplayState:
+        """The state."""
+        if self.replay.is_cancelled:
+            return ReplayState.CANCELLED
+        if self.replay.finished_at is None:
+            return ReplayState.CREATING
+        return ReplayState.RUNNING if self.left else ReplayState.DONE
 
     @property
     def percent(self) -> int:
@@ -50,10 +73,23 @@ class Progress:
 
 def progress(alias: str, replay: Replay) -> Progress:
     """Return how far a replay is, counted now unless it is known to be done."""
+    return progress_of(alias, [replay])[0]
+
+
+def progress_of(alias: str, replays: Sequence[Replay]) -> list[Progress]:
+    """Return how far each of the replays is, in their order. One statement counts those that are not done."""
+    counted = [replay.pk for replay in replays if replay.done_at is None]
+    by_replay: dict[int, dict[str, int]] = {}
+    if counted:
+        rows = ReplayedRun.objects.using(alias).filter(replay__in=counted).order_by()
+        for pk, status, count in rows.values_list("replay_id", "run__status").annotate(Count("pk")):
+            by_replay.setdefault(pk, {})[status] = count
+    return [_progress(replay, by_replay.get(replay.pk, {})) for replay in replays]
+
+
+def _progress(replay: Replay, counts: dict[str, int]) -> Progress:
     if replay.done_at is not None:
         return Progress(replay=replay, succeeded=replay.succeeded, failed=replay.failed, left=0)
-    rows = ReplayedRun.objects.using(alias).filter(replay=replay).order_by().values_list("run__status")
-    counts = dict(rows.annotate(Count("pk")))
     succeeded = counts.pop(Run.Status.SUCCEEDED, 0)
     left = sum(counts.pop(status, 0) for status in Run.UNFINISHED)
     return Progress(replay=replay, succeeded=succeeded, failed=sum(counts.values()), left=left)

@@ -9,6 +9,7 @@ leaves nothing out.
 
 import functools
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -75,12 +76,15 @@ def request_replay(
     reason: str = "",
     by: str = "",
     is_command_waiting: bool = False,
+    only_failed: bool = False,
+    organization_id: str = "",
 ) -> Replay:
     """Request a replay of many deliveries. Workers, or `nateq_replay`, create its runs in batches (`advance`).
 
     Deliveries that come later are not replayed. With `is_command_waiting` a command creates the runs itself; if it is
-    stopped and run again, it finds the replay with `interrupted`. Raises `LookupError` if a named receiver is not
-    connected.
+    stopped and run again, it finds the replay with `interrupted`. With `only_failed` a receiver runs again if its last
+    run of a delivery has failed. Who is of `organization_id` only, sees the replay. Raises `LookupError` if a named
+    receiver is not connected.
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
@@ -89,6 +93,8 @@ def request_replay(
         receivers=_names(receivers),
         filters=selection.as_json(),
         is_command_waiting=is_command_waiting,
+        only_failed=only_failed,
+        organization_id=organization_id,
         reason=reason[:500],
         by=by[:150],
         until=newest or 0,
@@ -127,6 +133,27 @@ def advance(alias: str, replay_: Replay) -> bool:
     replay_.after, replay_.finished_at = after, finished_at
     _count(replay_, done)
     return finished_at is None
+
+
+def advance_for(alias: str, replay_: Replay, seconds: float) -> None:
+    """Create runs of a requested replay for some seconds, so that a site without a worker makes progress, too."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and retry_transaction(lambda: advance(alias, replay_)):
+        pass
+
+
+def cancel(alias: str, pk: int) -> bool:
+    """Cancel a replay: no more of its runs are created. Return False if it was cancelled, or all are created."""
+    return bool(unfinished(alias).filter(pk=pk).order_by().update(is_cancelled=True))
+
+
+def failed_receivers(alias: str, pks: Sequence[int]) -> dict[int, set[str]]:
+    """Return, for each of the deliveries that has any, the receivers whose last run of it has failed."""
+    rows = Run.objects.using(alias).filter(delivery_id__in=pks, status__in=Run.FAILING).latest_rounds().order_by()
+    found: dict[int, set[str]] = {}
+    for pk, name in rows.values_list("delivery_id", "receiver"):
+        found.setdefault(pk, set()).add(name)
+    return found
 
 
 def interrupted(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
@@ -178,7 +205,10 @@ def _count(replay_: Replay, done: _BatchResult) -> None:
 
 def _create_batch(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _BatchResult:
     """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit."""
-    wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
+    failed = failed_receivers(alias, [delivery.pk for delivery in deliveries]) if replay_.only_failed else None
+    wanted = {
+        delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers, failed))
+    }
     with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
         return _replay_batch(alias, replay_, wanted)
 
@@ -251,10 +281,14 @@ def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]
     return deliveries.defer(*unread)
 
 
-def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
-    """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them."""
+def _receivers_of(delivery: Delivery, names: Sequence[str] | None, failed: dict[int, set[str]] | None) -> list[str]:
+    """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them.
+
+    `failed` leaves only those of them that have failed.
+    """
     connected = connected_receivers(delivery)
-    return connected if names is None else [name for name in connected if name in names]
+    found = connected if names is None else [name for name in connected if name in names]
+    return found if failed is None else [name for name in found if name in failed.get(delivery.pk, ())]
 
 
 def check_receivers(names: Sequence[str] | None) -> None:

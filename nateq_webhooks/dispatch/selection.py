@@ -28,6 +28,9 @@ class Selection:
     receiver: str = ""
     deliveries: tuple[int, ...] = ()
     "Keys; empty: any."
+    organization: str = ""
+    resource: str = ""
+    "The resource's id."
 
     def as_json(self) -> dict[str, Any]:
         """Return what is given, as JSON stores it."""
@@ -47,7 +50,13 @@ class Selection:
 
     def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
         """Return those of the deliveries that are selected."""
-        exact = {"webhook_id": self.webhook, "event": self.event, "status": self.status}
+        exact = {
+            "webhook_id": self.webhook,
+            "event": self.event,
+            "status": self.status,
+            "organization_id": self.organization,
+            "resource_id": self.resource,
+        }
         rows = deliveries.filter(**{name: value for name, value in exact.items() if value})
         if self.since is not None:
             rows = rows.filter(received_at__gte=self.since)

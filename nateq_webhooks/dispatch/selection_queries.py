@@ -45,7 +45,8 @@ def key_query(selection: Selection, among: QuerySet[Delivery] | None = None) -> 
     webhook = [Webhook._meta.pk.to_python(selection.webhook)] if selection.webhook else []
     wanted = {"status": [selection.status], "event": [selection.event], "webhook_id": webhook}
     selected = {column: values for column, values in wanted.items() if any(values)}
-    if selection.deliveries or selection.receiver or not selected:
+    has_others = selection.deliveries or selection.receiver or selection.organization or selection.resource
+    if has_others or not selected:
         return Union([deliveries])
     read = read_combinations(Delivery, deliveries.db, COLUMNS)
     combinations = None if read is None else read.only(selected)

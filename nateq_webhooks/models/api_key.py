@@ -35,7 +35,7 @@ PERMISSIONS_OF: Final[Mapping[Scope, tuple[str, ...]]] = {
     Scope.WEBHOOKS_READ: ("view_webhook",),
     Scope.WEBHOOKS_MANAGE: ("view_webhook", "add_webhook", "change_webhook", "delete_webhook", "reveal_secret"),
     Scope.DELIVERIES_READ: ("view_delivery", "view_run", "view_rejection"),
-    Scope.DELIVERIES_REPLAY: ("replay_delivery",),
+    Scope.DELIVERIES_REPLAY: ("replay_delivery", "view_replay"),
     Scope.PAYLOADS_READ: ("view_payload",),
 }
 """What a person must be allowed to do in the admin to give a key this scope."""

@@ -4,7 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.models.fields import SafeCharField
+from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.models.run import Run
 
 
@@ -43,6 +43,10 @@ class Replay(models.Model):
     done_at = models.DateTimeField(_("all runs finished"), null=True)
     "When its last run was found to have finished."
     is_cancelled = models.BooleanField(_("cancelled"), default=False)
+    only_failed = models.BooleanField(_("failed receivers only"), default=False, db_default=False)
+    "Whether only those receivers run again whose last run of a delivery has failed."
+    organization_id = ExactCharField(_("organization"), max_length=200, blank=True, default="", db_default="")
+    "The only organization whose deliveries whoever asked may see; empty: all."
     is_command_waiting = models.BooleanField(default=False, db_default=False)
     "Whether the command that requested it has not reached its end: the same command again continues this replay."
 

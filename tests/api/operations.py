@@ -1,6 +1,7 @@
 """Every operation of the API, for the tests that try all of them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,16 +19,20 @@ class Operation:
     method: str = "GET"
     fields: tuple[str, ...] = ()
     "Of the body."
+    body: Mapping[str, object] | None = None
+    "The least that it takes."
 
     @property
     def label(self) -> str:
         return self.path if self.method == "GET" else f"{self.method} {self.path}"
 
-    def at(self, *, webhook: object, delivery: object, receiver: str = "shop.send") -> str:
-        return self.path.format(webhook=webhook, delivery=delivery, receiver=receiver)
+    def at(self, *, webhook: object, delivery: object, receiver: str = "shop.send", replay: object = 1) -> str:
+        return self.path.format(webhook=webhook, delivery=delivery, receiver=receiver, replay=replay)
 
 
 _CURSOR: Final = ("limit", "cursor")
+
+_FILTERS: Final = ("status", "event", "webhook", "resource", "organization", "since", "until")
 
 _WEBHOOK: Final = ("url", "events", "is_active", "name", "organization_id")
 
@@ -42,13 +47,22 @@ OPERATIONS: Final = (
     Operation(path="/webhooks/events"),
     Operation(
         path="/deliveries",
-        parameters=(*_CURSOR, "status", "event", "webhook", "resource", "organization", "since", "until"),
+        parameters=(*_CURSOR, *_FILTERS),
     ),
     Operation(path="/deliveries/{delivery}"),
     Operation(path="/deliveries/{delivery}/body"),
     Operation(path="/deliveries/{delivery}/runs", parameters=_CURSOR),
     Operation(path="/rejections", parameters=(*_CURSOR, "webhook", "reason")),
     Operation(path="/deliveries/{delivery}/replay", method="POST", fields=("receivers", "failed_only", "reason")),
+    Operation(path="/replays", parameters=_CURSOR),
+    Operation(
+        path="/replays",
+        method="POST",
+        fields=(*_FILTERS, "all", "receivers", "failed_only", "reason"),
+        body={"all": True},
+    ),
+    Operation(path="/replays/{replay}"),
+    Operation(path="/replays/{replay}/cancel", method="POST"),
     Operation(path="/receivers"),
     Operation(path="/receivers/{receiver}/pause", method="POST", fields=("reason",)),
     Operation(path="/receivers/{receiver}/resume", method="POST"),
@@ -68,5 +82,5 @@ def routes() -> set[str]:
     """Return the paths of the URLs, as `OPERATIONS` has them."""
     named = [pattern for pattern in urlpatterns if isinstance(pattern, URLPattern) and pattern.name]
     found = {str(pattern.pattern).removeprefix("v1") for pattern in named}
-    ids = {"webhooks": "{webhook}", "deliveries": "{delivery}", "receivers": "{receiver}"}
+    ids = {"webhooks": "{webhook}", "deliveries": "{delivery}", "receivers": "{receiver}", "replays": "{replay}"}
     return {re.sub("<str:[a-z]+>", ids.get(path.split("/")[1], ""), path) for path in found}

@@ -3,6 +3,7 @@
 `NATEQ_WRITE_DOCS=1 pytest tests/api/test_matrix.py` writes it.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
-from nateq_webhooks.models import ApiKey, Delivery, Webhook
+from nateq_webhooks.models import ApiKey, Delivery, Replay, Webhook
 from nateq_webhooks.protocol.api import Scope
 from nateq_webhooks.signals import ticket_created
 from tests.api.conftest import Program, issue, staff
@@ -37,6 +38,7 @@ OURS: Final = (
     "view_rejection",
     "view_payload",
     "replay_delivery",
+    "view_replay",
 )
 
 TOKEN: Final = "a" * 32
@@ -77,10 +79,12 @@ def delivery(db: None, connect: Connect) -> Delivery:
 
 
 def answer(program: Program, operation: Operation, delivery: Delivery, method: str = "", token: str = "") -> int:
-    path = operation.at(webhook=delivery.webhook_id, delivery=delivery.pk)
+    replay = Replay.objects.create(organization_id="org_1", until=delivery.pk)
+    path = operation.at(webhook=delivery.webhook_id, delivery=delivery.pk, replay=replay.pk)
     program.cookies["csrftoken"] = TOKEN
     headers = {"X-CSRFToken": token} if token else None
-    response = program.generic(method or operation.method, f"/api/v1{path}", headers=headers)
+    body = json.dumps(operation.body or {})
+    response = program.generic(method or operation.method, f"/api/v1{path}", body, headers=headers)
     assert response.status_code < 500
     return int(response.status_code)
 

@@ -18,6 +18,7 @@ from nateq_webhooks.api.schema.json_types import (
     whole,
     words,
 )
+from nateq_webhooks.dispatch.progress import ReplayState
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.api import ErrorCode, LogStatus
 
@@ -54,6 +55,27 @@ _REPLAYED: Final = {
     "runs": whole("How many runs it made."),
     "brought_forward": whole("How many waiting runs it brought forward instead."),
     "already_running": whole("For how many receivers nothing was done, because their run had started."),
+}
+
+_REPLAY: Final = {
+    "id": whole("The replay's id."),
+    "created_at": moment("When it was asked for."),
+    "receivers": or_null(listing(text(), "The receivers that run again; null: all that are connected.")),
+    "reason": text("Why, as the caller says."),
+    "by": text("The key or the user that asked for it."),
+    **_REPLAYED,
+}
+
+_REPLAY_JOB: Final = _REPLAY | {
+    "filters": ref("ReplayFilters"),
+    "failed_only": flag("Whether only those receivers run again whose last run failed."),
+    "state": ref("ReplayState"),
+    "percent": whole("How much is done; 100 when all of its runs have finished."),
+    "deliveries": whole("How many deliveries were found so far."),
+    "succeeded": whole("How many of its runs succeeded."),
+    "failed": whole("How many of its runs were given up or dropped."),
+    "left": whole("How many of its runs have not finished."),
+    "runs_created_at": or_null(moment("When the last of its runs was created.")),
 }
 
 _WEBHOOK: Final = {
@@ -169,14 +191,27 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         details=by_name({}, "More about the cause; empty for a caller that does not see all rows."),
         further_refusals=whole("How many more were refused at that time and not stored."),
     ),
-    "Replay": fields(
-        "A replay: what was done at once. The runs follow.",
-        id=whole("The replay's id."),
-        created_at=moment("When it was asked for."),
-        receivers=or_null(listing(text(), "The receivers that run again; null: all that are connected.")),
-        reason=text("Why, as the caller says."),
-        by=text("The key or the user that asked for it."),
-        **_REPLAYED,
+    "Replay": fields("A replay: what was done at once. The runs follow.", **_REPLAY),
+    "ReplayState": words(ReplayState, "The state of a replay; `cancelled`: what was created still runs."),
+    "ReplayFilters": {
+        "type": "object",
+        "description": "What the deliveries of a replay were chosen by; nothing: all, or by hand.",
+        "properties": {
+            "status": text("Their status."),
+            "event": text("Their event."),
+            "webhook": uuid("Their webhook; not there if the caller does not see it."),
+            "resource": text("The id of what their event is about."),
+            "organization": text("The organization that they name."),
+            "since": moment("They were received at this time or later."),
+            "until": moment("They were received before this time."),
+            "receiver": text("A receiver whose run had failed."),
+        },
+    },
+    "ReplayJob": fields("A replay, and how far it is.", **_REPLAY_JOB),
+    "ReplayJobDetail": fields(
+        "A replay, how far it is, and whether it goes on.",
+        **_REPLAY_JOB,
+        needs_worker=flag("Whether nobody runs it: start a worker."),
     ),
     "Receiver": fields(
         "A receiver, and the numbers of its unfinished runs.",

@@ -114,6 +114,28 @@ REPLAY: Final = {
     "already_running": 0,
 }
 
+REPLAY_JOB: Final = REPLAY | {
+    "receivers": None,
+    "filters": {"status": "dead"},
+    "failed_only": True,
+    "state": "running",
+    "percent": 75,
+    "deliveries": 4,
+    "runs": 4,
+    "succeeded": 3,
+    "failed": 0,
+    "left": 1,
+    "runs_created_at": "2026-06-30T12:30:01Z",
+}
+
+REPLAY_JOB_DETAIL: Final = REPLAY_JOB | {"needs_worker": False}
+
+_NOTHING_YET: Final = {"percent": 0, "deliveries": 0, "runs": 0, "succeeded": 0, "left": 0, "runs_created_at": None}
+
+NEW_REPLAY_JOB: Final = REPLAY_JOB_DETAIL | _NOTHING_YET | {"state": "creating"}
+
+CANCELLED_REPLAY_JOB: Final = NEW_REPLAY_JOB | {"state": "cancelled", "percent": 100}
+
 _COUNTS: Final = {"waiting": 3, "running": 1, "failing": 0, "dead": 2, "held": 3, "orphaned": 0}
 
 RECEIVER_DOCUMENT: Final = {

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from nateq_webhooks.api.actions import ReasonFields, ReplayFields
+from nateq_webhooks.api.actions import ReasonFields
 from nateq_webhooks.api.base import CursorParameters
 from nateq_webhooks.api.deliveries import DeliveryParameters
 from nateq_webhooks.api.log import LogParameters
 from nateq_webhooks.api.rejections import RejectionParameters
+from nateq_webhooks.api.replays import ReplayFields, ReplayJobFields
 from nateq_webhooks.api.schema import examples
 from nateq_webhooks.api.schema.errors import ALWAYS, OF_ACTIONS
 from nateq_webhooks.api.schema.formats import MEDIA_TYPES, SchemaParameters
@@ -63,6 +64,12 @@ PATH_PARAMETERS: Final[Mapping[str, PathParameter]] = {
         schema=whole() | {"maximum": MAX_WHOLE},
         example=examples.DELIVERY_ID,
         description="The delivery's id here.",
+    ),
+    "replays": PathParameter(
+        name="replay",
+        schema=whole() | {"maximum": MAX_WHOLE},
+        example=examples.REPLAY["id"],
+        description="The replay's id.",
     ),
     "receivers": PathParameter(
         name="receiver", schema=text(minLength=1), example=examples.RECEIVER, description="The receiver's name."
@@ -281,6 +288,47 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=_OF_CURSOR,
         parameters=RejectionParameters,
         answer=_page("Rejection", examples.REJECTION, _CURSOR, {"limit": 50, "next_cursor": None}),
+        further_errors=_SLOW,
+    ),
+    ("POST", "replays"): Operation(
+        id="replay_deliveries",
+        tag=Tag.DELIVERIES,
+        summary="Have the receivers of many deliveries run again, as a job",
+        description=(
+            "All deliveries that fulfil the filters, and that are there now. Without any filter `all` is required. "
+            "`failed_only` decides for each delivery. Ask for the replay to see how far it is."
+        ),
+        body=ReplayJobFields,
+        body_example={"status": "dead", "failed_only": True, "reason": "The CRM was down"},
+        answer=_one(ref("ReplayJobDetail"), examples.NEW_REPLAY_JOB, description="The replay.", status=202),
+        takes_idempotency_key=True,
+        further_errors=_SLOW,
+    ),
+    ("GET", "replays"): Operation(
+        id="list_replays",
+        tag=Tag.DELIVERIES,
+        summary="List the replays",
+        description=f"Those of single deliveries, too. {_OF_CURSOR}",
+        parameters=CursorParameters,
+        answer=_page("ReplayJob", examples.REPLAY_JOB, _CURSOR, {"limit": 50, "next_cursor": None}),
+        further_errors=_SLOW,
+    ),
+    ("GET", "replay_job"): Operation(
+        id="get_replay",
+        tag=Tag.DELIVERIES,
+        summary="Show how far a replay is",
+        description="Ask again until `state` is `done`. Where no worker runs, each request does a part of the replay.",
+        answer=_one(ref("ReplayJobDetail"), examples.REPLAY_JOB_DETAIL, description="The replay."),
+        further_errors=_SLOW,
+    ),
+    ("POST", "cancel"): Operation(
+        id="cancel_replay",
+        tag=Tag.DELIVERIES,
+        summary="Create no more runs of a replay",
+        description="Those that were created still run. One whose runs are all created can't be cancelled.",
+        body=Parameters,
+        answer=_one(ref("ReplayJobDetail"), examples.CANCELLED_REPLAY_JOB, description="The replay as it is now."),
+        takes_idempotency_key=True,
         further_errors=_SLOW,
     ),
     ("GET", "receivers"): Operation(
