@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from typing import Final
+from uuid import uuid4
 
 from nateq_webhooks.client import NateqClient
-from tests.contract.conftest import EVENTS, URL
+from tests.contract.conftest import EVENTS
+from tests.contract.servers import SITE
 
 Made = Callable[[NateqClient, str], object]
 
 CALLS: Final[dict[str, Made]] = {
     "events": lambda client, _: client.webhooks.events(),
     "list": lambda client, _: client.webhooks.list(),
-    "create": lambda client, _: client.webhooks.create(url=URL, events=EVENTS),
+    "create": lambda client, _: client.webhooks.create(url=f"{SITE}/nateq/{uuid4()}/", events=EVENTS),
     "get": lambda client, id: client.webhooks.get(id),
     "update": lambda client, id: client.webhooks.update(id, is_active=False),
     "delete": lambda client, id: client.webhooks.delete(id),

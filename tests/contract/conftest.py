@@ -1,4 +1,4 @@
-"""The client and the sandbox, against each other over real HTTP."""
+"""The client against the sandbox and against this site's API, over real HTTP."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,9 +8,10 @@ import pytest
 from nateq_webhooks.client import CreatedWebhook, NateqClient
 from nateq_webhooks.sandbox import Sandbox
 from tests.client.scripted import FakeTime
+from tests.contract.servers import SandboxServer, Server, site_server
 
 KEY = "tg_test_0123456789abcdefghijklmnopqrstuvwxyz"
-URL = "https://shop.example/nateq/"
+URL = "https://shop.example/nateq/7c9e6679-7425-40de-944b-e07fc1f90ae7/"
 EVENTS = ["ticket.created", "ticket.closed"]
 
 Connect = Callable[..., NateqClient]
@@ -23,11 +24,11 @@ def fake_time() -> FakeTime:
 
 @pytest.fixture
 def connect(fake_time: FakeTime) -> Iterator[Connect]:
-    """Connect clients to sandboxes; waiting takes them no time."""
+    """Connect clients to servers; waiting takes them no time."""
     with ExitStack() as stack:
 
-        def connect_one(sandbox: Sandbox, key: str = KEY, *, path: str = "") -> NateqClient:
-            client = NateqClient(key, sandbox.base_url + path, sleep=fake_time.sleep, clock=fake_time.clock)
+        def connect_one(server: Sandbox | Server, key: str = KEY, *, path: str = "") -> NateqClient:
+            client = NateqClient(key, server.base_url + path, sleep=fake_time.sleep, clock=fake_time.clock)
             return stack.enter_context(client)
 
         yield connect_one
@@ -40,8 +41,18 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox, connect: Connect) -> NateqClient:
-    return connect(sandbox)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """What the client calls: the sandbox, unless a test is marked `BOTH`."""
+    if getattr(request, "param", "sandbox") == "sandbox":
+        yield SandboxServer(request.getfixturevalue("sandbox"), KEY)
+        return
+    with site_server() as site:
+        yield site
+
+
+@pytest.fixture
+def client(server: Server, connect: Connect) -> NateqClient:
+    return connect(server, server.key)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Each fault of the sandbox's sender: what our receiver stores of it, and what the log shows."""
+"""Each fault of the sandbox's sender: what our receiver stores of it, and what the log shows.
+
+All of it is the sandbox's only: this site's API sends nothing, and has no faults to switch on.
+"""
 
 from collections.abc import Callable, Iterator
 
