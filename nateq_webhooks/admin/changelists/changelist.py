@@ -201,7 +201,8 @@ class KeysetChangeList(ChangeList):
                 return Count(number, Kind.ABOUT)
         try:
             with self._limited():
-                return capped(count_up_to(self.list_query.key_query(by_key=True), LIMIT + 1, self.root_queryset.db))
+                number = count_up_to(self.list_query.key_query(by_key=True), LIMIT + 1, self.root_queryset.db)
+                return capped(number, LIMIT)
         except TookTooLongError:
             return Count(0, Kind.UNKNOWN)
 

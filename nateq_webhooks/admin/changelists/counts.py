@@ -10,7 +10,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 LIMIT: Final = 10_000
-"""The highest exact count."""
+"""The highest exact count of a list."""
 
 
 class Kind(Enum):
@@ -48,9 +48,9 @@ class Count:
         return shown["number"]
 
 
-def capped(number: int) -> Count:
-    """Return the count for a number that was counted up to one above `LIMIT`."""
-    return Count(LIMIT, Kind.MORE) if number > LIMIT else Count(number)
+def capped(number: int, limit: int) -> Count:
+    """Return the count for a number that was counted up to one above `limit`."""
+    return Count(limit, Kind.MORE) if number > limit else Count(number)
 
 
 def estimate(rows: QuerySet[Any]) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.utils.functional import cached_property
 
-from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped
+from nateq_webhooks.admin.changelists.counts import Count, Kind, capped
 from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.database.keyset.date_ranges import Period
@@ -15,7 +15,10 @@ from nateq_webhooks.database.keyset.key_queries import KeyQuery, count_each_up_t
 from nateq_webhooks.database.keyset.skip_scan import SkipScan
 from nateq_webhooks.database.keyset.time_limit import TookTooLongError
 
-SAMPLE: Final = 2_500
+LIMIT: Final = 1_000
+"""The highest exact count of a choice: there may be a hundred choices, and each is counted."""
+
+SAMPLE: Final = 1_000
 """The newest rows of a search that are read for its counts: they may be far apart on the disk."""
 
 
@@ -91,7 +94,7 @@ class Facets:
 
     def _counted(self, queries: Mapping[str, KeyQuery]) -> dict[str, Count]:
         counts = count_each_up_to(list(queries.values()), LIMIT + 1, self._query.rows.db)
-        return {key: capped(number) for key, number in zip(queries, counts, strict=True)}
+        return {key: capped(number, LIMIT) for key, number in zip(queries, counts, strict=True)}
 
     @cached_property
     def _sample(self) -> list[dict[str, Any]]:
