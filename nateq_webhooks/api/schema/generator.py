@@ -19,11 +19,11 @@ from rest_framework import serializers
 
 from nateq_webhooks import __version__
 from nateq_webhooks.api.access import Access
-from nateq_webhooks.api.base import CursorField
+from nateq_webhooks.api.base import CursorField, MomentField
 from nateq_webhooks.api.log import PositionField
 from nateq_webhooks.api.schema.documents import DOCUMENTS
 from nateq_webhooks.api.schema.errors import ERRORS, ErrorAnswer
-from nateq_webhooks.api.schema.json_types import Schema, listing, ref, text, whole, words
+from nateq_webhooks.api.schema.json_types import Schema, listing, moment, ref, text, whole, words
 from nateq_webhooks.api.schema.operations import (
     JSON,
     OPERATIONS,
@@ -172,6 +172,8 @@ class OperationSchema(AutoSchema):
                 return text(pattern="^[0-9]{1,19}$")
             case PositionField():
                 return text(pattern="^[0-9]{1,19}-[0-9]{1,19}$")
+            case MomentField():
+                return moment() | {"pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
             case serializers.ChoiceField():
                 return _choice(words(field.choices))
             case serializers.ListField():
