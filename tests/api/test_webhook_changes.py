@@ -1,6 +1,7 @@
 """Webhooks that the API creates, changes, deletes and rotates: here, and at Nateq where they are registered."""
 
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.db import connection
+from django.core.signals import got_request_exception
+from django.db import IntegrityError, connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.views.debug import ExceptionReporter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -334,6 +337,70 @@ class TestIdempotency:
         assert not Webhook.objects.exists()
 
 
+def test_writes_count_for_the_limit_of_the_key() -> None:
+    program = Program(issue(requests_per_minute=2))
+    for left in (1, 0):
+        assert send(program, "POST", "/webhooks", status=201)["X-RateLimit-Remaining"] == str(left)
+
+    refused = send(program, "POST", "/webhooks", status=429)
+
+    assert 1 <= int(refused["Retry-After"]) <= 60
+    assert Webhook.objects.count() == 2
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("nateq_webhooks.api.idempotency.success", "/webhooks"),
+        ("nateq_webhooks.api.idempotency.success", "/webhooks/{pk}/rotate-secret"),
+        ("nateq_webhooks.api.webhooks.secret_document", "/webhooks"),
+        ("nateq_webhooks.api.webhooks.secret_document", "/webhooks/{pk}/rotate-secret"),
+        ("nateq_webhooks.api.webhook_changes.invalid", "/webhooks"),
+        ("nateq_webhooks.remote.local_webhooks.keep_former", "/webhooks/{pk}/rotate-secret"),
+    ],
+)
+def test_no_report_of_an_error_shows_a_secret(
+    program: Program, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, place: str, path: str, debug: bool
+) -> None:
+    reports: list[str] = []
+
+    def report(*, request: Any, **_: Any) -> None:
+        with override_settings(DEBUG=debug):
+            reporter = ExceptionReporter(request, *sys.exc_info())
+            reports.append(reporter.get_traceback_html() + reporter.get_traceback_text())
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    program.raise_request_exception = False
+    new = "whsec_" + "90" * 16  # the report has lines of this file, too
+    monkeypatch.setattr(Webhook._meta.get_field("secret"), "default", lambda: new)
+    monkeypatch.setattr("nateq_webhooks.remote.local_webhooks.generate_secret", lambda: new)
+    monkeypatch.setattr(place, fail)
+    if place.endswith("invalid"):
+        monkeypatch.setattr(Webhook, "save", lambda *args, **kwargs: _clash())
+    got_request_exception.connect(report)
+    try:
+        address = API + path.format(pk=webhook.pk)
+        answer = program.generic("POST", address, headers={"Idempotency-Key": "k"})
+    finally:
+        got_request_exception.disconnect(report)
+
+    assert answer.status_code == 500
+    assert len(reports) == 1
+    assert "a bug" in reports[0]
+    for shown in (reports[0], answer.text):
+        assert new not in shown
+        assert SECRET not in shown
+    assert not IdempotentAnswer.objects.exists()
+    assert Webhook.objects.get().secret == SECRET
+
+
+def _clash() -> None:
+    raise IntegrityError("UNIQUE constraint failed")
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/webhooks", "/webhooks/{pk}/rotate-secret"])
 def test_the_same_request_at_the_same_moment_is_carried_out_once(webhook: Webhook, path: str) -> None:
@@ -516,6 +583,18 @@ class TestRegistered:
 
         assert again["data"]["secret"] != first["data"]["secret"]
         assert send(program, "POST", path, headers=key).json() == again
+
+    @pytest.mark.django_db(transaction=True)
+    def test_each_step_is_committed_where_requests_are_transactions(
+        self, program: Program, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+        send(program, "PATCH", f"/webhooks/{registered.pk}", {"is_active": True}, headers={"Idempotency-Key": "a"})
+        send(program, "POST", f"/webhooks/{registered.pk}/rotate-secret")
+        both_sides_agree(sandbox)
+        send(program, "DELETE", f"/webhooks/{registered.pk}", headers={"Idempotency-Key": "c"})
+        assert sandbox.webhooks.all() == []
 
     def test_no_call_to_nateq_is_made_in_a_transaction(
         self, program: Program, registered: Webhook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
