@@ -25,8 +25,7 @@ def _api_urls() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("language", ["en", "ar"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "language"), [("wide", "en"), ("phone", "ar")])
 def test_it_keeps_the_policy_loads_nothing_of_others_and_stops_nobody(
     size: str, language: str, login: Open, site: str
 ) -> None:
