@@ -3,8 +3,9 @@
 import time
 from typing import Final
 
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from nateq_webhooks.conf import language_code
 from nateq_webhooks.dispatch.api import run_delivery
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import notify, runner, runs_in_request
@@ -37,10 +38,11 @@ def carry_on(alias: str, replay: Replay) -> None:
     if not runs_in_request():
         notify(alias, pks)
         return
-    for pk in pks:
-        if time.monotonic() >= deadline:
-            return
-        run_delivery(pk, alias=alias)
+    with translation.override(language_code()):  # as in a worker, whatever the language of the request
+        for pk in pks:
+            if time.monotonic() >= deadline:
+                return
+            run_delivery(pk, alias=alias)
 
 
 def is_carried_on() -> bool:

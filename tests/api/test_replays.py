@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -244,6 +244,18 @@ class TestProgress:
             dispatch.resume()
             program.data(f"/replays/{job['id']}")
             assert program.data(f"/replays/{job['id']}")["state"] == "done"
+
+    def test_a_receiver_that_runs_in_the_request_has_the_sites_language(
+        self, program: Program, webhook: Webhook, connect: Connect
+    ) -> None:
+        languages: list[str | None] = []
+        connect(ticket_created, lambda **kwargs: languages.append(translation.get_language()), "shop.language")
+        store_deliveries(webhook)
+        with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "inline"}, LANGUAGE_CODE="ar"):
+            job = post(program, {"all": True, "receivers": ["shop.language"]})
+            program.data(f"/replays/{job['id']}")
+
+        assert languages == ["ar"]
 
     def test_a_job_without_deliveries_is_done(self, program: Program) -> None:
         job = post(program, {"status": "dead"})
