@@ -17,13 +17,13 @@ _KEPT_SECONDS: Final = 2 * WINDOW_SECONDS
 logger: Final = logging.getLogger("nateq_webhooks")
 
 
-def take(identity: str, limit: int) -> Quota:
+def take(identity: str, limit: int, now: float | None = None) -> Quota:
     """Count one request of a caller, and return what it has left.
 
-    The windows are those of the clock: they begin with each minute. A cache that fails limits nothing, because a caller
-    that is refused for it could do nothing about it.
+    The windows are those of a clock in seconds, the system's if `now` is None: they begin with each minute. A cache
+    that fails limits nothing, because a caller that is refused for it could do nothing about it.
     """
-    now = time.time()
+    now = time.time() if now is None else now
     window = int(now // WINDOW_SECONDS)
     try:
         used = _count(f"nateq_webhooks.api.{identity}.{window}")

@@ -1,4 +1,4 @@
-"""A local Nateq: its API, its settings screen, and a sender that posts deliveries. Needs no Django project.
+"""A local Nateq in a process of its own: its API, its settings screen, and a sender that posts deliveries.
 
 In a test::
 
@@ -8,9 +8,13 @@ In a test::
         sandbox.send("ticket.created", count=500)
         sandbox.wait_until_delivered(timeout=30)
 
-In a separate process: ``python -m nateq_webhooks.sandbox --port 8765 --key tg_test_local``.
+By hand: ``python -m nateq_webhooks.sandbox --port 8765 --key tg_test_local``.
+
+`site/` is the Django site that this process runs. It has settings and models of its own, so nothing outside that
+process imports it; what a test imports from here needs no Django.
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from nateq_webhooks.protocol.api import LogStatus
@@ -23,17 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "LogStatus", "MissingExtraError", "NotDeliveredError", "Sandbox", "SandboxError", "example_data"]
 
-_EXTRA = {"httpx", "jinja2"}
-
 
 def __getattr__(name: str) -> Any:
     """Load `Sandbox` on first use, so that a missing extra is an error that says what to install."""
     if name != "Sandbox":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from nateq_webhooks.sandbox.sandbox import Sandbox
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        raise MissingExtraError(error.name) from error
+    if find_spec("httpx") is None:
+        raise MissingExtraError("httpx")
+    from nateq_webhooks.sandbox.sandbox import Sandbox
+
     return Sandbox

@@ -1,15 +1,17 @@
 """The command line, the same for `python -m nateq_webhooks.sandbox` and `manage.py nateq_sandbox`."""
 
 import argparse
-import logging
 import signal
 import sys
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 from nateq_webhooks.errors import NateqWebhooksError
-from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, TEST_KEY_PREFIX
+from nateq_webhooks.protocol.api import API_PATH, LIMIT_PER_MINUTE, TEST_KEY_PREFIX
 from nateq_webhooks.sandbox.faults import Fault, parse
+from nateq_webhooks.sandbox.options import Options
+from nateq_webhooks.sandbox.sandbox_errors import MissingExtraError
 from nateq_webhooks.sandbox.schedule import LONGEST_SECONDS
 
 DEFAULT_PORT = 8765
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY[@ORGANIZATION][:SCOPE,SCOPE]",
         help="an API key, like tg_test_local; may be repeated (default: one is generated)",
     )
-    add("--database", default=":memory:", metavar="FILE", help="where to keep everything (default: in memory)")
+    add("--database", default=":memory:", metavar="FILE", help="where to keep everything (default: a temporary file)")
     add("--retry-base", type=float, default=10.0, metavar="SECONDS", help="first wait; doubles (default: 10)")
     add(
         "--retry-longest",
@@ -71,45 +73,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="log each request and attempt to standard error")
 
 
-def run(options: dict[str, Any]) -> None:
-    """Run a sandbox until it is interrupted or terminated. Raises `NateqWebhooksError` when it can't start."""
-    from nateq_webhooks.sandbox import Sandbox
-    from nateq_webhooks.sandbox.options import is_loopback
+def read_options(arguments: dict[str, Any]) -> Options:
+    """Return the options of a command line. Raises `SandboxError` for one that is not valid."""
+    return Options.checked(
+        arguments["key"],
+        host=arguments["host"],
+        port=arguments["port"],
+        database=arguments["database"],
+        retry_base=arguments["retry_base"],
+        retry_longest=arguments["retry_longest"],
+        attempts=arguments["attempts"],
+        timeout=arguments["timeout"],
+        senders=arguments["senders"],
+        rate_limit=arguments["rate_limit"],
+        seed=arguments["seed"],
+        faults=dict(parse(text) for text in arguments["fault"]),
+        events=dict(_named(text) for text in arguments["event"]),
+        allow_ips=arguments["allow_ip"],
+        withhold=arguments["withhold"],
+        verbose=arguments["verbose"],
+    )
 
-    if options["verbose"]:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # the sandbox's own line has more in it
+
+def announce(options: Options, url: str, *, has_own_key: bool) -> None:
+    """Write the addresses, and the key if it was generated."""
+    if not options.is_loopback:
+        sys.stderr.write(
+            f"Warning: the sandbox listens on {options.host}. Anyone who can reach it can use its "
+            "screen, read secrets there and make it post to any address.\n"
+        )
+    sys.stdout.write(f"Nateq sandbox: {url}/\nAPI: {url}{API_PATH}\n")
+    if not has_own_key:
+        sys.stdout.write(f"API key: {options.keys[0]}\n")
+    sys.stdout.flush()
+
+
+def stop_signals() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    sandbox = Sandbox(
-        options["key"],
-        host=options["host"],
-        port=options["port"],
-        database=options["database"],
-        retry_base=options["retry_base"],
-        retry_longest=options["retry_longest"],
-        attempts=options["attempts"],
-        timeout=options["timeout"],
-        senders=options["senders"],
-        rate_limit=options["rate_limit"],
-        seed=options["seed"],
-        faults=dict(parse(text) for text in options["fault"]),
-        events=dict(_named(text) for text in options["event"]),
-        allow_ips=options["allow_ip"],
-        withhold=options["withhold"],
-    )
-    with sandbox:
-        if not is_loopback(options["host"]):
-            sys.stderr.write(
-                f"Warning: the sandbox listens on {options['host']}. Anyone who can reach it can use its "
-                "screen, read secrets there and make it post to any address.\n"
-            )
-        sys.stdout.write(f"Nateq sandbox: {sandbox.url}/\nAPI: {sandbox.base_url}\n")
-        if not options["key"]:
-            sys.stdout.write(f"API key: {sandbox.key}\n")
-        sys.stdout.flush()
-        stopped.wait()
+    return stopped
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,9 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
         description="A local Nateq: its API at /api/v1, its settings screen at /, and a sender that posts deliveries.",
     )
     add_arguments(parser)
-    options = vars(parser.parse_args(arguments))
+    parser.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
+    given = vars(parser.parse_args(arguments))
     try:
-        run(options)
+        if find_spec("httpx") is None:
+            raise MissingExtraError("httpx")
+        from nateq_webhooks.sandbox.serving import serve, serve_controlled
+
+        if given["controlled"]:
+            return serve_controlled()
+        options = read_options(given)
+        serve(options, stop_signals(), lambda url: announce(options, url, has_own_key=bool(given["key"])))
     except NateqWebhooksError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -66,14 +66,19 @@ class Faults:
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._dice = {
-            fault: random.Random(None if seed is None else f"{seed}/{fault}")  # noqa: S311 - faults, not secrets
-            for fault in Fault
-        }
-        self._switches = {fault: _off(fault) for fault in Fault}
+        self.restart(seed)
+
+    def restart(self, seed: int | None) -> None:
+        """Switch every fault off, and begin the random numbers again."""
+        with self._lock:
+            self._dice = {
+                fault: random.Random(None if seed is None else f"{seed}/{fault}")  # noqa: S311 - faults, not secrets
+                for fault in Fault
+            }
+            self._switches = {fault: _off(fault) for fault in Fault}
 
     def set(self, fault: str, *, rate: float = 0.0, count: int = 0, seconds: float | None = None) -> None:
-        """Let `fault` strike the next `count` times, and after that with the probability `rate` (0 to 1).
+        """Let `fault` happen the next `count` times, and after that with the probability `rate` (0 to 1).
 
         `seconds` is the length of a delay, the longest time that a reordered delivery is held, or the Retry-After.
         Raises `SandboxError` for an unknown fault or a value out of range.

@@ -1,12 +1,12 @@
-"""API keys, their scopes, and the order in which Nateq refuses a request (Nateq: authentication)."""
+"""API keys of a sandbox, with their scopes and organizations (Nateq: authentication)."""
 
 import re
 import secrets
 from dataclasses import dataclass, field
 
-from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, SCOPE, TEST_KEY_PREFIX, ErrorCode
-from nateq_webhooks.sandbox.database import ORGANIZATION_ID
+from nateq_webhooks.protocol.api import SCOPE, TEST_KEY_PREFIX, is_api_key
 from nateq_webhooks.sandbox.sandbox_errors import SandboxError
+from nateq_webhooks.sandbox.webhooks import ORGANIZATION_ID
 
 _ORGANIZATION = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
@@ -25,6 +25,11 @@ class Key:
         """The key as a screen may show it."""
         return f"{self.text[:12]}…"
 
+    @property
+    def scope_text(self) -> str:
+        """The scopes as a screen shows them."""
+        return ", ".join(sorted(self.scopes)) or "no scopes"
+
     @classmethod
     def parse(cls, text: str) -> "Key":
         """Read `KEY`, `KEY@organization` or `KEY:scope,scope`, or all three.
@@ -41,8 +46,8 @@ class Key:
                 f"A key of the sandbox starts with {TEST_KEY_PREFIX} and goes on, like {TEST_KEY_PREFIX}local; "
                 "it may be followed by scopes, like tg_test_local:webhooks:manage,tickets:read."
             )
-        if not key.isascii() or " " in key:
-            raise SandboxError("A key can't contain spaces or non-ASCII characters, because it is sent in a header.")
+        if not is_api_key(key):
+            raise SandboxError("A key consists of ASCII letters, digits and . _ ~ + / -, without spaces (RFC 6750).")
         granted = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()) if colon else {SCOPE}
         return cls(text=key, scopes=frozenset(granted), organization=organization or ORGANIZATION_ID)
 
@@ -50,30 +55,3 @@ class Key:
     def generate(cls) -> "Key":
         """Make a key to use if none was given. It has the length that Nateq's own SDK requires (50 characters)."""
         return cls(text=TEST_KEY_PREFIX + secrets.token_hex(24))
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not let in."""
-
-    code: ErrorCode
-    message: str
-
-
-def authenticate(header: str | None, keys: tuple[Key, ...]) -> Key | Refusal:
-    """Find the key that an `Authorization` header carries, or say what is wrong with it."""
-    if not header:
-        return Refusal(ErrorCode.MISSING_API_KEY, "Send your API key: Authorization: Bearer tg_test_...")
-    scheme, _, text = header.partition(" ")
-    text = text.strip()
-    if scheme.lower() != "bearer" or not text or " " in text:
-        return Refusal(ErrorCode.INVALID_AUTH_FORMAT, "The header must read: Authorization: Bearer <key>")
-    if not text.startswith((TEST_KEY_PREFIX, LIVE_KEY_PREFIX)):
-        return Refusal(ErrorCode.INVALID_API_KEY_FORMAT, f"A key starts with {LIVE_KEY_PREFIX} or {TEST_KEY_PREFIX}")
-    offered = text.encode("utf-8", "replace")
-    for key in keys:
-        if secrets.compare_digest(offered, key.text.encode()):
-            return key
-    if text.startswith(LIVE_KEY_PREFIX):
-        return Refusal(ErrorCode.INVALID_API_KEY, "This is a sandbox: it has no live keys")
-    return Refusal(ErrorCode.INVALID_API_KEY, "The API key does not exist or was revoked")

@@ -1,17 +1,12 @@
-"""The delivery log: one entry per attempt, with the receiver's response and when the next attempt is due.
+"""An entry of the delivery log, as a value: an attempt, with the receiver's response and when the next one is due."""
 
-An entry is added when its attempt has ended, and the order is newest first: entries are only added at the front.
-"""
-
-import sqlite3
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from nateq_webhooks.protocol.api import LogStatus
-from nateq_webhooks.sandbox.clock import iso
-from nateq_webhooks.sandbox.database import Database
-from nateq_webhooks.sandbox.deliveries import Delivery, State, payload_of
+from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.sandbox.faults import Fault
+from nateq_webhooks.sandbox.moments import iso
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,94 +54,8 @@ class Attempt(Outcome):
         }
 
 
-class Log:
-    """The log in the database."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Log the result of an attempt, and finish or postpone its delivery, in one transaction.
-
-        Nothing is logged if the webhook was deleted meanwhile.
-        """
-        state, due_at = State.DELIVERED, delivery.due_at
-        if outcome.status == LogStatus.FAILED:
-            state = State.FAILED if outcome.next_attempt_at is None else State.PENDING
-            due_at = outcome.next_attempt_at or due_at
-        values = {
-            "seq": delivery.seq,
-            "webhook_id": delivery.webhook_id,
-            "delivery_id": delivery.delivery_id,
-            "number": delivery.attempt,
-            "status": outcome.status,
-            "response_status": outcome.response_status,
-            "response_body": outcome.response_body,
-            "duration_ms": outcome.duration_ms,
-            "attempted_at": outcome.attempted_at,
-            "next_attempt_at": outcome.next_attempt_at,
-            "faults": " ".join(outcome.faults),
-            "state": state,
-            "due_at": due_at,
-        }
-        with self._database.transaction() as connection:
-            if connection.execute(_SET_STATE, values).rowcount:
-                connection.execute(_INSERT_ENTRY, values)
-                connection.execute(_RELEASE, values)
-
-    def page(self, webhook_id: str, limit: int, offset: int) -> list[Attempt]:
-        """Return one page of a webhook's log, newest first."""
-        query = f"{_ENTRIES} WHERE attempt.webhook_id = ? ORDER BY attempt.seq DESC LIMIT ? OFFSET ?"
-        return [_attempt(row) for row in self._database.rows(query, (webhook_id, limit, offset))]
-
-    def count(self, webhook_id: str) -> int:
-        """Return how many entries a webhook's log has."""
-        query = "SELECT count(*) FROM attempt WHERE webhook_id = ?"
-        return int(self._database.rows(query, (webhook_id,))[0][0])
-
-    def of_delivery(self, seq: int) -> list[Attempt]:
-        """Return the attempts at one delivery, newest first."""
-        query = f"{_ENTRIES} WHERE attempt.delivery_seq = ? ORDER BY attempt.seq DESC"
-        return [_attempt(row) for row in self._database.rows(query, (seq,))]
-
-    def all(self) -> list[Attempt]:
-        """Return all attempts, newest first."""
-        return [_attempt(row) for row in self._database.rows(f"{_ENTRIES} ORDER BY attempt.seq DESC")]
-
-
-_SET_STATE: Final = "UPDATE delivery SET state = :state, due_at = :due_at WHERE seq = :seq"
-
-_INSERT_ENTRY: Final = """
-INSERT INTO attempt (delivery_seq, webhook_id, delivery_id, number, status, response_status, response_body,
-                     duration_ms, attempted_at, next_attempt_at, faults)
-VALUES (:seq, :webhook_id, :delivery_id, :number, :status, :response_status, :response_body,
-        :duration_ms, :attempted_at, :next_attempt_at, :faults)
-"""
-
-# A later delivery was sent: those that were held until then are due.
-_RELEASE: Final = """
-UPDATE delivery SET state = 'pending', due_at = :attempted_at
-WHERE state = 'held' AND webhook_id = :webhook_id AND seq < :seq
-"""
-
-_ENTRIES: Final = """
-SELECT attempt.*, delivery.event, delivery.envelope FROM attempt JOIN delivery ON delivery.seq = attempt.delivery_seq
-"""
-
-
-def _attempt(row: sqlite3.Row) -> Attempt:
-    return Attempt(
-        webhook_id=row["webhook_id"],
-        delivery_seq=row["delivery_seq"],
-        delivery_id=row["delivery_id"],
-        event=row["event"],
-        number=row["number"],
-        envelope=row["envelope"],
-        status=LogStatus(row["status"]),
-        response_status=row["response_status"],
-        response_body=row["response_body"],
-        duration_ms=row["duration_ms"],
-        attempted_at=row["attempted_at"],
-        next_attempt_at=row["next_attempt_at"],
-        faults=tuple(Fault(name) for name in row["faults"].split()),
-    )
+def payload_of(envelope: str, delivery_id: str, attempt: int) -> dict[str, Any]:
+    """Return the payload of an attempt: only the metadata differs between attempts."""
+    payload = load_object(envelope.encode())
+    payload["metadata"] |= {"delivery_id": delivery_id, "attempt": attempt}
+    return payload

@@ -11,7 +11,7 @@ class NotDeliveredError(NateqWebhooksError, TimeoutError):
     """Not all accepted events were delivered in time, or one has no attempts left."""
 
 
-class StoreClosedError(NateqWebhooksError):
+class StoppedError(NateqWebhooksError):
     """The sandbox has stopped; interrupted attempts are repeated when it starts with the same file."""
 
 

@@ -17,13 +17,35 @@ EVENTS = ["ticket.created", "ticket.closed"]
 Connect = Callable[..., NateqClient]
 
 
-@pytest.fixture
-def fake_time() -> FakeTime:
-    return FakeTime()
+class SandboxTime(FakeTime):
+    """A clock that the rate limit of a sandbox follows, if it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = self.now
+        self._sandbox: Sandbox | None = None
+
+    def lead(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.move(0)
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+        if self._sandbox is not None:
+            self._sandbox._control.call("stop_clock", at=self.now - self._began)
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.move(0)
 
 
 @pytest.fixture
-def connect(fake_time: FakeTime) -> Iterator[Connect]:
+def fake_time() -> SandboxTime:
+    return SandboxTime()
+
+
+@pytest.fixture
+def connect(fake_time: SandboxTime) -> Iterator[Connect]:
     """Connect clients to servers; waiting takes them no time."""
     with ExitStack() as stack:
 
@@ -34,10 +56,17 @@ def connect(fake_time: FakeTime) -> Iterator[Connect]:
         yield connect_one
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+@pytest.fixture(scope="session")
+def session_sandbox() -> Iterator[Sandbox]:
+    """One process for all tests of this folder; a test with options of its own starts another."""
     with Sandbox(key=KEY, retry_base=0.05, rate_limit=10_000, seed=7) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def sandbox(session_sandbox: Sandbox) -> Sandbox:
+    session_sandbox.reset()
+    return session_sandbox
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from nateq_webhooks.errors import (
 from nateq_webhooks.sandbox import Fault, Sandbox
 from tests.client.scripted import FakeTime
 from tests.contract.calls import ABOUT_ONE, CALLS, READS, WRITES
-from tests.contract.conftest import EVENTS, KEY, URL, Connect
+from tests.contract.conftest import EVENTS, KEY, URL, Connect, SandboxTime
 from tests.contract.servers import BOTH, Server
 
 
@@ -204,15 +204,16 @@ def test_a_lost_answer_to_create_is_ambiguous_and_a_look_shows_that_it_happened(
     assert len(client.webhooks.list()) == 1
 
 
-def test_a_server_that_is_not_there_has_changed_nothing(sandbox: Sandbox, client: NateqClient) -> None:
-    sandbox.stop()
+def test_a_server_that_is_not_there_has_changed_nothing(connect: Connect) -> None:
+    with Sandbox(key=KEY) as sandbox:
+        client = connect(sandbox)
 
     assert not refused(NateqConnectionError, client, "create").is_ambiguous
 
 
-def test_the_client_slows_down_by_itself_and_is_never_refused(connect: Connect, fake_time: FakeTime) -> None:
+def test_the_client_slows_down_by_itself_and_is_never_refused(connect: Connect, fake_time: SandboxTime) -> None:
     with Sandbox(key=KEY, rate_limit=5) as sandbox:
-        sandbox._api._limit._clock = fake_time.clock
+        fake_time.lead(sandbox)
         client = connect(sandbox)
         for _ in range(12):
             client.webhooks.events()
@@ -221,13 +222,13 @@ def test_the_client_slows_down_by_itself_and_is_never_refused(connect: Connect, 
 
 
 def test_a_client_that_shares_its_key_runs_into_the_limit_and_waits_for_the_next_minute(
-    connect: Connect, fake_time: FakeTime
+    connect: Connect, fake_time: SandboxTime
 ) -> None:
     with Sandbox(key=KEY, rate_limit=3) as sandbox:
-        sandbox._api._limit._clock = fake_time.clock
+        fake_time.lead(sandbox)
         one, other = connect(sandbox), connect(sandbox)
         one.webhooks.events()
-        fake_time.now += 20
+        fake_time.move(20)
         for _ in range(2):
             other.webhooks.events()
         one.webhooks.events()

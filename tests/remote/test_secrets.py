@@ -3,6 +3,7 @@
 import contextlib
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,11 +117,18 @@ def test_a_webhook_registered_again_keeps_its_former_secret_for_late_retries(
     assert [(secret.secret, secret.is_retiring) for secret in Secret.objects.all()] == [(former, True)]
 
 
+def answers_with(secret: str, nateq: NateqClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the answers of Nateq that have a secret have this one instead."""
+    for name in ("create", "rotate_secret"):
+        call: Callable[..., Any] = getattr(nateq.webhooks, name)
+        monkeypatch.setattr(nateq.webhooks, name, lambda *a, _call=call, **o: replace(_call(*a, **o), secret=secret))
+
+
 @pytest.mark.parametrize("short", ["whsec_", "a", "whsec_0123456789abcde"])
 def test_a_short_secret_from_nateq_is_not_saved_and_the_next_run_asks_for_another(
     nateq: NateqClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, short: str
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.sandbox.webhooks._new_secret", lambda: short)
+    answers_with(short, nateq, monkeypatch)
     with pytest.raises(RemoteError, match=r"can verify nothing, so it was not saved\. The signing secret is too short"):
         remote.register(nateq, "shop")
     assert Webhook.objects.get().registration == Webhook.Registration.PENDING
@@ -135,7 +143,7 @@ def test_a_short_secret_of_a_rotation_is_not_used(
 ) -> None:
     remote.register(nateq, "shop")
     former = Webhook.objects.get().secret
-    monkeypatch.setattr("nateq_webhooks.sandbox.webhooks._new_secret", lambda: "whsec_short")
+    answers_with("whsec_short", nateq, monkeypatch)
     with pytest.raises(RemoteError, match="can verify nothing"):
         remote.rotate(nateq, Webhook.objects.get())
     webhook = Webhook.objects.get()

@@ -19,10 +19,17 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+@pytest.fixture(scope="session")
+def session_sandbox() -> Iterator[Sandbox]:
+    """One process for all tests of this folder; a test with options of its own starts another."""
     with Sandbox(key=KEY, retry_base=0.02, seed=7) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def sandbox(session_sandbox: Sandbox) -> Sandbox:
+    session_sandbox.reset()
+    return session_sandbox
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ import random
 import re
 import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, sign
 from nateq_webhooks.sandbox import NotDeliveredError, Sandbox, SandboxError
-from nateq_webhooks.sandbox.deliveries import Deliveries, State
-from nateq_webhooks.sandbox.log import Log
 from nateq_webhooks.sandbox.schedule import Schedule
-from nateq_webhooks.sandbox.sender import MAX_RESPONSE_BYTES
 from nateq_webhooks.sandbox.webhooks import SandboxWebhook
 from tests.conftest import wait_until
 from tests.sandbox.conftest import KEY
@@ -59,39 +58,51 @@ def test_every_attempt_has_the_same_id_and_content_and_a_number_of_its_own(
     assert all(arrival.is_signed_with(webhook.secret) for arrival in receiver.arrivals)
 
 
-def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(sandbox: Sandbox, webhook: SandboxWebhook) -> None:
+def test_an_address_that_can_not_be_posted_to_is_a_failed_attempt(tmp_path: Path) -> None:
     """Such an address is refused when a webhook is created; a file of an earlier sandbox may still have one."""
-    with sandbox._database.transaction() as connection:
-        connection.execute("UPDATE webhook SET url = 'http://shop..example/'")
-    sandbox.send("ticket.created")
-    wait_until(lambda: len(sandbox.log) > 1)
+    file = tmp_path / "nateq.sqlite3"
+    with Sandbox(key=KEY, retry_base=0.02, database=file) as sandbox:
+        sandbox.webhooks.create("http://shop.example/", ["ticket.created"])
+        change(file, "UPDATE webhook SET url = 'http://shop..example/'")
+        sandbox.send("ticket.created")
+        wait_until(lambda: len(sandbox.log) > 1)
+        log = sandbox.log
 
-    assert {(attempt.status.value, attempt.response_status) for attempt in sandbox.log} == {("failed", None)}
-    assert sandbox.log[0].response_body.startswith("Unicode")
+    assert {(attempt.status.value, attempt.response_status) for attempt in log} == {("failed", None)}
+    assert log[0].response_body.startswith("Unicode")
 
 
-def test_what_a_full_disk_kept_from_being_sent_and_logged_is_made_good(
-    sandbox: Sandbox, webhook: SandboxWebhook, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+def change(file: Path, statement: str) -> None:
+    """Change a sandbox's database while it runs."""
+    with closing(sqlite3.connect(file, timeout=20)) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("statement", ["UPDATE ON delivery", "INSERT ON attempt"])
+def test_what_a_full_disk_kept_from_being_sent_or_logged_is_made_good(
+    receiver: Receiver, tmp_path: Path, capfd: pytest.CaptureFixture[str], statement: str
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.sandbox.sender._MAX_WAIT", 0.05)
+    file = tmp_path / "nateq.sqlite3"
+    seen = ""
 
-    tries: list[str] = []
+    def has_failed() -> bool:
+        nonlocal seen
+        seen += capfd.readouterr().err
+        return seen.count("The sandbox's database failed: the disk is full.") > 1
 
-    def full(*args: object) -> None:
-        tries.append("")
-        raise sqlite3.OperationalError("database or disk is full")
+    with Sandbox(key=KEY, database=file) as sandbox:
+        sandbox.webhooks.create(receiver.url, ["ticket.created"])
+        change(file, f"CREATE TRIGGER full BEFORE {statement} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+        sandbox.send("ticket.created")
+        wait_until(has_failed, seconds=30)
+        arrived, logged = len(receiver.ids), len(sandbox.log)
+        change(file, "DROP TRIGGER full")
+        sandbox.wait_until_delivered(timeout=30)
+        log = sandbox.log
 
-    for place, name in ((Deliveries, "claim"), (Log, "record")):
-        with monkeypatch.context() as patch:
-            patch.setattr(place, name, full)
-            tries.clear()
-            sandbox.send("ticket.created")
-            wait_until(lambda: len(tries) > 2)
-            assert sandbox._deliveries.counts()[State.DELIVERED] == (0 if name == "claim" else 1)
-        sandbox.wait_until_delivered()
-
-    assert len(receiver.ids) == len(set(receiver.ids)) == 2
-    assert len(sandbox.log) == 2
+    assert (arrived, logged) == ((0, 0) if "UPDATE" in statement else (1, 0))
+    assert receiver.ids == [attempt.delivery_id for attempt in log]
+    assert len(log) == 1
 
 
 def test_an_event_goes_to_the_active_webhooks_that_subscribe_to_it(
@@ -194,7 +205,7 @@ def test_the_log_keeps_the_beginning_of_a_long_answer(
     sandbox.wait_until_delivered()
 
     body = sandbox.log[0].response_body
-    assert len(body) == MAX_RESPONSE_BYTES
+    assert len(body) == 4096
     assert body.startswith("\ufffdxxx")
 
 

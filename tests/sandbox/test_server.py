@@ -4,12 +4,13 @@ import http.client
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 
-from nateq_webhooks.sandbox import Sandbox
-from nateq_webhooks.sandbox.webhooks import Webhooks
+from nateq_webhooks.sandbox import Sandbox, SandboxError
 from tests.sandbox.conftest import KEY, client_of
 
 
@@ -69,16 +70,36 @@ def test_a_server_says_what_it_is_and_not_what_it_runs_on(sandbox: Sandbox) -> N
     assert httpx.get(sandbox.url, trust_env=False).headers["Server"].strip() == "nateq-sandbox"
 
 
-def test_what_fails_in_the_sandbox_is_answered_500(
-    connection: http.client.HTTPConnection, monkeypatch: pytest.MonkeyPatch
+def test_what_fails_in_the_sandbox_is_answered_500_and_its_log_says_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*args: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    file = tmp_path / "nateq.sqlite3"
+    with Sandbox(key=KEY, database=file) as sandbox, client_of(sandbox) as api:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("DROP TABLE webhook")
+        answers = [api.get("/webhooks"), api.get(sandbox.url)]
+        with pytest.raises(SandboxError, match="failed at webhooks"):
+            sandbox.webhooks.all()
 
-    monkeypatch.setattr(Webhooks, "page", full)
-    connection.request("GET", "/api/v1/webhooks", headers={"Authorization": f"Bearer {KEY}"})
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert answers[0].json()["error"]["code"] == "INTERNAL_ERROR"
+    assert not any("table" in answer.text for answer in answers)
+    assert "no such table: webhook" in capfd.readouterr().err
 
-    answer = connection.getresponse()
 
-    assert answer.status == 500
-    assert b"disk" not in answer.read()
+def test_the_control_channel_does_not_exist_without_its_token(sandbox: Sandbox) -> None:
+    call = '{"call": "webhooks", "arguments": {}}'
+    for headers in ({}, {"Authorization": f"Bearer {KEY}"}, {"Authorization": "Bearer"}):
+        answer = httpx.post(f"{sandbox.url}/_control", content=call, headers=headers, trust_env=False)
+        assert answer.status_code == 404
+    assert sandbox.webhooks.all() == []
+
+
+def test_the_control_channel_meets_no_limit_and_no_fault() -> None:
+    with Sandbox(key=KEY, rate_limit=1) as sandbox, client_of(sandbox) as api:
+        sandbox.faults.set("api_500", rate=1)
+        statuses = [api.get("/webhooks").status_code for _ in range(2)]
+        made = [sandbox.webhooks.create("https://shop.example/", ["ticket.created"]) for _ in range(5)]
+
+        assert statuses == [500, 429]
+        assert sandbox.webhooks.all() == made[::-1]

@@ -1,16 +1,19 @@
 """`manage.py nateq_sandbox`: the local Nateq, with the options of `python -m nateq_webhooks.sandbox`."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
 from nateq_webhooks.errors import NateqWebhooksError
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.sandbox.command_line import add_arguments, run
+from nateq_webhooks.sandbox.command_line import add_arguments, announce, read_options, stop_signals
+
+_LOOK_SECONDS: Final = 1.0
+"""How often to look whether the sandbox's process still runs."""
 
 
 class Command(TerminalCommand):
-    """Runs a sandbox until it is interrupted; it does not use the site's settings or database."""
+    """Runs a sandbox until it is interrupted: in a process of its own, which has none of the site's settings."""
 
     help = "Run a local Nateq: its API at /api/v1, its settings screen at /, and a sender that posts deliveries."
     requires_system_checks = []
@@ -19,9 +22,18 @@ class Command(TerminalCommand):
         """Declare the sandbox's options."""
         add_arguments(parser)
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: Any, **arguments: Any) -> None:
         """Run it."""
         try:
-            run(options)
+            options = read_options(arguments)
+            from nateq_webhooks.sandbox import Sandbox
+
+            stopped = stop_signals()
+            with Sandbox.from_options(options) as sandbox:
+                announce(options, sandbox.url, has_own_key=bool(arguments["key"]))
+                while sandbox.is_running and not stopped.wait(_LOOK_SECONDS):
+                    continue
+                if not stopped.is_set():
+                    raise CommandError("The sandbox's process has ended; its error output says why.")
         except NateqWebhooksError as error:
             raise CommandError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Moments as the store keeps them (seconds since 1970) and as the API writes them."""
+"""Moments as the sandbox keeps them (seconds since 1970) and as the API writes them."""
 
 import time
 from datetime import UTC, datetime

@@ -1,0 +1,124 @@
+"""The operations of the control channel (see `nateq_webhooks.sandbox.control`)."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+
+from nateq_webhooks.protocol.documents import load_object
+from nateq_webhooks.sandbox.sandbox_errors import InvalidError
+from nateq_webhooks.sandbox.site import deliveries
+from nateq_webhooks.sandbox.site.deliveries import State
+from nateq_webhooks.sandbox.site.models import Webhook
+from nateq_webhooks.sandbox.site.running import Running, running
+
+
+def control(request: HttpRequest) -> HttpResponse:
+    """Answer a call. Whoever has no token learns no more than that nothing is here."""
+    sandbox = running(request)
+    offered = request.headers.get("Authorization", "").encode("latin-1", "replace")
+    if not sandbox.token or not secrets.compare_digest(offered, f"Bearer {sandbox.token}".encode()):
+        raise Http404
+    document = load_object(request.body)
+    try:
+        result = _OPERATIONS[document["call"]](sandbox, **document["arguments"])
+    except InvalidError as error:
+        return JsonResponse({"invalid": error.fields})
+    return JsonResponse({"result": result})
+
+
+def _create_webhook(sandbox: Running, url: object, events: object) -> Any:
+    return _shown(sandbox.webhooks.create(url, events))
+
+
+def _webhooks(sandbox: Running) -> Any:
+    return [_shown(webhook) for webhook in sandbox.webhooks.rows()]
+
+
+def _webhook(sandbox: Running, webhook_id: str) -> Any:
+    return _shown(sandbox.webhooks.get(webhook_id))
+
+
+def _update_webhook(sandbox: Running, webhook_id: str, changes: Mapping[str, object]) -> Any:
+    return _shown(sandbox.webhooks.update(webhook_id, changes))
+
+
+def _rotate_secret(sandbox: Running, webhook_id: str) -> Any:
+    return _shown(sandbox.webhooks.rotate_secret(webhook_id))
+
+
+def _delete_webhook(sandbox: Running, webhook_id: str) -> Any:
+    return sandbox.webhooks.delete(webhook_id)
+
+
+def _faults(sandbox: Running) -> Any:
+    return {fault: switch.as_json() for fault, switch in sandbox.faults.current().items()}
+
+
+def _set_faults(sandbox: Running, wanted: dict[str, Any]) -> None:
+    sandbox.faults.update(wanted)
+
+
+def _clear_faults(sandbox: Running) -> None:
+    sandbox.faults.clear()
+
+
+def _log(_: Running) -> Any:
+    return [asdict(attempt.value()) for attempt in deliveries.entries()]
+
+
+def _send(sandbox: Running, event: object, data: object, count: object, webhook_id: object) -> Any:
+    ids = sandbox.deliveries.accept(event, data, count, webhook_id)
+    sandbox.sender.wake()
+    return ids
+
+
+def _wait(sandbox: Running, timeout: float) -> Any:
+    """Wait until everything is delivered, one delivery has failed, or the time is over; return what is left."""
+    deadline = time.monotonic() + timeout
+    with sandbox.sender.changed:
+        while deliveries.has(*deliveries.UNFINISHED) and not deliveries.has(State.FAILED):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            sandbox.sender.changed.wait(left)
+    counts = deliveries.counts()
+    last = deliveries.entries().exclude(response_body="").values_list("response_body", flat=True).first()
+    return {
+        "undelivered": {state: counts[state] for state in (*deliveries.UNFINISHED, State.FAILED) if counts[state]},
+        "delivered": counts[State.DELIVERED],
+        "last_answer": last or "none",
+    }
+
+
+def _reset(sandbox: Running) -> None:
+    sandbox.reset()
+
+
+def _stop_clock(sandbox: Running, at: float) -> None:
+    sandbox.stop_clock(at)
+
+
+def _shown(webhook: Webhook | None) -> Any:
+    return None if webhook is None else asdict(webhook.value())
+
+
+_OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
+    "create_webhook": _create_webhook,
+    "webhooks": _webhooks,
+    "webhook": _webhook,
+    "update_webhook": _update_webhook,
+    "rotate_secret": _rotate_secret,
+    "delete_webhook": _delete_webhook,
+    "faults": _faults,
+    "set_faults": _set_faults,
+    "clear_faults": _clear_faults,
+    "log": _log,
+    "send": _send,
+    "wait": _wait,
+    "reset": _reset,
+    "stop_clock": _stop_clock,
+}
