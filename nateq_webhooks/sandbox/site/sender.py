@@ -27,6 +27,8 @@ MAX_RESPONSE_BYTES: Final = 4096
 
 _MAX_WAIT: Final = 1.0  # a webhook may be activated, and the system moments may be changed
 _GRACE_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.005
+"""How long to wait for further attempts that end, to record them together: a transaction costs more than an attempt."""
 
 logger = logging.getLogger("nateq_webhooks.sandbox")
 
@@ -108,6 +110,7 @@ class Sender:
     def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
         with self.changed:
             self.changed.wait_for(lambda: condition() or self._stopping, seconds)
+            self.changed.wait_for(lambda: len(self._finished) == self._active.total(), _GATHER_SECONDS)
             self._has_changed = False
 
     def _take_turn(self) -> float:
