@@ -171,7 +171,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         id="create_webhook",
         tag=Tag.WEBHOOKS,
         summary="Create a webhook with a new secret",
-        description="It is not registered at Nateq yet: paste its `url` and its secret there. Both are in the answer.",
+        description=(
+            "It is not registered at Nateq by that, and Nateq signs with a secret of its own: register it before Nateq "
+            "posts to it."
+        ),
         body=WebhookFields,
         body_example={"name": "shop", "events": ["ticket.created", "ticket.closed"]},
         answer=_one(
