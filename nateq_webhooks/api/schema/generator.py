@@ -185,10 +185,13 @@ class OperationSchema(AutoSchema):
 class Generator(SchemaGenerator):
     """Makes the document, without the address that the site gives the API."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._bodies: dict[str, Schema] = {}
+
     def get_schema(self, request: Any = None, public: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
         """Return the document."""
         paths = self.parse(request, public)
-        bodies = {name: schema for each in self.schemas_storage for name, schema in each.bodies.items()}
         found: dict[str, Any] = normalize_result_object(
             {
                 "openapi": "3.1.0",
@@ -196,7 +199,7 @@ class Generator(SchemaGenerator):
                 "tags": [{"name": tag.value, "description": description} for tag, description in TAGS.items()],
                 "paths": paths,
                 "components": {
-                    "schemas": {**DOCUMENTS, **dict(sorted(bodies.items()))},
+                    "schemas": {**DOCUMENTS, **dict(sorted(self._bodies.items()))},
                     "responses": {error.name: _error_response(status, error) for status, error in ERRORS.items()},
                     "headers": {name: _header(*parts) for name, parts in _HEADERS.items()},
                     "securitySchemes": _security(),
@@ -215,8 +218,8 @@ class Generator(SchemaGenerator):
             view = pattern.callback.cls()  # type: ignore[attr-defined]
             inspector = OperationSchema(operation, view.access[method], _parameter_of(path))
             inspector.view = view
-            self.schemas_storage.append(inspector)
             made = inspector.get_operation(path, str(pattern.pattern), "", method, self.registry)
+            self._bodies |= inspector.bodies
             paths.setdefault(path, {})[method.lower()] = made
         return paths
 
