@@ -124,6 +124,10 @@ def _render(address: str, language: str) -> str:
         "introduction": marked_up(found["info"]["description"]),
         "forms": list(MEDIA_TYPES),
         "groups": list(_groups(found, address)),
+        "headers": [
+            _entry(name, header["schema"] | {"description": header["description"]})
+            for name, header in found["components"]["headers"].items()
+        ],
         "errors": list(_errors(found)),
         "documents": list(_documents(found)),
     }
