@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from django.test import override_settings
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
@@ -20,7 +21,7 @@ from nateq_webhooks.api.schema.generator import document, operations_of_urls, re
 from nateq_webhooks.api.schema.operations import OPERATIONS as ENTRIES
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.rest.parameters import Parameters
-from tests.api.conftest import Program, issue, staff
+from tests.api.conftest import API, Program, issue, staff
 from tests.api.described import complaints, operation_at, response_of
 from tests.api.operations import OPERATIONS
 
@@ -243,6 +244,30 @@ def test_without_the_extra_the_description_says_what_to_install_and_the_rest_wor
         error = program.error(path, status=404)
         assert (error["code"], "pip install 'nateq-webhooks[openapi]'" in error["message"]) == ("NOT_FOUND", True)
     assert program.data("/deliveries") == []
+
+
+@pytest.mark.django_db
+def test_a_browser_without_a_session_logs_in_and_comes_back(client: Client) -> None:
+    answer = client.get(f"{API}/docs", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={API}/docs")
+
+    staff("view_delivery", name="ann").logout()
+    client.force_login(User.objects.get(username="ann"))
+    page = client.get(f"{API}/docs", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page["Content-Type"]) == (200, "text/html; charset=utf-8")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("headers", [{}, {"accept": "text/html", "authorization": "Bearer no"}])
+def test_a_program_without_a_good_key_is_not_sent_to_a_login(client: Client, headers: dict[str, str]) -> None:
+    assert client.get(f"{API}/docs", headers=headers).status_code == 401
+
+
+@pytest.mark.django_db
+def test_without_an_admin_a_browser_is_told_what_is_missing(client: Client) -> None:
+    with override_settings(ROOT_URLCONF="tests.api.urls_without_admin"):
+        answer = client.get(f"{API}/docs", headers={"accept": "text/html"})
+    assert answer.json()["error"]["code"] == "MISSING_API_KEY"
 
 
 def test_the_api_does_not_load_the_extra() -> None:

@@ -2,9 +2,12 @@
 
 from importlib.util import find_spec
 from typing import Any, Final
+from urllib.parse import urlencode
 
-from django.http import HttpResponse
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, reverse
 from django.utils.translation import get_language
 
 from nateq_webhooks.api import access
@@ -46,8 +49,12 @@ class DocsView(DescriptionView):
     language = "en"
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Remember the reader's language: answers are in English, but this one is for a person."""
+        """Remember the reader's language: answers are in English, but this one is for a person. Let them log in."""
         self.language = get_language() or self.language
+        login = _login_url() if _is_stranger_with_browser(request) else None
+        if login is not None:
+            came_for = urlencode({REDIRECT_FIELD_NAME: request.get_full_path()}, safe="/")
+            return HttpResponseRedirect(f"{login}?{came_for}")
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: Any) -> HttpResponse:
@@ -57,3 +64,18 @@ class DocsView(DescriptionView):
         Parameters.read(request)
         address = request.build_absolute_uri(request.path.removesuffix("/docs"))
         return HttpResponse(render_page(address, self.language))
+
+
+def _is_stranger_with_browser(request: HttpRequest) -> bool:
+    """Return whether a browser asks that sends neither a key nor a session."""
+    user = getattr(request, "user", None)
+    asks_for_page = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", "")
+    return asks_for_page and "Authorization" not in request.headers and not (user and user.is_authenticated)
+
+
+def _login_url() -> str | None:
+    """Return the admin's login page; None if the site's URLs have no admin of the usual name."""
+    try:
+        return reverse("admin:login")
+    except NoReverseMatch:
+        return None
