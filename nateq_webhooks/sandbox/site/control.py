@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -30,48 +30,12 @@ def control(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"result": result})
 
 
-def _create_webhook(sandbox: Running, url: object, events: object) -> Any:
-    return _shown(sandbox.webhooks.create(url, events))
-
-
-def _webhooks(sandbox: Running) -> Any:
-    return [_shown(webhook) for webhook in sandbox.webhooks.rows()]
-
-
-def _webhook(sandbox: Running, webhook_id: str) -> Any:
-    return _shown(sandbox.webhooks.get(webhook_id))
-
-
-def _update_webhook(sandbox: Running, webhook_id: str, changes: Mapping[str, object]) -> Any:
-    return _shown(sandbox.webhooks.update(webhook_id, changes))
-
-
-def _rotate_secret(sandbox: Running, webhook_id: str) -> Any:
-    return _shown(sandbox.webhooks.rotate_secret(webhook_id))
-
-
-def _delete_webhook(sandbox: Running, webhook_id: str) -> Any:
-    return sandbox.webhooks.delete(webhook_id)
-
-
-def _faults(sandbox: Running) -> Any:
-    return {fault: switch.as_json() for fault, switch in sandbox.faults.current().items()}
-
-
-def _set_faults(sandbox: Running, wanted: dict[str, Any]) -> None:
-    sandbox.faults.update(wanted)
-
-
-def _clear_faults(sandbox: Running) -> None:
-    sandbox.faults.clear()
-
-
 def _log(_: Running) -> Any:
     return [asdict(attempt.value()) for attempt in deliveries.entries()]
 
 
-def _send(sandbox: Running, event: object, data: object, count: object, webhook_id: object) -> Any:
-    ids = sandbox.deliveries.accept(event, data, count, webhook_id)
+def _send(sandbox: Running, **event: Any) -> Any:
+    ids = sandbox.deliveries.accept(**event)
     sandbox.sender.wake()
     return ids
 
@@ -94,31 +58,23 @@ def _wait(sandbox: Running, timeout: float) -> Any:
     }
 
 
-def _reset(sandbox: Running) -> None:
-    sandbox.reset()
-
-
-def _stop_clock(sandbox: Running, at: float) -> None:
-    sandbox.stop_clock(at)
-
-
 def _shown(webhook: Webhook | None) -> Any:
     return None if webhook is None else asdict(webhook.value())
 
 
 _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
-    "create_webhook": _create_webhook,
-    "webhooks": _webhooks,
-    "webhook": _webhook,
-    "update_webhook": _update_webhook,
-    "rotate_secret": _rotate_secret,
-    "delete_webhook": _delete_webhook,
-    "faults": _faults,
-    "set_faults": _set_faults,
-    "clear_faults": _clear_faults,
+    "create_webhook": lambda sandbox, url, events: _shown(sandbox.webhooks.create(url, events)),
+    "webhooks": lambda sandbox: [_shown(webhook) for webhook in sandbox.webhooks.rows()],
+    "webhook": lambda sandbox, webhook_id: _shown(sandbox.webhooks.get(webhook_id)),
+    "update_webhook": lambda sandbox, webhook_id, changes: _shown(sandbox.webhooks.update(webhook_id, changes)),
+    "rotate_secret": lambda sandbox, webhook_id: _shown(sandbox.webhooks.rotate_secret(webhook_id)),
+    "delete_webhook": lambda sandbox, webhook_id: sandbox.webhooks.delete(webhook_id),
+    "faults": lambda sandbox: {fault: switch.as_json() for fault, switch in sandbox.faults.current().items()},
+    "set_faults": lambda sandbox, wanted: sandbox.faults.update(wanted),
+    "clear_faults": lambda sandbox: sandbox.faults.clear(),
     "log": _log,
     "send": _send,
     "wait": _wait,
-    "reset": _reset,
-    "stop_clock": _stop_clock,
+    "reset": lambda sandbox: sandbox.reset(),
+    "stop_clock": lambda sandbox, at: sandbox.stop_clock(at),
 }

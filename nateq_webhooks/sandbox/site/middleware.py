@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 
 from nateq_webhooks.protocol.api import API_PATH, REQUEST_ID_HEADER, ErrorCode
 from nateq_webhooks.protocol.api_answers import RequestError, new_request_id
@@ -47,10 +47,14 @@ class CompleteBodies:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Respond."""
-        if len(request.body) < int(request.META.get("CONTENT_LENGTH") or 0):
-            lose_answer(request)
-            return HttpResponse(status=400)
-        return self._respond(request)
+        try:
+            is_complete = len(request.body) >= int(request.META.get("CONTENT_LENGTH") or 0)
+        except UnreadablePostError:
+            is_complete = False
+        if is_complete:
+            return self._respond(request)
+        lose_answer(request)
+        return HttpResponse(status=400)
 
 
 class OwnPagesOnly:
