@@ -144,6 +144,24 @@ def test_a_view_reads_what_its_entry_names(program: Program, monkeypatch: pytest
         assert read == expected, f"{method} {path}"
 
 
+def test_a_cursor_that_is_described_is_one_that_is_read() -> None:
+    largest = str(2**63 - 1)
+    for path, texts in (
+        ("/deliveries", ("0", "5120", largest)),
+        ("/webhooks/{webhook}/logs", ("0-0", f"5120-{largest}", f"{largest}-7")),
+    ):
+        [schema] = [
+            each["schema"] for each in document()["paths"][path]["get"]["parameters"] if each["name"] == "cursor"
+        ]
+        reader: Any = ENTRIES["GET", "deliveries" if path == "/deliveries" else "logs"].parameters
+        for text in texts:
+            assert complaints(schema, text) == []
+            assert reader(data={"cursor": text}).is_valid()
+        for text in ("", "-1", "last", str(2**63), "9" * 19, "1" * 20, f"0-{2**63}"):
+            assert complaints(schema, text) != []
+            assert not reader(data={"cursor": text}).is_valid()
+
+
 @pytest.mark.django_db
 class TestSchema:
     def test_it_has_the_address_of_the_api(self, program: Program) -> None:

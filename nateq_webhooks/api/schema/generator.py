@@ -23,7 +23,7 @@ from nateq_webhooks.api.base import CursorField, MomentField
 from nateq_webhooks.api.log import PositionField
 from nateq_webhooks.api.schema.documents import DOCUMENTS
 from nateq_webhooks.api.schema.errors import ERRORS, ErrorAnswer
-from nateq_webhooks.api.schema.json_types import Schema, listing, moment, ref, text, whole, words
+from nateq_webhooks.api.schema.json_types import MAX_WHOLE, Schema, listing, moment, ref, text, whole, words
 from nateq_webhooks.api.schema.operations import (
     JSON,
     OPERATIONS,
@@ -43,6 +43,9 @@ from nateq_webhooks.protocol.api import (
     RETRY_AFTER_HEADER,
 )
 from nateq_webhooks.rest.parameters import Parameters, WholeNumberField
+
+_KEY: Final = f"([0-9]{{1,18}}|[0-8][0-9]{{18}}|{MAX_WHOLE})"
+"""A row's key in a cursor: those just below the largest number are accepted, too, but no row has one."""
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
@@ -169,9 +172,9 @@ class OperationSchema(AutoSchema):
             case WholeNumberField():
                 return {"type": "integer", "minimum": field.least, "maximum": field.most}
             case CursorField():
-                return text(pattern="^[0-9]{1,19}$")
+                return text(pattern=f"^{_KEY}$")
             case PositionField():
-                return text(pattern="^[0-9]{1,19}-[0-9]{1,19}$")
+                return text(pattern=f"^{_KEY}-{_KEY}$")
             case MomentField():
                 return moment() | {"pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
             case serializers.ChoiceField():
