@@ -15,6 +15,9 @@ from nateq_webhooks.sandbox.site.deliveries import State
 from nateq_webhooks.sandbox.site.models import Webhook
 from nateq_webhooks.sandbox.site.running import Running, running
 
+_LOOK_SECONDS: Final = 0.02
+"""How often to look whether everything is delivered. To look after each attempt would slow the sender down."""
+
 
 def control(request: HttpRequest) -> HttpResponse:
     """Answer a call. Whoever has no token learns no more than that nothing is here."""
@@ -43,12 +46,10 @@ def _send(sandbox: Running, **event: Any) -> Any:
 def _wait(sandbox: Running, timeout: float) -> Any:
     """Wait until everything is delivered, one delivery has failed, or the time is over; return what is left."""
     deadline = time.monotonic() + timeout
-    with sandbox.sender.changed:
-        while deliveries.has(*deliveries.UNFINISHED) and not deliveries.has(State.FAILED):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            sandbox.sender.changed.wait(left)
+    while deliveries.has(*deliveries.UNFINISHED) and not deliveries.has(State.FAILED):
+        left = deadline - time.monotonic()
+        if left <= 0 or sandbox.stopping.wait(min(left, _LOOK_SECONDS)):
+            break
     counts = deliveries.counts()
     last = deliveries.entries().exclude(response_body="").values_list("response_body", flat=True).first()
     return {

@@ -1,6 +1,7 @@
 """A sandbox that runs in this process: its options, its parts, and their start and end."""
 
 import secrets
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,7 @@ class Running:
             raise
         self.server.base_environ[_ENVIRON_KEY] = self
         self.sender = Sender(options, self.faults)
+        self.stopping = threading.Event()
         self._began = time.monotonic()
         self._stopped_at: float | None = None
         self.quota_name = secrets.token_hex(8)
@@ -60,6 +62,7 @@ class Running:
 
     def stop(self) -> None:
         """Stop. Undelivered events stay in the database file."""
+        self.stopping.set()
         self.server.stop()
         self.sender.stop()
         self._lock.release()

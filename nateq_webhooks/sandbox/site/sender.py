@@ -54,8 +54,8 @@ class Sender:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=options.senders),
             headers={"User-Agent": "nateq-sandbox", "Content-Type": "application/json"},
         )
-        self.changed = threading.Condition()
-        """Notified whenever attempts were logged, or something was accepted."""
+        self._changed = threading.Condition()
+        """Notified whenever an attempt has ended, or something was accepted."""
         self._active: Counter[str] = Counter()
         self._jobs: SimpleQueue[tuple[Webhook, Delivery]] = SimpleQueue()
         self._idle = 0
@@ -74,17 +74,17 @@ class Sender:
 
     def stop(self) -> None:
         """Start no further attempts, and wait a moment for those being made, which are recorded."""
-        with self.changed:
+        with self._changed:
             self._stopping = True
-            self.changed.notify_all()
+            self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
 
     def wake(self) -> None:
         """Look for due deliveries now."""
-        with self.changed:
+        with self._changed:
             self._has_changed = True
-            self.changed.notify_all()
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -99,8 +99,8 @@ class Sender:
 
     def _finish(self) -> None:
         """Record what ends within a moment; the next process repeats the rest."""
-        with self.changed:
-            self.changed.wait_for(lambda: len(self._finished) == self._active.total(), _GRACE_SECONDS)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._finished) == self._active.total(), _GRACE_SECONDS)
         try:
             self._take_turn()
         except Error as error:
@@ -108,9 +108,9 @@ class Sender:
         connection.close()
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
-        with self.changed:
-            self.changed.wait_for(lambda: condition() or self._stopping, seconds)
-            self.changed.wait_for(lambda: len(self._finished) == self._active.total(), _GATHER_SECONDS)
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or self._stopping, seconds)
+            self._changed.wait_for(lambda: len(self._finished) == self._active.total(), _GATHER_SECONDS)
             self._has_changed = False
 
     def _take_turn(self) -> float:
@@ -118,7 +118,7 @@ class Sender:
 
         Returns the seconds until more are due. If the database fails, nothing is started, and what has ended is kept.
         """
-        with self.changed:
+        with self._changed:
             finished = list(self._finished)
             busy = self._active - Counter(delivery.webhook_id for delivery, _ in finished)
         wait_seconds = _MAX_WAIT
@@ -133,17 +133,16 @@ class Sender:
                 started += [(webhook, delivery) for delivery in due]
                 if next_due_at is not None:
                     wait_seconds = min(wait_seconds, max(next_due_at - now(), 0.0))
-        with self.changed:
+        with self._changed:
             del self._finished[: len(finished)]
             self._active = busy + Counter(webhook.public_id for webhook, _ in started)
-            self.changed.notify_all()
         for webhook, delivery in started:
             self._start(webhook, delivery)
         return wait_seconds
 
     def _start(self, webhook: Webhook, delivery: Delivery) -> None:
         self._jobs.put((webhook, delivery))
-        with self.changed:
+        with self._changed:
             self._idle -= 1
             if self._idle >= 0:
                 return
@@ -165,11 +164,11 @@ class Sender:
             outcome.status,
             outcome.response_status or outcome.response_body,
         )
-        with self.changed:
+        with self._changed:
             self._finished.append((delivery, outcome))
             self._idle += 1
             self._has_changed = True
-            self.changed.notify_all()
+            self._changed.notify_all()
 
     def _post(self, webhook: Webhook, delivery: Delivery) -> Outcome:
         body = deliveries.body_of(delivery)
