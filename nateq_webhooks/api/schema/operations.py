@@ -379,7 +379,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         id="get_docs",
         tag=Tag.DESCRIPTION,
         summary="Read this description as a page",
-        description="404 says that the extra `openapi` is not installed.",
+        description=(
+            "A browser without a session is sent to the admin's login. 404: the extra `openapi` is not installed."
+        ),
         answer=Answer(media={HTML: text()}, description="The page."),
         further_errors=_NOT_INSTALLED,
     ),
