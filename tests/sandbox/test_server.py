@@ -3,6 +3,7 @@
 import http.client
 import socket
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_a_client_that_leaves_before_its_body_is_complete_changes_nothing(
 
     assert connection.sock.recv(1) == b""
     assert sandbox.log == []
+
+
+def test_a_client_that_breaks_off_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with Sandbox(key=KEY) as sandbox:
+        for request in (b"POST /api/v1/webhooks HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{", b"POST / HT"):
+            with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=10) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+                client.sendall(request)
+        with client_of(sandbox) as api:
+            assert api.get("/webhooks").status_code == 200
+
+    assert capfd.readouterr().err == ""
 
 
 def test_a_connection_that_is_kept_open_ends_with_the_sandbox() -> None:

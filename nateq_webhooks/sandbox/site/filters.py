@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from django import template
 
@@ -39,9 +38,3 @@ def span(start: float, end: float) -> str:
 def sentence(text: str) -> str:
     """Begin a text with a capital letter, and leave the rest as it is."""
     return text[:1].upper() + text[1:]
-
-
-@register.filter
-def of(mapping: Any, key: Any) -> Any:
-    """Return what a mapping has for a key."""
-    return mapping[key]

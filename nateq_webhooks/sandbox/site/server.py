@@ -4,6 +4,7 @@ import logging
 import socket
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, Final
 
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
@@ -109,4 +110,5 @@ class _Handler(WSGIRequestHandler):
 
 def lose_answer(request: Any) -> None:
     """Close the connection of a request, so that its answer is lost."""
-    request.META[_CONNECTION_KEY].shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):  # the client has closed it already
+        request.META[_CONNECTION_KEY].shutdown(socket.SHUT_RDWR)
