@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -68,6 +69,13 @@ def _empty_tables_fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", emptying.fixture_teardown)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _measure_few_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have coverage measure the processes of the sandbox's own tests only: each takes about twice the time to start."""
+    if not request.path.is_relative_to(Path(__file__).parent / "sandbox"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture

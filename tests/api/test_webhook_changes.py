@@ -446,13 +446,19 @@ def test_a_write_takes_few_statements(program: Program, method: str, path: str, 
     assert counts[0] == counts[1] <= limit, counts
 
 
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(key=KEY, rate_limit=1_000_000, seed=7) as sandbox:
+        yield sandbox
+
+
 class TestRegistered:
     """A webhook that is registered at Nateq, here the sandbox, changes on both sides or on none."""
 
     @pytest.fixture
-    def sandbox(self) -> Iterator[Sandbox]:
-        with Sandbox(key=KEY, rate_limit=1_000_000, seed=7) as sandbox:
-            yield sandbox
+    def sandbox(self, shared_sandbox: Sandbox) -> Sandbox:
+        shared_sandbox.reset()
+        return shared_sandbox
 
     @pytest.fixture
     def nateq(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[NateqClient]:
