@@ -12,6 +12,7 @@ from django.test import Client, override_settings
 from nateq_webhooks.models import ApiKey
 from nateq_webhooks.protocol.api import Scope
 from tests.api.described import check_answer
+from tests.dispatch.scene import at_once
 
 API = "/api/v1"
 
@@ -62,6 +63,16 @@ class Program(Client):
         assert set(document) == {"success", "error"}
         assert set(document["error"]) <= {"code", "message", "details"}
         return document["error"]
+
+
+def answers_at_once(key: str, path: str, body: bytes = b"") -> list[tuple[int, Any]]:
+    """Send a request four times at the same moment, with one `Idempotency-Key`; return the statuses and documents."""
+
+    def send() -> tuple[int, Any]:
+        response = Program(key).generic("POST", f"{API}{path}", body, headers={"Idempotency-Key": "k"})
+        return response.status_code, response.json()
+
+    return at_once([send] * 4)
 
 
 def issue(*scopes: str, name: str = "", **columns: Any) -> str:

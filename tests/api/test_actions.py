@@ -1,12 +1,10 @@
 """What the API changes: replays, pauses, and requests that come twice."""
 
 import json
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.models.idempotent_answer import KEPT_FOR, IdempotentAnswer
 from nateq_webhooks.signals import ticket_created
-from tests.api.conftest import API, Program, issue, staff
+from tests.api.conftest import API, Program, answers_at_once, issue, staff
 from tests.builders import store_deliveries, store_run
 from tests.conftest import Connect
 
@@ -245,23 +243,8 @@ class TestIdempotency:
 @pytest.mark.django_db(transaction=True)
 def test_the_same_request_at_the_same_moment_is_carried_out_once(delivery: Delivery) -> None:
     key = issue()
-    answers: list[tuple[int, Any]] = []
 
-    def send() -> None:
-        try:
-            program = Program(key)
-            response = program.generic(
-                "POST", f"{API}/deliveries/{delivery.pk}/replay", headers={"Idempotency-Key": "k"}
-            )
-            answers.append((response.status_code, response.json()))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = answers_at_once(key, f"/deliveries/{delivery.pk}/replay")
 
     assert Replay.objects.count() == 1
     assert len(answers) == 4

@@ -23,7 +23,7 @@ from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.signals import ticket_closed, ticket_created
-from tests.api.conftest import API, Program, issue, staff
+from tests.api.conftest import API, Program, answers_at_once, issue, staff
 from tests.builders import ago, build_run, store_deliveries, store_run
 from tests.conftest import Connect
 
@@ -440,21 +440,8 @@ class TestIdempotency:
 def test_the_same_request_at_the_same_moment_makes_one_job(webhook: Webhook) -> None:
     store_deliveries(webhook)
     key = issue()
-    answers: list[Any] = []
 
-    def send() -> None:
-        try:
-            headers = {"Idempotency-Key": "k"}
-            response = Program(key).generic("POST", f"{API}/replays", b'{"all": true}', headers=headers)
-            answers.append((response.status_code, response.json()))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = answers_at_once(key, "/replays", b'{"all": true}')
 
     assert Replay.objects.count() == 1
     assert len(answers) == 4

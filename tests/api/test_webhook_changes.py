@@ -2,7 +2,6 @@
 
 import json
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,7 +24,7 @@ from nateq_webhooks.models import Delivery, EventType, Secret, Webhook
 from nateq_webhooks.models.idempotent_answer import IdempotentAnswer
 from nateq_webhooks.remote.local_webhooks import rotate_here, secret_id
 from nateq_webhooks.sandbox import Fault, Sandbox
-from tests.api.conftest import API, Program, issue, staff
+from tests.api.conftest import API, Program, answers_at_once, issue, staff
 from tests.builders import ago, store_deliveries
 from tests.conftest import SECRET, Sender, envelope
 from tests.remote.conftest import KEY, both_sides_agree, connected
@@ -405,21 +404,8 @@ def _clash() -> None:
 @pytest.mark.parametrize("path", ["/webhooks", "/webhooks/{pk}/rotate-secret"])
 def test_the_same_request_at_the_same_moment_is_carried_out_once(webhook: Webhook, path: str) -> None:
     key = issue()
-    answers: list[Any] = []
 
-    def ask() -> None:
-        try:
-            address = API + path.format(pk=webhook.pk)
-            response = Program(key).generic("POST", address, headers={"Idempotency-Key": "k"})
-            answers.append((response.status_code, response.json()))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = answers_at_once(key, path.format(pk=webhook.pk))
 
     assert len(answers) == 4
     assert all(answer == answers[0] for answer in answers), answers
