@@ -55,4 +55,4 @@ CONTROL: Final = Access(
 STATE: Final = Access(scopes=(Scope.DELIVERIES_READ,), permissions=(("view_run",),), needs_all_rows=True)
 
 DESCRIPTION: Final = Access(scopes=(), permissions=())
-"""Whoever may use the API at all."""
+"""Every key, and every staff user."""

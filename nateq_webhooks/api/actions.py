@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.api import access
-from nateq_webhooks.api.base import ApiView, no_such
+from nateq_webhooks.api.base import ApiView
 from nateq_webhooks.api.deliveries import OneDeliveryView
 from nateq_webhooks.api.documents import replay_document
 from nateq_webhooks.api.idempotency import answer_before, once
@@ -16,7 +16,7 @@ from nateq_webhooks.api.state import receiver_document
 from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.dispatch.replays import failed_receivers
 from nateq_webhooks.models import Delivery, Replay, Run
-from nateq_webhooks.protocol.api_answers import invalid
+from nateq_webhooks.protocol.api_answers import invalid, no_such
 from nateq_webhooks.receivers import registry
 from nateq_webhooks.rest.parameters import Parameters, TextField
 

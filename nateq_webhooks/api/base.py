@@ -16,7 +16,7 @@ from nateq_webhooks.database.keyset.cursor import MAX_KEY, Cursor, KeyPage
 from nateq_webhooks.database.keyset.date_ranges import EARLIEST, LATEST
 from nateq_webhooks.database.keyset.time_limit import TookTooLongError
 from nateq_webhooks.protocol.api import LIMIT_PARAMETER, RETRY_AFTER_HEADER, ErrorCode
-from nateq_webhooks.protocol.api_answers import Quota, RequestError, shown
+from nateq_webhooks.protocol.api_answers import Quota, RequestError, no_such
 from nateq_webhooks.rest.parameters import LimitParameters
 from nateq_webhooks.rest.throttle import take
 from nateq_webhooks.rest.views import ContractView
@@ -109,11 +109,6 @@ class CursorParameters(LimitParameters):
     """The parameters of a list that is paged by cursor."""
 
     cursor = CursorField(help_text="`meta.next_cursor` of the page before.")
-
-
-def no_such(what: str, name: object) -> RequestError:
-    """Return the error for something that is not there, or that the caller does not see."""
-    return RequestError(ErrorCode.NOT_FOUND, f"There is no {what} {shown(str(name))}")
 
 
 def key_of(text: str, what: str) -> int:

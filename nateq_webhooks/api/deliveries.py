@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from nateq_webhooks.api import access
-from nateq_webhooks.api.base import ApiView, CursorParameters, MomentField, key_of, no_such
+from nateq_webhooks.api.base import ApiView, CursorParameters, MomentField, key_of
 from nateq_webhooks.api.delivery_list import find_page, load, time_limit
 from nateq_webhooks.api.documents import (
     DELIVERY_COLUMNS,
@@ -20,6 +20,7 @@ from nateq_webhooks.api.documents import (
 from nateq_webhooks.database.keyset.cursor import read_page
 from nateq_webhooks.database.keyset.key_queries import IndexScan, Union
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.protocol.api_answers import no_such
 from nateq_webhooks.rest.parameters import Parameters, TextField
 
 

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from nateq_webhooks.api import access
-from nateq_webhooks.api.base import ApiView, CursorParameters, key_of, no_such
+from nateq_webhooks.api.base import ApiView, CursorParameters, key_of
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.api.deliveries import DeliveryFilters
 from nateq_webhooks.api.delivery_list import time_limit
@@ -27,7 +27,7 @@ from nateq_webhooks.dispatch.selection_queries import keys_of
 from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay, Webhook
 from nateq_webhooks.protocol.api import ErrorCode
-from nateq_webhooks.protocol.api_answers import RequestError, invalid
+from nateq_webhooks.protocol.api_answers import RequestError, invalid, no_such
 from nateq_webhooks.rest.parameters import FlagField, Parameters, TextField
 
 MAX_KEYS: Final = 10_000

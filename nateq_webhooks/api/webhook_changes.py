@@ -18,7 +18,6 @@ from django.http import HttpRequest
 from rest_framework import serializers
 
 from nateq_webhooks import remote
-from nateq_webhooks.api.base import no_such
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.api.documents import event_names, receiver_url
 from nateq_webhooks.errors import (
@@ -32,7 +31,7 @@ from nateq_webhooks.errors import (
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.api import RETRY_AFTER_HEADER, ErrorCode
-from nateq_webhooks.protocol.api_answers import RequestError, invalid, shown
+from nateq_webhooks.protocol.api_answers import RequestError, invalid, no_such, shown
 from nateq_webhooks.remote.claim import alias
 from nateq_webhooks.remote.local_webhooks import change_here, delete_here, is_local, rotate_here
 from nateq_webhooks.rest.parameters import FlagField, Parameters, TextField

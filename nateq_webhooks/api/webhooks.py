@@ -7,7 +7,7 @@ from uuid import UUID
 from rest_framework.response import Response
 
 from nateq_webhooks.api import access, webhook_changes
-from nateq_webhooks.api.base import ApiView, no_such
+from nateq_webhooks.api.base import ApiView
 from nateq_webhooks.api.delivery_list import time_limit
 from nateq_webhooks.api.documents import secret_document, webhook_document
 from nateq_webhooks.api.idempotency import SECRET, answer_before, once, once_in_steps
@@ -16,6 +16,7 @@ from nateq_webhooks.api.webhook_changes import WebhookFields, check_permitted
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.api import LIMIT_PARAMETER, OFFSET_PARAMETER
+from nateq_webhooks.protocol.api_answers import no_such
 from nateq_webhooks.remote.claim import alias
 from nateq_webhooks.remote.local_webhooks import is_local, secret_id
 from nateq_webhooks.rest.parameters import OffsetParameters, Parameters

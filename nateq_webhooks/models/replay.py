@@ -46,7 +46,7 @@ class Replay(models.Model):
     only_failed = models.BooleanField(_("failed receivers only"), default=False, db_default=False)
     "Whether only those receivers run again whose last run of a delivery has failed."
     organization_id = ExactCharField(_("organization"), max_length=200, blank=True, default="", db_default="")
-    "The only organization whose deliveries whoever asked may see; empty: all."
+    "The only organization whose deliveries the caller may see; empty: all."
     is_command_waiting = models.BooleanField(default=False, db_default=False)
     "Whether the command that requested it has not reached its end: the same command again continues this replay."
 

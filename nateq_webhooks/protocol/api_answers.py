@@ -60,6 +60,11 @@ def invalid(problems: Mapping[str, str], what: str = "parameters") -> RequestErr
     return RequestError(ErrorCode.VALIDATION_ERROR, f"Some {what} are not valid", dict(problems))
 
 
+def no_such(what: str, name: object) -> RequestError:
+    """Return the error for something that is not there, or that the caller does not see."""
+    return RequestError(ErrorCode.NOT_FOUND, f"There is no {what} {shown(str(name))}")
+
+
 def whole_number(text: str, least: int, most: int) -> int:
     """Return a number in decimal digits. Raises `ValueError` with what it must be."""
     if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most:

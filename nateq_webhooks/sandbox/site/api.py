@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
+from django.http import Http404
 from rest_framework.response import Response
 
 from nateq_webhooks.protocol.api import (
@@ -17,7 +18,7 @@ from nateq_webhooks.protocol.api import (
     SCOPE,
     ErrorCode,
 )
-from nateq_webhooks.protocol.api_answers import Quota, RequestError, bearer_key, invalid, shown
+from nateq_webhooks.protocol.api_answers import Quota, RequestError, bearer_key, invalid, no_such
 from nateq_webhooks.rest import throttle
 from nateq_webhooks.rest.parameters import OffsetParameters
 from nateq_webhooks.rest.views import ContractView
@@ -145,7 +146,7 @@ class WebhookView(SandboxView):
     def delete(self, request: Any, webhook_id: str) -> Response:  # noqa: ARG002 - of the framework
         """Delete the webhook with its deliveries and its log."""
         if not self.webhooks.delete(webhook_id):
-            raise _no_webhook(webhook_id)
+            raise no_such("webhook", webhook_id)
         return self.answer({"id": webhook_id, "deleted": True})
 
 
@@ -173,9 +174,9 @@ class LogsView(SandboxView):
 class UnknownView(SandboxView):
     """Every other address below the API's."""
 
-    def check_method(self, request: Any) -> None:
+    def check_method(self, request: Any) -> None:  # noqa: ARG002 - of the framework
         """Say that there is nothing, whatever the method."""
-        raise RequestError(ErrorCode.NOT_FOUND, f"There is nothing at {shown(request.path)}")
+        raise Http404
 
 
 class OwnView(SandboxView):
@@ -239,9 +240,5 @@ def _fields() -> Iterator[None]:
 
 def _found(webhook: Webhook | None, webhook_id: str) -> Webhook:
     if webhook is None:
-        raise _no_webhook(webhook_id)
+        raise no_such("webhook", webhook_id)
     return webhook
-
-
-def _no_webhook(webhook_id: str) -> RequestError:
-    return RequestError(ErrorCode.NOT_FOUND, f"There is no webhook {shown(webhook_id)}")

@@ -20,7 +20,7 @@ _LOOK_SECONDS: Final = 0.02
 
 
 def control(request: HttpRequest) -> HttpResponse:
-    """Answer a call. Whoever has no token learns no more than that nothing is here."""
+    """Answer a call. Without the token the answer is 404, as for an address that does not exist."""
     sandbox = running(request)
     offered = request.headers.get("Authorization", "").encode("latin-1", "replace")
     if not sandbox.token or not secrets.compare_digest(offered, f"Bearer {sandbox.token}".encode()):

@@ -25,7 +25,7 @@ from nateq_webhooks.sandbox.site.models import Delivery, Webhook
 MAX_RESPONSE_BYTES: Final = 4096
 """The part of a response that the log keeps."""
 
-_MAX_WAIT: Final = 1.0  # a webhook may be activated, and the system moments may be changed
+_MAX_WAIT: Final = 1.0  # a webhook may be activated, and the system's clock may be changed
 _GRACE_SECONDS: Final = 1.0
 _GATHER_SECONDS: Final = 0.005
 """How long to wait for further attempts that end, to record them together: a transaction costs more than an attempt."""
