@@ -9,25 +9,21 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
-from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
-from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
+from nateq_webhooks.admin.dashboard.items import AlertItem, ItemBuilder
 from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, read_statistics
-from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, span, summary
+from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, summary
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 MAX_WEBHOOKS: Final = 50
 """Webhooks that are shown, the first ones by name; most sites have a few."""
-
-_LEVELS: Final = ("bad", "warn", "good")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,18 +57,6 @@ class FailureLine:
     url: str
     replay_url: str
     "Empty if the user may not replay, or if the runs will be tried again."
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlertItem:
-    """One thing that needs attention: how bad it is, what it is, and where to look."""
-
-    level: str
-    symbol: str
-    title: str
-    text: str
-    url: str = ""
-    link: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,15 +106,7 @@ class DashboardBuilder:
             webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
             failures=groups,
             failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
-            items=sorted(
-                [
-                    *self._backlog_items(),
-                    *self._pause_items(),
-                    *self._refusal_items(),
-                    *self._silent_items(found, webhooks),
-                ],
-                key=lambda item: _LEVELS.index(item.level),
-            ),
+            items=ItemBuilder(self._site, self._permitted, self._now).build(found, webhooks),
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,
@@ -191,129 +167,3 @@ class DashboardBuilder:
         if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._sees(Delivery)):
             return ""
         return self._url(Delivery, "replay_many", failure=failure.key)
-
-    def _backlog_items(self) -> list[AlertItem]:
-        """Return what has not been started in time, and which workers there are."""
-        items: list[AlertItem] = []
-        if self._sees(Delivery) and (backlog := alerts.deliveries_due(self._now, self._permitted)):
-            title = ngettext(
-                "%(number)s delivery waits to be dispatched",
-                "%(number)s deliveries wait to be dispatched",
-                backlog.number,
-            )
-            items.append(
-                self._backlog_item(title, backlog, self._url(Delivery, "changelist", status__exact="received"))
-            )
-        if not self._sees(Run):
-            return items
-        if backlog := alerts.runs_due(self._now, self._permitted):
-            title = ngettext("%(number)s run waits to be started", "%(number)s runs wait to be started", backlog.number)
-            items.append(self._backlog_item(title, backlog, self._url(Run, "changelist")))
-        return [*items, *self._worker_items(is_overdue=bool(items)), *self._orphan_items()]
-
-    def _orphan_items(self) -> list[AlertItem]:
-        number, is_capped = alerts.orphaned(self._permitted)
-        if not number:
-            return []
-        title = ngettext(
-            "%(number)s run waits for an unknown receiver", "%(number)s runs wait for unknown receivers", number
-        )
-        return [
-            AlertItem(
-                level="bad",
-                symbol="?",
-                title=title % _counted(number, is_capped=is_capped),
-                text=_("No process has these receivers any more: see manage.py nateq_orphans."),
-            )
-        ]
-
-    def _backlog_item(self, title: str, backlog: alerts.Backlog, url: str) -> AlertItem:
-        text = _("The oldest has been due for %(time)s.") % {"time": span(self._now - backlog.since)}
-        return AlertItem(
-            level="bad",
-            symbol="…",
-            title=title % _counted(backlog.number, is_capped=backlog.is_capped),
-            text=text,
-            url=url,
-            link=_("Show"),
-        )
-
-    def _worker_items(self, *, is_overdue: bool) -> list[AlertItem]:
-        """Report the workers. Their absence is only reported if there was one before, or if something waits for one."""
-        workers = alerts.workers(self._now)
-        if workers.number:
-            title = ngettext("%(number)s worker is running", "%(number)s workers are running", workers.number)
-            return [
-                AlertItem(level="good", symbol="✓", title=title % {"number": workers.number}, text=_("Seen just now."))
-            ]
-        if workers.last is not None:
-            text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - workers.last)}
-            return [
-                AlertItem(level="bad" if is_overdue else "warn", symbol="!", title=_("No worker is running"), text=text)
-            ]
-        if not is_overdue:
-            return []
-        text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
-        return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
-
-    def _pause_items(self) -> list[AlertItem]:
-        if not self._sees(Run):
-            return []
-        return [self._pause_item(pause) for pause in alerts.pauses(self._permitted)]
-
-    def _pause_item(self, pause: alerts.Pause) -> AlertItem:
-        how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
-        by = f"{pause.by}:" if pause.by else ""
-        text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
-        return AlertItem(level="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
-
-    def _refusal_items(self) -> list[AlertItem]:
-        if not (self._sees(Rejection) and self._sees(Webhook)):
-            return []
-        return [self._refusal_item(each) for each in alerts.refusals(self._now, self._permitted)]
-
-    def _refusal_item(self, refusal: alerts.Refusals) -> AlertItem:
-        name = formatting.visible(refusal.webhook.name)
-        title = ngettext(
-            "%(number)s request to %(webhook)s refused: %(reason)s",
-            "%(number)s requests to %(webhook)s refused: %(reason)s",
-            refusal.number,
-        )
-        return AlertItem(
-            level="warn",
-            symbol="⊘",
-            title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
-            text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
-            url=self._url(Rejection, "changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
-            link=_("Show"),
-        )
-
-    def _silent_items(self, found: Statistics | None, webhooks: Sequence[Webhook]) -> list[AlertItem]:
-        if found is None:
-            return []
-        return [self._silent_item(each) for each in find_silent(found, webhooks, self._permitted)]
-
-    def _silent_item(self, silent: SilentWebhook) -> AlertItem:
-        ago = span(self._now - silent.last)
-        if silent.pace is None:
-            hint = _("No delivery has come for %(time)s. If the webhook is not used any more, deactivate it.")
-            text = hint % {"time": ago}
-        else:
-            pace = span(silent.pace)
-            text = _("The last one came %(time)s ago; before that, one came every %(pace)s.") % {
-                "time": ago,
-                "pace": pace,
-            }
-        return AlertItem(
-            level="warn",
-            symbol="○",
-            title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silent.name)},
-            text=text,
-            url=self._url(Webhook, "change", silent.webhook_id),
-            link=_("Show"),
-        )
-
-
-def _counted(number: int, *, is_capped: bool) -> dict[str, str]:
-    shown = number_format(number)
-    return {"number": _("more than %(number)s") % {"number": shown} if is_capped else shown}
