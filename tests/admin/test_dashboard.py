@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.dashboard import failures as failures_module
-from nateq_webhooks.admin.dashboard import page, statistics
+from nateq_webhooks.admin.dashboard import statistics, webhook_table
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silent_webhooks import find_silent
 from nateq_webhooks.admin.dashboard.statistics import read_statistics
@@ -339,7 +339,7 @@ def test_each_webhook_has_its_line_and_all_have_a_chart(boss: Client, webhook: W
 def test_the_page_says_that_it_shows_only_the_first_webhooks(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MAX_WEBHOOKS", 2)
+    monkeypatch.setattr(webhook_table, "MAX_WEBHOOKS", 2)
     Webhook.objects.create(name="another")
     store_deliveries(webhook, received_at=ago(hours=1))
     assert "first 2 by name" not in dashboard(boss)
@@ -417,7 +417,7 @@ def test_the_dashboard_links_only_to_models_of_its_site(boss: Client, webhook: W
 def test_a_webhook_beyond_the_limit_is_found_by_its_name(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MAX_WEBHOOKS", 1)
+    monkeypatch.setattr(webhook_table, "MAX_WEBHOOKS", 1)
     other = Webhook.objects.create(name="zebra <b>")
     store_deliveries(webhook, received_at=ago(hours=1))
     store_deliveries(other, 2, received_at=ago(hours=2))

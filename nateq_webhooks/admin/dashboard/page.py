@@ -2,44 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
-from nateq_webhooks.admin.dashboard.chart import Chart, chart
+from nateq_webhooks.admin.dashboard import webhook_table
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
 from nateq_webhooks.admin.dashboard.items import AlertItem, ItemBuilder
-from nateq_webhooks.admin.dashboard.statistics import Health, Statistics, read_statistics
-from nateq_webhooks.admin.dashboard.summary import Summary, percent, processing, summary
+from nateq_webhooks.admin.dashboard.statistics import read_statistics
+from nateq_webhooks.admin.dashboard.summary import Summary, summary
+from nateq_webhooks.admin.dashboard.webhook_table import WebhookLine, webhook_line, webhooks_of_the_table
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
-
-MAX_WEBHOOKS: Final = 50
-"""Webhooks that are shown, the first ones by name; most sites have a few."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebhookLine:
-    """A webhook in the dashboard's table."""
-
-    name: str
-    url: str
-    is_active: bool
-    last: str
-    total: str
-    failed: str
-    has_failed: bool
-    median: str
-    p95: str
-    chart: Chart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,32 +77,31 @@ class DashboardBuilder:
     def build(self) -> Dashboard:
         """Read what the user may see, with a limited number of queries."""
         sees_deliveries = self._permitted.may_view(Delivery)
-        webhooks, has_more = self._webhooks() if self._sees(Webhook) else ([], False)
+        webhooks, has_more = (
+            webhooks_of_the_table(self._permitted, self._search_term) if self._sees(Webhook) else ([], False)
+        )
         webhook_ids = [webhook.pk for webhook in webhooks] if has_more or self._search_term else None
         found = read_statistics(among=self._permitted, webhook_ids=webhook_ids) if sees_deliveries else None
         with_text = self._may("view_payload")
         groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
         return Dashboard(
             summary=summary(found.health()) if found else None,
-            webhooks=[self._webhook_line(webhook, found) for webhook in webhooks] if found else [],
+            webhooks=[
+                webhook_line(webhook, found.health(webhook.pk), self._url(Webhook, "change", webhook.pk))
+                for webhook in webhooks
+            ]
+            if found
+            else [],
             failures=groups,
             failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
             items=ItemBuilder(self._site, self._permitted, self._now).build(found, webhooks),
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,
-            webhook_limit=number_format(MAX_WEBHOOKS),
+            webhook_limit=number_format(webhook_table.MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
             failure_limit=number_format(MAX_FAILED_RUNS),
         )
-
-    def _webhooks(self) -> tuple[list[Webhook], bool]:
-        """Return the webhooks of the table, the first ones by name, and whether there are more."""
-        rows = self._permitted.of(Webhook).defer("secret", "events").order_by("name")
-        if self._search_term:
-            rows = rows.filter(name__icontains=self._search_term)
-        found = list(rows[: MAX_WEBHOOKS + 1])
-        return found[:MAX_WEBHOOKS], len(found) > MAX_WEBHOOKS
 
     def _sees(self, model: type[Model]) -> bool:
         return self._permitted.may_view(model)
@@ -131,22 +111,6 @@ class DashboardBuilder:
 
     def _url(self, model: type[Model], page: str, *args: object, **query: str) -> str:
         return admin_url(self._site, model, page, *args, **query)
-
-    def _webhook_line(self, webhook: Webhook, found: Statistics) -> WebhookLine:
-        health: Health = found.health(webhook.pk)
-        times = health.times
-        return WebhookLine(
-            name=formatting.visible(webhook.name),
-            url=self._url(Webhook, "change", webhook.pk),
-            is_active=webhook.is_active,
-            last=formatting.moment(health.last) or _("none lately"),
-            total=number_format(health.total),
-            failed=percent(health.share_failed),
-            has_failed=bool(health.failed),
-            median=processing(times, "median"),
-            p95=processing(times, "p95"),
-            chart=chart(health),
-        )
 
     def _failure_line(self, failure: Failure) -> FailureLine:
         return FailureLine(
