@@ -77,14 +77,14 @@ _Failed = tuple[str, str, str, datetime | None, int]
 """Receiver, status, the error's beginning, the end of the last try, the delivery's key: too many for objects."""
 
 
-def failures(*, with_text: bool, among: RowScope = ALL_ROWS) -> Failures:
-    """Group the failed runs that the user may see.
+def failures(*, with_text: bool, among: RowScope = ALL_ROWS, receiver: str | None = None) -> Failures:
+    """Group the failed runs that the user may see: of all receivers, or of one.
 
     Without `with_text` they are grouped by the exception's class only, and errors are left out.
     """
     rows = among.of(Run).order_by().select_related(None)
-    given_up, is_capped = _given_up(rows)
-    to_retry, more_to_retry = _to_retry(rows)
+    given_up, is_capped = _given_up(rows, receiver)
+    to_retry, more_to_retry = _to_retry(rows) if receiver is None else _to_retry_of(rows, receiver)
     groups = _grouped([*given_up, *to_retry], with_text=with_text)
     return Failures(
         groups=tuple(groups[:MAX_GROUPS]),
@@ -93,18 +93,18 @@ def failures(*, with_text: bool, among: RowScope = ALL_ROWS) -> Failures:
     )
 
 
-def _given_up(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
+def _given_up(rows: QuerySet[Run], receiver: str | None) -> tuple[list[_Failed], bool]:
     """Return the newest runs that were given up, each receiver's quota of them, and whether there are more.
 
     A run that a later run of the same delivery and receiver replaced does not count. That is checked for the rows that
     were found: as a filter it could make the database read all runs that were ever replayed.
     """
-    numbers = {receiver: _number_of_dead(rows, receiver) for receiver in _receivers_with_dead(rows)}
+    receivers = _receivers_with_dead(rows) if receiver is None else [receiver]
+    numbers = {receiver: _number_of_dead(rows, receiver) for receiver in receivers}
     found: list[_Failed] = []
     quotas = _quotas(numbers)
     for receiver, quota in quotas.items():
-        # The order of the index, and no equality: so the index is read from its end, and only as far as needed.
-        dead = rows.filter(status=Run.Status.DEAD, receiver__lte=receiver).order_by("-receiver", "-pk")
+        dead = newest_first(rows, Run.Status.DEAD, receiver)
         newest = _columns(dead.annotate(is_replaced=has_later_round()), "is_replaced")[:quota]
         found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
     return found, quotas != numbers or len(numbers) == MAX_RECEIVERS
@@ -152,6 +152,20 @@ def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
         if len(failed) == MAX_RUNS_READ:
             return failed, True
     return failed, is_capped
+
+
+def _to_retry_of(rows: QuerySet[Run], receiver: str) -> tuple[list[_Failed], bool]:
+    """Return the runs of one receiver that failed and will be tried again, the newest first."""
+    found = list(_columns(newest_first(rows, Run.Status.FAILED, receiver))[:MAX_RUNS_READ])
+    return [row for row in found if row[0] == receiver], len(found) == MAX_RUNS_READ and found[-1][0] == receiver
+
+
+def newest_first(rows: QuerySet[Run], status: str, receiver: str) -> QuerySet[Run]:
+    """Return the runs of a status and receiver, the newest first; those of other receivers follow.
+
+    The order of the index, and no equality: so the index is read from its end, and only as far as needed.
+    """
+    return rows.filter(status=status, receiver__lte=receiver).order_by("-receiver", "-pk")
 
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:

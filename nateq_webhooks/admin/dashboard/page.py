@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import Model
 from django.http import HttpRequest
@@ -12,32 +11,16 @@ from django.utils.formats import number_format
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
 from nateq_webhooks.admin.dashboard import webhook_table
+from nateq_webhooks.admin.dashboard.failure_lines import FailureLine, failure_lines
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
-from nateq_webhooks.admin.dashboard.failures import Failure, Failures, failures
+from nateq_webhooks.admin.dashboard.failures import Failures, failures
 from nateq_webhooks.admin.dashboard.items import AlertItem, ItemBuilder
 from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import Summary, summary
 from nateq_webhooks.admin.dashboard.webhook_table import WebhookLine, webhook_line, webhooks_of_the_table
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import PermittedRows, site_of
+from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload, site_of
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FailureLine:
-    """A group of failures, with the address of its runs."""
-
-    failure: Failure
-    receiver: str
-    level: str
-    symbol: str
-    status: str
-    error: str
-    number: str
-    newest: str
-    url: str
-    replay_url: str
-    "Empty if the user may not replay, or if the runs will be tried again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +51,7 @@ class DashboardBuilder:
     """Builds the dashboard for one request."""
 
     def __init__(self, request: HttpRequest) -> None:
-        self._user: Any = request.user
+        self._request = request
         self._site = site_of(request)
         self._permitted = PermittedRows(self._site, request)
         self._now = timezone.now()
@@ -82,7 +65,7 @@ class DashboardBuilder:
         )
         webhook_ids = [webhook.pk for webhook in webhooks] if has_more or self._search_term else None
         found = read_statistics(among=self._permitted, webhook_ids=webhook_ids) if sees_deliveries else None
-        with_text = self._may("view_payload")
+        with_text = may_see_payload(self._request)
         groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
         return Dashboard(
             summary=summary(found.health()) if found else None,
@@ -93,7 +76,7 @@ class DashboardBuilder:
             if found
             else [],
             failures=groups,
-            failure_lines=[self._failure_line(failure) for failure in groups.groups] if groups else [],
+            failure_lines=failure_lines(groups, self._site, self._request) if groups else [],
             items=ItemBuilder(self._site, self._permitted, self._now).build(found, webhooks),
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
@@ -106,28 +89,5 @@ class DashboardBuilder:
     def _sees(self, model: type[Model]) -> bool:
         return self._permitted.may_view(model)
 
-    def _may(self, permission: str) -> bool:
-        return bool(self._user.has_perm(f"nateq_webhooks.{permission}"))
-
     def _url(self, model: type[Model], page: str, *args: object, **query: str) -> str:
         return admin_url(self._site, model, page, *args, **query)
-
-    def _failure_line(self, failure: Failure) -> FailureLine:
-        return FailureLine(
-            failure=failure,
-            receiver=formatting.visible(failure.receiver),
-            level=formatting.STATUS_STYLES[failure.status].level,
-            symbol=formatting.STATUS_STYLES[failure.status].symbol,
-            status=str(Run.Status(failure.status).label),
-            error=formatting.visible(failure.error),
-            number=number_format(failure.number),
-            newest=formatting.moment(failure.newest) or "",
-            url=self._url(Run, "changelist", status__exact=failure.status, receiver=failure.receiver),
-            replay_url=self._replay_url(failure),
-        )
-
-    def _replay_url(self, failure: Failure) -> str:
-        """Return the page that confirms a replay of a group; empty if its runs will be tried again."""
-        if failure.status != Run.Status.DEAD or not (self._may("replay_delivery") and self._sees(Delivery)):
-            return ""
-        return self._url(Delivery, "replay_many", failure=failure.key)

@@ -1,0 +1,58 @@
+"""The groups of failures as lines of a table, on the dashboard and on a receiver's page."""
+
+from dataclasses import dataclass
+
+from django.contrib.admin.sites import AdminSite
+from django.http import HttpRequest
+from django.utils.formats import number_format
+
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.dashboard.failures import Failure, Failures
+from nateq_webhooks.admin.pages import admin_url
+from nateq_webhooks.admin.permissions import PermittedRows, may_replay
+from nateq_webhooks.models import Delivery, Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailureLine:
+    """A group of failures, with the address of its runs."""
+
+    failure: Failure
+    receiver: str
+    level: str
+    symbol: str
+    status: str
+    error: str
+    number: str
+    newest: str
+    url: str
+    replay_url: str
+    "Empty if the user may not replay, or if the runs will be tried again."
+
+
+def failure_lines(groups: Failures, site: AdminSite, request: HttpRequest) -> list[FailureLine]:
+    """Return a line for each group."""
+    return [_line(failure, site, request) for failure in groups.groups]
+
+
+def _line(failure: Failure, site: AdminSite, request: HttpRequest) -> FailureLine:
+    return FailureLine(
+        failure=failure,
+        receiver=formatting.visible(failure.receiver),
+        level=formatting.STATUS_STYLES[failure.status].level,
+        symbol=formatting.STATUS_STYLES[failure.status].symbol,
+        status=str(Run.Status(failure.status).label),
+        error=formatting.visible(failure.error),
+        number=number_format(failure.number),
+        newest=formatting.moment(failure.newest) or "",
+        url=admin_url(site, Run, "changelist", status__exact=failure.status, receiver=failure.receiver),
+        replay_url=_replay_url(failure, site, request),
+    )
+
+
+def _replay_url(failure: Failure, site: AdminSite, request: HttpRequest) -> str:
+    """Return the page that confirms a replay of a group; empty if its runs will be tried again."""
+    may = may_replay(request) and PermittedRows(site, request).may_view(Delivery)
+    if failure.status != Run.Status.DEAD or not may:
+        return ""
+    return admin_url(site, Delivery, "replay_many", failure=failure.key)
