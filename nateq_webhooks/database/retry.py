@@ -1,5 +1,6 @@
 """Transactions that are retried when the database asks for it: after a deadlock, or a lock that took too long."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,13 @@ SHARED_WAIT_SECONDS: Final = 5.0
 """How long another connection to an SQLite database in memory is waited for: as long as the driver's own timeout."""
 
 _PAUSE_SECONDS: Final = 0.01
+
+_MAX_DELAY_SECONDS: Final = 0.05
+"""The longest delay before a transaction is tried again; the delay is random.
+
+The victim of a deadlock that began again at once could take its first lock before the transaction that it waited for
+was woken up, and the two would be in a deadlock again.
+"""
 
 _Result = TypeVar("_Result")
 
@@ -36,8 +44,8 @@ def retry_transaction(work: Callable[[], _Result], *, alias: str | None = None) 
             if not is_shared and not (tries < TRIES and is_retryable(error)):
                 raise
         tries += 1
-        if is_shared:
-            threading.Event().wait(_PAUSE_SECONDS)
+        delay = _PAUSE_SECONDS if is_shared else random.uniform(_PAUSE_SECONDS, _MAX_DELAY_SECONDS)  # noqa: S311
+        threading.Event().wait(delay)
 
 
 def is_retryable(error: DatabaseError) -> bool:

@@ -94,7 +94,8 @@ def test_the_victim_of_a_deadlock_is_retried_with_the_driver_that_is_installed()
 
     at_once([lambda: lock_both(groups), lambda: lock_both(groups[::-1])])
 
-    assert len(tries) == 3
+    # One deadlock; on a busy machine the victim may begin again before the survivor goes on, and there is another.
+    assert 3 <= len(tries) < 2 * TRIES
 
 
 def test_a_table_that_another_connection_to_a_database_in_memory_holds_is_waited_for() -> None:
