@@ -15,14 +15,14 @@ from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason
 
 REASONS: Final[dict[str, Any]] = {
-    Reason.NO_MATCH: gettext_lazy("Signature matches no secret"),
+    Reason.NO_MATCH: gettext_lazy("Signed with a secret we don't know"),
     Reason.MISSING: gettext_lazy("No signature"),
     Reason.EMPTY: gettext_lazy("Signature empty"),
     Reason.TOO_LONG: gettext_lazy("Signature too long"),
     Reason.TOO_MANY: gettext_lazy("Too many signatures"),
-    Reason.NOT_ASCII: gettext_lazy("Signature with odd characters"),
+    Reason.NOT_ASCII: gettext_lazy("Signature with invalid characters"),
     Reason.NOT_HEX: gettext_lazy("Signature unreadable"),
-    Reason.NO_SECRET: gettext_lazy("No usable secret here"),
+    Reason.NO_SECRET: gettext_lazy("No usable secret"),
     Refusal.OTHER_ORGANIZATION: gettext_lazy("Another organization"),
     Refusal.TOO_LARGE: gettext_lazy("Body too large"),
     Refusal.NO_LENGTH: gettext_lazy("Body without a length"),

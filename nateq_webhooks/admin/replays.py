@@ -95,7 +95,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     )
     change_form_template = "admin/nateq_webhooks/replay/change_form.html"
 
-    @admin.display(description=gettext_lazy("asked for"))
+    @admin.display(description=gettext_lazy("requested"))
     def shown_created_at(self, replay: Replay) -> str | None:
         """Return when it was asked for."""
         return formatting.moment(replay.created_at)
@@ -126,7 +126,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         if getattr(replay, "is_webhook_hidden", False):
             kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
-        return formatting.visible(shown) or _("Picked by hand")
+        return formatting.visible(shown) or _("Selected by hand")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
         """Return the replays where they are written: a replica may not have the one that was just asked for."""
@@ -139,7 +139,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
             return _("cancelled")
         return _("%(share)d %%") % {"share": percent(replay, replay.left)}  # type: ignore[attr-defined]
 
-    @admin.display(description=gettext_lazy("all runs made"))
+    @admin.display(description=gettext_lazy("all runs created"))
     def shown_finished_at(self, replay: Replay) -> str | None:
         """Return when the last run was made."""
         return formatting.moment(replay.finished_at) or self.get_empty_value_display()

@@ -30,13 +30,13 @@ class Delivery(models.Model):
     class Status(models.TextChoices):
         """The state of a delivery."""
 
-        RECEIVED = "received", _("Received")
+        RECEIVED = "received", _("In progress")
         "Stored; not every receiver has finished."
         PROCESSED = "processed", _("Processed")
         "Every receiver succeeded, or none is connected."
-        FAILED = "failed", _("Failed")
+        FAILED = "failed", _("Retrying")
         "A receiver failed and will be tried again."
-        DEAD = "dead", _("Given up")
+        DEAD = "dead", _("Failed for good")
         "A receiver failed and will not be tried again."
         IGNORED = "ignored", _("Ignored")
         "The webhook does not subscribe to its event."

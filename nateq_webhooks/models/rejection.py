@@ -77,8 +77,8 @@ class Rejection(models.Model):
     objects = RejectionQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("rejection")
-        verbose_name_plural = _("rejections")
+        verbose_name = _("refused request")
+        verbose_name_plural = _("refused requests")
         ordering = ["-pk"]
         default_permissions = ("delete", "view")
         indexes = [

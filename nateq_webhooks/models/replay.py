@@ -15,7 +15,7 @@ class Replay(models.Model):
     together, so one that was killed continues where it stopped.
     """
 
-    created_at = models.DateTimeField(_("asked for"), default=timezone.now)
+    created_at = models.DateTimeField(_("requested"), default=timezone.now)
     by = SafeCharField(_("by"), max_length=150, default="")
     reason = SafeCharField(_("reason"), max_length=500, default="")
     receivers = models.JSONField(_("receivers"), null=True)
@@ -39,7 +39,7 @@ class Replay(models.Model):
     "How many of its runs have succeeded; counted once, when `done_at` is set."
     failed = models.BigIntegerField(_("failed"), default=0, db_default=0)
     "How many of its runs were given up or dropped; counted once, when `done_at` is set."
-    finished_at = models.DateTimeField(_("all runs made"), null=True)
+    finished_at = models.DateTimeField(_("all runs created"), null=True)
     done_at = models.DateTimeField(_("all runs finished"), null=True)
     "When its last run was found to have finished."
     is_cancelled = models.BooleanField(_("cancelled"), default=False)

@@ -201,9 +201,9 @@ class Run(models.Model):
         "A worker holds it until `next_try_at`."
         SUCCEEDED = "succeeded", _("Succeeded")
         "Its work and this word were committed together."
-        FAILED = "failed", _("Failed")
+        FAILED = "failed", _("Retrying")
         "The last try failed; it will be tried again at `next_try_at`."
-        DEAD = "dead", _("Given up")
+        DEAD = "dead", _("Failed for good")
         "It will not be tried again by itself."
         DROPPED = "dropped", _("Dropped")
         "A person decided that it shall not run."

@@ -51,8 +51,8 @@ def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender
 
     assert re.search(r"Was it received\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", text)
     assert "Was it genuine? ✓ Yes: the stored bytes verify again." in text
-    assert "What ran? … Failed: 1 · Succeeded: 1" in text
-    assert "What failed? ↻ shop.fail (Failed)" in text
+    assert "What ran? … Retrying: 1 · Succeeded: 1" in text
+    assert "What failed? ↻ shop.fail (Retrying)" in text
 
 
 def test_the_answers_of_a_delivery_that_went_well(boss: Client, sender: Sender, connect: Connect) -> None:
@@ -103,15 +103,15 @@ def test_the_timeline_lists_everything_in_the_order_it_happened(
 
     listed = timeline(page)
     expected = [
-        "Time of the event, as the sender gave it 2026-06-30 07:00:00",
+        "Happened (Nateq&#x27;s time) 2026-06-30 07:00:00",
         "Received, verified and stored",
         "attempt 1 · from 127.0.0.1 · signed with " + delivery.secret_id,
-        "shop.fail : Failed",
+        "shop.fail : Retrying",
         "1 try",
         "next try",
         "LookupError: no such &lt;customer&gt;",
         "Traceback (most recent call last)",
-        "Received again; no receiver ran again",
+        "Sent again; already stored",
         "attempt 2",
         "sara replayed it",
         "reason: the bug is mended",
@@ -391,7 +391,7 @@ def test_an_attempt_of_the_same_moment_is_listed_after_the_delivery(boss: Client
 
     page = shown(boss, detail_url(delivery))
 
-    assert page.index("Received, verified and stored") < page.index("Received again; no receiver ran again")
+    assert page.index("Received, verified and stored") < page.index("Sent again; already stored")
 
 
 def test_a_delivery_of_another_webhook_is_marked_and_supersedes_nothing(boss: Client, sender: Sender) -> None:

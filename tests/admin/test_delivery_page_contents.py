@@ -13,7 +13,7 @@ from tests.conftest import Sender, envelope
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/delivery/"
-HEADING = "Other contents under this delivery id"
+HEADING = "Different contents with this delivery id"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_page_shows_the_note_the_time_and_the_bytes(boss: Client, delivery: 
 
     assert "The sender used the delivery id again for different content." in page
     text = timeline(page)
-    assert "Received again with different content, which was kept; no receiver ran" in text
+    assert "Sent again with different content; it was kept, and no receiver ran" in text
     assert "attempt 2 · from 127.0.0.1" in text
     assert "further" not in text
     assert HEADING in page
@@ -42,7 +42,7 @@ def test_a_user_without_view_payload_sees_only_that_there_was_one(
 ) -> None:
     page = shown(staff("view_delivery"), detail_url(delivery))
 
-    assert "Received again with different content" in timeline(page)
+    assert "Sent again with different content" in timeline(page)
     assert HEADING not in page
     assert "two" not in page
 

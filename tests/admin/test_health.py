@@ -190,7 +190,7 @@ def test_the_table_has_the_numbers_of_the_bars_newest_hour_first() -> None:
         ("2026-06-30 14:00", ["1", "2"], "3"),
         ("2026-06-30 12:00", ["3", "0"], "3"),
     ]
-    assert drawn.columns[1].text == "2026-06-30 14:00: 1 Processed, 2 Given up"
+    assert drawn.columns[1].text == "2026-06-30 14:00: 1 Processed, 2 Failed for good"
     assert drawn.description == "6 deliveries, of which 2 failed; at most 3 in an hour."
 
 

@@ -145,14 +145,14 @@ def test_facets_count_the_rows_of_each_choice(boss: Client, webhook: Webhook, mi
     dead = facets(boss, "status__exact=dead")
     narrow = facets(boss, f"event=invoice.paid&webhook__id__exact={webhook.pk}")
 
-    assert everything["Processed"] == everything["Failed"] == "18"
-    assert (everything["Given up"], everything["Ignored"]) == ("15", "0")
+    assert everything["Processed"] == everything["Retrying"] == "18"
+    assert (everything["Failed for good"], everything["Ignored"]) == ("15", "0")
     assert (everything["ticket.created"], everything["lead.created"]) == ("18", "0")
     assert (everything["shop"], everything["desk"]) == ("27", "24")
     assert everything["Any date"] == everything["Today"] == everything["This year"] == "51"
-    assert (dead["Processed"], dead["Given up"], dead["ticket.created"], dead["desk"]) == ("18", "15", "6", "6")
+    assert (dead["Processed"], dead["Failed for good"], dead["ticket.created"], dead["desk"]) == ("18", "15", "6", "6")
     assert dead["Any date"] == "15"
-    assert (narrow["Given up"], narrow["invoice.paid"], narrow["ticket.closed"]) == ("3", "9", "9")
+    assert (narrow["Failed for good"], narrow["invoice.paid"], narrow["ticket.closed"]) == ("3", "9", "9")
     assert (narrow["shop"], narrow["desk"], narrow["Today"]) == ("9", "6", "9")
 
 
@@ -162,7 +162,7 @@ def test_facets_stop_at_the_limit(boss: Client, mixed: list[Delivery], monkeypat
 
     found = facets(boss, "")
 
-    assert (found["Processed"], found["Given up"], found["Any date"]) == ("more than 17", "15", "more than 17")
+    assert (found["Processed"], found["Failed for good"], found["Any date"]) == ("more than 17", "15", "more than 17")
 
 
 def test_facets_of_a_search_are_counted_among_its_newest_rows(
@@ -174,9 +174,9 @@ def test_facets_of_a_search_are_counted_among_its_newest_rows(
     monkeypatch.setattr("nateq_webhooks.admin.changelists.facets.SAMPLE", 20)
     part = facets(boss, "q=org_1&event=ticket.created")
 
-    assert (whole["Given up"], whole["ticket.created"], whole["ticket.closed"]) == ("6", "18", "18")
+    assert (whole["Failed for good"], whole["ticket.created"], whole["ticket.closed"]) == ("6", "18", "18")
     assert (whole["shop"], whole["Today"], whole["This year"]) == ("9", "18", "18")
-    assert re.fullmatch(r"\d or more", part["Given up"])
+    assert re.fullmatch(r"\d or more", part["Failed for good"])
 
 
 def test_too_many_combinations_are_not_counted(
@@ -205,7 +205,7 @@ def test_runs_are_filtered_and_counted_by_status_and_receiver(boss: Client, webh
     assert facets(boss, "", RUNS)["Succeeded"] == "2"
     assert facets(boss, "receiver=shop.send", RUNS)["Succeeded"] == "1"
     narrow = facets(boss, f"delivery__id__exact={first.pk}", RUNS)
-    assert (narrow["Succeeded"], narrow["Given up"], narrow["shop.send"]) == ("1", "1", "2")
+    assert (narrow["Succeeded"], narrow["Failed for good"], narrow["shop.send"]) == ("1", "1", "2")
     assert boss.get(f"{RUNS}?delivery__id__exact=x", follow=True).status_code == 200
     assert pks(boss, f"delivery__id__exact={'9' * 30}", RUNS) == []
 

@@ -42,7 +42,7 @@ def test_a_projects_template_replaces_one_block_of_a_deliverys_page(
     page = shown(boss, detail_url(delivery))
 
     assert "<p>Ask the shop's desk about dlv_1.</p>" in page
-    assert ">Copy it<" not in page
+    assert ">Copy as…<" not in page
     assert ">Summary<" in page
 
 

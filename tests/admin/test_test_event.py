@@ -74,7 +74,7 @@ def test_a_receiver_that_fails_is_a_failed_run_and_no_error_page(
 
     assert response.status_code == 200
     assert Run.objects.get().status == "failed"
-    assert "Failed" in response.content.decode()
+    assert "Retrying" in response.content.decode()
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -53,7 +53,7 @@ def log_in(page: Page) -> None:
 
 def look_at_the_dashboard(page: Page) -> None:
     page.get_by_role("link", name="Nateq webhooks", exact=True).first.click()
-    attention = page.get_by_role("region", name="What needs attention")
+    attention = page.get_by_role("region", name="Needs attention")
     timeouts = attention.get_by_role("row").filter(has_text="TimeoutError")
     expect(timeouts.get_by_role("cell", name="5", exact=True)).to_be_visible()
     expect(attention.get_by_text("1 request to shop refused").first).to_be_visible()
@@ -61,7 +61,7 @@ def look_at_the_dashboard(page: Page) -> None:
     timeouts.get_by_role("link", name=re.compile("Show these")).click()
 
     expect(page.locator("#result_list tbody tr").first).to_contain_text("shop.tell_crm")
-    expect(page.locator("#result_list .nateq-badge").first).to_contain_text("Given up")
+    expect(page.locator("#result_list .nateq-badge").first).to_contain_text("Failed for good")
 
 
 def find_deliveries(page: Page, scene: Scene) -> None:
@@ -78,10 +78,10 @@ def find_deliveries(page: Page, scene: Scene) -> None:
     assert len(searched(f"data.requester.email={CUSTOMER}")) == 4
     assert searched("data.requester.email=nobody@customer.example") == []
     page.goto(LIST)
-    page.locator("#changelist-filter").get_by_role("link", name=re.compile("^Given up")).click()
+    page.locator("#changelist-filter").get_by_role("link", name=re.compile("^Failed for good")).click()
     expect(page).to_have_url(re.compile("status"))
     assert len(listed(page)) == Delivery.objects.filter(status="dead").count() == 6
-    page.get_by_role("link", name="Given up").first.click()
+    page.get_by_role("link", name="Failed for good").first.click()
     expect(page).to_have_url(re.compile(f"/delivery/{scene.dead.pk}/change/"))
 
 
@@ -100,7 +100,7 @@ def read_one(page: Page, scene: Scene) -> None:
     tree = page.locator("ul.nateq-tree")
     first_tag, late_tag = (tree.get_by_text(f'"tag {number}"', exact=True) for number in (0, 149))
     expect(first_tag).to_be_hidden()
-    page.get_by_role("button", name="Unfold all").click()
+    page.get_by_role("button", name="Expand all").click()
     expect(first_tag).to_be_visible()
     while late_tag.count() == 0:
         rest = tree.locator(".nateq-rest > a").first
@@ -118,7 +118,7 @@ def read_one(page: Page, scene: Scene) -> None:
 
 
 def replay_one_receiver(page: Page, scene: Scene) -> None:
-    entry = page.get_by_role("listitem").filter(has_text="shop.tell_crm: Given up")
+    entry = page.get_by_role("listitem").filter(has_text="shop.tell_crm: Failed for good")
     entry.get_by_role("link", name=re.compile("Run this one again")).click()
     expect(page.get_by_role("listitem").filter(has_text="shop.open_ticket")).to_have_count(0)
     page.get_by_label("Why (kept with the replay)").fill("the CRM is back")
@@ -227,7 +227,7 @@ def pause_and_resume(page: Page, scene: Scene) -> None:
 def read_why_requests_were_refused(page: Page, scene: Scene) -> None:
     page.get_by_role("link", name="Refused requests").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
-    page.locator("#result_list tbody tr").filter(has_text="Signature matches no secret").get_by_role(
+    page.locator("#result_list tbody tr").filter(has_text="Signed with a secret we don't know").get_by_role(
         "link"
     ).first.click()
     expect(page.get_by_text("It is signed with the secret of the webhook")).to_be_visible()

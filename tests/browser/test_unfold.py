@@ -23,7 +23,7 @@ OURS: Final = ".nateq-section"
 """The parts of a page that are ours alone."""
 
 SHOWN: Final = {
-    "dashboard": "What needs attention",
+    "dashboard": "Needs attention",
     "webhook": "Deliveries per hour, last 48 hours",
     "delivery": "Was it genuine?",
     "test event": "Choose an event",

@@ -39,7 +39,7 @@ def test_the_tree_unfolds_and_its_rest_and_its_search_are_pages(page: Page, scen
 def test_no_button_is_there_that_needs_a_script(page: Page, scene: Scene) -> None:
     page.goto(SCREENS["delivery"](scene))
 
-    for name in ("Unfold all", "Fold all", "Copy the JSON", "Copy"):
+    for name in ("Expand all", "Collapse all", "Copy the JSON", "Copy"):
         assert page.get_by_role("button", name=name).count() == 0
 
 

@@ -1,4 +1,4 @@
-"""What needs attention beside failures: a backlog, refused requests, pauses, and missing workers.
+"""Needs attention beside failures: a backlog, refused requests, pauses, and missing workers.
 
 Each query uses an index or a small table, and counts up to a limit.
 """

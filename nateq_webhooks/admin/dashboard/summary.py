@@ -54,7 +54,7 @@ def summary(health: Health) -> Summary:
             Figure(
                 label=_("Failed"),
                 value=percent(health.share_failed),
-                meaning=_("A receiver failed: it will be tried again, or was given up."),
+                meaning=_("A receiver failed: it will be tried again, or failed for good."),
                 level="bad" if health.failed else "",
             ),
             Figure(label=_("Processing time, p50"), value=processing(times, "median"), meaning=timed),

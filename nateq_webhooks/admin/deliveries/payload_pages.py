@@ -84,7 +84,7 @@ class PayloadPage(DeliveryView):
         """
         delivery, query = self.get_delivery(pk), request.GET
         if "bytes" in query:
-            return self._show(delivery, _("Raw bytes"), **self._raw(delivery, _number(query["bytes"])))
+            return self._show(delivery, _("Raw body"), **self._raw(delivery, _number(query["bytes"])))
         if term := column_text(query.get("find", "").strip(), MAX_TERM_CHARS):
             return self._show(delivery, _("Search in the payload"), **self._search(delivery, term))
         part = self._part(delivery, query.get("at", ""), _number(query.get("from", "0")))

@@ -145,7 +145,7 @@ def entries(
 def _attempts(history: History) -> Iterator[Entry]:
     delivery = history.delivery
     if delivery.timestamp is not None:
-        yield Entry(at=delivery.timestamp, rank=0, style=HAPPENED, title=_("Time of the event, as the sender gave it"))
+        yield Entry(at=delivery.timestamp, rank=0, style=HAPPENED, title=_("Happened (Nateq's time)"))
     yield Entry(
         at=delivery.received_at,
         rank=1,
@@ -159,7 +159,7 @@ def _attempts(history: History) -> Iterator[Entry]:
             at=max(attempt.received_at, delivery.received_at),
             rank=2,
             style=REPEATED,
-            title=_("Received again; no receiver ran again"),
+            title=_("Sent again; already stored"),
             facts=_attempt_facts(attempt.number, attempt.remote_addr),
         )
     for other in history.other_contents:
@@ -167,7 +167,7 @@ def _attempts(history: History) -> Iterator[Entry]:
             at=max(other.received_at, delivery.received_at),
             rank=2,
             style=DIFFERENT,
-            title=_("Received again with different content, which was kept; no receiver ran"),
+            title=_("Sent again with different content; it was kept, and no receiver ran"),
             facts=[
                 format_html(_("event {}"), formatting.text(other.event) or "-"),
                 _("%(number)s bytes") % {"number": other.size},

@@ -62,20 +62,20 @@ ACTIONS: Final = {
         ),
         Action(
             name=_PUSH,
-            label=gettext_lazy("Make Nateq's like this one"),
+            label=gettext_lazy("Push our settings to Nateq"),
             question=gettext_lazy("This changes the webhook at Nateq: its URL, its events and whether it is active."),
-            done=gettext_lazy("The webhook at Nateq is like this one now."),
+            done=gettext_lazy("Nateq has our settings now."),
             run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PUSH),
         ),
         Action(
             name="pull",
-            label=gettext_lazy("Make this one like Nateq's"),
+            label=gettext_lazy("Pull Nateq's settings"),
             question=gettext_lazy("This changes the webhook here: its events and whether it is active."),
-            done=gettext_lazy("The webhook here is like Nateq's now."),
+            done=gettext_lazy("This webhook has Nateq's settings now."),
             run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PULL),
             left=gettext_lazy(
                 "Not everything could be taken from Nateq: this site's URL follows from PUBLIC_URL, and a further "
-                "webhook at Nateq can only be deleted there. Make Nateq's like this one, or correct PUBLIC_URL."
+                "webhook at Nateq can only be deleted there. Push our settings to Nateq, or correct PUBLIC_URL."
             ),
         ),
         Action(

@@ -46,7 +46,7 @@ class Command(TerminalCommand):
             while hold.scope and (count := move_to_hold(router.db_for_write(Hold), hold)):
                 moved += count
                 if verbosity and self.stdout.isatty():
-                    self.stdout.write(_("%(count)d more waiting runs put aside …") % {"count": moved})
+                    self.stdout.write(_("%(count)d more waiting runs held back …") % {"count": moved})
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Paused: %(hold)s.") % {"hold": hold}))
 

@@ -45,7 +45,7 @@ class Command(TerminalCommand):
             while not is_rate_limited(alias, hold) and (count := move_from_hold(alias, hold)):
                 moved += count
                 if verbosity and self.stdout.isatty():
-                    self.stdout.write(_("%(count)d more waiting runs put back …") % {"count": moved})
+                    self.stdout.write(_("%(count)d more waiting runs released …") % {"count": moved})
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": hold}))
         if verbosity and not resumed:
