@@ -88,7 +88,7 @@ class BoardTests(TestCase):
         self.client.force_login(get_user_model().objects.create_superuser("demo"))
 
         page = self.client.get(reverse("board")).content.decode()
-        link = re.search(r'<a class="bad" href="([^"]+)">1 failed</a>', page)
+        link = re.search(r'<a class="bad" href="([^"]+)">1 retrying</a>', page)
         assert link is not None
         changelist = self.client.get(link[1]).context["cl"]
         assert [delivery.event for delivery in changelist.result_list] == [EVENT_THAT_FAILS]

@@ -1,8 +1,9 @@
 """Labels: statuses, refused requests, and the times of replays; no SQL is run."""
 
 import django.utils.timezone
-import nateq_webhooks.models.fields
 from django.db import migrations, models
+
+import nateq_webhooks.models.fields
 
 
 class Migration(migrations.Migration):
