@@ -7,8 +7,10 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.formats import number_format
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import formatting
@@ -16,10 +18,12 @@ from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
+from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
+from nateq_webhooks.models.run_try import MAX_TRIES_KEPT, RunTry
 
-_FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback"})
+_FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback", "shown_failed_tries"})
 
 
 def _search_alternatives(term: str) -> list[Q]:
@@ -77,6 +81,7 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_next_try_at",
         "shown_error",
         "shown_traceback",
+        "shown_failed_tries",
     )
 
     @admin.display(description=_("receiver"))
@@ -143,12 +148,31 @@ class RunAdmin(RecordAdmin[Run]):
             return self.get_empty_value_display()
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', formatting.visible(run.traceback))
 
+    @admin.display(description=_("failed tries"))
+    def shown_failed_tries(self, run: Run) -> SafeString | str:
+        """Return the tries that failed, the latest first: when, how long, and the error."""
+        return self._failed_tries(run, with_errors=True)
+
+    @admin.display(description=_("failed tries"))
+    def hidden_failed_tries(self, run: Run) -> SafeString | str:
+        """Return the tries that failed without their errors."""
+        return self._failed_tries(run, with_errors=False)
+
+    def _failed_tries(self, run: Run, *, with_errors: bool) -> SafeString | str:
+        alias = str(run._state.db)  # noqa: SLF001 - where the run was read
+        tries = failed_tries(alias, [run], MAX_TRIES_KEPT, with_errors=with_errors)
+        if not tries:
+            return self.get_empty_value_display()
+        lines = ((_try_line(each), formatting.text(each.error) or "" if with_errors else "") for each in tries)
+        return format_html('<ol class="nateq-tries">{}</ol>', format_html_join("", "<li>{} {}</li>", lines))
+
     def get_fields(self, request: HttpRequest, obj: Run | None = None) -> Any:
         """Return the fields; an error and its traceback may contain what customers wrote."""
         names = super().get_fields(request, obj)
         if may_see_payload(request):
             return names
-        return [*(name for name in names if name not in _FOR_PAYLOAD_READERS), "hidden_failure"]
+        shown = [name for name in names if name not in _FOR_PAYLOAD_READERS]
+        return [*shown, "hidden_failure", "hidden_failed_tries"]
 
     @admin.display(description=_("error and traceback"))
     def hidden_failure(self, run: Run) -> str:
@@ -160,6 +184,16 @@ class RunAdmin(RecordAdmin[Run]):
         rows = super().get_queryset(request).select_related("delivery")
         rows = PermittedRows(self.admin_site, request).with_delivery(rows)
         return rows.defer("delivery__body", "delivery__payload", "delivery__headers", "delivery__notes")
+
+
+def _try_line(failed: RunTry) -> SafeString:
+    """Return the number of a try, when it ended and how long it took."""
+    parts = [
+        gettext("try %(number)s") % {"number": number_format(failed.number)},
+        formatting.moment(failed.finished_at),
+        formatting.duration(failed.duration),
+    ]
+    return format_html_join(" · ", "{}", ((part,) for part in parts if part is not None))
 
 
 def _name_of_delivery(run: Run) -> str:

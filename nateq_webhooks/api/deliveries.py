@@ -16,6 +16,7 @@ from nateq_webhooks.api.documents import (
     delivery_detail,
     delivery_document,
     run_document,
+    tries_by_run,
 )
 from nateq_webhooks.database.keyset.cursor import read_page
 from nateq_webhooks.database.keyset.key_queries import IndexScan, Union
@@ -112,5 +113,7 @@ class RunsView(OneDeliveryView):
             scan = IndexScan(Union([rows]))
             found = read_page(scan, parameters["cursor"], parameters["limit"], newest_first=True)
             by_pk = rows.only(*RUN_COLUMNS).in_bulk(found.pks)
-        data = [run_document(by_pk[each], self.caller) for each in found.pks if each in by_pk]
+            runs = [by_pk[each] for each in found.pks if each in by_pk]
+            tries = tries_by_run(self.caller, runs)
+        data = [run_document(run, tries.get(run.pk, ()), self.caller) for run in runs]
         return self.page(data, found, parameters["limit"])

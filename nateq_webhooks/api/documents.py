@@ -1,7 +1,7 @@
 """What the API shows of each row. Values that the site masks stay masked; secrets are in none of it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -9,11 +9,13 @@ from django.urls import NoReverseMatch
 
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.request import REDACTED, is_masked
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models.run_try import RunTry
 from nateq_webhooks.remote.local_webhooks import secret_id
 
 DELIVERY_COLUMNS: Final = (
@@ -50,6 +52,10 @@ RUN_COLUMNS: Final = (
     "error",
 )
 """The columns of a run; a traceback may have 20,000 characters."""
+
+
+MAX_TRIES: Final = 1_000
+"""Failed tries in one answer, the newest ones."""
 
 
 def moment(value: datetime | None) -> str | None:
@@ -139,8 +145,8 @@ def _value(name: str, value: str, signature: str) -> str:
     return REDACTED if key != signature and is_masked(key, value) else value
 
 
-def run_document(run: Run, caller: Caller) -> dict[str, Any]:
-    """Return a run. Its error may hold what customers wrote."""
+def run_document(run: Run, tries: Sequence[RunTry], caller: Caller) -> dict[str, Any]:
+    """Return a run with its failed tries. Their errors may hold what customers wrote."""
     return {
         "id": run.pk,
         "receiver": run.receiver,
@@ -151,10 +157,36 @@ def run_document(run: Run, caller: Caller) -> dict[str, Any]:
         "created_at": moment(run.created_at),
         "started_at": moment(run.started_at),
         "finished_at": moment(run.finished_at),
-        "duration_ms": None if run.duration is None else round(run.duration.total_seconds() * 1000, 3),
+        "duration_ms": _milliseconds(run.duration),
         "next_try_at": None if run.is_parked else moment(run.next_try_at),
         "error": run.error if caller.sees_payloads else None,
+        "failed_tries": [try_document(each, caller) for each in tries],
     }
+
+
+def try_document(failed: RunTry, caller: Caller) -> dict[str, Any]:
+    """Return a failed try."""
+    return {
+        "number": failed.number,
+        "started_at": moment(failed.started_at),
+        "finished_at": moment(failed.finished_at),
+        "duration_ms": _milliseconds(failed.duration),
+        "error": failed.error if caller.sees_payloads else None,
+    }
+
+
+def tries_by_run(caller: Caller, runs: Sequence[Run]) -> Mapping[int, list[RunTry]]:
+    """Return the failed tries of runs that the caller sees, by the run's key, the newest first: `MAX_TRIES` at most."""
+    found: dict[int, list[RunTry]] = {}
+    if runs:
+        alias = str(runs[0]._state.db)  # noqa: SLF001 - where the runs were read
+        for each in failed_tries(alias, runs, MAX_TRIES, with_errors=caller.sees_payloads):
+            found.setdefault(each.run_id, []).append(each)
+    return found
+
+
+def _milliseconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else round(duration.total_seconds() * 1000, 3)
 
 
 def rejection_document(rejection: Rejection, caller: Caller) -> dict[str, Any]:
@@ -175,15 +207,17 @@ def rejection_document(rejection: Rejection, caller: Caller) -> dict[str, Any]:
     }
 
 
-def runs_by_delivery(runs: Sequence[Run]) -> Mapping[int, list[dict[str, Any]]]:
-    """Return what each receiver did, by the delivery's key: the newest round of each."""
+def runs_by_delivery(runs: Sequence[Run], caller: Caller) -> Mapping[int, list[dict[str, Any]]]:
+    """Return what each receiver did, by the delivery's key: the newest round of each, with its failed tries."""
     newest: dict[tuple[int, str], Run] = {}
     for run in sorted(runs, key=lambda each: each.round):
         newest[run.delivery_id, run.receiver] = run
     found: dict[int, list[dict[str, Any]]] = {}
+    tries = tries_by_run(caller, list(newest.values()))
     for run in newest.values():
+        failed = [try_document(each, caller) for each in tries.get(run.pk, ())]
         found.setdefault(run.delivery_id, []).append(
-            {"receiver": run.receiver, "status": run.status, "tries": run.tries}
+            {"receiver": run.receiver, "status": run.status, "tries": run.tries, "failed_tries": failed}
         )
     return found
 

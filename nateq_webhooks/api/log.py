@@ -113,7 +113,7 @@ def read_log(caller: Caller, webhook: Webhook, parameters: Mapping[str, Any]) ->
         firsts = _firsts(seen, webhook, count, start.delivery)
         repeats = _repeats(seen, webhook, count, start.attempt)
         chosen, taken = _merge(firsts, repeats, count)
-        entries = _documents(chosen[offset:])
+        entries = _documents(chosen[offset:], caller)
     is_end = firsts.stopped_at is repeats.stopped_at is None and sum(taken) == len(firsts.rows) + len(repeats.rows)
     if is_end:
         return LogPage(entries, None)
@@ -159,10 +159,11 @@ def _merge(firsts: _Stream, repeats: _Stream, count: int) -> tuple[list[Delivery
     return chosen, (first, repeat)
 
 
-def _documents(rows: Sequence[Delivery | Attempt]) -> list[dict[str, Any]]:
+def _documents(rows: Sequence[Delivery | Attempt], caller: Caller) -> list[dict[str, Any]]:
     """Return the entries. What the receivers did is in that of the first attempt: no other makes them run."""
     keys = [row.pk for row in rows if isinstance(row, Delivery)]
-    runs = runs_by_delivery(list(Run.objects.filter(delivery__in=keys).only(*_OF_RUN).order_by())) if keys else {}
+    found = list(Run.objects.filter(delivery__in=keys).only(*_OF_RUN).order_by()) if keys else []
+    runs = runs_by_delivery(found, caller)
     return [
         _entry(row, row, str(row.pk), row.attempt, runs.get(row.pk, []))
         if isinstance(row, Delivery)

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.claim_statements import has_due_runs
+from nateq_webhooks.dispatch.failed_tries import record_abandoned
 from nateq_webhooks.dispatch.failure import has_tries_left
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
@@ -150,12 +151,14 @@ def _claim(
         misplaced = [run for run in targets if run not in spent and targets[run] not in (run.held_by, held_by)]
         moved = sum(move_runs(alias, [run.pk], run.held_by, targets[run], every_status=True) for run in misplaced)
         if spent:
-            due.filter(pk__in=pks_of(spent)).give_up(_ABANDONED, now=now)
+            due.filter(pk__in=pks_of(spent)).give_up(_GIVEN_UP, now=now)
         started = None if finished else first_known(wanted)
         taken = 0
         if wanted:
             ours = due.filter(pk__in=pks_of(wanted))  # those that no other process has claimed since they were read
             taken = ours.claim(lease=lease, until=until, held_by=held_by, started=started, now=now)
+        if abandoned := [run for run in [*spent, *wanted] if _was_abandoned(run)]:
+            record_abandoned(alias, abandoned, now, _ABANDONED)
     if taken != len(wanted):  # without row locks another worker may have been faster with some of them
         keys = set(Run.objects.using(alias).filter(pk__in=pks_of(wanted), lease=lease).values_list("pk", flat=True))
         wanted = [run for run in wanted if run.pk in keys]
@@ -226,7 +229,9 @@ def pks_of(rows: Sequence[models.Model]) -> list[int]:
     return [row.pk for row in rows]
 
 
-_ABANDONED: Final = "The worker died, or the receiver hung, on the last try."
+_GIVEN_UP: Final = "The worker died, or the receiver hung, on the last try."
+
+_ABANDONED: Final = "The worker died, or the receiver hung."
 
 
 def _attach_deliveries(alias: str, runs: Sequence[Run]) -> None:

@@ -4,7 +4,11 @@ An exception's class belongs to the project or a library. Its `__str__`, the cla
 may raise, be wrong or be huge, so each of them is read in a `try`.
 """
 
+import asyncio
+import concurrent.futures
+import contextlib
 import dis
+import os
 import signal
 import threading
 import traceback
@@ -13,11 +17,23 @@ from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Final
 
+import asgiref.sync
+import django.db.transaction
+
+import nateq_webhooks
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from nateq_webhooks.protocol.columns import column_text
 
 MAX_NAME_CHARS: Final = 200
 """Characters kept of an exception class's name."""
+
+_CALLERS: Final = (
+    os.path.join(os.path.dirname(nateq_webhooks.__file__), ""),
+    *(module.__file__ or "" for module in (asgiref.sync, contextlib, django.db.transaction)),
+    *(os.path.join(os.path.dirname(package.__file__ or ""), "") for package in (asyncio, concurrent.futures)),
+)
+"""Files and directories whose functions call a receiver: this package, what it calls an async one by, and the wrapper of
+`@transaction.atomic`."""
 
 MAX_CHAIN: Final = 1_000
 """Exceptions that may have led to the one that is formatted: each takes about a tenth of a millisecond."""
@@ -49,7 +65,9 @@ def describe(error: BaseException) -> ExceptionText:
     name = _printable(name) if name else "(an exception without a name)"
     text = f"{name}: {'(its text can not be shown)' if text is None else text}"
     if trace is None:
-        frames = _text_or_none(lambda: "".join(traceback.format_tb(error.__traceback__)), MAX_TRACEBACK_CHARS)
+        frames = _text_or_none(
+            lambda: "".join(traceback.format_tb(_from_receiver(error.__traceback__))), MAX_TRACEBACK_CHARS
+        )
         trace = f"{frames or ''}{text}\n(what else belongs to it can not be shown)\n"[-MAX_TRACEBACK_CHARS:]
     return ExceptionText(
         name, column_text(text, MAX_ERROR_CHARS), column_text(trace, MAX_TRACEBACK_CHARS), is_printable
@@ -80,7 +98,15 @@ def _formatted(error: BaseException) -> str:
                 todo.append(other)
         if len(seen) > MAX_CHAIN:
             raise ValueError(f"More than {MAX_CHAIN} exceptions led to it.")
-    return "".join(traceback.format_exception(error))
+    return "".join(traceback.format_exception(type(error), error, _from_receiver(error.__traceback__)))
+
+
+def _from_receiver(whole: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the receiver's first frame on; the whole one if no frame is the receiver's."""
+    found = whole
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_CALLERS):
+        found = found.tb_next
+    return whole if found is None else found
 
 
 def _printable(name: str) -> str:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.exception_text import ExceptionText, describe
+from nateq_webhooks.dispatch.failed_tries import record_try
 from nateq_webhooks.dispatch.statements import mark_started
 from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError
 from nateq_webhooks.models import Run
@@ -110,6 +111,8 @@ def _write(
                 .leased(run)
                 .fail(next_try_at=next_try_at, finished_at=now, duration=now - started, error=text, traceback=trace)
             )
+            if recorded:
+                record_try(alias, run, started_at=started, finished_at=now, error=text)
             after = following() if recorded else None
             is_marked = after is not None and mark_started(alias, after, timezone.now())
         return bool(recorded), after if is_marked else None

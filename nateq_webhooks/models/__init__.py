@@ -1,4 +1,4 @@
-"""What is stored: webhooks, deliveries, attempts, runs and what holds them back, replays, rejections, API keys."""
+"""What is stored: webhooks, deliveries, attempts, runs, tries, holds, replays, rejections, API keys."""
 
 from nateq_webhooks.models.api_key import ApiKey
 from nateq_webhooks.models.delivery import Attempt, Delivery, OtherContent, Reissue
@@ -6,9 +6,11 @@ from nateq_webhooks.models.event_type import EventType
 from nateq_webhooks.models.rejection import Rejection
 from nateq_webhooks.models.replay import Replay
 from nateq_webhooks.models.run import Run
+from nateq_webhooks.models.run_try import RunTry
 from nateq_webhooks.models.webhook import Secret, Webhook
 
 # Django registers a model when its module is imported.
+from nateq_webhooks.models import failure_acknowledgement as failure_acknowledgement  # isort: skip
 from nateq_webhooks.models import hold as hold  # isort: skip
 from nateq_webhooks.models import idempotent_answer as idempotent_answer  # isort: skip
 
@@ -22,6 +24,7 @@ __all__ = [
     "Rejection",
     "Replay",
     "Run",
+    "RunTry",
     "Secret",
     "Webhook",
 ]

@@ -24,6 +24,8 @@ class Replay(models.Model):
     "The fields of `Selection`; empty for deliveries that were given one by one."
     after = models.BigIntegerField(_("done up to"), default=0)
     "The key of the last delivery that was looked at."
+    first = models.BigIntegerField(_("from"), default=0, db_default=0)
+    "No delivery up to this key is looked at: those are older than the period that is replayed."
     until = models.BigIntegerField(_("up to"), default=0)
     "The key of the last delivery that is to be looked at: what comes later is not replayed."
     deliveries = models.BigIntegerField(_("deliveries"), default=0)
@@ -35,6 +37,8 @@ class Replay(models.Model):
     "How many pending runs were brought forward so far, in place of a second run beside each."
     already_running = models.BigIntegerField(_("already running"), default=0, db_default=0)
     "For how many receivers of deliveries nothing was done, because their run had started."
+    skipped = models.BigIntegerField(_("succeeded since"), default=0, db_default=0)
+    "With `only_failed`: how many of the selected failed runs a later round has made good, so that none was created."
     succeeded = models.BigIntegerField(_("succeeded"), default=0, db_default=0)
     "How many of its runs have succeeded; counted once, when `done_at` is set."
     failed = models.BigIntegerField(_("failed"), default=0, db_default=0)

@@ -1,6 +1,7 @@
 """A delivery's page: whether it was received and genuine, what ran, what failed, and related deliveries."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,16 +15,17 @@ from pytest_django import DjangoAssertNumQueries
 from nateq_webhooks import signals
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.related import superseding
-from nateq_webhooks.models import Attempt, Delivery, Reissue, Replay, Run, Secret, Webhook
+from nateq_webhooks.models import Attempt, Delivery, Reissue, Replay, Run, RunTry, Secret, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import body_url, detail_url, fail, shown
+from tests.builders import store_run
 from tests.conftest import SECRET, Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/delivery/"
 
-STATEMENTS = 15
+STATEMENTS = 16
 """Of a page with everything on it: two for the user, one for the delivery, the others for what is beside it."""
 
 
@@ -403,3 +405,53 @@ def test_a_delivery_of_another_webhook_is_marked_and_supersedes_nothing(boss: Cl
 
     assert "Same resource (webhook &lt;b&gt;of another party" in page
     assert "Superseded" not in page
+
+
+class TestEarlierTries:
+    @pytest.fixture
+    def run(self, delivery: Delivery) -> Run:
+        """A run that failed twice, and succeeded with its third try."""
+        start = delivery.received_at
+        run = store_run(delivery, "shop.send", tries=3, started_at=start + timedelta(seconds=30))
+        for number in (1, 2):
+            RunTry.objects.create(
+                run=run,
+                number=number,
+                started_at=start + timedelta(seconds=number),
+                finished_at=start + timedelta(seconds=number, milliseconds=12),
+                duration=timedelta(milliseconds=12),
+                error=f"ValueError: no {number}",
+            )
+        return run
+
+    def test_the_timeline_has_each_failed_try_with_its_duration_and_error(self, boss: Client, run: Run) -> None:
+        listed = timeline(shown(boss, detail_url(run.delivery)))
+
+        assert re.search(r"shop.send : try 1 failed [-\d]+ [:\d]+ · 12 ms ValueError: no 1", listed)
+        assert listed.index("no 1") < listed.index("no 2") < listed.index("shop.send : Succeeded")
+
+    def test_the_try_that_a_run_shows_itself_is_not_listed_twice(self, boss: Client, run: Run) -> None:
+        last = run.failed_tries.get(number=2)
+        Run.objects.update(status=Run.Status.FAILED, tries=2, finished_at=last.finished_at, error=last.error)
+
+        listed = timeline(shown(boss, detail_url(run.delivery)))
+
+        assert listed.count("no 2") == 1
+        assert "try 2 failed" not in listed
+
+    def test_errors_are_hidden_without_the_permission(self, staff: Callable[..., Client], run: Run) -> None:
+        reader = staff("view_delivery", "view_run")
+        for url in (detail_url(run.delivery), reverse("admin:nateq_webhooks_run_change", args=[run.pk])):
+            page = shown(reader, url)
+
+            assert "ValueError" not in page
+            assert "try 1" in page
+
+    def test_the_page_of_the_run_lists_them(self, boss: Client, run: Run) -> None:
+        page = text_of(
+            shown(boss, reverse("admin:nateq_webhooks_run_change", args=[run.pk])), '<ol class="nateq-tries">', "</ol>"
+        )
+
+        assert page.index("ValueError: no 2") < page.index("ValueError: no 1")
+        assert "try 2 · " in page
+        assert " · 12 ms" in page

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from nateq_webhooks.database.keyset import bounded_scan, date_ranges
-from nateq_webhooks.models import Delivery, Webhook
-from tests.api.conftest import Program, issue
+from nateq_webhooks.models import Delivery, RunTry, Webhook
+from tests.api.conftest import Program, issue, staff
 from tests.builders import ago, build_delivery, build_run, insert, store_deliveries, store_run
 
 pytestmark = pytest.mark.django_db
@@ -210,3 +211,23 @@ def test_the_statements_do_not_depend_on_the_size_of_the_page(
         counts.append(len(caught))
 
     assert counts[0] == counts[1] <= 8
+
+
+def test_a_run_has_its_failed_tries_and_so_has_the_log(program: Program, webhook: Webhook) -> None:
+    [delivery] = store_deliveries(webhook)
+    run = store_run(delivery, tries=3)
+    for number in (1, 2):
+        RunTry.objects.create(
+            run=run, number=number, finished_at=timezone.now(), duration=timedelta(milliseconds=12), error="broken"
+        )
+
+    [shown] = program.data(f"/deliveries/{delivery.pk}/runs")
+
+    assert [(each["number"], each["duration_ms"], each["error"]) for each in shown["failed_tries"]] == [
+        (2, 12.0, "broken"),
+        (1, 12.0, "broken"),
+    ]
+    [entry] = program.data(f"/webhooks/{webhook.pk}/logs")
+    assert entry["receivers"][0]["failed_tries"] == shown["failed_tries"]
+    [hidden] = staff("view_delivery", "view_run").data(f"/deliveries/{delivery.pk}/runs")
+    assert [each["error"] for each in hidden["failed_tries"]] == [None, None]

@@ -89,8 +89,8 @@ def test_an_entry_says_what_came_how_it_was_answered_and_what_each_receiver_did(
     assert (first["delivery_id"], first["attempt"], first["delivery"]) == ("dlv_7", 1, delivery.pk)
     assert (first["status"], first["response_status"], first["remote_addr"]) == ("delivered", 200, "192.0.2.7")
     assert sorted(first["receivers"], key=str) == [
-        {"receiver": "shop.crm", "status": "succeeded", "tries": 2},
-        {"receiver": "shop.mail", "status": "succeeded", "tries": 1},
+        {"receiver": "shop.crm", "status": "succeeded", "tries": 2, "failed_tries": []},
+        {"receiver": "shop.mail", "status": "succeeded", "tries": 1, "failed_tries": []},
     ]
     assert (again["delivery_id"], again["attempt"], again["receivers"]) == ("dlv_7", 2, [])
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from nateq_webhooks import signals
@@ -492,3 +492,55 @@ class TestASignal:
             assert not ends_the_process(caught(by_itself))
         assert not ends_the_process(caught(lambda: sys.exit(1)))
         assert not ends_the_process(ValueError("never raised"))
+
+
+class TestFrames:
+    """A stored traceback begins with the receiver's own frame."""
+
+    @staticmethod
+    def first_frame() -> str:
+        return Run.objects.get().traceback.splitlines()[1]
+
+    def test_of_a_function(self, run_receiver: RunReceiver) -> None:
+        def breaks(**kwargs: Any) -> None:
+            raise ValueError("broken")
+
+        run_receiver(breaks)
+
+        assert "in breaks" in self.first_frame()
+
+    def test_of_a_function_in_its_own_transaction(self, run_receiver: RunReceiver) -> None:
+        @transaction.atomic
+        def breaks(**kwargs: Any) -> None:
+            raise ValueError("broken")
+
+        run_receiver(breaks, name="test.breaks")
+
+        assert "in breaks" in self.first_frame()
+
+    def test_of_an_async_function(self, run_receiver: RunReceiver) -> None:
+        async def breaks(**kwargs: Any) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("broken")
+
+        run_receiver(breaks)
+
+        assert "in breaks" in self.first_frame()
+
+    def test_what_the_receiver_calls_follows_also_if_it_is_of_this_package(self, run_receiver: RunReceiver) -> None:
+        def breaks(**kwargs: Any) -> None:
+            api.pause(webhook="nobody's")
+
+        run_receiver(breaks)
+
+        lines = Run.objects.get().traceback.splitlines()
+        assert "in breaks" in lines[1]
+        assert any("in pause" in line for line in lines[2:])
+
+    def test_an_error_without_a_frame_of_the_receiver_keeps_all(self, run_receiver: RunReceiver) -> None:
+        def unfinished(**kwargs: Any) -> Any:
+            return (number for number in [1])
+
+        run_receiver(unfinished)
+
+        assert "in _refuse_unfinished" in Run.objects.get().traceback

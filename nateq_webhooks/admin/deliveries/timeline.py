@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db.models import Exists, OuterRef
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -14,13 +15,18 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.formatting import STATUS_STYLES, StatusStyle
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
+from nateq_webhooks.models.run_try import RunTry
 from nateq_webhooks.protocol.envelope import Note
 
 MAX_RUNS_SHOWN: Final = 100
 """Runs on a delivery's page, the newest ones; the list of runs has all of them."""
+
+MAX_TRIES_SHOWN: Final = 100
+"""Earlier failed tries on a delivery's page, the latest ones; a run's page has all that are kept of it."""
 
 MAX_TRACEBACKS_SHOWN: Final = 10
 """Tracebacks on a delivery's page, of the newest runs: each has up to 20,000 characters. A run's page has its own."""
@@ -70,6 +76,8 @@ class History:
     hidden_replays: frozenset[int]
     "Numbers of replays that the reader may not see."
     tracebacks: Mapping[int, str]
+    tries: Sequence[RunTry]
+    "Failed tries that the runs' own columns do not show."
     has_more_runs: bool
     shows_errors: bool
 
@@ -82,7 +90,7 @@ class History:
 
 
 def read(delivery: Delivery, permitted: PermittedRows, *, errors: bool) -> History:
-    """Read the history with two queries, and one more each for replays, tracebacks and other contents.
+    """Read the history with two queries, and one more each for replays, tracebacks, earlier tries and other contents.
 
     It has only the runs and replays that the user may see. Without `errors` it has neither errors nor tracebacks.
     """
@@ -105,9 +113,22 @@ def read(delivery: Delivery, permitted: PermittedRows, *, errors: bool) -> Histo
         brought_forward=brought_forward,
         hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
         tracebacks=dict(tracebacks) if failing else {},
+        tries=_earlier_tries(delivery, runs, errors=errors),
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
     )
+
+
+def _earlier_tries(delivery: Delivery, runs: Sequence[Run], *, errors: bool) -> list[RunTry]:
+    """Return the failed tries of runs that were tried more than once, without those that the runs' entries show."""
+    several = {run.pk: run for run in runs if run.tries > 1}
+    tries = failed_tries(str(delivery._state.db), list(several.values()), MAX_TRIES_SHOWN, with_errors=errors)  # noqa: SLF001
+    return [each for each in tries if not is_of_latest_try(each, several[each.run_id])]
+
+
+def is_of_latest_try(failed: RunTry, run: Run) -> bool:
+    """Return whether a failed try is the one that the run's own columns show."""
+    return run.status in Run.FAILING and failed.finished_at == run.finished_at
 
 
 def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
@@ -138,7 +159,7 @@ def entries(
         )
         for run in history.runs
     )
-    found = [*_attempts(history), *_replays(history), *runs]
+    found = [*_attempts(history), *_replays(history), *_tries(history), *runs]
     return sorted(found, key=lambda entry: (entry.at, entry.rank))
 
 
@@ -231,6 +252,22 @@ def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
         url=url,
         replay_url=replay_url,
     )
+
+
+def _tries(history: History) -> Iterator[Entry]:
+    """Yield the earlier tries that failed; a run's own entry has its latest one."""
+    names = {run.pk: run.receiver for run in history.runs}
+    for each in history.tries:
+        title = _("try %(number)s failed") % {"number": number_format(each.number)}
+        took = formatting.duration(each.duration)
+        yield Entry(
+            at=max(each.started_at or each.finished_at, history.delivery.received_at),
+            rank=4,
+            style=STATUS_STYLES[Run.Status.FAILED],
+            title=format_html("<bdi>{}</bdi>: {}", formatting.visible(names[each.run_id]), title),
+            facts=[took] if took is not None else [],
+            error=formatting.visible(each.error) if history.shows_errors else "",
+        )
 
 
 def _replay_name(number: int) -> str:

@@ -149,6 +149,15 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         receiver=text("Its name."),
         status=ref("RunStatus"),
         tries=whole("How often it was tried."),
+        failed_tries=listing(ref("FailedTry"), "The tries that failed, the newest first."),
+    ),
+    "FailedTry": fields(
+        "A try that failed, or that ended because the worker died.",
+        number=whole("1 is the first try of the run."),
+        started_at=or_null(moment("When it started.")),
+        finished_at=moment("When the failure was recorded."),
+        duration_ms=or_null(number("How long it took; null if the worker died.")),
+        error=or_null(text("The error; null for a caller that may not see payloads.")),
     ),
     "DeliveryStatus": words(Delivery.Status.values, "The status of a delivery."),
     "Delivery": fields("A delivery, as a list has it.", **_DELIVERY),
@@ -177,6 +186,7 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         duration_ms=or_null(number("How long the latest try took.")),
         next_try_at=or_null(moment("When it will be tried; while it runs, when it is taken for dead.")),
         error=or_null(text("The latest error; null for a caller that may not see payloads.")),
+        failed_tries=listing(ref("FailedTry"), "The tries that failed, the newest first."),
     ),
     "Rejection": fields(
         "A request that was refused.",

@@ -39,7 +39,7 @@ LOG_ENTRY: Final = {
     "payload": None,
     "delivery": DELIVERY_ID,
     "remote_addr": "192.0.2.7",
-    "receivers": [{"receiver": RECEIVER, "status": "succeeded", "tries": 1}],
+    "receivers": [{"receiver": RECEIVER, "status": "succeeded", "tries": 1, "failed_tries": []}],
 }
 
 DELIVERY: Final[dict[str, Any]] = {
@@ -88,6 +88,15 @@ RUN: Final = {
     "duration_ms": 48.211,
     "next_try_at": "2026-06-30T12:10:00Z",
     "error": "ConnectionError: crm.example did not answer",
+    "failed_tries": [
+        {
+            "number": 2,
+            "started_at": "2026-06-30T12:02:00Z",
+            "finished_at": "2026-06-30T12:02:00.048211Z",
+            "duration_ms": 48.211,
+            "error": "ConnectionError: crm.example did not answer",
+        }
+    ],
 }
 
 REJECTION: Final = {
