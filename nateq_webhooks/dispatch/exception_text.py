@@ -32,7 +32,7 @@ _CALLERS: Final = (
     *(module.__file__ or "" for module in (asgiref.sync, contextlib, django.db.transaction)),
     *(os.path.join(os.path.dirname(package.__file__ or ""), "") for package in (asyncio, concurrent.futures)),
 )
-"""Files and directories whose functions call a receiver: this package, what it calls an async one by, and the wrapper of
+"""Files and directories whose functions call a receiver: this package, what it calls an async one by, the wrapper of
 `@transaction.atomic`."""
 
 MAX_CHAIN: Final = 1_000
