@@ -10,7 +10,7 @@ import nateq_webhooks.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('nateq_webhooks', '0016_replay_of_filters'),
+        ('nateq_webhooks', '0017_labels'),
     ]
 
     operations = [
