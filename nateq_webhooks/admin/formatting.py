@@ -87,6 +87,11 @@ def moment(value: datetime | None) -> SafeString | None:
     )
 
 
+def moment_text(value: datetime) -> str:
+    """Return a moment within a sentence, in the user's time zone, to the second."""
+    return date_format(timezone.localtime(value), f"{DATE_FORMAT} {TIME_FORMAT}")
+
+
 def duration(value: timedelta | None) -> str | None:
     """Return a duration in milliseconds, or in seconds from one second on; None when there is none."""
     if value is None:

@@ -1,7 +1,7 @@
 """The base of the admins of large tables, whose rows only the package writes."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
@@ -35,6 +35,9 @@ class RecordAdmin(ModelAdmin[Record]):
 
     list_parameters: ClassVar[frozenset[str]] = frozenset()
     "Query parameters of filters that a project adds; any other column may lack an index, or be confidential."
+
+    payload_fields: ClassVar[Sequence[str]] = ()
+    "The paths at which a value that is searched for may be, if the list searches payloads."
 
     links: ClassVar[Mapping[str, tuple[str, str]]] = {}
     "Columns that link to another page: the permission to open it, and the column for users without it."

@@ -4,7 +4,7 @@ Django counts all rows and skips rows by OFFSET; on a large table both read all 
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from django.contrib import messages
@@ -14,22 +14,24 @@ from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.formats import date_format, number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.admin.changelists.query import ListQuery
-from nateq_webhooks.admin.changelists.search import NoSearch, PathSearch, by_id
+from nateq_webhooks.admin.changelists.reach import Link, SearchReach
+from nateq_webhooks.admin.changelists.search import IdSearch, NoSearch, PayloadSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
+from nateq_webhooks.admin.changelists.text_search import payload_text
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_see_payload
 from nateq_webhooks.database.keyset import cursor
+from nateq_webhooks.database.keyset.bounded_scan import Budget
 from nateq_webhooks.database.keyset.key_queries import count_up_to
 from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongError, limited
 
@@ -38,14 +40,14 @@ FACETS_VAR: Final = "_facets"
 
 CURSOR_VAR: Final = "cursor"
 
+TEXT_VAR: Final = "in_payload"
+"""The query parameter that searches payloads also for a term that is an id."""
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link to another page of the list."""
+FIRST_BUDGET: Final = Budget(50_000, 0.25)
+"""What the first page of a search through payloads reads without the index."""
 
-    url: str
-    label: str
-    rel: str = ""
+FURTHER_BUDGET: Final = Budget(200_000, 1.0)
+"""What each further page reads: who asks for one is willing to wait."""
 
 
 class KeysetChangeList(ChangeList):
@@ -64,7 +66,10 @@ class KeysetChangeList(ChangeList):
         self.cursor = self._parse_cursor(request)
         super().__init__(request, *args)
         if self.spec.searches_payloads and may_see_payload(request):
-            further = _("Or a path into the payload and a value: data.requester.email=sara@example.com")
+            further = _(
+                "Or any text of the payload: an e-mail address, a name, a phone number. "
+                "Or a path and a value: data.requester.email=sara@example.com"
+            )
             self.search_help_text = f"{self.search_help_text} {further}"
 
     def _parse_cursor(self, request: HttpRequest) -> cursor.Cursor:
@@ -90,6 +95,7 @@ class KeysetChangeList(ChangeList):
         """Return the rows that an action over the whole list applies to."""
         for parameters in (self.params, self.filter_params):
             parameters.pop(CURSOR_VAR, None)  # a changed filter starts at the first page
+            parameters.pop(TEXT_VAR, None)
         self.filter_params.pop(FIND_WEBHOOK, None)  # narrows the choices of a filter, not the rows
         term, self.query = self.query, ""  # without Django's search: `ListQuery` has the alternatives already
         try:
@@ -148,20 +154,56 @@ class KeysetChangeList(ChangeList):
         self.paginator = Paginator(self.result_list, self.list_per_page)
 
     def _read_page(self, request: HttpRequest) -> None:
-        path = parse_path(self.query) if self.spec.searches_payloads else None
         query = self.list_query
-        if path is not None and not query.key_query().pks(1, descending=True):
-            if may_see_payload(request):
-                query = replace(query, search=PathSearch(path))
-            else:
-                self.search_hint = _("Nothing has this id. A search through payloads needs the permission to see them.")
-        page = cursor.read_page(query.scan(), self.cursor, self.list_per_page, newest_first=self.newest_first)
+        wanted = self._wanted_in_payloads()
+        page = cursor.EMPTY if wanted is not None else self._page_of(query)
+        if wanted is None and not page.pks and self._is_no_id():
+            wanted = payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
+        if wanted is not None and not may_see_payload(request):
+            self.search_hint = _("Nothing has this id. A search through payloads needs the permission to see them.")
+        elif wanted is not None:
+            budget = FIRST_BUDGET if self.cursor == cursor.FIRST else FURTHER_BUDGET
+            query = replace(query, search=PayloadSearch(wanted, budget))
+            page = self._page_of(query)
+            self.queryset = query.search.restrict(self.root_queryset, page.pks)
+            self.add_facets = self.is_facets_optional = False  # each count would scan all payloads
         self.result_list = self._load(page.pks)
         self.list_query, self.page = query, page
         self.is_limited = query.is_bounded
-        if isinstance(query.search, PathSearch):
-            self.queryset = query.search.restrict(self.root_queryset, page.pks)
-            self.add_facets = self.is_facets_optional = False  # each count would scan all payloads
+        if not page.pks and not self.search_hint and not isinstance(query.search, PayloadSearch):
+            self.search_hint = self._why_empty()
+
+    def _page_of(self, query: ListQuery) -> cursor.KeyPage:
+        return cursor.read_page(query.scan(), self.cursor, self.list_per_page, newest_first=self.newest_first)
+
+    def _wanted_in_payloads(self) -> PayloadCondition | None:
+        """Return what to look for in payloads without a search by id: what was asked for, or a path and a value."""
+        if not self.spec.searches_payloads or not self.query.strip():
+            return None
+        path = parse_path(self.query)
+        if TEXT_VAR in self._request.GET:
+            return path or payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
+        return None if path is None or self._has_id() else path
+
+    def _is_no_id(self) -> bool:
+        """Return whether a term that was not found as an id is to be looked for in payloads."""
+        is_first = self.cursor == cursor.FIRST  # links to further pages of such a search have TEXT_VAR
+        if not self.spec.searches_payloads or not self.query.strip() or not is_first:
+            return False
+        return not self.get_filters_params() or not self._has_id()
+
+    def _has_id(self) -> bool:
+        """Return whether a row has the term as its id, also one that the filters exclude."""
+        return bool(self.list_query.narrow_query().pks(1, descending=True))
+
+    def _why_empty(self) -> str:
+        """Return what was looked for in vain; empty for a list without filters and search."""
+        is_filtered = bool(self.get_filters_params())
+        if isinstance(self.list_query.search, IdSearch):
+            if is_filtered and self._has_id():
+                return _("There are rows with this id, but the filters exclude them.")
+            return _("Nothing has exactly this id.")
+        return _("Nothing fits all of the filters.") if is_filtered else ""
 
     def _give_up(self) -> None:
         """Show no rows, and the reason."""
@@ -176,8 +218,8 @@ class KeysetChangeList(ChangeList):
         """Limit the time of the statements that no index bounds."""
         known = self.spec.parameters | self.spec.narrow_parameters | {FIND_WEBHOOK, FACETS_VAR}
         has_foreign_filters = any(name not in known for name in self.filter_params)
-        is_path = self.spec.searches_payloads and parse_path(self.query) is not None
-        is_bounded = not is_path and not has_foreign_filters and not is_narrowed(self.root_queryset)
+        is_scan = self.spec.searches_payloads and bool(self.query.strip())
+        is_bounded = not is_scan and not has_foreign_filters and not is_narrowed(self.root_queryset)
         return nullcontext() if is_bounded else limited(self.root_queryset.db)
 
     def _load(self, pks: list[int]) -> list[Any]:
@@ -211,11 +253,6 @@ class KeysetChangeList(ChangeList):
             return len(self.page.pks)
         return self.count.number + (self.count.kind is Kind.MORE)
 
-    @property
-    def used_payload_index(self) -> bool:
-        """Whether the page has searched all payloads through their index."""
-        return isinstance(self.list_query.search, PathSearch) and self.list_query.has_payload_index
-
     def page_links(self) -> list[Link]:
         """Return the links to the neighbouring pages."""
         links = []
@@ -232,29 +269,27 @@ class KeysetChangeList(ChangeList):
         return links
 
     def _link(self, value: str | None, label: str, rel: str = "") -> Link:
-        return Link(self.get_query_string({CURSOR_VAR: value}), label, rel)
+        is_text = isinstance(self.list_query.search, PayloadSearch)
+        return Link(self.get_query_string({CURSOR_VAR: value, TEXT_VAR: "1" if is_text else None}), label, rel)
 
-    def search_reach(self) -> str:
-        """Return in words how far a search has scanned."""
-        found = self.page.found
-        number = number_format(found.rows_scanned, force_grouping=True)
-        if found.stopped_at is None:
-            return _("Looked through %(number)s deliveries, up to the end of the list.") % {"number": number}
-        return _("Looked through %(number)s deliveries, as far as %(moment)s. There is more.") % {
-            "number": number,
-            "moment": self._date_of(found.stopped_at) or found.stopped_at,
-        }
+    @cached_property
+    def reach(self) -> SearchReach | None:
+        """How far the page has scanned rows one by one; None if it has not."""
+        is_payload = isinstance(self.list_query.search, PayloadSearch)
+        # A scan of the few rows with an id that came to their end has left nothing out.
+        has_limit = is_payload or (self.is_limited and self.page.found.stopped_at is not None)
+        return SearchReach(self) if has_limit else None
 
-    def _date_of(self, pk: int) -> str:
-        """Return the date of a row; empty if it is unknown."""
+    def date_of(self, pk: int) -> str:
+        """Return the time of a row's receipt in words; empty if it is unknown."""
         if not self.spec.date_column:
             return ""
         date = self.root_queryset.filter(pk=pk).values_list(self.spec.date_column, flat=True).first()
-        return date_format(timezone.localtime(date), f"{DATE_FORMAT} {TIME_FORMAT}") if date else ""
+        return formatting.moment_text(date) if date else ""
 
-    def further_link(self) -> Link | None:
-        """Return the link that continues a bounded scan where it stopped."""
-        if not self.is_limited or self.page.found.stopped_at is None or len(self.page.pks) == self.list_per_page:
+    def text_link(self) -> Link | None:
+        """Return the link that searches payloads for a term that was found as an id."""
+        is_id = isinstance(self.list_query.search, IdSearch) and self.spec.searches_payloads
+        if not is_id or not may_see_payload(self._request):
             return None
-        rel = "prev" if self.cursor.is_backwards else "next"
-        return next((link for link in self.page_links() if link.rel == rel), None)
+        return Link(self.get_query_string({TEXT_VAR: "1"}), _("Search the payloads for it, too"))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
@@ -32,6 +32,16 @@ _DECIMAL: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.\d{1,15}")
 _WORDS: Final = {"true": True, "false": False, "null": None}
 
 
+class PayloadCondition(Protocol):
+    """What is looked for in payloads."""
+
+    def matching(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those of `rows` that match. Reads each of them."""
+
+    def indexed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those of `rows` that match, through the optional index."""
+
+
 @dataclass(frozen=True, slots=True)
 class PathValue:
     """A path into the payload, and the values that match there: `7` is a text or a number."""
@@ -49,6 +59,10 @@ class PathValue:
             condition |= Q(found_value=value)
         matching: QuerySet[Any] = rows.alias(found_value=found).filter(condition)
         return matching
+
+    def indexed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the same rows through the optional index."""
+        return self.matching(rows.filter(self.contained()))
 
     def contained(self) -> Q:
         """Return the condition that PostgreSQL's index answers; it is slightly wider than `matching`."""
@@ -100,12 +114,12 @@ def _values(text: str) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedPathScan:
+class IndexedScan:
     """The search with the optional index, which finds what the bounded scan has not reached, however old."""
 
     scan: BoundedScan
     filtered: QuerySet[Any]
-    path: PathValue
+    wanted: PayloadCondition
 
     def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Scan some rows first, because the index returns every row of a frequent value. Then ask the index."""
@@ -116,18 +130,24 @@ class IndexedPathScan:
         rows = after(self.filtered, found.stopped_at, descending=descending)
         try:
             with limited(rows.db, INDEX_SECONDS):
-                rest = _keys_by_index(rows, self.path, more + 1, descending=descending)
+                rest = _keys_by_index(rows, self.wanted, more + 1, descending=descending)
         except TookTooLongError:
             return found
-        return ScanResult(found.pks + rest[:more], rest[more - 1] if len(rest) > more else None, found.rows_scanned)
+        return ScanResult(
+            found.pks + rest[:more],
+            rest[more - 1] if len(rest) > more else None,
+            found.rows_scanned,
+            found.stopped_at,
+            used_index=True,
+        )
 
 
-def _keys_by_index(rows: QuerySet[Any], path: PathValue, count: int, *, descending: bool) -> list[int]:
+def _keys_by_index(rows: QuerySet[Any], wanted: PayloadCondition, count: int, *, descending: bool) -> list[int]:
     """Return the first keys of the rows that match, found through the optional index: PostgreSQL only.
 
     MATERIALIZED: else the planner scans along the primary key, which reads the whole table if few rows match.
     """
-    found = compiled(path.matching(rows.filter(path.contained())).order_by().values("pk"))
+    found = compiled(wanted.indexed(rows).order_by().values("pk"))
     if found is None:
         return []
     statement = f"WITH matching (id) AS MATERIALIZED ({found[0]}) SELECT id FROM matching", found[1]  # noqa: S608

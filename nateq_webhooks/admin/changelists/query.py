@@ -11,8 +11,8 @@ from django.utils.functional import cached_property
 
 from nateq_webhooks import payload_index
 from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
-from nateq_webhooks.admin.changelists.payload_search import IndexedPathScan
-from nateq_webhooks.admin.changelists.search import IdSearch, PathSearch, Search
+from nateq_webhooks.admin.changelists.payload_search import IndexedScan
+from nateq_webhooks.admin.changelists.search import IdSearch, PayloadSearch, Search
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
 from nateq_webhooks.database.keyset.key_queries import IndexScan, KeyQuery, Scan, Union
@@ -40,10 +40,10 @@ class ListQuery:
 
     def scan(self) -> Scan:
         """Return how to find the keys of a page."""
-        if isinstance(self.search, PathSearch):
-            scan = BoundedScan(self.key_query(), self.rows, self.search.path.matching)
+        if isinstance(self.search, PayloadSearch):
+            scan = BoundedScan(self.key_query(), self.rows, self.search.wanted.matching, budget=self.search.budget)
             if self.has_payload_index:
-                return IndexedPathScan(scan, self.filtered(self.rows), self.search.path)
+                return IndexedScan(scan, self.filtered(self.rows), self.search.wanted)
             return scan
         if self.is_scanned:
             return BoundedScan(self.narrow_query(), self.rows, self.filtered)
@@ -52,7 +52,7 @@ class ListQuery:
     @property
     def is_bounded(self) -> bool:
         """Whether the page scans rows one by one, up to a limit."""
-        return isinstance(self.search, PathSearch) or self.is_scanned
+        return isinstance(self.search, PayloadSearch) or self.is_scanned
 
     @cached_property
     def is_scanned(self) -> bool:

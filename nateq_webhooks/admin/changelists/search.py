@@ -1,4 +1,4 @@
-"""The search of a list, as a value: none, by the exact ids, or by a path into the payload."""
+"""The search of a list, as a value: none, by the exact ids, or through payloads."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.functional import cached_property
 
-from nateq_webhooks.admin.changelists.payload_search import PathValue
+from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
+from nateq_webhooks.database.keyset.bounded_scan import Budget
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,19 @@ class IdSearch:
 
 
 @dataclass(frozen=True)
-class PathSearch:
-    """The search by a path into the payload."""
+class PayloadSearch:
+    """The search through payloads."""
 
-    path: PathValue
+    wanted: PayloadCondition
+    budget: Budget
+    "How many rows a page reads without the index."
 
     def restrict(self, rows: QuerySet[Any], page: Sequence[int]) -> QuerySet[Any]:
         """Return the rows of the page: an action does not scan further payloads."""
         return rows.filter(pk__in=page)
 
 
-Search = NoSearch | IdSearch | PathSearch
+Search = NoSearch | IdSearch | PayloadSearch
 
 
 def by_id(term: str, find_alternatives: Callable[[str], list[Q]]) -> NoSearch | IdSearch:

@@ -40,7 +40,7 @@ class ListSpec:
     search_alternatives: Callable[[str], list[Q]] = _search_nothing
     "Returns the alternatives of the search by id; each one uses an index."
     searches_payloads: bool = False
-    "Whether a term may be a path into the payload and a value."
+    "Whether a term that is not an id is looked for in payloads."
     annotate: Callable[[QuerySet[Any]], QuerySet[Any]] = _unchanged
     "Adds to the rows of a page what its columns show."
     mark_hidden: Callable[[Sequence[Any], PermittedRows], None] = _hide_nothing

@@ -17,6 +17,7 @@ from nateq_webhooks.admin.changelists.filters import EventFilter, PeriodFilter, 
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.deliveries.export import ExportPage
 from nateq_webhooks.admin.deliveries.page import build
+from nateq_webhooks.admin.deliveries.payload_fields import PAYLOAD_FIELDS
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
 from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
 from nateq_webhooks.admin.deliveries.replay import ReplayPage
@@ -77,6 +78,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         annotate=_with_processing,
         mark_hidden=mark_hidden_webhooks,
     )
+    payload_fields: ClassVar[Sequence[str]] = PAYLOAD_FIELDS
     search_fields = ("delivery_id",)
     search_help_text = gettext_lazy("A delivery id, a resource id or an organization, exactly as Nateq sent it.")
     sortable_by = ("shown_received_at",)

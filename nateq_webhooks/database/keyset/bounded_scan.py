@@ -22,6 +22,17 @@ MAX_SECONDS: Final = 0.04
 FIRST_BATCH: Final = 50
 GROWTH: Final = 4
 
+MAX_BATCH: Final = 5_000
+"""Rows of one statement, so that the clock is looked at often enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much one page scans at most."""
+
+    rows: int
+    seconds: float
+
 
 @dataclass(frozen=True, slots=True)
 class BoundedScan:
@@ -31,11 +42,14 @@ class BoundedScan:
     everything: QuerySet[Any]
     matching: Callable[[QuerySet[Any]], QuerySet[Any]]
     clock: Callable[[], float] = time.monotonic
+    budget: Budget | None = None
+    "By default `MAX_ROWS` and `MAX_SECONDS`."
 
     def find(self, count: int, *, descending: bool, beyond: int | None) -> ScanResult:
         """Scan until `count` rows are found or the limit is reached."""
         start = self.clock()
         pks: list[int] = []
+        batch: list[int] = []
         rows_scanned, size = 0, FIRST_BATCH
         while size and len(pks) < count:
             batch = self.query.pks(size, descending=descending, beyond=beyond)
@@ -44,17 +58,26 @@ class BoundedScan:
             beyond = batch[-1] if len(batch) == size else None
             size = 0 if beyond is None else self._next_size(size, rows_scanned, self.clock() - start)
         if len(pks) > count:
-            return ScanResult(pks[:count], pks[count - 1], rows_scanned)
-        return ScanResult(pks, beyond, rows_scanned)
+            end = pks[count - 1]
+            rows_scanned -= sum(pk < end if descending else pk > end for pk in batch)  # for the next page
+            return ScanResult(pks[:count], end, rows_scanned, end)
+        if beyond is not None and not self.query.pks(1, descending=descending, beyond=beyond):
+            beyond = None  # the limit was reached with the last row
+        return ScanResult(pks, beyond, rows_scanned, beyond)
 
     def _next_size(self, size: int, rows_scanned: int, seconds: float) -> int:
         """Return the size of the next batch: it grows, but not beyond what the remaining time allows."""
-        in_time = int(rows_scanned * (MAX_SECONDS - seconds) / seconds) if seconds > 0 else MAX_ROWS
-        batch = min(size * GROWTH, MAX_ROWS - rows_scanned, in_time)
-        return batch if batch >= min(FIRST_BATCH, MAX_ROWS - rows_scanned) else 0
+        budget = self.budget or Budget(MAX_ROWS, MAX_SECONDS)
+        in_time = int(rows_scanned * (budget.seconds - seconds) / seconds) if seconds > 0 else budget.rows
+        batch = min(size * GROWTH, MAX_BATCH, budget.rows - rows_scanned, in_time)
+        return batch if batch >= min(FIRST_BATCH, budget.rows - rows_scanned) else 0
 
     def _matching(self, pks: list[int], *, descending: bool) -> list[int]:
         if not pks:
             return []
-        matching = self.matching(self.everything.filter(pk__in=pks)).order_by()
-        return sorted(matching.values_list("pk", flat=True), reverse=descending)
+        low, high = min(pks), max(pks)
+        # A range costs less than a list of thousands of keys, unless most rows of the range are other ones.
+        is_dense = high - low < 2 * len(pks)
+        rows = self.everything.filter(pk__gte=low, pk__lte=high) if is_dense else self.everything.filter(pk__in=pks)
+        found = self.matching(rows).order_by().values_list("pk", flat=True)
+        return sorted(set(found).intersection(pks), reverse=descending)

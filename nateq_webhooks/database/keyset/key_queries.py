@@ -60,6 +60,10 @@ class ScanResult:
     "The last key that was scanned; None if there are no rows beyond it."
     rows_scanned: int = 0
     "The number of rows that were scanned one by one."
+    scanned_to: int | None = None
+    "The last key that was scanned one by one; None if there are no rows beyond it."
+    used_index: bool = False
+    "Whether the rows beyond it were searched through an optional index."
 
 
 class Scan(Protocol):
