@@ -47,8 +47,8 @@ class HoldText:
     "The page where it can be resumed: the receiver's or the webhook's; empty if there is none for this user."
     is_pause: bool
     "Whether it can be resumed."
-    scope: str
-    "`Hold.scope` of a pause, which `run_resume` takes; empty for everything and for what is no pause."
+    hold: int | None
+    "The key of a pause's hold, which the page `run_resume` takes; None for what is no pause."
 
 
 def hold_texts(runs: Sequence[Run], site: AdminSite, request: HttpRequest) -> dict[int, HoldText]:
@@ -65,15 +65,19 @@ def hold_text(run: Run, held: RunHold, site: AdminSite, request: HttpRequest) ->
     pause = held.hold if held.is_pause else None
     sentence = str(_SENTENCES[held.kind])
     if held.rate is not None:
-        rate = _("%(number)s runs a second") % {"number": number_format(held.rate)}
-        sentence = f"{sentence}: {rate}"
+        sentence = f"{sentence}: {rate_text(held.rate)}"
     return HoldText(
         kind=held.kind,
         text=pause_text(sentence, pause) if pause is not None else format_html("{}", sentence),
         url=_page(run, held, site, request),
         is_pause=pause is not None,
-        scope=pause.scope if pause is not None else "",
+        hold=pause.pk if pause is not None else None,
     )
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate limit in words; `rate` is runs a second."""
+    return _("%(number)s runs a second") % {"number": number_format(int(rate) if rate == int(rate) else rate)}
 
 
 def pause_text(sentence: str, hold: Hold) -> SafeString:
@@ -85,6 +89,17 @@ def pause_text(sentence: str, hold: Hold) -> SafeString:
         parts.append(format_html("{} {}", _("by"), formatting.text(hold.paused_by)))
     joined = format_html_join(" ", "{}", ((part,) for part in parts))
     return format_html("{}: {}", joined, formatting.text(hold.reason)) if hold.reason else joined
+
+
+def pause_sentence(hold: Hold, webhook: str = "") -> str:
+    """Say what is paused; `webhook` is the name of the webhook that the hold is about."""
+    of_webhook, receiver = scope_parts(hold.scope)
+    if hold.scope == EVERYTHING:
+        return _("Everything is paused")
+    words = {"webhook": formatting.visible(webhook)}
+    if of_webhook and receiver:
+        return _("Paused automatically for the webhook %(webhook)s") % words
+    return _("The webhook %(webhook)s is paused") % words if of_webhook else _("The receiver is paused")
 
 
 def page_of_scope(scope: str, site: AdminSite, request: HttpRequest) -> str:

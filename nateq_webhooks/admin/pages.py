@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy
 from django.views import View
 
 from nateq_webhooks.protocol.columns import column_text
@@ -62,6 +63,18 @@ class ReasonField(forms.CharField):
     def to_python(self, value: Any) -> str:
         """Return the text as the columns store it."""
         return column_text(super().to_python(value) or "", self.MAX_LENGTH)
+
+
+class PauseForm(forms.Form):
+    """Why a webhook or a receiver is paused."""
+
+    reason = ReasonField(
+        label=gettext_lazy("Why"),
+        widget=forms.TextInput(
+            attrs={"class": "vTextField", "id": "nateq-reason", "maxlength": ReasonField.MAX_LENGTH}
+        ),
+        error_messages={"required": gettext_lazy("Give a reason, so that others know why it is paused.")},
+    )
 
 
 def admin_url(site: AdminSite, model: type[Model], page: str, *args: object, **query: str | int | UUID) -> str:

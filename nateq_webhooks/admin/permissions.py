@@ -15,6 +15,9 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models.hold import scope_parts
+
+CHANGE_WEBHOOK: Final = "nateq_webhooks.change_webhook"
 
 
 class RowScope(Protocol):
@@ -118,6 +121,22 @@ def may_reveal_secret(request: HttpRequest) -> bool:
 def may_replay(request: HttpRequest) -> bool:
     """Return whether the user may run receivers again."""
     return request.user.has_perm("nateq_webhooks.replay_delivery")
+
+
+def may_pause(permitted: "PermittedRows", request: HttpRequest) -> bool:
+    """Return whether the user may pause and resume receivers and everything, and drop runs: for all webhooks."""
+    hides = permitted.hides(Webhook) or permitted.hides(Delivery) or permitted.hides(Run)
+    return request.user.has_perm(CHANGE_WEBHOOK) and not hides
+
+
+def may_resume(scope: str, permitted: "PermittedRows", request: HttpRequest) -> bool:
+    """Return whether the user may resume what is paused in this scope: for a webhook, one that the user may change."""
+    webhook, _receiver = scope_parts(scope)
+    if not webhook:
+        return may_pause(permitted, request)
+    webhook_admin = permitted.admin_of(Webhook)
+    found = permitted.of(Webhook).filter(pk=webhook).first() if request.user.has_perm(CHANGE_WEBHOOK) else None
+    return found is not None and (webhook_admin is None or webhook_admin.has_change_permission(request, found))
 
 
 def mark_hidden_webhooks(records: Sequence[Any], permitted: "PermittedRows") -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,7 +18,11 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
+from nateq_webhooks.admin.hold_text import hold_texts, receiver_url
+from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
+from nateq_webhooks.admin.receivers.control import ResumePage
+from nateq_webhooks.admin.receivers.page import ReceiverPage, ReceiversPage
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
@@ -79,10 +84,16 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_finished_at",
         "shown_duration",
         "shown_next_try_at",
+        "shown_hold",
         "shown_error",
         "shown_traceback",
         "shown_failed_tries",
     )
+    pages: ClassVar[Sequence[type[AdminPage]]] = (ReceiversPage, ReceiverPage, ResumePage)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the URLs of Django's pages and ours."""
+        return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
 
     @admin.display(description=_("receiver"))
     def shown_receiver(self, run: Run) -> SafeString | None:
@@ -135,6 +146,29 @@ class RunAdmin(RecordAdmin[Run]):
     def shown_next_try_at(self, run: Run) -> str | None:
         """Return when the run is tried again."""
         return formatting.moment(run.next_try_at) or self.get_empty_value_display()
+
+    @admin.display(description=_("held back"))
+    def shown_hold(self, run: Run) -> SafeString | str:
+        """Return what holds the run back: which hold, by whom, since when and why."""
+        text, url = getattr(run, "shown_hold", ("", ""))
+        if not text:
+            return self.get_empty_value_display()
+        return format_html('{} <a href="{}">{}</a>', text, url, _("Show")) if url else text
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
+        """Return the run of a page, with what holds it back."""
+        run = super().get_object(request, object_id, from_field)
+        if run is not None:
+            hold = hold_texts([run], self.admin_site, request).get(run.pk)
+            run.shown_hold = (hold.text, hold.url) if hold else ("", "")  # type: ignore[attr-defined]
+        return run
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Link to the page of the run's receiver."""
+        run = context.get("original")
+        if run is not None:
+            context["receiver_url"] = receiver_url(self.admin_site, request, run.receiver)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("error"))
     def shown_error(self, run: Run) -> str | None:

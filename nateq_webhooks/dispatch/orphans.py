@@ -4,6 +4,7 @@ They are parked, not lost: out of the way of the claim, shown as waiting with th
 receiver of that name is connected again. Or a person reassigns them to another receiver, or drops them.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -59,10 +60,13 @@ def reassign(alias: str, old: str, new: str) -> int:
     return moved
 
 
-def drop(alias: str, receiver: str) -> int:
-    """Decide that the open runs of a receiver shall not run; return how many. They stay readable."""
+def drop(alias: str, receiver: str, *, limit: int | None = None) -> int:
+    """Decide that the open runs of a receiver shall not run; return how many. They stay readable.
+
+    `limit` is how many at most, the oldest first; None: all.
+    """
     dropped = 0
-    for run in _parked_runs(alias, receiver):
+    for run in itertools.islice(_parked_runs(alias, receiver), limit):
         row = Run.objects.using(alias).filter(pk=run.pk)
         dropped += row.drop("Dropped by a person.", finished_at=timezone.now())
         finalize(alias, [run])

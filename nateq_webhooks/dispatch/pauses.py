@@ -52,12 +52,18 @@ def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | 
     if receiver is not None:
         broken = Hold.objects.using(alias).filter(scope__startswith=webhook_scope(""), is_automatic=True)
         scopes += [hold.scope for hold in broken if scope_parts(hold.scope)[1] == receiver]
-    resumed = [hold for scope in scopes if (hold := resume_hold(alias, scope)) is not None]
-    for hold in resumed:
-        for _ in range(BATCHES_AT_ONCE):
-            if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
-                break
-    return resumed
+    return [hold for scope in scopes if (hold := resume_scope(alias, scope)) is not None]
+
+
+def resume_scope(alias: str, scope: str) -> Hold | None:
+    """Resume one hold and move its runs back, the oldest first; None if there is none. Workers move the rest."""
+    hold = resume_hold(alias, scope)
+    if hold is None:
+        return None
+    for _ in range(BATCHES_AT_ONCE):
+        if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
+            break
+    return hold
 
 
 def is_rate_limited(alias: str, hold: Hold) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlencode
 
 from tests.browser.scene import CUSTOMER, Scene
 
@@ -38,6 +39,8 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "export": lambda scene: f"{_ADMIN}/delivery/export/?status=dead",
     "runs": lambda scene: f"{_ADMIN}/run/",
     "run": lambda scene: f"{_ADMIN}/run/{scene.run.pk}/change/",
+    "receivers": lambda scene: f"{_ADMIN}/run/receivers/",
+    "receiver": lambda scene: f"{_ADMIN}/run/receiver/?{urlencode({'name': scene.run.receiver})}",
     "rejections": lambda scene: f"{_ADMIN}/rejection/",
     "rejection": lambda scene: f"{_ADMIN}/rejection/{scene.rejection.pk}/change/",
     "API keys": lambda scene: f"{_ADMIN}/apikey/",

@@ -57,6 +57,9 @@ class Pause:
     """A pause: what it is about, since when, by whom and why, and how many runs it holds back."""
 
     what: str
+    scope: str
+    hold: int
+    "The key of its hold."
     is_receiver: bool
     since: datetime | None
     by: str
@@ -159,6 +162,8 @@ def _pause(hold: Hold, names: dict[str, str], among: RowScope) -> Pause:
     what = [receiver, names.get(webhook, webhook)]
     return Pause(
         what=_("everything") if hold.scope == EVERYTHING else ", ".join(filter(None, what)),
+        scope=hold.scope,
+        hold=hold.pk,
         is_receiver=bool(receiver),
         since=hold.paused_at,
         by=hold.paused_by,

@@ -8,6 +8,7 @@ from django.utils.formats import number_format
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures
+from nateq_webhooks.admin.hold_text import receiver_url
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
 from nateq_webhooks.models import Delivery, Run
@@ -26,6 +27,8 @@ class FailureLine:
     number: str
     newest: str
     url: str
+    receiver_url: str
+    "The page of the receiver."
     replay_url: str
     "Empty if the user may not replay, or if the runs will be tried again."
 
@@ -46,6 +49,7 @@ def _line(failure: Failure, site: AdminSite, request: HttpRequest) -> FailureLin
         number=number_format(failure.number),
         newest=formatting.moment(failure.newest) or "",
         url=admin_url(site, Run, "changelist", status__exact=failure.status, receiver=failure.receiver),
+        receiver_url=receiver_url(site, request, failure.receiver),
         replay_url=_replay_url(failure, site, request),
     )
 

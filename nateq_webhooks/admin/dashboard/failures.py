@@ -22,7 +22,7 @@ MAX_RUNS_READ: Final = 10_000
 """Runs that are grouped: so many that were given up, and so many that will be tried again."""
 
 MAX_RECEIVERS: Final = 50
-"""Receivers whose given-up runs are read."""
+"""Receivers whose runs of one status are read."""
 
 MAX_HOLDS: Final = 20
 """Pauses and rate limits whose runs are read."""
@@ -99,7 +99,7 @@ def _given_up(rows: QuerySet[Run], receiver: str | None) -> tuple[list[_Failed],
     A run that a later run of the same delivery and receiver replaced does not count. That is checked for the rows that
     were found: as a filter it could make the database read all runs that were ever replayed.
     """
-    receivers = _receivers_with_dead(rows) if receiver is None else [receiver]
+    receivers = receivers_with(rows, Run.Status.DEAD) if receiver is None else [receiver]
     numbers = {receiver: _number_of_dead(rows, receiver) for receiver in receivers}
     found: list[_Failed] = []
     quotas = _quotas(numbers)
@@ -125,15 +125,15 @@ def _number_of_dead(rows: QuerySet[Run], receiver: str) -> int:
     return dead.values("receiver")[: MAX_RUNS_READ + 1].count()
 
 
-def _receivers_with_dead(rows: QuerySet[Run]) -> Iterator[str]:
-    """Yield the names from the index, each with one lookup."""
-    dead = rows.filter(status=Run.Status.DEAD).order_by("receiver").values_list("receiver", flat=True)
-    name = dead.first()
+def receivers_with(rows: QuerySet[Run], status: str) -> Iterator[str]:
+    """Yield the names of the receivers with runs of this status, `MAX_RECEIVERS` at most, each with one lookup."""
+    found = rows.filter(status=status).order_by("receiver").values_list("receiver", flat=True)
+    name = found.first()
     for _number in range(MAX_RECEIVERS):
         if name is None:
             return
         yield name
-        name = dead.filter(receiver__gt=name).first()
+        name = found.filter(receiver__gt=name).first()
 
 
 def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.contrib.admin.sites import AdminSite
 from django.db.models import Model
+from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -16,8 +17,9 @@ from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
 from nateq_webhooks.admin.dashboard.statistics import Statistics
 from nateq_webhooks.admin.dashboard.summary import span
+from nateq_webhooks.admin.hold_text import page_of_scope, receiver_url
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.admin.permissions import PermittedRows, may_resume
 from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
 
 _LEVELS: Final = ("bad", "warn", "good")
@@ -33,13 +35,20 @@ class AlertItem:
     text: str
     url: str = ""
     link: str = ""
+    is_blocker: bool = False
+    "Whether it keeps receivers from running, so that it is shown before the failures."
+    resume_url: str = ""
+    "Where a pause is resumed with one click; empty if it is no pause, or the user may not."
+    hold: int = 0
+    "The key of a pause's hold."
 
 
 class ItemBuilder:
     """Builds the items for one request."""
 
-    def __init__(self, site: AdminSite, permitted: PermittedRows, now: datetime) -> None:
+    def __init__(self, site: AdminSite, request: HttpRequest, permitted: PermittedRows, now: datetime) -> None:
         self._site = site
+        self._request = request
         self._permitted = permitted
         self._now = now
 
@@ -91,6 +100,9 @@ class ItemBuilder:
                 symbol="?",
                 title=title % _counted(number, is_capped=is_capped),
                 text=_("No process has these receivers any more: see manage.py nateq_orphans."),
+                url=receiver_url(self._site, self._request),
+                link=_("Show"),
+                is_blocker=True,
             )
         ]
 
@@ -103,6 +115,7 @@ class ItemBuilder:
             text=text,
             url=url,
             link=_("Show"),
+            is_blocker=True,
         )
 
     def _worker_items(self, *, is_overdue: bool) -> list[AlertItem]:
@@ -116,12 +129,18 @@ class ItemBuilder:
         if workers.last is not None:
             text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - workers.last)}
             return [
-                AlertItem(level="bad" if is_overdue else "warn", symbol="!", title=_("No worker is running"), text=text)
+                AlertItem(
+                    level="bad" if is_overdue else "warn",
+                    symbol="!",
+                    title=_("No worker is running"),
+                    text=text,
+                    is_blocker=is_overdue,
+                )
             ]
         if not is_overdue:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
-        return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text)]
+        return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text, is_blocker=True)]
 
     def _pause_items(self) -> list[AlertItem]:
         if not self._sees(Run):
@@ -132,7 +151,17 @@ class ItemBuilder:
         how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")
         by = f"{pause.by}:" if pause.by else ""
         text = formatting.visible(" ".join(part for part in (pause.held, by, pause.reason) if part))
-        return AlertItem(level="warn", symbol="‖", title=how % {"what": formatting.visible(pause.what)}, text=text)
+        may = may_resume(pause.scope, self._permitted, self._request)
+        return AlertItem(
+            level="warn",
+            symbol="‖",
+            title=how % {"what": formatting.visible(pause.what)},
+            text=text,
+            url=page_of_scope(pause.scope, self._site, self._request),
+            link=_("Show"),
+            resume_url=self._url(Run, "resume") if may else "",
+            hold=pause.hold,
+        )
 
     def _refusal_items(self) -> list[AlertItem]:
         if not (self._sees(Rejection) and self._sees(Webhook)):

@@ -42,6 +42,16 @@ class Dashboard:
     webhook_limit: str
 
     @property
+    def blockers(self) -> list[AlertItem]:
+        """What keeps receivers from running: it is shown first."""
+        return [item for item in self.items if item.is_blocker]
+
+    @property
+    def other_items(self) -> list[AlertItem]:
+        """What is shown after the failures."""
+        return [item for item in self.items if not item.is_blocker]
+
+    @property
     def is_healthy(self) -> bool:
         """Whether nothing needs attention, as far as the user may see."""
         return not self.failure_lines and all(item.level == "good" for item in self.items)
@@ -77,7 +87,7 @@ class DashboardBuilder:
             else [],
             failures=groups,
             failure_lines=failure_lines(groups, self._site, self._request) if groups else [],
-            items=ItemBuilder(self._site, self._permitted, self._now).build(found, webhooks),
+            items=ItemBuilder(self._site, self._request, self._permitted, self._now).build(found, webhooks),
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,

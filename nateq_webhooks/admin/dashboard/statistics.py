@@ -224,10 +224,12 @@ def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUI
         if (end := ends.get(pk)) is not None:
             for key in (webhook_id, None):
                 measured.setdefault(key, []).append(max(end - received_at, timedelta()))
-    return {
-        webhook_id: ProcessingTimes(median=_percentile(spans, 50), p95=_percentile(spans, 95), number=len(spans))
-        for webhook_id, spans in measured.items()
-    }
+    return {webhook_id: processing_times(spans) for webhook_id, spans in measured.items()}
+
+
+def processing_times(spans: Sequence[timedelta]) -> ProcessingTimes:
+    """Return the median and the 95th percentile of some durations; at least one is needed."""
+    return ProcessingTimes(median=_percentile(spans, 50), p95=_percentile(spans, 95), number=len(spans))
 
 
 def _percentile(spans: Sequence[timedelta], percent: int) -> timedelta:

@@ -2,32 +2,18 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
-from nateq_webhooks.admin.pages import ReasonField
+from nateq_webhooks.admin.pages import PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows, RowScope
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold
-
-
-class PauseForm(forms.Form):
-    """Why a webhook is paused."""
-
-    reason = ReasonField(
-        label=gettext_lazy("Why"),
-        widget=forms.TextInput(
-            attrs={"class": "vTextField", "id": "nateq-reason", "maxlength": ReasonField.MAX_LENGTH}
-        ),
-        error_messages={"required": gettext_lazy("Give a reason, so that others know why it is paused.")},
-    )
 
 
 class PausePage(WebhookPage):
