@@ -14,7 +14,7 @@ from nateq_webhooks.api.idempotency import answer_before, once
 from nateq_webhooks.api.replays import ReplayFields
 from nateq_webhooks.api.state import receiver_document
 from nateq_webhooks.dispatch.create import connected_receivers
-from nateq_webhooks.dispatch.replays import failed_receivers
+from nateq_webhooks.dispatch.failed_runs import failed_receivers
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.protocol.api_answers import invalid, no_such
 from nateq_webhooks.receivers import registry
@@ -42,7 +42,13 @@ class ReplayView(OneDeliveryView):
         names = _names(delivery, fields)
 
         def work() -> dict[str, Any]:
-            replay = dispatch.replay([delivery.pk], names, reason=fields.get("reason", ""), by=self.caller.label)
+            replay = dispatch.replay(
+                [delivery.pk],
+                names,
+                reason=fields.get("reason", ""),
+                by=self.caller.label,
+                only_failed=fields["failed_only"],
+            )
             if self.caller.organization:
                 rows = Replay.objects.using(router.db_for_write(Replay)).filter(pk=replay.pk)
                 rows.update(organization_id=self.caller.organization)
@@ -103,7 +109,7 @@ def _names(delivery: Delivery, fields: dict[str, Any]) -> list[str]:
             raise invalid({"receivers": f"not connected to the event: {', '.join(unknown)[:200]}."}, "fields")
         return list(fields["receivers"])
     if fields["failed_only"]:
-        failed = failed_receivers(router.db_for_write(Run), [delivery.pk]).get(delivery.pk, ())
+        failed = failed_receivers(router.db_for_write(Run), delivery.pk)
         names = [name for name in names if name in failed]
     if not names:
         raise invalid({"receivers": "there is none to run for this delivery."}, "fields")

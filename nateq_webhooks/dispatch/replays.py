@@ -7,12 +7,9 @@ batch is committed together with the last delivery's key, so a process that cont
 leaves nothing out.
 """
 
-import functools
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Final
 
 from django.db import models, router, transaction
@@ -20,20 +17,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch import order, unfinished_runs
-from nateq_webhooks.dispatch.create import connected_receivers, create_runs
-from nateq_webhooks.dispatch.holds import hold_cache
-from nateq_webhooks.dispatch.notify import notify
+from nateq_webhooks.dispatch.replay_batches import add_to, batch_size, create_batch, lean
 from nateq_webhooks.dispatch.selection import Selection, did_you_mean
-from nateq_webhooks.models import Delivery, Replay, Run
-from nateq_webhooks.models.replay import ReplayedRun
+from nateq_webhooks.dispatch.selection_queries import key_range_of_selection
+from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.receivers import registry
-
-BATCH_SIZE: Final = 500
-"""Deliveries whose runs are created in one transaction: what is in memory at a time."""
-
-MAX_NOTIFIED: Final = 100
-"""Deliveries of a replay of which the runner is notified; workers that look for what is due find the others."""
 
 SPAN: Final = 20_000
 """The range of keys that one batch reads at most: a filter that finds few must not read all at once."""
@@ -45,22 +33,55 @@ def replay(
     *,
     reason: str = "",
     by: str = "",
+    only_failed: bool = False,
 ) -> Replay:
     """Have deliveries run once more by the named receivers, or by all that are connected to their event.
 
     Creates the runs in the caller's transaction and notifies the runner after its commit; calls no receiver itself.
     `deliveries` is a queryset, a delivery, or deliveries or their keys. Raises `LookupError` if a named receiver is not
     connected. Leaves out a receiver that is not connected to a delivery's event, and deliveries that can't be read.
+
+    With `only_failed` a receiver runs again only if its last run of a delivery was given up; one that waits to be tried
+    again is brought forward, and one that has succeeded since is left alone: `runs`, `brought_forward` and `skipped` of
+    the replay count them.
     """
+    return _replay_now(deliveries, receivers, reason=reason, by=by, only_failed=only_failed)
+
+
+def try_now(
+    deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
+    receivers: Sequence[str] | None = None,
+    *,
+    reason: str = "",
+    by: str = "",
+) -> Replay:
+    """Bring the next try of pending runs forward, and create no run: one that has finished does not run again.
+
+    `brought_forward` of the replay says how many there were. Otherwise as `replay`.
+    """
+    return _replay_now(deliveries, receivers, reason=reason, by=by, only_pending=True)
+
+
+def _replay_now(
+    deliveries: "models.QuerySet[Delivery] | Delivery | Iterable[Delivery | int]",
+    receivers: Sequence[str] | None,
+    *,
+    reason: str,
+    by: str,
+    only_failed: bool = False,
+    only_pending: bool = False,
+) -> Replay:
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
     which = _which(alias, deliveries)
 
     def create() -> Replay:
         with transaction.atomic(using=alias):
-            replay_ = Replay.objects.using(alias).create(receivers=_names(receivers), reason=reason[:500], by=by[:150])
+            replay_ = Replay.objects.using(alias).create(
+                receivers=_names(receivers), reason=reason[:500], by=by[:150], only_failed=only_failed
+            )
             for chunk in _chunks(alias, which):
-                _count(replay_, _create_batch(alias, replay_, chunk))
+                add_to(replay_, create_batch(alias, replay_, chunk, Selection(), only_pending=only_pending))
                 replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
             replay_.finished_at = timezone.now()
             replay_.save(using=alias)
@@ -88,7 +109,8 @@ def request_replay(
     """
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
-    newest = Delivery.objects.using(alias).order_by("-pk").values_list("pk", flat=True).first()
+    ends = key_range_of_selection(selection, Delivery.objects.using(alias))
+    first, until = (0, 0) if ends is None else (ends.lowest - 1, ends.highest)
     return Replay.objects.using(alias).create(
         receivers=_names(receivers),
         filters=selection.as_json(),
@@ -97,8 +119,10 @@ def request_replay(
         organization_id=organization_id,
         reason=reason[:500],
         by=by[:150],
-        until=newest or 0,
-        finished_at=None if newest else timezone.now(),
+        first=first,
+        after=first,
+        until=until,
+        finished_at=timezone.now() if ends is None else None,
     )
 
 
@@ -112,26 +136,29 @@ def advance(alias: str, replay_: Replay) -> bool:
     selection = Selection.from_json(replay_.filters)
     there = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=replay_.until).order_by("pk")
     first = there.values_list("pk", flat=True).first()  # skips keys whose deliveries were deleted
-    end = replay_.until if first is None else min(first - 1 + SPAN, replay_.until)
+    is_narrow = first is None or bool(selection.deliveries or selection.runs)
+    end = replay_.until if first is None or is_narrow else min(first - 1 + SPAN, replay_.until)
     span = Delivery.objects.using(alias).filter(pk__gt=replay_.after, pk__lte=end)
-    chunk = list(_lean(selection.of(span)).order_by("pk")[: _batch_size()])
-    after = chunk[-1].pk if len(chunk) == _batch_size() else end
+    selected = selection.of(span) if not replay_.only_failed else selection.with_failed_runs(span)
+    chunk = list(lean(selected).order_by("pk")[: batch_size()])
+    after = chunk[-1].pk if len(chunk) == batch_size() else end
     with transaction.atomic(using=alias):
         unchanged = Replay.objects.using(alias).filter(pk=replay_.pk, after=replay_.after, finished_at__isnull=True)
         if not unchanged.filter(is_cancelled=False).update(after=after):
             replay_.refresh_from_db(using=alias)
             return replay_.finished_at is None and not replay_.is_cancelled
-        done = _create_batch(alias, replay_, chunk)
+        done = create_batch(alias, replay_, chunk, selection)
         finished_at = timezone.now() if after >= replay_.until else None
         Replay.objects.using(alias).filter(pk=replay_.pk).update(
             deliveries=replay_.deliveries + done.deliveries,
             runs=replay_.runs + done.runs,
             brought_forward=replay_.brought_forward + done.brought_forward,
             already_running=replay_.already_running + done.already_running,
+            skipped=replay_.skipped + done.skipped,
             finished_at=finished_at,
         )
     replay_.after, replay_.finished_at = after, finished_at
-    _count(replay_, done)
+    add_to(replay_, done)
     return finished_at is None
 
 
@@ -147,23 +174,16 @@ def cancel(alias: str, pk: int) -> bool:
     return bool(unfinished(alias).filter(pk=pk).order_by().update(is_cancelled=True))
 
 
-def failed_receivers(alias: str, pks: Sequence[int]) -> dict[int, set[str]]:
-    """Return, for each of the deliveries that has any, the receivers whose last run of it has failed."""
-    rows = Run.objects.using(alias).filter(delivery_id__in=pks, status__in=Run.FAILING).latest_rounds().order_by()
-    found: dict[int, set[str]] = {}
-    for pk, name in rows.values_list("delivery_id", "receiver"):
-        found.setdefault(pk, set()).add(name)
-    return found
-
-
-def interrupted(alias: str, selection: Selection, receivers: Sequence[str] | None) -> Replay | None:
+def interrupted(
+    alias: str, selection: Selection, receivers: Sequence[str] | None, *, only_failed: bool = False
+) -> Replay | None:
     """Return the replay of the same deliveries and receivers whose command was interrupted; None if there is none.
 
     It may be finished: workers continue what was interrupted.
     """
-    wanted = (selection.as_json(), _names(receivers))
+    wanted = (selection.as_json(), _names(receivers), only_failed)
     waiting = Replay.objects.using(alias).filter(is_command_waiting=True, is_cancelled=False).order_by("pk")
-    return next((one for one in waiting if (one.filters, one.receivers) == wanted), None)
+    return next((one for one in waiting if (one.filters, one.receivers, one.only_failed) == wanted), None)
 
 
 def note_command_ended(alias: str, replay_: Replay) -> None:
@@ -184,111 +204,6 @@ def next_to_advance(alias: str) -> Replay | None:
 def unfinished(alias: str) -> "models.QuerySet[Replay]":
     """Return the replays whose runs are still to be created, the oldest first."""
     return Replay.objects.using(alias).filter(finished_at__isnull=True, is_cancelled=False).order_by("pk")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _BatchResult:
-    """What was done for one batch of deliveries: how many there were, and what became of their runs."""
-
-    deliveries: int
-    runs: int
-    brought_forward: int
-    already_running: int
-
-
-def _count(replay_: Replay, done: _BatchResult) -> None:
-    replay_.deliveries += done.deliveries
-    replay_.runs += done.runs
-    replay_.brought_forward += done.brought_forward
-    replay_.already_running += done.already_running
-
-
-def _create_batch(alias: str, replay_: Replay, deliveries: Sequence[Delivery]) -> _BatchResult:
-    """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit."""
-    failed = failed_receivers(alias, [delivery.pk for delivery in deliveries]) if replay_.only_failed else None
-    wanted = {
-        delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers, failed))
-    }
-    with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
-        return _replay_batch(alias, replay_, wanted)
-
-
-def _replay_batch(alias: str, replay_: Replay, wanted: dict[Delivery, list[str]]) -> _BatchResult:
-    """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
-    state, now = hold_cache.get(alias), timezone.now()
-    keys: set[str] = set()
-    if unfinished_runs.is_ordered():
-        for earlier in unfinished_runs.undispatched_before(alias, [delivery.pk for delivery in wanted]):
-            keys |= unfinished_runs.create_first_runs(alias, earlier, state, now)
-    there = unfinished_runs.lock_deliveries(alias, [delivery.pk for delivery in wanted])
-    wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
-    if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
-        keys |= unfinished_runs.create_first_runs(alias, new, state, now)
-    pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
-    found = unfinished_runs.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
-    forward = [run for pair, run in found.pending.items() if pair in pairs]
-    unfinished_runs.bring_forward(alias, forward, now)
-    busy = found.running & pairs
-    left = {delivery: _without(delivery, names, found) for delivery, names in wanted.items()}
-    created = create_runs(alias, left.items(), state, now=now, round_=replay_.pk)
-    _record(alias, replay_, created.waiting, forward)
-    _write_status(alias, {run.delivery_id for run in created.waiting})
-    pks = sorted({run.delivery_id for run in [*created.waiting, *forward]})
-    notified = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
-    transaction.on_commit(
-        functools.partial(_after_commit, alias, keys | created.keys, notified), using=alias, robust=True
-    )
-    return _BatchResult(
-        deliveries=len(wanted), runs=len(created.waiting), brought_forward=len(forward), already_running=len(busy)
-    )
-
-
-def _without(delivery: Delivery, names: Sequence[str], found: unfinished_runs.OpenRuns) -> list[str]:
-    """Return the receivers that have no unfinished run of the delivery."""
-    taken = found.running | found.pending.keys()
-    return [name for name in names if (delivery.pk, name) not in taken]
-
-
-def _record(alias: str, replay_: Replay, created: Sequence[Run], forward: Sequence[Run]) -> None:
-    """Record which runs are the replay's, for its progress."""
-    rows = [ReplayedRun(replay=replay_, run=run) for run in created]
-    rows += [ReplayedRun(replay=replay_, run=run, is_brought_forward=True) for run in forward]
-    ReplayedRun.objects.using(alias).bulk_create(rows)
-
-
-def _write_status(alias: str, pks: set[int]) -> None:
-    """Write the status of locked deliveries that have new runs, none of which has started."""
-    failing = unfinished_runs.with_failing(alias, sorted(pks))
-    rows = Delivery.objects.using(alias)
-    for status, some in ((Delivery.Status.RECEIVED, pks - failing), (Delivery.Status.FAILED, failing)):
-        if some:
-            rows.filter(pk__in=some).update(status=status)
-
-
-def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
-    order.promote(alias, keys)
-    notify(alias, pks)
-
-
-def _batch_size() -> int:
-    """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
-    return BATCH_SIZE // 10 if unfinished_runs.is_ordered() else BATCH_SIZE
-
-
-def _lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
-    """Leave out the columns that creating runs does not need."""
-    unread = ["payload", "headers"] if unfinished_runs.is_ordered() else ["payload", "headers", "body"]
-    return deliveries.defer(*unread)
-
-
-def _receivers_of(delivery: Delivery, names: Sequence[str] | None, failed: dict[int, set[str]] | None) -> list[str]:
-    """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them.
-
-    `failed` leaves only those of them that have failed.
-    """
-    connected = connected_receivers(delivery)
-    found = connected if names is None else [name for name in connected if name in names]
-    return found if failed is None else [name for name in found if name in failed.get(delivery.pk, ())]
 
 
 def check_receivers(names: Sequence[str] | None) -> None:
@@ -325,15 +240,15 @@ def _which(
 
 def _chunks(alias: str, which: "models.QuerySet[Delivery] | list[int]") -> Iterator[list[Delivery]]:
     """Yield the deliveries in batches: a queryset's in the order of their keys, which is that in which they came."""
-    rows = _lean(Delivery.objects.using(alias)).order_by("pk")
+    rows = lean(Delivery.objects.using(alias)).order_by("pk")
     if isinstance(which, models.QuerySet):
         last = 0
         found = which.using(alias).order_by("pk").values_list("pk", flat=True)
-        while pks := list(found.filter(pk__gt=last)[: _batch_size()]):
+        while pks := list(found.filter(pk__gt=last)[: batch_size()]):
             last = pks[-1]
             yield list(rows.filter(pk__in=pks))
         return
     numbers = iter(which)
-    while chunk := list(itertools.islice(numbers, _batch_size())):
+    while chunk := list(itertools.islice(numbers, batch_size())):
         if several := list(rows.filter(pk__in=chunk)):
             yield several

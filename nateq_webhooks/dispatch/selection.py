@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db import models
 from django.utils.dateparse import parse_datetime
@@ -15,7 +15,11 @@ from nateq_webhooks.models import Delivery, Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Conditions, of which a delivery must meet all that are given. `receiver`: it has a dead or failed run of it."""
+    """Conditions, of which a delivery must meet all that are given.
+
+    Those on runs (`receiver`, `run_status`, `error`, `runs`, `runs_since`, `runs_until`): one failed or dead run of it
+    meets all of them.
+    """
 
     webhook: str = ""
     "The webhook's key."
@@ -31,25 +35,59 @@ class Selection:
     organization: str = ""
     resource: str = ""
     "The resource's id."
+    run_status: str = ""
+    "`failed` or `dead`; empty: either."
+    error: str = ""
+    "A part of the error's text, in any case."
+    runs: tuple[int, ...] = ()
+    "Keys of runs; empty: any."
+    runs_since: datetime | None = None
+    "The run was created at this moment or later."
+    runs_until: datetime | None = None
+    "The run was created before this moment."
 
     def as_json(self) -> dict[str, Any]:
         """Return what is given, as JSON stores it."""
         given = {name: value for name, value in asdict(self).items() if value}
-        if self.deliveries:
-            given["deliveries"] = list(self.deliveries)
+        for name in _KEYS:
+            if name in given:
+                given[name] = list(given[name])
         return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Selection":
         """Return the selection that was stored as JSON."""
         values = dict(kept)
-        for name in ("since", "until"):
+        for name in _MOMENTS:
             if name in values:
                 values[name] = parse_datetime(values[name])
-        return cls(**{**values, "deliveries": tuple(kept.get("deliveries", ()))})
+        return cls(**{**values, **{name: tuple(kept.get(name, ())) for name in _KEYS}})
+
+    @property
+    def is_about_deliveries(self) -> bool:
+        """Whether there is a condition on the deliveries."""
+        return bool(self.as_json().keys() - _OF_RUNS)
+
+    @property
+    def is_about_runs(self) -> bool:
+        """Whether there is a condition on the runs."""
+        return bool(self.as_json().keys() & _OF_RUNS)
 
     def of(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
         """Return those of the deliveries that are selected."""
+        return self.with_failed_runs(deliveries) if self.is_about_runs else self.of_deliveries(deliveries)
+
+    def with_failed_runs(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+        """Return those of the selected deliveries that have a failed run that meets the conditions on runs."""
+        rows = self.of_deliveries(deliveries)
+        if self.runs:  # few keys, which the database need not look for delivery by delivery
+            rows = rows.filter(pk__in=Run.objects.filter(pk__in=self.runs).values("delivery_id"))
+        statuses = [self.run_status] if self.run_status else Run.FAILING
+        trouble = Run.objects.filter(self.of_runs(), delivery=models.OuterRef("pk"), status__in=statuses)
+        return rows.filter(models.Exists(trouble))
+
+    def of_deliveries(self, deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+        """Return those of the deliveries that meet the conditions on deliveries."""
         exact = {
             "webhook_id": self.webhook,
             "event": self.event,
@@ -64,14 +102,27 @@ class Selection:
             rows = rows.filter(received_at__lt=self.until)
         if self.deliveries:
             rows = rows.filter(pk__in=self.deliveries)
-        if self.receiver:
-            trouble = Run.objects.filter(
-                delivery=models.OuterRef("pk"),
-                receiver=self.receiver,
-                status__in=Run.FAILING,
-            )
-            rows = rows.filter(models.Exists(trouble))
         return rows
+
+    def of_runs(self) -> models.Q:
+        """Return the conditions on runs, without that on their status."""
+        given = {
+            "receiver": self.receiver,
+            "error__icontains": self.error,
+            "pk__in": self.runs,
+            "created_at__gte": self.runs_since,
+            "created_at__lt": self.runs_until,
+        }
+        return models.Q(**{name: value for name, value in given.items() if value})
+
+
+_KEYS: Final = ("deliveries", "runs")
+"""The fields that are keys of rows."""
+
+_MOMENTS: Final = ("since", "until", "runs_since", "runs_until")
+
+_OF_RUNS: Final = frozenset({"receiver", "run_status", "error", "runs", "runs_since", "runs_until"})
+"""The fields that are conditions on runs."""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

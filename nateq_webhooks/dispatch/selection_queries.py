@@ -4,11 +4,11 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from nateq_webhooks.database.keyset.date_ranges import SLACK, Period, key_conditions, key_range_of
+from nateq_webhooks.database.keyset.date_ranges import SLACK, KeyRange, Period, first_keys, key_conditions, key_range_of
 from nateq_webhooks.database.keyset.key_queries import KeyQuery, Union, count_up_to
 from nateq_webhooks.database.keyset.skip_scan import SkipScan, read_combinations
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
 
 COLUMNS: Final = ("status", "event", "webhook_id")
 """The columns of the index, in its order."""
@@ -31,6 +31,36 @@ def ends_of_keys(selection: Selection, among: QuerySet[Delivery] | None = None) 
     return (lowest[0], highest[0]) if lowest and highest else None
 
 
+def key_range_of_selection(selection: Selection, deliveries: QuerySet[Delivery]) -> KeyRange | None:
+    """Return a range of keys outside of which no selected delivery is, among those that are stored now; None if empty.
+
+    A period narrows it, so that a replay of the last hour does not look through all that came before.
+    """
+    keys = key_range_of(deliveries)
+    if keys is None:
+        return None
+    lowest, highest = keys.lowest, keys.highest
+    among = set(selection.deliveries)
+    if selection.runs:
+        of_runs = set(
+            Run.objects.using(deliveries.db).filter(pk__in=selection.runs).values_list("delivery_id", flat=True)
+        )
+        among = among & of_runs if among else of_runs
+    if selection.deliveries or selection.runs:
+        among = {key for key in among if lowest <= key <= highest}
+        return KeyRange(min(among), max(among)) if among else None
+    ends = [(selection.since, -SLACK), (selection.until, SLACK)]
+    moments = [moment + slack for moment, slack in ends if moment is not None]
+    if keys.is_small or not moments:
+        return keys
+    found = iter(first_keys(Delivery, deliveries.db, "received_at", moments, keys))
+    if selection.since is not None:
+        lowest = next(found)
+    if selection.until is not None:
+        highest = next(found) - 1
+    return KeyRange(lowest, highest) if lowest <= highest else None
+
+
 def _all(among: QuerySet[Delivery] | None) -> QuerySet[Delivery]:
     return Delivery.objects.all() if among is None else among
 
@@ -45,7 +75,7 @@ def key_query(selection: Selection, among: QuerySet[Delivery] | None = None) -> 
     webhook = [Webhook._meta.pk.to_python(selection.webhook)] if selection.webhook else []
     wanted = {"status": [selection.status], "event": [selection.event], "webhook_id": webhook}
     selected = {column: values for column, values in wanted.items() if any(values)}
-    has_others = selection.deliveries or selection.receiver or selection.organization or selection.resource
+    has_others = selection.deliveries or selection.is_about_runs or selection.organization or selection.resource
     if has_others or not selected:
         return Union([deliveries])
     read = read_combinations(Delivery, deliveries.db, COLUMNS)

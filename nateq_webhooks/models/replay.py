@@ -65,13 +65,13 @@ class Replay(models.Model):
 
     @property
     def share_done(self) -> float:
-        """The share of the deliveries whose runs were created, from 0 to 1, by the deliveries' keys.
+        """The share of the deliveries that were looked at, from 0 to 1, by the deliveries' keys.
 
         The runs may not have started: `dispatch.progress` says how far those are.
         """
         if self.finished_at is not None or not self.until:
             return 1.0
-        return min(1.0, self.after / self.until)
+        return min(1.0, (self.after - self.first) / max(1, self.until - self.first))
 
 
 class ReplayedRun(models.Model):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from nateq_webhooks import dispatch
 from nateq_webhooks.api import replays
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.dispatch.replays import BATCH_SIZE, advance, request_replay
+from nateq_webhooks.dispatch.replay_batches import BATCH_SIZE
+from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.replay import ReplayedRun

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import maintenance as module
-from nateq_webhooks.dispatch import replays
+from nateq_webhooks.dispatch import replay_batches
 from nateq_webhooks.dispatch.maintenance import Maintenance, worker_name
 from nateq_webhooks.dispatch.replays import request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
@@ -26,7 +26,7 @@ class TestRunOnce:
     def test_a_replay_that_was_asked_for_is_made_and_run(
         self, deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 2)
         ran: list[bool] = []
         connect(signals.ticket_created, lambda run, **kwargs: ran.append(run.is_replay), "test.one")
         for _ in range(5):

@@ -84,7 +84,7 @@ def test_a_run_that_was_brought_forward_counts_too(four: list[Delivery]) -> None
 def test_while_runs_are_made_what_was_not_looked_at_is_left(
     four: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.dispatch.replays.BATCH_SIZE", 1)
+    monkeypatch.setattr("nateq_webhooks.dispatch.replay_batches.BATCH_SIZE", 1)
     job = request_replay(Selection())
     advance(ALIAS, job)
     run_until_finished()
@@ -126,7 +126,7 @@ def test_a_worker_notes_that_it_is_done_and_the_numbers_outlive_the_runs(four: l
 def test_what_was_cancelled_ends_when_the_runs_it_made_have(
     four: list[Delivery], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nateq_webhooks.dispatch.replays.BATCH_SIZE", 1)
+    monkeypatch.setattr("nateq_webhooks.dispatch.replay_batches.BATCH_SIZE", 1)
     job = request_replay(Selection())
     advance(ALIAS, job)
     Replay.objects.update(is_cancelled=True)

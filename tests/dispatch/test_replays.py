@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import api, replays
+from nateq_webhooks.dispatch import api, replay_batches, replays
 from nateq_webhooks.dispatch.replays import advance, request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
@@ -214,7 +214,7 @@ class TestReplay:
     def test_the_runner_is_notified_of_a_limited_number_of_deliveries(
         self, deliver: Deliver, receivers: list[str], woken: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "MAX_NOTIFIED", 2)
+        monkeypatch.setattr(replay_batches, "MAX_NOTIFIED", 2)
         deliveries = [deliver() for _ in range(3)]
         woken.clear()
 
@@ -366,7 +366,7 @@ class TestWhich:
 
     @pytest.fixture(autouse=True)
     def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 2)
 
     def replayed(self) -> list[int]:
         return list(Run.objects.exclude(round=0).order_by("pk").values_list("delivery_id", flat=True))
@@ -413,7 +413,7 @@ class TestRequested:
 
     @pytest.fixture(autouse=True)
     def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "BATCH_SIZE", 3)
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 3)
 
     @pytest.fixture
     def ten(self, deliver: Deliver, receivers: list[str]) -> list[Delivery]:
@@ -441,7 +441,7 @@ class TestRequested:
     ) -> None:
         """Killed in each batch after its runs were created and before its progress was committed."""
         requested = request_replay(Selection(), ["test.two"])
-        create_batch = replays._create_batch
+        create_batch = replays.create_batch
 
         def dies(*args: Any) -> None:
             create_batch(*args)
@@ -450,7 +450,7 @@ class TestRequested:
         for _ in range(10):
             again = Replay.objects.get(pk=requested.pk)
             with monkeypatch.context() as patch:
-                patch.setattr(replays, "_create_batch", dies)
+                patch.setattr(replays, "create_batch", dies)
                 with pytest.raises(KeyboardInterrupt):
                     advance(ALIAS, again)
             if not advance(ALIAS, Replay.objects.get(pk=requested.pk)):

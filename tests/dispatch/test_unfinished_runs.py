@@ -14,7 +14,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
-from nateq_webhooks.dispatch import api, replays
+from nateq_webhooks.dispatch import api, replay_batches
 from nateq_webhooks.dispatch.claim import claim_runs
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.replays import advance, request_replay
@@ -336,7 +336,7 @@ class TestSeveral:
     def test_a_replay_in_batches_counts_the_same(
         self, deliver: Deliver, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replays, "BATCH_SIZE", 2)
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 2)
         for _ in range(5):
             deliver()
         api.run_due()

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from nateq_webhooks import signals
-from nateq_webhooks.dispatch import replays
+from nateq_webhooks.dispatch import replay_batches, replays
 from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.runners.worker import drain
@@ -173,7 +173,7 @@ def test_a_known_event_may_match_no_delivery(stored: list[Delivery], connect: Co
 class TestInterrupted:
     @pytest.fixture(autouse=True)
     def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replays, "BATCH_SIZE", 3)
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 3)
 
     @pytest.fixture
     def interrupted(self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> Replay:

@@ -1,0 +1,67 @@
+"""Which failed runs are to be retried: those that no later round has replaced, by receiver, error and time.
+
+The same conditions select the rows of a list, count them, and decide in each batch of a replay.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.unfinished_runs import Pair
+from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.run import has_later_round
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedPairs:
+    """Deliveries with a receiver whose run has failed, by what became of it since."""
+
+    to_retry: frozenset[Pair]
+    "The failed run is the latest one, or a later round has not finished."
+    resolved: frozenset[Pair]
+    "A later round has succeeded, or was dropped."
+
+
+def failing(selection: Selection, runs: QuerySet[Run]) -> QuerySet[Run]:
+    """Return those of the runs that have failed and fulfil the selection's conditions on runs."""
+    rows = runs.filter(status__in=[selection.run_status] if selection.run_status else Run.FAILING)
+    return rows.filter(selection.of_runs())
+
+
+def to_retry(selection: Selection, runs: QuerySet[Run], receivers: Collection[str] | None = None) -> QuerySet[Run]:
+    """Return those of the runs that a replay of `selection` with `only_failed` retries: the latest of their receiver.
+
+    `receivers`: only theirs; None: of all.
+    """
+    rows = failing(selection, runs).filter(~has_later_round())
+    if receivers is not None:
+        rows = rows.filter(receiver__in=receivers)
+    if selection.is_about_deliveries:
+        rows = rows.filter(Exists(selection.of_deliveries(Delivery.objects.filter(pk=OuterRef("delivery_id")))))
+    return rows
+
+
+def failed_pairs(alias: str, pks: Sequence[int], selection: Selection) -> FailedPairs:
+    """Return what has failed of some deliveries. Call it when they are locked, so that no replay adds a run."""
+    runs = Run.objects.using(alias).filter(delivery_id__in=pks)
+    rows = failing(selection, runs).annotate(is_replaced=has_later_round()).order_by()
+    latest: set[Pair] = set()
+    replaced: set[Pair] = set()
+    for pk, name, is_replaced in rows.values_list("delivery_id", "receiver", "is_replaced"):
+        (replaced if is_replaced else latest).add((pk, name))
+    replaced -= latest
+    if not replaced:
+        return FailedPairs(to_retry=frozenset(latest), resolved=frozenset())
+    later = runs.filter(receiver__in={name for _pk, name in replaced}).latest_rounds().order_by()
+    status = {(pk, name): state for pk, name, state in later.values_list("delivery_id", "receiver", "status")}
+    open_again = {pair for pair in replaced if status.get(pair) in (Run.Status.WAITING, Run.Status.RUNNING)}
+    resolved = {pair for pair in replaced if status.get(pair) in Run.RESOLVED}
+    return FailedPairs(to_retry=frozenset(latest | open_again), resolved=frozenset(resolved))
+
+
+def failed_receivers(alias: str, pk: int) -> set[str]:
+    """Return the receivers whose last run of a delivery has failed."""
+    rows = Run.objects.using(alias).filter(delivery_id=pk, status__in=Run.FAILING).latest_rounds()
+    return set(rows.order_by().values_list("receiver", flat=True))

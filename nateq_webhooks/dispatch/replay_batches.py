@@ -1,0 +1,143 @@
+"""One batch of a replay: create the runs of some deliveries, or bring forward those that are pending.
+
+It runs inside the caller's transaction, which also stores how far the replay got.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from nateq_webhooks.dispatch import order, unfinished_runs
+from nateq_webhooks.dispatch.create import connected_receivers, create_runs
+from nateq_webhooks.dispatch.failed_runs import failed_pairs
+from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.notify import notify
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.unfinished_runs import Pair
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.replay import ReplayedRun
+
+BATCH_SIZE: Final = 500
+"""Deliveries whose runs are created in one transaction: what is in memory at a time."""
+
+MAX_NOTIFIED: Final = 100
+"""Deliveries of a replay of which the runner is notified; workers that look for what is due find the others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchResult:
+    """What was done for one batch of deliveries: how many there were, and what became of their runs."""
+
+    deliveries: int
+    runs: int
+    brought_forward: int
+    already_running: int
+    skipped: int
+
+
+def add_to(replay_: Replay, done: BatchResult) -> None:
+    """Add the numbers of a batch to those of the replay, in memory."""
+    replay_.deliveries += done.deliveries
+    replay_.runs += done.runs
+    replay_.brought_forward += done.brought_forward
+    replay_.already_running += done.already_running
+    replay_.skipped += done.skipped
+
+
+def create_batch(
+    alias: str, replay_: Replay, deliveries: Sequence[Delivery], selection: Selection, *, only_pending: bool = False
+) -> BatchResult:
+    """Replay some deliveries, inside the caller's transaction, and notify the runner after its commit.
+
+    With `only_failed` of the replay: those of their runs that `selection` selects. With `only_pending` no run is
+    created: pending ones are brought forward.
+    """
+    wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
+    with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
+        return _replay_batch(alias, replay_, wanted, selection, only_pending=only_pending)
+
+
+def batch_size() -> int:
+    """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
+    return BATCH_SIZE // 10 if unfinished_runs.is_ordered() else BATCH_SIZE
+
+
+def lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
+    """Leave out the columns that creating runs does not need."""
+    unread = ["payload", "headers"] if unfinished_runs.is_ordered() else ["payload", "headers", "body"]
+    return deliveries.defer(*unread)
+
+
+def _replay_batch(
+    alias: str, replay_: Replay, wanted: dict[Delivery, list[str]], selection: Selection, *, only_pending: bool
+) -> BatchResult:
+    """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
+    state, now = hold_cache.get(alias), timezone.now()
+    keys: set[str] = set()
+    if unfinished_runs.is_ordered():
+        for earlier in unfinished_runs.undispatched_before(alias, [delivery.pk for delivery in wanted]):
+            keys |= unfinished_runs.create_first_runs(alias, earlier, state, now)
+    there = unfinished_runs.lock_deliveries(alias, [delivery.pk for delivery in wanted])
+    wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
+    if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
+        keys |= unfinished_runs.create_first_runs(alias, new, state, now)
+    pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
+    found = unfinished_runs.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
+    resolved: frozenset[Pair] = frozenset()
+    if replay_.only_failed:
+        failed = failed_pairs(alias, list(there), selection)
+        pairs, resolved = pairs & failed.to_retry, failed.resolved & pairs
+    forward = [run for pair, run in found.pending.items() if pair in pairs]
+    unfinished_runs.bring_forward(alias, forward, now)
+    busy = found.running & pairs
+    new_pairs = set() if only_pending else pairs - found.running - found.pending.keys()
+    to_create = {
+        delivery: [name for name in names if (delivery.pk, name) in new_pairs] for delivery, names in wanted.items()
+    }
+    created = create_runs(alias, to_create.items(), state, now=now, round_=replay_.pk)
+    _record(alias, replay_, created.waiting, forward)
+    _write_status(alias, {run.delivery_id for run in created.waiting})
+    pks = sorted({run.delivery_id for run in [*created.waiting, *forward]})
+    notified = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
+    transaction.on_commit(
+        functools.partial(_after_commit, alias, keys | created.keys, notified), using=alias, robust=True
+    )
+    return BatchResult(
+        deliveries=len({pk for pk, _name in pairs}),
+        runs=len(created.waiting),
+        brought_forward=len(forward),
+        already_running=len(busy),
+        skipped=len(resolved),
+    )
+
+
+def _record(alias: str, replay_: Replay, created: Sequence[Run], forward: Sequence[Run]) -> None:
+    """Record which runs are the replay's, for its progress."""
+    rows = [ReplayedRun(replay=replay_, run=run) for run in created]
+    rows += [ReplayedRun(replay=replay_, run=run, is_brought_forward=True) for run in forward]
+    ReplayedRun.objects.using(alias).bulk_create(rows)
+
+
+def _write_status(alias: str, pks: set[int]) -> None:
+    """Write the status of locked deliveries that have new runs, none of which has started."""
+    failing = unfinished_runs.with_failing(alias, sorted(pks))
+    rows = Delivery.objects.using(alias)
+    for status, some in ((Delivery.Status.RECEIVED, pks - failing), (Delivery.Status.FAILED, failing)):
+        if some:
+            rows.filter(pk__in=some).update(status=status)
+
+
+def _after_commit(alias: str, keys: Iterable[str], pks: Sequence[int]) -> None:
+    order.promote(alias, keys)
+    notify(alias, pks)
+
+
+def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
+    """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them."""
+    connected = connected_receivers(delivery)
+    return connected if names is None else [name for name in connected if name in names]
