@@ -20,7 +20,7 @@ from nateq_webhooks.admin.deliveries.page import build
 from nateq_webhooks.admin.deliveries.payload_fields import PAYLOAD_FIELDS
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
 from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
-from nateq_webhooks.admin.deliveries.replay import ReplayPage
+from nateq_webhooks.admin.deliveries.replay import ReplayPage, TryNowPage
 from nateq_webhooks.admin.deliveries.replay_many import ReplayManyPage
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import AdminPage
@@ -45,7 +45,7 @@ def _with_processing(rows: QuerySet[Any]) -> QuerySet[Any]:
 class DeliveryAdmin(RecordAdmin[Delivery]):
     """Deliveries, read-only: a list with an exact search, and a page that shows what came and what ran."""
 
-    pages: ClassVar[Sequence[type[AdminPage]]] = (BodyDownload, PayloadPage, ReplayPage, ReplayManyPage, ExportPage)
+    pages: ClassVar[Sequence[type[AdminPage]]] = (BodyDownload, PayloadPage, ReplayPage, TryNowPage, ReplayManyPage, ExportPage)
     fields = ()
     "The page shows values of its own instead of a form."
     actions: Any = ("replay_selected", "export_selected")

@@ -1,6 +1,6 @@
 """The page of a delivery."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,9 +17,11 @@ from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import part_url_of
 from nateq_webhooks.admin.deliveries.processing import has_runs
 from nateq_webhooks.admin.deliveries.related import RelatedDelivery, conversation_of, related, superseding
-from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, failing
+from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, again, given_up
 from nateq_webhooks.admin.deliveries.status_answers import StatusAnswer, status_answers
+from nateq_webhooks.admin.deliveries.timeline import RunActions
 from nateq_webhooks.admin.deliveries.view import title_of
+from nateq_webhooks.admin.hold_text import HoldText, hold_texts
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch.create import connected_receivers
@@ -83,6 +85,10 @@ class DeliveryPage:
     timeline: Sequence[timeline.Entry]
     has_more_runs: bool
     actions: Sequence[Action]
+    may_try_all_now: bool
+    "Whether a button brings all pending runs forward that nothing holds back."
+    try_now_url: str
+    resume_url: str
     headers: Sequence[Header]
     content: Content | None
     related: Sequence[RelatedDelivery]
@@ -105,6 +111,8 @@ class _Builder:
         self._sees_payload = permissions.may_see_payload(request)
         self._document = payload.document(delivery.body) if self._sees_payload else None
         self._history = timeline.read(delivery, self._permitted, errors=self._sees_payload)
+        self._newest_runs = self._history.newest()
+        self._held = hold_texts(self._with_delivery(self._newest_runs.values()), self._site, request)
         self._replayable = connected_receivers(delivery) if permissions.may_replay(request) else []
         newest = superseding(delivery, self._permitted)
         self._newest = newest if newest is not None and self._permitted.may_view(Delivery, newest) else None
@@ -120,17 +128,21 @@ class _Builder:
             answers=list(status_answers(history, signature_check.check(delivery))),
             summary=list(self._summary()),
             facts=list(_facts(delivery)),
-            timeline=timeline.entries(
-                history,
-                self._page_of if may_open_runs else None,
-                self._replay_url if self._replayable else None,
-            ),
+            timeline=timeline.entries(history, self._actions_of),
             actions=list(self._actions()),
+            may_try_all_now=any(self._actions_of(run).try_now for run in self._newest_runs.values()),
+            try_now_url=self._url("try_now") if self._replayable else "",
+            resume_url=admin_url(self._site, Run, "resume"),
             has_more_runs=history.has_more_runs and may_open_runs,
             headers=list(headers(delivery.headers, signature, values=self._sees_payload)),
             content=self._content() if self._sees_payload else None,
             related=related(delivery, self._document, self._newest, self._page_of, self._permitted),
         )
+
+    def _with_delivery(self, runs: Iterable[Run]) -> list[Run]:
+        for run in runs:
+            run.delivery = self._delivery
+        return list(runs)
 
     def _url(self, page: str, **query: str | int) -> str:
         return admin_url(self._site, self._model, page, self._delivery.pk, **query)
@@ -138,15 +150,31 @@ class _Builder:
     def _page_of(self, record: Model) -> str:
         return admin_url(self._site, type(record), "change", record.pk)
 
+    def _actions_of(self, run: Run) -> RunActions:
+        """Return what the user may do about a run: again if it has finished, now if it waits, resume if it is held."""
+        held = self._held.get(run.pk)
+        is_latest = self._newest_runs.get(run.receiver) is run
+        may_run = is_latest and run.receiver in self._replayable
+        is_ready = run.status in Run.PENDING and held is None
+        return RunActions(
+            url=self._page_of(run) if self._request.user.has_perm("nateq_webhooks.view_run") else "",
+            replay_url=self._replay_url(run) if may_run and run.status in Run.FINISHED else "",
+            try_now=run.receiver if may_run and is_ready else "",
+            hold=held.text if held is not None else "",
+            resume=held.hold or 0 if held is not None and self._may_resume(held) else 0,
+        )
+
+    def _may_resume(self, held: HoldText) -> bool:
+        scope = held.scope
+        return scope is not None and permissions.may_resume(scope, self._permitted, self._request)
+
     def _replay_url(self, run: Run) -> str:
-        if run.receiver not in self._replayable:
-            return ""
         return self._url("replay", which=ONE, receiver=run.receiver)
 
     def _actions(self) -> Iterator[Action]:
-        if self._replayable:
+        if again(self._replayable, self._newest_runs):
             yield Action(_("Run all again"), self._url("replay", which=ALL))
-        if set(self._replayable) & set(failing(self._history.newest())):
+        if set(self._replayable) & set(given_up(self._newest_runs)):
             yield Action(_("Run the failed ones again"), self._url("replay", which=FAILED))
 
     def _content(self) -> Content:

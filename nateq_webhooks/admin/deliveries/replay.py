@@ -17,7 +17,7 @@ from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
 from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models import Delivery, Replay, Run
 
 ALL = "all"
 FAILED = "failed"
@@ -36,6 +36,8 @@ class ReceiverChoice:
     "The receivers that are connected to the event."
     disconnected: Sequence[str] = ()
     "The receivers that failed and are not connected any more."
+    pending: Sequence[str] = ()
+    "The receivers whose run has not finished: they are not run again."
 
 
 class ReplayForm(forms.Form):
@@ -86,14 +88,18 @@ class ReplayPage(DeliveryView):
             choice=choice,
             receivers=[formatting.visible(name) for name in choice.names],
             disconnected=[formatting.visible(name) for name in choice.disconnected],
+            pending=[formatting.visible(name) for name in choice.pending],
             form=ReplayForm(),
         )
 
     def _replay(self, delivery: Delivery, choice: ReceiverChoice, reason: str) -> None:
         """Make the runs and the entry in the history, both or neither, and report the outcome."""
+        by = self.request.user.get_username()
         with transaction.atomic(using=router.db_for_write(Delivery)):
             # By name, not all: what runs is what the page has listed.
-            replay = dispatch.replay([delivery.pk], choice.names, by=self.request.user.get_username(), reason=reason)
+            replay = dispatch.replay(
+                [delivery.pk], choice.names, by=by, reason=reason, only_failed=choice.which == FAILED
+            )
             entry = _("Replayed with %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
                 "receivers": ", ".join(map(formatting.visible, choice.names)),
                 "number": replay.pk,
@@ -102,15 +108,64 @@ class ReplayPage(DeliveryView):
             }
             self.model_admin.log_change(self.request, delivery, entry.strip())
         text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
-        level = messages.SUCCESS if replay.runs or replay.brought_forward else messages.WARNING
-        messages.add_message(self.request, level, text)
-        if advice := missing_worker_advice(router.db_for_write(Delivery), [replay]):
-            messages.warning(self.request, advice)
+        report(self.request, replay, text)
 
 
-def failing(newest_runs: Mapping[str, Run]) -> list[str]:
-    """Return the receivers whose newest run has failed."""
-    return [name for name, run in newest_runs.items() if run.status in Run.FAILING]
+class TryNowForm(forms.Form):
+    """Whose pending run is brought forward; nobody named: that of each receiver."""
+
+    receiver = forms.CharField(required=False, strip=False)
+
+
+class TryNowPage(DeliveryView):
+    """The button "Try now": brings pending runs forward, and makes no run."""
+
+    route = "<int:pk>/try-now/"
+    name = "try_now"
+    http_method_names = ["post"]
+
+    def is_allowed(self, request: HttpRequest) -> bool:
+        """Return whether the user may have receivers run again."""
+        return may_replay(request)
+
+    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Bring the runs forward, and say how many; a run that has finished meanwhile does not run again."""
+        delivery = self.get_delivery(pk)
+        form = TryNowForm(request.POST)
+        names = connected_receivers(delivery)
+        if not form.is_valid():
+            raise Http404
+        if name := form.cleaned_data["receiver"]:
+            if name not in names:
+                raise Http404
+            names = [name]
+        with transaction.atomic(using=router.db_for_write(Delivery)):
+            replay = dispatch.try_now([delivery.pk], names, by=request.user.get_username())
+            self.model_admin.log_change(request, delivery, _("Try now: %(outcome)s.") % {"outcome": outcome(replay)})
+        if not replay.brought_forward:
+            text = _("Nothing waits for a try any more: %(outcome)s.") % {"outcome": outcome(replay)}
+        else:
+            text = _("The next try is now: %(outcome)s.") % {"outcome": outcome(replay)}
+        report(request, replay, text)
+        return HttpResponseRedirect(self.url("change", pk))
+
+
+def report(request: HttpRequest, replay: Replay, text: str) -> None:
+    """Show what a replay did, and what is missing for its runs to start."""
+    level = messages.SUCCESS if replay.runs or replay.brought_forward else messages.WARNING
+    messages.add_message(request, level, text)
+    if advice := missing_worker_advice(router.db_for_write(Delivery), [replay]):
+        messages.warning(request, advice)
+
+
+def given_up(newest_runs: Mapping[str, Run]) -> list[str]:
+    """Return the receivers whose newest run failed for good."""
+    return [name for name, run in newest_runs.items() if run.status == Run.Status.DEAD]
+
+
+def again(names: Sequence[str], newest_runs: Mapping[str, Run]) -> list[str]:
+    """Return those of the receivers that may run again: their newest run has finished, or there is none."""
+    return [name for name in names if name not in newest_runs or newest_runs[name].status in Run.FINISHED]
 
 
 def _receiver_choice(delivery: Delivery, form: ReplayForm) -> ReceiverChoice:
@@ -118,19 +173,20 @@ def _receiver_choice(delivery: Delivery, form: ReplayForm) -> ReceiverChoice:
     if not form.is_valid():
         raise Http404
     which, receiver = form.cleaned_data["which"] or ALL, form.cleaned_data["receiver"]
-    names = connected_receivers(delivery)
-    if which == ALL:
-        return ReceiverChoice(which=which, names=names)
-    if which == ONE:
-        if receiver not in names:
-            raise Http404
-        return ReceiverChoice(which=which, names=[receiver])
+    connected = connected_receivers(delivery)
     newest: dict[str, Run] = {}
     for run in delivery.runs.order_by("-round", "pk").only("receiver", "status")[:MAX_RUNS_READ]:
         newest.setdefault(run.receiver, run)
-    failed = failing(newest)
-    return ReceiverChoice(
-        which=which,
-        names=[name for name in names if name in failed],
-        disconnected=[name for name in failed if name not in names],
-    )
+    names = again(connected, newest)
+    if which == FAILED:
+        failed = given_up(newest)
+        return ReceiverChoice(
+            which=which,
+            names=[name for name in names if name in failed],
+            disconnected=[name for name in failed if name not in connected],
+        )
+    if which == ONE:
+        if receiver not in connected:
+            raise Http404
+        names, connected = [name for name in names if name == receiver], [receiver]
+    return ReceiverChoice(which=which, names=names, pending=[name for name in connected if name not in names])

@@ -18,7 +18,6 @@ from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
 from nateq_webhooks.models.replay import ReplayedRun
-from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
 from nateq_webhooks.models.run_try import RunTry
 from nateq_webhooks.protocol.envelope import Note
 
@@ -40,6 +39,25 @@ HELD: Final = StatusStyle("…", "busy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RunActions:
+    """What a user may do about a run; what is empty is not offered."""
+
+    url: str = ""
+    "The page of the run."
+    replay_url: str = ""
+    "The page that runs its receiver again: of a finished run."
+    try_now: str = ""
+    "The receiver whose pending run may be brought forward."
+    hold: SafeString | str = ""
+    "What holds the run back."
+    resume: int = 0
+    "The key of the pause that may be ended."
+
+
+NO_ACTIONS: Final = RunActions()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One line of the timeline."""
 
@@ -51,10 +69,8 @@ class Entry:
     facts: Sequence[str | SafeString] = ()
     error: str = ""
     traceback: str = ""
-    url: str = ""
-    "The page of a run."
-    replay_url: str = ""
-    "The page that replays the run's receiver."
+    actions: "RunActions" = NO_ACTIONS
+    "What the user may do about a run."
 
     @property
     def moment(self) -> SafeString | None:
@@ -141,24 +157,9 @@ def _brought_forward(runs: Sequence[Run]) -> dict[int, list[str]]:
     return found
 
 
-def entries(
-    history: History, url_of: Callable[[Run], str] | None, replay_url_of: Callable[[Run], str] | None
-) -> list[Entry]:
-    """Return the timeline, the oldest entry first.
-
-    `url_of` returns the page of a run; `replay_url_of` the page that replays it, used for each receiver's newest run.
-    None if the user may not see those pages.
-    """
-    newest = {run.pk for run in history.newest().values()} if replay_url_of else set()
-    runs = (
-        _run(
-            run,
-            history,
-            url=url_of(run) if url_of else "",
-            replay_url=replay_url_of(run) if replay_url_of and run.pk in newest else "",
-        )
-        for run in history.runs
-    )
+def entries(history: History, actions_of: Callable[[Run], RunActions]) -> list[Entry]:
+    """Return the timeline, the oldest entry first."""
+    runs = (_run(run, history, actions_of(run)) for run in history.runs)
     found = [*_attempts(history), *_replays(history), *_tries(history), *runs]
     return sorted(found, key=lambda entry: (entry.at, entry.rank))
 
@@ -238,7 +239,7 @@ def _replays(history: History) -> Iterator[Entry]:
         )
 
 
-def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
+def _run(run: Run, history: History, actions: RunActions) -> Entry:
     error = run.error if history.shows_errors else ""
     return Entry(
         # A run that is inserted with its delivery may be a moment older; it is still listed after it.
@@ -246,11 +247,10 @@ def _run(run: Run, history: History, *, url: str, replay_url: str) -> Entry:
         rank=4,
         style=STATUS_STYLES.get(run.status, HELD),
         title=format_html("<bdi>{}</bdi>: {}", formatting.visible(run.receiver), run.get_status_display()),
-        facts=list(_run_facts(run, history)),
+        facts=[*_run_facts(run, history), *([actions.hold] if actions.hold else [])],
         error=formatting.visible(error),
         traceback=formatting.visible(history.tracebacks.get(run.pk, "")),
-        url=url,
-        replay_url=replay_url,
+        actions=actions,
     )
 
 
@@ -281,8 +281,5 @@ def _run_facts(run: Run, history: History) -> Iterator[str | SafeString]:
         yield took
     if run.is_replay and run.round not in history.hidden_replays:
         yield _replay_name(run.round)
-    if run.status == Run.Status.FAILED and run.next_try_at is not None:
+    if run.status == Run.Status.FAILED and run.next_try_at is not None and not run.is_parked:
         yield format_html(_("next try {}"), formatting.moment(run.next_try_at) or "")
-    if run.status in Run.FINISHED or run.held_by == NOT_HELD:
-        return
-    yield _("waits for its turn") if run.held_by == HELD_BY_ORDER else _("held back by a pause or a limit")
