@@ -49,6 +49,8 @@ class HoldText:
     "Whether it can be resumed."
     hold: int | None
     "The key of a pause's hold, which the page `run_resume` takes; None for what is no pause."
+    scope: str | None
+    "What a pause is about, for `may_resume`; None for what is no pause."
 
 
 def hold_texts(runs: Sequence[Run], site: AdminSite, request: HttpRequest) -> dict[int, HoldText]:
@@ -72,6 +74,7 @@ def hold_text(run: Run, held: RunHold, site: AdminSite, request: HttpRequest) ->
         url=_page(run, held, site, request),
         is_pause=pause is not None,
         hold=pause.pk if pause is not None else None,
+        scope=pause.scope if pause is not None else None,
     )
 
 

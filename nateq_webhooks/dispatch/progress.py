@@ -8,6 +8,7 @@ from typing import Final
 from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -138,14 +139,19 @@ def _note_done(alias: str, replay: Replay) -> bool:
 
 
 def outcome(replay: Replay) -> str:
-    """Return in words what a replay did: how many runs it created, brought forward, and found running."""
-    made = ngettext("%(count)d run made", "%(count)d runs made", replay.runs) % {"count": replay.runs}
-    parts = [made]
-    if replay.brought_forward:
-        parts.append(_("%(count)d brought forward") % {"count": replay.brought_forward})
-    if replay.already_running:
-        parts.append(_("%(count)d already running") % {"count": replay.already_running})
-    return ", ".join(parts)
+    """Return in words what a replay did: how many runs it created, brought forward, found running, and left alone."""
+    parts = [
+        _counted(replay.brought_forward, _("%(count)s brought forward")),
+        _counted(replay.already_running, _("%(count)s already running")),
+        _counted(replay.skipped, _("%(count)s succeeded since")),
+    ]
+    others = [part for part in parts if part]
+    made = ngettext("%(count)s run made", "%(count)s runs made", replay.runs) % {"count": number_format(replay.runs)}
+    return ", ".join([made, *others] if replay.runs or not others else others)
+
+
+def _counted(number: int, text: str) -> str:
+    return text % {"count": number_format(number)} if number else ""
 
 
 def missing_worker_advice(alias: str, replays: Iterable[Replay]) -> str:

@@ -139,13 +139,11 @@ def test_attempts_without_a_row_are_shown_as_a_number(boss: Client, delivery: De
 
 def test_runs_of_a_replay_without_a_row_are_shown(boss: Client, delivery: Delivery) -> None:
     Run.objects.create(delivery=delivery, receiver="shop.gone", round=7, held_by=-1)
-    Run.objects.create(delivery=delivery, receiver="shop.held", round=7, held_by=3)
 
     text = timeline(shown(boss, detail_url(delivery)))
 
     assert "Somebody replayed it" in text
-    assert "replay 7 · waits for its turn" in text
-    assert "replay 7 · held back by a pause or a limit" in text
+    assert "replay 7 · Waits for an earlier delivery of the same key" in text
 
 
 def test_the_page_says_why_nothing_ran(boss: Client, delivery: Delivery) -> None:

@@ -8,8 +8,9 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run
 from tests.admin.pages import detail_url, shown
@@ -82,29 +83,115 @@ def test_only_those_that_failed_run_again(boss: Client, delivery: Delivery) -> N
     assert replayed() == ["shop.fail"]
 
 
-def test_a_run_that_is_to_be_tried_again_is_brought_forward(boss: Client, pending: Delivery) -> None:
-    url = links(boss, pending)["Run the failed ones again"]
-    assert "is brought forward instead" in shown(boss, url)
-
-    confirm(boss, url, reason="CRM is back")
-
-    assert replayed() == []
-    replay = Replay.objects.get()
-    page = shown(boss, detail_url(pending))
-    assert f"Replay {replay.pk}: 0 runs made, 1 brought forward." in page
-    assert "replayed it" in page
-    assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
-    assert "CRM is back" in page
+def try_now(client: Client, delivery: Delivery, **fields: str) -> str:
+    """Press "Try now"; return the page that follows."""
+    url = reverse("admin:nateq_webhooks_delivery_try_now", args=[delivery.pk])
+    assert f'action="{url}"' in shown(client, detail_url(delivery))
+    assert client.post(url, fields).status_code == 302
+    return shown(client, detail_url(delivery))
 
 
-def test_a_running_run_is_not_touched_and_the_page_says_so(boss: Client, pending: Delivery) -> None:
+class TestTryNow:
+    """A run that waits is brought forward; no run is made beside it."""
+
+    def test_a_run_that_is_to_be_tried_again_is_due_now(self, boss: Client, pending: Delivery) -> None:
+        page = try_now(boss, pending, receiver="shop.fail")
+
+        assert replayed() == []
+        run = pending.runs.get(receiver="shop.fail")
+        assert run.next_try_at is not None
+        assert run.next_try_at <= timezone.now()
+        assert "Try now: the next try of 1 run is now." in page
+        assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
+        assert LogEntry.objects.get().get_change_message() == "Try now: the next try of 1 run is now."
+
+    def test_the_button_without_a_receiver_is_for_all_that_wait(self, boss: Client, pending: Delivery) -> None:
+        try_now(boss, pending)
+
+        assert Replay.objects.get().brought_forward == 1
+        assert replayed() == []
+
+    def test_no_replay_is_offered_for_what_waits(self, boss: Client, pending: Delivery) -> None:
+        offered = links(boss, pending)
+        assert set(offered) == {"Run all again"}
+        page = unescape(shown(boss, detail_url(pending)))
+        assert f"{replay_url(pending)}?which=one&receiver=shop.succeed" in page
+        assert f"{replay_url(pending)}?which=one&receiver=shop.fail" not in page
+        asked = shown(boss, offered["Run all again"])
+        assert asked.index("shop.succeed") < asked.index("have not finished") < asked.index("shop.fail")
+
+        confirm(boss, offered["Run all again"])
+
+        assert replayed() == ["shop.succeed"]
+
+    def test_what_has_finished_meanwhile_does_not_run_again(self, boss: Client, pending: Delivery) -> None:
+        url = reverse("admin:nateq_webhooks_delivery_try_now", args=[pending.pk])
+        pending.runs.update(status="succeeded", next_try_at=None)
+
+        boss.post(url, {"receiver": "shop.fail"})
+
+        assert replayed() == []
+        assert "no run waits for a try any more" in shown(boss, detail_url(pending))
+
+    def test_it_needs_the_permission_to_replay(self, staff: Callable[..., Client], pending: Delivery) -> None:
+        reader = staff("view_delivery", "view_run")
+        url = reverse("admin:nateq_webhooks_delivery_try_now", args=[pending.pk])
+
+        assert reader.post(url).status_code == 403
+        assert "Try now" not in shown(reader, detail_url(pending))
+        assert Replay.objects.count() == 0
+
+    def test_an_unknown_receiver_is_not_found(self, boss: Client, pending: Delivery) -> None:
+        url = reverse("admin:nateq_webhooks_delivery_try_now", args=[pending.pk])
+
+        assert boss.post(url, {"receiver": "shop.unknown"}).status_code == 404
+        assert boss.get(url).status_code == 405
+
+
+class TestResume:
+    """A run that is held says by what, and may be resumed."""
+
+    @pytest.fixture
+    def held(self, pending: Delivery) -> Delivery:
+        dispatch.pause(receiver="shop.fail", reason="CRM is being moved", by="sara")
+        return pending
+
+    def test_the_page_says_who_has_paused_it_and_why_and_resumes_it(self, boss: Client, held: Delivery) -> None:
+        page = shown(boss, detail_url(held))
+        assert "The receiver is paused" in page
+        assert "sara" in page
+        assert "CRM is being moved" in page
+        assert ">Try now<" not in page
+        [number] = re.findall(r'form="nateq-resume" name="hold" value="(\d+)"', page)
+        [action] = re.findall(r'id="nateq-resume" action="([^"]+)"', page)
+
+        response = boss.post(action, {"hold": number, "next": detail_url(held)})
+
+        assert response["Location"] == detail_url(held)
+        assert api.paused() == []
+        assert ">Try now<" in shown(boss, detail_url(held))
+
+    def test_the_button_is_not_shown_to_who_may_not_resume(self, staff: Callable[..., Client], held: Delivery) -> None:
+        page = shown(staff("view_delivery", "view_run", "replay_delivery"), detail_url(held))
+
+        assert "CRM is being moved" in page
+        assert "nateq-resume" not in page
+
+
+def test_a_running_run_does_not_run_again_and_the_page_says_so(boss: Client, pending: Delivery) -> None:
     pending.runs.filter(status="failed").update(status="running")
+    url = f"{replay_url(pending)}?which=one&receiver=shop.fail"
 
-    confirm(boss, f"{replay_url(pending)}?which=one&receiver=shop.fail")
+    assert "There is no receiver to run." in shown(boss, url)
+    assert boss.post(replay_url(pending), {"which": "one", "receiver": "shop.fail"}).status_code == 200
+
+    assert Replay.objects.count() == 0
+
+
+def test_a_form_that_does_not_say_which_runs_nothing(boss: Client, delivery: Delivery) -> None:
+    assert boss.post(replay_url(delivery), {}).status_code == 404
 
     assert replayed() == []
-    page = shown(boss, detail_url(pending))
-    assert f"Replay {Replay.objects.get().pk}: 0 runs made, 1 already running." in page
 
 
 def test_one_receiver_runs_again(boss: Client, delivery: Delivery) -> None:

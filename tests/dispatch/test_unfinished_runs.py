@@ -463,3 +463,90 @@ class TestRaces:
             dispatch.replay(failed)
             again = partial(Run.objects.create, delivery_id=failed.pk, receiver="test.other", next_try_at=PARKED_UNTIL)
             assert elsewhere(again).pk
+
+
+class TestOnlyFailed:
+    """A replay of what failed: pending runs are brought forward, what has succeeded since is skipped."""
+
+    def test_a_pending_run_is_not_doubled(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+
+        made = dispatch.replay(failed, only_failed=True)
+
+        assert (*counts(made), made.skipped) == (0, 1, 0, 0)
+        run_until_finished()
+        assert written("effect") == 1
+
+    def test_a_run_that_was_given_up_runs_again(self, failed: Delivery, flaky: Flaky) -> None:
+        Run.objects.update(status="dead", next_try_at=None)
+        flaky.is_broken = False
+
+        made = dispatch.replay(failed, only_failed=True)
+
+        assert (*counts(made), made.skipped) == (1, 0, 0, 0)
+        run_until_finished()
+        assert written("effect") == 1
+
+    def test_what_has_succeeded_since_is_skipped(self, failed: Delivery, flaky: Flaky) -> None:
+        Run.objects.update(status="dead", next_try_at=None)
+        flaky.is_broken = False
+        dispatch.replay(failed)
+        run_until_finished()
+
+        made = dispatch.replay(failed, only_failed=True)
+
+        assert (*counts(made), made.skipped) == (0, 0, 0, 1)
+        run_until_finished()
+        assert written("effect") == 1
+
+    def test_a_receiver_that_succeeded_does_not_run(self, deliver: Deliver, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: write("fine"), "test.fine")
+        delivery = deliver()
+        run_until_finished()
+
+        made = dispatch.replay(delivery, only_failed=True)
+
+        assert (*counts(made), made.skipped) == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("status", ["failed", "dead"])
+    def test_of_several_presses_at_once_one_run_comes(self, failed: Delivery, flaky: Flaky, status: str) -> None:
+        if status == "dead":
+            Run.objects.update(status="dead", next_try_at=None)
+        flaky.is_broken = False
+
+        made = at_once([lambda: dispatch.replay(failed, only_failed=True)] * 4)
+
+        assert sum(each.runs for each in made) == (status == "dead")
+        run_until_finished()
+        assert written("effect") == 1
+        assert Run.objects.filter(status="succeeded").count() == 1
+
+
+class TestTryNow:
+    def test_a_pending_run_is_brought_forward(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+
+        made = dispatch.try_now(failed, ["test.flaky"], by="sara")
+
+        assert counts(made) == (0, 1, 0)
+        assert made.by == "sara"
+        run_until_finished()
+        assert written("effect") == 1
+
+    @pytest.mark.parametrize("status", ["dead", "succeeded", "dropped"])
+    def test_what_has_finished_does_not_run_again(self, failed: Delivery, status: str) -> None:
+        Run.objects.update(status=status, next_try_at=None)
+
+        made = dispatch.try_now(failed)
+
+        assert counts(made) == (0, 0, 0)
+        assert Run.objects.count() == 1
+
+    def test_of_several_presses_while_a_worker_runs_one_try_succeeds(self, failed: Delivery, flaky: Flaky) -> None:
+        flaky.is_broken = False
+
+        at_once([lambda: dispatch.try_now(failed) and api.run_due()] * 4)
+
+        run_until_finished()
+        assert written("effect") == 1
+        assert Run.objects.get().status == "succeeded"

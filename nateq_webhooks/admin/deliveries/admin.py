@@ -45,7 +45,14 @@ def _with_processing(rows: QuerySet[Any]) -> QuerySet[Any]:
 class DeliveryAdmin(RecordAdmin[Delivery]):
     """Deliveries, read-only: a list with an exact search, and a page that shows what came and what ran."""
 
-    pages: ClassVar[Sequence[type[AdminPage]]] = (BodyDownload, PayloadPage, ReplayPage, TryNowPage, ReplayManyPage, ExportPage)
+    pages: ClassVar[Sequence[type[AdminPage]]] = (
+        BodyDownload,
+        PayloadPage,
+        ReplayPage,
+        TryNowPage,
+        ReplayManyPage,
+        ExportPage,
+    )
     fields = ()
     "The page shows values of its own instead of a form."
     actions: Any = ("replay_selected", "export_selected")

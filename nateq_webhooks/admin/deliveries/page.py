@@ -132,7 +132,7 @@ class _Builder:
             actions=list(self._actions()),
             may_try_all_now=any(self._actions_of(run).try_now for run in self._newest_runs.values()),
             try_now_url=self._url("try_now") if self._replayable else "",
-            resume_url=admin_url(self._site, Run, "resume"),
+            resume_url=self._resume_url(),
             has_more_runs=history.has_more_runs and may_open_runs,
             headers=list(headers(delivery.headers, signature, values=self._sees_payload)),
             content=self._content() if self._sees_payload else None,
@@ -163,6 +163,10 @@ class _Builder:
             hold=held.text if held is not None else "",
             resume=held.hold or 0 if held is not None and self._may_resume(held) else 0,
         )
+
+    def _resume_url(self) -> str:
+        is_offered = any(self._actions_of(run).resume for run in self._newest_runs.values())
+        return admin_url(self._site, Run, "resume") if is_offered else ""
 
     def _may_resume(self, held: HoldText) -> bool:
         scope = held.scope

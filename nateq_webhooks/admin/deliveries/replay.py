@@ -7,8 +7,9 @@ from django import forms
 from django.contrib import messages
 from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
@@ -70,9 +71,11 @@ class ReplayPage(DeliveryView):
         return self._confirm(delivery, _receiver_choice(delivery, ReplayForm(request.GET)))
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Replay the delivery, if there is a receiver to run."""
+        """Replay the delivery, if there is a receiver to run. A form that does not say which means none, not all."""
         delivery = self.get_delivery(pk)
         form = ReplayForm(request.POST)
+        if not request.POST.get("which"):
+            raise Http404
         choice = _receiver_choice(delivery, form)
         if not choice.names:
             return self._confirm(delivery, choice)
@@ -141,13 +144,21 @@ class TryNowPage(DeliveryView):
             names = [name]
         with transaction.atomic(using=router.db_for_write(Delivery)):
             replay = dispatch.try_now([delivery.pk], names, by=request.user.get_username())
-            self.model_admin.log_change(request, delivery, _("Try now: %(outcome)s.") % {"outcome": outcome(replay)})
-        if not replay.brought_forward:
-            text = _("Nothing waits for a try any more: %(outcome)s.") % {"outcome": outcome(replay)}
-        else:
-            text = _("The next try is now: %(outcome)s.") % {"outcome": outcome(replay)}
+            text = _tried_now(replay)
+            self.model_admin.log_change(request, delivery, text)
         report(request, replay, text)
         return HttpResponseRedirect(self.url("change", pk))
+
+
+def _tried_now(replay: Replay) -> str:
+    if not replay.brought_forward:
+        return _("Try now: no run waits for a try any more.")
+    text = ngettext(
+        "Try now: the next try of %(number)s run is now.",
+        "Try now: the next try of %(number)s runs is now.",
+        replay.brought_forward,
+    )
+    return text % {"number": number_format(replay.brought_forward)}
 
 
 def report(request: HttpRequest, replay: Replay, text: str) -> None:
