@@ -441,7 +441,7 @@ class TestRequested:
     ) -> None:
         """Killed in each batch after its runs were created and before its progress was committed."""
         requested = request_replay(Selection(), ["test.two"])
-        create_batch = replays.create_batch
+        create_batch = replay_batches.create_batch
 
         def dies(*args: Any) -> None:
             create_batch(*args)
