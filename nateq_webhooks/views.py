@@ -62,6 +62,7 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     try:
         webhook = inbox.find(webhook_id)
         if webhook is None:
+            inbox.refuse_unknown(webhook_id, meta=request.META)
             return _error(404)
         if webhook.is_pending:
             return try_again(f'Webhook "{webhook.name}" is being registered; its secret is not known yet.')

@@ -27,6 +27,8 @@ REASONS: Final[dict[str, Any]] = {
     Refusal.TOO_LARGE: gettext_lazy("Body too large"),
     Refusal.NO_LENGTH: gettext_lazy("Body without a length"),
     Refusal.NOT_POST: gettext_lazy("Not a POST"),
+    Refusal.INACTIVE: gettext_lazy("Webhook switched off"),
+    Refusal.UNKNOWN_URL: gettext_lazy("Unknown URL"),
 }
 """The reason of each refusal, short enough for a list."""
 
@@ -83,6 +85,14 @@ CAUSES: Final[dict[str, Any]] = {
         "Where its body ends is not known: its Content-Length is not one number, or the body is chunked and this "
         "server does not say where such a body ends. Serve the site with gunicorn or uvicorn, or let the proxy buffer "
         "requests, so that they come with a Content-Length."
+    ),
+    Cause.INACTIVE: gettext_lazy(
+        "This webhook is switched off here, so its requests are answered with 404. Switch it on (the box “active” on "
+        "its page), or remove it at Nateq."
+    ),
+    Cause.UNKNOWN_URL: gettext_lazy(
+        "No webhook here has the id in the URL, {id}. If Nateq sends to it, give it the URL shown on the webhook's "
+        "page here. If the webhook was deleted here, remove it at Nateq."
     ),
     Cause.NOT_POST: gettext_lazy(
         "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) turns "
@@ -153,7 +163,7 @@ def _main(hint: Hint, code: str) -> SafeString:
             done=done,
         )
     if sentence := CAUSES.get(hint.code):
-        return format_html(sentence, **{key: _name(hint, key) for key in ("webhook", "secret", "limit")})
+        return format_html(sentence, **{key: _name(hint, key) for key in ("webhook", "secret", "limit", "id")})
     return format_html("{}", _not_diagnosed() if code in set(Reason) else "")
 
 

@@ -141,9 +141,10 @@ def may_resume(scope: str, permitted: "PermittedRows", request: HttpRequest) -> 
 
 def mark_hidden_webhooks(records: Sequence[Any], permitted: "PermittedRows") -> None:
     """Mark the rows whose webhook the project hides from the user, so that they do not name it."""
-    shown = permitted.shown(Webhook, {record.webhook_id for record in records})
+    keys = {record.webhook_id for record in records} - {None}
+    shown = permitted.shown(Webhook, keys)
     for record in records:
-        record.is_webhook_hidden = record.webhook_id not in shown
+        record.is_webhook_hidden = record.webhook_id is not None and record.webhook_id not in shown
 
 
 def has_object_permissions(model_admin: "admin.ModelAdmin[Any]") -> bool:

@@ -7,17 +7,22 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import diagnosis_text, formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import NamedWebhookFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.permissions import mark_hidden_webhooks
+from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
+from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks
 from nateq_webhooks.inbox.diagnosis import Hint
-from nateq_webhooks.models import Rejection
+from nateq_webhooks.inbox.rejections import explanation
+from nateq_webhooks.models import Rejection, Webhook
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -73,14 +78,14 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     @admin.display(description=gettext_lazy("webhook"))
     def shown_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook as a link to its page."""
-        if getattr(rejection, "is_webhook_hidden", False):
+        if rejection.webhook is None or getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
         return formatting.link(self.page_of(rejection.webhook), rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("webhook"))
     def named_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook without a link, for users who may not open its page."""
-        if getattr(rejection, "is_webhook_hidden", False):
+        if rejection.webhook is None or getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
         return formatting.link("", rejection.webhook.name)
 
@@ -98,7 +103,31 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         """Return the likely cause, and what to do."""
         sentences = diagnosis_text.sentences(rejection.reason, Hint.read(rejection.hint))
         lines = format_html_join("", '<p class="nateq-hint">{}</p>', ((line,) for line in sentences))
-        return lines or self.get_empty_value_display()
+        return format_html("{}{}", lines, self._explained_by(rejection)) or self.get_empty_value_display()
+
+    def _explained_by(self, rejection: Rejection) -> SafeString:
+        """Return a link to the newest request that was refused for the same reason and whose cause is certain.
+
+        Only some requests are examined, so the newest one may not say what an earlier one does.
+        """
+        if Hint.read(rejection.hint).is_certain:
+            return SafeString("")
+        found = explanation(Rejection.objects.all(), rejection.webhook_id, rejection.reason)
+        if found is None:
+            return SafeString("")
+        return format_html(
+            '<p class="nateq-hint">{} <a href="{}">{}</a></p>',
+            _("Another request that was refused for this reason was examined: %(cause)s.")
+            % {"cause": diagnosis_text.brief(Hint.read(found.hint))},
+            self.page_of(found),
+            formatting.moment(found.received_at),
+        )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rejection]:
+        """Return the rows; those of no webhook only for users from whom no webhook is hidden."""
+        rows = super().get_queryset(request)
+        hides = PermittedRows(self.admin_site, request).hides(Webhook)
+        return rows.filter(webhook__isnull=False) if hides else rows
 
     @admin.display(description=gettext_lazy("address"))
     def shown_address(self, rejection: Rejection) -> SafeString | str:
@@ -120,10 +149,11 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         return format_html('<pre class="nateq-code" dir="ltr" tabindex="0">{}</pre>', lines)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Show the reason as the subtitle."""
+        """Show the reason and the time, in the site's time zone, as the subtitle."""
         rejection = context.get("original")
         if rejection is not None:
-            context["subtitle"] = diagnosis_text.reason(rejection.reason)
+            at = date_format(timezone.localtime(rejection.received_at), f"{DATE_FORMAT} {TIME_FORMAT}")
+            context["subtitle"] = f"{diagnosis_text.reason(rejection.reason)}, {at}"
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:

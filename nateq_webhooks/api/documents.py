@@ -195,7 +195,7 @@ def rejection_document(rejection: Rejection, caller: Caller) -> dict[str, Any]:
     names = rejection.header_names
     return {
         "id": rejection.pk,
-        "webhook_id": str(rejection.webhook_id),
+        "webhook_id": None if rejection.webhook_id is None else str(rejection.webhook_id),
         "reason": rejection.reason,
         "received_at": moment(rejection.received_at),
         "remote_addr": rejection.remote_addr,

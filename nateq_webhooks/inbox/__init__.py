@@ -4,7 +4,7 @@ A delivery is committed before `store` returns; running its receivers is up to `
 """
 
 from nateq_webhooks.inbox.configuration import Configuration, find
-from nateq_webhooks.inbox.rejections import refuse, refuse_method
+from nateq_webhooks.inbox.rejections import refuse, refuse_method, refuse_unknown
 from nateq_webhooks.inbox.request import (
     NO_MATCH,
     BodyLostError,
@@ -32,6 +32,7 @@ __all__ = [
     "read_request",
     "refuse",
     "refuse_method",
+    "refuse_unknown",
     "store",
     "verify",
 ]

@@ -113,6 +113,10 @@ class TenantCache:
         """Return every webhook as it was last read. Never queries the database."""
         return tuple(self._by_id.values())
 
+    def cached(self, webhook_id: uuid.UUID) -> Configuration | None:
+        """Return a webhook as it was last read; None if it was not. Never queries the database."""
+        return self._by_id.get(webhook_id)
+
     def invalidate(self) -> None:
         """Read everything again at the next look-up."""
         self._cached.invalidate()
@@ -224,6 +228,10 @@ class ConfigurationCache:
     def known(self) -> tuple[Configuration, ...]:
         """Return every webhook of the tenant as it was last read. Never queries the database."""
         return self._current().known()
+
+    def cached(self, webhook_id: uuid.UUID) -> Configuration | None:
+        """Return a webhook of the tenant as it was last read; None if it was not. Never queries the database."""
+        return self._current().cached(webhook_id)
 
     def invalidate(self) -> None:
         """Read everything again at the next look-up of each tenant."""

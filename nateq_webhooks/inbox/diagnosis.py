@@ -65,7 +65,16 @@ class Cause(StrEnum):
     """The end of the body is unknown: Content-Length is not one number, or a chunked body comes without an end."""
     NOT_POST = "not_post"
     """The method was GET: probably a redirect on the way."""
+    INACTIVE = "inactive"
+    """The webhook is switched off here."""
+    UNKNOWN_URL = "unknown_url"
+    """No webhook has the id in the URL: `id` is that id."""
 
+
+CERTAIN: Final = frozenset(
+    {Cause.OTHER_WEBHOOK, Cause.EXPIRED_SECRET, Cause.SECRET_FORM, Cause.RENAMED_HEADER, Cause.ALTERED_BODY}
+)
+"""The causes for which a secret has verified the signature."""
 
 Detail = str | int | Sequence[str]
 
@@ -88,6 +97,11 @@ class Hint:
     code: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     dropped: int = 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a secret of ours has verified the signature, so that the cause is not a guess."""
+        return self.code in CERTAIN
 
     @classmethod
     def read(cls, text: str) -> "Hint":
@@ -152,8 +166,11 @@ def sample_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str
     return kept
 
 
-def plain_finding(reason: Reason) -> Finding | None:
-    """Return what the reason alone says, without the body; None for a signature that did not match."""
+def plain_finding(reason: Reason, requested: str = "") -> Finding | None:
+    """Return what the reason alone says, without the body; None for a signature that did not match.
+
+    `requested` is the id in the URL.
+    """
     if reason is Refusal.TOO_LARGE:
         return Finding(Cause.TOO_LARGE, {"limit": settings().max_body_bytes})
     if reason is Refusal.NO_LENGTH:
@@ -162,6 +179,10 @@ def plain_finding(reason: Reason) -> Finding | None:
         return Finding(Cause.NOT_POST)
     if reason is Refusal.OTHER_ORGANIZATION:
         return Finding(Cause.OTHER_ORGANIZATION)
+    if reason is Refusal.INACTIVE:
+        return Finding(Cause.INACTIVE)
+    if reason is Refusal.UNKNOWN_URL:
+        return Finding(Cause.UNKNOWN_URL, {"id": requested})
     return None
 
 

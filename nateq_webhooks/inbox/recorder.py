@@ -61,6 +61,8 @@ class BufferedRejection:
     remote_addr: str | None
     size: int | None
     header_names: list[str]
+    requested: str
+    "The id in the URL, of a request to no webhook."
     sample: Sample | None = field(repr=False)
 
 
@@ -76,10 +78,10 @@ class WebhookBuffer:
         return sum(entry.reason is reason for entry in self.entries)
 
 
-TenantBuffers = dict[uuid.UUID, WebhookBuffer]
-"""The buffers of one tenant, by webhook."""
+TenantBuffers = dict[uuid.UUID | None, WebhookBuffer]
+"""The buffers of one tenant, by webhook; None: requests to an id that no webhook has."""
 
-Buffers = dict[tuple[str, uuid.UUID], WebhookBuffer]
+Buffers = dict[tuple[str, uuid.UUID | None], WebhookBuffer]
 """By tenant and webhook."""
 
 
@@ -102,17 +104,21 @@ class RejectionRecorder:
 
     def record(
         self,
-        webhook: Configuration,
+        webhook: Configuration | None,
         reason: Reason,
         *,
         meta: Mapping[str, Any],
         remote_addr: str | None,
         body: bytes | None,
+        requested: str = "",
     ) -> None:
-        """Buffer a refusal; only count it if the buffer is full. Neither queries nor waits nor raises."""
+        """Buffer a refusal; only count it if the buffer is full. Neither queries nor waits nor raises.
+
+        `webhook` is None if no webhook has the id in the URL, which is `requested`.
+        """
         with self._lock:
             tenant = tenants.current(router.db_for_write(Rejection))
-            buffer = self._buffers.setdefault((tenant, webhook.id), WebhookBuffer())
+            buffer = self._buffers.setdefault((tenant, webhook.id if webhook else None), WebhookBuffer())
             if buffer.count(reason) >= MAX_BUFFERED or self._buffered[reason] >= MAX_BUFFERED_IN_ALL:
                 buffer.only_counted[reason] += 1
                 return
@@ -124,6 +130,7 @@ class RejectionRecorder:
                     remote_addr=remote_addr,
                     size=declared_size(meta) if body is None else len(body),
                     header_names=header_names(meta),
+                    requested=requested,
                     sample=self._sample(buffer, webhook, reason, now, meta, body),
                 )
             )
@@ -141,14 +148,14 @@ class RejectionRecorder:
     def _sample(
         self,
         buffer: WebhookBuffer,
-        webhook: Configuration,
+        webhook: Configuration | None,
         reason: Reason,
         now: datetime,
         meta: Mapping[str, Any],
         body: bytes | None,
     ) -> Sample | None:
         """Hold the request for diagnosis if it is the first of its kind since the last write and not too large."""
-        if body is None or len(body) > diagnosis.MAX_BODY_BYTES or reason not in _DIAGNOSED:
+        if webhook is None or body is None or len(body) > diagnosis.MAX_BODY_BYTES or reason not in _DIAGNOSED:
             return None
         if self._samples >= MAX_SAMPLES or any(entry.sample for entry in buffer.entries if entry.reason is reason):
             return None
@@ -233,7 +240,8 @@ def _write(buffers: Buffers) -> None:
 def _write_of_tenant(buffers: TenantBuffers) -> None:
     findings = _diagnosed(buffers)
     alias = router.db_for_write(Rejection)
-    known = set(Webhook.objects.using(alias).filter(pk__in=buffers).values_list("pk", flat=True))
+    ids = {webhook for webhook in buffers if webhook is not None}
+    known = {None, *(Webhook.objects.using(alias).filter(pk__in=ids).values_list("pk", flat=True) if ids else ())}
     rows = [row for webhook, buffer in buffers.items() if webhook in known for row in _rows(webhook, buffer, findings)]
     if rows:
         Rejection.objects.using(alias).record(rows)
@@ -245,7 +253,7 @@ def _write_of_tenant(buffers: TenantBuffers) -> None:
         )
 
 
-Findings = dict[tuple[uuid.UUID, Reason], Finding]
+Findings = dict[tuple[uuid.UUID | None, Reason], Finding]
 
 
 def _diagnosed(buffers: TenantBuffers) -> Findings:
@@ -260,7 +268,7 @@ def _diagnosed(buffers: TenantBuffers) -> Findings:
     return found
 
 
-def _rows(webhook: uuid.UUID, buffer: WebhookBuffer, findings: Findings) -> list[Rejection]:
+def _rows(webhook: uuid.UUID | None, buffer: WebhookBuffer, findings: Findings) -> list[Rejection]:
     """Return the rows of one webhook; the newest of each reason has the number of those only counted."""
     newest = {entry.reason: entry for entry in buffer.entries}
     return [
@@ -280,9 +288,9 @@ def _rows(webhook: uuid.UUID, buffer: WebhookBuffer, findings: Findings) -> list
     ]
 
 
-def _finding(webhook: uuid.UUID, entry: BufferedRejection, findings: Findings) -> Finding | None:
+def _finding(webhook: uuid.UUID | None, entry: BufferedRejection, findings: Findings) -> Finding | None:
     found = findings.get((webhook, entry.reason)) if entry.sample else None
-    return found or diagnosis.plain_finding(entry.reason)
+    return found or diagnosis.plain_finding(entry.reason, entry.requested)
 
 
 recorder: Final = RejectionRecorder()

@@ -5,13 +5,17 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.db.models import QuerySet
+
 from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
-from nateq_webhooks.inbox.configuration import Configuration, find
+from nateq_webhooks.inbox.configuration import Configuration, cache, find
+from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.inbox.request import Reason, Refusal, header_name, remote_address
-from nateq_webhooks.models import Delivery
+from nateq_webhooks.models import Delivery, Rejection
+from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -73,6 +77,17 @@ def refuse_method(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
         recorder.record(webhook, Refusal.NOT_POST, meta=meta, remote_addr=remote_addr, body=None)
 
 
+def refuse_unknown(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
+    """Record a POST to a webhook that is switched off, or to an id that no webhook has; its body is not read.
+
+    Anybody can send the second kind, so all ids together have the limits of one webhook.
+    """
+    webhook = cache.cached(webhook_id)
+    reason = Refusal.UNKNOWN_URL if webhook is None else Refusal.INACTIVE
+    remote_addr = remote_address(meta, settings().trusted_proxies)
+    recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=None, requested=str(webhook_id))
+
+
 def _log_values(webhook: Configuration, reason: Reason, header: str | None) -> dict[str, object]:
     return {
         "webhook": webhook.name,
@@ -82,3 +97,14 @@ def _log_values(webhook: Configuration, reason: Reason, header: str | None) -> d
         "organization": webhook.organization_id,
         "reason": reason.value,
     }
+
+
+def explanation(rows: QuerySet[Rejection], webhook_id: uuid.UUID | None, reason: str) -> Rejection | None:
+    """Return the newest rejection of a webhook and reason whose cause is certain; None if there is none.
+
+    Only one request a second is examined, so the newest row often says less than an earlier one. Reads the newest
+    `MAX_REJECTIONS_KEPT` rows at most.
+    """
+    newest = rows.filter(webhook=webhook_id, reason=reason).exclude(hint="").order_by("-pk")
+    found = newest.select_related(None).only("pk", "hint", "received_at", "webhook_id", "reason")[:MAX_REJECTIONS_KEPT]
+    return next((each for each in found if Hint.read(each.hint).is_certain), None)

@@ -75,6 +75,10 @@ class Refusal(StrEnum):
     """The end of the body is unknown: Content-Length is not one number, or a chunked body comes without an end."""
     NOT_POST = "not_post"
     """The method was GET: a redirect before this site turns a POST into one."""
+    INACTIVE = "inactive"
+    """The webhook is switched off here."""
+    UNKNOWN_URL = "unknown_url"
+    """No webhook has the id in the URL."""
 
 
 NO_MATCH: Final = signatures.Reason.NO_MATCH

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from django.db import connections, models, transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.database.retry import retry_transaction
@@ -26,20 +27,20 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
 
         Raises `django.db.Error` if that can't be committed; then nothing is stored.
         """
-        kinds = sorted({(rejection.webhook_id, rejection.reason) for rejection in rejections})
+        kinds = sorted({(rejection.webhook_id, rejection.reason) for rejection in rejections}, key=str)
         retry_transaction(lambda: self._record(rejections, kinds))
 
     record.alters_data = True  # type: ignore[attr-defined]
 
-    def _record(self, rejections: Sequence["Rejection"], kinds: Sequence[tuple[uuid.UUID, str]]) -> None:
+    def _record(self, rejections: Sequence["Rejection"], kinds: Sequence[tuple[uuid.UUID | None, str]]) -> None:
         with transaction.atomic(using=self.db):
-            for webhook in sorted({webhook for webhook, _reason in kinds}):
+            for webhook in sorted({webhook for webhook, _reason in kinds}, key=str):
                 self._lock(webhook)
             self.bulk_create(rejections)
             for webhook, reason in kinds:
                 self._prune(webhook, reason)
 
-    def _lock(self, webhook: uuid.UUID) -> None:
+    def _lock(self, webhook: uuid.UUID | None) -> None:
         """Lock the webhook's rejections: a process that prunes does not see what others insert at the same time.
 
         The oldest row is the lock; if another writer has deleted it meanwhile, the next oldest is. Locking the webhook
@@ -52,7 +53,7 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
             if list(oldest.select_for_update()[:1]) or not list(oldest[:1]):
                 return
 
-    def _prune(self, webhook: uuid.UUID, reason: str) -> None:
+    def _prune(self, webhook: uuid.UUID | None, reason: str) -> None:
         rows = self.filter(webhook=webhook, reason=reason)
         surplus = rows.order_by("-pk").values_list("pk", flat=True)[MAX_REJECTIONS_KEPT : MAX_REJECTIONS_KEPT + 1]
         for newest_surplus in surplus:
@@ -63,8 +64,14 @@ class Rejection(models.Model):
     """A refused request: when, why, from where, and the probable cause. Only `inbox` writes it."""
 
     webhook = models.ForeignKey(
-        Webhook, on_delete=models.CASCADE, related_name="rejections", db_index=False, verbose_name=_("webhook")
+        Webhook,
+        on_delete=models.CASCADE,
+        related_name="rejections",
+        db_index=False,
+        null=True,
+        verbose_name=_("webhook"),
     )
+    "NULL: no webhook has the id in the URL."
     reason = ExactCharField(_("reason"), max_length=40)
     received_at = models.DateTimeField(_("received"))
     remote_addr = models.CharField(_("address"), max_length=64, null=True)  # noqa: DJ001 - a unix socket has none
@@ -87,4 +94,4 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reason}, {self.received_at:%Y-%m-%d %H:%M:%S %Z}"
+        return f"{self.reason}, {timezone.localtime(self.received_at):%Y-%m-%d %H:%M:%S %Z}"

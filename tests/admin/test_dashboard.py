@@ -1,6 +1,7 @@
 """The dashboard on the app's index: how all webhooks are, what needs somebody, and who may see which part of it."""
 
 import re
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.dashboard.silent_webhooks import find_silent
 from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.dispatch import api
+from nateq_webhooks.inbox.diagnosis import Cause, Finding, hint
+from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat, Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
@@ -33,7 +36,7 @@ from tests.builders import (
     store_rejection,
     store_run,
 )
-from tests.conftest import Connect
+from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -269,11 +272,56 @@ def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss
 
     shown = dashboard(boss)
 
-    assert "2 requests to shop refused: Signed with a secret we don&#x27;t know" in shown
-    assert "1 request to shop refused: No signature" in shown
-    link = f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}&reason=no_match"
-    assert link.replace("&", "&amp;") in shown
+    assert "shop: 2 refused: Signed with a secret we don&#x27;t know; 1 refused: No signature" in shown
+    link = f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}"
+    assert f'href="{link}"' in shown
     assert boss.get(link).status_code == 200
+
+
+def test_one_line_joins_a_silence_and_its_cause(boss: Client, webhook: Webhook) -> None:
+    insert(build_delivery(webhook, ago(days=1, hours=number)) for number in range(20))
+    certain = hint(Finding(Cause.RENAMED_HEADER, {"header": "X-Sig"}))
+    store_rejection(webhook, "missing", received_at=ago(minutes=9), hint=certain)
+    store_rejection(webhook, "missing", received_at=ago(minutes=3))
+
+    shown = dashboard(boss)
+
+    line = r"<b><bdi [^>]*>shop: silent since [-\d: ]+; 2 refused: No signature \(signature in another header\)"
+    assert len(re.findall(line, shown)) == 1
+    assert f"/admin/nateq_webhooks/rejection/?webhook__id__exact={webhook.pk}&amp;reason=missing" in shown
+
+
+def test_a_silence_without_refusals_leads_to_the_comparison_with_nateq(
+    boss: Client, staff: Callable[..., Client], webhook: Webhook
+) -> None:
+    insert(build_delivery(webhook, ago(days=1, hours=number)) for number in range(20))
+    address = f"/admin/nateq_webhooks/webhook/{webhook.pk}/remote/"
+
+    shown = dashboard(boss)
+    assert "gone, switched off or set to another URL at Nateq" in shown
+    assert address in shown
+    assert address not in dashboard(staff("view_delivery", "view_webhook"))
+
+
+def test_requests_to_unknown_urls_and_to_a_webhook_that_is_off_are_told(
+    boss: Client, staff: Callable[..., Client], sender: Sender
+) -> None:
+    unknown = uuid.uuid4()
+    Webhook.objects.update(is_active=False)
+    sender.post(envelope())
+    for _ in range(2):
+        boss.post(f"/nateq/{unknown}/", b"", content_type="text/plain")
+    recorder.flush()
+
+    shown = dashboard(boss)
+    assert "shop: 1 refused: Webhook switched off" in shown
+    assert "Unknown webhook: 2 refused: Unknown URL" in shown
+    for link in re.findall(r'href="([^"]*/rejection/\?[^"]+)"', shown):
+        assert boss.get(link.replace("&amp;", "&")).status_code == 200
+    listed = boss.get("/admin/nateq_webhooks/rejection/?reason=unknown_url").content.decode()
+    page = re.findall(r"/admin/nateq_webhooks/rejection/\d+/change/", listed)[0]
+    assert str(unknown) in boss.get(page).content.decode()
+    assert " refused: " not in dashboard(staff("view_delivery", "view_webhook"))
 
 
 def silent() -> list[str]:
@@ -285,7 +333,7 @@ def test_a_webhook_that_used_to_get_deliveries_and_gets_none_is_silent(boss: Cli
 
     assert silent() == ["shop"]
     shown = dashboard(boss).replace("\xa0", " ")
-    assert "No delivery to shop" in shown
+    assert "shop: silent since" in shown
     assert "came 10 hours ago; before that, one came every 10 minutes" in shown
 
 
@@ -429,7 +477,7 @@ def test_a_webhook_beyond_the_limit_is_found_by_its_name(
 
     assert 'name="find_webhook"' in first
     assert "zebra &lt;b&gt;</bdi></a>" not in first
-    assert "1 request to zebra &lt;b&gt; refused" in first
+    assert "zebra &lt;b&gt;: 1 refused" in first
     assert "zebra &lt;b&gt;</bdi></a>" in found
     assert re.findall(r"<dt>Deliveries</dt><dd><bdi>(.*?)</bdi>", found) == ["3"]
     assert "No webhook has such a name." in none

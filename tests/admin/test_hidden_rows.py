@@ -198,7 +198,7 @@ def test_the_dashboard_does_not_count_hidden_rows(boss: Client, stored: Stored) 
     assert "to be started" not in board
     assert "to be dispatched" not in board
     assert "0 runs are held back" in board
-    assert "1 request to mine refused" in board
+    assert "mine: 1 refused" in board
 
 
 def test_no_page_of_a_shown_row_shows_hidden_rows(boss: Client, stored: Stored) -> None:

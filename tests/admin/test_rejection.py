@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.utils import timezone, translation
 from django.utils.html import escape
 
 from nateq_webhooks.admin import diagnosis_text
-from nateq_webhooks.admin.dashboard import alerts
+from nateq_webhooks.admin.dashboard import refusals as module
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diagnosis import Cause, Finding, Hint, hint
 from nateq_webhooks.inbox.recorder import recorder
@@ -107,10 +108,26 @@ def test_an_altered_body_is_explained(boss: Client, sender: Sender) -> None:
 
 
 def test_the_page_and_the_question_before_deleting_name_the_rejection(boss: Client, make: Make) -> None:
-    rejection = make()
+    rejection = make(received_at=datetime(2026, 6, 1, 22, 30, tzinfo=UTC))
 
-    assert "<h2>Signed with a secret we don&#x27;t know</h2>" in page(boss, url_of(rejection))
-    assert f"no_match, {rejection.received_at:%Y-%m-%d %H:%M:%S} UTC" in page(boss, url_of(rejection, "delete"))
+    for zone, at in (("UTC", "2026-06-01 22:30:00"), ("Asia/Riyadh", "2026-06-02 01:30:00")):
+        with timezone.override(zone):
+            assert f"<h2>Signed with a secret we don&#x27;t know, {at}</h2>" in page(boss, url_of(rejection))
+            assert f"no_match, {at}" in page(boss, url_of(rejection, "delete"))
+
+
+def test_a_request_that_was_not_examined_leads_to_the_newest_one_that_explains(boss: Client, make: Make) -> None:
+    make("missing", hint=hint(Finding(Cause.MISSING_HEADER)))
+    explaining = make("missing", hint=hint(Finding(Cause.RENAMED_HEADER, {"header": "X-Sig"})))
+    make("no_match", hint=hint(Finding(Cause.ALTERED_BODY, {"how": ["compressed"]})))
+    newest = make("missing")
+
+    shown = page(boss, url_of(newest))
+
+    assert "signature in another header" in shown
+    assert url_of(explaining) in shown
+    assert "body changed on the way" not in shown
+    assert "Another request" not in page(boss, url_of(explaining))
 
 
 def test_the_page_says_that_a_request_was_not_diagnosed(boss: Client, make: Make) -> None:
@@ -124,7 +141,13 @@ def test_every_reason_has_a_text(code: str) -> None:
 
 @pytest.mark.parametrize("code", Cause)
 def test_every_cause_has_a_complete_hint(code: Cause) -> None:
-    details: dict[str, Any] = {"webhook": "support", "secret": "sec_1", "limit": 1024, "form": Form.DECODED.value}
+    details: dict[str, Any] = {
+        "webhook": "support",
+        "secret": "sec_1",
+        "limit": 1024,
+        "form": Form.DECODED.value,
+        "id": "e1",
+    }
     told = diagnosis_text.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
 
     assert told
@@ -225,12 +248,12 @@ def test_hints_are_translated_when_they_are_shown() -> None:
 
 def test_the_dashboard_lists_get_requests_last(webhook: Webhook) -> None:
     now = timezone.now()
-    made = [("not_post", 5 + number) for number in range(alerts.MAX_REFUSALS + 5)] + [("no_match", 1)]
+    made = [("not_post", 5 + number) for number in range(module.MAX_REFUSALS + 5)] + [("no_match", 1)]
     for number, (reason, count) in enumerate(made):
         other = Webhook.objects.create(name=f"number {number}")
         Rejection.objects.bulk_create([Rejection(webhook=other, reason=reason, received_at=now)] * count)
 
-    told = alerts.refusals(now)
+    told = module.refusals(now)
 
-    assert len(told) == alerts.MAX_REFUSALS
+    assert len(told) == module.MAX_REFUSALS
     assert [told[0].reason, told[1].reason] == ["no_match", "not_post"]

@@ -56,7 +56,7 @@ def look_at_the_dashboard(page: Page) -> None:
     attention = page.get_by_role("region", name="Needs attention")
     timeouts = attention.get_by_role("row").filter(has_text="TimeoutError")
     expect(timeouts.get_by_role("cell", name="5", exact=True)).to_be_visible()
-    expect(attention.get_by_text("1 request to shop refused").first).to_be_visible()
+    expect(attention.get_by_text("shop: 1 refused").first).to_be_visible()
 
     timeouts.get_by_role("link", name=re.compile("Show these")).click()
 

@@ -19,6 +19,7 @@ from nateq_webhooks import inbox, signals
 from nateq_webhooks.inbox import configuration, diagnosis, rejections
 from nateq_webhooks.inbox import recorder as module
 from nateq_webhooks.inbox.configuration import cache
+from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.recorder import (
     MAX_BUFFERED,
     MAX_BUFFERED_IN_ALL,
@@ -28,6 +29,7 @@ from nateq_webhooks.inbox.recorder import (
 )
 from nateq_webhooks.inbox.request import MAX_HEADERS, MAX_NAME_CHARS, NO_MATCH, _name_of
 from nateq_webhooks.models import Delivery, Rejection, Webhook
+from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT
 from nateq_webhooks.protocol.signatures import Reason as SignatureReason
 from nateq_webhooks.threads import DaemonThread
 from tests.conftest import Sender, envelope, wait_until
@@ -154,19 +156,55 @@ class TestTheRequest:
         module.recorder.flush()
         assert Rejection.objects.count() == 1
 
-    def test_accepted_postponed_unknown_and_inactive_are_not_recorded(self, sender: Sender) -> None:
-        off = Webhook.objects.create(name="off", is_active=False)
+    def test_accepted_and_postponed_requests_and_gets_of_unknown_urls_are_not_recorded(self, sender: Sender) -> None:
         sender.post(envelope())
         sender.post(b"no JSON")
-        sender.client.post(f"/nateq/{uuid.uuid4()}/", b"", content_type="text/plain")
         sender.client.get(f"/nateq/{uuid.uuid4()}/")
-        Sender(off).post(envelope())
         Webhook.objects.filter(pk=sender.webhook.pk).update(registration=Webhook.Registration.ROTATING)
         assert sender.post(envelope(), secret="whsec_new_0123456789abcdef").status_code == 503
         module.recorder.flush()
 
         assert module.recorder._buffers == {}
         assert not Rejection.objects.exists()
+
+    def test_a_post_to_a_webhook_that_is_switched_off_is_recorded_without_its_body(self, db: None) -> None:
+        off = Webhook.objects.create(name="off", is_active=False)
+
+        assert Sender(off).post(envelope()).status_code == 404
+        module.recorder.flush()
+
+        rejection = Rejection.objects.get()
+        assert (rejection.webhook, rejection.reason) == (off, "inactive")
+        assert json.loads(rejection.hint) == {"code": "inactive", "details": {}}
+
+    def test_a_post_to_an_unknown_url_is_recorded_with_the_id_and_costs_no_statement(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(configuration, "REFRESH_SECONDS", 60)
+        cache.get(sender.webhook.pk)
+        unknown = uuid.uuid4()
+
+        with CaptureQueriesContext(connection) as queries:
+            answer = sender.client.post(f"/nateq/{unknown}/", b"x" * 40, content_type="text/plain")
+
+        assert (answer.status_code, len(queries)) == (404, 0)
+        module.recorder.flush()
+        rejection = Rejection.objects.get()
+        assert (rejection.webhook_id, rejection.reason, rejection.size) == (None, "unknown_url", 40)
+        assert json.loads(rejection.hint)["details"] == {"id": str(unknown)}
+
+    def test_unknown_urls_have_the_limits_of_one_webhook_together(self, sender: Sender) -> None:
+        for _ in range(15):
+            for _ in range(MAX_BUFFERED):
+                sender.client.post(f"/nateq/{uuid.uuid4()}/", b"", content_type="text/plain")
+            sender.client.post(f"/nateq/{uuid.uuid4()}/", b"", content_type="text/plain")
+            refuse_over_http(sender)
+            module.recorder.flush()
+
+        unknown = Rejection.objects.filter(webhook=None)
+        assert unknown.count() == MAX_REJECTIONS_KEPT
+        assert Hint.read(unknown.order_by("-pk")[0].hint).dropped == 1
+        assert Rejection.objects.filter(webhook=sender.webhook).count() == 15
 
     def test_methods_other_than_get_are_not_recorded(self, sender: Sender) -> None:
         url = sender.webhook.get_absolute_url()

@@ -9,15 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import router
-from django.db.models import Case, Count, Max, QuerySet, When
+from django.db.models import Max, QuerySet
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope, is_narrowed
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
-from nateq_webhooks.inbox import Refusal
-from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
 
 MAX_COUNTED: Final = 10_000
@@ -25,12 +24,6 @@ MAX_COUNTED: Final = 10_000
 
 OVERDUE: Final = timedelta(minutes=1)
 """What has been due for longer than this is late: a worker looks every few seconds."""
-
-REFUSAL_PERIOD: Final = timedelta(hours=24)
-"""How long refused requests are counted."""
-
-MAX_REFUSALS: Final = 20
-"""Lines of refused requests: one for each webhook and reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,16 +33,6 @@ class Backlog:
     number: int
     is_capped: bool
     since: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusals:
-    """Recorded requests to a webhook that were refused for one reason."""
-
-    webhook: Webhook
-    reason: str
-    number: int
-    newest: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,26 +81,6 @@ def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:
 def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     number = rows.values("pk")[: MAX_COUNTED + 1].count()
     return min(number, MAX_COUNTED), number > MAX_COUNTED
-
-
-def refusals(now: datetime, among: RowScope = ALL_ROWS) -> list[Refusals]:
-    """Return the requests refused lately, GETs last: those of an uptime monitor are many, and harmless.
-
-    The number of stored rejections of each webhook and reason is limited.
-    """
-    recent = among.of(Rejection).filter(received_at__gte=now - REFUSAL_PERIOD).order_by()
-    webhooks = among.of(Webhook)
-    if is_narrowed(webhooks):
-        recent = recent.filter(webhook__in=webhooks.values("pk"))
-    counted = recent.values_list("webhook_id", "reason").annotate(number=Count("pk"), newest=Max("received_at"))
-    is_harmless = Case(When(reason=Refusal.NOT_POST.value, then=1), default=0)
-    rows = list(counted.order_by(is_harmless, "-number", "reason")[:MAX_REFUSALS])
-    by_key = webhooks.defer("secret", "events").in_bulk({webhook_id for webhook_id, *_rest in rows})
-    return [
-        Refusals(webhook=by_key[webhook_id], reason=reason, number=number, newest=newest)
-        for webhook_id, reason, number, newest in rows
-        if webhook_id in by_key
-    ]
 
 
 def pauses(among: RowScope = ALL_ROWS) -> list[Pause]:

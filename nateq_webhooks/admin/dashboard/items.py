@@ -1,7 +1,6 @@
 """The list "What needs attention": one item for each backlog, pause, refusal and silence that the user may see."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -12,35 +11,18 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard import alerts
-from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
+from nateq_webhooks.admin.dashboard.alert_item import AlertItem
+from nateq_webhooks.admin.dashboard.arrival import arrival_items
 from nateq_webhooks.admin.dashboard.statistics import Statistics
 from nateq_webhooks.admin.dashboard.summary import span
 from nateq_webhooks.admin.hold_text import page_of_scope, receiver_url
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_resume
-from nateq_webhooks.models import Delivery, Rejection, Run, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
 
 _LEVELS: Final = ("bad", "warn", "good")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlertItem:
-    """One thing that needs attention: how bad it is, what it is, and where to look."""
-
-    level: str
-    symbol: str
-    title: str
-    text: str
-    url: str = ""
-    link: str = ""
-    is_blocker: bool = False
-    "Whether it keeps receivers from running, so that it is shown before the failures."
-    resume_url: str = ""
-    "Where a pause is resumed with one click; empty if it is no pause, or the user may not."
-    hold: int = 0
-    "The key of a pause's hold."
 
 
 class ItemBuilder:
@@ -57,8 +39,7 @@ class ItemBuilder:
         items = [
             *self._backlog_items(),
             *self._pause_items(),
-            *self._refusal_items(),
-            *self._silent_items(found, webhooks),
+            *arrival_items(found, webhooks, self._site, self._request, self._now),
         ]
         return sorted(items, key=lambda item: _LEVELS.index(item.level))
 
@@ -161,52 +142,6 @@ class ItemBuilder:
             link=_("Show"),
             resume_url=self._url(Run, "resume") if may else "",
             hold=pause.hold,
-        )
-
-    def _refusal_items(self) -> list[AlertItem]:
-        if not (self._sees(Rejection) and self._sees(Webhook)):
-            return []
-        return [self._refusal_item(each) for each in alerts.refusals(self._now, self._permitted)]
-
-    def _refusal_item(self, refusal: alerts.Refusals) -> AlertItem:
-        name = formatting.visible(refusal.webhook.name)
-        title = ngettext(
-            "%(number)s request to %(webhook)s refused: %(reason)s",
-            "%(number)s requests to %(webhook)s refused: %(reason)s",
-            refusal.number,
-        )
-        return AlertItem(
-            level="warn",
-            symbol="⊘",
-            title=title % {"number": refusal.number, "webhook": name, "reason": diagnosis_text.reason(refusal.reason)},
-            text=_("In the last 24 hours, the newest %(time)s ago.") % {"time": span(self._now - refusal.newest)},
-            url=self._url(Rejection, "changelist", webhook__id__exact=str(refusal.webhook.pk), reason=refusal.reason),
-            link=_("Show"),
-        )
-
-    def _silent_items(self, found: Statistics | None, webhooks: Sequence[Webhook]) -> list[AlertItem]:
-        if found is None:
-            return []
-        return [self._silent_item(each) for each in find_silent(found, webhooks, self._permitted)]
-
-    def _silent_item(self, silent: SilentWebhook) -> AlertItem:
-        ago = span(self._now - silent.last)
-        if silent.pace is None:
-            hint = _("No delivery has come for %(time)s. If the webhook is not used any more, deactivate it.")
-            text = hint % {"time": ago}
-        else:
-            pace = span(silent.pace)
-            text = _("The last one came %(time)s ago; before that, one came every %(pace)s.") % {
-                "time": ago,
-                "pace": pace,
-            }
-        return AlertItem(
-            level="warn",
-            symbol="○",
-            title=_("No delivery to %(webhook)s") % {"webhook": formatting.visible(silent.name)},
-            text=text,
-            url=self._url(Webhook, "change", silent.webhook_id),
-            link=_("Show"),
         )
 
 

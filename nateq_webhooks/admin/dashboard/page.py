@@ -11,10 +11,11 @@ from django.utils.formats import number_format
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
 from nateq_webhooks.admin.dashboard import webhook_table
+from nateq_webhooks.admin.dashboard.alert_item import AlertItem
 from nateq_webhooks.admin.dashboard.failure_lines import FailureLine, failure_lines
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failures, failures
-from nateq_webhooks.admin.dashboard.items import AlertItem, ItemBuilder
+from nateq_webhooks.admin.dashboard.items import ItemBuilder
 from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import Summary, summary
 from nateq_webhooks.admin.dashboard.webhook_table import WebhookLine, webhook_line, webhooks_of_the_table

@@ -191,7 +191,7 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
     "Rejection": fields(
         "A request that was refused.",
         id=whole("The id of the refusal."),
-        webhook_id=uuid("The webhook that it was sent to."),
+        webhook_id=or_null(uuid("The webhook that it was sent to; null: no webhook has the id in the URL.")),
         reason=text("Why it was refused, as a code."),
         received_at=moment("When it came."),
         remote_addr=or_null(text("The address that sent it.")),
