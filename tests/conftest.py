@@ -6,9 +6,10 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from django.contrib.auth.models import User
@@ -23,6 +24,9 @@ from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.signals import EventSignal
 from tests import emptying
 from tests.waiting import wait_until as wait_until
+
+if TYPE_CHECKING:
+    from nateq_webhooks.sandbox import Sandbox
 
 SECRET = "whsec_test_0123456789abcdef"
 
@@ -76,6 +80,31 @@ def _measure_few_processes(request: pytest.FixtureRequest, monkeypatch: pytest.M
     """Have coverage measure the processes of the sandbox's own tests only: each takes about twice the time to start."""
     if not request.path.is_relative_to(Path(__file__).parent / "sandbox"):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+class SharedSandbox(Protocol):
+    """Returns a sandbox with these options, as it was at its start."""
+
+    def __call__(self, **options: Any) -> "Sandbox": ...
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[SharedSandbox]:
+    """Start one sandbox for all tests that want the same options: its process takes longer to start than a test."""
+    from nateq_webhooks.sandbox import Sandbox
+
+    started: dict[str, Sandbox] = {}
+    with ExitStack() as stack:
+
+        def shared(**options: Any) -> Sandbox:
+            named = repr(sorted(options.items()))
+            if named in started:
+                started[named].reset()
+            else:
+                started[named] = stack.enter_context(Sandbox(**options))
+            return started[named]
+
+        yield shared
 
 
 @pytest.fixture

@@ -21,12 +21,14 @@ from nateq_webhooks import dispatch, remote, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
+from nateq_webhooks.models.hold import Hold, receiver_scope
+from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.remote.local_webhooks import secret_id
 from nateq_webhooks.sandbox import Sandbox
 from tests.admin.pages import secret_row, webhook_form
-from tests.conftest import Connect, Sender, envelope
+from tests.conftest import Connect, Sender, SharedSandbox, envelope
 
 pytestmark = pytest.mark.django_db
 
@@ -66,16 +68,16 @@ def fail(**kwargs: Any) -> None:
 
 
 @pytest.fixture
-def scene(sender: Sender, connect: Connect) -> Iterator[Scene]:
+def scene(sender: Sender, connect: Connect, shared_sandbox: SharedSandbox) -> Iterator[Scene]:
     connect(signals.ticket_created, fail, "shop.fail")
     sender.post(envelope(data={"id": "tkt_1", "email": "sara@example.com"}), headers={"X-Note": "of a customer"})
     sender.post(envelope(), secret="whsec_wrong_0123456789abcdef")
     recorder.flush()
     delivery = Delivery.objects.get()
-    with Sandbox(key=KEY, rate_limit=1_000_000) as sandbox:
-        settings = {"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}
-        with override_settings(NATEQ_WEBHOOKS=settings):
-            yield Scene(webhook=sender.webhook, delivery=delivery, run=delivery.runs.get(), sandbox=sandbox)
+    sandbox = shared_sandbox(key=KEY, rate_limit=1_000_000, seed=7)
+    settings = {"API_KEY": KEY, "BASE_URL": sandbox.base_url, "PUBLIC_URL": "http://127.0.0.1:8000"}
+    with override_settings(NATEQ_WEBHOOKS=settings):
+        yield Scene(webhook=sender.webhook, delivery=delivery, run=delivery.runs.get(), sandbox=sandbox)
 
 
 def url(name: str, *args: Any) -> str:
@@ -345,6 +347,22 @@ def unfinished(scene: Scene) -> Replay:
     return Replay.objects.create(reason="why it was asked for", until=scene.delivery.pk, by="somebody")
 
 
+def control_receivers(client: Client, scene: Scene) -> Iterator[bool]:
+    address = reverse("admin:nateq_webhooks_run_receiver", query={"name": scene.run.receiver})
+    posted(client, address, {"action": "pause", "reason": "its API is down"})
+    hold = Hold.objects.filter(scope=receiver_scope(scene.run.receiver), paused_at__isnull=False).first()
+    yield hold is not None
+    dispatch.pause(receiver="shop.other")
+    hold = Hold.objects.get(scope=receiver_scope("shop.other"))
+    posted(client, url("run_resume"), {"hold": hold.pk})
+    yield not Hold.objects.filter(pk=hold.pk, paused_at__isnull=False).exists()
+    orphan = Run.objects.create(delivery=scene.delivery, receiver=uuid.uuid4().hex, next_try_at=PARKED_UNTIL)
+    address = reverse("admin:nateq_webhooks_run_receiver", query={"name": orphan.receiver})
+    posted(client, address, {"action": "drop", "confirmed": "yes"})
+    orphan.refresh_from_db()
+    yield orphan.status == Run.Status.DROPPED
+
+
 def see_replays(client: Client, scene: Scene) -> Iterator[bool]:
     replay = unfinished(scene)
     yield "why it was asked for" in shown(client, url("replay_changelist"))
@@ -444,6 +462,7 @@ TRIES: Final[list[Try]] = [
     export_bodies,
     see_runs,
     see_errors,
+    control_receivers,
     see_replays,
     steer,
     see_rejections,

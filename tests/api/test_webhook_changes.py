@@ -26,7 +26,7 @@ from nateq_webhooks.remote.local_webhooks import rotate_here, secret_id
 from nateq_webhooks.sandbox import Fault, Sandbox
 from tests.api.conftest import API, Program, answers_at_once, issue, staff
 from tests.builders import ago, store_deliveries
-from tests.conftest import SECRET, Sender, envelope
+from tests.conftest import SECRET, Sender, SharedSandbox, envelope
 from tests.remote.conftest import KEY, both_sides_agree, connected
 
 pytestmark = pytest.mark.django_db
@@ -432,19 +432,12 @@ def test_a_write_takes_few_statements(program: Program, method: str, path: str, 
     assert counts[0] == counts[1] <= limit, counts
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(key=KEY, rate_limit=1_000_000, seed=7) as sandbox:
-        yield sandbox
-
-
 class TestRegistered:
     """A webhook that is registered at Nateq, here the sandbox, changes on both sides or on none."""
 
     @pytest.fixture
-    def sandbox(self, shared_sandbox: Sandbox) -> Sandbox:
-        shared_sandbox.reset()
-        return shared_sandbox
+    def sandbox(self, shared_sandbox: SharedSandbox) -> Sandbox:
+        return shared_sandbox(key=KEY, rate_limit=1_000_000, seed=7)
 
     @pytest.fixture
     def nateq(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[NateqClient]:

@@ -8,6 +8,7 @@ import pytest
 from nateq_webhooks.client import CreatedWebhook, NateqClient
 from nateq_webhooks.sandbox import Sandbox
 from tests.client.scripted import FakeTime
+from tests.conftest import SharedSandbox
 from tests.contract.servers import SandboxServer, Server, site_server
 
 KEY = "tg_test_0123456789abcdefghijklmnopqrstuvwxyz"
@@ -56,17 +57,9 @@ def connect(fake_time: SandboxTime) -> Iterator[Connect]:
         yield connect_one
 
 
-@pytest.fixture(scope="session")
-def session_sandbox() -> Iterator[Sandbox]:
-    """One process for all tests of this folder; a test with options of its own starts another."""
-    with Sandbox(key=KEY, retry_base=0.05, rate_limit=10_000, seed=7) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(session_sandbox: Sandbox) -> Sandbox:
-    session_sandbox.reset()
-    return session_sandbox
+def sandbox(shared_sandbox: SharedSandbox) -> Sandbox:
+    return shared_sandbox(key=KEY, retry_base=0.05, rate_limit=10_000, seed=7)
 
 
 @pytest.fixture

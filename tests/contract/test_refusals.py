@@ -22,6 +22,7 @@ from nateq_webhooks.errors import (
 )
 from nateq_webhooks.sandbox import Fault, Sandbox
 from tests.client.scripted import FakeTime
+from tests.conftest import SharedSandbox
 from tests.contract.calls import ABOUT_ONE, CALLS, READS, WRITES
 from tests.contract.conftest import EVENTS, KEY, URL, Connect, SandboxTime
 from tests.contract.servers import BOTH, Server
@@ -61,9 +62,12 @@ def test_a_key_that_can_t_be_checked_is_401_whatever_is_called(
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_key_without_the_scope_is_403_and_the_message_names_the_scope(connect: Connect, name: str) -> None:
-    with Sandbox(key=f"{KEY}:tickets:read") as sandbox:
-        error = refused(NateqPermissionError, connect(sandbox), name)
+def test_a_key_without_the_scope_is_403_and_the_message_names_the_scope(
+    shared_sandbox: SharedSandbox, connect: Connect, name: str
+) -> None:
+    sandbox = shared_sandbox(key=f"{KEY}:tickets:read")
+
+    error = refused(NateqPermissionError, connect(sandbox), name)
 
     assert shown(error) == (403, "INSUFFICIENT_SCOPE")
     assert "lacks the scope webhooks:manage; grant it under Settings -> Developers -> API Keys" in str(error)
@@ -87,11 +91,12 @@ def test_an_address_outside_the_allow_list_is_403(connect: Connect) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_withheld_operation_is_not_offered_and_the_message_leads_to_the_dashboard(
-    connect: Connect, name: str
+    shared_sandbox: SharedSandbox, connect: Connect, name: str
 ) -> None:
-    with Sandbox(key=KEY, withhold=[name]) as sandbox:
-        webhook = sandbox.webhooks.create(URL, EVENTS)
-        error = refused(NateqNotOfferedError, connect(sandbox), name, webhook.id)
+    sandbox = shared_sandbox(key=KEY, withhold=list(CALLS))
+    webhook = sandbox.webhooks.create(URL, EVENTS)
+
+    error = refused(NateqNotOfferedError, connect(sandbox), name, webhook.id)
 
     assert shown(error) == (403, "ENDPOINT_NOT_PUBLIC")
     assert "in the dashboard, " in str(error)

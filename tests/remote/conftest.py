@@ -14,22 +14,15 @@ from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
+from tests.conftest import SharedSandbox
 
 KEY = "tg_test_0123456789abcdef"
 SITE = "http://127.0.0.1:8000"
 
 
-@pytest.fixture(scope="session")
-def session_sandbox() -> Iterator[Sandbox]:
-    """One process for all tests of this folder; a test with options of its own starts another."""
-    with Sandbox(key=KEY, retry_base=0.05, rate_limit=1_000_000, seed=7) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(session_sandbox: Sandbox) -> Sandbox:
-    session_sandbox.reset()
-    return session_sandbox
+def sandbox(shared_sandbox: SharedSandbox) -> Sandbox:
+    return shared_sandbox(key=KEY, retry_base=0.05, rate_limit=1_000_000, seed=7)
 
 
 @contextmanager

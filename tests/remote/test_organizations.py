@@ -1,7 +1,6 @@
 """Webhooks of several organizations at Nateq, each with a key of its own."""
 
 import json
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -13,7 +12,7 @@ from nateq_webhooks import conf, remote
 from nateq_webhooks.checks.keys import check_api_keys
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
-from tests.conftest import Sender, envelope
+from tests.conftest import Sender, SharedSandbox, envelope
 from tests.remote.conftest import SITE
 
 pytestmark = pytest.mark.django_db
@@ -22,9 +21,8 @@ ONE, TWO = "tg_test_organization_one", "tg_test_organization_two"
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(key=[f"{ONE}@org_1", f"{TWO}@org_2"], rate_limit=1_000_000) as sandbox:
-        yield sandbox
+def sandbox(shared_sandbox: SharedSandbox) -> Sandbox:
+    return shared_sandbox(key=[f"{ONE}@org_1", f"{TWO}@org_2"], rate_limit=1_000_000)
 
 
 def keys(sandbox: Sandbox, **more: Any) -> Any:
