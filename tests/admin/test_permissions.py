@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 
 from nateq_webhooks import dispatch, remote, signals
 from nateq_webhooks.dispatch import api
@@ -305,6 +307,12 @@ def copy_signed(client: Client, scene: Scene) -> Iterator[bool]:
 
 
 def replay_one(client: Client, scene: Scene) -> Iterator[bool]:
+    run = Run.objects.filter(pk=scene.run.pk)
+    later = timezone.now() + timedelta(hours=1)
+    run.update(status=Run.Status.FAILED, next_try_at=later)
+    posted(client, url("delivery_try_now", scene.delivery.pk), {})
+    yield run.get().next_try_at != later
+    run.update(status=Run.Status.DEAD, next_try_at=None)
     address = url("delivery_replay", scene.delivery.pk)
     yield address in shown(client, url("delivery_change", scene.delivery.pk))
     yield bool(shown(client, address))
@@ -348,19 +356,17 @@ def unfinished(scene: Scene) -> Replay:
 
 
 def control_receivers(client: Client, scene: Scene) -> Iterator[bool]:
-    address = reverse("admin:nateq_webhooks_run_receiver", query={"name": scene.run.receiver})
+    run = Run.objects.create(delivery=scene.delivery, receiver=uuid.uuid4().hex, next_try_at=PARKED_UNTIL)
+    address = reverse("admin:nateq_webhooks_run_receiver", query={"name": run.receiver})
+    paused = Hold.objects.filter(scope=receiver_scope(run.receiver), paused_at__isnull=False)
     posted(client, address, {"action": "pause", "reason": "its API is down"})
-    hold = Hold.objects.filter(scope=receiver_scope(scene.run.receiver), paused_at__isnull=False).first()
-    yield hold is not None
-    dispatch.pause(receiver="shop.other")
-    hold = Hold.objects.get(scope=receiver_scope("shop.other"))
-    posted(client, url("run_resume"), {"hold": hold.pk})
-    yield not Hold.objects.filter(pk=hold.pk, paused_at__isnull=False).exists()
-    orphan = Run.objects.create(delivery=scene.delivery, receiver=uuid.uuid4().hex, next_try_at=PARKED_UNTIL)
-    address = reverse("admin:nateq_webhooks_run_receiver", query={"name": orphan.receiver})
+    yield paused.exists()
+    dispatch.pause(receiver=run.receiver)
+    posted(client, url("run_resume"), {"hold": paused.get().pk})
+    yield not paused.exists()
     posted(client, address, {"action": "drop", "confirmed": "yes"})
-    orphan.refresh_from_db()
-    yield orphan.status == Run.Status.DROPPED
+    run.refresh_from_db()
+    yield run.status == Run.Status.DROPPED
 
 
 def see_replays(client: Client, scene: Scene) -> Iterator[bool]:
