@@ -1,13 +1,14 @@
 """Values in the columns and fields of the admin: statuses, times, durations, untrusted text. All are escaped."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
@@ -20,6 +21,10 @@ TIME_FORMAT: Final = "H:i:s"
 
 JUST_NOW: Final = timedelta(minutes=1)
 """Up to this age a time is "just now"; Django's words begin with minutes."""
+
+
+_NAME_PART: Final = re.compile(r"(?<=\w)([._])(?=\w)")
+"""A dot or an underscore within a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,27 @@ def duration(value: timedelta | None) -> str | None:
 def text(value: str) -> SafeString | None:
     """Return text that a stranger chose: its direction ends where it ends."""
     return format_html('<bdi class="nateq-text">{}</bdi>', visible(value)) if value else None
+
+
+def name(value: str) -> SafeString | None:
+    """Return the name of an event, a receiver or a webhook; a long one breaks after `.` and `_`."""
+    return (
+        format_html('<bdi class="nateq-text" title="{}">{}</bdi>', visible(value), breakable(value)) if value else None
+    )
+
+
+def breakable(value: str) -> SafeString:
+    """Return a name with places where a line may break."""
+    return mark_safe(_NAME_PART.sub(r"\1<wbr>", escape(visible(value))))  # noqa: S308 - escaped
+
+
+def identifier(value: str) -> SafeString | None:
+    """Return an id for a list: the style sheet cuts a long one, its title has all of it, and a script adds a button."""
+    if not value:
+        return None
+    return format_html(
+        '<bdi class="nateq-id" dir="ltr" title="{0}" data-nateq-copy-id="{1}">{0}</bdi>', visible(value), value
+    )
 
 
 def link(url: str, label: str) -> SafeString:

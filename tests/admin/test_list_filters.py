@@ -11,10 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from nateq_webhooks import signals
+from nateq_webhooks.admin.changelists.period_filter import moment_of
 from nateq_webhooks.database.keyset import date_ranges, skip_scan
 from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.listing import LIST, RUNS, listed, pks, statements
-from tests.builders import build_delivery, store_deliveries, store_run
+from tests.builders import ago, build_delivery, store_deliveries, store_run
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.django_db
@@ -266,10 +267,67 @@ def test_a_period_in_an_empty_table_is_empty(boss: Client, db: None) -> None:
 def test_the_form_of_a_custom_period_keeps_the_other_filters(boss: Client, hourly: list[Delivery]) -> None:
     shown = boss.get(f"{LIST}?status__exact=processed&received_at__gte=2026-03-02&cursor=9999").content.decode()
 
-    form = shown.split('class="nateq-period"')[1].split("</form>")[0]
-    assert '<input type="hidden" name="status__exact" value="processed">' in form
-    assert 'name="received_at__gte" value="2026-03-02"' in form
-    assert "cursor" not in form
+    clock, both_ends = (part.split("</form>")[0] for part in shown.split('class="nateq-period"')[1:3])
+    for form in (clock, both_ends):
+        assert '<input type="hidden" name="status__exact" value="processed">' in form
+        assert "cursor" not in form
+    assert '<input type="time" name="received_at__gte" required>' in clock
+    assert 'name="received_at__gte" value="2026-03-02T00:00"' in both_ends
+
+
+NOW = datetime(2026, 3, 2, 10, 30, 20, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("-15m", NOW - timedelta(minutes=15)),
+        ("-1h", NOW - timedelta(hours=1)),
+        ("-7d", NOW - timedelta(days=7)),
+        ("today", NOW.replace(hour=0, minute=0, second=0)),
+        ("10:30", NOW.replace(second=0)),
+        ("9:05", NOW.replace(hour=9, minute=5, second=0)),
+        ("22:00", NOW.replace(day=1, hour=22, minute=0, second=0)),
+        ("24:00", None),
+        ("-1y", None),
+        ("2026-03-02", None),
+    ],
+)
+def test_a_relative_time_means_another_moment_each_time(text: str, moment: datetime | None) -> None:
+    with timezone.override("UTC"):
+        assert moment_of(text, NOW) == moment
+
+
+def test_presets_of_the_date_filter_are_addresses_that_can_be_bookmarked(boss: Client, webhook: Webhook) -> None:
+    store_deliveries(webhook, received_at=ago(hours=30))
+    store_deliveries(webhook, received_at=ago(minutes=30))
+    (newest,) = store_deliveries(webhook, received_at=ago(minutes=5))
+
+    shown = boss.get(LIST).content.decode()
+
+    for preset, number in (("-15m", 1), ("-1h", 2), ("-7d", 3)):
+        assert f"?received_at__gte={preset}" in shown
+        assert len(pks(boss, f"received_at__gte={preset}")) == number
+    assert "Filter: <bdi>Last hour</bdi>" in " ".join(boss.get(f"{LIST}?received_at__gte=-1h").content.decode().split())
+    assert pks(boss, "received_at__gte=-9999m&received_at__lt=-10m")[0] != newest.pk
+
+
+def test_saved_views_are_plain_links_and_the_current_one_is_marked(boss: Client, webhook: Webhook) -> None:
+    desk = Webhook.objects.create(name="desk")
+    (dead,) = store_deliveries(webhook, status="dead")
+    (failed,) = store_deliveries(desk, status="failed")
+    store_deliveries(webhook, status="dead", received_at=ago(days=3))
+    store_deliveries(webhook, status="received")
+
+    views = {view.label: view for view in listed(boss).views()}
+    failing = views["Failing, last 24 hours"].url.removeprefix("?")
+
+    assert list(views) == ["All", "Failing, last 24 hours", "In progress", "Today", "desk", "shop"]
+    assert [view.label for view in views.values() if view.is_current] == ["All"]
+    assert pks(boss, failing) == [failed.pk, dead.pk]
+    assert [view.label for view in listed(boss, failing).views() if view.is_current] == ["Failing, last 24 hours"]
+    assert [view.label for view in listed(boss, "q=x").views() if view.is_current] == []
+    assert len(pks(boss, views["shop"].url.removeprefix("?"))) == 3
 
 
 def test_a_period_costs_few_statements(boss: Client, hourly: list[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, formatting
 from nateq_webhooks.admin.changelists.counts import Count, Kind
 from nateq_webhooks.admin.changelists.paginator import CappedPaginator
+from nateq_webhooks.admin.deliveries.outcome import outcome
 from nateq_webhooks.database.keyset.cursor import MAX_KEY
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.admin.listing import LIST, RUNS, later, link, listed, pks, statements
@@ -295,7 +296,47 @@ def test_processing_time_is_from_the_store_to_the_end_of_the_last_first_run(boss
     times = {row.pk: DeliveryAdmin(Delivery, admin.site).shown_processing_time(row) for row in listed(boss).result_list}
 
     assert times == {done.pk: "2.0 s", going_on.pk: None, without.pk: None}
-    assert "processing time" in boss.get(LIST).content.decode().lower()
+    assert [row.pk for row in listed(boss).result_list if outcome(row) == "2.0 s"] == [done.pk]
+
+
+def test_a_row_names_the_receiver_that_fails_and_its_error(
+    boss: Client, staff: Callable[..., Client], webhook: Webhook
+) -> None:
+    dead, failed, again = store_deliveries(webhook, 3, status="dead")
+    Delivery.objects.filter(pk=failed.pk).update(status="failed")
+    store_run(dead, "shop.good")
+    store_run(dead, "shop.retried", status="failed", error="TimeoutError: later")
+    store_run(dead, "shop.worst", status="dead", error="ValueError: <b>sara@example.com</b>" + "x" * 500)
+    store_run(failed, "shop.send", status="failed", error="OSError: no")
+    store_run(again, "shop.send", status="dead", error="OSError: no")
+    store_run(again, "shop.send", round=2, status="succeeded")
+
+    seen = {row.pk: str(outcome(row)) for row in listed(boss).result_list}
+    hidden = {row.pk: str(outcome(row)) for row in listed(staff("view_delivery")).result_list}
+
+    assert "shop.<wbr>worst</bdi>: <bdi>ValueError: &lt;b&gt;sara@example.com" in seen[dead.pk]
+    assert seen[dead.pk].endswith("x</bdi> (and 1 more)</span>")
+    assert "x" * 200 not in seen[dead.pk]
+    assert "OSError: no" in seen[failed.pk]
+    assert "shop" not in seen[again.pk]  # a replay has run it since
+    assert "shop.<wbr>send" in hidden[failed.pk]
+    assert "OSError" not in hidden[failed.pk]
+    assert not any('"error"' in sql for sql in statements(staff("view_delivery"), ""))
+
+
+def test_long_ids_are_cut_by_the_style_sheet_only(boss: Client, webhook: Webhook) -> None:
+    store_deliveries(webhook, resource_id="tkt_" + "0" * 90, event="a.very_long_event")
+
+    shown = boss.get(LIST).content.decode()
+
+    assert f'title="tkt_{"0" * 90}" data-nateq-copy-id="tkt_{"0" * 90}">tkt_{"0" * 90}</bdi>' in shown
+    assert "a.<wbr>very_<wbr>long_<wbr>event</bdi>" in shown
+
+
+def test_a_delivery_that_came_again_says_how_often(boss: Client, webhook: Webhook) -> None:
+    store_deliveries(webhook, attempts_seen=3)
+
+    assert 'title="Attempts: 3">\u00d73</span>' in boss.get(LIST).content.decode()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def find_deliveries(page: Page, scene: Scene) -> None:
     assert len(searched(f"data.requester.email={CUSTOMER}")) == 4
     assert searched("data.requester.email=nobody@customer.example") == []
     page.goto(LIST)
+    page.locator(".nateq-filters > summary").click()
     page.locator("#changelist-filter").get_by_role("link", name=re.compile("^Failed for good")).click()
     expect(page).to_have_url(re.compile("status"))
     assert len(listed(page)) == Delivery.objects.filter(status="dead").count() == 6

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.changelists.paginator import CappedPaginator
+from nateq_webhooks.admin.changelists.saved_views import SavedView
 from nateq_webhooks.admin.changelists.search import any_of
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.generics import ModelAdmin
@@ -36,6 +37,9 @@ class RecordAdmin(ModelAdmin[Record]):
     list_parameters: ClassVar[frozenset[str]] = frozenset()
     "Query parameters of filters that a project adds; any other column may lack an index, or be confidential."
 
+    saved_views: ClassVar[Sequence[SavedView]] = ()
+    "Filters that are offered as links above the list."
+
     payload_fields: ClassVar[Sequence[str]] = ()
     "The paths at which a value that is searched for may be, if the list searches payloads."
 
@@ -44,6 +48,7 @@ class RecordAdmin(ModelAdmin[Record]):
 
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
+        js = ("nateq_webhooks/list.js",)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Remove Django's error flag from the address: its page is about a broken database set-up."""

@@ -20,12 +20,14 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
-from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, ColumnFilter
 from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.admin.changelists.reach import Link, SearchReach
+from nateq_webhooks.admin.changelists.saved_views import ViewLink, view_links
 from nateq_webhooks.admin.changelists.search import IdSearch, NoSearch, PayloadSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.text_search import payload_text
@@ -229,7 +231,9 @@ class KeysetChangeList(ChangeList):
         rows = self.spec.annotate(self.root_queryset).defer(*self.spec.deferred)
         by_pk = self.apply_select_related(rows).order_by().in_bulk(pks)
         found = [by_pk[pk] for pk in pks if pk in by_pk]
-        self.spec.mark_hidden(found, PermittedRows(self.model_admin.admin_site, self._request))
+        permitted = PermittedRows(self.model_admin.admin_site, self._request)
+        self.spec.mark_hidden(found, permitted)
+        self.spec.complete(found, permitted, self._request)
         fetch_peers(found)
         return found
 
@@ -286,6 +290,20 @@ class KeysetChangeList(ChangeList):
             return ""
         date = self.root_queryset.filter(pk=pk).values_list(self.spec.date_column, flat=True).first()
         return formatting.moment_text(date) if date else ""
+
+    def views(self) -> list[ViewLink]:
+        """Return the saved views."""
+        return view_links(self, self.model_admin.saved_views)  # type: ignore[attr-defined]
+
+    def active_filters(self) -> list[str]:
+        """Return what is selected in the filters, in words."""
+        found: list[str] = []
+        for spec in self.filter_specs:
+            if isinstance(spec, (ColumnFilter, PeriodFilter)):
+                found += spec.selected_labels()
+            elif any(name in self.filter_params for name in spec.expected_parameters() if name):
+                found.append(str(spec.title))
+        return found
 
     def text_link(self) -> Link | None:
         """Return the link that searches payloads for a term that was found as an id."""

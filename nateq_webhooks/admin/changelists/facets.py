@@ -8,7 +8,8 @@ from typing import Any, Final
 from django.utils.functional import cached_property
 
 from nateq_webhooks.admin.changelists.counts import Count, Kind, capped
-from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.changelists.filters import ColumnFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.database.keyset.date_ranges import Period
 from nateq_webhooks.database.keyset.key_queries import KeyQuery, count_each_up_to

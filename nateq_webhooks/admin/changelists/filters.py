@@ -1,30 +1,18 @@
-"""The filters of the lists: by status, event, webhook, receiver and date, with counts up to a limit."""
+"""The filters of the lists: by status, event, webhook and receiver, with counts up to a limit."""
 # ruff: noqa: ARG002 - the signatures are Django's
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
-from django.db.models import DateTimeField, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
-from nateq_webhooks.database.keyset.date_ranges import (
-    EARLIEST,
-    LATEST,
-    SLACK,
-    KeyRange,
-    Period,
-    key_conditions,
-    key_range_of,
-)
 from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
@@ -42,6 +30,10 @@ class ColumnFilter:
     def selected_values(self) -> list[Any]:
         """Return the selected values; empty for all."""
         raise NotImplementedError
+
+    def selected_labels(self) -> list[str]:
+        """Return the selected values in words."""
+        return [str(value) for value in self.selected_values()]
 
     def facet_values(self) -> dict[str, Any]:
         """Return the column's value for each count, by the key of the count in Django's filter."""
@@ -61,6 +53,11 @@ class StatusFilter(ColumnFilter, admin.ChoicesFieldListFilter):
     def selected_values(self) -> list[Any]:
         """Return the selected statuses."""
         return [str(value) for value in self.lookup_val or []]
+
+    def selected_labels(self) -> list[str]:
+        """Return the selected statuses in words."""
+        labels = dict(self.field.flatchoices)
+        return [str(labels.get(value, value)) for value in self.selected_values()]
 
     def facet_values(self) -> dict[str, Any]:
         """Return the statuses."""
@@ -214,105 +211,11 @@ class WebhookFilter(ColumnFilter, NamedWebhookFilter):
         except ValidationError as error:
             raise IncorrectLookupParameters(error) from error
 
+    def selected_labels(self) -> list[str]:
+        """Return the names of the selected webhooks."""
+        names = dict(self.lookup_choices)
+        return [str(names.get(key, key)) for key in self.selected_values()]
+
     def facet_values(self) -> dict[str, Any]:
         """Return the keys of the webhooks."""
         return {f"{key}__c": key for key, _name in self.lookup_choices}
-
-
-class PeriodFilter(admin.DateFieldListFilter):
-    """A filter by date: fixed periods, and any other by its two ends. Rows are found by key (date_ranges)."""
-
-    template = "admin/nateq_webhooks/period_filter.html"
-    date_params: dict[str, str]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.period = Period(self._moment(self.lookup_kwarg_since), self._moment(self.lookup_kwarg_until))
-
-    def _moment(self, parameter: str) -> datetime | None:
-        """Return the time of a parameter, in the user's time zone if it names none."""
-        text = self.date_params.get(parameter, "")
-        if not text:
-            return None
-        try:
-            moment: datetime = DateTimeField().to_python(text)
-        except ValidationError as error:
-            raise IncorrectLookupParameters(error) from error
-        if timezone.is_naive(moment):
-            moment = timezone.make_aware(moment)
-        if not EARLIEST <= moment <= LATEST:
-            raise IncorrectLookupParameters(text)
-        return moment
-
-    @cached_property
-    def _key_range(self) -> KeyRange | None:
-        return key_range_of(self._table)
-
-    @cached_property
-    def _table(self) -> QuerySet[Any]:
-        model: Any = self.field.model
-        manager: QuerySet[Any] = model._meta.default_manager.all()
-        return manager
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows of the period."""
-        if self.period == Period(None, None):
-            return queryset
-        rows = queryset.filter(self.period.exactly(self.field.name))
-        return rows if self._key_range is None or self._key_range.is_small else rows.filter(self._with_slack)
-
-    @cached_property
-    def _with_slack(self) -> Q:
-        return self._key_conditions([self.period], SLACK)[0]
-
-    def _key_conditions(self, periods: Sequence[Period], slack: timedelta) -> list[Q]:
-        if self._key_range is None:
-            return [Q()] * len(periods)
-        return key_conditions(periods, self.field.model, self._table.db, self.field.name, self._key_range, slack)
-
-    def by_key(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows of the period by key alone, so that a count does not read the time of each row."""
-        return queryset.filter(self._without_slack)
-
-    @cached_property
-    def _without_slack(self) -> Q:
-        return self.conditions([self.period])[0]
-
-    def conditions(self, periods: Sequence[Period]) -> list[Q]:
-        """Return the condition of each period: by key, or by time if there are few rows."""
-        if self._key_range is None or self._key_range.is_small:
-            return [period.exactly(self.field.name) for period in periods]
-        return self._key_conditions(periods, timedelta(0))
-
-    def facet_periods(self) -> dict[str, Period]:
-        """Return the period of each choice, by the key of its count in Django's filter."""
-        links: Any = self.links
-        return {
-            f"{index}__c": Period(values.get(self.lookup_kwarg_since), values.get(self.lookup_kwarg_until))
-            for index, (_label, values) in enumerate(links)
-        }
-
-    def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
-        """Return the counts; Django would count the whole table."""
-        counts: dict[str, Any] = changelist.facets.by_period(self)
-        return counts
-
-    def other_parameters(self) -> Iterator[tuple[str, str]]:
-        """Yield the other parameters of the address, for the form with the two ends."""
-        for name, values in self.request.GET.lists():
-            if name not in (self.lookup_kwarg_since, self.lookup_kwarg_until, "cursor", "p", "e"):
-                yield from ((name, value) for value in values)
-
-    def day(self, moment: datetime | None) -> str:
-        """Return the day of a time in the format of a date input."""
-        return timezone.localtime(moment).date().isoformat() if moment else ""
-
-    @property
-    def since_day(self) -> str:
-        """The first day of the selected period."""
-        return self.day(self.period.since)
-
-    @property
-    def until_day(self) -> str:
-        """The day before which the selected period ends."""
-        return self.day(self.period.until)

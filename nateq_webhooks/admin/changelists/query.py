@@ -10,8 +10,9 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from nateq_webhooks import payload_index
-from nateq_webhooks.admin.changelists.filters import ColumnFilter, PeriodFilter
+from nateq_webhooks.admin.changelists.filters import ColumnFilter
 from nateq_webhooks.admin.changelists.payload_search import IndexedScan
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.search import IdSearch, PayloadSearch, Search
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.database.keyset.bounded_scan import BoundedScan

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 
 from nateq_webhooks.admin.permissions import PermittedRows
 
@@ -18,6 +19,10 @@ def _unchanged(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def _hide_nothing(_records: Sequence[Any], _permitted: PermittedRows) -> None:
+    pass
+
+
+def _nothing(_records: Sequence[Any], _permitted: PermittedRows, _request: HttpRequest) -> None:
     pass
 
 
@@ -43,5 +48,7 @@ class ListSpec:
     "Whether a term that is not an id is looked for in payloads."
     annotate: Callable[[QuerySet[Any]], QuerySet[Any]] = _unchanged
     "Adds to the rows of a page what its columns show."
+    complete: Callable[[Sequence[Any], PermittedRows, HttpRequest], None] = _nothing
+    "Reads for all rows of a page at once what its columns show of other tables."
     mark_hidden: Callable[[Sequence[Any], PermittedRows], None] = _hide_nothing
     "Marks on rows what they belong to and the project hides from the user: it is not named."

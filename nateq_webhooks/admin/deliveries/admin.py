@@ -8,14 +8,19 @@ from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
-from nateq_webhooks.admin.changelists.filters import EventFilter, PeriodFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.changelists.filters import EventFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
+from nateq_webhooks.admin.changelists.saved_views import SavedView
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.deliveries.export import ExportPage
+from nateq_webhooks.admin.deliveries.outcome import attach_failing_runs, outcome
 from nateq_webhooks.admin.deliveries.page import build
 from nateq_webhooks.admin.deliveries.payload_fields import PAYLOAD_FIELDS
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
@@ -24,7 +29,7 @@ from nateq_webhooks.admin.deliveries.replay import ReplayPage, TryNowPage
 from nateq_webhooks.admin.deliveries.replay_many import ReplayManyPage
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import AdminPage
-from nateq_webhooks.admin.permissions import mark_hidden_webhooks
+from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks, may_see_payload
 from nateq_webhooks.models import Delivery, OtherContent
 from nateq_webhooks.models.delivery import has_delivery_id
 
@@ -39,6 +44,10 @@ def _with_processing(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Add the end of the last run, and whether the delivery came with other contents."""
     other_contents = OtherContent.objects.filter(delivery=OuterRef("pk"))
     return with_last_run(rows).annotate(has_other_contents=Exists(other_contents))
+
+
+def _attach_outcomes(deliveries: Sequence[Any], permitted: PermittedRows, request: HttpRequest) -> None:
+    attach_failing_runs(deliveries, permitted, errors=may_see_payload(request))
 
 
 @admin.register(Delivery)
@@ -61,10 +70,9 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         "shown_event",
         "shown_received_at",
         "shown_resource_id",
-        "shown_processing_time",
+        "shown_outcome",
         "shown_webhook",
         "shown_organization",
-        "shown_attempts",
     )
     list_display_links = ("shown_status", "shown_event")
     list_filter: ClassVar[Any] = (
@@ -84,6 +92,14 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         searches_payloads=True,
         annotate=_with_processing,
         mark_hidden=mark_hidden_webhooks,
+        complete=_attach_outcomes,
+    )
+    saved_views: ClassVar[Sequence[SavedView]] = (
+        SavedView(
+            gettext_lazy("Failing, last 24 hours"), "status__exact=failed&status__exact=dead&received_at__gte=-24h"
+        ),
+        SavedView(gettext_lazy("In progress"), "status__exact=received"),
+        SavedView(gettext_lazy("Today"), "received_at__gte=today"),
     )
     payload_fields: ClassVar[Sequence[str]] = PAYLOAD_FIELDS
     search_fields = ("delivery_id",)
@@ -142,19 +158,19 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     @admin.display(description=gettext_lazy("event"))
     def shown_event(self, delivery: Delivery) -> str | None:
         """Return the event's name."""
-        return formatting.text(delivery.event)
+        return formatting.name(delivery.event)
 
     @admin.display(description=gettext_lazy("resource id"))
     def shown_resource_id(self, delivery: Delivery) -> str | None:
         """Return the id of the resource that the event is about."""
-        return formatting.text(delivery.resource_id)
+        return formatting.identifier(delivery.resource_id)
 
     @admin.display(description=gettext_lazy("webhook"))
     def shown_webhook(self, delivery: Delivery) -> str:
         """Return the webhook's name, unless the project hides the webhook from the user."""
         if getattr(delivery, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return formatting.link("", delivery.webhook.name)
+        return formatting.name(delivery.webhook.name) or self.get_empty_value_display()
 
     def column_for(self, request: HttpRequest, name: Any) -> Any:
         """Return the name of a column. `webhook` becomes ours, which does not name a hidden webhook."""
@@ -163,7 +179,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     @admin.display(description=gettext_lazy("organization"))
     def shown_organization(self, delivery: Delivery) -> str | None:
         """Return the organization's id."""
-        return formatting.text(delivery.organization_id)
+        return formatting.identifier(delivery.organization_id)
 
     @admin.display(description=gettext_lazy("attempts"))
     def shown_attempts(self, delivery: Delivery) -> str:
@@ -174,8 +190,19 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("received"), ordering="pk")
     def shown_received_at(self, delivery: Delivery) -> str:
-        """Return how long ago the delivery was stored."""
-        return formatting.ago(delivery.received_at)
+        """Return how long ago the delivery was stored, and how often it came if that is not once."""
+        received = formatting.ago(delivery.received_at)
+        if delivery.attempts_seen == 1 and not getattr(delivery, "has_other_contents", False):
+            return received
+        words = _("Attempts: %(number)s") % {"number": self.shown_attempts(delivery)}
+        return format_html(
+            '{} <span class="nateq-attempts" title="{}">\u00d7{}</span>', received, words, delivery.attempts_seen
+        )
+
+    @admin.display(description=gettext_lazy("outcome"))
+    def shown_outcome(self, delivery: Delivery) -> SafeString | str | None:
+        """Return the receiver that fails and its error, or else how long the delivery took."""
+        return outcome(delivery)
 
     @admin.display(description=gettext_lazy("processing time"))
     def shown_processing_time(self, delivery: Delivery) -> str | None:

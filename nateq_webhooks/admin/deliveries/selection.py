@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.period_filter import absolute
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
@@ -143,7 +144,7 @@ def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Selec
     ):
         return _by_keys(tuple(queryset.values_list("pk", flat=True)[:MAX_KEYS]), among)
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
-    given = {_LIST_PARAMETERS[name]: value for name, value in asked.items()}
+    given = {_LIST_PARAMETERS[name]: absolute(value) for name, value in asked.items()}
     return select(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
 
 
