@@ -18,6 +18,7 @@ from nateq_webhooks.dispatch.progress import save_finished_totals
 from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Heartbeat
+from nateq_webhooks.models.hourly_count import store_next_hours
 
 RECOVER_SECONDS: Final = 30.0
 """How often to recover what a process left half done."""
@@ -30,6 +31,9 @@ FORGOTTEN: Final = timedelta(days=1)
 
 BATCH_SIZE: Final = 1000
 """Runs that are finalized at a time."""
+
+KEYS_COUNTED: Final = 300_000
+"""Keys of deliveries that are counted at a time for the dashboard."""
 
 
 class Maintenance:
@@ -47,6 +51,7 @@ class Maintenance:
         if now - self._recovered_at >= RECOVER_SECONDS:
             self._recovered_at = now
             done += _recover(self._alias)
+            store_next_hours(self._alias, KEYS_COUNTED)
         for hold in hold_cache.get(self._alias).to_empty():
             done += move_from_hold(self._alias, hold)
         replay = next_to_advance(self._alias)

@@ -20,6 +20,7 @@ from nateq_webhooks.dispatch.notify import notify
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.unfinished_runs import Pair
 from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.hourly_count import forget_hours
 from nateq_webhooks.models.replay import ReplayedRun
 
 BATCH_SIZE: Final = 500
@@ -102,6 +103,7 @@ def _replay_batch(
     created = create_runs(alias, to_create.items(), state, now=now, round_=replay_.pk)
     _record(alias, replay_, created.waiting, forward)
     _write_status(alias, {run.delivery_id for run in created.waiting})
+    forget_hours(alias, [delivery.pk for delivery in wanted if delivery.status == Delivery.Status.IGNORED])
     pks = sorted({run.delivery_id for run in [*created.waiting, *forward]})
     notified = pks[: max(0, MAX_NOTIFIED - replay_.deliveries)]
     transaction.on_commit(

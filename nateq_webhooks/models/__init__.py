@@ -12,6 +12,7 @@ from nateq_webhooks.models.webhook import Secret, Webhook
 # Django registers a model when its module is imported.
 from nateq_webhooks.models import failure_acknowledgement as failure_acknowledgement  # isort: skip
 from nateq_webhooks.models import hold as hold  # isort: skip
+from nateq_webhooks.models import hourly_count as hourly_count  # isort: skip
 from nateq_webhooks.models import idempotent_answer as idempotent_answer  # isort: skip
 
 __all__ = [

@@ -47,6 +47,8 @@ class Delivery(models.Model):
     "Every receiver has finished."
     FAILING: ClassVar = (Status.FAILED, Status.DEAD)
     "The last try of a receiver failed."
+    UNSETTLED: ClassVar = (Status.RECEIVED, Status.FAILED, Status.DEAD)
+    "Receivers may still change these, by themselves or after a replay."
 
     # The unique constraint starts with the webhook, so the foreign key needs no index of its own.
     webhook = models.ForeignKey(

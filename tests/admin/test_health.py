@@ -1,4 +1,4 @@
-"""A webhook's health: counted from the newest deliveries, drawn without style."""
+"""A webhook's health: counted by the hour, drawn without style."""
 
 import re
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
-from nateq_webhooks.admin.dashboard import statistics as module
 from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import Health, Hour, read_statistics
 from nateq_webhooks.admin.dashboard.summary import percent, span
 from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.models.hourly_count import HourlyCount
 from tests.admin.pages import shown
 from tests.builders import ago, build_delivery, build_run, insert
 
@@ -50,8 +50,10 @@ def test_the_first_hour_is_whole_and_an_older_delivery_is_only_the_last_one(webh
     first = read_statistics().hours[0]
     old = first - timedelta(seconds=1)
     insert([build_delivery(webhook, old)])
-    assert (read_statistics(webhook.pk).health(webhook.pk).total, read_statistics().health(webhook.pk).last) == (0, old)
+    found = read_statistics(webhook.pk).health(webhook.pk)
+    assert (found.total, found.last) == (0, old)
 
+    HourlyCount.objects.all().delete()  # a delivery of an hour that is over: real ones come now
     insert([build_delivery(webhook, first)])
     found = read_statistics(webhook.pk).health(webhook.pk)
     assert (found.total, found.hours[0].total, found.last) == (1, 1, first)
@@ -94,62 +96,23 @@ def test_processing_times_of_two_webhooks_are_kept_apart(webhook: Webhook) -> No
     assert [times and times.median.total_seconds() for times in medians] == [1, 9, 1]
 
 
-@pytest.fixture
-def few_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_COUNTED", 100)
-
-
-@pytest.fixture
-def many(webhook: Webhook) -> None:
-    """Two thousand deliveries, one in ten dead, of which the newer half came in the charts' hours."""
-    hours = 94
-    insert(
-        build_delivery(webhook, ago(hours=hours - hours * number / 2000), "dead" if number % 10 == 3 else "processed")
-        for number in range(2000)
-    )
-
-
-@pytest.mark.usefixtures("few_are_counted", "many")
-def test_only_the_newest_of_many_deliveries_are_counted_and_the_chart_is_shorter(
-    boss: Client, webhook: Webhook
-) -> None:
-    health = read_statistics(webhook.pk).health(webhook.pk)
-
-    assert health.total == 100
-    assert health.failed == 10
-    assert len(health.hours) in (5, 6)  # 94 hours have 2,000
-    assert health.counted_from is not None
-    assert health.hours[0].start <= health.counted_from
-    assert "these are the deliveries since" in change_page(boss, webhook)
-
-
-@pytest.mark.usefixtures("many")
-def test_few_enough_are_all_counted(boss: Client, webhook: Webhook) -> None:
-    health = read_statistics(webhook.pk).health(webhook.pk)
-
-    assert (len(health.hours), health.counted_from) == (48, None)
-    assert "these are the deliveries since" not in change_page(boss, webhook)
-
-
-@pytest.mark.usefixtures("many")
 def test_the_number_of_statements_is_small_and_fixed(
-    webhook: Webhook, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+    webhook: Webhook, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    for most in (module.MAX_COUNTED, 100):
-        monkeypatch.setattr(module, "MAX_COUNTED", most)
-        with django_assert_num_queries(5):
+    insert(build_delivery(webhook, ago(hours=94 - 94 * number / 2000)) for number in range(2000))
+    read_statistics()
+    for name in ("more", "most"):
+        with django_assert_max_num_queries(16):
             read_statistics(webhook.pk)
-        with django_assert_num_queries(5):
+        with django_assert_max_num_queries(16):
             read_statistics()
+        Webhook.objects.bulk_create(Webhook(name=f"{name} {number}") for number in range(40))
 
 
-def test_keys_that_come_in_tens_are_counted_from_as_far_back_as_they_reach(
-    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_COUNTED", 100)
-    insert(build_delivery(webhook, ago(hours=94 - 94 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
+def test_keys_that_come_in_tens_are_all_counted(webhook: Webhook) -> None:
+    insert(build_delivery(webhook, ago(hours=47 - 47 * number / 2000), pk=10 * (number + 1)) for number in range(2000))
 
-    assert read_statistics(webhook.pk).health(webhook.pk).total == 10
+    assert read_statistics(webhook.pk).health(webhook.pk).total == 2000
 
 
 def hours_of(*numbers: dict[str, int]) -> Health:

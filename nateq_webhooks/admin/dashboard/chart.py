@@ -102,7 +102,7 @@ def chart(health: Health) -> Chart:
         description=_description(health, highest),
         first=moment(health.hours[0].start),
         last=moment(health.hours[-1].start),
-        highest=number_format(highest),
+        highest=number_format(highest, force_grouping=True),
         shapes=_shapes(health.hours, highest),
         columns=[
             Column(x=str(place * BAR_WIDTH), text=_tooltip(hour))
@@ -122,15 +122,18 @@ def moment(start: datetime) -> str:
 
 def _entry(status: Delivery.Status, number: int) -> LegendEntry:
     return LegendEntry(
-        status=status, symbol=STATUS_STYLES[status].symbol, label=str(status.label), number=number_format(number)
+        status=status,
+        symbol=STATUS_STYLES[status].symbol,
+        label=str(status.label),
+        number=number_format(number, force_grouping=True),
     )
 
 
 def _row(hour: Hour, entries: Sequence[LegendEntry]) -> Row:
     return Row(
         hour=moment(hour.start),
-        numbers=[number_format(hour.numbers.get(entry.status, 0)) for entry in entries],
-        total=number_format(hour.total),
+        numbers=[number_format(hour.numbers.get(entry.status, 0), force_grouping=True) for entry in entries],
+        total=number_format(hour.total, force_grouping=True),
     )
 
 
@@ -161,7 +164,8 @@ def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:
 def _tooltip(hour: Hour) -> str:
     """Return an hour in words, for its tooltip."""
     parts = [
-        _("%(number)s %(status)s") % {"number": number_format(hour.numbers[status]), "status": status.label}
+        _("%(number)s %(status)s")
+        % {"number": number_format(hour.numbers[status], force_grouping=True), "status": status.label}
         for status in STATUSES
         if hour.numbers.get(status)
     ]
@@ -173,10 +177,10 @@ def _description(health: Health, highest: int) -> str:
     if not health.total:
         return _("No delivery came.")
     total = ngettext("%(number)s delivery", "%(number)s deliveries", health.total) % {
-        "number": number_format(health.total)
+        "number": number_format(health.total, force_grouping=True)
     }
     return _("%(total)s, of which %(failed)s failed; at most %(highest)s in an hour.") % {
         "total": total,
-        "failed": number_format(health.failed),
-        "highest": number_format(highest),
+        "failed": number_format(health.failed, force_grouping=True),
+        "highest": number_format(highest, force_grouping=True),
     }

@@ -16,7 +16,7 @@ from nateq_webhooks.admin.dashboard.failure_lines import FailureLine, failure_li
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failures, failures
 from nateq_webhooks.admin.dashboard.items import ItemBuilder
-from nateq_webhooks.admin.dashboard.statistics import read_statistics
+from nateq_webhooks.admin.dashboard.statistics import MAX_TIMED_EACH, read_statistics
 from nateq_webhooks.admin.dashboard.summary import Summary, summary
 from nateq_webhooks.admin.dashboard.webhook_table import WebhookLine, webhook_line, webhooks_of_the_table
 from nateq_webhooks.admin.pages import admin_url
@@ -41,6 +41,8 @@ class Dashboard:
     "The part of a name that webhooks are searched by; empty for all."
     search_field: str
     webhook_limit: str
+    timed: str
+    "How many deliveries of each webhook the processing times are computed from."
 
     @property
     def blockers(self) -> list[AlertItem]:
@@ -74,7 +76,7 @@ class DashboardBuilder:
         webhooks, has_more = (
             webhooks_of_the_table(self._permitted, self._search_term) if self._sees(Webhook) else ([], False)
         )
-        webhook_ids = [webhook.pk for webhook in webhooks] if has_more or self._search_term else None
+        webhook_ids = [webhook.pk for webhook in webhooks]
         found = read_statistics(among=self._permitted, webhook_ids=webhook_ids) if sees_deliveries else None
         with_text = may_see_payload(self._request)
         groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
@@ -92,6 +94,7 @@ class DashboardBuilder:
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,
+            timed=number_format(MAX_TIMED_EACH),
             webhook_limit=number_format(webhook_table.MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
             failure_limit=number_format(MAX_FAILED_RUNS),

@@ -1,56 +1,48 @@
-"""The figures of the webhooks, from their newest deliveries: how many came in each hour, what became of them, how fast.
+"""The figures of webhooks: how many deliveries came in each hour, what became of them, the newest one, how fast.
 
-A table of ten million rows is never counted. The primary key numbers deliveries as they come, so the newest ones are a
-range of it, and only they are counted. Where they do not reach back through all hours of a chart, the chart is shorter.
+A table of ten million rows is never counted. Each number is exact for what the page says it is about: hours that are
+over are stored (`models/hourly_count.py`), and the newest delivery of each webhook is looked up in an index.
 """
 
+import itertools
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from django.db import connections
-from django.db.models import Count, Max, Min, QuerySet, Value
-from django.db.models.functions import Greatest, TruncHour
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.admin.dashboard.hour_counts import MAX_VISIBLE, HourCounts, read_hour_counts
+from nateq_webhooks.admin.dashboard.processing_times import ProcessingTimes, grouped, processing_times, spans_of
+from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope, is_narrowed
+from nateq_webhooks.database.keyset.date_ranges import KeyRange, first_keys
+from nateq_webhooks.database.keyset.newest import NewestOfEach
+from nateq_webhooks.database.keyset.skip_scan import Combinations, read_combinations
+from nateq_webhooks.dispatch.selection_queries import COLUMNS
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hourly_count import HOURS
 
-HOURS: Final = 48
-"""Hours that a chart shows at most, including the current one."""
+MAX_TIMED: Final = 300
+"""The newest processed deliveries from which the processing times of one webhook, or of all together, are computed."""
 
-MAX_COUNTED: Final = 20_000
-"""The newest keys whose deliveries are counted; PostgreSQL reads so many rows in about 20 ms."""
+MAX_TIMED_EACH: Final = 30
+"""The same where many webhooks are shown."""
 
-MAX_TIMED: Final = 500
-"""The newest processed deliveries, from which the processing times are computed."""
+MAX_WEBHOOKS: Final = 50
+"""Webhooks whose figures are read if none are named."""
 
+MIN_PACED: Final = 5
+"""The number of deliveries from which a pace can be computed."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HourlyCount:
-    """Deliveries of one webhook and status in one hour; those before the chart's hours are in one hour before it."""
+MIN_PERIOD: Final = timedelta(hours=6)
+"""The time over which they must have come: a burst has no pace."""
 
-    webhook_id: uuid.UUID | None
-    "None for all webhooks together."
-    status: str
-    hour: datetime
-    number: int
-    first: datetime
-    last: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessingTimes:
-    """How long deliveries took from being stored until their last receiver was done."""
-
-    median: timedelta
-    p95: timedelta
-    number: int
-    "How many deliveries they are computed from."
+MAX_PACED: Final = 10_000
+"""Deliveries that are counted at most for the pace of a webhook that got few or none in the hours of the chart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +64,13 @@ class Health:
 
     hours: Sequence[Hour]
     last: datetime | None
-    "When the newest delivery came; None if none of those counted did."
+    "When the newest delivery came; None if none came, or if `is_last_known` is false and none of those counted did."
     times: ProcessingTimes | None
     counted_from: datetime | None
-    "If not None, only deliveries that came later are counted: there are more than `MAX_COUNTED` in `HOURS`."
+    "If not None, only deliveries that came later are counted."
+    is_unfinished: bool = False
+    "Whether the older hours will be counted soon."
+    is_last_known: bool = True
 
     @cached_property
     def numbers(self) -> Mapping[str, int]:
@@ -101,138 +96,211 @@ class Health:
         return self.failed / self.total if self.total else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """Consecutive deliveries of a webhook, up to its newest one."""
+
+    first: datetime
+    last: datetime
+    number: int
+    longest_pause: timedelta
+    "The longest time between two hours with deliveries."
+
+    @property
+    def pace(self) -> timedelta | None:
+        """The mean time between two deliveries; None if they were too few, or came in too short a time."""
+        if self.number < MIN_PACED or self.last - self.first < MIN_PERIOD:
+            return None
+        return (self.last - self.first) / (self.number - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """The figures from the newest deliveries, of one webhook or of all."""
+    """The figures of some webhooks, and of all together."""
 
     now: datetime
     hours: Sequence[datetime]
     "The beginnings of the chart's hours, the oldest first."
-    counted_after: datetime | None
-    "When the newest delivery came that is not counted; None if all are."
-    is_cut: bool
-    "Whether the hours are fewer than `HOURS`, as more deliveries came than are counted."
-    counts: Sequence[HourlyCount]
-    "The counts of each webhook that was asked for."
-    totals: Sequence[HourlyCount]
-    "The counts of all webhooks together."
-    times: Mapping[uuid.UUID | None, ProcessingTimes]
+    counted_from: datetime | None
+    is_unfinished: bool
+    is_last_known: bool
+    "Whether the newest delivery of each webhook was looked for among all deliveries, and not only in these hours."
+    numbers: Mapping[uuid.UUID | None, Mapping[datetime, Counter[str]]]
+    "By webhook, and under None of all together: the deliveries of each status in each hour that has any."
+    activities: Mapping[uuid.UUID, Activity]
+    newest: datetime | None
+    "When the newest delivery of all came."
+    times: Mapping[uuid.UUID | None, ProcessingTimes] = field(default_factory=dict)
     "The processing times of each webhook, and under None of all together."
-
-    @cached_property
-    def counts_by_webhook(self) -> Mapping[uuid.UUID | None, Sequence[HourlyCount]]:
-        """The counts by webhook."""
-        found: dict[uuid.UUID | None, list[HourlyCount]] = {}
-        for count in self.counts:
-            found.setdefault(count.webhook_id, []).append(count)
-        return found
 
     def health(self, webhook_id: uuid.UUID | None = None) -> Health:
         """Return the health of one webhook, or of all together."""
-        counts = self.totals if webhook_id is None else self.counts_by_webhook.get(webhook_id, ())
-        counted: dict[datetime, Counter[str]] = {start: Counter() for start in self.hours}
-        for count in counts:
-            if count.hour in counted:
-                counted[count.hour][count.status] += count.number
+        counted = self.numbers.get(webhook_id, {})
+        activity = webhook_id and self.activities.get(webhook_id)
         return Health(
-            hours=[Hour(start=start, numbers=numbers) for start, numbers in counted.items()],
-            last=max((count.last for count in counts), default=None),
+            hours=[Hour(start=start, numbers=counted.get(start, {})) for start in self.hours],
+            last=self.newest if webhook_id is None else activity.last if activity else None,
             times=self.times.get(webhook_id),
-            counted_from=self.counted_after if self.is_cut else None,
+            counted_from=self.counted_from,
+            is_unfinished=self.is_unfinished,
+            is_last_known=self.is_last_known,
         )
 
 
 def read_statistics(
-    webhook_id: uuid.UUID | None = None,
-    among: RowScope = ALL_ROWS,
-    webhook_ids: Collection[uuid.UUID] | None = None,
+    webhook_id: uuid.UUID | None = None, among: RowScope = ALL_ROWS, webhook_ids: Sequence[uuid.UUID] | None = None
 ) -> Statistics:
-    """Count the newest deliveries, of one webhook or of all: at most `MAX_COUNTED` rows, with five statements.
+    """Read the figures of all webhooks together, and of one, or of those of `webhook_ids` (None: the first ones).
 
-    Only deliveries that the user may see are counted. Where there are very many webhooks, `webhook_ids` names those
-    that are counted one by one (None: all); the others count in the totals only.
+    Only deliveries that the user may see count. The number of statements does not grow with that of the webhooks.
     """
-    now = timezone.now()
-    # Hours as the database itself cuts them, so that it needs no table of time zones.
-    zone = connections[Delivery.objects.db].timezone
-    this_hour = _hour_of(now.astimezone(zone))
-    newest: int = Delivery.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    counted_after = _received_at(newest - MAX_COUNTED)
-    hours = [this_hour - timedelta(hours=ago) for ago in range(HOURS - 1, -1, -1)]
-    is_cut = counted_after is not None and counted_after >= hours[0]
-    if counted_after is not None and is_cut:
-        hours = [hour for hour in hours if hour >= _hour_of(counted_after.astimezone(zone))] or [this_hour]
-    recent: QuerySet[Delivery] = among.of(Delivery).select_related(None).filter(pk__gt=newest - MAX_COUNTED)
     if webhook_id is not None:
-        recent = recent.filter(webhook=webhook_id)
-    counts = _hourly_counts(
-        _counted(recent if webhook_ids is None else recent.filter(webhook__in=webhook_ids), hours[0])
-    )
-    totals = counts if webhook_ids is None else _hourly_counts(_counted(recent, hours[0], together=True))
-    return Statistics(
-        now=now,
-        hours=hours,
-        counted_after=counted_after,
-        is_cut=is_cut,
-        counts=counts,
-        totals=totals,
-        times=_times(recent.filter(status=Delivery.Status.PROCESSED), among.of(Run)),
-    )
+        webhook_ids = [webhook_id]
+    elif webhook_ids is None:
+        webhook_ids = list(among.of(Webhook).order_by("name").values_list("pk", flat=True)[:MAX_WEBHOOKS])
+    return _Reader(among, webhook_ids, MAX_TIMED_EACH if webhook_id is None else MAX_TIMED).read()
 
 
-_Counted = Iterable[tuple[uuid.UUID | None, str, datetime, int, datetime, datetime]]
+class _Reader:
+    """Reads the figures of some webhooks."""
+
+    def __init__(self, among: RowScope, webhook_ids: Sequence[uuid.UUID], timed: int) -> None:
+        self._now = timezone.now()
+        self._rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).order_by()
+        self._runs: QuerySet[Run] = among.of(Run).select_related(None).order_by()
+        self._webhook_ids = webhook_ids
+        self._timed = timed
+        self._moments: dict[int, datetime] = {}
+        self._combinations: Combinations | None = None
+        if not is_narrowed(self._rows):
+            self._combinations = read_combinations(Delivery, self._rows.db, COLUMNS)
+
+    def read(self) -> Statistics:
+        counts = read_hour_counts(self._rows, self._now, self._combinations)
+        newest = max((each.last for each in counts.counts), default=0)
+        if self._combinations is not None:
+            newest = max(newest, counts.hours[-1].high - 1)
+        activities = self._activities(counts, newest)
+        return Statistics(
+            now=self._now,
+            hours=[hour.start for hour in counts.hours],
+            counted_from=counts.since,
+            is_unfinished=counts.is_unfinished,
+            is_last_known=self._combinations is not None,
+            numbers=_numbers(counts),
+            activities=activities,
+            newest=self._newest_moment(newest),
+            times=self._times(counts),
+        )
+
+    def _read_moments(self, pks: Iterable[int]) -> dict[int, datetime]:
+        """Return when deliveries came; those that the user may not see, or that are gone, are left out."""
+        if unknown := set(pks) - self._moments.keys():
+            self._moments |= self._rows.filter(pk__in=unknown).values_list("pk", "received_at")
+        return self._moments
+
+    def _newest_moment(self, key: int) -> datetime | None:
+        if key and key not in self._moments:  # it has just been deleted
+            return self._rows.order_by("-pk").values_list("received_at", flat=True).first()
+        return self._moments.get(key)
+
+    def _activities(self, counts: HourCounts, newest: int) -> dict[uuid.UUID, Activity]:
+        """Return when the deliveries of each webhook came: in the hours counted, or before its newest one."""
+        wanted = set(self._webhook_ids)
+        found: dict[uuid.UUID, list[tuple[datetime, int, int, int]]] = {}
+        for each in counts.counts:
+            if each.webhook_id in wanted:
+                found.setdefault(each.webhook_id, []).append((each.start, each.number, each.first, each.last))
+        keys = {
+            webhook_id: (min(part[2] for part in parts), max(part[3] for part in parts))
+            for webhook_id, parts in found.items()
+        }
+        moments = self._read_moments(itertools.chain([newest], *keys.values()))
+        activities = {
+            webhook_id: Activity(
+                first=moments[first],
+                last=moments[last],
+                number=sum(part[1] for part in found[webhook_id]),
+                longest_pause=_longest_pause(part[0] for part in found[webhook_id]),
+            )
+            for webhook_id, (first, last) in keys.items()
+            if first in moments and last in moments
+        }
+        lasts = {key: last for key, (_first, last) in keys.items()}
+        return activities | self._earlier_activities(activities, lasts, KeyRange(0, newest))
+
+    def _earlier_activities(
+        self, recent: Mapping[uuid.UUID, Activity], last_keys: Mapping[uuid.UUID, int], keys: KeyRange
+    ) -> dict[uuid.UUID, Activity]:
+        """Return that of webhooks with too few deliveries in the hours counted: in `HOURS` before their last one."""
+        each = self._newest_of_each()
+        unpaced = [key for key in self._webhook_ids if key not in recent or recent[key].pace is None]
+        if each is None or not unpaced:
+            return {}
+        last_keys = {key: last_keys[key] for key in unpaced if key in last_keys}
+        last_keys = last_keys | each.last_keys([key for key in unpaced if key not in last_keys])
+        if not last_keys:
+            return {}
+        moments = self._read_moments(last_keys.values())
+        lasts = {key: moments[pk] for key, pk in last_keys.items() if pk in moments}
+        begins = [last - timedelta(hours=HOURS) for last in lasts.values()]
+        lows = first_keys(Delivery, self._rows.db, "received_at", begins, keys) if begins else ()
+        counted = each.counts(dict(zip(lasts, lows, strict=True)), MAX_PACED)
+        moments = self._read_moments(first for _number, first in counted.values())
+        return {
+            key: Activity(
+                first=moments.get(counted[key][1], lasts[key]),
+                last=lasts[key],
+                number=counted[key][0],
+                longest_pause=recent[key].longest_pause if key in recent else timedelta(),
+            )
+            for key in lasts
+            if key in counted
+        }
+
+    def _newest_of_each(self, status: str | None = None) -> NewestOfEach | None:
+        if self._combinations is None:
+            return None
+        [index] = [index for index in Delivery._meta.indexes if index.name == "nateq_delivery_browse"]
+        heads = [head for head in self._combinations.heads if status is None or head[0] == status]
+        return NewestOfEach(Delivery, self._rows.db, index, heads)
+
+    def _times(self, counts: HourCounts) -> dict[uuid.UUID | None, ProcessingTimes]:
+        """Return the processing times of the newest deliveries in the hours counted; without runs there is none."""
+        processed = self._rows.filter(status=Delivery.Status.PROCESSED)
+        since = max(counts.hours[0].low, counts.hours[-1].high - MAX_VISIBLE)
+        newest = list(processed.filter(pk__gte=since).order_by("-pk").values_list("webhook_id", "pk")[:MAX_TIMED])
+        keys = grouped(newest)
+        each = self._newest_of_each(Delivery.Status.PROCESSED)
+        if each is not None:
+            keys = grouped(each.newest_keys(_since(counts, self._webhook_ids, self._timed), self._timed))
+        keys[None] = [pk for _webhook_id, pk in newest]
+        spans = spans_of(self._runs, {pk for pks in keys.values() for pk in pks})
+        found = {key: processing_times([spans[pk] for pk in pks if pk in spans]) for key, pks in keys.items()}
+        return {key: times for key, times in found.items() if times is not None}
 
 
-def _hourly_counts(counted: _Counted) -> list[HourlyCount]:
-    return [
-        HourlyCount(webhook_id=webhook_id, status=status, hour=hour, number=number, first=first, last=last)
-        for webhook_id, status, hour, number, first, last in counted
-    ]
+def _numbers(counts: HourCounts) -> dict[uuid.UUID | None, dict[datetime, Counter[str]]]:
+    found: dict[uuid.UUID | None, dict[datetime, Counter[str]]] = {}
+    for each in counts.counts:
+        for key in (each.webhook_id, None):
+            found.setdefault(key, {}).setdefault(each.start, Counter())[each.status] += each.number
+    return found
 
 
-def _hour_of(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
+def _longest_pause(hours: Iterable[datetime]) -> timedelta:
+    return max((later - earlier for earlier, later in itertools.pairwise(sorted(set(hours)))), default=timedelta())
 
 
-def _received_at(pk: int) -> datetime | None:
-    """Return when the delivery of this key came, or the last one before it."""
-    older = Delivery.objects.filter(pk__lte=pk).order_by("-pk")
-    return older.values_list("received_at", flat=True).first()
-
-
-def _counted(deliveries: QuerySet[Delivery], since: datetime, *, together: bool = False) -> _Counted:
-    """Count the deliveries by webhook, status and hour; those before `since` all in the hour before it.
-
-    `together` counts those of all webhooks, with None as the webhook.
-    """
-    zone = since.tzinfo
-    hour = TruncHour(Greatest("received_at", Value(since - timedelta(hours=1))), tzinfo=zone)
-    names = ["status"] if together else ["webhook_id", "status"]
-    grouped = deliveries.order_by().values(*names, hour=hour)
-    counted = grouped.annotate(number=Count("pk"), first=Min("received_at"), last=Max("received_at"))
-    found = counted.values_list(*names, "hour", "number", "first", "last")
-    return [(None, *row) for row in found] if together else found
-
-
-def _times(processed: QuerySet[Delivery], among: QuerySet[Run]) -> dict[uuid.UUID | None, ProcessingTimes]:
-    """Return the processing times of the newest of these, which end with the last run; without runs there is none."""
-    rows = list(processed.order_by("-pk").values_list("pk", "webhook_id", "received_at")[:MAX_TIMED])
-    runs = among.filter(delivery_id__in=[pk for pk, _, _ in rows], round=0).order_by()
-    ends = dict(runs.values_list("delivery_id").annotate(Max("finished_at")))
-    measured: dict[uuid.UUID | None, list[timedelta]] = {}
-    for pk, webhook_id, received_at in rows:
-        if (end := ends.get(pk)) is not None:
-            for key in (webhook_id, None):
-                measured.setdefault(key, []).append(max(end - received_at, timedelta()))
-    return {webhook_id: processing_times(spans) for webhook_id, spans in measured.items()}
-
-
-def processing_times(spans: Sequence[timedelta]) -> ProcessingTimes:
-    """Return the median and the 95th percentile of some durations; at least one is needed."""
-    return ProcessingTimes(median=_percentile(spans, 50), p95=_percentile(spans, 95), number=len(spans))
-
-
-def _percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
-    """Return the smallest span that `percent` of a hundred spans do not exceed."""
-    ranked = sorted(spans)
-    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]
+def _since(counts: HourCounts, webhook_ids: Sequence[uuid.UUID], number: int) -> dict[uuid.UUID, int]:
+    """Return for each webhook a key after which it has so many processed deliveries, or all that are counted."""
+    lows = {hour.start: hour.low for hour in counts.hours}
+    found: dict[uuid.UUID, tuple[int, int]] = {}
+    for each in sorted(counts.counts, key=lambda each: each.start, reverse=True):
+        if each.status == Delivery.Status.PROCESSED:
+            seen, low = found.get(each.webhook_id, (0, 0))
+            if seen < number:
+                low = lows[each.start]
+            found[each.webhook_id] = (seen + each.number, low)
+    wanted = set(webhook_ids)
+    return {key: low for key, (_seen, low) in found.items() if key in wanted}

@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart, moment
-from nateq_webhooks.admin.dashboard.statistics import Health, ProcessingTimes
+from nateq_webhooks.admin.dashboard.processing_times import ProcessingTimes
+from nateq_webhooks.admin.dashboard.statistics import Health
 
 EMPTY: Final = "-"
 """Shown instead of a figure that does not exist, as elsewhere in the admin."""
@@ -43,14 +44,15 @@ def summary(health: Health) -> Summary:
     """Return the figures and the chart of one webhook, or of all of them."""
     times = health.times
     timed = (
-        _("From storing until the last receiver finished; the newest %(number)s.") % {"number": times.number}
+        _("From storing until the last receiver finished; the newest %(number)s.")
+        % {"number": number_format(times.number)}
         if times
         else _("No receiver has finished lately.")
     )
     return Summary(
         figures=[
-            Figure(label=_("Last delivery"), value=formatting.moment(health.last) or _("none lately")),
-            Figure(label=_("Deliveries"), value=number_format(health.total)),
+            Figure(label=_("Last delivery"), value=last_delivery(health)),
+            Figure(label=_("Deliveries"), value=number_format(health.total, force_grouping=True)),
             Figure(
                 label=_("Failed"),
                 value=percent(health.share_failed),
@@ -64,6 +66,11 @@ def summary(health: Health) -> Summary:
         limit=_limit(health),
         hours=len(health.hours),
     )
+
+
+def last_delivery(health: Health) -> str:
+    """Return when the newest delivery came, or that none ever did."""
+    return formatting.moment(health.last) or (_("never") if health.is_last_known else _("none lately"))
 
 
 def processing(times: ProcessingTimes | None, which: Literal["median", "p95"]) -> str:
@@ -83,6 +90,8 @@ def _limit(health: Health) -> str:
     if health.counted_from is None:
         return ""
     text = _("There are too many to count all: these are the deliveries since %(time)s.")
+    if health.is_unfinished:
+        text = _("Counted since %(time)s; older hours are still being counted.")
     return text % {"time": moment(health.counted_from)}
 
 

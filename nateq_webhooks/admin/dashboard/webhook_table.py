@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.utils.formats import number_format
-from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.statistics import Health
-from nateq_webhooks.admin.dashboard.summary import percent, processing
+from nateq_webhooks.admin.dashboard.summary import last_delivery, percent, processing
 from nateq_webhooks.admin.permissions import RowScope
 from nateq_webhooks.models import Webhook
 
@@ -49,8 +48,8 @@ def webhook_line(webhook: Webhook, health: Health, url: str) -> WebhookLine:
         name=formatting.visible(webhook.name),
         url=url,
         is_active=webhook.is_active,
-        last=formatting.moment(health.last) or _("none lately"),
-        total=number_format(health.total),
+        last=last_delivery(health),
+        total=number_format(health.total, force_grouping=True),
         failed=percent(health.share_failed),
         has_failed=bool(health.failed),
         median=processing(times, "median"),

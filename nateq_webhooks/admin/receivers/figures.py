@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.db.models import Count, Min, Q, QuerySet
 
 from nateq_webhooks.admin.dashboard.failures import newest_first, receivers_with
-from nateq_webhooks.admin.dashboard.statistics import ProcessingTimes, processing_times
+from nateq_webhooks.admin.dashboard.processing_times import ProcessingTimes, processing_times
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.run import IS_PARKED, NOT_PARKED
 from nateq_webhooks.receivers import registry
@@ -74,7 +74,7 @@ def read_figures(rows: QuerySet[Run], receiver: str, now: datetime) -> ReceiverF
     oldest = min((one["oldest"] for one in pending if one["oldest"] is not None), default=None)
     return ReceiverFigures(
         by_status=counts(rows, receiver, *Run.Status.values),
-        times=processing_times(durations) if durations else None,
+        times=processing_times(durations),
         due=sum(one["due"] for one in pending),
         later=sum(one["later"] for one in pending),
         parked=sum(one["parked"] for one in pending),

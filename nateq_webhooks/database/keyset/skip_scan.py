@@ -96,6 +96,16 @@ class SkipScan:
             table = table if first is None else _with_first_keys(table, first, count, descending=descending)
         return fetch_keys(_lateral(table, page), self.queryset.db, count, descending=descending)
 
+    def rows(self, columns: Sequence[str], limit: int) -> Statement | None:
+        """Return the statement for some columns of the rows, at most `limit` of them, in no order."""
+        if not self.combinations:
+            return None
+        if self._has_lateral:  # the limit keeps PostgreSQL from joining in another way, which reads every row
+            found = _lateral(self._table(), compiled(self._one.order_by().values(*columns)[:limit]))
+        else:
+            found = self._with_index_hint(self._within_columns().order_by().values(*columns))
+        return None if found is None else (f"{found[0]} LIMIT {limit:d}", found[1])
+
     def counting(self, limit: int) -> Statement | None:
         """Return the statement that counts combination by combination, up to the limit."""
         if not self.combinations:
