@@ -11,7 +11,8 @@ from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks.admin.dashboard.chart import BAR_WIDTH, HEIGHT, Chart, chart
-from nateq_webhooks.admin.dashboard.statistics import Health, Hour, read_statistics
+from nateq_webhooks.admin.dashboard.health import Health, Hour
+from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import percent, span
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hourly_count import HourlyCount

@@ -13,7 +13,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.admin.dashboard.statistics import Health, Hour
+from nateq_webhooks.admin.dashboard.health import Health, Hour
 from nateq_webhooks.admin.formatting import STATUS_STYLES
 from nateq_webhooks.models import Delivery
 

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Final
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from nateq_webhooks.admin.dashboard.health import Health, Hour
 from nateq_webhooks.admin.dashboard.hour_counts import MAX_VISIBLE, HourCounts, read_hour_counts
 from nateq_webhooks.admin.dashboard.processing_times import ProcessingTimes, grouped, processing_times, spans_of
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope, is_narrowed
@@ -43,57 +43,6 @@ MIN_PERIOD: Final = timedelta(hours=6)
 
 MAX_PACED: Final = 10_000
 """Deliveries that are counted at most for the pace of a webhook that got few or none in the hours of the chart."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hour:
-    """The number of deliveries of each status that came in the hour that begins at `start`."""
-
-    start: datetime
-    numbers: Mapping[str, int]
-
-    @property
-    def total(self) -> int:
-        """How many deliveries came."""
-        return sum(self.numbers.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Health:
-    """The last hours of one webhook, or of all of them."""
-
-    hours: Sequence[Hour]
-    last: datetime | None
-    "When the newest delivery came; None if none came, or if `is_last_known` is false and none of those counted did."
-    times: ProcessingTimes | None
-    counted_from: datetime | None
-    "If not None, only deliveries that came later are counted."
-    is_unfinished: bool = False
-    "Whether the older hours will be counted soon."
-    is_last_known: bool = True
-
-    @cached_property
-    def numbers(self) -> Mapping[str, int]:
-        """How many deliveries of each status came."""
-        counted: Counter[str] = Counter()
-        for hour in self.hours:
-            counted.update(hour.numbers)
-        return counted
-
-    @property
-    def total(self) -> int:
-        """How many deliveries came."""
-        return sum(self.numbers.values())
-
-    @property
-    def failed(self) -> int:
-        """How many of them failed."""
-        return sum(self.numbers.get(status, 0) for status in Delivery.FAILING)
-
-    @property
-    def share_failed(self) -> float | None:
-        """The share that failed, from 0 to 1; None if none came."""
-        return self.failed / self.total if self.total else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart, moment
+from nateq_webhooks.admin.dashboard.health import Health
 from nateq_webhooks.admin.dashboard.processing_times import ProcessingTimes
-from nateq_webhooks.admin.dashboard.statistics import Health
 
 EMPTY: Final = "-"
 """Shown instead of a figure that does not exist, as elsewhere in the admin."""

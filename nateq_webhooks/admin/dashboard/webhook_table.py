@@ -7,7 +7,7 @@ from django.utils.formats import number_format
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
-from nateq_webhooks.admin.dashboard.statistics import Health
+from nateq_webhooks.admin.dashboard.health import Health
 from nateq_webhooks.admin.dashboard.summary import last_delivery, percent, processing
 from nateq_webhooks.admin.permissions import RowScope
 from nateq_webhooks.models import Webhook
