@@ -46,7 +46,7 @@ def arrival_items(
     """
     permitted = PermittedRows(site, request)
     lines: dict[uuid.UUID | None, _Arrival] = {}
-    for silent in find_silent(found, webhooks, permitted) if found is not None else ():
+    for silent in find_silent(found, webhooks) if found is not None else ():
         lines[silent.webhook_id] = _Arrival(name=silent.name, silent=silent)
     if permitted.may_view(Rejection) and permitted.may_view(Webhook):
         for refused in refusals(now, permitted):
