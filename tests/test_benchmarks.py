@@ -186,6 +186,7 @@ class TestCommandLine:
         assert [name for name in (*PARTS, *options) if f"`{name}" not in text and f" {name}" not in text] == ["--help"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(connection.vendor == "mysql", reason="there are no floors for MySQL")
 class TestShortRun:
     """One run of about ten turns, on a database of its own."""
