@@ -9,7 +9,7 @@ from nateq_webhooks.models.run_try import MAX_TRIES_KEPT, RunTry
 
 def record_try(alias: str, run: Run, *, started_at: datetime, finished_at: datetime, error: str) -> None:
     """Record a failed try, `run.tries`, and delete the oldest one if the run has had too many."""
-    RunTry.objects.using(alias).create(
+    failed = RunTry(
         run_id=run.pk,
         number=run.tries,
         started_at=started_at,
@@ -17,6 +17,8 @@ def record_try(alias: str, run: Run, *, started_at: datetime, finished_at: datet
         duration=finished_at - started_at,
         error=error,
     )
+    # If somebody has set `tries` back in the database, the failure itself must still be recorded.
+    RunTry.objects.using(alias).bulk_create([failed], ignore_conflicts=True)
     _delete_old(alias, run)
 
 

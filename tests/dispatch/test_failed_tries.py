@@ -85,6 +85,23 @@ def test_a_try_that_a_receiver_puts_off_is_kept(deliver: Deliver, connect: Conne
     assert [number for number, _error in recorded()] == [1]
 
 
+def test_a_number_that_is_taken_does_not_keep_the_failure_from_being_recorded(
+    deliver: Deliver, connect: Connect
+) -> None:
+    """Somebody has set the tries of a run back in the database."""
+    connect(signals.ticket_created, fails())
+    deliver()
+    api.run_due()
+    Run.objects.update(tries=0)
+    make_due()
+
+    api.run_due()
+
+    run = Run.objects.get()
+    assert (run.status, run.tries, run.lease) == ("failed", 1, None)
+    assert recorded() == [(1, "ValueError: try 1 broke")]
+
+
 def test_a_run_that_succeeds_at_once_has_no_row(deliver: Deliver, connect: Connect) -> None:
     connect(signals.ticket_created, fails(times=0))
     deliver()
