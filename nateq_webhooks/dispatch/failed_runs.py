@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.db.models import Exists, OuterRef, QuerySet
 
 from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.selection_queries import key_range_of_selection
 from nateq_webhooks.dispatch.unfinished_runs import Pair
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import has_later_round
@@ -35,12 +36,56 @@ def to_retry(selection: Selection, runs: QuerySet[Run], receivers: Collection[st
 
     `receivers`: only theirs; None: of all.
     """
-    rows = failing(selection, runs).filter(~has_later_round())
+    return _of_selection(selection, runs, receivers).filter(~has_later_round())
+
+
+def _of_selection(selection: Selection, runs: QuerySet[Run], receivers: Collection[str] | None) -> QuerySet[Run]:
+    """Return the failed runs of a selection, replaced ones, too."""
+    rows = failing(selection, runs)
     if receivers is not None:
         rows = rows.filter(receiver__in=receivers)
     if selection.is_about_deliveries:
         rows = rows.filter(Exists(selection.of_deliveries(Delivery.objects.filter(pk=OuterRef("delivery_id")))))
     return rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryCount:
+    """How many failed runs a replay would retry, each number up to a limit."""
+
+    given_up: int
+    "They run again, as new runs."
+    pending: int
+    "They are brought forward: they would be tried again by themselves."
+    resolved: int
+    "Failed runs that are left alone, because a later round of them exists."
+
+    @property
+    def total(self) -> int:
+        """How many are retried."""
+        return self.given_up + self.pending
+
+
+def count_to_retry(
+    selection: Selection, runs: QuerySet[Run], receivers: Collection[str], limit: int | None = None
+) -> RetryCount:
+    """Count what a replay of `selection` with `only_failed` would do, now. `limit`: no number is counted further.
+
+    The deliveries of a period are a range of keys, so that not all failed runs are read.
+    """
+    keys = key_range_of_selection(selection, Delivery.objects.using(runs.db))
+    if keys is None:
+        return RetryCount(given_up=0, pending=0, resolved=0)
+    rows = runs.order_by()
+    if selection.since is not None or selection.until is not None:
+        rows = rows.filter(delivery_id__gte=keys.lowest, delivery_id__lte=keys.highest)
+    latest = to_retry(selection, rows, receivers)
+    replaced = _of_selection(selection, rows, receivers).filter(has_later_round())
+    return RetryCount(
+        given_up=latest.filter(status=Run.Status.DEAD)[:limit].count(),
+        pending=latest.filter(status=Run.Status.FAILED)[:limit].count(),
+        resolved=replaced[:limit].count(),
+    )
 
 
 def failed_pairs(alias: str, pks: Sequence[int], selection: Selection) -> FailedPairs:

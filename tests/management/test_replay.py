@@ -307,3 +307,85 @@ def test_each_delivery_is_replayed_once_if_the_command_is_killed_and_started_aga
     assert "of 8001 deliveries: 8001 runs made." in said
     assert Replay.objects.count() == 1
     assert Run.objects.values("delivery_id").distinct().count() == Run.objects.count() == 8_001
+
+
+class TestFailed:
+    """`--failed` retries what failed of a receiver, and nothing else."""
+
+    @pytest.fixture
+    def failing(self, deliver: Deliver, connect: Connect) -> list[Delivery]:
+        """Deliveries of two receivers: of one the runs were given up, retried with success, or wait for a next try."""
+        connect(signals.ticket_created, lambda **kwargs: None, "test.fine")
+        connect(signals.ticket_created, lambda **kwargs: None, "test.two")
+        stored = [deliver() for _ in range(6)]
+        drain()
+        runs = {run.delivery_id: run for run in Run.objects.filter(receiver="test.two")}
+        hour = timezone.now() + timedelta(hours=1)
+        for number, delivery in enumerate(stored):
+            run = runs[delivery.pk]
+            if number < 4:
+                run.status, run.error = Run.Status.DEAD, "LookupError: no customer 7"
+            elif number == 4:
+                run.status, run.next_try_at, run.error = Run.Status.FAILED, hour, "Timeout: slow"
+            run.save()
+        Run.objects.create(delivery=stored[3], receiver="test.two", round=900, status="succeeded", next_try_at=None)
+        return stored
+
+    def test_a_dry_run_counts_what_would_be_retried(self, failing: list[Delivery]) -> None:
+        said = replay("--failed", "--receiver", "test.two", "--dry-run")
+
+        assert said == (
+            "4 failed runs would be retried: 3 again as new runs, 1 brought forward. "
+            "Left alone, because they were replayed since: 1.\n"
+        )
+        assert Replay.objects.count() == 0
+
+    def test_it_retries_them_and_says_what_it_did(self, failing: list[Delivery]) -> None:
+        said = replay("--failed", "--receiver", "test.two")
+
+        made = Replay.objects.get()
+        assert said == (f"Replay {made.pk} of 4 deliveries: 3 runs made, 1 brought forward, 1 succeeded since.\n")
+        assert made.only_failed
+        runs = Run.objects.filter(round=made.pk)
+        assert sorted(runs.values_list("delivery_id", "receiver")) == [(one.pk, "test.two") for one in failing[:3]]
+        brought = Run.objects.get(delivery=failing[4], receiver="test.two")
+        assert brought.next_try_at is not None
+        assert brought.next_try_at <= timezone.now()
+
+    def test_a_part_of_the_error_narrows_it(self, failing: list[Delivery]) -> None:
+        assert replay("--failed", "--error", "timeout", "--dry-run").startswith("1 failed run would be retried: 0 ")
+
+        replay("--failed", "--error", "timeout")
+
+        made = Replay.objects.get()
+        assert (made.runs, made.brought_forward, made.skipped) == (0, 1, 0)
+
+    def test_a_period_narrows_it(self, failing: list[Delivery]) -> None:
+        noon = timezone.now() - timedelta(hours=3)
+        for number, delivery in enumerate(failing):
+            Delivery.objects.filter(pk=delivery.pk).update(received_at=noon + timedelta(minutes=30 * number))
+        period = (
+            "--since",
+            (noon + timedelta(minutes=10)).isoformat(),
+            "--until",
+            (noon + timedelta(hours=1)).isoformat(),
+        )
+
+        assert replay("--failed", "--receiver", "test.two", *period, "--dry-run").startswith("1 failed run ")
+        replay("--failed", "--receiver", "test.two", *period)
+
+        assert list(Run.objects.filter(round=Replay.objects.get().pk).values_list("delivery_id", flat=True)) == [
+            failing[1].pk
+        ]
+
+    def test_alone_it_is_not_taken_for_everything(self, failing: list[Delivery]) -> None:
+        with pytest.raises(CommandError, match="Add --all"):
+            replay("--failed")
+
+        assert Replay.objects.count() == 0
+        replay("--failed", "--all")
+        assert Replay.objects.get().runs == 3
+
+    def test_the_error_goes_with_what_failed_only(self, failing: list[Delivery]) -> None:
+        with pytest.raises(CommandError, match="--error needs --failed"):
+            replay("--all", "--error", "timeout")

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.database.retry import retry_transaction
+from nateq_webhooks.dispatch.failed_runs import count_to_retry
 from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
 from nateq_webhooks.dispatch.replays import (
     advance,
@@ -31,7 +33,10 @@ from nateq_webhooks.management.selection_options import (
     several,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
-from nateq_webhooks.models import Delivery, Replay
+from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.run import MAX_ERROR_CHARS
+from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.receivers import registry
 
 PROGRESS_SECONDS: Final = 1.0
 """How often the progress is printed."""
@@ -49,8 +54,14 @@ class Command(TerminalCommand):
         parser.add_argument(
             "--receiver", action="append", default=None, metavar="NAME", help="Only this receiver; may be repeated."
         )
+        parser.add_argument(
+            "--failed",
+            action="store_true",
+            help="Only what failed, receiver by receiver; what has succeeded since is left alone.",
+        )
+        parser.add_argument("--error", default="", metavar="TEXT", help="With --failed: the error contains this text.")
         parser.add_argument("--reason", default="", help="Why; kept with the replay.")
-        parser.add_argument("--dry-run", action="store_true", help="Say how many deliveries would be replayed.")
+        parser.add_argument("--dry-run", action="store_true", help="Say how much would be replayed.")
         parser.add_argument("--no-input", action="store_true", help="Do not ask, as without a terminal.")
         group = parser.add_mutually_exclusive_group()
         group.add_argument("--new", action="store_true", help="Start another replay if the same one was interrupted.")
@@ -62,24 +73,29 @@ class Command(TerminalCommand):
         if options["resume"] is not None:
             self._continue(alias, _resumable(alias, options, dry_run=dry_run), verbosity)
             return
+        narrowed = narrowed_by(options) + _narrowing_failed(options)
         if not dry_run:
-            require_explicit_all(is_all=options["is_all"], narrowed_by=narrowed_by(options))
-        selection = selection_of(options)
+            require_explicit_all(is_all=options["is_all"], narrowed_by=narrowed)
+        if options["error"] and not options["failed"]:
+            raise CommandError(_("--error needs --failed."))
+        selection = replace(selection_of(options), error=column_text(options["error"], MAX_ERROR_CHARS))
         receivers = several(options["receiver"]) or None
         try:
             check_receivers(receivers)
         except LookupError as error:
             raise CommandError(str(error)) from error
+        wanted = _Wanted(alias, selection, receivers, only_failed=options["failed"])
         if dry_run:
-            count = selection.of(Delivery.objects.using(alias)).count()
-            what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
-            self.stdout.write(what % {"count": count})
+            self.stdout.write(wanted.counted())
             return
-        replay = None if options["new"] else interrupted(alias, selection, receivers)
+        replay = None if options["new"] else interrupted(alias, selection, receivers, only_failed=wanted.only_failed)
         if replay is None:
-            self._confirm(alias, selection, no_input=options["no_input"])
+            if not options["no_input"] and sys.stdin.isatty():  # counting may take long
+                require_yes(wanted.question())
             words = {"reason": options["reason"], "by": user_name()}
-            replay = request_replay(selection, receivers, is_command_waiting=True, **words)
+            replay = request_replay(
+                selection, receivers, is_command_waiting=True, only_failed=wanted.only_failed, **words
+            )
             self._create_runs(alias, replay, verbosity)
         else:
             self._continue(alias, replay, verbosity)
@@ -89,13 +105,6 @@ class Command(TerminalCommand):
             words = {"number": replay.pk, "share": replay.share_done * 100}
             self.stdout.write(_("Continuing replay %(number)d, %(share)d %% of its runs were created.") % words)
         self._create_runs(alias, replay, verbosity)
-
-    def _confirm(self, alias: str, selection: Selection, *, no_input: bool) -> None:
-        if no_input or not sys.stdin.isatty():  # counting may take long
-            return
-        count = selection.of(Delivery.objects.using(alias)).count()
-        question = ngettext("Replay %(count)d delivery? [y/N] ", "Replay %(count)d deliveries? [y/N] ", count)
-        require_yes(question % {"count": count})
 
     def _create_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
         printed_at = time.monotonic()
@@ -123,11 +132,56 @@ class Command(TerminalCommand):
                 self.stdout.write(self.style.WARNING(advice))
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the options ask for, and how much that is."""
+
+    alias: str
+    selection: Selection
+    receivers: Sequence[str] | None
+    only_failed: bool
+
+    def question(self) -> str:
+        """Return the question that is asked before the replay."""
+        if self.only_failed:
+            return self.counted() + " " + _("Retry them? [y/N] ")
+        count = self._deliveries()
+        question = ngettext("Replay %(count)d delivery? [y/N] ", "Replay %(count)d deliveries? [y/N] ", count)
+        return question % {"count": count}
+
+    def counted(self) -> str:
+        """Return in words how much would be replayed."""
+        if not self.only_failed:
+            count = self._deliveries()
+            what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
+            return what % {"count": count}
+        names = self.receivers or [receiver.name for receiver in registry]
+        found = count_to_retry(self.selection, Run.objects.using(self.alias), names)
+        what = ngettext(
+            "%(count)d failed run would be retried: %(dead)d again as a new run, %(pending)d brought forward. "
+            "Left alone, because they were replayed since: %(resolved)d.",
+            "%(count)d failed runs would be retried: %(dead)d again as new runs, %(pending)d brought forward. "
+            "Left alone, because they were replayed since: %(resolved)d.",
+            found.total,
+        )
+        words = {"dead": found.given_up, "pending": found.pending, "resolved": found.resolved}
+        return what % {"count": found.total, **words}
+
+    def _deliveries(self) -> int:
+        return self.selection.of(Delivery.objects.using(self.alias)).count()
+
+
+def _narrowing_failed(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that narrow down what failed, beside those that select deliveries."""
+    return [f"--{name}" for name in ("receiver", "error") if options["failed"] and options[name]]
+
+
 def _resumable(alias: str, options: Mapping[str, Any], *, dry_run: bool) -> Replay:
     """Return the replay that `--resume` names. Raises `CommandError` with other options that select deliveries."""
     names = [
         *narrowed_by(options),
         *(["--receiver"] if options["receiver"] else []),
+        *(f"--{name}" for name in ("failed", "error") if options[name]),
         *(["--dry-run"] if dry_run else []),
     ]
     if options["is_all"] or names:
