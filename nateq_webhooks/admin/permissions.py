@@ -123,6 +123,11 @@ def may_replay(request: HttpRequest) -> bool:
     return request.user.has_perm("nateq_webhooks.replay_delivery")
 
 
+def may_acknowledge(permitted: "PermittedRows", request: HttpRequest) -> bool:
+    """Return whether the user may acknowledge failures: who may replay, and sees all runs of a group."""
+    return may_replay(request) and not (permitted.hides(Run) or permitted.hides(Delivery))
+
+
 def may_pause(permitted: "PermittedRows", request: HttpRequest) -> bool:
     """Return whether the user may pause and resume receivers and everything, and drop runs: for all webhooks."""
     hides = permitted.hides(Webhook) or permitted.hides(Delivery) or permitted.hides(Run)

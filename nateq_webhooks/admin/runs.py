@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
@@ -16,13 +16,15 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
-from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.filters import PeriodFilter, ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.hold_text import hold_texts, receiver_url
 from nateq_webhooks.admin.pages import AdminPage
-from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_see_payload
 from nateq_webhooks.admin.receivers.control import ResumePage
 from nateq_webhooks.admin.receivers.page import ReceiverPage, ReceiversPage
+from nateq_webhooks.admin.retry.filters import ERROR, FAILURE, ErrorFilter, FailureFilter
+from nateq_webhooks.admin.retry.page import AcknowledgePage, RetryPage
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
@@ -59,13 +61,21 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_started_at",
         "shown_duration",
     )
-    list_filter = (("status", StatusFilter), ReceiverFilter)
+    actions: Any = ("retry_selected",)
+    list_filter = (
+        ("status", StatusFilter),
+        ReceiverFilter,
+        ("created_at", PeriodFilter),
+        ErrorFilter,
+        FailureFilter,
+    )
     list_select_related = ("delivery",)
     list_spec = ListSpec(
         index=("status", "receiver"),
-        parameters=frozenset({"status__exact", "receiver"}),
+        parameters=frozenset({"status__exact", "receiver", "created_at__gte", "created_at__lt"}),
         narrow_parameters=frozenset({"delivery__id__exact"}),
-        facet_columns=("status", "receiver"),
+        facet_columns=("status", "receiver", "created_at"),
+        date_column="created_at",
         deferred=("error", "traceback"),
         search_alternatives=_search_alternatives,
         mark_hidden=_mark_hidden_replays,
@@ -89,11 +99,30 @@ class RunAdmin(RecordAdmin[Run]):
         "shown_traceback",
         "shown_failed_tries",
     )
-    pages: ClassVar[Sequence[type[AdminPage]]] = (ReceiversPage, ReceiverPage, ResumePage)
+    pages: ClassVar[Sequence[type[AdminPage]]] = (
+        ReceiversPage,
+        ReceiverPage,
+        ResumePage,
+        RetryPage,
+        AcknowledgePage,
+    )
 
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""
         return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow the filters by error and by a kind of failure, too: no index has them, so their time is limited."""
+        return lookup in {ERROR, FAILURE} or super().lookup_allowed(lookup, value, request)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may have receivers run again."""
+        return may_replay(request) and PermittedRows(self.admin_site, request).may_view(Delivery)
+
+    @admin.action(description=_("Retry the failed ones of the selected runs"), permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        """Ask, with the filter and the number."""
+        return RetryPage.for_action(self, request, queryset)
 
     @admin.display(description=_("receiver"))
     def shown_receiver(self, run: Run) -> SafeString | None:

@@ -10,7 +10,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures
 from nateq_webhooks.admin.hold_text import receiver_url
 from nateq_webhooks.admin.pages import admin_url
-from nateq_webhooks.admin.permissions import PermittedRows, may_replay
+from nateq_webhooks.admin.permissions import PermittedRows, may_acknowledge, may_replay
 from nateq_webhooks.models import Delivery, Run
 
 
@@ -29,8 +29,10 @@ class FailureLine:
     url: str
     receiver_url: str
     "The page of the receiver."
-    replay_url: str
-    "Empty if the user may not replay, or if the runs will be tried again."
+    retry_url: str
+    "The page that asks before the runs are retried; empty if the user may not."
+    acknowledge_url: str
+    "Where the group is acknowledged; empty if the user may not."
 
 
 def failure_lines(groups: Failures, site: AdminSite, request: HttpRequest) -> list[FailureLine]:
@@ -48,15 +50,21 @@ def _line(failure: Failure, site: AdminSite, request: HttpRequest) -> FailureLin
         error=formatting.visible(failure.error),
         number=number_format(failure.number),
         newest=formatting.moment(failure.newest) or "",
-        url=admin_url(site, Run, "changelist", status__exact=failure.status, receiver=failure.receiver),
+        url=admin_url(
+            site, Run, "changelist", status__exact=failure.status, receiver=failure.receiver, failure=failure.key
+        ),
         receiver_url=receiver_url(site, request, failure.receiver),
-        replay_url=_replay_url(failure, site, request),
+        retry_url=_retry_url(failure, site, request),
+        acknowledge_url=_acknowledge_url(failure, site, request),
     )
 
 
-def _replay_url(failure: Failure, site: AdminSite, request: HttpRequest) -> str:
-    """Return the page that confirms a replay of a group; empty if its runs will be tried again."""
+def _retry_url(failure: Failure, site: AdminSite, request: HttpRequest) -> str:
     may = may_replay(request) and PermittedRows(site, request).may_view(Delivery)
-    if failure.status != Run.Status.DEAD or not may:
-        return ""
-    return admin_url(site, Delivery, "replay_many", failure=failure.key)
+    return admin_url(site, Run, "retry", failure=failure.key, receiver=failure.receiver) if may else ""
+
+
+def _acknowledge_url(failure: Failure, site: AdminSite, request: HttpRequest) -> str:
+    permitted = PermittedRows(site, request)
+    may = permitted.may_view(Delivery) and may_acknowledge(permitted, request)
+    return admin_url(site, Run, "acknowledge", failure=failure.key, receiver=failure.receiver) if may else ""

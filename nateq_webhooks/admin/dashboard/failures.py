@@ -13,9 +13,11 @@ from typing import Any, Final
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
+from nateq_webhooks.admin.dashboard.acknowledgements import GroupSize, acknowledgements, has_grown
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
+from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
 from nateq_webhooks.models.run import NOT_PARKED, has_later_round
 
 MAX_RUNS_READ: Final = 10_000
@@ -58,8 +60,10 @@ class Failure:
     "When the newest try ended."
     key: str
     "Identifies the group in an address."
-    deliveries: tuple[int, ...]
-    "The keys of the runs' deliveries."
+    runs: tuple[int, ...]
+    "The keys of the runs."
+    sizes: tuple[GroupSize, ...]
+    "The group as it is acknowledged: for users who may not see payloads it has several, which they don't tell apart."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +75,15 @@ class Failures:
     "Whether more runs have failed than were read."
     more_groups: int
     "How many groups are not among these."
+    acknowledged: tuple[FailureAcknowledgement, ...] = ()
+    "The acknowledgements of the groups that are left out, the latest first."
 
 
 _Failed = tuple[str, str, str, datetime | None, int]
-"""Receiver, status, the error's beginning, the end of the last try, the delivery's key: too many for objects."""
+"""Receiver, status, the error's beginning, the end of the last try, the run's key: too many for objects."""
+
+_Kind = tuple[str, str, str, str]
+"""Receiver, status, the exception's class, the error without what is particular to a run."""
 
 
 def failures(*, with_text: bool, among: RowScope = ALL_ROWS, receiver: str | None = None) -> Failures:
@@ -85,12 +94,19 @@ def failures(*, with_text: bool, among: RowScope = ALL_ROWS, receiver: str | Non
     rows = among.of(Run).order_by().select_related(None)
     given_up, is_capped = _given_up(rows, receiver)
     to_retry, more_to_retry = _to_retry(rows) if receiver is None else _to_retry_of(rows, receiver)
-    groups = _grouped([*given_up, *to_retry], with_text=with_text)
+    groups, acknowledged = _grouped([*given_up, *to_retry], with_text=with_text)
     return Failures(
         groups=tuple(groups[:MAX_GROUPS]),
         is_capped=is_capped or more_to_retry,
         more_groups=max(0, len(groups) - MAX_GROUPS),
+        acknowledged=tuple(sorted(acknowledged, key=lambda each: each.at, reverse=True)),
     )
+
+
+def find_group(key: str, *, with_text: bool, among: RowScope, receiver: str | None = None) -> Failure | None:
+    """Return a group of failures by its key; None if there is none, or not any more, or it is acknowledged."""
+    found = failures(with_text=with_text, among=among, receiver=receiver).groups
+    return next((each for each in found if each.key == key), None)
 
 
 def _given_up(rows: QuerySet[Run], receiver: str | None) -> tuple[list[_Failed], bool]:
@@ -170,25 +186,64 @@ def newest_first(rows: QuerySet[Run], status: str, receiver: str) -> QuerySet[Ru
 
 def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
     beginning = runs.annotate(beginning=Left("error", ERROR_CHARS))
-    return beginning.values_list("receiver", "status", "beginning", "finished_at", "delivery_id", *more)
+    return beginning.values_list("receiver", "status", "beginning", "finished_at", "pk", *more)
 
 
-def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> list[Failure]:
-    """Group runs by what their errors have in common; each group keeps their order, the newest first."""
+def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> tuple[list[Failure], list[FailureAcknowledgement]]:
+    """Group runs by what their errors have in common, the largest group first, each with its newest run first.
+
+    Return the acknowledgements of those that are left out, too.
+    """
+    by_kind = _by_kind(runs)
+    seen = acknowledgements() if by_kind else {}
+    sizes = {kind: _size(kind, group) for kind, group in by_kind.items()}
+    hidden = [seen[size.key] for size in sizes.values() if size.key in seen and not has_grown(size, seen[size.key])]
+    hidden_keys = {each.key for each in hidden}
+    merged: dict[_Kind, list[_Kind]] = {}
+    for kind, size in sizes.items():
+        if size.key not in hidden_keys:
+            merged.setdefault(kind if with_text else (*kind[:3], ""), []).append(kind)
+    groups = [
+        _failure(kind, [run for part in parts for run in by_kind[part]], [sizes[part] for part in parts], with_text)
+        for kind, parts in merged.items()
+    ]
+    return sorted(groups, key=lambda failure: -failure.number), hidden
+
+
+def _by_kind(runs: Iterable[_Failed]) -> dict[_Kind, list[_Failed]]:
     by_text: dict[tuple[str, str, str], list[_Failed]] = {}
     for run in runs:  # most differ by numbers only, which is quick to compare
         by_text.setdefault((run[0], run[1], run[2].translate(_NO_DIGITS)), []).append(run)
-    by_pattern: dict[tuple[str, str, str, str], list[_Failed]] = {}
+    by_kind: dict[_Kind, list[_Failed]] = {}
     for group in by_text.values():
         receiver, status, error = group[0][:3]
         found = _CLASS.match(error)
-        text = _PARTICULAR.sub("#", error) if with_text else ""
-        by_pattern.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
-    groups = [_failure(key, group, with_text=with_text) for key, group in by_pattern.items()]
-    return sorted(groups, key=lambda failure: -failure.number)
+        text = _PARTICULAR.sub("#", error)
+        by_kind.setdefault((receiver, status, found[1] if found else "", text), []).extend(group)
+    return by_kind
 
 
-def _failure(kind: tuple[str, str, str, str], runs: Sequence[_Failed], *, with_text: bool) -> Failure:
+def _size(kind: _Kind, runs: Sequence[_Failed]) -> GroupSize:
+    return GroupSize(
+        key=_key(kind),
+        receiver=kind[0],
+        status=kind[1],
+        number=len(runs),
+        newest=max((run[3] for run in runs if run[3] is not None), default=None),
+        newest_run=max(run[4] for run in runs),
+    )
+
+
+def _key(kind: _Kind) -> str:
+    return hashlib.sha256("\0".join(kind).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _failure(
+    kind: _Kind,
+    runs: Sequence[_Failed],
+    sizes: Sequence[GroupSize],
+    with_text: bool,  # noqa: FBT001
+) -> Failure:
     receiver, status, exception, _text = kind
     return Failure(
         receiver=receiver,
@@ -196,7 +251,8 @@ def _failure(kind: tuple[str, str, str, str], runs: Sequence[_Failed], *, with_t
         exception=exception,
         error=runs[0][2] if with_text else "",
         number=len(runs),
-        newest=max((run[3] for run in runs if run[3] is not None), default=None),
-        key=hashlib.sha256("\0".join(kind).encode(errors="surrogatepass")).hexdigest()[:16],
-        deliveries=tuple(run[4] for run in runs),
+        newest=max((size.newest for size in sizes if size.newest is not None), default=None),
+        key=_key(kind),
+        runs=tuple(run[4] for run in runs),
+        sizes=tuple(sizes),
     )

@@ -6,15 +6,15 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import router, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
-from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries, from_failure
+from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.pages import ReasonField, admin_url
-from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.models import Delivery, Replay
@@ -51,22 +51,13 @@ class ReplayManyForm(forms.Form):
 
 
 class ReplayManyPage(ConfirmationPage):
-    """The page "Replay deliveries". `failure` in its address names a line of the dashboard's failures."""
+    """The page "Replay deliveries"."""
 
     route = "replay-many/"
     name = "replay_many"
     permission = "nateq_webhooks.replay_delivery"
     title = gettext_lazy("Replay deliveries")
     form_class = ReplayManyForm
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        """Ask about the deliveries that the address names, or those of a group of failures."""
-        key = request.GET.get("failure")
-        if not key:
-            return super().get(request)
-        permitted = PermittedRows(self.model_admin.admin_site, request)
-        with_text = may_see_payload(request)
-        return self.confirm(lambda: from_failure(key, self.selectable, permitted, with_text=with_text))
 
     def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:
         """Return the receivers to choose from, and whether this becomes a job."""

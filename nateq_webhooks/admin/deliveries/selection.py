@@ -13,9 +13,8 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.changelists.period_filter import absolute
-from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
-from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
+from nateq_webhooks.admin.permissions import is_narrowed
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.selection_queries import count_of, keys_of
 from nateq_webhooks.models import Delivery
@@ -146,17 +145,6 @@ def from_action(request: HttpRequest, queryset: QuerySet[Delivery], among: Selec
     asked = {name: request.GET[name] for name in _LIST_PARAMETERS if name in request.GET}
     given = {_LIST_PARAMETERS[name]: absolute(value) for name, value in asked.items()}
     return select(SelectionForm(given or {_EVERYTHING: "yes"}).selection, among)
-
-
-def from_failure(
-    key: str, among: SelectableDeliveries, permitted: PermittedRows, *, with_text: bool
-) -> SelectedDeliveries:
-    """Return the deliveries of a group of failures. Raises `ValidationError` if there is no such group any more."""
-    groups = failures(with_text=with_text, among=permitted).groups
-    found = next((each for each in groups if each.key == key), None)
-    if found is None:
-        raise ValidationError(_("No runs have failed like this, or not any more."))
-    return select(Selection(receiver=found.receiver, deliveries=found.deliveries), among)
 
 
 def _by_keys(keys: tuple[int, ...], among: SelectableDeliveries) -> SelectedDeliveries:
