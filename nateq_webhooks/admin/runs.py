@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
-from nateq_webhooks.admin.changelists.filters import PeriodFilter, ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.hold_text import hold_texts, receiver_url
 from nateq_webhooks.admin.pages import AdminPage

@@ -20,6 +20,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, remote, signals
+from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
@@ -355,6 +356,23 @@ def unfinished(scene: Scene) -> Replay:
     return Replay.objects.create(reason="why it was asked for", until=scene.delivery.pk, by="somebody")
 
 
+def retry_runs(client: Client, scene: Scene) -> Iterator[bool]:
+    run = Run.objects.filter(pk=scene.run.pk)
+    run.update(status=Run.Status.DEAD, next_try_at=None)
+    keys = {"runs": str(scene.run.pk)}
+    yield "retry_selected" in shown(client, url("run_changelist"))
+    yield bool(shown(client, url("run_retry"), **keys))
+    before = Replay.objects.count()
+    posted(client, url("run_retry"), keys)
+    yield Replay.objects.count() > before
+    Run.objects.exclude(round=0).delete()
+    [group] = failures(with_text=True).groups
+    FailureAcknowledgement.objects.all().delete()
+    posted(client, f"{url('run_acknowledge')}?failure={group.key}", {})
+    yield FailureAcknowledgement.objects.exists()
+    FailureAcknowledgement.objects.all().delete()
+
+
 def control_receivers(client: Client, scene: Scene) -> Iterator[bool]:
     run = Run.objects.create(delivery=scene.delivery, receiver=uuid.uuid4().hex, next_try_at=PARKED_UNTIL)
     address = reverse("admin:nateq_webhooks_run_receiver", query={"name": run.receiver})
@@ -468,6 +486,7 @@ TRIES: Final[list[Try]] = [
     export_bodies,
     see_runs,
     see_errors,
+    retry_runs,
     control_receivers,
     see_replays,
     steer,

@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.changelists.filters import PeriodFilter, ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, KeysField, MomentField
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
 from nateq_webhooks.admin.retry.filters import ErrorFilter, FailureFilter
