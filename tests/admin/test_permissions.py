@@ -24,6 +24,7 @@ from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
+from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
 from nateq_webhooks.models.hold import Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.models.webhook import generate_secret
