@@ -4,17 +4,20 @@ Fills the database of `--database`, which must exist and be its own: it is fille
 it is afterwards, and to be dropped by hand. Prints for each page the median and the slowest of some requests, all that
 the server does included; the median of the processors' time alone (this process' and the database's, where both run on
 one Linux), which other work on the machine does not lengthen; and the SQL statements. `--only TEXT` measures the pages
-whose name contains the text; `--explain` prints the statements of each that took longer than 10 ms.
+whose name contains the text; `--explain` prints the statements of each that took longer than 10 ms. For the dashboard
+the clock stands at the newest delivery; `--only truth` compares its figures with those of every row.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from unittest import mock
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import Count, Max, Q
 from django.test import Client
 from django.test.utils import (
     CaptureQueriesContext,
@@ -22,14 +25,18 @@ from django.test.utils import (
     setup_test_environment,
     teardown_test_environment,
 )
+from django.utils import timezone
 
 from benchmarks.database import database_seconds
 from benchmarks.parts.filling import RARE_EVENT, SINGLE_ORGANIZATION, WEBHOOKS, fill
 from benchmarks.results import Table
-from nateq_webhooks.models import Delivery
+from nateq_webhooks.admin.dashboard.statistics import read_statistics
+from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.hourly_count import HourlyCount
 
 DELIVERIES = "/admin/nateq_webhooks/delivery/"
 RUNS = "/admin/nateq_webhooks/run/"
+DASHBOARD = "/admin/nateq_webhooks/"
 
 
 def pages(rows: int) -> Iterator[tuple[str, str]]:
@@ -133,11 +140,62 @@ def _measure(options: argparse.Namespace) -> None:
     for name, url in pages(found):
         if options.only in name:
             _measure_page(client, name, url, options)
+    newest = Delivery.objects.latest("pk").received_at
+    with mock.patch.object(timezone, "now", return_value=newest):
+        _measure_dashboard(client, options)
+
+
+def _measure_dashboard(client: Client, options: argparse.Namespace) -> None:
+    """Measure the dashboard and the pages of two webhooks, with the clock at the newest delivery."""
+    if options.only in "dashboard: first requests":
+        HourlyCount.objects.all().delete()
+        for number in range(1, 5):
+            start = time.perf_counter()
+            client.get(DASHBOARD)
+            taken = 1000 * (time.perf_counter() - start)
+            print(f"dashboard: request {number}, {HourlyCount.objects.count()} hours are stored then {taken:7.1f} ms")
+    webhooks = {name: f"{DASHBOARD}webhook/{WEBHOOKS[name][0]}/change/" for name in ("shop", "rare")}
+    pages = {"dashboard": DASHBOARD, "webhook frequent": webhooks["shop"], "webhook rare": webhooks["rare"]}
+    for name, url in pages.items():
+        if options.only in f"{name}: page with figures":
+            _measure_page(client, f"{name}: page with figures", url, options)
+    shop = WEBHOOKS["shop"][0]
+    figures = {
+        "dashboard: figures alone": lambda: read_statistics(),
+        "webhook frequent: figures alone": lambda: read_statistics(shop),
+    }
+    for name, read in figures.items():
+        if options.only in name:
+            times, works = _timed(read, options.repeat)
+            print(
+                f"{name:44} {statistics.median(times):7.1f} ms {max(times):7.1f} ms {statistics.median(works):7.1f} ms"
+            )
+    if options.only in "truth":
+        _compare_figures()
+
+
+def _compare_figures() -> None:
+    """Print some webhooks' figures as they are shown, and as every row of the table has them."""
+    found = read_statistics(webhook_ids=[key for key, _share in WEBHOOKS.values()])
+    in_chart = Q(received_at__gte=found.hours[0])
+    number, failed = Count("pk", filter=in_chart), Count("pk", filter=in_chart & Q(status__in=Delivery.FAILING))
+    rows = Delivery.objects.order_by().values("webhook_id")
+    truth = {row["webhook_id"]: row for row in rows.annotate(number=number, failed=failed, last=Max("received_at"))}
+    wrong = 0
+    for webhook in Webhook.objects.order_by("name"):
+        health, true = found.health(webhook.pk), truth.get(webhook.pk, {"number": 0, "failed": 0, "last": None})
+        is_right = (health.total, health.failed, health.last) == (true["number"], true["failed"], true["last"])
+        wrong += not is_right
+        if webhook.name in ("shop", "site_1", "rare") or not is_right:
+            print(f"{webhook.name}: truth {true['number']:,}, {true['failed']:,} failed, last {true['last']}")
+            print(f"{webhook.name}: shown {health.total:,}, {health.failed:,} failed, last {health.last}")
+    print(
+        f"{len(truth)} webhooks, {wrong} of them with a figure that is not the truth; hours shown: {len(found.hours)}"
+    )
 
 
 def _measure_page(client: Client, name: str, url: str, options: argparse.Namespace) -> None:
     """Ask for a page some times and print its line."""
-    times, works = [], []
     setup_test_environment()  # for the first request only: it copies every template's context
     with CaptureQueriesContext(connection) as queries:
         response = client.get(url)
@@ -145,14 +203,7 @@ def _measure_page(client: Client, name: str, url: str, options: argparse.Namespa
     teardown_test_environment()
     if response.status_code != 200:
         raise SystemExit(f"{url}: {response.status_code}")
-    before = database_seconds()
-    for _ in range(options.repeat):
-        start, work = time.perf_counter(), time.process_time() + before
-        client.get(url)
-        times.append(1000 * (time.perf_counter() - start))
-        own = time.process_time()
-        before = database_seconds()
-        works.append(1000 * (own + before - work))
+    times, works = _timed(lambda: client.get(url), options.repeat)
     listing = response.context.get("cl")
     shown = "" if listing is None else f"{len(listing.result_list):3} rows, {listing.count or ''}"
     print(
@@ -164,3 +215,17 @@ def _measure_page(client: Client, name: str, url: str, options: argparse.Namespa
         for query in statements:
             if float(query["time"]) > 0.01:
                 print(f"      {query['time']} {query['sql'][:1500]}")
+
+
+def _timed(work: Callable[[], object], repeat: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds that each repetition took by the clock, and of the processors."""
+    times, works = [], []
+    before = database_seconds()
+    for _ in range(repeat):
+        start, used = time.perf_counter(), time.process_time() + before
+        work()
+        times.append(1000 * (time.perf_counter() - start))
+        own = time.process_time()
+        before = database_seconds()
+        works.append(1000 * (own + before - used))
+    return times, works

@@ -91,10 +91,11 @@ class Chart:
     rows: Sequence[Row]
 
 
-def chart(health: Health) -> Chart:
-    """Return the chart of one webhook, or of all of them."""
+def chart(health: Health, *, is_small: bool = False) -> Chart:
+    """Return the chart of one webhook, or of all of them. A small one has no tooltips, no legend and no table."""
     highest = max((hour.total for hour in health.hours), default=0)
     entries = [_entry(status, health.numbers[status]) for status in STATUSES if health.numbers.get(status)]
+    hours = [] if is_small else health.hours
     return Chart(
         view_box=f"0 0 {BAR_WIDTH * len(health.hours)} {HEIGHT}",
         hour_width=str(BAR_WIDTH),
@@ -105,12 +106,10 @@ def chart(health: Health) -> Chart:
         highest=number_format(highest, force_grouping=True),
         shapes=_shapes(health.hours, highest),
         columns=[
-            Column(x=str(place * BAR_WIDTH), text=_tooltip(hour))
-            for place, hour in enumerate(health.hours)
-            if hour.total
+            Column(x=str(place * BAR_WIDTH), text=_tooltip(hour)) for place, hour in enumerate(hours) if hour.total
         ],
-        legend=entries,
-        rows=[_row(hour, entries) for hour in reversed(health.hours) if hour.total],
+        legend=[] if is_small else entries,
+        rows=[_row(hour, entries) for hour in reversed(hours) if hour.total],
     )
 
 

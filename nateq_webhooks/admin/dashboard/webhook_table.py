@@ -54,5 +54,5 @@ def webhook_line(webhook: Webhook, health: Health, url: str) -> WebhookLine:
         has_failed=bool(health.failed),
         median=processing(times, "median"),
         p95=processing(times, "p95"),
-        chart=chart(health),
+        chart=chart(health, is_small=True),
     )
