@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Max, QuerySet
+from django.db.models import DurationField, ExpressionWrapper, F, Max, QuerySet
 
 from nateq_webhooks.models import Run
 
@@ -22,9 +22,12 @@ class ProcessingTimes:
 
 def spans_of(runs: QuerySet[Run], pks: Collection[int]) -> dict[int, timedelta]:
     """Return by key how long deliveries took; those without a finished run are left out. One statement."""
-    first_runs = runs.filter(delivery_id__in=pks, round=0, finished_at__isnull=False).order_by()
-    ends = first_runs.values_list("delivery_id", "delivery__received_at").annotate(Max("finished_at"))
-    return {pk: max(end - received_at, timedelta()) for pk, received_at, end in ends} if pks else {}
+    if not pks:
+        return {}
+    ends = runs.filter(delivery_id__in=pks, round=0, finished_at__isnull=False).order_by().values_list("delivery_id")
+    took = ExpressionWrapper(Max("finished_at") - F("delivery__received_at"), output_field=DurationField())
+    spans = ends.annotate(received=F("delivery__received_at")).annotate(took=took).values_list("delivery_id", "took")
+    return {pk: max(span, timedelta()) for pk, span in spans}
 
 
 def processing_times(spans: Sequence[timedelta]) -> ProcessingTimes | None:

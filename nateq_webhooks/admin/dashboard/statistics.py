@@ -6,7 +6,6 @@ over are stored (`models/hourly_count.py`), and the newest delivery of each webh
 
 import itertools
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,6 +44,9 @@ MAX_PACED: Final = 10_000
 """Deliveries that are counted at most for the pace of a webhook that got few or none in the hours of the chart."""
 
 
+_Numbers = Mapping[uuid.UUID | None, Mapping[datetime, Mapping[str, int]]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activity:
     """Consecutive deliveries of a webhook, up to its newest one."""
@@ -74,7 +76,7 @@ class Statistics:
     is_unfinished: bool
     is_last_known: bool
     "Whether the newest delivery of each webhook was looked for among all deliveries, and not only in these hours."
-    numbers: Mapping[uuid.UUID | None, Mapping[datetime, Counter[str]]]
+    numbers: _Numbers
     "By webhook, and under None of all together: the deliveries of each status in each hour that has any."
     activities: Mapping[uuid.UUID, Activity]
     newest: datetime | None
@@ -126,20 +128,21 @@ class _Reader:
 
     def read(self) -> Statistics:
         counts = read_hour_counts(self._rows, self._now, self._combinations)
+        numbers = _numbers(counts)
         newest = max((each.last for each in counts.counts), default=0)
         if self._combinations is not None:
             newest = max(newest, counts.hours[-1].high - 1)
-        activities = self._activities(counts, newest)
+        activities = self._activities(counts, numbers, newest)
         return Statistics(
             now=self._now,
             hours=[hour.start for hour in counts.hours],
             counted_from=counts.since,
             is_unfinished=counts.is_unfinished,
             is_last_known=self._combinations is not None,
-            numbers=_numbers(counts),
+            numbers=numbers,
             activities=activities,
             newest=self._newest_moment(newest),
-            times=self._times(counts),
+            times=self._times(counts, numbers),
         )
 
     def _read_moments(self, pks: Iterable[int]) -> dict[int, datetime]:
@@ -153,24 +156,20 @@ class _Reader:
             return self._rows.order_by("-pk").values_list("received_at", flat=True).first()
         return self._moments.get(key)
 
-    def _activities(self, counts: HourCounts, newest: int) -> dict[uuid.UUID, Activity]:
+    def _activities(self, counts: HourCounts, numbers: _Numbers, newest: int) -> dict[uuid.UUID, Activity]:
         """Return when the deliveries of each webhook came: in the hours counted, or before its newest one."""
-        wanted = set(self._webhook_ids)
-        found: dict[uuid.UUID, list[tuple[datetime, int, int, int]]] = {}
-        for each in counts.counts:
-            if each.webhook_id in wanted:
-                found.setdefault(each.webhook_id, []).append((each.start, each.number, each.first, each.last))
-        keys = {
-            webhook_id: (min(part[2] for part in parts), max(part[3] for part in parts))
-            for webhook_id, parts in found.items()
-        }
+        keys: dict[uuid.UUID, tuple[int, int]] = {}
+        for webhook_id, _status, _start, _number, first, last in counts.counts:
+            lowest, highest = keys.get(webhook_id, (first, last))
+            keys[webhook_id] = (min(first, lowest), max(last, highest))
+        keys = {webhook_id: keys[webhook_id] for webhook_id in self._webhook_ids if webhook_id in keys}
         moments = self._read_moments(itertools.chain([newest], *keys.values()))
         activities = {
             webhook_id: Activity(
                 first=moments[first],
                 last=moments[last],
-                number=sum(part[1] for part in found[webhook_id]),
-                longest_pause=_longest_pause(part[0] for part in found[webhook_id]),
+                number=sum(sum(hour.values()) for hour in numbers[webhook_id].values()),
+                longest_pause=_longest_pause(numbers[webhook_id]),
             )
             for webhook_id, (first, last) in keys.items()
             if first in moments and last in moments
@@ -214,7 +213,7 @@ class _Reader:
         heads = [head for head in self._combinations.heads if status is None or head[0] == status]
         return NewestOfEach(Delivery, self._rows.db, index, heads)
 
-    def _times(self, counts: HourCounts) -> dict[uuid.UUID | None, ProcessingTimes]:
+    def _times(self, counts: HourCounts, numbers: _Numbers) -> dict[uuid.UUID | None, ProcessingTimes]:
         """Return the processing times of the newest deliveries in the hours counted; without runs there is none."""
         processed = self._rows.filter(status=Delivery.Status.PROCESSED)
         since = max(counts.hours[0].low, counts.hours[-1].high - MAX_VISIBLE)
@@ -222,34 +221,33 @@ class _Reader:
         keys = grouped(newest)
         each = self._newest_of_each(Delivery.Status.PROCESSED)
         if each is not None:
-            keys = grouped(each.newest_keys(_since(counts, self._webhook_ids, self._timed), self._timed))
+            lows = {key: _low(counts, numbers[key], self._timed) for key in self._webhook_ids if key in numbers}
+            keys = grouped(each.newest_keys(lows, self._timed))
         keys[None] = [pk for _webhook_id, pk in newest]
         spans = spans_of(self._runs, {pk for pks in keys.values() for pk in pks})
         found = {key: processing_times([spans[pk] for pk in pks if pk in spans]) for key, pks in keys.items()}
         return {key: times for key, times in found.items() if times is not None}
 
 
-def _numbers(counts: HourCounts) -> dict[uuid.UUID | None, dict[datetime, Counter[str]]]:
-    found: dict[uuid.UUID | None, dict[datetime, Counter[str]]] = {}
-    for each in counts.counts:
-        for key in (each.webhook_id, None):
-            found.setdefault(key, {}).setdefault(each.start, Counter())[each.status] += each.number
+def _numbers(counts: HourCounts) -> dict[uuid.UUID | None, dict[datetime, dict[str, int]]]:
+    found: dict[uuid.UUID | None, dict[datetime, dict[str, int]]] = {None: {}}
+    totals = found[None]
+    for webhook_id, status, start, number, _first, _last in counts.counts:
+        for hours in (found.setdefault(webhook_id, {}), totals):
+            numbers = hours.setdefault(start, {})
+            numbers[status] = numbers.get(status, 0) + number
     return found
 
 
 def _longest_pause(hours: Iterable[datetime]) -> timedelta:
-    return max((later - earlier for earlier, later in itertools.pairwise(sorted(set(hours)))), default=timedelta())
+    return max((later - earlier for earlier, later in itertools.pairwise(sorted(hours))), default=timedelta())
 
 
-def _since(counts: HourCounts, webhook_ids: Sequence[uuid.UUID], number: int) -> dict[uuid.UUID, int]:
-    """Return for each webhook a key after which it has so many processed deliveries, or all that are counted."""
-    lows = {hour.start: hour.low for hour in counts.hours}
-    found: dict[uuid.UUID, tuple[int, int]] = {}
-    for each in sorted(counts.counts, key=lambda each: each.start, reverse=True):
-        if each.status == Delivery.Status.PROCESSED:
-            seen, low = found.get(each.webhook_id, (0, 0))
-            if seen < number:
-                low = lows[each.start]
-            found[each.webhook_id] = (seen + each.number, low)
-    wanted = set(webhook_ids)
-    return {key: low for key, (_seen, low) in found.items() if key in wanted}
+def _low(counts: HourCounts, numbers: Mapping[datetime, Mapping[str, int]], wanted: int) -> int:
+    """Return a key from which on a webhook has so many processed deliveries, or all that are counted."""
+    seen = 0
+    for hour in reversed(counts.hours):
+        seen += numbers.get(hour.start, {}).get(Delivery.Status.PROCESSED, 0)
+        if seen >= wanted:
+            return hour.low
+    return counts.hours[0].low
