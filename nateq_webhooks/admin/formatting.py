@@ -60,17 +60,18 @@ _UNKNOWN: Final = StatusStyle("?", "quiet")
 
 def badge(record: Delivery | Run) -> SafeString:
     """Return the record's status as coloured text with a symbol."""
-    return _badge(STATUS_STYLES.get(record.status, _UNKNOWN), record.get_status_display())
+    return styled(STATUS_STYLES.get(record.status, _UNKNOWN), record.get_status_display())
 
 
 def delivery_badge(delivery: Delivery, *, has_runs: bool) -> SafeString:
     """Return a delivery's status; "No receiver" for one that is processed because there was nothing to run."""
     if delivery.status == Delivery.Status.PROCESSED and not has_runs:
-        return _badge(NO_RECEIVER, _("No receiver"))
+        return styled(NO_RECEIVER, _("No receiver"))
     return badge(delivery)
 
 
-def _badge(style: StatusStyle, label: str) -> SafeString:
+def styled(style: StatusStyle, label: str) -> SafeString:
+    """Return a label as coloured text with a symbol."""
     return format_html(
         '<span class="nateq-badge nateq-{}"><span aria-hidden="true">{}</span> {}</span>',
         style.level,

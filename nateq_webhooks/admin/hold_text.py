@@ -84,8 +84,8 @@ def rate_text(rate: float) -> str:
 
 
 def pause_text(sentence: str, hold: Hold) -> SafeString:
-    """Return a sentence with since when, by whom and why."""
-    parts = [format_html("{}", sentence)]
+    """Return a sentence, which may be empty, with since when, by whom and why."""
+    parts = [format_html("{}", sentence)] if sentence else []
     if hold.paused_at is not None:
         parts.append(format_html("{} {}", _("since"), formatting.moment(hold.paused_at)))
     if hold.paused_by:

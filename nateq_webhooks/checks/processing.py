@@ -11,6 +11,7 @@ from django.utils import timezone
 from nateq_webhooks import conf
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.holds import read_holds
+from nateq_webhooks.dispatch.pauses import named_scopes
 from nateq_webhooks.dispatch.status import due_deliveries, due_runs
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.hold import Hold, scope_parts
@@ -64,11 +65,12 @@ def check_paused(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         return []
     try:
         paused = api.paused(alias)[:20]
+        names = named_scopes(alias, paused)
     except Error:
         return []
     return [
         checks.Warning(
-            f"Dispatch is paused for {one_line(str(hold))} since {hold.paused_at:%Y-%m-%d %H:%M} UTC"
+            f"Dispatch is paused for {one_line(names[hold.pk])} since {hold.paused_at:%Y-%m-%d %H:%M} UTC"
             f"{f' ({one_line(hold.reason)})' if hold.reason else ''}; deliveries are stored, but their receivers wait.",
             hint=_BREAKER_HINT if hold.is_automatic else f"Run {_resume(hold)} when it should resume.",
             id=f"{_PREFIX}.W006",

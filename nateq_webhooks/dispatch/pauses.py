@@ -1,12 +1,12 @@
 """Pausing and resuming: everything, one webhook's deliveries, or one receiver. Deliveries are stored all the while."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from django.db import router, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from nateq_webhooks.database.retry import retry_transaction
@@ -79,6 +79,24 @@ def paused(alias: str | None = None) -> list[Hold]:
     return list(
         Hold.objects.using(alias or router.db_for_write(Hold)).filter(paused_at__isnull=False).order_by("scope")
     )
+
+
+def webhook_names(rows: QuerySet[Webhook], holds: Iterable[Hold]) -> dict[str, str]:
+    """Return the names of those of the webhooks that holds are about, by key as text; queries only if there are any."""
+    keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
+    found = rows.filter(pk__in=keys).order_by().values_list("pk", "name") if keys else ()
+    return {str(key): name for key, name in found}
+
+
+def named_scopes(alias: str, holds: Sequence[Hold]) -> dict[int, str]:
+    """Return what each hold is about, by its key, with the webhook's name instead of its key: "webhook:shop"."""
+    names = webhook_names(Webhook.objects.using(alias), holds)
+    found = {}
+    for hold in holds:
+        webhook, receiver = scope_parts(hold.scope)
+        scope = f"webhook:{names[webhook]}" if webhook in names else str(hold)
+        found[hold.pk] = f"{scope}/receiver:{receiver}" if webhook in names and receiver else scope
+    return found
 
 
 def pause_hold(alias: str, scope: str, *, reason: str = "", by: str = "", probe_at: datetime | None = None) -> Hold:

@@ -5,11 +5,15 @@ until a delivery was verified with the new one. That delivery sets it.
 """
 
 import logging
+import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
 from django.core.exceptions import ValidationError
 from django.db import Error, router, transaction
+from django.db.models import Q
+from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.configuration import Configuration
@@ -40,6 +44,20 @@ def keep_former(webhook: Webhook, former: str) -> Secret | None:
     webhook.rotation_scanned_to = newest_delivery()
     Webhook.objects.using(alias).filter(pk=webhook.pk).update(rotation_scanned_to=webhook.rotation_scanned_to)
     return known or secrets.create(webhook=webhook, secret=former, is_retiring=True)
+
+
+def rotations(webhooks: Collection[uuid.UUID]) -> dict[uuid.UUID, datetime | None]:
+    """Return the webhooks with a replaced secret that is still accepted, and when the last of these secrets ends.
+
+    None: the new secret has not been seen on a verified delivery yet. One query, of the small table of secrets.
+    """
+    secrets = Secret.objects.using(router.db_for_write(Secret)).filter(is_retiring=True, webhook__in=webhooks)
+    accepted = secrets.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now())).order_by()
+    found: dict[uuid.UUID, datetime | None] = {}
+    for webhook, end in accepted.values_list("webhook_id", "expires_at"):
+        known = found.get(webhook, end)
+        found[webhook] = None if end is None or known is None else max(end, known)
+    return found
 
 
 def newest_delivery() -> int:

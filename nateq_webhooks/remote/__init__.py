@@ -9,6 +9,7 @@ be killed at any point and called again. Call them outside of a transaction: eac
         registered = remote.register(client, "shop", ["ticket.created"])
 """
 
+from nateq_webhooks.remote.attempt_log import SentAttempt, SentPage, sent_log
 from nateq_webhooks.remote.catalogue import Catalogue, Coverage, catalogue, coverage
 from nateq_webhooks.remote.changes import change
 from nateq_webhooks.remote.connection import connect
@@ -39,6 +40,8 @@ __all__ = [
     "RegistrationResult",
     "RemoteError",
     "RemovalResult",
+    "SentAttempt",
+    "SentPage",
     "catalogue",
     "change",
     "check_removal",
@@ -53,4 +56,5 @@ __all__ = [
     "remove",
     "retire_secrets",
     "rotate",
+    "sent_log",
 ]

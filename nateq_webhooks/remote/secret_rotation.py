@@ -28,10 +28,21 @@ _BATCH: Final = 5000
 def require_state(webhook: Webhook, *states: Webhook.Registration) -> None:
     """Raise `RemoteError` for a webhook whose registration is in another state."""
     if webhook.registration not in states:
-        raise RemoteError(
-            _('Webhook "%(name)s" is not registered. Register it: manage.py nateq_webhook create --name %(name)s')
-            % {"name": webhook.name}
-        )
+        raise not_registered(webhook)
+
+
+def require_registered(webhook: Webhook) -> None:
+    """Raise `RemoteError` for a webhook whose id at Nateq is not known."""
+    if not webhook.nateq_id:
+        raise not_registered(webhook)
+
+
+def not_registered(webhook: Webhook) -> RemoteError:
+    """Return the error for a webhook that is not registered."""
+    return RemoteError(
+        _('Webhook "%(name)s" is not registered. Register it: manage.py nateq_webhook create --name %(name)s')
+        % {"name": webhook.name}
+    )
 
 
 def rotate(client: "NateqClient", webhook: Webhook, *, wait_seconds: float = 0.0) -> None:

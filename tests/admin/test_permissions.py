@@ -388,6 +388,12 @@ def control_receivers(client: Client, scene: Scene) -> Iterator[bool]:
     yield run.status == Run.Status.DROPPED
 
 
+def see_what_nateq_tried(client: Client, scene: Scene) -> Iterator[bool]:
+    with remote.connect() as client_of_nateq:
+        webhook = remote.register(client_of_nateq, uuid.uuid4().hex, ["ticket.created"]).webhook
+    yield "log has no attempts here" in shown(client, url("webhook_sent", webhook.pk))
+
+
 def see_replays(client: Client, scene: Scene) -> Iterator[bool]:
     replay = unfinished(scene)
     yield "why it was asked for" in shown(client, url("replay_changelist"))
@@ -489,6 +495,7 @@ TRIES: Final[list[Try]] = [
     see_errors,
     retry_runs,
     control_receivers,
+    see_what_nateq_tried,
     see_replays,
     steer,
     see_rejections,

@@ -14,6 +14,7 @@ from nateq_webhooks.admin.webhooks.test_event import example
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.remote.local_webhooks import RotatedSecret, rotate_here, secret_id
 from nateq_webhooks.remote.secret_rotation import retire_secrets
+from tests.admin.pages import shown
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -168,3 +169,33 @@ def test_the_secret_of_a_new_webhook_is_in_no_cookie_and_no_session(boss: Client
     assert answer.content.decode().count(secret) == 1
     assert "no-store" in answer["Cache-Control"]
     assert secret not in everywhere(boss, Webhook.objects.get())
+
+
+def test_the_webhooks_page_and_the_dashboard_say_how_far_a_rotation_is(
+    boss: Client, webhook: Webhook, sender: Sender
+) -> None:
+    pages = (reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]), "/admin/nateq_webhooks/")
+    waiting, ending = "New secret not seen yet; the former one is still accepted", "The former secret ends in 47 h"
+    assert not any(waiting in shown(boss, page) for page in pages)
+
+    rotated = rotate_here(webhook)
+    assert rotated is not None
+    sender.post(envelope(delivery_id="dlv_old"), secret=SECRET)
+    assert all(waiting in shown(boss, page) for page in pages)
+
+    sender.post(envelope(delivery_id="dlv_new"), secret=rotated.secret)
+    assert all(ending in shown(boss, page) for page in pages)
+    assert waiting not in shown(boss, pages[1])
+
+    Secret.objects.update(expires_at=timezone.now() + timedelta(minutes=5))
+    assert "ends in less than an hour" in shown(boss, pages[1])
+    Secret.objects.update(expires_at=timezone.now() - timedelta(minutes=5))
+    assert "The former secret" not in shown(boss, pages[1])
+
+
+def test_the_button_says_which_side_makes_the_secret(boss: Client, webhook: Webhook) -> None:
+    page = reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk])
+    assert "Make a new secret here" in shown(boss, page)
+
+    Webhook.objects.update(registration=Webhook.Registration.REGISTERED, nateq_id="wh_1")
+    assert "Have Nateq make a new secret" in shown(boss, page)

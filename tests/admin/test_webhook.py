@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from nateq_webhooks import dispatch
 from nateq_webhooks.models import Delivery, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from tests.admin.pages import secret_row, webhook_form
@@ -343,3 +344,18 @@ def test_posted_values_are_not_in_error_reports(
 
     assert response.status_code == 500
     assert response.wsgi_request.sensitive_post_parameters == "__ALL__"  # type: ignore[attr-defined]
+
+
+def test_the_list_marks_what_is_switched_off_or_paused(boss: Client, webhook: Webhook) -> None:
+    Webhook.objects.create(name="off", is_active=False)
+    dispatch.pause(webhook=webhook, reason="inventory <b>", by="sara")
+
+    text = page(boss, "/admin/nateq_webhooks/webhook/")
+
+    assert "Switched off" in text
+    assert "inventory &lt;b&gt;" in text
+    assert "sara" in text
+    assert text.count("nateq-warn") == 1
+
+    dispatch.pause(reason="deployment")
+    assert page(boss, "/admin/nateq_webhooks/webhook/").count("Everything is paused") == 1

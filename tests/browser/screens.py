@@ -25,6 +25,7 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "test event": lambda scene: _webhook(scene, "test/"),
     "pause": lambda scene: _webhook(scene, "pause/"),
     "new secret": lambda scene: _webhook(scene, "secret/"),
+    "sent by Nateq": lambda scene: _webhook(scene, "sent/"),
     "at Nateq": lambda scene: _webhook(scene, "remote/"),
     "deliveries": lambda scene: f"{_ADMIN}/delivery/",
     "deliveries filtered": lambda scene: f"{_ADMIN}/delivery/?status__exact=dead",

@@ -34,12 +34,12 @@ def test_everything() -> None:
     ("option", "name", "scope"),
     [
         ("--receiver", "test.one", "receiver:test.one"),
-        ("--webhook", "shop", "webhook:{pk}"),
-        ("--webhook", "{pk}", "webhook:{pk}"),
+        ("--webhook", "shop", "webhook:shop"),
+        ("--webhook", "{pk}", "webhook:shop"),
     ],
 )
 def test_a_receiver_or_a_webhook_is_paused_and_resumed(webhook: Webhook, option: str, name: str, scope: str) -> None:
-    name, scope = name.format(pk=webhook.pk), scope.format(pk=webhook.pk)
+    name = name.format(pk=webhook.pk)
 
     assert output("nateq_pause", option, name) == f"Paused: {scope}.\n"
     assert output("nateq_resume", option, name) == f"Resumed: {scope}.\n"

@@ -12,7 +12,9 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.maintenance import Maintenance, worker_name
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.dispatch.pauses import pause_hold
+from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.hold import breaker_scope
 from nateq_webhooks.runners.worker import drain
 from tests.dispatch.scene import ALIAS, Connect, Deliver
 from tests.runners.processes import process
@@ -85,6 +87,18 @@ def test_the_text_has_the_same_figures(deliver: Deliver) -> None:
     assert lines[4].startswith("Paused: receiver:test.one since 20")
     assert lines[4].endswith("by sara. moved")
     assert lines[-1] == "Needs attention: paused"
+
+
+def test_a_paused_webhook_is_named(webhook: Webhook) -> None:
+    dispatch.pause(webhook=webhook)
+    pause_hold(ALIAS, breaker_scope(webhook.pk, "test.one"), probe_at=timezone.now())
+
+    text = status()[1]
+    assert "Paused: webhook:shop since" in text
+    assert "Paused: webhook:shop/receiver:test.one since" in text
+    assert str(webhook.pk) not in text
+    shown = [(each["scope"], each["webhook"]) for each in as_json()[1]["paused"]]
+    assert sorted(shown) == [(f"webhook:{webhook.pk}", "shop"), (breaker_scope(webhook.pk, "test.one"), "shop")]
 
 
 def test_work_that_is_long_due_needs_attention(deliver: Deliver) -> None:

@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from nateq_webhooks import remote
 from nateq_webhooks.client import NateqClient
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.sandbox import Sandbox
@@ -18,7 +19,7 @@ from tests.remote.conftest import KEY, both_sides_agree
 
 pytestmark = pytest.mark.django_db
 
-ACTIONS = ["register", "push", "pull", "reregister", "rotate"]
+ACTIONS = ["register", "push", "pull", "register_again", "switch_off", "reregister", "rotate"]
 
 
 @pytest.fixture
@@ -108,6 +109,31 @@ def test_the_page_says_that_a_webhook_is_gone_at_nateq(boss: Client, registered:
 
     act(boss, registered, "reregister")
     both_sides_agree(sandbox)
+
+
+def test_a_webhook_that_is_gone_is_told_apart_and_registered_again(
+    boss: Client, registered: Webhook, nateq: NateqClient, sandbox: Sandbox
+) -> None:
+    """Nateq still has another webhook of the same organization, so that this one is certainly gone."""
+    Webhook.objects.update(organization_id="org_1")
+    other = remote.register(nateq, "support", ["ticket.created"]).webhook
+    Webhook.objects.filter(pk=other.pk).update(organization_id="org_1")
+    sandbox.webhooks.delete(registered.nateq_id)
+
+    shown = boss.get(page(registered)).text
+    assert "Nateq does not have this webhook any more" in shown
+    assert 'value="register_again"' in shown
+    assert not any(f'value="{name}"' in shown for name in ("push", "pull", "rotate", "reregister"))
+    assert "is registered with Nateq" in act(boss, registered, "register_again")
+
+    registered.refresh_from_db()
+    assert {each.id for each in sandbox.webhooks.all()} == {registered.nateq_id, other.nateq_id}
+    assert "Both sides are the same" in boss.get(page(registered)).text
+
+    sandbox.webhooks.delete(registered.nateq_id)
+    assert "is switched off" in act(boss, registered, "switch_off")
+    registered.refresh_from_db()
+    assert not registered.is_active
 
 
 def test_an_error_of_the_api_is_shown_with_what_to_do(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:

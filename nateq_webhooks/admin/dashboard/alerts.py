@@ -3,7 +3,6 @@
 Each query uses an index or a small table, and counts up to a limit.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,6 +15,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
+from nateq_webhooks.dispatch.pauses import webhook_names
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
 
@@ -86,20 +86,13 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
 def pauses(among: RowScope = ALL_ROWS) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
     holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
-    names = _names_of_webhooks(holds, among)
+    names = webhook_names(among.of(Webhook), holds)
     return [_pause(hold, names, among) for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
 
 
 def _holds() -> QuerySet[Hold]:
     """Return the holds where they are written: who has just paused or resumed must see it."""
     return Hold.objects.using(router.db_for_write(Hold))
-
-
-def _names_of_webhooks(holds: Sequence[Hold], among: RowScope) -> dict[str, str]:
-    """Return by key the names of the webhooks that holds are about and that may be seen."""
-    keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
-    found = among.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys else ()
-    return {str(key): name for key, name in found}
 
 
 def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:

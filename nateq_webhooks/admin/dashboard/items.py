@@ -20,6 +20,8 @@ from nateq_webhooks.admin.dashboard.summary import span
 from nateq_webhooks.admin.hold_text import page_of_scope, receiver_url
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_resume
+from nateq_webhooks.admin.rotation_text import rotation_text
+from nateq_webhooks.inbox.former_secrets import rotations
 from nateq_webhooks.models import Delivery, Run, Webhook
 
 _LEVELS: Final = ("bad", "warn", "good")
@@ -39,6 +41,7 @@ class ItemBuilder:
         items = [
             *self._backlog_items(),
             *self._pause_items(),
+            *self._rotation_items(webhooks),
             *arrival_items(found, webhooks, self._site, self._request, self._now),
         ]
         return sorted(items, key=lambda item: _LEVELS.index(item.level))
@@ -122,6 +125,22 @@ class ItemBuilder:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
         return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text, is_blocker=True)]
+
+    def _rotation_items(self, webhooks: Sequence[Webhook]) -> list[AlertItem]:
+        """Return a line for each webhook whose replaced secret is still accepted."""
+        states = rotations([webhook.pk for webhook in webhooks]) if webhooks else {}
+        return [
+            AlertItem(
+                level="warn" if states[webhook.pk] is None else "good",
+                symbol="⚷",
+                title=formatting.visible(webhook.name),
+                text=rotation_text(states, webhook.pk),
+                url=self._url(Webhook, "change", webhook.pk),
+                link=_("Show"),
+            )
+            for webhook in webhooks
+            if webhook.pk in states
+        ]
 
     def _pause_items(self) -> list[AlertItem]:
         if not self._sees(Run):

@@ -24,6 +24,7 @@ from nateq_webhooks.admin.receivers.control import MAX_DROPPED, drop, is_of_rece
 from nateq_webhooks.admin.receivers.figures import CappedCount, ReceiverFigures, counts, known_receivers, read_figures
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.holds import HoldState, read_holds
+from nateq_webhooks.dispatch.pauses import webhook_names
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import Hold, receiver_scope, scope_parts
 from nateq_webhooks.receivers import ANY_EVENT, MAX_NAME, registry
@@ -81,10 +82,8 @@ class _ReceiversPage(AdminPage):
     def pauses(self, state: HoldState, receiver: str) -> list[PauseLine]:
         """Return the pauses that hold a receiver's runs back; of webhooks those that the user may see."""
         holds = [hold for hold in state.paused if is_of_receiver(hold, receiver)]
-        keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
         sees = self.permitted.may_view(Webhook)
-        found = self.permitted.of(Webhook).filter(pk__in=keys).values_list("pk", "name") if keys and sees else ()
-        names = {str(key): name for key, name in found}
+        names = webhook_names(self.permitted.of(Webhook), holds) if sees else {}
         shown = [hold for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
         return [self._pause_line(hold, names) for hold in shown]
 

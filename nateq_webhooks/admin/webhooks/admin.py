@@ -23,15 +23,18 @@ from nateq_webhooks.admin.dashboard.summary import summary
 from nateq_webhooks.admin.generics import ModelAdmin, TabularInline
 from nateq_webhooks.admin.pages import AdminPage, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_reveal_secret
+from nateq_webhooks.admin.rotation_text import rotation_text
+from nateq_webhooks.admin.webhooks.changelist import WebhookChangeList, state_of
 from nateq_webhooks.admin.webhooks.forms import OlderSecretForm, WebhookForm, hide_secrets
 from nateq_webhooks.admin.webhooks.pause import PausePage, pause_context
 from nateq_webhooks.admin.webhooks.remote import RemotePage
 from nateq_webhooks.admin.webhooks.secrets import SecretPage, reveal_generated
+from nateq_webhooks.admin.webhooks.sent_log import SentLogPage
 from nateq_webhooks.admin.webhooks.test_event import EventTestPage
-from nateq_webhooks.inbox.former_secrets import keep_former
+from nateq_webhooks.inbox.former_secrets import keep_former, rotations
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
 from nateq_webhooks.protocol.columns import column_text
-from nateq_webhooks.remote.local_webhooks import secret_id, why_not_deleted
+from nateq_webhooks.remote.local_webhooks import is_local, secret_id, why_not_deleted
 
 VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
 
@@ -85,10 +88,10 @@ class SecretInline(TabularInline[Secret, Webhook]):
 class WebhookAdmin(ModelAdmin[Webhook]):
     """The admin of webhooks. No page shows a stored secret."""
 
-    pages: ClassVar[Sequence[type[AdminPage]]] = (PausePage, SecretPage, EventTestPage, RemotePage)
+    pages: ClassVar[Sequence[type[AdminPage]]] = (PausePage, SecretPage, EventTestPage, RemotePage, SentLogPage)
     form = WebhookForm
     inlines = [SecretInline]
-    list_display = ("name", "is_active", "shown_events", "registration", "deliveries_link")
+    list_display = ("name", "shown_state", "shown_events", "registration", "deliveries_link")
     list_filter = ("is_active", "registration")
     search_fields = ("name",)
     readonly_fields = ("receiving_url", "secret_id", "registration", "its_deliveries")
@@ -101,6 +104,15 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""
         return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the list that knows what is paused."""
+        return WebhookChangeList
+
+    @admin.display(description=gettext_lazy("state"))
+    def shown_state(self, webhook: Webhook) -> SafeString:
+        """Return whether the webhook is active, switched off or paused; a pause with why, by whom and since when."""
+        return state_of(webhook)
 
     @admin.display(description=gettext_lazy("events"))
     def shown_events(self, webhook: Webhook) -> str:
@@ -269,6 +281,9 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         if obj is not None:
             context["may_reveal_secret"] = may_reveal_secret(request)
             context["may_send_test"] = may_replay(request)
+            context["is_local"] = is_local(obj)
+            context["is_registered"] = bool(obj.nateq_id)
+            context["rotation"] = rotation_text(rotations([obj.pk]), obj.pk)
             permitted = PermittedRows(self.admin_site, request)
             context |= pause_context(obj, permitted)
             if permitted.may_view(Delivery):

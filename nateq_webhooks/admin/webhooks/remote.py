@@ -79,6 +79,24 @@ ACTIONS: Final = {
             ),
         ),
         Action(
+            name="register_again",
+            label=gettext_lazy("Register again"),
+            question=gettext_lazy(
+                "Nateq does not have this webhook any more. This creates it there again, and saves its new id and "
+                "signing secret here."
+            ),
+            done=gettext_lazy("The webhook is registered with Nateq. Its signing secret was saved."),
+            run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PUSH),
+            replaces_secret=True,
+        ),
+        Action(
+            name="switch_off",
+            label=gettext_lazy("Switch it off here"),
+            question=gettext_lazy("Nateq does not have this webhook any more. This switches it off here, too."),
+            done=gettext_lazy("The webhook is switched off."),
+            run=lambda client, webhook: remote.reconcile(client, webhook, remote.Direction.PULL),
+        ),
+        Action(
             name="reregister",
             label=gettext_lazy("Nateq has deleted it: register it again"),
             question=gettext_lazy(
@@ -92,7 +110,7 @@ ACTIONS: Final = {
         ),
         Action(
             name="rotate",
-            label=gettext_lazy("Rotate the signing secret"),
+            label=gettext_lazy("Have Nateq make a new secret"),
             question=gettext_lazy(
                 "This has Nateq make a new signing secret. The former one is accepted until a delivery uses the new "
                 "one, and a while longer for late retries."
@@ -118,6 +136,9 @@ _OFFERED: Final[dict[str, tuple[str, ...]]] = {
     Webhook.Registration.ROTATING: ("rotate",),
 }
 """The buttons of a webhook that is not registered, or not completely."""
+
+_GONE: Final = ("register_again", "switch_off")
+"""The buttons of a registered webhook that Nateq does not have any more."""
 
 _NOT_VISIBLE: Final[dict[remote.DriftState, tuple[str, ...]]] = {
     remote.DriftState.NOT_VISIBLE: ("reregister",),
@@ -149,8 +170,7 @@ class RemotePage(WebhookPage):
             except (ApiError, remote.RemoteError) as error:
                 context, offered = {"error": localized(error)}, ()
         may_replace = may_reveal_secret(request)
-        names = [name for name in offered if name != _PUSH or may_replace or not context.get("is_gone")]
-        actions = [ACTIONS[name] for name in names]
+        actions = [ACTIONS[name] for name in offered]
         return self._show(actions=[each for each in actions if may_replace or not each.replaces_secret], **context)
 
     def post(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
@@ -182,6 +202,8 @@ class RemotePage(WebhookPage):
             }
         if drift.state in _NOT_VISIBLE:
             return context, _NOT_VISIBLE[drift.state]
+        if drift.state is remote.DriftState.GONE:
+            return context, _GONE
         return context, ("rotate",) if drift.needs_nothing else ("push", "pull", "rotate")
 
     def _run(self, action: Action) -> HttpResponse:

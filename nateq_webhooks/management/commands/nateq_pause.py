@@ -8,7 +8,7 @@ from django.db import router
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.dispatch.pauses import move_to_hold
+from nateq_webhooks.dispatch.pauses import move_to_hold, named_scopes
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.management.selection_options import (
     add_all_option,
@@ -41,14 +41,16 @@ class Command(TerminalCommand):
             check_receivers([receiver] if receiver else None)
         except LookupError as error:
             raise CommandError(str(error)) from error
-        for hold in dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name()):
+        holds = dispatch.pause(webhook=named, receiver=receiver, reason=reason, by=user_name())
+        names = named_scopes(router.db_for_write(Hold), holds)
+        for hold in holds:
             moved = 0
             while hold.scope and (count := move_to_hold(router.db_for_write(Hold), hold)):
                 moved += count
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs held back …") % {"count": moved})
             if verbosity:
-                self.stdout.write(self.style.SUCCESS(_("Paused: %(hold)s.") % {"hold": hold}))
+                self.stdout.write(self.style.SUCCESS(_("Paused: %(hold)s.") % {"hold": names[hold.pk]}))
 
 
 def user_name() -> str:

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold
+from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold, named_scopes
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.selection_options import (
     add_all_option,
@@ -40,6 +40,7 @@ class Command(TerminalCommand):
         named = webhook_named(webhook) if webhook else None
         alias = router.db_for_write(Hold)
         resumed = dispatch.resume(webhook=named, receiver=receiver)
+        names = named_scopes(alias, resumed)
         for hold in resumed:
             moved = 0
             while not is_rate_limited(alias, hold) and (count := move_from_hold(alias, hold)):
@@ -47,11 +48,11 @@ class Command(TerminalCommand):
                 if verbosity and self.stdout.isatty():
                     self.stdout.write(_("%(count)d more waiting runs released …") % {"count": moved})
             if verbosity:
-                self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": hold}))
+                self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": names[hold.pk]}))
         if verbosity and not resumed:
             self.stdout.write(_("It was not paused."))
         if verbosity and (still := api.paused()):
-            self.stdout.write(_("Still paused: %(holds)s.") % {"holds": ", ".join(map(str, still))})
+            self.stdout.write(_("Still paused: %(holds)s.") % {"holds": ", ".join(named_scopes(alias, still).values())})
 
 
 def _refuse_unknown_receiver(receiver: str | None) -> None:

@@ -10,10 +10,12 @@ from django.core.management.base import CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
 
+from nateq_webhooks.dispatch.pauses import named_scopes, webhook_names
 from nateq_webhooks.dispatch.status import Status, status
 from nateq_webhooks.dispatch.status_document import document
 from nateq_webhooks.management.terminal import Lines, TerminalCommand
-from nateq_webhooks.models import Run
+from nateq_webhooks.models import Run, Webhook
+from nateq_webhooks.models.hold import scope_parts
 
 
 class Command(TerminalCommand):
@@ -34,7 +36,7 @@ class Command(TerminalCommand):
         found = status(router.db_for_write(Run))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
         if as_json:
-            self.stdout.write(Lines(json.dumps(document(found, troubles), indent=2)))
+            self.stdout.write(Lines(json.dumps(document(found, troubles) | {"paused": _pauses(found)}, indent=2)))
         else:
             self._show(found, troubles)
         if troubles:
@@ -49,10 +51,11 @@ class Command(TerminalCommand):
             for name, counts in found.receivers.items():
                 values = asdict(counts)
                 self.stdout.write("".join(f"{values[column]:>10}" for column in columns) + f"  {name}")
+        names = named_scopes(router.db_for_write(Run), found.paused)
         for hold in found.paused:
             line = _("Paused: %(hold)s since %(moment)s by %(by)s. %(reason)s")
             words = {
-                "hold": hold,
+                "hold": names[hold.pk],
                 "moment": _moment(hold.paused_at),
                 "by": hold.paused_by or "?",
                 "reason": hold.reason,
@@ -61,10 +64,17 @@ class Command(TerminalCommand):
         for progress in found.replays:
             done = {"number": progress.replay.pk, "percent": progress.percent, "counts": progress.in_words}
             self.stdout.write(_("Replay %(number)d: %(percent)d %% done (%(counts)s)") % done)
-        names = ", ".join(worker.name for worker in found.workers)
-        self.stdout.write(_("Workers seen lately: %(names)s") % {"names": names or _("none")})
+        workers = ", ".join(worker.name for worker in found.workers)
+        self.stdout.write(_("Workers seen lately: %(names)s") % {"names": workers or _("none")})
         if troubles:
             self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": ", ".join(troubles)}))
+
+
+def _pauses(found: Status) -> list[dict[str, Any]]:
+    """Return the pauses with the names of their webhooks, which the site's API leaves out: a key may not see them."""
+    names = webhook_names(Webhook.objects.using(router.db_for_write(Webhook)), found.paused)
+    pauses: list[dict[str, Any]] = document(found, [])["paused"]
+    return [pause | {"webhook": names.get(scope_parts(pause["scope"])[0])} for pause in pauses]
 
 
 def _moment(value: datetime | None) -> str | None:
