@@ -262,8 +262,9 @@ def register_anew(client: Client, scene: Scene) -> Iterator[bool]:
     Webhook.objects.filter(pk__in=[beside.pk, webhook.pk]).update(organization_id="org_1")
     scene.sandbox.webhooks.delete(webhook.nateq_id)
     former = webhook.secret
-    yield 'value="push"' in shown(client, url("webhook_remote", webhook.pk))
-    posted(client, url("webhook_remote", webhook.pk), {"action": "push", "confirmed": "yes"})
+    yield 'value="register_again"' in shown(client, url("webhook_remote", webhook.pk))
+    for action in ("push", "register_again"):
+        posted(client, url("webhook_remote", webhook.pk), {"action": action, "confirmed": "yes"})
     webhook.refresh_from_db()
     yield webhook.secret != former
 
