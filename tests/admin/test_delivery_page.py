@@ -25,8 +25,8 @@ pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/delivery/"
 
-STATEMENTS = 16
-"""Of a page with everything on it: two for the user, one for the delivery, the others for what is beside it."""
+STATEMENTS = 21
+"""Of a page with everything on it: two for the user, one for the delivery, five for its neighbours, the others for what is beside it."""
 
 
 def text_of(page: str, start: str, end: str) -> str:

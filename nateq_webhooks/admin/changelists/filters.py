@@ -104,7 +104,8 @@ class EventFilter(ChoiceFilter):
 
     def known(self) -> list[str]:
         """Return the published events, then those of the catalogue and of the webhooks."""
-        named = _in_time(self.permitted.of(Webhook).order_by().values_list("events", flat=True).distinct())
+        rows = self.permitted.of(Webhook)
+        named = _in_time(rows.order_by().values_list("events", flat=True).distinct(), among=rows)
         known = known_events()
         unknown = {name for names in named if isinstance(names, list) for name in names if is_text(name)} - known.keys()
         return [*known, *sorted(unknown)]
@@ -127,10 +128,10 @@ def is_text(name: object) -> bool:
     return isinstance(name, str) and visible(name) == name
 
 
-def _in_time(rows: QuerySet[Any, Any]) -> list[Any]:
-    """Read the choices of a filter; none if a project's condition takes the database too long."""
+def _in_time(rows: QuerySet[Any, Any], *, among: QuerySet[Any]) -> list[Any]:
+    """Read the choices of a filter; none if a project's condition on `among` takes the database too long."""
     try:
-        with limited(rows.db) if is_narrowed(rows) else nullcontext():
+        with limited(rows.db) if is_narrowed(among) else nullcontext():
             return list(rows)
     except TookTooLongError:
         return []
@@ -163,11 +164,12 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the choices among the webhooks that the user may see."""
-        rows = PermittedRows(model_admin.admin_site, request).of(Webhook).order_by("name").values_list("pk", "name")
+        among = PermittedRows(model_admin.admin_site, request).of(Webhook)
+        rows = among.order_by("name").values_list("pk", "name")
         named = rows.filter(name__icontains=self.search_term) if self.search_term else rows
-        found = _in_time(named[: MAX_WEBHOOKS + 1])
+        found = _in_time(named[: MAX_WEBHOOKS + 1], among=among)
         self.has_more = len(found) > MAX_WEBHOOKS
-        selected = _in_time(rows.filter(pk__in=self._keys())) if self._keys() else []
+        selected = _in_time(rows.filter(pk__in=self._keys()), among=among) if self._keys() else []
         choices = dict(selected) | dict(found[:MAX_WEBHOOKS])
         return [(key, visible(name)) for key, name in choices.items()]
 

@@ -1,7 +1,6 @@
 """What a page says about a search that reads rows one by one: how far it looked, what it found, how to go on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.views.main import SEARCH_VAR
@@ -11,21 +10,13 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks import payload_index
 from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.changelists.page_links import Link
 from nateq_webhooks.admin.changelists.search import PayloadSearch
 from nateq_webhooks.admin.changelists.text_search import PayloadText, likely_paths
 from nateq_webhooks.database.keyset import cursor
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link to another page of the list."""
-
-    url: str
-    label: str
-    rel: str = ""
 
 
 class SearchReach:

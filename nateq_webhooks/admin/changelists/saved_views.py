@@ -8,7 +8,8 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists.filters import WebhookFilter
+from nateq_webhooks.admin.changelists.filters import ColumnFilter, WebhookFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
@@ -51,6 +52,17 @@ def view_links(changelist: "KeysetChangeList", views: Sequence[SavedView]) -> li
         )
         for view in offered
     ]
+
+
+def active_filters(changelist: "KeysetChangeList") -> list[str]:
+    """Return what is selected in the filters, in words."""
+    found: list[str] = []
+    for spec in changelist.filter_specs:
+        if isinstance(spec, (ColumnFilter, PeriodFilter)):
+            found += spec.selected_labels()
+        elif any(name in changelist.filter_params for name in spec.expected_parameters() if name):
+            found.append(str(spec.title))
+    return found
 
 
 def _of_webhooks(changelist: "KeysetChangeList") -> Iterator[SavedView]:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import EventFilter, StatusFilter, WebhookFilter
+from nateq_webhooks.admin.changelists.neighbours import neighbours
 from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.saved_views import SavedView
 from nateq_webhooks.admin.changelists.spec import ListSpec
@@ -130,6 +131,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         """Show the page instead of a form."""
         if obj is not None:
             context |= {"page": build(self, request, obj), "subtitle": title_of(obj)}
+            context["neighbours"] = neighbours(self, request, obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:

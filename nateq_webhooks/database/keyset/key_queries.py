@@ -25,6 +25,9 @@ class KeyQuery(Protocol):
     def counting(self, limit: int) -> Statement | None:
         """Return the statement that counts the rows up to `limit`; None if there can be none."""
 
+    def some(self, limit: int) -> list[int]:
+        """Return up to `limit` keys, in no order."""
+
     def filter(self, condition: Q) -> "KeyQuery":
         """Return the query with a further condition."""
 
@@ -45,6 +48,10 @@ class Union:
     def counting(self, limit: int) -> Statement | None:
         """Return the statement that counts the rows of the branches, each row once."""
         return count_of(_united([first_pks(branch, limit, descending=True) for branch in self.branches]), limit)
+
+    def some(self, limit: int) -> list[int]:
+        """Return up to `limit` keys."""
+        return self.pks(limit, descending=True)
 
     def filter(self, condition: Q) -> "Union":
         """Return the query with a further condition."""
@@ -113,6 +120,16 @@ def fetch_keys(statement: Statement | None, alias: str, count: int, *, descendin
     sql, parameters = statement
     with connections[alias].cursor() as cursor:
         cursor.execute(f"{sql} ORDER BY 1 {'DESC' if descending else 'ASC'} LIMIT {count:d}", parameters)
+        return [pk for (pk,) in cursor.fetchall()]
+
+
+def fetch_some(statement: Statement | None, alias: str, count: int) -> list[int]:
+    """Return some keys of a statement that selects keys."""
+    if statement is None:
+        return []
+    sql, parameters = statement
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"{sql} LIMIT {count:d}", parameters)
         return [pk for (pk,) in cursor.fetchall()]
 
 

@@ -13,7 +13,15 @@ from django.db import connections
 from django.db.models import Index, Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from nateq_webhooks.database.keyset.key_queries import Statement, Union, compiled, count_of, fetch_keys, first_pks
+from nateq_webhooks.database.keyset.key_queries import (
+    Statement,
+    Union,
+    compiled,
+    count_of,
+    fetch_keys,
+    fetch_some,
+    first_pks,
+)
 
 MAX_COMBINATIONS: Final = 1_000
 """Combinations that are merged; above this number the database plans the query itself (docs/how-to/lists.md)."""
@@ -108,14 +116,23 @@ class SkipScan:
 
     def counting(self, limit: int) -> Statement | None:
         """Return the statement that counts combination by combination, up to the limit."""
+        rows = self._unordered(limit)
+        return None if rows is None else count_of(rows, limit)
+
+    def some(self, limit: int) -> list[int]:
+        """Return up to `limit` keys, in no order, so that no combination is read further than needed."""
+        return fetch_some(self._unordered(limit), self.queryset.db, limit)
+
+    def _unordered(self, limit: int) -> Statement | None:
+        """Return the statement for the keys combination by combination, in no order."""
         if not self.combinations:
             return None
         if self._has_lateral:
             if limit not in self._counted:
                 self._counted[limit] = compiled(self._one.order_by().values("pk")[:limit])
-            return count_of(_lateral(self._table(), self._counted[limit]), limit)
+            return _lateral(self._table(), self._counted[limit])
         # No ORDER BY: the database walks the index once and stops at the limit.
-        return count_of(self._with_index_hint(self._within_columns().order_by().values("pk")), limit)
+        return self._with_index_hint(self._within_columns().order_by().values("pk"))
 
     def _with_index_hint(self, rows: QuerySet[Any]) -> Statement | None:
         """Return the SQL with an index hint for MariaDB and MySQL, which may choose the unique index of a webhook."""
