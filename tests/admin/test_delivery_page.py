@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/nateq_webhooks/delivery/"
 
 STATEMENTS = 21
-"""Of a page with everything on it: two for the user, one for the delivery, five for its neighbours, the others for what is beside it."""
+"""Of a page with everything on it: two for the user, one for the delivery, five for its neighbours, and others."""
 
 
 def text_of(page: str, start: str, end: str) -> str:

@@ -287,8 +287,8 @@ class KeysetChangeList(ChangeList):
 
     @cached_property
     def histogram(self) -> Histogram | None:
-        """The rows by time, above the first page of a list by date."""
-        return histogram(self) if self.cursor == cursor.FIRST and self.spec.date_column else None
+        """The rows by time, above the first page."""
+        return histogram(self) if self.cursor == cursor.FIRST and self.spec.has_histogram else None
 
     def views(self) -> list[ViewLink]:
         """Return the saved views."""

@@ -42,6 +42,8 @@ class ListSpec:
     "The columns that the list does not load."
     date_column: str = ""
     "The column that tells how far back a search went; empty if the key is shown."
+    has_histogram: bool = False
+    "Whether the list shows how many deliveries came when."
     search_alternatives: Callable[[str], list[Q]] = _search_nothing
     "Returns the alternatives of the search by id; each one uses an index."
     searches_payloads: bool = False

@@ -89,6 +89,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         facet_columns=("status", "event", "webhook_id", "received_at"),
         deferred=("body", "payload", "headers", "notes", "identity", "content_hash"),
         date_column="received_at",
+        has_histogram=True,
         search_alternatives=_search_alternatives,
         searches_payloads=True,
         annotate=_with_processing,
