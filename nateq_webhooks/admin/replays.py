@@ -1,6 +1,7 @@
 """The replays: who asked for what to run again, when and why, and how far that got."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
@@ -11,19 +12,20 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.pages import AdminPage
+from nateq_webhooks.admin.pages import AdminPage, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
-from nateq_webhooks.dispatch.progress import missing_worker_advice, percent, progress, with_left
+from nateq_webhooks.dispatch.progress import Progress, missing_worker_advice, progress, state_in_words, with_left
 from nateq_webhooks.dispatch.replays import advance_for, cancel
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import has_workers
-from nateq_webhooks.models import Delivery, Replay, Webhook
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 
 SECONDS_AT_ONCE: Final = 2.0
 """How long "Continue now" works in one request."""
@@ -56,6 +58,49 @@ class ReplayControlPage(AdminPage):
         elif form.is_valid():
             advance_for(router.db_for_write(Delivery), replay, SECONDS_AT_ONCE)
         return HttpResponseRedirect(self.url("change", pk))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountedRuns:
+    """A number of a replay's runs, with the list of them."""
+
+    label: str
+    number: str
+    url: str
+    "Empty if the user may not see runs, or if there are none."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountedGroup:
+    """What became of a replay's runs: a heading and its numbers."""
+
+    label: str
+    counts: Sequence[CountedRuns]
+
+
+def _groups(found: Progress, url_of: Callable[[dict[str, str]], str]) -> Iterator[CountedGroup]:
+    """Yield the numbers of a replay's runs: succeeded, failed, left."""
+
+    def counted(label: str, number: int, **query: str) -> CountedRuns:
+        url = url_of(query) if number else ""
+        return CountedRuns(label=label, number=number_format(number), url=url)
+
+    yield CountedGroup(label=_("Succeeded"), counts=[counted("", found.succeeded, status__exact=Run.Status.SUCCEEDED)])
+    yield CountedGroup(
+        label=_("Failed"),
+        counts=[
+            counted(_("for good"), found.failed, status__exact=Run.Status.DEAD),
+            counted(_("retrying"), found.retrying, status__exact=Run.Status.FAILED, held="no"),
+        ],
+    )
+    yield CountedGroup(
+        label=_("Left"),
+        counts=[
+            counted(_("waiting"), found.waiting, status__exact=Run.Status.WAITING, held="no"),
+            counted(_("running"), found.running, status__exact=Run.Status.RUNNING),
+            counted(_("held by a pause or a limit"), found.held, held="yes"),
+        ],
+    )
 
 
 def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: PermittedRows) -> None:
@@ -91,6 +136,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
         "runs",
         "brought_forward",
         "already_running",
+        "skipped",
         "shown_finished_at",
     )
     change_form_template = "admin/nateq_webhooks/replay/change_form.html"
@@ -122,7 +168,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
     def shown_filters(self, replay: Replay) -> str:
         """Return what the deliveries have in common."""
         kept = Selection.from_json(replay.filters).as_json()
-        kept.pop("deliveries", None)
+        for name in ("deliveries", "runs"):
+            kept.pop(name, None)
         if getattr(replay, "is_webhook_hidden", False):
             kept.pop("webhook", None)
         shown = ", ".join(f"{name}={value}" for name, value in kept.items())
@@ -135,9 +182,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("progress"))
     def shown_percent(self, replay: Replay) -> str:
         """Return how much is done, for the list."""
-        if replay.is_cancelled:
-            return _("cancelled")
-        return _("%(share)d %%") % {"share": percent(replay, replay.left)}  # type: ignore[attr-defined]
+        return state_in_words(replay, replay.left)  # type: ignore[attr-defined]
 
     @admin.display(description=gettext_lazy("all runs created"))
     def shown_finished_at(self, replay: Replay) -> str | None:
@@ -147,6 +192,15 @@ class ReplayAdmin(RecordAdmin[Replay]):
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""
         return [ReplayControlPage.url_pattern(self), *super().get_urls()]
+
+    def _runs_url(self, request: HttpRequest, replay: Replay) -> Callable[[dict[str, str]], str]:
+        """Return what makes the address of a list of the replay's runs; an empty one if the user may not see it."""
+        may_see = PermittedRows(self.admin_site, request).may_view(Run)
+
+        def url_of(query: dict[str, str]) -> str:
+            return admin_url(self.admin_site, Run, "changelist", replay=replay.pk, **query) if may_see else ""
+
+        return url_of
 
     def render_change_form(
         self,
@@ -167,4 +221,5 @@ class ReplayAdmin(RecordAdmin[Replay]):
             context["has_workers"] = has_workers(alias)
             context["missing_worker_advice"] = missing_worker_advice(alias, [obj]) if found.left else ""
             context["progress"] = found
+            context["progress_groups"] = list(_groups(found, self._runs_url(request, obj)))
         return super().render_change_form(request, context, add, change, form_url, obj)

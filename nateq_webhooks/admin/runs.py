@@ -24,7 +24,7 @@ from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_see_payload
 from nateq_webhooks.admin.receivers.control import ResumePage
 from nateq_webhooks.admin.receivers.page import ReceiverPage, ReceiversPage
-from nateq_webhooks.admin.retry.filters import ERROR, FAILURE, ErrorFilter, FailureFilter
+from nateq_webhooks.admin.retry.filters import PARAMETERS, ErrorFilter, FailureFilter, HeldFilter, ReplayFilter
 from nateq_webhooks.admin.retry.page import AcknowledgePage, RetryPage
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Delivery, Replay, Run
@@ -69,6 +69,8 @@ class RunAdmin(RecordAdmin[Run]):
         ("created_at", PeriodFilter),
         ErrorFilter,
         FailureFilter,
+        ReplayFilter,
+        HeldFilter,
     )
     list_select_related = ("delivery",)
     list_spec = ListSpec(
@@ -113,8 +115,8 @@ class RunAdmin(RecordAdmin[Run]):
         return [*(page.url_pattern(self) for page in self.pages), *super().get_urls()]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Allow the filters by error and by a kind of failure, too: no index has them, so their time is limited."""
-        return lookup in {ERROR, FAILURE} or super().lookup_allowed(lookup, value, request)
+        """Allow the filters that no index has, too: their time is limited."""
+        return lookup in PARAMETERS or super().lookup_allowed(lookup, value, request)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may have receivers run again."""

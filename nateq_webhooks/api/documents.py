@@ -233,6 +233,7 @@ def replay_document(replay: Replay) -> dict[str, Any]:
         "runs": replay.runs,
         "brought_forward": replay.brought_forward,
         "already_running": replay.already_running,
+        "skipped": replay.skipped,
     }
 
 
@@ -240,7 +241,8 @@ def job_document(found: Progress, *, shows_webhook: bool) -> dict[str, Any]:
     """Return a replay with its state, and how far it is."""
     replay = found.replay
     filters = Selection.from_json(replay.filters).as_json()
-    filters.pop("deliveries", None)
+    for name in ("deliveries", "runs"):
+        filters.pop(name, None)
     if not shows_webhook:
         filters.pop("webhook", None)
     return replay_document(replay) | {
@@ -248,9 +250,14 @@ def job_document(found: Progress, *, shows_webhook: bool) -> dict[str, Any]:
         "failed_only": replay.only_failed,
         "state": found.state.value,
         "percent": found.percent,
+        "looked_through": found.looked_through,
         "deliveries": replay.deliveries,
         "succeeded": found.succeeded,
         "failed": found.failed,
         "left": found.left,
+        "retrying": found.retrying,
+        "waiting": found.waiting,
+        "running": found.running,
+        "held": found.held,
         "runs_created_at": moment(replay.finished_at),
     }

@@ -1,11 +1,12 @@
 """How far a replay is: its runs are created, or brought forward, and then they still have to run."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, CharField, Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.formats import number_format
@@ -16,6 +17,7 @@ from nateq_webhooks.dispatch.notify import runner
 from nateq_webhooks.models import Replay, Run
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.replay import ReplayedRun
+from nateq_webhooks.models.run import NOT_HELD
 
 MAX_REPLAYS: Final = 1_000
 """Replays that are counted in one run of maintenance."""
@@ -36,12 +38,24 @@ class ReplayState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How many runs of a replay have succeeded, failed for good (given up or dropped), and are still to finish."""
+    """How far the runs of a replay are."""
 
     replay: Replay
     succeeded: int
     failed: int
-    left: int
+    "Given up or dropped: they are not tried again by themselves."
+    retrying: int = 0
+    "Failed, and to be tried again."
+    waiting: int = 0
+    "Not tried yet."
+    running: int = 0
+    held: int = 0
+    "Held back by a pause or a rate limit, tried or not."
+
+    @property
+    def left(self) -> int:
+        """How many have not finished."""
+        return self.retrying + self.waiting + self.running + self.held
 
     @property
     def is_done(self) -> bool:
@@ -63,13 +77,26 @@ class Progress:
         return percent(self.replay, self.left)
 
     @property
+    def looked_through(self) -> int:
+        """The share of the deliveries that were looked at, from 0 to 100: this is no progress of runs."""
+        return looked_through(self.replay)
+
+    @property
     def in_words(self) -> str:
         """The numbers, in words."""
-        return _("%(succeeded)d succeeded, %(failed)d failed, %(left)d left") % {
-            "succeeded": self.succeeded,
-            "failed": self.failed,
-            "left": self.left,
+        text = _("%(succeeded)s succeeded, %(failed)s failed for good, %(left)s left") % {
+            "succeeded": number_format(self.succeeded),
+            "failed": number_format(self.failed),
+            "left": number_format(self.left),
         }
+        parts = [
+            _counted(self.retrying, _("%(count)s retrying")),
+            _counted(self.waiting, _("%(count)s waiting")),
+            _counted(self.running, _("%(count)s running")),
+            _counted(self.held, _("%(count)s held")),
+        ]
+        kinds = ", ".join(part for part in parts if part)
+        return f"{text} ({kinds})" if kinds else text
 
 
 def progress(alias: str, replay: Replay) -> Progress:
@@ -80,33 +107,63 @@ def progress(alias: str, replay: Replay) -> Progress:
 def progress_of(alias: str, replays: Sequence[Replay]) -> list[Progress]:
     """Return how far each of the replays is, in their order. One statement counts those that are not done."""
     counted = [replay.pk for replay in replays if replay.done_at is None]
-    by_replay: dict[int, dict[str, int]] = {}
+    by_replay: dict[int, Counter[str]] = {}
     if counted:
         rows = ReplayedRun.objects.using(alias).filter(replay__in=counted).order_by()
-        for pk, status, count in rows.values_list("replay_id", "run__status").annotate(Count("pk")):
-            by_replay.setdefault(pk, {})[status] = count
-    return [_progress(replay, by_replay.get(replay.pk, {})) for replay in replays]
+        held = Case(When(HELD, then=Value(_HELD)), default=F("run__status"), output_field=CharField())
+        for pk, state, count in rows.values_list("replay_id", held).annotate(Count("pk")):
+            by_replay.setdefault(pk, Counter())[state] += count
+    return [_progress(replay, by_replay.get(replay.pk, Counter())) for replay in replays]
 
 
-def _progress(replay: Replay, counts: dict[str, int]) -> Progress:
+_HELD: Final = "held"
+
+HELD: Final = Q(run__held_by__gt=NOT_HELD, run__status__in=Run.PENDING)
+"""The condition that a replayed run is held back by a pause or a rate limit."""
+
+
+def _progress(replay: Replay, counts: Mapping[str, int]) -> Progress:
     if replay.done_at is not None:
-        return Progress(replay=replay, succeeded=replay.succeeded, failed=replay.failed, left=0)
-    succeeded = counts.pop(Run.Status.SUCCEEDED, 0)
-    left = sum(counts.pop(status, 0) for status in Run.UNFINISHED)
-    return Progress(replay=replay, succeeded=succeeded, failed=sum(counts.values()), left=left)
+        return Progress(replay=replay, succeeded=replay.succeeded, failed=replay.failed)
+    return Progress(
+        replay=replay,
+        succeeded=counts[Run.Status.SUCCEEDED],
+        failed=counts[Run.Status.DEAD] + counts[Run.Status.DROPPED],
+        retrying=counts[Run.Status.FAILED],
+        waiting=counts[Run.Status.WAITING],
+        running=counts[Run.Status.RUNNING],
+        held=counts[_HELD],
+    )
 
 
 def percent(replay: Replay, left: int) -> int:
     """Return how much of a replay is done, from 0 to 100, given how many of its runs have not finished.
 
-    While its runs are still being created only the deliveries that were handled count.
+    While its runs are still being created, what was not looked at is taken for as much work as what was. 0 as long as
+    no run was found: looking is no progress.
     """
     is_made = replay.finished_at is not None or replay.is_cancelled
     if is_made and not left:
         return 100
-    total = max(replay.runs + replay.brought_forward, left, 1)
+    total = max(replay.runs + replay.brought_forward, left)
+    if not total:
+        return 0
     share = (1.0 if is_made else replay.share_done) * (total - left) / total
     return min(99, int(share * 100))
+
+
+def looked_through(replay: Replay) -> int:
+    """Return the share of the deliveries that were looked at, from 0 to 100; below 100 until the last one was."""
+    return 100 if replay.finished_at is not None else min(99, int(replay.share_done * 100))
+
+
+def state_in_words(replay: Replay, left: int) -> str:
+    """Return in a few words how far a replay is, for a list."""
+    if replay.is_cancelled:
+        return _("cancelled")
+    if replay.finished_at is None:
+        return _("looking through the deliveries: %(share)d %%") % {"share": looked_through(replay)}
+    return _("%(share)d %%") % {"share": percent(replay, left)}
 
 
 def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":

@@ -40,6 +40,7 @@ def _replay(progress: Progress) -> dict[str, Any]:
         "runs": replay.runs,
         "brought_forward": replay.brought_forward,
         "already_running": replay.already_running,
+        "skipped": replay.skipped,
         "succeeded": progress.succeeded,
         "failed": progress.failed,
         "left": progress.left,

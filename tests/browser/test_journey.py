@@ -151,7 +151,7 @@ def replay_many(page: Page) -> None:
 
     expect(page).to_have_url(re.compile(r"/replay/\d+/change/"))
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "0")
-    expect(page.get_by_text("0 succeeded, 0 failed, 3 left")).to_be_visible()
+    expect(page.get_by_text("0 succeeded, 0 failed for good, 3 left (3 waiting)")).to_be_visible()
     expect(page.get_by_text("three at once")).to_be_visible()
     replay = Replay.objects.latest("pk")
     assert (replay.by, replay.deliveries, replay.runs, replay.receivers) == ("amal", 3, 3, ["shop.open_ticket"])

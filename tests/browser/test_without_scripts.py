@@ -71,7 +71,7 @@ def test_one_delivery_and_many_are_replayed(page: Page, scene: Scene) -> None:
     page.get_by_label("shop.open_ticket").check()
     page.get_by_role("button", name="Replay", exact=True).click()
     # Its runs are made, and wait for a worker.
-    expect(page.get_by_text("0 %: 0 succeeded, 0 failed, 1 left")).to_be_visible()
+    expect(page.get_by_text("0 %: 0 succeeded, 0 failed for good, 1 left (1 waiting)")).to_be_visible()
 
     many, one = Replay.objects.order_by("-pk")[:2]
     assert list(Run.objects.filter(round=one.pk).values_list("receiver", flat=True)) == ["shop.tell_crm"]

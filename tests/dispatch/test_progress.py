@@ -1,7 +1,9 @@
 """How far a replay is: 100 % only when its runs have finished; and who is there to run them."""
 
 import importlib
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -58,7 +60,7 @@ def test_made_is_not_done(four: list[Delivery], admin_client: Client) -> None:
 
     assert numbers(replay) == (0, 0, 0, 4)
     page = page_of(admin_client, replay)
-    assert "0 %: 0 succeeded, 0 failed, 4 left" in page
+    assert "0 %: 0 succeeded, 0 failed for good, 4 left (4 waiting)" in page
     assert ">0 %</td>" in listed(admin_client)
 
     api.run_due()
@@ -66,7 +68,7 @@ def test_made_is_not_done(four: list[Delivery], admin_client: Client) -> None:
 
     run_until_finished()
     assert numbers(replay) == (100, 3, 1, 0)
-    assert "100 %: 3 succeeded, 1 failed, 0 left" in page_of(admin_client, replay)
+    assert "100 %: 3 succeeded, 1 failed for good, 0 left" in page_of(admin_client, replay)
     assert ">100 %</td>" in listed(admin_client)
 
 
@@ -142,7 +144,9 @@ def test_what_was_cancelled_ends_when_the_runs_it_made_have(
 def test_status_lists_it_until_it_is_done(four: list[Delivery]) -> None:
     replay = dispatch.replay(four)
 
-    assert f"Replay {replay.pk}: 0 % done (0 succeeded, 0 failed, 4 left)" in output("nateq_status")
+    assert f"Replay {replay.pk}: 0 % done (0 succeeded, 0 failed for good, 4 left (4 waiting))" in output(
+        "nateq_status"
+    )
 
     run_until_finished()
     assert under_way(ALIAS, 20) == []
@@ -162,9 +166,7 @@ class TestNobody:
         advice = "No worker was seen in the last minute, so nobody runs them now. Start manage.py nateq_worker"
         assert advice in said
         assert advice in page_of(admin_client, replay)
-        answer = admin_client.post(
-            reverse("admin:nateq_webhooks_delivery_replay", args=[four[0].pk]), {"which": "all"}, follow=True
-        )
+        answer = admin_client.post(reverse("admin:nateq_webhooks_delivery_try_now", args=[four[0].pk]), follow=True)
         assert advice in answer.content.decode()
 
     def test_not_when_a_worker_was_seen(self, four: list[Delivery], configure: Configure, admin_client: Client) -> None:
@@ -209,3 +211,75 @@ def test_a_process_of_the_former_version_can_still_ask_for_a_replay(four: list[D
         cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(values))})", values)
 
     assert numbers(Replay.objects.get()) == (0, 0, 0, 0)
+
+
+def test_what_is_left_is_counted_by_its_state(four: list[Delivery]) -> None:
+    replay = dispatch.replay(four)
+    runs = list(Run.objects.filter(round=replay.pk).order_by("pk"))
+    Run.objects.filter(pk=runs[0].pk).update(status="failed")
+    Run.objects.filter(pk=runs[1].pk).update(status="running")
+    Run.objects.filter(pk=runs[2].pk).update(held_by=7)
+
+    found = progress(ALIAS, replay)
+
+    assert (found.retrying, found.running, found.held, found.waiting, found.left) == (1, 1, 1, 1, 4)
+    assert found.in_words == ("0 succeeded, 0 failed for good, 4 left (1 retrying, 1 waiting, 1 running, 1 held)")
+
+
+def test_each_number_of_the_page_leads_to_those_runs(four: list[Delivery], admin_client: Client) -> None:
+    replay = dispatch.replay(four)
+    run_until_finished()
+    runs = {run.delivery_id: run for run in Run.objects.filter(round=replay.pk)}
+    for delivery, status, held_by in ((four[2], "failed", 0), (four[3], "waiting", 7)):
+        Run.objects.filter(pk=runs[delivery.pk].pk).update(
+            status=status, held_by=held_by, next_try_at=timezone.now() + timedelta(hours=1)
+        )
+
+    page = unescape(page_of(admin_client, replay))
+    found = re.findall(r'<a href="([^"]*/run/[^"]*replay=[^"]*)">(\d+)', page)
+
+    listed_runs = {}
+    for url, number in found:
+        rows = admin_client.get(url).context["cl"].result_list
+        assert len(rows) == int(number) == 1
+        listed_runs[url.partition("?")[2]] = rows[0].delivery_id
+    assert listed_runs == {
+        f"replay={replay.pk}&status__exact=succeeded": four[0].pk,
+        f"replay={replay.pk}&status__exact=dead": four[1].pk,
+        f"replay={replay.pk}&status__exact=failed&held=no": four[2].pk,
+        f"replay={replay.pk}&held=yes": four[3].pk,
+    }
+
+
+def test_looking_for_the_first_delivery_is_no_progress_of_runs(
+    four: list[Delivery], admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = request_replay(Selection())
+    Replay.objects.filter(pk=job.pk).update(after=job.first + 3)
+    job.refresh_from_db()
+
+    found = progress(ALIAS, job)
+
+    assert (found.percent, found.looked_through) == (0, 75)
+    page = page_of(admin_client, job)
+    assert "Looking through the deliveries:" in page
+    assert 'id="nateq-progress" max="100" value="0"' in page
+    assert "looking through the deliveries: 75 %" in listed(admin_client)
+
+
+def test_a_period_is_looked_through_from_its_first_delivery_on(
+    four: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nateq_webhooks.database.keyset.date_ranges.MAX_SMALL", 1)
+    now = timezone.now()
+    for number, delivery in enumerate(four):
+        Delivery.objects.filter(pk=delivery.pk).update(received_at=now - timedelta(hours=4 - number))
+
+    job = request_replay(
+        Selection(since=now - timedelta(hours=2, minutes=30), until=now - timedelta(hours=1, minutes=30))
+    )
+
+    assert (job.first, job.after, job.until) == (four[1].pk, four[1].pk, four[2].pk)
+    while advance(ALIAS, job):
+        pass
+    assert list(Run.objects.filter(round=job.pk).values_list("delivery_id", flat=True)) == [four[2].pk]

@@ -1,5 +1,6 @@
 """`manage.py nateq_replay`: many deliveries at a time, and resumed after an interruption."""
 
+import re
 import signal
 import sys
 from collections import Counter
@@ -52,7 +53,10 @@ class TestWhich:
     def test_everything_by_every_receiver(self, stored: list[Delivery]) -> None:
         said = replay("--all")
 
-        assert said == f"Replay {Replay.objects.get().pk} of 10 deliveries: 20 runs made.\n"
+        assert said == (
+            f"Replay {Replay.objects.get().pk} of 10 deliveries: 20 runs made.\n"
+            "0 succeeded, 0 failed for good, 20 left (20 waiting)\n"
+        )
         assert set(replayed().values()) == {1}
         assert len(replayed()) == 20
 
@@ -210,7 +214,7 @@ class TestInterrupted:
 
         said = replay("--all", "--receiver", "test.two")
 
-        assert f"Continuing replay {interrupted.pk}, 100 % of its runs were created." in said
+        assert f"Continuing replay {interrupted.pk}, which has looked through 100 % of the deliveries." in said
         assert (Replay.objects.count(), set(replayed().values())) == (1, {1})
 
     def test_after_its_end_was_seen_the_same_command_is_another_replay(self, interrupted: Replay) -> None:
@@ -278,8 +282,7 @@ class TestInterrupted:
         lines = replay("--all", "--receiver", "test.two").splitlines()
 
         assert len(lines) >= 4
-        assert lines[0].split() == [lines[0].split()[0], "3"]
-        assert lines[0].split()[0].endswith("%")
+        assert re.fullmatch(r"Looking through the deliveries: \d+ %, 3 runs made", lines[0])
         assert replay("--all", "--receiver", "test.two", verbosity=0) == ""
 
 
@@ -344,7 +347,9 @@ class TestFailed:
         said = replay("--failed", "--receiver", "test.two")
 
         made = Replay.objects.get()
-        assert said == (f"Replay {made.pk} of 4 deliveries: 3 runs made, 1 brought forward, 1 succeeded since.\n")
+        assert said.startswith(
+            f"Replay {made.pk} of 4 deliveries: 3 runs made, 1 brought forward, 1 succeeded since.\n"
+        )
         assert made.only_failed
         runs = Run.objects.filter(round=made.pk)
         assert sorted(runs.values_list("delivery_id", "receiver")) == [(one.pk, "test.two") for one in failing[:3]]

@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, find_group
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
-from nateq_webhooks.models.run import MAX_ERROR_CHARS
+from nateq_webhooks.models import Run
+from nateq_webhooks.models.run import MAX_ERROR_CHARS, NOT_HELD
 from nateq_webhooks.protocol.columns import column_text
 
 FAILURE: Final = "failure"
@@ -22,6 +23,15 @@ FAILURE: Final = "failure"
 
 ERROR: Final = "error"
 """The query parameter with a part of the error."""
+
+REPLAY: Final = "replay"
+"""The query parameter with the number of a replay."""
+
+HELD: Final = "held"
+"""The query parameter that says whether runs are held back."""
+
+PARAMETERS: Final = frozenset({FAILURE, ERROR, REPLAY, HELD})
+"""The parameters of these filters. No index has them, so the time of a list with one is limited."""
 
 
 class FailureFilter(admin.SimpleListFilter):
@@ -57,10 +67,6 @@ class FailureFilter(admin.SimpleListFilter):
         if not self.value():
             return queryset
         return queryset.none() if self.group is None else queryset.filter(pk__in=self.group.runs)
-
-    def get_facet_counts(self, pk_attname: str, filtered_qs: QuerySet[Any]) -> dict[str, Any]:
-        """Return no counts: the group is the only choice."""
-        return {}
 
     def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
         """Return no counts."""
@@ -120,3 +126,55 @@ class ErrorFilter(admin.SimpleListFilter):
     def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
         """Return no counts."""
         return {}
+
+
+class ReplayFilter(admin.SimpleListFilter):
+    """The runs of one replay, those that it brought forward, too; shown only if the address names one."""
+
+    title: Any = gettext_lazy("replay")
+    parameter_name = REPLAY
+
+    @property
+    def number(self) -> int | None:
+        """The replay's number; None if it is no number of a replay."""
+        text = str(self.value() or "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the replay that the address names."""
+        return [(self.value() or "", formatting.visible(self.value() or ""))] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the replay's runs."""
+        if not self.value():
+            return queryset
+        return queryset.none() if self.number is None else queryset.filter(replayed_by__replay=self.number)
+
+    def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
+        """Return no counts."""
+        return {f"{index}__c": "" for index, _choice in enumerate(self.lookup_choices)}
+
+
+class HeldFilter(admin.SimpleListFilter):
+    """Whether a pause or a rate limit holds a run back; shown only if the address asks for it."""
+
+    title: Any = gettext_lazy("held by a pause or a limit")
+    parameter_name = HELD
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return both choices once one is made."""
+        return [("yes", _("Yes")), ("no", _("No"))] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the runs that are held, or those that are not."""
+        match self.value():
+            case "yes":
+                return queryset.filter(held_by__gt=NOT_HELD, status__in=Run.PENDING)
+            case "no":
+                return queryset.filter(held_by__lte=NOT_HELD)
+            case _:
+                return queryset
+
+    def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
+        """Return no counts."""
+        return {f"{index}__c": "" for index, _choice in enumerate(self.lookup_choices)}

@@ -55,6 +55,7 @@ _REPLAYED: Final = {
     "runs": whole("How many runs it made."),
     "brought_forward": whole("How many waiting runs it brought forward instead."),
     "already_running": whole("For how many receivers nothing was done, because their run had started."),
+    "skipped": whole("With `failed_only`: how many failed runs were left alone, because a later round has succeeded."),
 }
 
 _REPLAY: Final = {
@@ -71,10 +72,15 @@ _REPLAY_JOB: Final = _REPLAY | {
     "failed_only": flag("Whether only those receivers run again whose last run failed."),
     "state": ref("ReplayState"),
     "percent": whole("How much is done; 100 when all of its runs have finished."),
+    "looked_through": whole("How many percent of the deliveries were looked at: 100 when all runs are created."),
     "deliveries": whole("How many deliveries were found so far."),
     "succeeded": whole("How many of its runs succeeded."),
     "failed": whole("How many of its runs were given up or dropped."),
-    "left": whole("How many of its runs have not finished."),
+    "left": whole("How many of its runs have not finished: those that are retrying, waiting, running or held."),
+    "retrying": whole("How many have failed and will be tried again."),
+    "waiting": whole("How many were not tried yet."),
+    "running": whole("How many a process works on."),
+    "held": whole("How many a pause or a rate limit holds back."),
     "runs_created_at": or_null(moment("When the last of its runs was created.")),
 }
 
@@ -215,6 +221,10 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
             "since": moment("They were received at this time or later."),
             "until": moment("They were received before this time."),
             "receiver": text("A receiver whose run had failed."),
+            "run_status": text("The status of that run."),
+            "error": text("A part of that run's error."),
+            "runs_since": moment("That run was created at this time or later."),
+            "runs_until": moment("That run was created before this time."),
         },
     },
     "ReplayJob": fields("A replay, and how far it is.", **_REPLAY_JOB),

@@ -121,6 +121,7 @@ REPLAY: Final = {
     "runs": 1,
     "brought_forward": 0,
     "already_running": 0,
+    "skipped": 0,
 }
 
 REPLAY_JOB: Final = REPLAY | {
@@ -129,11 +130,16 @@ REPLAY_JOB: Final = REPLAY | {
     "failed_only": True,
     "state": "running",
     "percent": 75,
+    "looked_through": 100,
     "deliveries": 4,
     "runs": 4,
     "succeeded": 3,
     "failed": 0,
     "left": 1,
+    "retrying": 0,
+    "waiting": 1,
+    "running": 0,
+    "held": 0,
     "runs_created_at": "2026-06-30T12:30:01Z",
 }
 
@@ -189,6 +195,7 @@ STATUS: Final = {
             "runs": 4,
             "brought_forward": 0,
             "already_running": 0,
+            "skipped": 0,
             "succeeded": 1,
             "failed": 0,
             "left": 3,

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.failed_runs import count_to_retry
-from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
+from nateq_webhooks.dispatch.progress import looked_through, missing_worker_advice, outcome, progress
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
@@ -102,8 +102,9 @@ class Command(TerminalCommand):
 
     def _continue(self, alias: str, replay: Replay, verbosity: int) -> None:
         if verbosity:
-            words = {"number": replay.pk, "share": replay.share_done * 100}
-            self.stdout.write(_("Continuing replay %(number)d, %(share)d %% of its runs were created.") % words)
+            words = {"number": replay.pk, "share": looked_through(replay)}
+            text = _("Continuing replay %(number)d, which has looked through %(share)d %% of the deliveries.")
+            self.stdout.write(text % words)
         self._create_runs(alias, replay, verbosity)
 
     def _create_runs(self, alias: str, replay: Replay, verbosity: int) -> None:
@@ -112,7 +113,8 @@ class Command(TerminalCommand):
             while retry_transaction(lambda: advance(alias, replay)):
                 if verbosity and time.monotonic() - printed_at >= PROGRESS_SECONDS:
                     printed_at = time.monotonic()
-                    self.stdout.write(f"{replay.share_done:7.1%}  {replay.runs + replay.brought_forward}")
+                    words = {"share": looked_through(replay), "outcome": outcome(replay)}
+                    self.stdout.write(_("Looking through the deliveries: %(share)d %%, %(outcome)s") % words)
             note_command_ended(alias, replay)
         except Error as error:
             words = {"number": replay.pk, "error": type(error).__name__}
@@ -128,6 +130,8 @@ class Command(TerminalCommand):
             )
             words = {"number": replay.pk, "outcome": outcome(replay), "count": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
+            if replay.runs or replay.brought_forward:
+                self.stdout.write(progress(alias, replay).in_words)
             if advice := missing_worker_advice(alias, [replay]):
                 self.stdout.write(self.style.WARNING(advice))
 

@@ -5,7 +5,7 @@
 (() => {
     const EVERY_MS = 3000;
     const UNDER_WAY = "[data-nateq-under-way]";
-    const NUMBERS = "#nateq-progress, #nateq-progress-words, .readonly";
+    const NUMBERS = "#nateq-numbers, .readonly";
 
     const fetched = async () => {
         try {
