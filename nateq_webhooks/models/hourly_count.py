@@ -19,7 +19,7 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from nateq_webhooks.database.keyset.date_ranges import first_keys, key_range_of
+from nateq_webhooks.database.keyset.date_ranges import KeyRange, first_keys
 from nateq_webhooks.models.delivery import Delivery
 
 HOURS: Final = 48
@@ -123,17 +123,17 @@ def key_ranges(alias: str, hours: Sequence[datetime], stored: Mapping[datetime, 
     What is stored is kept, so that no delivery is counted in two hours: where some came out of order, another search
     could find another key.
     """
-    keys = key_range_of(Delivery.objects.using(alias))
-    if keys is None:
+    highest = Delivery.objects.using(alias).aggregate(highest=models.Max("pk"))["highest"]
+    if highest is None:
         return []
     found = _known_keys(hours, stored)
     unknown = [hour for hour in hours if hour not in found]
     if unknown:
-        found |= zip(unknown, first_keys(Delivery, alias, "received_at", unknown, keys), strict=True)
+        found |= zip(unknown, first_keys(Delivery, alias, "received_at", unknown, KeyRange(0, highest)), strict=True)
     lows = [found[hour] for hour in hours]
     for number in range(1, len(lows)):
         lows[number] = max(lows[number], lows[number - 1])
-    highs = [*lows[1:], max(lows[-1], keys.highest + 1)]
+    highs = [*lows[1:], max(lows[-1], highest + 1)]
     return [HourRange(*each) for each in zip(hours, lows, highs, strict=True)]
 
 

@@ -69,7 +69,7 @@ def read_hour_counts(rows: QuerySet[Delivery], now: datetime, combinations: Comb
     if sum(hour.width for hour in running) > MAX_KEYS:
         return _count_newest(rows, ranges, MAX_KEYS)
     missing = newest_within((hour for hour in unknown if hour.is_over(now)), MAX_KEYS)
-    counted = count(rows, [*missing, *running])
+    counted = _count_all(rows, [*missing, *running], combinations)
     _store(alias, missing, counted)
     known = [row.keys for row in stored.values()]
     unsettled = _count_unsettled(rows, known, combinations)
@@ -120,20 +120,42 @@ def _store(alias: str, hours: Sequence[HourRange], counts: Iterable[StatusCount]
         return  # a database that can only be read: the page counts again each time
 
 
+def _count_all(
+    rows: QuerySet[Delivery], hours: Sequence[HourRange], combinations: Combinations | None
+) -> Sequence[StatusCount]:
+    """Count the deliveries of hours with at most twice `MAX_KEYS` keys."""
+    if connections[rows.db].vendor == "postgresql":
+        return count(rows, hours)  # it would look at each new row all the same, to see whether it is visible
+    found = _count_by_index(rows, hours, combinations, 2 * MAX_KEYS + 1)
+    return count(rows, hours) if found is None else found
+
+
 def _count_unsettled(
     rows: QuerySet[Delivery], hours: Sequence[HourRange], combinations: Combinations | None
 ) -> Sequence[StatusCount] | None:
     """Count by their current status the deliveries that receivers may still change; None if there are too many."""
+    unsettled = combinations and combinations.only({"status": list(Delivery.UNSETTLED)})
+    found = _count_by_index(rows, hours, unsettled, MAX_UNSETTLED)
+    if found is None and sum(hour.width for hour in hours) <= MAX_UNSETTLED:
+        return count(rows.filter(status__in=Delivery.UNSETTLED), hours)
+    return found
+
+
+def _count_by_index(
+    rows: QuerySet[Delivery], hours: Sequence[HourRange], combinations: Combinations | None, limit: int
+) -> Sequence[StatusCount] | None:
+    """Count the deliveries of some combinations without reading their rows.
+
+    None if looking up each combination would take longer than reading each row, or if there are `limit` or more.
+    """
     hours = sorted(hours, key=lambda hour: hour.start)
     if not hours:
         return ()
-    within = rows.filter(pk__gte=hours[0].low, pk__lt=hours[-1].high)
     width = sum(hour.width for hour in hours)
-    found = combinations and combinations.only({"status": list(Delivery.UNSETTLED)})
-    if found is None or len(found.tails or ()) > MAX_COMBINATIONS or len(found) > width:
-        # Looking up each combination would take longer than reading each row.
-        return count(rows.filter(status__in=Delivery.UNSETTLED), hours) if width <= MAX_UNSETTLED else None
-    statement = SkipScan(within, found).rows(("webhook_id", "status", "id"), MAX_UNSETTLED)
+    if combinations is None or len(combinations.tails or ()) > MAX_COMBINATIONS or len(combinations) > width:
+        return None
+    within = rows.filter(pk__gte=hours[0].low, pk__lt=hours[-1].high)
+    statement = SkipScan(within, combinations).rows(("webhook_id", "status", "id"), limit)
     if statement is None:
         return ()
     places = dict[int, int]()
@@ -148,7 +170,7 @@ def _count_unsettled(
     with connections[rows.db].cursor() as cursor:
         cursor.execute(sql, statement[1])
         grouped = cursor.fetchall()
-    if sum(row[3] for row in grouped) == MAX_UNSETTLED:
+    if sum(row[3] for row in grouped) >= limit:
         return None
     return [
         StatusCount(_as_uuid(webhook_id), status, hours[place].start, *numbers)
