@@ -448,6 +448,7 @@ def test_the_admin_shows_the_address_that_the_local_nateq_posts_to(used_database
             shown = re.search(re.escape(address) + r"/nateq/[0-9a-f-]{36}/", page(client, link[0]))
             assert shown is not None
             assert shown[0] in page(client, nateq)
+            assert re.search(r"\d workers? (?:is|are) running", page(client, "/admin/nateq_webhooks/"))
 
 
 def test_two_demos_on_one_database_do_not_disturb_each_other(used_database: Path) -> None:

@@ -21,6 +21,7 @@ from example_project.board.models import Ticket
 from example_project.board.observation import observe_when_finished
 from example_project.board.server import HOST, serving
 from example_project.board.traffic import early_events, one_round
+from example_project.board.worker import working
 from nateq_webhooks.errors import NateqWebhooksError
 from nateq_webhooks.models import Webhook
 
@@ -58,6 +59,7 @@ class Command(BaseCommand):
                 self._served(options["port"]) as site,
                 self._local_nateq(options["nateq_port"]) as sandbox,
                 override_settings(NATEQ_WEBHOOKS=_settings(site, sandbox)),
+                working(),
             ):
                 self._demonstrate(site, sandbox, options)
         except KeyboardInterrupt:
