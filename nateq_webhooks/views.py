@@ -77,6 +77,16 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     return _receive(request, webhook, incoming)
 
 
+@csrf_exempt
+@login_not_required
+@outside_every_transaction
+def refuse_mangled(request: HttpRequest, mangled_id: str) -> HttpResponse:
+    """Answer a request to a URL whose id can't be a webhook's, such as one that was cut, and record a POST."""
+    if request.method == "POST":
+        inbox.refuse_unknown(mangled_id, meta=request.META)
+    return _error(404)
+
+
 def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox.IncomingRequest) -> HttpResponse:
     verified = inbox.verify(webhook, incoming)
     if verified is inbox.NO_MATCH and webhook.is_rotating:

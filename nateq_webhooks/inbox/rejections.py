@@ -77,12 +77,12 @@ def refuse_method(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
         recorder.record(webhook, Refusal.NOT_POST, meta=meta, remote_addr=remote_addr, body=None)
 
 
-def refuse_unknown(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
+def refuse_unknown(webhook_id: uuid.UUID | str, *, meta: Mapping[str, Any]) -> None:
     """Record a POST to a webhook that is switched off, or to an id that no webhook has; its body is not read.
 
-    Anybody can send the second kind, so all ids together have the limits of one webhook.
+    Text is an id that is no UUID. Anybody can send the second kind, so all ids together have the limits of one webhook.
     """
-    webhook = cache.cached(webhook_id)
+    webhook = cache.cached(webhook_id) if isinstance(webhook_id, uuid.UUID) else None
     reason = Refusal.UNKNOWN_URL if webhook is None else Refusal.INACTIVE
     remote_addr = remote_address(meta, settings().trusted_proxies)
     recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=None, requested=str(webhook_id))

@@ -35,7 +35,8 @@ _OVERFLOW: Final = """
 
 _CRAMPED: Final = """
 () => [...document.querySelectorAll("#content button, #content input[type=submit], .nateq-hint, .nateq-more")]
-    .filter((one) => one.getClientRects().length && parseFloat(getComputedStyle(one).paddingInlineStart) < 6)
+    .filter((one) => !one.classList.contains("nateq-as-link") && one.getClientRects().length)
+    .filter((one) => parseFloat(getComputedStyle(one).paddingInlineStart) < 6)
     .map((one) => one.outerHTML.slice(0, 160))
 """
 

@@ -13,6 +13,7 @@ import pytest
 from django.db import connection, connections
 from django.http import HttpResponse
 from django.test.utils import CaptureQueriesContext
+from django.urls import Resolver404, resolve
 from django.utils import timezone
 
 from nateq_webhooks import inbox, signals
@@ -192,6 +193,24 @@ class TestTheRequest:
         rejection = Rejection.objects.get()
         assert (rejection.webhook_id, rejection.reason, rejection.size) == (None, "unknown_url", 40)
         assert json.loads(rejection.hint)["details"] == {"id": str(unknown)}
+
+    @pytest.mark.parametrize("change", [lambda id: id[:-3], lambda id: id + "00", lambda id: id[:-1] + "-" + id[-1]])
+    def test_a_post_to_a_mangled_url_is_recorded(self, sender: Sender, change: Callable[[str], str]) -> None:
+        mangled = change(str(sender.webhook.pk))
+
+        for end in ("", "/"):
+            assert sender.client.post(f"/nateq/{mangled}{end}", b"", content_type="text/plain").status_code == 404
+        assert sender.client.get(f"/nateq/{mangled}/").status_code == 404
+        module.recorder.flush()
+
+        rejections = Rejection.objects.all()
+        assert {(each.webhook_id, each.reason) for each in rejections} == {(None, "unknown_url")}
+        assert [Hint.read(each.hint).details for each in rejections] == [{"id": mangled}] * 2
+
+    @pytest.mark.parametrize("path", ["2026-06-01", "a" * 40, "dead-beef-cafe", "x" * 36, "1-2-3-4", "a-" * 40 + "a"])
+    def test_other_paths_under_the_prefix_are_left_to_the_site(self, sender: Sender, path: str) -> None:
+        with pytest.raises(Resolver404):
+            resolve(f"/nateq/{path}/")
 
     def test_unknown_urls_have_the_limits_of_one_webhook_together(self, sender: Sender) -> None:
         for _ in range(15):
