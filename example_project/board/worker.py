@@ -1,20 +1,31 @@
-"""The demo's worker: what `manage.py nateq_worker` runs, in a thread of this process."""
+"""The demo's worker: `manage.py nateq_worker --once` each second, in a thread of this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
-from nateq_webhooks.runners.worker import Worker
+from django.core.management import call_command
+from django.db import connections
+
+SECONDS = 1.0
 
 
 @contextmanager
 def working() -> Iterator[None]:
     """Make the later tries of failed runs, and continue large replays, while the block runs."""
-    worker = Worker(1)
-    thread = Thread(target=worker.run, name="demo worker", daemon=True)
+    stop = Event()
+    thread = Thread(target=_work, args=(stop,), name="demo worker", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        worker.stop()
+        stop.set()
         thread.join()
+
+
+def _work(stop: Event) -> None:
+    while not stop.wait(SECONDS):
+        try:
+            call_command("nateq_worker", once=True, verbosity=0)
+        finally:
+            connections.close_all()
