@@ -116,14 +116,12 @@ def text(value: str) -> SafeString | None:
 
 
 def name(value: str) -> SafeString | None:
-    """Return the name of an event, a receiver or a webhook; a long one breaks after `.` and `_`."""
-    return (
-        format_html('<bdi class="nateq-text" title="{}">{}</bdi>', visible(value), breakable(value)) if value else None
-    )
+    """Return the name of an event or a webhook for a list: the style sheet cuts a long one, its title has all of it."""
+    return format_html('<bdi class="nateq-text" title="{0}">{0}</bdi>', visible(value)) if value else None
 
 
 def breakable(value: str) -> SafeString:
-    """Return a name with places where a line may break."""
+    """Return a name that breaks after a dot or an underscore, if it does not fit."""
     return mark_safe(_NAME_PART.sub(r"\1<wbr>", escape(visible(value))))  # noqa: S308 - escaped
 
 
@@ -134,6 +132,12 @@ def identifier(value: str) -> SafeString | None:
     return format_html(
         '<bdi class="nateq-id" dir="ltr" title="{0}" data-nateq-copy-id="{1}">{0}</bdi>', visible(value), value
     )
+
+
+def name_link(url: str, label: str) -> SafeString:
+    """Return a name that breaks after a dot or an underscore, as a link if there is a URL."""
+    shown = format_html('<bdi class="nateq-text">{}</bdi>', breakable(label))
+    return format_html('<a href="{}">{}</a>', url, shown) if url else shown
 
 
 def link(url: str, label: str) -> SafeString:

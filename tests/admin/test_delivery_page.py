@@ -25,8 +25,8 @@ pytestmark = pytest.mark.django_db
 
 LIST = "/admin/nateq_webhooks/delivery/"
 
-STATEMENTS = 21
-"""Of a page with everything on it: two for the user, one for the delivery, five for its neighbours, and others."""
+STATEMENTS = 22
+"""Of a page with everything on it: two for the user, one for the delivery, six for its neighbours, and others."""
 
 
 def text_of(page: str, start: str, end: str) -> str:

@@ -48,7 +48,7 @@ class RecordAdmin(ModelAdmin[Record]):
 
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
-        js = ("nateq_webhooks/list.js",)
+        js = ("nateq_webhooks/list.js", "nateq_webhooks/shortcuts.js")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Remove Django's error flag from the address: its page is about a broken database set-up."""

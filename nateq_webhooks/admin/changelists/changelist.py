@@ -22,17 +22,17 @@ from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, 
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.changelists.histogram import Histogram, histogram
-from nateq_webhooks.admin.changelists.page_links import CURSOR_VAR, TEXT_VAR, Link, page_links
+from nateq_webhooks.admin.changelists.page_links import CURSOR_VAR, TEXT_VAR, Link, page_links, text_link
 from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
 from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.admin.changelists.query import ListQuery
-from nateq_webhooks.admin.changelists.reach import SearchReach
+from nateq_webhooks.admin.changelists.reach import SearchReach, why_empty
 from nateq_webhooks.admin.changelists.saved_views import ViewLink, active_filters, view_links
-from nateq_webhooks.admin.changelists.search import IdSearch, NoSearch, PayloadSearch, by_id
+from nateq_webhooks.admin.changelists.search import NoSearch, PayloadSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.text_search import payload_text
-from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_replay, may_see_payload
 from nateq_webhooks.database.keyset import cursor
 from nateq_webhooks.database.keyset.bounded_scan import Budget
 from nateq_webhooks.database.keyset.key_queries import count_up_to
@@ -169,7 +169,7 @@ class KeysetChangeList(ChangeList):
         self.list_query, self.page = query, page
         self.is_limited = query.is_bounded
         if not page.pks and not self.search_hint and not isinstance(query.search, PayloadSearch):
-            self.search_hint = self._why_empty()
+            self.search_hint = why_empty(self)
 
     def _page_of(self, query: ListQuery) -> cursor.KeyPage:
         return cursor.read_page(query.scan(), self.cursor, self.list_per_page, newest_first=self.newest_first)
@@ -181,12 +181,12 @@ class KeysetChangeList(ChangeList):
         path = parse_path(self.query)
         if TEXT_VAR in self._request.GET:
             return path or payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
-        return None if path is None or self._has_id() else path
+        return None if path is None or self.has_id() else path
 
     def searched(self, budget: Budget) -> ListQuery:
         """Return what the list asks for, without reading a page; `budget` is for a search through payloads."""
         wanted = self._wanted_in_payloads()
-        if wanted is None and self.spec.searches_payloads and self.query.strip() and not self._has_id():
+        if wanted is None and self.spec.searches_payloads and self.query.strip() and not self.has_id():
             wanted = payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
         if wanted is None or not may_see_payload(self._request):
             return self.list_query
@@ -197,20 +197,11 @@ class KeysetChangeList(ChangeList):
         is_first = self.cursor == cursor.FIRST  # links to further pages of such a search have TEXT_VAR
         if not self.spec.searches_payloads or not self.query.strip() or not is_first:
             return False
-        return not self.get_filters_params() or not self._has_id()
+        return not self.get_filters_params() or not self.has_id()
 
-    def _has_id(self) -> bool:
+    def has_id(self) -> bool:
         """Return whether a row has the term as its id, also one that the filters exclude."""
         return bool(self.list_query.narrow_query().pks(1, descending=True))
-
-    def _why_empty(self) -> str:
-        """Return what was looked for in vain; empty for a list without filters and search."""
-        is_filtered = bool(self.get_filters_params())
-        if isinstance(self.list_query.search, IdSearch):
-            if is_filtered and self._has_id():
-                return _("There are rows with this id, but the filters exclude them.")
-            return _("Nothing has exactly this id.")
-        return _("Nothing fits all of the filters.") if is_filtered else ""
 
     def _give_up(self) -> None:
         """Show no rows, and the reason."""
@@ -270,6 +261,10 @@ class KeysetChangeList(ChangeList):
         """Return the links to the neighbouring pages."""
         return page_links(self)
 
+    def text_link(self) -> Link | None:
+        """Return the link that searches payloads for a term that was found as an id."""
+        return text_link(self) if may_see_payload(self._request) else None
+
     @cached_property
     def reach(self) -> SearchReach | None:
         """How far the page has scanned rows one by one; None if it has not."""
@@ -290,6 +285,17 @@ class KeysetChangeList(ChangeList):
         """The rows by time, above the first page."""
         return histogram(self) if self.cursor == cursor.FIRST and self.spec.has_histogram else None
 
+    @property
+    def can_follow(self) -> bool:
+        """Whether new rows come to the top of the page, and no payload is scanned for them."""
+        is_first = self.cursor == cursor.FIRST and self.newest_first
+        return is_first and not isinstance(self.list_query.search, PayloadSearch)
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether the rows are deliveries that the user may have run again."""
+        return self.spec.searches_payloads and may_replay(self._request)
+
     def views(self) -> list[ViewLink]:
         """Return the saved views."""
         return view_links(self, self.model_admin.saved_views)  # type: ignore[attr-defined]
@@ -297,10 +303,3 @@ class KeysetChangeList(ChangeList):
     def active_filters(self) -> list[str]:
         """Return what is selected in the filters, in words."""
         return active_filters(self)
-
-    def text_link(self) -> Link | None:
-        """Return the link that searches payloads for a term that was found as an id."""
-        is_id = isinstance(self.list_query.search, IdSearch) and self.spec.searches_payloads
-        if not is_id or not may_see_payload(self._request):
-            return None
-        return Link(self.get_query_string({TEXT_VAR: "1"}), _("Search the payloads for it, too"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin.changelists.search import PayloadSearch
+from nateq_webhooks.admin.changelists.search import IdSearch, PayloadSearch
 from nateq_webhooks.database.keyset import cursor
 
 if TYPE_CHECKING:
@@ -46,3 +46,10 @@ def page_links(changelist: "KeysetChangeList") -> list[Link]:
     if page.next is not None and not changelist.is_limited:
         links.append(link(cursor.LAST, _("Last page")))
     return links
+
+
+def text_link(changelist: "KeysetChangeList") -> Link | None:
+    """Return the link that searches payloads for a term that was found as an id."""
+    if not isinstance(changelist.list_query.search, IdSearch) or not changelist.spec.searches_payloads:
+        return None
+    return Link(changelist.get_query_string({TEXT_VAR: "1"}), _("Search the payloads for it, too"))

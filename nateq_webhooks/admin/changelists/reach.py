@@ -11,12 +11,22 @@ from django.utils.translation import ngettext
 from nateq_webhooks import payload_index
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.page_links import Link
-from nateq_webhooks.admin.changelists.search import PayloadSearch
+from nateq_webhooks.admin.changelists.search import IdSearch, PayloadSearch
 from nateq_webhooks.admin.changelists.text_search import PayloadText, likely_paths
 from nateq_webhooks.database.keyset import cursor
 
 if TYPE_CHECKING:
     from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
+
+
+def why_empty(changelist: "KeysetChangeList") -> str:
+    """Return what a page without rows has looked for; empty for a list without filters and search."""
+    is_filtered = bool(changelist.get_filters_params())
+    if isinstance(changelist.list_query.search, IdSearch):
+        if is_filtered and changelist.has_id():
+            return _("There are rows with this id, but the filters exclude them.")
+        return _("Nothing has exactly this id.")
+    return _("Nothing fits all of the filters.") if is_filtered else ""
 
 
 class SearchReach:

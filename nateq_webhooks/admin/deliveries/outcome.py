@@ -67,7 +67,7 @@ def outcome(delivery: Delivery) -> SafeString | str | None:
     return format_html(
         '<span class="nateq-failing" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}</span>',
         f"{formatting.visible(run.receiver)}: {error}" if error else formatting.visible(run.receiver),
-        formatting.breakable(run.receiver),
+        formatting.visible(run.receiver),
         format_html(": <bdi>{}</bdi>", error) if error else "",
         f" ({more})" if run.others else "",
     )

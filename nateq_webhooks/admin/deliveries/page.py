@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting, permissions
 from nateq_webhooks.admin.deliveries import payload, signature_check, snippets, timeline, tree
+from nateq_webhooks.admin.deliveries.changes import Changes, changes_since_previous
 from nateq_webhooks.admin.deliveries.headers import Header, headers
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import part_url_of
@@ -69,6 +70,9 @@ class Content:
     download_url: str
     conversation_url: str
     others: Sequence[OtherContentExcerpt]
+    changes: Changes | None
+    "Since the previous delivery of the same resource; None if there is none to compare with."
+    changes_url: str
     curl: snippets.Snippet | None
     test: snippets.Snippet
 
@@ -185,7 +189,10 @@ class _Builder:
         delivery, document = self._delivery, self._document
         raw = payload.raw(delivery.body)
         url = self._url("payload")
+        changes = changes_since_previous(delivery, document, self._permitted)
         return Content(
+            changes=changes,
+            changes_url="" if changes is None else self._page_of(changes.previous),
             lines=tree.lines(document, (), 0, part_url_of(url)) if document is not None else [],
             raw=raw,
             raw_url="" if raw.next_start is None else self._url("payload", bytes=raw.next_start),
@@ -211,14 +218,14 @@ class _Builder:
     def _summary(self) -> Iterator[Fact]:
         """Yield what the delivery is about, whose it is, and what supersedes it."""
         delivery = self._delivery
-        yield Fact(_("Event"), formatting.text(delivery.event))
+        yield Fact(_("Event"), formatting.name_link("", delivery.event) if delivery.event else None)
         yield Fact(_("Resource id"), formatting.text(delivery.resource_id))
         yield Fact(_("Delivery id"), formatting.text(delivery.delivery_id))
         yield Fact(_("Organization"), formatting.text(delivery.organization_id))
         webhook = delivery.webhook
         if self._permitted.shows(webhook):
             may_open = self._request.user.has_perm("nateq_webhooks.view_webhook")
-            yield Fact(_("Webhook"), formatting.link(self._page_of(webhook) if may_open else "", webhook.name))
+            yield Fact(_("Webhook"), formatting.name_link(self._page_of(webhook) if may_open else "", webhook.name))
         if self._newest is not None:
             yield Fact(_("Superseded by"), formatting.link(self._page_of(self._newest), title_of(self._newest)))
 

@@ -183,10 +183,12 @@ def _value_type(value: Any) -> str:
 
 
 def _key(container: Any, index: int) -> str:
-    """Return the label of a child: its index in a list, or its key in an object, cut if it is long."""
-    if not isinstance(container, Members):
-        return f"[{index}]"
-    key = container[index][0]
+    """Return the label of a child: its index in a list, or its key in an object."""
+    return key_text(container[index][0]) if isinstance(container, Members) else f"[{index}]"
+
+
+def key_text(key: str) -> str:
+    """Return the label of an object's key, cut if it is long."""
     if len(key) <= MAX_KEY and _PLAIN_KEY.fullmatch(key):
         return formatting.visible(key)
     return value_text(key, 0, MAX_KEY)
