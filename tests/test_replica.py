@@ -78,7 +78,7 @@ def bulk_replay():
     client = Client()
     client.login(username="boss", password="boss")
     keys = ",".join(str(pk) for pk in rows(Delivery).values_list("pk", flat=True))
-    answer = client.post("/admin/nateq_webhooks/delivery/replay-many/", {"deliveries": keys})
+    answer = client.post("/admin/nateq_webhooks/delivery/replay-many/", {"deliveries": keys, "which": "all"})
     page = client.get(answer["Location"])
     history = LogEntry.objects.filter(content_type__model="delivery").values_list("object_id", flat=True)
     return {"page": page.status_code, "history": sorted(history) == sorted(keys.split(",")), "runs": rows(Run).count()}

@@ -254,7 +254,7 @@ def test_a_bulk_replay_reaches_no_hidden_delivery(
     before = Run.objects.filter(delivery__in=stored.hidden).count()
 
     assert MARK not in boss.get(f"{BASE}delivery/replay-many/", choice(stored)).content.decode()
-    boss.post(f"{BASE}delivery/replay-many/", choice(stored))
+    boss.post(f"{BASE}delivery/replay-many/", {**choice(stored), "which": "all"})
     replay = Replay.objects.latest("pk")
     boss.post(f"/tenants/nateq_webhooks/replay/{replay.pk}/steer/", {"do": "go on"})
     _advance_all()
@@ -324,7 +324,7 @@ def test_the_projects_permission_is_checked_for_each_row(boss: Client, stored: S
         assert boss.get(f"{base}{stored.mine.pk}/{page}").status_code == 200, page
 
     shown = content(boss.get(f"{base}{stored.mine.pk}/change/"))
-    boss.post(f"{base}replay-many/", {"everything": "yes"})
+    boss.post(f"{base}replay-many/", {"everything": "yes", "which": "all"})
     boss.post(f"{base}{stored.hidden[0].pk}/replay/", {"which": "all"})
     taken = content(boss.post(f"{base}export/", {"everything": "yes", "format": "jsonl"}))
 

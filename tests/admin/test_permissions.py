@@ -330,7 +330,7 @@ def replay_many(client: Client, scene: Scene) -> Iterator[bool]:
     yield "shop.fail" in posted(client, url("delivery_changelist"), ticked)
     yield bool(shown(client, url("delivery_replay_many"), everything="yes"))
     before = Replay.objects.count()
-    posted(client, url("delivery_replay_many"), {"everything": "yes"})
+    posted(client, url("delivery_replay_many"), {"everything": "yes", "which": "all"})
     yield Replay.objects.count() > before
 
 

@@ -71,10 +71,45 @@ def test_the_selected_deliveries_are_replayed_after_a_confirmation(boss: Client,
     assert "CRM was down" in boss.get(answer["Location"]).content.decode()
 
 
-def test_no_selected_receiver_means_every_receiver_of_the_event(boss: Client, stored: list[Delivery]) -> None:
-    boss.post(CONFIRM, hidden(tick(boss, stored[:1]).content.decode()))
+def test_every_receiver_of_the_event_runs_if_that_is_chosen(boss: Client, stored: list[Delivery]) -> None:
+    boss.post(CONFIRM, {**hidden(tick(boss, stored[:1]).content.decode()), "which": "all"})
 
     assert set(Run.objects.exclude(round=0).values_list("receiver", flat=True)) == {"shop.crm", "shop.mail"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, "Choose which receivers run again."),
+        ({"which": "some"}, "Choose which receivers run again."),
+        ({"which": "all", "receivers": ["shop.crm"]}, "Choose one or the other."),
+    ],
+)
+def test_nothing_chosen_does_not_mean_every_receiver(
+    boss: Client, stored: list[Delivery], chosen: dict[str, Any], said: str
+) -> None:
+    answer = boss.post(CONFIRM, {"event": "ticket.created", **chosen})
+
+    assert answer.status_code == 400
+    assert said in answer.content.decode()
+    assert Replay.objects.count() == 0
+
+
+def test_only_those_that_failed_run_if_that_is_chosen(boss: Client, stored: list[Delivery]) -> None:
+    Run.objects.filter(delivery=stored[0], receiver="shop.mail").update(status="dead")
+
+    boss.post(CONFIRM, {"event": "ticket.created", "which": "failed"})
+
+    assert list(Run.objects.exclude(round=0).values_list("delivery_id", "receiver")) == [(stored[0].pk, "shop.mail")]
+
+
+def test_the_page_that_asks_repeats_the_filter(boss: Client, stored: list[Delivery]) -> None:
+    page = boss.get(CONFIRM, {"event": "ticket.created", "status": "processed", "since": "2020-01-01T12:00"})
+
+    text = page.content.decode()
+    assert "<dt>Event</dt>" in text
+    assert "<dt>Status</dt><dd>Processed</dd>" in text
+    assert "<dt>Received at or after</dt>" in text
 
 
 def test_select_all_means_all_rows_of_the_filter(boss: Client, stored: list[Delivery]) -> None:
@@ -82,7 +117,7 @@ def test_select_all_means_all_rows_of_the_filter(boss: Client, stored: list[Deli
     assert "2 deliveries" in page
     assert hidden(page) == {"event": "ticket.created"}
 
-    boss.post(CONFIRM, hidden(page))
+    boss.post(CONFIRM, {**hidden(page), "which": "all"})
 
     assert set(Run.objects.exclude(round=0).values_list("delivery_id", flat=True)) == {one.pk for one in stored[:2]}
 
@@ -92,7 +127,7 @@ def test_many_deliveries_become_a_job_that_is_continued_on_request(
 ) -> None:
     monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
 
-    answer = boss.post(CONFIRM, {"event": "ticket.created"})
+    answer = boss.post(CONFIRM, {"event": "ticket.created", "which": "all"})
 
     replay = Replay.objects.get()
     assert replay.finished_at is None
@@ -115,7 +150,7 @@ def test_the_page_reloads_itself_while_a_worker_runs(
     monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
     Heartbeat.objects.create(name="here:1", seen_at=timezone.now())
 
-    page = boss.get(boss.post(CONFIRM, {"event": "ticket.created"})["Location"]).content.decode()
+    page = boss.get(boss.post(CONFIRM, {"event": "ticket.created", "which": "all"})["Location"]).content.decode()
 
     assert 'http-equiv="refresh"' in page
 
@@ -124,7 +159,7 @@ def test_a_cancelled_job_makes_no_more_runs(
     boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 1)
-    boss.post(CONFIRM, {"event": "ticket.created"})
+    boss.post(CONFIRM, {"event": "ticket.created", "which": "all"})
     replay = Replay.objects.get()
 
     boss.post(steer_url(replay), {"do": "cancel"})
@@ -136,7 +171,7 @@ def test_a_cancelled_job_makes_no_more_runs(
 
 
 def test_the_history_of_each_delivery_and_of_the_replay_has_an_entry(boss: Client, stored: list[Delivery]) -> None:
-    boss.post(CONFIRM, hidden(tick(boss, stored[:2]).content.decode()))
+    boss.post(CONFIRM, {**hidden(tick(boss, stored[:2]).content.decode()), "which": "all"})
 
     entries = LogEntry.objects.values_list("content_type__model", "object_id")
     expected = [("delivery", str(one.pk)) for one in stored[:2]] + [("replay", str(Replay.objects.get().pk))]
@@ -180,7 +215,7 @@ def test_all_without_a_filter_is_an_explicit_selection(boss: Client, stored: lis
     page = tick(boss, stored[:1], select_across="1").content.decode()
 
     assert hidden(page) == {"everything": "yes"}
-    boss.post(CONFIRM, hidden(page))
+    boss.post(CONFIRM, {**hidden(page), "which": "all"})
 
     assert Replay.objects.get().deliveries == 3
 
@@ -204,14 +239,16 @@ def test_a_day_begins_at_midnight_of_the_users_time_zone(boss: Client, stored: l
 def test_a_user_who_may_not_see_replays_comes_back_to_the_list(
     staff: Callable[..., Client], stored: list[Delivery]
 ) -> None:
-    answer = staff("view_delivery", "replay_delivery").post(CONFIRM, {"event": "ticket.created"}, follow=True)
+    answer = staff("view_delivery", "replay_delivery").post(
+        CONFIRM, {"event": "ticket.created", "which": "all"}, follow=True
+    )
 
     assert answer.redirect_chain == [(LIST, 302)]
     assert "Requested a replay of 2 deliveries." in answer.content.decode()
 
 
 def test_a_reason_may_be_long_and_hold_anything(boss: Client, stored: list[Delivery]) -> None:
-    boss.post(CONFIRM, {"event": "ticket.created", "reason": "\0 x" * 900})
+    boss.post(CONFIRM, {"event": "ticket.created", "which": "all", "reason": "\0 x" * 900})
 
     assert len(Replay.objects.get().reason) == 500
 
@@ -219,13 +256,13 @@ def test_a_reason_may_be_long_and_hold_anything(boss: Client, stored: list[Deliv
 def test_the_history_of_an_invalid_delivery_does_not_say_that_it_ran(boss: Client, sender: Sender) -> None:
     sender.post(b"no JSON")
 
-    boss.post(CONFIRM, {"status": "invalid"})
+    boss.post(CONFIRM, {"status": "invalid", "which": "all"})
 
     assert list(LogEntry.objects.values_list("content_type__model", flat=True)) == ["replay"]
 
 
 def test_the_page_of_a_replay_shows_its_selection(boss: Client, stored: list[Delivery]) -> None:
-    answer = boss.post(CONFIRM, {"event": "ticket.created"})
+    answer = boss.post(CONFIRM, {"event": "ticket.created", "which": "all"})
 
     assert "event=ticket.created" in boss.get(answer["Location"]).content.decode()
 

@@ -31,6 +31,6 @@ def test_a_site_with_webhooks_only_links_to_nothing_else(boss: Client, sender: S
 def test_a_site_without_replays_replays_all_the_same(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
 
-    answer = boss.post("/deliveries/nateq_webhooks/delivery/replay-many/", {"event": "ticket.created"})
+    answer = boss.post("/deliveries/nateq_webhooks/delivery/replay-many/", {"event": "ticket.created", "which": "all"})
 
     assert answer["Location"] == "/deliveries/nateq_webhooks/delivery/"

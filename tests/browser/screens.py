@@ -40,6 +40,7 @@ SCREENS: Final[dict[str, Callable[[Scene], str]]] = {
     "export": lambda scene: f"{_ADMIN}/delivery/export/?status=dead",
     "runs": lambda scene: f"{_ADMIN}/run/",
     "run": lambda scene: f"{_ADMIN}/run/{scene.run.pk}/change/",
+    "retry of runs": lambda scene: f"{_ADMIN}/run/retry/?{urlencode({'receiver': scene.run.receiver})}",
     "receivers": lambda scene: f"{_ADMIN}/run/receivers/",
     "receiver": lambda scene: f"{_ADMIN}/run/receiver/?{urlencode({'name': scene.run.receiver})}",
     "rejections": lambda scene: f"{_ADMIN}/rejection/",

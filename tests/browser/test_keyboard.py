@@ -78,13 +78,14 @@ def in_order(names: list[str], wanted: list[str]) -> bool:
                 "As a test",
             ],
         ),
-        ("dashboard", ["Replay these", "Show these", "Show", "The chart as a table", "shop"]),
+        ("dashboard", ["Replay these", "Show these", "Acknowledge", "Show", "The chart as a table", "shop"]),
         (
             "webhook",
             ["Send a test event", "Pause", "New signing secret", "The chart as a table", "Name", "Copy", "Save"],
         ),
         ("test event", ["Event", "Show its example", "Payload", "Send the test event", "Back to the webhook"]),
         ("replay of many", ["shop.open_ticket", "shop.tell_crm", "Reason", "Replay", "No, take me back"]),
+        ("retry of runs", ["Reason", "Retry", "No, take me back"]),
         ("new secret", ["Generate a new secret", "No, take me back"]),
     ],
 )

@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def shows(page: Page, percent: str) -> None:
-    expect(page.get_by_role("progressbar")).to_have_attribute("value", percent)
+    """How much of the deliveries was looked through; that no run was found is no progress."""
+    expect(page.get_by_label("Looking through the deliveries:")).to_have_attribute("value", percent)
+    expect(page.get_by_label("Runs finished:")).to_have_attribute("value", "0")
 
 
 def test_the_progress_follows_the_work_and_the_page_stays_until_the_end(login: Open, scene: Scene) -> None:
@@ -27,10 +29,10 @@ def test_the_progress_follows_the_work_and_the_page_stays_until_the_end(login: O
     Replay.objects.filter(pk=scene.under_way.pk).update(after=750)
     shows(page, "75")
     expect(page.get_by_role("button", name="Cancel the rest")).to_be_focused()
-    expect(page.locator("#nateq-progress-words")).to_have_text(re.compile("^75 %: "))
+    expect(page.locator("#nateq-progress-words")).to_have_text(re.compile("^0 %: "))
 
     Replay.objects.filter(pk=scene.under_way.pk).update(after=1000, finished_at=timezone.now())
-    shows(page, "100")
+    expect(page.get_by_label("Runs finished:")).to_have_attribute("value", "100")
     expect(page.get_by_role("button", name="Cancel the rest")).to_have_count(0)
 
 

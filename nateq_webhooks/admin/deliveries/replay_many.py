@@ -1,5 +1,6 @@
 """The page that replays many deliveries: a few within the request, more as a job that workers carry on."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from django import forms
@@ -7,17 +8,21 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.http import HttpResponse, HttpResponseRedirect
+from django.utils.formats import number_format
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import check_receivers
-from nateq_webhooks.models import Delivery, Replay
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.models import Delivery, Replay, Webhook
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
@@ -39,15 +44,40 @@ class ReceiversField(forms.MultipleChoiceField):
             raise ValidationError(str(error)) from None
 
 
-class ReplayManyForm(forms.Form):
-    """Which receivers run again (none: all that are connected to the event), and why."""
+ALL: Final = "all"
+FAILED: Final = "failed"
+SOME: Final = "some"
 
+
+class ReplayManyForm(forms.Form):
+    """Which receivers run again, and why. A form that chooses none is refused: it does not mean all."""
+
+    which = forms.ChoiceField(
+        required=False,
+        choices=[
+            (ALL, gettext_lazy("every receiver that is connected to the event")),
+            (FAILED, gettext_lazy("those whose last run failed")),
+            (SOME, gettext_lazy("these:")),
+        ],
+    )
     receivers = ReceiversField(required=False)
     reason = ReasonField(
         required=False,
         label=gettext_lazy("Reason"),
         widget=forms.TextInput({"class": "vTextField", "id": "nateq-reason", "maxlength": ReasonField.MAX_LENGTH}),
     )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a form that does not say which receivers are to run, or says two things."""
+        cleaned = super().clean() or self.cleaned_data
+        which, named = cleaned.get("which"), cleaned.get("receivers")
+        if self.errors:
+            return cleaned
+        if named and which in (ALL, FAILED):
+            raise ValidationError(_("Receivers are ticked, but others are chosen. Choose one or the other."))
+        if not named and which not in (ALL, FAILED):
+            raise ValidationError(_("Choose which receivers run again."))
+        return cleaned
 
 
 class ReplayManyPage(ConfirmationPage):
@@ -61,17 +91,41 @@ class ReplayManyPage(ConfirmationPage):
 
     def extra_context(self, selected: SelectedDeliveries) -> dict[str, Any]:
         """Return the receivers to choose from, and whether this becomes a job."""
-        picked = self.request.POST.getlist("receivers") or [selected.selection.receiver]
+        picked = self.request.POST.getlist("receivers") or list(filter(None, [selected.selection.receiver]))
         return {
             "receivers": sorted({receiver.name for receiver in registry}),
             "picked": picked,
+            "which": self.request.POST.get("which") or (SOME if picked else ""),
+            "choices": ReplayManyForm.base_fields["which"].choices,  # type: ignore[attr-defined]
+            "filters": list(self._filters(selected.selection)),
             "is_job": selected.count > MAX_IN_REQUEST,
         }
+
+    def _filters(self, selection: Selection) -> Iterator[tuple[str, str | SafeString | None]]:
+        """Yield the filter, in words."""
+        if selection.deliveries:
+            yield _("Chosen one by one"), number_format(len(selection.deliveries))
+        if selection.webhook:
+            permitted = PermittedRows(self.model_admin.admin_site, self.request)
+            name = permitted.of(Webhook).filter(pk=selection.webhook).values_list("name", flat=True).first()
+            yield _("Webhook"), formatting.text(name or selection.webhook)
+        if selection.event:
+            yield _("Event"), formatting.text(selection.event)
+        if selection.status:
+            yield _("Status"), str(Delivery.Status(selection.status).label)
+        if selection.receiver:
+            yield _("Receiver that failed"), formatting.text(selection.receiver)
+        if selection.since:
+            yield _("Received at or after"), formatting.moment(selection.since)
+        if selection.until:
+            yield _("Received before"), formatting.moment(selection.until)
+        if not selection.as_json():
+            yield _("Filter"), _("none: every delivery")
 
     def perform(self, selected: SelectedDeliveries, form: ReplayManyForm) -> HttpResponse:
         """Replay the deliveries, and show the replay's page."""
         try:
-            replay = self._replay(selected, form.cleaned_data["receivers"] or None, form.cleaned_data["reason"])
+            replay = self._replay(selected, form.cleaned_data)
         except LookupError as error:
             form.add_error(None, str(error))
             return self.show_form(selected, form)
@@ -82,14 +136,16 @@ class ReplayManyPage(ConfirmationPage):
         messages.success(self.request, entry)
         return HttpResponseRedirect(self.url("changelist"))
 
-    def _replay(self, selected: SelectedDeliveries, receivers: list[str] | None, reason: str) -> Replay:
+    def _replay(self, selected: SelectedDeliveries, chosen: Mapping[str, Any]) -> Replay:
         """Replay a few at once, or request a replay of many. Raises `LookupError` if no delivery is left."""
-        by = self.request.user.get_username()
+        receivers = chosen["receivers"] or None
+        words = {"reason": chosen["reason"], "by": self.request.user.get_username()}
+        only_failed = chosen["which"] == FAILED
         if selected.count > MAX_IN_REQUEST:
-            return api.request_replay(selected.for_job(), receivers, reason=reason, by=by)
+            return api.request_replay(selected.for_job(), receivers, only_failed=only_failed, **words)
         alias = router.db_for_write(Delivery)
         with transaction.atomic(using=alias):
-            replay = dispatch.replay(selected.keys(MAX_IN_REQUEST), receivers, reason=reason, by=by)
+            replay = dispatch.replay(selected.keys(MAX_IN_REQUEST), receivers, only_failed=only_failed, **words)
             Replay.objects.using(alias).filter(pk=replay.pk).update(filters=selected.selection.as_json())
             self._log(alias, replay)
         return replay
