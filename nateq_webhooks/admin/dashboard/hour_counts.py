@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from nateq_webhooks.admin.permissions import is_narrowed
 from nateq_webhooks.database.keyset.skip_scan import MAX_COMBINATIONS, Combinations, SkipScan
+from nateq_webhooks.dispatch.selection_queries import COLUMNS
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.models.hourly_count import (
     HourlyCount,
@@ -55,8 +56,13 @@ class HourCounts:
     "Whether the older hours will be counted by a later request, or by a worker."
 
 
-def read_hour_counts(rows: QuerySet[Delivery], now: datetime, combinations: Combinations | None) -> HourCounts:
-    """Count the rows that the user may see. `combinations` are those of status, event and webhook, if they are few."""
+def read_hour_counts(
+    rows: QuerySet[Delivery], now: datetime, combinations: Combinations | None, webhook_id: uuid.UUID | None = None
+) -> HourCounts:
+    """Count the rows that the user may see, of all webhooks or of one: then those of the others are not complete.
+
+    `combinations` are those of status, event and webhook, if they are few.
+    """
     alias, hours = rows.db, last_hours(now)
     stored = stored_hours(alias, hours)
     ranges = key_ranges(alias, hours, stored)
@@ -65,23 +71,39 @@ def read_hour_counts(rows: QuerySet[Delivery], now: datetime, combinations: Comb
     if is_narrowed(rows):
         return _count_newest(rows, ranges, MAX_VISIBLE)
     unknown = [hour for hour in ranges if hour.start not in stored]
+    if webhook_id is not None and combinations is not None:
+        own = combinations.only({COLUMNS[-1]: [webhook_id]})
+        counted_by_index = _count_by_index(rows, unknown, own, MAX_KEYS)
+        if counted_by_index is not None:
+            return _with_stored(rows, ranges, stored, unknown, counted_by_index, own)
     running = [hour for hour in unknown if not hour.is_over(now)]
     if sum(hour.width for hour in running) > MAX_KEYS:
         return _count_newest(rows, ranges, MAX_KEYS)
     missing = newest_within((hour for hour in unknown if hour.is_over(now)), MAX_KEYS)
     counted = _count_all(rows, [*missing, *running], combinations)
     _store(alias, missing, counted)
+    return _with_stored(rows, ranges, stored, [*missing, *running], counted, combinations)
+
+
+def _with_stored(
+    rows: QuerySet[Delivery],
+    ranges: Sequence[HourRange],
+    stored: Mapping[datetime, HourlyCount],
+    just_counted: Sequence[HourRange],
+    counts: Sequence[StatusCount],
+    combinations: Combinations | None,
+) -> HourCounts:
+    """Return the counts of some hours together with those of the stored ones."""
     known = [row.keys for row in stored.values()]
     unsettled = _count_unsettled(rows, known, combinations)
     if unsettled is None:
         known = newest_within(known, MAX_UNSETTLED)
         unsettled = count(rows.filter(status__in=Delivery.UNSETTLED), known)
-    found = _consecutive(ranges, {hour.start for hour in [*missing, *running, *known]})
+    found = _consecutive(ranges, {hour.start for hour in [*just_counted, *known]})
     starts = {hour.start for hour in found}
-    counts = [*counted, *_of_stored(stored, unsettled)]
     return HourCounts(
         hours=found,
-        counts=[each for each in counts if each.start in starts],
+        counts=[each for each in [*counts, *_of_stored(stored, unsettled)] if each.start in starts],
         since=found[0].start if len(found) < len(ranges) else None,
         is_unfinished=True,
     )

@@ -7,7 +7,7 @@ over are stored (`models/hourly_count.py`), and the newest delivery of each webh
 import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -80,7 +80,7 @@ class Statistics:
     "By webhook, and under None of all together: the deliveries of each status in each hour that has any."
     activities: Mapping[uuid.UUID, Activity]
     newest: datetime | None
-    "When the newest delivery of all came."
+    "When the newest delivery of all came; None if only those of one webhook were looked for."
     times: Mapping[uuid.UUID | None, ProcessingTimes] = field(default_factory=dict)
     "The processing times of each webhook, and under None of all together."
 
@@ -101,36 +101,37 @@ class Statistics:
 def read_statistics(
     webhook_id: uuid.UUID | None = None, among: RowScope = ALL_ROWS, webhook_ids: Sequence[uuid.UUID] | None = None
 ) -> Statistics:
-    """Read the figures of all webhooks together, and of one, or of those of `webhook_ids` (None: the first ones).
+    """Read the figures of one webhook, or of all together and of each of `webhook_ids` (None: the first ones).
 
     Only deliveries that the user may see count. The number of statements does not grow with that of the webhooks.
     """
-    if webhook_id is not None:
-        webhook_ids = [webhook_id]
-    elif webhook_ids is None:
+    if webhook_id is None and webhook_ids is None:
         webhook_ids = list(among.of(Webhook).order_by("name").values_list("pk", flat=True)[:MAX_WEBHOOKS])
-    return _Reader(among, webhook_ids, MAX_TIMED_EACH if webhook_id is None else MAX_TIMED).read()
+    return _Reader(among, webhook_id, webhook_ids or ()).read()
 
 
 class _Reader:
-    """Reads the figures of some webhooks."""
+    """Reads the figures of one webhook, or of all together and of some of them."""
 
-    def __init__(self, among: RowScope, webhook_ids: Sequence[uuid.UUID], timed: int) -> None:
+    def __init__(self, among: RowScope, only: uuid.UUID | None, webhook_ids: Sequence[uuid.UUID]) -> None:
         self._now = timezone.now()
         self._rows: QuerySet[Delivery] = among.of(Delivery).select_related(None).order_by()
         self._runs: QuerySet[Run] = among.of(Run).select_related(None).order_by()
-        self._webhook_ids = webhook_ids
-        self._timed = timed
+        self._only = only
+        self._webhook_ids = webhook_ids if only is None else [only]
+        self._timed = MAX_TIMED_EACH if only is None else MAX_TIMED
         self._moments: dict[int, datetime] = {}
         self._combinations: Combinations | None = None
         if not is_narrowed(self._rows):
             self._combinations = read_combinations(Delivery, self._rows.db, COLUMNS)
 
     def read(self) -> Statistics:
-        counts = read_hour_counts(self._rows, self._now, self._combinations)
+        counts = read_hour_counts(self._rows, self._now, self._combinations, self._only)
+        if self._only is not None:
+            counts = replace(counts, counts=[each for each in counts.counts if each.webhook_id == self._only])
         numbers = _numbers(counts)
         newest = max((each.last for each in counts.counts), default=0)
-        if self._combinations is not None:
+        if self._only is None and self._combinations is not None:
             newest = max(newest, counts.hours[-1].high - 1)
         activities = self._activities(counts, numbers, newest)
         return Statistics(
@@ -141,7 +142,7 @@ class _Reader:
             is_last_known=self._combinations is not None,
             numbers=numbers,
             activities=activities,
-            newest=self._newest_moment(newest),
+            newest=self._newest_moment(newest) if self._only is None else None,
             times=self._times(counts, numbers),
         )
 
@@ -175,7 +176,7 @@ class _Reader:
             if first in moments and last in moments
         }
         lasts = {key: last for key, (_first, last) in keys.items()}
-        return activities | self._earlier_activities(activities, lasts, KeyRange(0, newest))
+        return activities | self._earlier_activities(activities, lasts, KeyRange(0, counts.hours[-1].high - 1))
 
     def _earlier_activities(
         self, recent: Mapping[uuid.UUID, Activity], last_keys: Mapping[uuid.UUID, int], keys: KeyRange
@@ -215,20 +216,27 @@ class _Reader:
 
     def _times(self, counts: HourCounts, numbers: _Numbers) -> dict[uuid.UUID | None, ProcessingTimes]:
         """Return the processing times of the newest deliveries in the hours counted; without runs there is none."""
-        since = max(counts.hours[0].low, counts.hours[-1].high - MAX_VISIBLE)
-        # By the key alone: with the status, SQLite and MariaDB would read and sort every processed one.
-        newest_of_any = self._rows.filter(pk__gte=since).order_by("-pk").values_list("webhook_id", "pk", "status")
-        found = [row for row in newest_of_any[: 3 * MAX_TIMED] if row[2] == Delivery.Status.PROCESSED]
-        newest = [(webhook_id, pk) for webhook_id, pk, _status in found[:MAX_TIMED]]
-        keys = grouped(newest)
         each = self._newest_of_each(Delivery.Status.PROCESSED)
+        keys: dict[uuid.UUID | None, list[int]] = {}
+        if self._only is None or each is None:
+            newest = self._newest_processed(counts)
+            keys = grouped(newest) | {None: [pk for _webhook_id, pk in newest]}
         if each is not None:
             lows = {key: _low(counts, numbers[key], self._timed) for key in self._webhook_ids if key in numbers}
-            keys = grouped(each.newest_keys(lows, self._timed))
-        keys[None] = [pk for _webhook_id, pk in newest]
+            keys = {None: keys.get(None, []), **grouped(each.newest_keys(lows, self._timed))}
         spans = spans_of(self._runs, {pk for pks in keys.values() for pk in pks})
         timed = {key: processing_times([spans[pk] for pk in pks if pk in spans]) for key, pks in keys.items()}
         return {key: times for key, times in timed.items() if times is not None}
+
+    def _newest_processed(self, counts: HourCounts) -> list[tuple[uuid.UUID, int]]:
+        """Return webhook and key of the newest processed deliveries of all."""
+        since = max(counts.hours[0].low, counts.hours[-1].high - MAX_VISIBLE)
+        rows = self._rows.filter(pk__gte=since)
+        if self._only is not None:
+            rows = rows.filter(webhook=self._only)
+        # By the key alone: with the status, SQLite and MariaDB would read and sort every processed one.
+        newest = rows.order_by("-pk").values_list("webhook_id", "pk", "status")[: 3 * MAX_TIMED]
+        return [(key, pk) for key, pk, status in newest if status == Delivery.Status.PROCESSED][:MAX_TIMED]
 
 
 def _numbers(counts: HourCounts) -> dict[uuid.UUID | None, dict[datetime, dict[str, int]]]:
