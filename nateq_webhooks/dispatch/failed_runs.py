@@ -88,6 +88,12 @@ def count_to_retry(
     )
 
 
+def unknown_receivers(selection: Selection, runs: QuerySet[Run], known: Collection[str], limit: int) -> list[str]:
+    """Return the receivers, `limit` at most, that are not among `known` and have failed runs of `selection`."""
+    rows = to_retry(selection, runs).exclude(receiver__in=known).order_by("receiver")
+    return list(rows.values_list("receiver", flat=True).distinct()[:limit])
+
+
 def failed_pairs(alias: str, pks: Sequence[int], selection: Selection) -> FailedPairs:
     """Return what has failed of some deliveries. Call it when they are locked, so that no replay adds a run."""
     runs = Run.objects.using(alias).filter(delivery_id__in=pks)

@@ -391,6 +391,15 @@ class TestFailed:
         replay("--failed", "--all")
         assert Replay.objects.get().runs == 3
 
+    def test_failed_runs_of_a_receiver_that_is_not_connected_are_named(self, failing: list[Delivery]) -> None:
+        Run.objects.create(delivery=failing[0], receiver="test.gone", status="dead", next_try_at=None)
+
+        said = replay("--failed", "--all", "--dry-run")
+
+        warning, counted = said.splitlines()
+        assert warning == "Failed runs of receivers that are not connected are left alone: test.gone."
+        assert counted.startswith("4 failed runs would be retried")
+
     def test_the_error_goes_with_what_failed_only(self, failing: list[Delivery]) -> None:
         with pytest.raises(CommandError, match="--error needs --failed"):
             replay("--all", "--error", "timeout")

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.failed_runs import count_to_retry
+from nateq_webhooks.dispatch.failed_runs import count_to_retry, unknown_receivers
 from nateq_webhooks.dispatch.progress import looked_through, missing_worker_advice, outcome, progress
 from nateq_webhooks.dispatch.replays import (
     advance,
@@ -37,6 +37,9 @@ from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.receivers import registry
+
+MAX_UNKNOWN: Final = 20
+"""Receivers that are not connected and are named in a warning."""
 
 PROGRESS_SECONDS: Final = 1.0
 """How often the progress is printed."""
@@ -85,6 +88,8 @@ class Command(TerminalCommand):
         except LookupError as error:
             raise CommandError(str(error)) from error
         wanted = _Wanted(alias, selection, receivers, only_failed=options["failed"])
+        if unknown := wanted.unknown_receivers():
+            self.stdout.write(self.style.WARNING(unknown))
         if dry_run:
             self.stdout.write(wanted.counted())
             return
@@ -170,6 +175,15 @@ class _Wanted:
         )
         words = {"dead": found.given_up, "pending": found.pending, "resolved": found.resolved}
         return what % {"count": found.total, **words}
+
+    def unknown_receivers(self) -> str:
+        """Return a warning about failed runs that nothing can retry, as no receiver of their name is connected."""
+        if not self.only_failed or self.receivers is not None:
+            return ""
+        runs, known = Run.objects.using(self.alias), [receiver.name for receiver in registry]
+        names = unknown_receivers(self.selection, runs, known, MAX_UNKNOWN)
+        text = _("Failed runs of receivers that are not connected are left alone: %(names)s.")
+        return text % {"names": ", ".join(names)} if names else ""
 
     def _deliveries(self) -> int:
         return self.selection.of(Delivery.objects.using(self.alias)).count()
