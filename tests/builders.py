@@ -89,6 +89,6 @@ def store_dead_runs(webhook: Webhook, count: int, **over: Any) -> list[Run]:
     return Run.objects.bulk_create([build_run(each, Run.Status.DEAD, **over) for each in deliveries])
 
 
-def store_rejection(webhook: Webhook, reason: str = "no_match", **over: Any) -> Rejection:
+def store_rejection(webhook: Webhook | None, reason: str = "no_match", **over: Any) -> Rejection:
     """Store a request that was refused just now."""
     return Rejection.objects.create(**({"webhook": webhook, "reason": reason, "received_at": timezone.now()} | over))

@@ -169,6 +169,7 @@ QUERIES = [
     "cursor=last",
     "o=1",
     "reason=no_match&_facets=True",
+    "name=shop.open",
 ]
 
 
@@ -189,6 +190,29 @@ def test_no_list_counts_hidden_rows(boss: Client, stored: Stored, query: str) ->
             continue
         listing = boss.get(f"{BASE}{model._meta.model_name}/?{query}").context["cl"]
         assert listing.result_count == 1, model
+
+
+def test_a_receivers_page_counts_no_hidden_runs_and_changes_nothing(boss: Client, stored: Stored) -> None:
+    address = f"{BASE}run/receiver/?name=shop.open"
+    context = boss.get(address).context
+    assert [(line.label, line.number) for line in context["counts"]] == [("Succeeded", "1")]
+    assert context["failure_lines"] == []
+    assert not context["may_pause"]
+
+    holds = list(Hold.objects.values_list("pk", flat=True))
+    for form in ({"action": "pause", "reason": "x"}, {"action": "drop", "confirmed": "yes"}):
+        assert boss.post(address, form).status_code == 403
+    for hold in holds:
+        assert boss.post(f"{BASE}run/resume/", {"hold": hold}).status_code == 403
+    assert Hold.objects.filter(paused_at__isnull=False).count() == len(holds)
+
+
+def test_requests_to_no_webhook_are_hidden_from_users_of_some_webhooks(boss: Client, stored: Stored) -> None:
+    unknown = store_rejection(None, "unknown_url", remote_addr=ADDRESS)
+
+    assert ADDRESS not in boss.get(f"{BASE}rejection/").content.decode()
+    assert boss.get(f"{BASE}rejection/{unknown.pk}/change/").status_code == 302
+    assert "Unknown webhook" not in boss.get(BASE).content.decode()
 
 
 def test_the_dashboard_does_not_count_hidden_rows(boss: Client, stored: Stored) -> None:
