@@ -32,8 +32,8 @@ FORGOTTEN: Final = timedelta(days=1)
 BATCH_SIZE: Final = 1000
 """Runs that are finalized at a time."""
 
-KEYS_COUNTED: Final = 300_000
-"""Keys of deliveries that are counted at a time for the dashboard."""
+KEYS_COUNTED: Final = 50_000
+"""Keys of deliveries that are counted at a time for the dashboard: no run waits for it longer than about a second."""
 
 
 class Maintenance:

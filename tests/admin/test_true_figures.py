@@ -300,8 +300,21 @@ class TestManyDeliveries:
         assert found.health().total == 3
         assert "these are the deliveries since" in shown(boss, INDEX)
 
-    def test_too_many_unfinished_and_failed_deliveries_shorten_the_chart(
+    def test_an_hour_that_is_over_and_has_very_many_deliveries_is_counted_alone(
         self, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Delivery.objects.filter(received_at__gte=hour_of(timezone.now()) - timedelta(hours=1)).delete()
+        monkeypatch.setattr(hour_counts, "MAX_KEYS", 5)
+
+        stored = []
+        for _reload in range(4):
+            read_statistics()
+            stored.append(HourlyCount.objects.count())
+
+        assert stored == sorted(set(stored))  # each request counts a further one
+
+    def test_too_many_unfinished_and_failed_deliveries_shorten_the_chart(
+        self, boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read_all()
         monkeypatch.setattr(hour_counts, "MAX_UNSETTLED", 100)
@@ -311,6 +324,9 @@ class TestManyDeliveries:
         assert found.counted_from == found.hours[0]
         assert 1 < len(found.hours) < 48
         assert_true(found)
+        page = shown(boss, INDEX)
+        assert "these are the deliveries since" in page
+        assert "still being counted" not in page
 
     def test_webhooks_and_events_in_any_number_are_counted(
         self, webhook: Webhook, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from nateq_webhooks.dispatch.replays import request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.hold import Heartbeat
+from nateq_webhooks.models.hourly_count import HourlyCount
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.runners.worker import Worker, drain
 from tests.conftest import wait_until
@@ -161,3 +162,15 @@ def test_a_replay_that_is_cancelled_is_left_alone(deliver: Deliver, connect: Con
     Replay.objects.update(is_cancelled=True)
 
     assert Maintenance(ALIAS).run_once() == 0
+
+
+def test_the_hours_that_are_over_are_counted_for_the_dashboard(deliver: Deliver) -> None:
+    delivery = deliver()
+    Delivery.objects.filter(pk=delivery.pk).update(received_at=timezone.now() - timedelta(hours=3))
+
+    Maintenance(ALIAS).run_once()
+
+    assert HourlyCount.objects.count() in (46, 47)
+    assert [hour.numbers for hour in HourlyCount.objects.all() if hour.numbers] == [
+        {delivery.webhook_id.hex: [delivery.pk, delivery.pk, 1, 0, 0]}
+    ]

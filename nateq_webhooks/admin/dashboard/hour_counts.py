@@ -33,6 +33,9 @@ from nateq_webhooks.models.hourly_count import (
 MAX_KEYS: Final = 150_000
 """Keys whose deliveries a page counts: of hours that are not over, and of those that are not stored yet."""
 
+MAX_KEYS_OF_AN_HOUR: Final = 500_000
+"""The same for a single hour that has more than `MAX_KEYS`; one with more still is left to a worker."""
+
 MAX_UNSETTLED: Final = 300_000
 """Deliveries of the stored hours that are counted by their status now: unfinished and failed ones."""
 
@@ -79,7 +82,8 @@ def read_hour_counts(
     running = [hour for hour in unknown if not hour.is_over(now)]
     if sum(hour.width for hour in running) > MAX_KEYS:
         return _count_newest(rows, ranges, MAX_KEYS)
-    missing = newest_within((hour for hour in unknown if hour.is_over(now)), MAX_KEYS)
+    over = [hour for hour in unknown if hour.is_over(now)]
+    missing = newest_within(over, MAX_KEYS) or newest_within(over[-1:], MAX_KEYS_OF_AN_HOUR)
     counted = _count_all(rows, [*missing, *running], combinations)
     _store(alias, missing, counted)
     return _with_stored(rows, ranges, stored, [*missing, *running], counted, combinations)
@@ -96,6 +100,7 @@ def _with_stored(
     """Return the counts of some hours together with those of the stored ones."""
     known = [row.keys for row in stored.values()]
     unsettled = _count_unsettled(rows, known, combinations)
+    are_too_many = unsettled is None
     if unsettled is None:
         known = newest_within(known, MAX_UNSETTLED)
         unsettled = count(rows.filter(status__in=Delivery.UNSETTLED), known)
@@ -105,7 +110,7 @@ def _with_stored(
         hours=found,
         counts=[each for each in [*counts, *_of_stored(stored, unsettled)] if each.start in starts],
         since=found[0].start if len(found) < len(ranges) else None,
-        is_unfinished=True,
+        is_unfinished=not are_too_many,
     )
 
 
@@ -145,10 +150,10 @@ def _store(alias: str, hours: Sequence[HourRange], counts: Iterable[StatusCount]
 def _count_all(
     rows: QuerySet[Delivery], hours: Sequence[HourRange], combinations: Combinations | None
 ) -> Sequence[StatusCount]:
-    """Count the deliveries of hours with at most twice `MAX_KEYS` keys."""
+    """Count the deliveries of hours that are not over, and of those that are not stored yet."""
     if connections[rows.db].vendor == "postgresql":
         return count(rows, hours)  # it would look at each new row all the same, to see whether it is visible
-    found = _count_by_index(rows, hours, combinations, 2 * MAX_KEYS + 1)
+    found = _count_by_index(rows, hours, combinations, MAX_KEYS + MAX_KEYS_OF_AN_HOUR + 1)
     return count(rows, hours) if found is None else found
 
 
