@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from django.utils.translation import override
 
 from nateq_webhooks.admin import DeliveryAdmin, RunAdmin, formatting
 from nateq_webhooks.admin.changelists.counts import Count, Kind
@@ -417,3 +418,14 @@ def test_djangos_own_search_and_pages_as_its_autocompletion_uses_them_are_bounde
 
     assert mine.get_paginator(rf.get("/"), everything, 2).count == 3
     assert (found("org_2"), found("data.id=x"), len(found(" "))) == ([wanted.pk], [], 6)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "لا تسليمات"), (1, "تسليم واحد"), (2, "تسليمان"), (3, "3 تسليمات"), (11, "11 تسليمًا")]
+)
+def test_the_count_has_the_form_of_its_noun(boss: Client, webhook: Webhook, number: int, words: str) -> None:
+    store_deliveries(webhook, number)
+
+    shown = boss.get(LIST, headers={"Accept-Language": "ar"})
+    with override("ar"):
+        assert shown.context["cl"].count_text() == words

@@ -233,7 +233,7 @@ def test_no_counts_are_offered_for_a_search_through_payloads(boss: Client, webho
 
     assert "Show counts" not in shown
     assert "Processed (" not in shown
-    assert "1 found on this page" in shown
+    assert "Found on this page: 1" in shown
 
 
 @pytest.mark.usefixtures("_three_at_a_time")

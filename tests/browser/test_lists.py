@@ -224,8 +224,10 @@ def test_shortcuts_move_search_and_run_again_and_can_be_switched_off(page: Page,
     page.goto(f"{LIST}{scene.dead.pk}/change/")
     page.keyboard.press("j")
     expect(page).not_to_have_url(re.compile(f"/{scene.dead.pk}/change/"))
+    expect(page.locator("#nateq-keys")).to_be_visible()  # by the script
     page.keyboard.press("k")
     expect(page).to_have_url(re.compile(f"/{scene.dead.pk}/change/"))
+    expect(page.locator("#nateq-keys")).to_be_visible()
     page.get_by_text("Keyboard shortcuts", exact=True).click()
     page.get_by_role("button", name="Switch the shortcuts off").click()
     page.get_by_text("Keyboard shortcuts", exact=True).focus()

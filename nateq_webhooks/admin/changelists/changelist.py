@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.changelists.count_text import found_on_page, in_words
 from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
@@ -25,14 +26,14 @@ from nateq_webhooks.admin.changelists.histogram import Histogram, histogram
 from nateq_webhooks.admin.changelists.page_links import CURSOR_VAR, TEXT_VAR, Link, page_links, text_link
 from nateq_webhooks.admin.changelists.payload_search import PayloadCondition
 from nateq_webhooks.admin.changelists.payload_search import parse as parse_path
-from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.admin.changelists.query import ListQuery
 from nateq_webhooks.admin.changelists.reach import SearchReach, why_empty
+from nateq_webhooks.admin.changelists.rows import load_rows
 from nateq_webhooks.admin.changelists.saved_views import ViewLink, active_filters, view_links
 from nateq_webhooks.admin.changelists.search import NoSearch, PayloadSearch, by_id
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.text_search import payload_text
-from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed, may_replay, may_see_payload
+from nateq_webhooks.admin.permissions import is_narrowed, may_replay, may_see_payload
 from nateq_webhooks.database.keyset import cursor
 from nateq_webhooks.database.keyset.bounded_scan import Budget
 from nateq_webhooks.database.keyset.key_queries import count_up_to
@@ -165,7 +166,7 @@ class KeysetChangeList(ChangeList):
             page = self._page_of(query)
             self.queryset = query.search.restrict(self.root_queryset, page.pks)
             self.add_facets = self.is_facets_optional = False  # each count would scan all payloads
-        self.result_list = self._load(page.pks)
+        self.result_list = load_rows(self, request, page.pks)
         self.list_query, self.page = query, page
         self.is_limited = query.is_bounded
         if not page.pks and not self.search_hint and not isinstance(query.search, PayloadSearch):
@@ -224,19 +225,6 @@ class KeysetChangeList(ChangeList):
         """Limit the time of the statements that no index bounds."""
         return nullcontext() if self.is_bounded else limited(self.root_queryset.db)
 
-    def _load(self, pks: list[int]) -> list[Any]:
-        """Load the rows of the page."""
-        if not pks:
-            return []
-        rows = self.spec.annotate(self.root_queryset).defer(*self.spec.deferred)
-        by_pk = self.apply_select_related(rows).order_by().in_bulk(pks)
-        found = [by_pk[pk] for pk in pks if pk in by_pk]
-        permitted = PermittedRows(self.model_admin.admin_site, self._request)
-        self.spec.mark_hidden(found, permitted)
-        self.spec.complete(found, permitted, self._request)
-        fetch_peers(found)
-        return found
-
     def _count(self) -> Count:
         """Count the rows: a single page by its rows, the whole table by statistics, a part of it up to a limit."""
         if self.cursor == cursor.FIRST and self.page.next is None:
@@ -256,6 +244,10 @@ class KeysetChangeList(ChangeList):
         if self.count is None or self.count.kind is Kind.UNKNOWN:
             return len(self.page.pks)
         return self.count.number + (self.count.kind is Kind.MORE)
+
+    def count_text(self) -> str:
+        """Return the number of rows in words."""
+        return found_on_page(self.result_count) if self.count is None else in_words(self.count, self.opts.model_name)
 
     def page_links(self) -> list[Link]:
         """Return the links to the neighbouring pages."""

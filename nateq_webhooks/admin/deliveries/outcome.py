@@ -65,7 +65,7 @@ def outcome(delivery: Delivery) -> SafeString | str | None:
     error = formatting.visible(run.error)
     more = ngettext("and %(number)s more", "and %(number)s more", run.others) % {"number": run.others}
     return format_html(
-        '<span class="nateq-failing" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}</span>',
+        '<span class="nateq-failing" dir="auto" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}</span>',
         f"{formatting.visible(run.receiver)}: {error}" if error else formatting.visible(run.receiver),
         formatting.visible(run.receiver),
         format_html(": <bdi>{}</bdi>", error) if error else "",

@@ -1,0 +1,40 @@
+"""The count of a list in words, with the right form of its noun: Arabic has six."""
+
+from collections.abc import Callable
+from typing import Final
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin.changelists.counts import Count, Kind
+
+_NOUNS: Final[dict[str, Callable[[int], str]]] = {
+    "delivery": lambda number: ngettext("%(number)s delivery", "%(number)s deliveries", number),
+    "run": lambda number: ngettext("%(number)s run", "%(number)s runs", number),
+    "replay": lambda number: ngettext("%(number)s replay", "%(number)s replays", number),
+    "rejection": lambda number: ngettext("%(number)s refused request", "%(number)s refused requests", number),
+}
+"""The number and the noun of each model with such a list."""
+
+
+def in_words(count: Count, model_name: str | None) -> str:
+    """Return a count of rows of a model, such as "more than 10,000 deliveries"."""
+    if count.kind is Kind.UNKNOWN:
+        return str(count)
+    noun = _NOUNS[model_name](count.number) if model_name in _NOUNS else "%(number)s"
+    counted = {"number": noun % {"number": number_format(count.number, force_grouping=True)}}
+    match count.kind:
+        case Kind.ABOUT:
+            return _("about %(number)s") % counted
+        case Kind.MORE:
+            return _("more than %(number)s") % counted
+        case Kind.AT_LEAST:
+            return _("%(number)s or more") % counted
+        case _:
+            return str(counted["number"])
+
+
+def found_on_page(number: int) -> str:
+    """Return the number of rows of one page of a search that reads rows one by one."""
+    return _("Found on this page: %(number)s") % {"number": number_format(number, force_grouping=True)}
