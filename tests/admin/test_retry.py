@@ -22,6 +22,7 @@ from tests.admin.listing import RUNS, pks
 from tests.admin.pages import shown
 from tests.builders import ago, store_dead_runs
 from tests.conftest import Connect
+from tests.dispatch.scene import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -243,6 +244,47 @@ class TestFromTheList:
         assert reader.get(f"{RETRY}?receiver={CRM}").status_code == 403
         assert links(shown(reader, DASHBOARD), "Replay these") == []
         assert Replay.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTwoPressesAtOnce:
+    """Two people press the same button at the same moment."""
+
+    @staticmethod
+    def at_once(boss: Client, url: str, fields: dict[str, str]) -> None:
+        def press() -> int:
+            client = Client()
+            client.cookies = boss.cookies
+            return client.post(url, fields).status_code
+
+        assert at_once([press] * 2) == [302, 302]
+
+    def test_of_retry_make_one_run_each(self, boss: Client, failed: list[Run]) -> None:
+        self.at_once(boss, RETRY, {"runs": ",".join(str(run.pk) for run in failed)})
+
+        assert retried() == pairs(failed)
+
+    def test_of_try_now_make_none(self, boss: Client, failed: list[Run]) -> None:
+        run = failed[0]
+        Run.objects.filter(pk=run.pk).update(status="failed", next_try_at=timezone.now() + timedelta(hours=1))
+
+        self.at_once(boss, reverse("admin:nateq_webhooks_delivery_try_now", args=[run.delivery_id]), {})
+
+        assert retried() == []
+        assert Run.objects.get(pk=run.pk).next_try_at <= timezone.now()  # type: ignore[operator]
+
+    def test_of_run_the_failed_ones_again_make_one_run(self, boss: Client, failed: list[Run]) -> None:
+        url = reverse("admin:nateq_webhooks_delivery_replay", args=[failed[0].delivery_id])
+
+        def press() -> int:
+            client = Client()
+            client.cookies = boss.cookies
+            return client.post(url, {"which": "failed"}).status_code
+
+        answers = at_once([press] * 2)
+
+        assert set(answers) <= {200, 302}  # 200: the other one was first, and nothing is left to run
+        assert retried() == pairs(failed[:1])
 
 
 class TestAcknowledging:
