@@ -159,9 +159,11 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
         """Return who runs again."""
-        if replay.only_failed:
-            return _("those whose last run failed")
         named = formatting.visible(", ".join(replay.receivers or ()))
+        if replay.only_failed:
+            return (
+                _("%(names)s, if the last run failed") % {"names": named} if named else _("those whose last run failed")
+            )
         return named or _("all that are connected to the event")
 
     @admin.display(description=gettext_lazy("selection"))

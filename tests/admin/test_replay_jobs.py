@@ -283,10 +283,16 @@ def test_a_finished_replay_is_not_cancelled_and_none_continues_without_being_ask
     assert not LogEntry.objects.exists()
 
 
-def test_the_page_of_a_replay_of_failed_receivers_says_so(boss: Client, stored: list[Delivery]) -> None:
-    replay = request_replay(api.Selection(organization="org_1"), only_failed=True)
+@pytest.mark.parametrize(
+    ("receivers", "said"),
+    [(None, "those whose last run failed"), (["shop.crm"], "shop.crm, if the last run failed")],
+)
+def test_the_page_of_a_replay_of_failed_receivers_says_so(
+    boss: Client, stored: list[Delivery], receivers: list[str] | None, said: str
+) -> None:
+    replay = request_replay(api.Selection(organization="org_1"), receivers, only_failed=True)
 
     page = boss.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).text
 
-    assert "those whose last run failed" in page
+    assert said in page
     assert "organization=org_1" in page
