@@ -30,7 +30,7 @@ from nateq_webhooks.models.hourly_count import (
     stored_hours,
 )
 
-MAX_KEYS: Final = 150_000
+MAX_KEYS: Final = 100_000
 """Keys whose deliveries a page counts: of hours that are not over, and of those that are not stored yet."""
 
 MAX_KEYS_OF_AN_HOUR: Final = 500_000
