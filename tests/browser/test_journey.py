@@ -174,8 +174,8 @@ def export(page: Page, directory: Path) -> None:
 def rotate_the_secret(page: Page, scene: Scene) -> None:
     former = Webhook.objects.get(pk=scene.webhook.pk).secret
     page.goto(f"/admin/nateq_webhooks/webhook/{scene.webhook.pk}/change/")
-    page.get_by_role("link", name="New signing secret").click()
-    page.get_by_role("button", name="Generate a new secret").click()
+    page.get_by_role("link", name="Make a new secret here").click()
+    page.get_by_role("button", name="Make a new secret here").click()
     shown = page.locator(".nateq-secret-shown code").inner_text()
 
     assert Webhook.objects.get(pk=scene.webhook.pk).secret == shown != former
@@ -226,7 +226,7 @@ def pause_and_resume(page: Page, scene: Scene) -> None:
 
 
 def read_why_requests_were_refused(page: Page, scene: Scene) -> None:
-    page.get_by_role("link", name="Refused requests").click()
+    page.locator("#content").get_by_role("link", name="Refused requests").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
     page.locator("#result_list tbody tr").filter(has_text="Signed with a secret we don't know").get_by_role(
         "link"

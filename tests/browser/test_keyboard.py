@@ -81,12 +81,12 @@ def in_order(names: list[str], wanted: list[str]) -> bool:
         ("dashboard", ["Replay these", "Show these", "Acknowledge", "Show", "The chart as a table", "shop"]),
         (
             "webhook",
-            ["Send a test event", "Pause", "New signing secret", "The chart as a table", "Name", "Copy", "Save"],
+            ["Send a test event", "Pause", "Make a new secret here", "The chart as a table", "Name", "Copy", "Save"],
         ),
         ("test event", ["Event", "Show its example", "Payload", "Send the test event", "Back to the webhook"]),
         ("replay of many", ["shop.open_ticket", "shop.tell_crm", "Reason", "Replay", "No, take me back"]),
         ("retry of runs", ["Reason", "Retry", "No, take me back"]),
-        ("new secret", ["Generate a new secret", "No, take me back"]),
+        ("new secret", ["Make a new secret here", "No, take me back"]),
     ],
 )
 def test_the_tab_key_reaches_every_action_and_shows_where_it_is(

@@ -80,7 +80,7 @@ def test_one_delivery_and_many_are_replayed(page: Page, scene: Scene) -> None:
 
 def test_a_secret_is_replaced_and_shown(page: Page, scene: Scene) -> None:
     page.goto(SCREENS["new secret"](scene))
-    page.get_by_role("button", name="Generate a new secret").click()
+    page.get_by_role("button", name="Make a new secret here").click()
 
     scene.webhook.refresh_from_db()
     expect(page.locator(".nateq-secret-shown code")).to_have_text(scene.webhook.secret)

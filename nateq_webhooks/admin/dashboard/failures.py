@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.db import connections
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
@@ -177,10 +178,14 @@ def _to_retry_of(rows: QuerySet[Run], receiver: str) -> tuple[list[_Failed], boo
 
 
 def newest_first(rows: QuerySet[Run], status: str, receiver: str) -> QuerySet[Run]:
-    """Return the runs of a status and receiver, the newest first; those of other receivers follow.
+    """Return the runs of a status and receiver, the newest first; those of other receivers may follow.
 
-    The order of the index, and no equality: so the index is read from its end, and only as far as needed.
+    The index is read from the receiver's end, and only as far as needed. PostgreSQL needs the order of the index and no
+    equality for that: it would read the primary key from its end. MariaDB needs the equality: without it, it reads the
+    receivers that come later in the index.
     """
+    if connections[rows.db].vendor == "mysql":
+        return rows.filter(status=status, receiver=receiver).order_by("-pk")
     return rows.filter(status=status, receiver__lte=receiver).order_by("-receiver", "-pk")
 
 
