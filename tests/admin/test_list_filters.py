@@ -393,7 +393,8 @@ def test_the_first_keys_are_found_among_more_combinations_than_keys(mixed: list[
     assert scan.pks(3, descending=True, beyond=middle) == [pk for pk in reversed(found) if pk < middle][:3]
 
 
-def test_combinations_are_read_by_a_skip_scan(webhook: Webhook) -> None:
+def test_combinations_are_read_by_a_skip_scan(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skip_scan, "MAX_COMBINATIONS", 1_000)
     webhooks = Webhook.objects.bulk_create([Webhook(name=f"branch {number}") for number in range(300)])
     Delivery.objects.bulk_create(
         [
@@ -422,3 +423,13 @@ def test_combinations_are_read_by_a_skip_scan(webhook: Webhook) -> None:
     assert found_few is not None
     assert set(found_few) == {each[:2] for each in expected}
     assert sum(float(entry["time"]) for entry in captured.captured_queries) < 15
+
+
+def test_several_values_of_a_filter_are_no_condition_beside_the_combinations(
+    boss: Client, mixed: list[Delivery]
+) -> None:
+    query = "status__exact=failed&status__exact=dead&event=ticket.closed"
+    expected = [each.pk for each in mixed if each.status in ("failed", "dead") and each.event == "ticket.closed"]
+
+    assert pks(boss, query) == sorted(expected, reverse=True)
+    assert not any("status\" IN ('failed', 'dead')" in sql for sql in statements(boss, query) if "LATERAL" in sql)

@@ -1,7 +1,7 @@
 """The rows that the filters and the search of a list leave, and how to find their keys through the indexes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connections
@@ -83,7 +83,11 @@ class ListQuery:
         if self.is_narrow or not uses_index or self._combinations is None:
             return Union([rows])
         combinations = self._combinations.only(selected)
-        return SkipScan(rows, combinations) if combinations.are_few else Union([rows])
+        if not combinations.are_few:
+            return Union([rows])
+        # The combinations have the selected values; several of them as a condition keep PostgreSQL from the order.
+        others = [each for each in self.filters if not isinstance(each, ColumnFilter)]
+        return SkipScan(replace(self, filters=others).filtered(self.rows, without=without, by_key=by_key), combinations)
 
     def narrow_query(self) -> KeyQuery:
         """Return the query for the keys that a search or a narrow parameter leaves, without the filters."""

@@ -23,7 +23,7 @@ from nateq_webhooks.database.keyset.key_queries import (
     first_pks,
 )
 
-MAX_COMBINATIONS: Final = 1_000
+MAX_COMBINATIONS: Final = 2_000
 """Combinations that are merged; above this number the database plans the query itself (docs/how-to/lists.md)."""
 
 MAX_BRANCHES: Final = 300
