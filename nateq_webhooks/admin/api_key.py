@@ -91,7 +91,7 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
     view_on_site = False
 
     class Media:
-        css = {"all": ["nateq_webhooks/admin.css"]}
+        css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
         js = ["nateq_webhooks/copy.js"]
 
     @admin.display(description=gettext_lazy("state"))

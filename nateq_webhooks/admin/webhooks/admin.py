@@ -98,7 +98,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     view_on_site = False  # the URL is for POST only
 
     class Media:
-        css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/health.css"]}
+        css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css", "nateq_webhooks/health.css"]}
         js = ["nateq_webhooks/copy.js"]
 
     def get_urls(self) -> list[URLPattern]:
