@@ -429,3 +429,9 @@ def test_the_count_has_the_form_of_its_noun(boss: Client, webhook: Webhook, numb
     shown = boss.get(LIST, headers={"Accept-Language": "ar"})
     with override("ar"):
         assert shown.context["cl"].count_text() == words
+
+
+def test_each_list_leads_to_the_dashboard(boss: Client, db: None) -> None:
+    for url in (LIST, RUNS):
+        assert '<a href="/admin/nateq_webhooks/">Dashboard</a>' in boss.get(url).content.decode()
+    assert 'href="/admin/nateq_webhooks/"' in boss.get("/admin/").content.decode()
