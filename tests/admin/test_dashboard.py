@@ -235,6 +235,7 @@ def test_running_workers_are_counted_and_missing_ones_reported(boss: Client, web
     Heartbeat.objects.create(name="one:1", seen_at=timezone.now())
     Heartbeat.objects.create(name="two:2", seen_at=timezone.now() - timedelta(hours=2))
     assert "1 worker is running" in dashboard(boss)
+    assert 'href="/admin/nateq_webhooks/run/receivers/"' in dashboard(boss)
 
     Heartbeat.objects.filter(name="one:1").delete()
     shown = dashboard(boss).replace("\xa0", " ")

@@ -246,3 +246,13 @@ def test_the_number_of_statements_does_not_grow_with_the_runs(boss: Client, webh
         waiting(webhook, f"shop.other_{number}")
     assert statements() == few
     assert few <= 30
+
+
+def test_the_delivery_page_leads_to_the_receivers_of_its_runs(
+    boss: Client, staff: Callable[..., Client], webhook: Webhook, crm: str
+) -> None:
+    run = waiting(webhook, crm)
+    address = reverse("admin:nateq_webhooks_delivery_change", args=[run.delivery_id])
+
+    assert page(crm) in shown(boss, address)
+    assert page(crm) not in shown(staff("view_delivery"), address)

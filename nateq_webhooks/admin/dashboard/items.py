@@ -108,7 +108,14 @@ class ItemBuilder:
         if workers.number:
             title = ngettext("%(number)s worker is running", "%(number)s workers are running", workers.number)
             return [
-                AlertItem(level="good", symbol="✓", title=title % {"number": workers.number}, text=_("Seen just now."))
+                AlertItem(
+                    level="good",
+                    symbol="✓",
+                    title=title % {"number": workers.number},
+                    text=_("Seen just now."),
+                    url=receiver_url(self._site, self._request),
+                    link=_("Receivers"),
+                )
             ]
         if workers.last is not None:
             text = _("The last one was seen %(time)s ago.") % {"time": span(self._now - workers.last)}

@@ -22,7 +22,7 @@ from nateq_webhooks.admin.deliveries.replay import ALL, FAILED, ONE, again, give
 from nateq_webhooks.admin.deliveries.status_answers import StatusAnswer, status_answers
 from nateq_webhooks.admin.deliveries.timeline import RunActions
 from nateq_webhooks.admin.deliveries.view import title_of
-from nateq_webhooks.admin.hold_text import HoldText, hold_texts
+from nateq_webhooks.admin.hold_text import HoldText, hold_texts, receiver_url
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch.create import connected_receivers
@@ -162,6 +162,7 @@ class _Builder:
         is_ready = run.status in Run.PENDING and held is None
         return RunActions(
             url=self._page_of(run) if self._request.user.has_perm("nateq_webhooks.view_run") else "",
+            receiver_url=receiver_url(self._site, self._request, run.receiver),
             replay_url=self._replay_url(run) if may_run and run.status in Run.FINISHED else "",
             try_now=run.receiver if may_run and is_ready else "",
             hold=held.text if held is not None else "",

@@ -44,6 +44,8 @@ class RunActions:
 
     url: str = ""
     "The page of the run."
+    receiver_url: str = ""
+    "The page of its receiver."
     replay_url: str = ""
     "The page that runs its receiver again: of a finished run."
     try_now: str = ""
