@@ -18,13 +18,12 @@
             button.type = "button";
             button.className = "nateq-copy-id";
             button.tabIndex = -1; // a hundred stops of the tab key would keep people from the rows
-            button.textContent = "⧉";
-            button.title = label;
+            button.textContent = label;
             button.setAttribute("aria-label", `${label}: ${id.dataset.nateqCopyId}`);
             button.addEventListener("click", async () => {
                 await navigator.clipboard.writeText(id.dataset.nateqCopyId);
                 button.textContent = "✓";
-                setTimeout(() => { button.textContent = "⧉"; }, 2000);
+                setTimeout(() => { button.textContent = label; }, 2000);
             });
             id.dataset.nateqHasButton = "";
             id.after(button);
