@@ -58,6 +58,11 @@ NO_RECEIVER: Final = StatusStyle("⊘", "warn")
 _UNKNOWN: Final = StatusStyle("?", "quiet")
 
 
+def number(value: float) -> str:
+    """Return a number as the user's language writes it, with its thousands grouped."""
+    return number_format(value, force_grouping=True)
+
+
 def badge(record: Delivery | Run) -> SafeString:
     """Return the record's status as coloured text with a symbol."""
     return styled(STATUS_STYLES.get(record.status, _UNKNOWN), record.get_status_display())
@@ -106,8 +111,8 @@ def duration(value: timedelta | None) -> str | None:
     if 0 < seconds < 0.001:
         return _("< 1 ms")
     if seconds < 1:
-        return _("%(number)s ms") % {"number": number_format(round(seconds * 1000))}
-    return _("%(number)s s") % {"number": number_format(round(seconds, 1))}
+        return _("%(number)s ms") % {"number": number(round(seconds * 1000))}
+    return _("%(number)s s") % {"number": number(round(seconds, 1))}
 
 
 def text(value: str) -> SafeString | None:
@@ -126,12 +131,15 @@ def breakable(value: str) -> SafeString:
 
 
 def identifier(value: str) -> SafeString | None:
-    """Return an id for a list: the style sheet cuts a long one, its title has all of it, and a script adds a button."""
+    """Return an id for a list: the style sheet cuts a long one, its title has all of it, and a script adds a button.
+
+    An id with invisible characters, which no page contains as they are, has no button to copy it.
+    """
     if not value:
         return None
-    return format_html(
-        '<bdi class="nateq-id" dir="ltr" title="{0}" data-nateq-copy-id="{1}">{0}</bdi>', visible(value), value
-    )
+    if visible(value) != value:
+        return format_html('<bdi class="nateq-id" dir="ltr" title="{0}">{0}</bdi>', visible(value))
+    return format_html('<bdi class="nateq-id" dir="ltr" title="{0}" data-nateq-copy-id="{0}">{0}</bdi>', value)
 
 
 def name_link(url: str, label: str) -> SafeString:

@@ -11,7 +11,6 @@ from typing import Final
 from django.contrib.admin.sites import AdminSite
 from django.db import router
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -80,7 +79,7 @@ def hold_text(run: Run, held: RunHold, site: AdminSite, request: HttpRequest) ->
 
 def rate_text(rate: float) -> str:
     """Return a rate limit in words; `rate` is runs a second."""
-    return _("%(number)s runs a second") % {"number": number_format(int(rate) if rate == int(rate) else rate)}
+    return _("%(number)s runs a second") % {"number": formatting.number(int(rate) if rate == int(rate) else rate)}
 
 
 def pause_text(sentence: str, hold: Hold) -> SafeString:

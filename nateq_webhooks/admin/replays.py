@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -83,7 +82,7 @@ def _groups(found: Progress, url_of: Callable[[dict[str, str]], str]) -> Iterato
 
     def counted(label: str, number: int, **query: str) -> CountedRuns:
         url = url_of(query) if number else ""
-        return CountedRuns(label=label, number=number_format(number), url=url)
+        return CountedRuns(label=label, number=formatting.number(number), url=url)
 
     yield CountedGroup(label=_("Succeeded"), counts=[counted("", found.succeeded, status__exact=Run.Status.SUCCEEDED)])
     yield CountedGroup(

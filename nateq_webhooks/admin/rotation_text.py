@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+
+from nateq_webhooks.admin import formatting
 
 HOUR: Final = timedelta(hours=1)
 
@@ -22,4 +23,4 @@ def rotation_text(states: Mapping[uuid.UUID, datetime | None], webhook_id: uuid.
     left = end - timezone.now()
     if left < HOUR:
         return _("The former secret ends in less than an hour")
-    return _("The former secret ends in %(number)s h") % {"number": number_format(left // HOUR)}
+    return _("The former secret ends in %(number)s h") % {"number": formatting.number(left // HOUR)}

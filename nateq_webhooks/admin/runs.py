@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
-from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -255,7 +254,7 @@ class RunAdmin(RecordAdmin[Run]):
 def _try_line(failed: RunTry) -> SafeString:
     """Return the number of a try, when it ended and how long it took."""
     parts = [
-        gettext("try %(number)s") % {"number": number_format(failed.number)},
+        gettext("try %(number)s") % {"number": formatting.number(failed.number)},
         formatting.moment(failed.finished_at),
         formatting.duration(failed.duration),
     ]

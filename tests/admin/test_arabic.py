@@ -20,7 +20,7 @@ from tests import builders
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "path", "rect", "source", "wbr"}
 
-OWN_LANGUAGE = {"bdi", "code", "pre", "script", "style", "textarea", "time"}
+OWN_LANGUAGE = {"bdi", "code", "kbd", "pre", "script", "style", "textarea", "time"}
 "What stands in these is code, or was chosen by a person or a program."
 
 NAMES = {"Boss", "CSV", "GET", "JSON", "Nateq", "POST", "boss", "curl", "p50", "p95", "shop", "UTC", "ValueError"}

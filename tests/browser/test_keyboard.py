@@ -75,7 +75,7 @@ def in_order(names: list[str], wanted: list[str]) -> bool:
                 "Raw body",
                 "Download the raw body",
                 "curl command",
-                "As a test",
+                "Test for your receivers",
             ],
         ),
         ("dashboard", ["Replay these", "Show these", "Acknowledge", "Show", "The chart as a table", "shop"]),

@@ -25,6 +25,8 @@ FORBIDDEN: Final = {
     "payload bytes",
     "replay of one",
     "replay of many",
+    "retry of runs",
+    "sent by Nateq",
     "export",
 }
 """Screens that need more than to look."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.counts import Count, Kind
 
 _NOUNS: Final[dict[str, Callable[[int], str]]] = {
@@ -23,7 +23,7 @@ def in_words(count: Count, model_name: str | None) -> str:
     if count.kind is Kind.UNKNOWN:
         return str(count)
     noun = _NOUNS[model_name](count.number) if model_name in _NOUNS else "%(number)s"
-    counted = {"number": noun % {"number": number_format(count.number, force_grouping=True)}}
+    counted = {"number": noun % {"number": formatting.number(count.number)}}
     match count.kind:
         case Kind.ABOUT:
             return _("about %(number)s") % counted
@@ -37,4 +37,4 @@ def in_words(count: Count, model_name: str | None) -> str:
 
 def found_on_page(number: int) -> str:
     """Return the number of rows of one page of a search that reads rows one by one."""
-    return _("Found on this page: %(number)s") % {"number": number_format(number, force_grouping=True)}
+    return _("Found on this page: %(number)s") % {"number": formatting.number(number)}

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from django.db import connections
 from django.db.models import QuerySet
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+
+from nateq_webhooks.admin import formatting
 
 LIMIT: Final = 10_000
 """The highest exact count of a list."""
@@ -35,7 +36,7 @@ class Count:
     kind: Kind = Kind.EXACT
 
     def __str__(self) -> str:
-        shown = {"number": number_format(self.number, force_grouping=True)}
+        shown = {"number": formatting.number(self.number)}
         match self.kind:
             case Kind.ABOUT:
                 return _("about %(number)s") % shown

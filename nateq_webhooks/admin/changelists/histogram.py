@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -160,7 +159,7 @@ def _drawn(
     return Histogram(
         bars=bars,
         title=_("Deliveries by time; the highest bar has %(number)s. A bar filters the list.")
-        % {"number": number_format(highest if any(counts.numbers) else 0, force_grouping=True)},
+        % {"number": formatting.number(highest if any(counts.numbers) else 0)},
         note=_note(counts),
         since=formatting.moment_text(bounds[0]),
         until=formatting.moment_text(bounds[-1]),
@@ -173,7 +172,7 @@ def _number(number: int | None, *, is_estimate: bool) -> str:
     text = ngettext("%(number)s delivery", "%(number)s deliveries", number)
     if is_estimate:
         text = ngettext("about %(number)s delivery", "about %(number)s deliveries", number)
-    return text % {"number": number_format(number, force_grouping=True)}
+    return text % {"number": formatting.number(number)}
 
 
 def _note(counts: _Counts) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -45,7 +44,7 @@ class SearchReach:
             yield _("Nothing was found there.")
         else:
             found = ngettext("%(number)s delivery was found.", "%(number)s deliveries were found.", number)
-            yield found % {"number": number_format(number)}
+            yield found % {"number": formatting.number(number)}
         if self._changelist.get_filters_params():
             yield _("Only deliveries that the filters leave were looked at.")
         if self.used_index:
@@ -60,7 +59,7 @@ class SearchReach:
 
     def _looked_through(self) -> str:
         number, end = self._found.rows_scanned, self._scan_end
-        shown = {"number": number_format(number, force_grouping=True), "moment": end}
+        shown = {"number": formatting.number(number), "moment": end}
         if self._changelist.cursor == cursor.FIRST and self._changelist.newest_first:
             if end:
                 text = ngettext(

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from django.db import router
 from django.db.models import Max, QuerySet
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
 from nateq_webhooks.dispatch.pauses import webhook_names
@@ -98,7 +98,7 @@ def _holds() -> QuerySet[Hold]:
 def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:
     """Return how many runs a hold holds back."""
     number, is_capped = _held(hold, among)
-    shown = number_format(number)
+    shown = formatting.number(number)
     if is_capped:
         shown = _("more than %(number)s") % {"number": shown}
     return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}

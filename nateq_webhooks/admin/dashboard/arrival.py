@@ -8,7 +8,7 @@ from datetime import datetime
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -85,7 +85,7 @@ def _refusal(refused: Refusals) -> str:
     reason = diagnosis_text.reason(refused.reason)
     why = _("%(reason)s (%(cause)s)") % {"reason": reason, "cause": cause} if cause else reason
     text = ngettext("%(number)s refused: %(reason)s", "%(number)s refused: %(reason)s", refused.number)
-    return text % {"number": number_format(refused.number), "reason": why}
+    return text % {"number": formatting.number(refused.number), "reason": why}
 
 
 def _pace(silent: SilentWebhook, now: datetime) -> str:

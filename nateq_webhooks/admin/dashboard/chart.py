@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.health import Health, Hour
 from nateq_webhooks.admin.formatting import STATUS_STYLES
 from nateq_webhooks.models import Delivery
@@ -103,7 +104,7 @@ def chart(health: Health, *, is_small: bool = False) -> Chart:
         description=_description(health, highest),
         first=moment(health.hours[0].start),
         last=moment(health.hours[-1].start),
-        highest=number_format(highest, force_grouping=True),
+        highest=formatting.number(highest),
         shapes=_shapes(health.hours, highest),
         columns=[
             Column(x=str(place * BAR_WIDTH), text=_tooltip(hour)) for place, hour in enumerate(hours) if hour.total
@@ -124,15 +125,15 @@ def _entry(status: Delivery.Status, number: int) -> LegendEntry:
         status=status,
         symbol=STATUS_STYLES[status].symbol,
         label=str(status.label),
-        number=number_format(number, force_grouping=True),
+        number=formatting.number(number),
     )
 
 
 def _row(hour: Hour, entries: Sequence[LegendEntry]) -> Row:
     return Row(
         hour=moment(hour.start),
-        numbers=[number_format(hour.numbers.get(entry.status, 0), force_grouping=True) for entry in entries],
-        total=number_format(hour.total, force_grouping=True),
+        numbers=[formatting.number(hour.numbers.get(entry.status, 0)) for entry in entries],
+        total=formatting.number(hour.total),
     )
 
 
@@ -163,8 +164,7 @@ def _heights(numbers: Mapping[str, int], highest: int) -> dict[str, int]:
 def _tooltip(hour: Hour) -> str:
     """Return an hour in words, for its tooltip."""
     parts = [
-        _("%(number)s %(status)s")
-        % {"number": number_format(hour.numbers[status], force_grouping=True), "status": status.label}
+        _("%(number)s %(status)s") % {"number": formatting.number(hour.numbers[status]), "status": status.label}
         for status in STATUSES
         if hour.numbers.get(status)
     ]
@@ -176,10 +176,10 @@ def _description(health: Health, highest: int) -> str:
     if not health.total:
         return _("No delivery came.")
     total = ngettext("%(number)s delivery", "%(number)s deliveries", health.total) % {
-        "number": number_format(health.total, force_grouping=True)
+        "number": formatting.number(health.total)
     }
     return _("%(total)s, of which %(failed)s failed; at most %(highest)s in an hour.") % {
         "total": total,
-        "failed": number_format(health.failed, force_grouping=True),
-        "highest": number_format(highest, force_grouping=True),
+        "failed": formatting.number(health.failed),
+        "highest": formatting.number(highest),
     }

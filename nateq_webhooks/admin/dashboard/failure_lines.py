@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from django.contrib.admin.sites import AdminSite
 from django.http import HttpRequest
-from django.utils.formats import number_format
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, Failures
@@ -48,7 +47,7 @@ def _line(failure: Failure, site: AdminSite, request: HttpRequest) -> FailureLin
         symbol=formatting.STATUS_STYLES[failure.status].symbol,
         status=str(Run.Status(failure.status).label),
         error=formatting.visible(failure.error),
-        number=number_format(failure.number),
+        number=formatting.number(failure.number),
         newest=formatting.moment(failure.newest) or "",
         url=admin_url(
             site, Run, "changelist", status__exact=failure.status, receiver=failure.receiver, failure=failure.key

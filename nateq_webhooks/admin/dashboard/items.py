@@ -7,7 +7,6 @@ from typing import Final
 from django.contrib.admin.sites import AdminSite
 from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -172,5 +171,5 @@ class ItemBuilder:
 
 
 def _counted(number: int, *, is_capped: bool) -> dict[str, str]:
-    shown = number_format(number)
+    shown = formatting.number(number)
     return {"number": _("more than %(number)s") % {"number": shown} if is_capped else shown}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import number_format
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
@@ -94,10 +93,10 @@ class DashboardBuilder:
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,
-            timed=number_format(MAX_TIMED_EACH),
-            webhook_limit=number_format(webhook_table.MAX_WEBHOOKS),
+            timed=formatting.number(MAX_TIMED_EACH),
+            webhook_limit=formatting.number(webhook_table.MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
-            failure_limit=number_format(MAX_FAILED_RUNS),
+            failure_limit=formatting.number(MAX_FAILED_RUNS),
         )
 
     def _sees(self, model: type[Model]) -> bool:

@@ -45,14 +45,14 @@ def summary(health: Health) -> Summary:
     times = health.times
     timed = (
         _("From storing until the last receiver finished; the newest %(number)s.")
-        % {"number": number_format(times.number)}
+        % {"number": formatting.number(times.number)}
         if times
         else _("No receiver has finished lately.")
     )
     return Summary(
         figures=[
             Figure(label=_("Last delivery"), value=last_delivery(health)),
-            Figure(label=_("Deliveries"), value=number_format(health.total, force_grouping=True)),
+            Figure(label=_("Deliveries"), value=formatting.number(health.total)),
             Figure(
                 label=_("Failed"),
                 value=percent(health.share_failed),

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from django.utils.formats import number_format
-
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.chart import Chart, chart
 from nateq_webhooks.admin.dashboard.health import Health
@@ -49,7 +47,7 @@ def webhook_line(webhook: Webhook, health: Health, url: str) -> WebhookLine:
         url=url,
         is_active=webhook.is_active,
         last=last_delivery(health),
-        total=number_format(health.total, force_grouping=True),
+        total=formatting.number(health.total),
         failed=percent(health.share_failed),
         has_failed=bool(health.failed),
         median=processing(times, "median"),

@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import messages
 from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -158,7 +157,7 @@ def _tried_now(replay: Replay) -> str:
         "Try now: the next try of %(number)s runs is now.",
         replay.brought_forward,
     )
-    return text % {"number": number_format(replay.brought_forward)}
+    return text % {"number": formatting.number(replay.brought_forward)}
 
 
 def report(request: HttpRequest, replay: Replay, text: str) -> None:

@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.http import HttpResponse, HttpResponseRedirect
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -104,7 +103,7 @@ class ReplayManyPage(ConfirmationPage):
     def _filters(self, selection: Selection) -> Iterator[tuple[str, str | SafeString | None]]:
         """Yield the filter, in words."""
         if selection.deliveries:
-            yield _("Chosen one by one"), number_format(len(selection.deliveries))
+            yield _("Chosen one by one"), formatting.number(len(selection.deliveries))
         if selection.webhook:
             permitted = PermittedRows(self.model_admin.admin_site, self.request)
             name = permitted.of(Webhook).filter(pk=selection.webhook).values_list("name", flat=True).first()

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 
 from django.db.models import Exists, OuterRef
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -260,7 +259,7 @@ def _tries(history: History) -> Iterator[Entry]:
     """Yield the earlier tries that failed; a run's own entry has its latest one."""
     names = {run.pk: run.receiver for run in history.runs}
     for each in history.tries:
-        title = _("try %(number)s failed") % {"number": number_format(each.number)}
+        title = _("try %(number)s failed") % {"number": formatting.number(each.number)}
         took = formatting.duration(each.duration)
         yield Entry(
             at=max(each.started_at or each.finished_at, history.delivery.received_at),

@@ -9,12 +9,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.formats import number_format
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.pages import AdminPage, PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows, may_resume
 from nateq_webhooks.dispatch import api
@@ -77,7 +77,7 @@ def drop(request: HttpRequest, receiver: str) -> None:
     dropped = api.drop(router.db_for_write(Run), receiver, limit=MAX_DROPPED)
     log(request, receiver, _("Dropped what waits for an unknown receiver: %(number)s") % {"number": dropped})
     text = ngettext("%(number)s run was dropped.", "%(number)s runs were dropped.", dropped)
-    messages.success(request, text % {"number": number_format(dropped)})
+    messages.success(request, text % {"number": formatting.number(dropped)})
     if dropped == MAX_DROPPED:
         messages.warning(request, _("There may be more of them. Drop them, too, if that is what you want."))
 

@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -190,14 +189,14 @@ class ReceiverPage(_ReceiversPage):
             counts=self.status_lines(dict(figures.by_status), name),
             failures=groups,
             failure_lines=failure_lines(groups, self.site, self.request),
-            failure_limit=number_format(MAX_RUNS_READ),
+            failure_limit=formatting.number(MAX_RUNS_READ),
             pauses=pauses,
             form=form,
             may_pause=may and all(line.hold.scope != receiver_scope(name) for line in pauses),
             may_drop=may and bool(figures.parked),
             is_asking=is_asking and may and bool(figures.parked),
-            parked=number_format(figures.parked),
-            drop_limit=number_format(MAX_DROPPED),
+            parked=formatting.number(figures.parked),
+            drop_limit=formatting.number(MAX_DROPPED),
             page_url=self.url("receiver", name=name),
         )
 
@@ -225,7 +224,7 @@ def _facts(name: str) -> list[tuple[str, str]]:
 def _breaker(after: int) -> str:
     if not after:
         return _("off")
-    words = {"number": number_format(after), "time": span(settings().breaker_pause)}
+    words = {"number": formatting.number(after), "time": span(settings().breaker_pause)}
     return _("after %(number)s failures in a row; then one run every %(time)s") % words
 
 
@@ -240,14 +239,14 @@ def _figures(figures: ReceiverFigures) -> list[Figure]:
     now, times = timezone.now(), figures.times
     timed = (
         _("From starting the receiver until it ended; its newest %(number)s finished runs.")
-        % {"number": number_format(times.number)}
+        % {"number": formatting.number(times.number)}
         if times
         else _("No run has finished.")
     )
     oldest = _("The oldest for %(time)s.") % {"time": span(now - figures.oldest)} if figures.oldest else ""
     parts = [
         Figure(label=_("Due"), value=_capped(figures.due, is_capped=figures.is_capped), meaning=oldest),
-        Figure(label=_("To be tried later"), value=number_format(figures.later)),
+        Figure(label=_("To be tried later"), value=formatting.number(figures.later)),
         Figure(label=_("Duration, p50"), value=processing(times, "median"), meaning=timed),
         Figure(label=_("Duration, p95"), value=processing(times, "p95"), meaning=timed),
     ]
@@ -260,5 +259,5 @@ _WAITS: Final = gettext_lazy("Waits for an unknown receiver")
 
 
 def _capped(number: int, *, is_capped: bool) -> str:
-    shown = number_format(number)
+    shown = formatting.number(number)
     return _("more than %(number)s") % {"number": shown} if is_capped else shown

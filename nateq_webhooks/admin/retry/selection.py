@@ -9,7 +9,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -98,9 +97,9 @@ class SelectedRuns:
     def count_text(self) -> str:
         """How many are retried, in words."""
         if max(self.count.given_up, self.count.pending) > MAX_COUNTED:
-            return _("more than %(number)s failed runs") % {"number": number_format(MAX_COUNTED)}
+            return _("more than %(number)s failed runs") % {"number": formatting.number(MAX_COUNTED)}
         text = ngettext("%(number)s failed run", "%(number)s failed runs", self.count.total)
-        return text % {"number": number_format(self.count.total)}
+        return text % {"number": formatting.number(self.count.total)}
 
     @property
     def parts(self) -> Iterator[tuple[str, str]]:
@@ -124,7 +123,7 @@ class SelectedRuns:
         if chosen.runs_until:
             yield _("Created before"), formatting.moment(chosen.runs_until)
         if chosen.runs:
-            yield _("Chosen one by one"), number_format(len(chosen.runs))
+            yield _("Chosen one by one"), formatting.number(len(chosen.runs))
         if not chosen.is_about_runs:
             yield _("Filter"), _("none: everything that has failed")
 
@@ -202,5 +201,5 @@ def _receivers() -> list[str]:
 
 
 def _capped(number: int) -> str:
-    shown = number_format(min(number, MAX_COUNTED))
+    shown = formatting.number(min(number, MAX_COUNTED))
     return _("more than %(number)s") % {"number": shown} if number > MAX_COUNTED else shown

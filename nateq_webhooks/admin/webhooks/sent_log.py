@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -71,7 +70,7 @@ class SentLogPage(WebhookPage):
             newer=number - 1 if number > 1 else None,
             older=number + 1 if found.has_more else None,
             is_last=number == MAX_PAGES,
-            limit=number_format(MAX_PAGES * PAGE_SIZE),
+            limit=formatting.number(MAX_PAGES * PAGE_SIZE),
         )
 
     def _show(self, **context: Any) -> HttpResponse:
@@ -85,7 +84,7 @@ class SentLogPage(WebhookPage):
             at=formatting.moment(entry.attempted_at) or "",
             delivery_id=formatting.visible(entry.delivery_id),
             event=formatting.visible(entry.event),
-            number="" if entry.attempt is None else number_format(entry.attempt),
+            number="" if entry.attempt is None else formatting.number(entry.attempt),
             answer=str(entry.response_status)
             if entry.response_status is not None
             else formatting.visible(entry.status),
