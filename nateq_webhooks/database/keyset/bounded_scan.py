@@ -61,7 +61,7 @@ class BoundedScan:
             end = pks[count - 1]
             rows_scanned -= sum(pk < end if descending else pk > end for pk in batch)  # for the next page
             return ScanResult(pks[:count], end, rows_scanned, end)
-        if beyond is not None and not self.query.pks(1, descending=descending, beyond=beyond):
+        if len(pks) < count and beyond is not None and not self.query.pks(1, descending=descending, beyond=beyond):
             beyond = None  # the limit was reached with the last row
         return ScanResult(pks, beyond, rows_scanned, beyond)
 
