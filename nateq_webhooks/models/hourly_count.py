@@ -123,14 +123,15 @@ def key_ranges(alias: str, hours: Sequence[datetime], stored: Mapping[datetime, 
     What is stored is kept, so that no delivery is counted in two hours: where some came out of order, another search
     could find another key.
     """
-    highest = Delivery.objects.using(alias).aggregate(highest=models.Max("pk"))["highest"]
-    if highest is None:
+    keys = Delivery.objects.using(alias).aggregate(lowest=models.Min("pk"), highest=models.Max("pk"))
+    lowest, highest = keys["lowest"], keys["highest"]
+    if lowest is None or highest is None:
         return []
     found = _known_keys(hours, stored)
     unknown = [hour for hour in hours if hour not in found]
     if unknown:
         found |= zip(unknown, first_keys(Delivery, alias, "received_at", unknown, KeyRange(0, highest)), strict=True)
-    lows = [found[hour] for hour in hours]
+    lows = [max(found[hour], lowest) for hour in hours]  # no rows are below it
     for number in range(1, len(lows)):
         lows[number] = max(lows[number], lows[number - 1])
     highs = [*lows[1:], max(lows[-1], highest + 1)]
