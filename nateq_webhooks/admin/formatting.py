@@ -63,6 +63,12 @@ def number(value: float) -> str:
     return number_format(value, force_grouping=True)
 
 
+def capped(value: int, *, is_capped: bool) -> str:
+    """Return a number of rows that were counted up to a limit: "more than" it, if there are more."""
+    shown = number(value)
+    return _("more than %(number)s") % {"number": shown} if is_capped else shown
+
+
 def badge(record: Delivery | Run) -> SafeString:
     """Return the record's status as coloured text with a symbol."""
     return styled(STATUS_STYLES.get(record.status, _UNKNOWN), record.get_status_display())

@@ -27,7 +27,7 @@ BATCH_SIZE: Final = 500
 """Deliveries whose runs are created in one transaction: what is in memory at a time."""
 
 MAX_NOTIFIED: Final = 100
-"""Deliveries of a replay of which the runner is notified; workers that look for what is due find the others."""
+"""The runner is notified of so many deliveries of a replay; workers find the others when they look for due runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +126,7 @@ def _record(alias: str, replay_: Replay, created: Sequence[Run], forward: Sequen
 
 
 def _write_status(alias: str, pks: set[int]) -> None:
-    """Write the status of locked deliveries that have new runs, none of which has started."""
+    """Write the status of locked deliveries whose new runs have not started."""
     failing = unfinished_runs.with_failing(alias, sorted(pks))
     rows = Delivery.objects.using(alias)
     for status, some in ((Delivery.Status.RECEIVED, pks - failing), (Delivery.Status.FAILED, failing)):

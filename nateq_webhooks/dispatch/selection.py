@@ -15,7 +15,7 @@ from nateq_webhooks.models import Delivery, Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Conditions, of which a delivery must meet all that are given.
+    """Conditions on deliveries. A delivery is selected if it meets all that are given.
 
     Those on runs (`receiver`, `run_status`, `error`, `runs`, `runs_since`, `runs_until`): one failed or dead run of it
     meets all of them.

@@ -32,7 +32,7 @@ def ends_of_keys(selection: Selection, among: QuerySet[Delivery] | None = None) 
 
 
 def key_range_of_selection(selection: Selection, deliveries: QuerySet[Delivery]) -> KeyRange | None:
-    """Return a range of keys outside of which no selected delivery is, among those that are stored now; None if empty.
+    """Return a range of keys that has all selected deliveries stored now; None if there are none.
 
     A period narrows it, so that a replay of the last hour does not look through all that came before.
     """

@@ -98,9 +98,7 @@ def _holds() -> QuerySet[Hold]:
 def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:
     """Return how many runs a hold holds back."""
     number, is_capped = _held(hold, among)
-    shown = formatting.number(number)
-    if is_capped:
-        shown = _("more than %(number)s") % {"number": shown}
+    shown = formatting.capped(number, is_capped=is_capped)
     return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
 
 

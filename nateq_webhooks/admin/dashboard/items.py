@@ -171,5 +171,4 @@ class ItemBuilder:
 
 
 def _counted(number: int, *, is_capped: bool) -> dict[str, str]:
-    shown = formatting.number(number)
-    return {"number": _("more than %(number)s") % {"number": shown} if is_capped else shown}
+    return {"number": formatting.capped(number, is_capped=is_capped)}

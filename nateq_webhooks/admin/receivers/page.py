@@ -104,7 +104,7 @@ class _ReceiversPage(AdminPage):
             label=str(status.label),
             symbol=style.symbol,
             level=style.level,
-            number=_capped(count.number, is_capped=count.is_capped),
+            number=formatting.capped(count.number, is_capped=count.is_capped),
             url=admin_url(self.site, Run, "changelist", status__exact=status, receiver=receiver),
         )
 
@@ -245,19 +245,16 @@ def _figures(figures: ReceiverFigures) -> list[Figure]:
     )
     oldest = _("The oldest for %(time)s.") % {"time": span(now - figures.oldest)} if figures.oldest else ""
     parts = [
-        Figure(label=_("Due"), value=_capped(figures.due, is_capped=figures.is_capped), meaning=oldest),
+        Figure(label=_("Due"), value=formatting.capped(figures.due, is_capped=figures.is_capped), meaning=oldest),
         Figure(label=_("To be tried later"), value=formatting.number(figures.later)),
         Figure(label=_("Duration, p50"), value=processing(times, "median"), meaning=timed),
         Figure(label=_("Duration, p95"), value=processing(times, "p95"), meaning=timed),
     ]
     if figures.parked:
-        parts.append(Figure(label=str(_WAITS), value=_capped(figures.parked, is_capped=figures.is_capped), level="bad"))
+        parts.append(
+            Figure(label=str(_WAITS), value=formatting.capped(figures.parked, is_capped=figures.is_capped), level="bad")
+        )
     return parts
 
 
 _WAITS: Final = gettext_lazy("Waits for an unknown receiver")
-
-
-def _capped(number: int, *, is_capped: bool) -> str:
-    shown = formatting.number(number)
-    return _("more than %(number)s") % {"number": shown} if is_capped else shown

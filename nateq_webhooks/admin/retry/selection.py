@@ -201,5 +201,4 @@ def _receivers() -> list[str]:
 
 
 def _capped(number: int) -> str:
-    shown = formatting.number(min(number, MAX_COUNTED))
-    return _("more than %(number)s") % {"number": shown} if number > MAX_COUNTED else shown
+    return formatting.capped(min(number, MAX_COUNTED), is_capped=number > MAX_COUNTED)
