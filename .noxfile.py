@@ -26,6 +26,19 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def long(session: nox.Session) -> None:
+    """Run what takes too long for CI: more rows, more callers, and the whole benchmarks."""
+    run(session, "python", "-m", "pytest", "-m", "long", "tests/admin", "tests/api", "tests/test_benchmarks.py")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the suite on SQLite and report which branches it leaves out; fails below the limit in pyproject.toml."""
+    run(session, "python", "-m", "pytest", "-n", "auto", "--cov", "--cov-report=", "--ignore=tests/browser")
+    session.run(str(HERE / "coverage"), "report", external=True)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Go through the admin in Chromium; NATEQ_PICTURES names a directory for pictures of its screens."""
     run(session, "python", "-m", "pytest", "-m", "browser", "tests/browser")

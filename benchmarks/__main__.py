@@ -21,6 +21,8 @@ PARTS: Final = {
     "handler": "requests/s of Django's handler without a server (PostgreSQL)",
     "growth": "receiving, claims and bytes beside 0, 1 and 10 million stored deliveries (PostgreSQL)",
     "flood": "latency of genuine deliveries beside a flood of bad signatures",
+    "prune": "latency of genuine deliveries while retention removes stored ones; takes the largest of --rows",
+    "held": "claims and runs beside a transaction that is held open (PostgreSQL)",
     "admin": "times of the admin's pages on millions of rows; fills the database of --database and leaves it",
 }
 DEFAULT_PARTS: Final = ["receive", "dispatch"]

@@ -29,6 +29,9 @@ if _database["ENGINE"] != "django.db.backends.sqlite3":
 ROOT_URLCONF = "benchmarks.urls"
 NATEQ_WEBHOOKS = NATEQ_WEBHOOKS | {"DISPATCH": os.environ.get("BENCH_DISPATCH", "inline")}
 
+if "BENCH_RETENTION" in os.environ:
+    NATEQ_WEBHOOKS |= {"RETENTION": {"delivery": float(os.environ["BENCH_RETENTION"])}}
+
 INSTALLED_APPS = [*INSTALLED_APPS, *(app for app in ("django_tasks", "django_tasks_db") if find_spec(app))]
 if find_spec("django_tasks_db"):
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

@@ -17,13 +17,14 @@ from typing import Any, Final, cast
 
 from asgiref.sync import SyncToAsync
 from django.core import signals
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import close_old_connections
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from nateq_webhooks.conf import settings
+from nateq_webhooks.conf import Settings, settings
 
 __all__ = ["ReceiverApplication"]
 
@@ -52,8 +53,8 @@ class ReceiverApplication:
     """
 
     def __init__(self, application: Application, *, threads: int = THREADS) -> None:
-        if threads < 1:
-            raise ValueError(f"ReceiverApplication has threads={threads}; give it at least 1.")
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"ReceiverApplication has threads={threads!r}; give it a whole number of at least 1.")
         # Not before: the models of the apps are loaded by `get_asgi_application()`.
         from nateq_webhooks.views import try_again, webhook_at
 
@@ -69,7 +70,7 @@ class ReceiverApplication:
         if not self._is_for_view(scope):
             await self._application(scope, receive, send)
             return
-        body = await _read_body(receive, settings().max_body_bytes)
+        body = await _read_body(receive, _max_body_bytes())
         if body is None:
             return
         self._unfinished += 1
@@ -155,6 +156,14 @@ class _Request:
     def forget(self) -> None:
         """Release its memory: the executor keeps what was cancelled until a thread comes to it."""
         self._scope, self._body = {}, b""
+
+
+def _max_body_bytes() -> int:
+    """Return the limit of a body; with wrong settings that of a site without settings: the view says that they are."""
+    try:
+        return settings().max_body_bytes
+    except ImproperlyConfigured:
+        return Settings().max_body_bytes
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:

@@ -2,7 +2,10 @@
 
 __all__ = [
     "ApiError",
+    "ContentRemovedError",
+    "DecryptionError",
     "DeliveryRefusedError",
+    "ErasureError",
     "EventLoopError",
     "GiveUp",
     "NateqAuthenticationError",
@@ -22,6 +25,7 @@ __all__ = [
     "RolledBackError",
     "RunLostError",
     "SecretError",
+    "SecretUnavailableError",
     "StoreError",
     "TimedOutError",
 ]
@@ -32,7 +36,26 @@ class NateqWebhooksError(Exception):
 
 
 class SecretError(NateqWebhooksError, ValueError):
-    """A signing secret is empty, too short, or not in the encoding of the settings. Never contains the secret."""
+    """A signing secret is empty, too short, or not in the encoding of the settings. Never contains the secret.
+
+    `message` is the text without the values of `params`, as it is translated.
+    """
+
+    def __init__(self, message: str = "", **params: str) -> None:
+        super().__init__(message % params if params else message)
+        self.message = message
+        self.params = params
+
+
+class SecretUnavailableError(SecretError):
+    """A stored signing secret can't be read: no key decrypts it, or its environment variable has no usable secret.
+
+    Unlike an unusable secret, it may be the sender's: deliveries that no other secret verifies are answered with 503.
+    """
+
+
+class DecryptionError(NateqWebhooksError):
+    """Stored data is encrypted, and this process has no key that decrypts it. Contains neither data nor keys."""
 
 
 class ReceiverError(NateqWebhooksError, TypeError):
@@ -44,6 +67,13 @@ class ReceiverError(NateqWebhooksError, TypeError):
 
 class EventLoopError(NateqWebhooksError, RuntimeError):
     """An `async def` receiver can't run in this process: with eventlet there is no thread for an event loop."""
+
+
+class ErasureError(NateqWebhooksError, ValueError):
+    """What is to be erased is unclear: no criteria, an unusable path, or values of too many people. Nothing changed.
+
+    Or another process has carried out the same erasure meanwhile.
+    """
 
 
 class StoreError(NateqWebhooksError):
@@ -80,6 +110,10 @@ class GiveUp(NateqWebhooksError):  # noqa: N818 - a receiver's instruction, not 
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the receiver gave up")
+
+
+class ContentRemovedError(GiveUp, ValueError):
+    """The content of a delivery was removed by retention or an erasure, so no receiver can run for it."""
 
 
 class TimedOutError(NateqWebhooksError):

@@ -1,10 +1,11 @@
-"""The Celery tasks (extra `[celery]`): one runs a delivery's receivers, one recovers what a broker or a worker lost.
+"""The Celery tasks (extra `[celery]`): run a delivery's receivers, recover what was lost, remove what is old.
 
-Let Celery beat call the second one every minute or so, unless a `manage.py nateq_worker` runs, too:
+Let Celery beat call the second one every minute or so, unless a `manage.py nateq_worker` runs, too; it also takes
+small steps of retention. `nateq_webhooks.prune` does nothing else, and more at a time:
 
     app.conf.beat_schedule = {"nateq_webhooks": {"task": "nateq_webhooks.run_due", "schedule": 60.0}}
 
-Both end after a few seconds and send a further task for the rest. If a time limit is set (`task_time_limit`,
+The first two end after a few seconds and send a further task for the rest. If a time limit is set (`task_time_limit`,
 `task_soft_time_limit`, or those of the worker), a task runs one receiver, so that each receiver has the whole limit
 and none fails because of those before it.
 """
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
     raise ImportError('nateq_webhooks.tasks needs Celery: pip install "nateq-webhooks[celery]".') from error
 
-from nateq_webhooks import tenants
+from nateq_webhooks import audit, retention, tenants
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.runners.worker import drain
 
@@ -35,6 +36,9 @@ TASK_RUNS: Final = 500
 
 CHAIN_SECONDS: Final = 300.0
 """How long tasks of `run_due` follow each other; then the next one is Celery beat's."""
+
+PRUNE_SECONDS: Final = 60.0
+"""How long one task of retention takes for each tenant."""
 
 EXPIRES_SECONDS: Final = 60.0
 """A further task that has waited for so long is not run: beat has called another one by then."""
@@ -77,6 +81,19 @@ def run_due(self: Any, until: float | None = None) -> int:
     if budget.is_over() and time.time() < until:
         _go_on(self, until)
     return budget.executed
+
+
+@shared_task(name="nateq_webhooks.prune", ignore_result=True)
+def prune(seconds: float = PRUNE_SECONDS) -> int:
+    """Remove what `RETENTION` does not keep, for up to `seconds`; return how much. The next call continues.
+
+    For Celery beat, once an hour or so. A `nateq_worker`, and the task `run_due`, do the same in small steps.
+    """
+    removed = 0
+    for tenant in tenants.every():
+        with tenants.activate(tenant), audit.acting(audit.Source.WORKER, ""):
+            removed += retention.prune(seconds=seconds).removed
+    return removed
 
 
 class _TaskBudget:

@@ -9,7 +9,8 @@ import functools
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
@@ -19,7 +20,7 @@ from django.utils.translation import get_language
 from django.views.decorators.csrf import csrf_exempt
 
 from nateq_webhooks import inbox
-from nateq_webhooks.conf import settings
+from nateq_webhooks.conf import settings, wrong_settings
 from nateq_webhooks.database.transactions import outside_every_transaction
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.errors import StoreError
@@ -33,6 +34,10 @@ _STATUS_OF: Final[Mapping[inbox.Reason, int]] = {
     inbox.Refusal.OTHER_ORGANIZATION: 403,
     inbox.Refusal.TOO_LARGE: 413,
     inbox.Refusal.NO_LENGTH: 411,
+    inbox.Refusal.ADDRESS: 403,
+    inbox.Refusal.STALE: 403,
+    inbox.Refusal.FUTURE: 403,
+    inbox.Refusal.NO_TIMESTAMP: 403,
 }
 """Every other refusal is about the signature: 401 for every reason."""
 
@@ -47,16 +52,42 @@ _TEXT_OF: Final = {
     503: b'{"error": "not stored, try again"}',
 }
 
+_TEXT_OF_REFUSAL: Final[Mapping[inbox.Reason, bytes]] = {
+    inbox.Refusal.ADDRESS: b'{"error": "address not allowed"}',
+    inbox.Refusal.STALE: b'{"error": "timestamp too old"}',
+    inbox.Refusal.FUTURE: b'{"error": "timestamp in the future"}',
+    inbox.Refusal.NO_TIMESTAMP: b'{"error": "no readable timestamp"}',
+}
+"""Refusals that share a status with another one."""
+
 _MALFORMED: Final = b'{"error": "body malformed"}'
 
+_ALREADY_STORED: Final = b'{"status": "already stored"}'
+"""Also for a delivery that was stored and has been removed since."""
+
 _NOT_PROCESSED: Final = b'{"error": "stored, but not processed yet, try again"}'
+
+
+def _needs_settings(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answer 503 while the settings are wrong, so that no delivery is lost: a server starts without Django's checks."""
+
+    @functools.wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if wrong_settings():
+            return try_again("the settings are wrong.")
+        return view(request, *args, **kwargs)
+
+    return checked
 
 
 @csrf_exempt
 @login_not_required
 @outside_every_transaction
+@_needs_settings
 def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
     """Receive one delivery. See docs/reference/receiving.md for every answer and what it means."""
+    if not inbox.is_address_allowed(request.META):
+        return _refuse_address(request, webhook_id)
     if request.method != "POST":
         return _not_allowed(request, webhook_id)
     try:
@@ -80,8 +111,11 @@ def receive(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 @csrf_exempt
 @login_not_required
 @outside_every_transaction
+@_needs_settings
 def refuse_mangled(request: HttpRequest, mangled_id: str) -> HttpResponse:
     """Answer a request to a URL whose id can't be a webhook's, such as one that was cut, and record a POST."""
+    if not inbox.is_address_allowed(request.META):
+        return _refuse_address(request, mangled_id)
     if request.method == "POST":
         inbox.refuse_unknown(mangled_id, meta=request.META)
     return _error(404)
@@ -92,12 +126,18 @@ def _receive(request: HttpRequest, webhook: inbox.Configuration, incoming: inbox
     if verified is inbox.NO_MATCH and webhook.is_rotating:
         return try_again(f'The secret of webhook "{webhook.name}" is being rotated; the new one may be unknown here.')
     if not isinstance(verified, inbox.Verified):
+        if verified in inbox.UNVERIFIABLE and (why := webhook.why_unreadable(datetime.now(UTC))):
+            return try_again(f'A secret of webhook "{webhook.name}" can\'t be read, and may have signed it. {why}')
         return _refuse(request, webhook, verified, incoming.body)
     try:
+        if (refusal := inbox.replay_refusal(verified)) is not None:
+            return _refuse(request, webhook, refusal, incoming.body)
         runs = api.runs_to_insert(verified.content.event.name)
         receipt = inbox.store(verified, hold=api.request_hold(), runs=runs)  # committed, or StoreError
     except StoreError as error:
         return _not_stored(str(error))
+    if isinstance(receipt, inbox.RepeatOfRemoved):
+        return _json(200, _ALREADY_STORED)
     if not _run(receipt):
         return _not_processed()
     return _answer(receipt)
@@ -124,13 +164,23 @@ def _refuse(
     request: HttpRequest, webhook: inbox.Configuration, reason: inbox.Reason, body: bytes | None = None
 ) -> HttpResponse:
     inbox.refuse(webhook, reason, meta=request.META, body=body)
-    return _error(_STATUS_OF.get(reason, 401))
+    return _refusal(reason)
+
+
+def _refuse_address(request: HttpRequest, webhook_id: uuid.UUID | str) -> HttpResponse:
+    inbox.refuse_address(webhook_id, meta=request.META, is_post=request.method == "POST")
+    return _refusal(inbox.Refusal.ADDRESS)
+
+
+def _refusal(reason: inbox.Reason) -> HttpResponse:
+    status = _STATUS_OF.get(reason, 401)
+    return _json(status, _TEXT_OF_REFUSAL.get(reason, _TEXT_OF[status]))
 
 
 def _answer(receipt: inbox.Receipt) -> HttpResponse:
     if not receipt.is_readable:
         return _error(400)
-    return _json(200, b'{"status": "stored"}' if receipt.is_new else b'{"status": "already stored"}')
+    return _json(200, b'{"status": "stored"}' if receipt.is_new else _ALREADY_STORED)
 
 
 def _not_processed() -> HttpResponse:
@@ -148,9 +198,13 @@ def try_again(reason: str) -> HttpResponse:
     """Answer that nothing was stored, so that the sender tries again. The request is not verified: only a warning."""
     logger.warning("A request could not be verified yet; the answer is 503, so that it is sent again: %s", reason)
     response = _unavailable(_TEXT_OF[503])
-    # Django logs every 5xx answer as an error unless this is set; there is no public name for it.
-    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    without_error_log(response)
     return response
+
+
+def without_error_log(response: HttpResponse) -> None:
+    """Keep Django from logging an answer as an error, as it does each 5xx: anybody can send the request."""
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public name for it
 
 
 def _unavailable(body: bytes) -> HttpResponse:

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, TransactionTestCase
+from django.utils import timezone
 
+from nateq_webhooks.dispatch import holds
 from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.inbox import configuration
 from nateq_webhooks.inbox.configuration import cache
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Webhook
@@ -129,6 +132,38 @@ def boss(db: None) -> Client:
 def _fresh_configuration() -> None:
     cache.invalidate()
     hold_cache.invalidate()
+
+
+@pytest.fixture
+def caches_stay_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cached rows become old while a test counts statements: a slow machine would refresh them in between."""
+    monkeypatch.setattr(configuration, "REFRESH_SECONDS", 3_600.0)
+    monkeypatch.setattr(holds, "REFRESH_SECONDS", 3_600.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sqlite_has_been_asked_for_json(request: pytest.FixtureRequest) -> None:
+    """Django 6.1 asks SQLite once a process, in the first check: in a test without a database that is an error."""
+    if connection.vendor == "sqlite":
+        request.getfixturevalue("django_db_setup")
+        with request.getfixturevalue("django_db_blocker").unblock():
+            assert connection.features.supports_json_field
+
+
+_COUNTERS: Final = frozenset({"django_assert_num_queries", "django_assert_max_num_queries"})
+
+
+@pytest.fixture(autouse=True)
+def _caches_stay_fresh_while_statements_are_counted(request: pytest.FixtureRequest) -> None:
+    if _COUNTERS & set(request.fixturenames):
+        request.getfixturevalue("caches_stay_fresh")
+
+
+@pytest.fixture
+def time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hour ends while a test counts statements: the first page afterwards would count it and store what it found."""
+    moment = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: moment)
 
 
 @pytest.fixture(autouse=True)

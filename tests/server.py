@@ -66,7 +66,7 @@ def running(kind: str, **variables: str) -> Iterator[int]:
     command = [sys.executable, *(part.format(port=port) for part in COMMANDS[kind])]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port, server), seconds=30)
+        wait_until(lambda: _answers(port, server), seconds=120)
         yield port
     finally:
         server.terminate()
@@ -85,7 +85,7 @@ def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str], *, chunked: bool = False) -> tuple[int, bytes]:
     """Post over real HTTP; return the status and the answer's body."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     parts = iter([body[: len(body) // 2], body[len(body) // 2 :]])
     try:
         client.request(

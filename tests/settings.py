@@ -27,7 +27,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, so that servers in processes of their own can be tested against it.
     DATABASES["default"]["TEST"] = {"NAME": str(Path(tempfile.gettempdir()) / f"nateq_webhooks_{os.getpid()}.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
-    DATABASES["default"]["OPTIONS"] = {"charset": "utf8mb4"}
+    options = DATABASES["default"].get("OPTIONS", {})  # those of the URL: ?read_timeout=5
+    DATABASES["default"]["OPTIONS"] = {"charset": "utf8mb4", **options}
     DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 INSTALLED_APPS = [
     "django.contrib.admin",

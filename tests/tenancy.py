@@ -52,7 +52,8 @@ def schemas() -> Iterator[None]:
         set_search_path(connection)
 
     connection_created.connect(on_connect)
-    tables = [model._meta.db_table for model in apps.get_app_config("nateq_webhooks").get_models()]
+    models = apps.get_app_config("nateq_webhooks").get_models()
+    tables = [model._meta.db_table for model in models if not model._meta.proxy]
     try:
         with connection.cursor() as cursor:
             for schema in (ALPHA, BETA):

@@ -223,6 +223,7 @@ class TestShortRun:
         assert "round 1 of 1" in done.stderr
         parse((tmp_path / "results.svg").read_text())
 
+    @pytest.mark.long
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs schemas, and counts WAL")
     def test_growth_measures_each_number_of_rows_in_turns(self, environment: dict[str, str], tmp_path: Path) -> None:
         short = ["--rows=0,40", "--rounds=1", "--requests=5", f"--json={tmp_path / 'results.json'}"]
@@ -263,6 +264,7 @@ class TestShortRun:
         assert 0 < seconds["nateq_webhooks"] < 2.0 * seconds["bare row"]
         assert 0 < seconds["inline"] < 3.0 * seconds["bare inline"]
 
+    @pytest.mark.long
     @pytest.mark.django_db
     def test_an_interrupt_ends_the_servers_and_drops_the_database(self, environment: dict[str, str]) -> None:
         pytest.importorskip("gunicorn")

@@ -50,6 +50,24 @@ def urls(patterns: list[Any]) -> Any:
     return type("urls", (), {"urlpatterns": patterns})
 
 
+@pytest.mark.parametrize(
+    ("settings", "proxies", "expected"),
+    [
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}, 0, ["W043"]),
+        ({"USE_X_FORWARDED_HOST": True}, 0, ["W043"]),
+        ({"USE_X_FORWARDED_HOST": True}, 1, []),
+        ({}, 0, []),
+    ],
+)
+def test_an_allow_list_behind_a_proxy_that_is_not_trusted(
+    settings: dict[str, Any], proxies: int, expected: list[str]
+) -> None:
+    ours = {"ALLOWED_NETWORKS": ["192.0.2.0/24"], "TRUSTED_PROXIES": proxies}
+
+    assert found(NATEQ_WEBHOOKS=ours, **settings) == expected
+    assert found(NATEQ_WEBHOOKS={}, **settings) == []
+
+
 def test_a_site_that_is_fine_is_told_nothing() -> None:
     assert found() == []
     assert found(NATEQ_WEBHOOKS={}, ALLOWED_HOSTS=[]) == []

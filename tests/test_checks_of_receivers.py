@@ -176,6 +176,15 @@ class TestTasks:
         assert "TASK_BACKEND" in str(message.hint)
 
     @pytest.mark.parametrize(
+        ("backend", "leaves"), [("immediate.ImmediateBackend", False), ("dummy.DummyBackend", True)]
+    )
+    def test_the_dummy_backend_leaves_the_runs_to_workers(
+        self, with_tasks: Callable[..., Any], backend: str, *, leaves: bool
+    ) -> None:
+        with with_tasks(backend):
+            assert notify.leaves_to_workers() is leaves
+
+    @pytest.mark.parametrize(
         ("options", "named"),
         [
             ({"queues": ("mail",)}, "no queue 'default' of the backend 'default'"),

@@ -222,7 +222,7 @@ def test_the_local_webhook_knows_itself_registered_at_the_local_nateq(
 
     assert registration == "registered"
     assert nateq_id.startswith("wh_")
-    assert secret.startswith("whsec_")
+    assert secret.startswith("fernet:")  # encrypted, as the extra is installed
 
 
 def test_a_failing_receiver_stops_no_other_receiver(
@@ -425,11 +425,11 @@ def test_the_demo_leads_to_its_webhook_on_the_local_nateq_with_the_history_of_wh
         found = read_until(process, r"^Nateq +(http://[\d.:]+)(/webhooks/wh_\w+)$")
         with browser(found[1]) as client:
             webhook = page(client, found[2])
-            first = page(client, f"{found[2]}?page=99")
+            pages = [page(client, f"{found[2]}?page={number}") for number in range(1, 6)]
 
         assert "broadcast.failed" in webhook
         assert f"{found[2]}/send" in webhook
-        assert "503" in first
+        assert any("503" in each for each in pages)  # the first attempts, as many as there were meanwhile
 
 
 def test_the_admin_shows_the_address_that_the_local_nateq_posts_to(used_database: Path) -> None:

@@ -48,6 +48,22 @@ def test_every_block_of_python_compiles_and_its_imports_resolve(code: str) -> No
                     importlib.import_module(f"{node.module}.{each.name}")
 
 
+OF_OTHERS = {"Delete", "Deliveries", "Settings → Developers → Webhooks"}
+"""Labels of Django's and Nateq's, and headings that Django makes of a model's name."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_label_of_the_admin_is_spelled_as_the_admin_shows_it(page: Path) -> None:
+    """Labels are in italics, and begin with a capital letter."""
+    catalogue = (ROOT / "nateq_webhooks/locale/ar/LC_MESSAGES/django.po").read_text()
+    known = set(re.findall(r'^msgid(?:_plural)? "(.+)"$', catalogue, re.M)) | OF_OTHERS
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+
+    labels = {" ".join(label.split()) for label in re.findall(r"(?<![*\w])\*([A-Z][^*]+?)\*(?![*\w])", text)}
+
+    assert labels <= known
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):

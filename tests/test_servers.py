@@ -81,7 +81,7 @@ REPEATED = {
 
 def test_a_repeated_header_arrives_joined_and_any_of_up_to_eight_may_match(port: int, webhook: Webhook) -> None:
     def post_repeated(values: list[str]) -> int:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as client:
             client.putrequest("POST", webhook.get_absolute_url())
             client.putheader("Content-Length", str(len(BODY)))
             for value in values:

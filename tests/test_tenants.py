@@ -1,5 +1,7 @@
 """A schema per tenant: what a process remembers is kept apart, and what works later works in the right tenant."""
 
+import io
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.checks import run_checks
+from django.core.management import call_command
 from django.db import connection, connections
 from django.utils import timezone
 
@@ -24,6 +27,7 @@ from nateq_webhooks.runners.worker import Worker, drain
 from nateq_webhooks.testing import deliver
 from tests.conftest import Sender, envelope, wait_until
 from tests.dispatch.scene import Connect
+from tests.encryption import columns
 from tests.tenancy import ALPHA, BETA, schemas
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,10 +157,10 @@ class TestTwoTenants:
                 name = (ALPHA, BETA)[number % 2]
                 with tenant_of(name) as sender:
                     post(sender, name, f"{name} {number}")
-            wait_until(lambda: len(seen) == 6, seconds=20)
+            wait_until(lambda: len(seen) == 6, seconds=120)
         finally:
             worker.stop()
-            thread.join(20)
+            thread.join(60)
 
         assert all(delivery_id.startswith(name) for name, delivery_id in seen)
         for name in (ALPHA, BETA):
@@ -164,6 +168,16 @@ class TestTwoTenants:
                 assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
                 assert set(Delivery.objects.values_list("status", flat=True)) == {"processed"}
                 assert Webhook.objects.filter(name__startswith=f"by {name}").count() == 3
+
+    def test_secrets_are_converted_in_both(self) -> None:
+        pytest.importorskip("cryptography")
+        out = io.StringIO()
+        call_command("nateq_secrets", "rotate-key", "--decrypt", "--no-input", "--json", stdout=out)
+        one = {"dry_run": False, "converted": 1, "unchanged": 0, "unreadable": 0}
+        assert json.loads(out.getvalue()) == {ALPHA: one, BETA: one}
+        for name in (ALPHA, BETA):
+            with tenants.activate(name):
+                assert columns(Webhook) == [secret_of(name)]
 
     def test_a_tenant_whose_tables_are_gone_does_not_stop_the_others(self, connect: Connect) -> None:
         ran: list[int] = []
@@ -177,10 +191,10 @@ class TestTwoTenants:
         thread = threading.Thread(target=worker.run)
         thread.start()
         try:
-            wait_until(lambda: len(ran) == 1, seconds=20)
+            wait_until(lambda: len(ran) == 1, seconds=120)
         finally:
             worker.stop()
-            thread.join(20)
+            thread.join(60)
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE public.gone RENAME TO nateq_webhooks_run")
 
@@ -210,7 +224,7 @@ class TestTwoTenants:
             )
             lease = Lease(alias="default", token=token, runs=[run], started=run, taken=1, tenant=BETA)
             with LeaseRenewer().renewing(lease):
-                wait_until(lambda: Run.objects.filter(pk=run.pk, next_try_at__gt=before).exists(), seconds=20)
+                wait_until(lambda: Run.objects.filter(pk=run.pk, next_try_at__gt=before).exists(), seconds=120)
 
     def test_a_task_names_its_tenant(self, connect: Connect) -> None:
         ran: list[str] = []

@@ -12,7 +12,7 @@ def test_it_is_started_once_and_again_after_it_has_ended() -> None:
 
     def work(stop: threading.Event) -> None:
         started.append(threading.current_thread())
-        stop.wait(10)
+        stop.wait(60)
 
     thread = DaemonThread(work, name="work")
     assert not thread.is_alive
@@ -38,11 +38,11 @@ def test_one_that_is_about_to_end_does_not_keep_the_next_from_starting() -> None
         if len(started) == 1:
             thread.release()
             released.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     thread = DaemonThread(work, name="work")
     thread.start()
-    assert released.wait(10)
+    assert released.wait(60)
 
     thread.start()
 

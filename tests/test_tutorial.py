@@ -111,7 +111,7 @@ class Reader:
             )
         port = next((port for port in self.ports.values() if str(port) in command), None)
         if port is not None:
-            wait_until(lambda: is_open(port), seconds=30)
+            wait_until(lambda: is_open(port), seconds=120)
 
     def _restart_site(self) -> None:
         for command in [command for command in self.services if "runserver" in command]:
@@ -128,7 +128,7 @@ class Reader:
     @staticmethod
     def _stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=120)
 
 
 def is_open(port: int) -> bool:
@@ -153,7 +153,7 @@ def test_readmes_steps_and_the_tutorial_do_what_they_say(reader: Reader, tmp_pat
 
     reader.follow(readme)
 
-    wait_until(lambda: statuses(tmp_path) == ["processed"], seconds=30)
+    wait_until(lambda: statuses(tmp_path) == ["processed"], seconds=120)
     assert "Ticket tkt_" in (tmp_path / "runserver.log").read_text()
 
     written = reader.follow((ROOT / "docs/tutorial/first-receiver.md").read_text())

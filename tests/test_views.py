@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
-from nateq_webhooks import dispatch, signals
+from nateq_webhooks import conf, dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox import storage
 from nateq_webhooks.inbox.configuration import cache
@@ -963,6 +963,7 @@ class BreaksLate(Breaks):
         return timedelta()
 
 
+@pytest.mark.usefixtures("caches_stay_fresh")
 class TestCost:
     def test_a_new_delivery_costs_one_statement_and_a_duplicate_two(self, sender: Sender) -> None:
         sender.post(envelope(delivery_id="warm"))
@@ -1002,6 +1003,7 @@ class Held(Elsewhere):
 @pytest.mark.parametrize(
     "way", ["worker", "tasks", "celery", "tests.test_views.Elsewhere", "tests.test_views.Held", "inline"]
 )
+@pytest.mark.usefixtures("caches_stay_fresh")
 def test_storing_costs_the_same_number_of_statements_with_every_runner(
     sender: Sender, connect: Connect, settings: Settings, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -1055,3 +1057,33 @@ def test_the_portable_statement_behaves_like_the_one_of_each_database(
 
     assert len(seen) == 1
     assert Delivery.objects.get(delivery_id="dlv_1").attempts_seen == 2
+
+
+WRONG_SETTINGS: list[Any] = [
+    {"RETENTION": {"payload": "90"}},
+    {"REDACT": "data.email"},
+    {"SECRET_KEYS": ["short"]},
+    {"ALLOWED_NETWORKS": ["10.0.0.1/8"]},
+    {"REPLAY_WINDOW": 3600},
+    {"RETENTON": {}},
+    {"MAX_BODY_BYTES": "1"},
+    None,
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS, ids=map(str, WRONG_SETTINGS))
+def test_wrong_settings_lose_no_delivery(
+    sender: Sender, settings: Settings, caplog: pytest.LogCaptureFixture, wrong: Any
+) -> None:
+    conf._report.cache_clear()
+    settings.NATEQ_WEBHOOKS = wrong
+
+    answers = [sender.post(envelope()) for _time in range(3)]
+    answers.append(sender.client.post(f"{sender.webhook.get_absolute_url()[:-3]}/"))
+
+    assert {(each.status_code, each.get("Retry-After")) for each in answers} == {(503, "30")}
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "NATEQ_WEBHOOKS" in error.getMessage()
+    settings.NATEQ_WEBHOOKS = {}
+    assert sender.post(envelope()).status_code == 200

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-def becomes_true(condition: Callable[[], object], *, seconds: float = 30, every: float = 0.01) -> bool:
+def becomes_true(condition: Callable[[], object], *, seconds: float = 60, every: float = 0.01) -> bool:
     """Wait until a condition is true, for so many seconds at most; say whether it became true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -16,7 +16,7 @@ def becomes_true(condition: Callable[[], object], *, seconds: float = 30, every:
     return True
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 30, every: float = 0.01) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 60, every: float = 0.01) -> None:
     """Wait until a condition is true; fail if it is not within so many seconds."""
     assert becomes_true(condition, seconds=seconds, every=every), f"not true after {seconds} s: {condition}"
 

@@ -100,15 +100,18 @@ def _measure(options: argparse.Namespace) -> Table:
         for statement in views.TABLES[connection.vendor]:
             cursor.execute(statement)
     webhook = Webhook.objects.create(name="bench", secret=views.SECRET.decode())
+    pruned = Webhook.objects.create(name="pruned", secret=views.SECRET.decode(), has_removed=True)
     handler = WSGIHandler()
     receivers.connect()
-    own = webhook.get_absolute_url()
+    own, own_pruned = webhook.get_absolute_url(), pruned.get_absolute_url()
     ways = {
         "bare lean": ("/bare/", EVENT_WITHOUT_RECEIVER, ""),
         "bare row": (f"/bare-row/{webhook.pk}/", EVENT_WITHOUT_RECEIVER, ""),
         "nateq_webhooks": (own, EVENT_WITHOUT_RECEIVER, "bare row"),
+        "deliveries removed before": (own_pruned, EVENT_WITHOUT_RECEIVER, "nateq_webhooks"),
         "bare inline": (f"/bare-row-inline/{webhook.pk}/", EVENT_WITH_RECEIVER, ""),
         "inline": (own, EVENT_WITH_RECEIVER, "bare inline"),
+        "inline, deliveries removed before": (own_pruned, EVENT_WITH_RECEIVER, "inline"),
     }
     for url, event, _floor in ways.values():
         send(handler, prepare(url, WARM_UP_REQUESTS, event), options.threads)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.sites import AdminSite
+from django.db import router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,7 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from nateq_webhooks.admin import formatting
+from nateq_webhooks import audit
+from nateq_webhooks.admin import audited, formatting
 from nateq_webhooks.admin.generics import ModelAdmin, ModelForm
 from nateq_webhooks.admin.input_labels import label_inputs
 from nateq_webhooks.admin.permissions import PermittedRows
@@ -92,7 +94,7 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
 
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css"]}
-        js = ["nateq_webhooks/copy.js"]
+        js = ["nateq_webhooks/copy.js", "nateq_webhooks/list.js"]
 
     @admin.display(description=gettext_lazy("state"))
     def shown_state(self, key: ApiKey) -> str:
@@ -171,6 +173,26 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
         elif form.cleaned_data.get("is_revoked"):
             obj.revoked_at = timezone.now()
         super().save_model(request, obj, form, change)
+        if not change:
+            self._record(request, audit.Action.API_KEY_CREATED, obj, scopes=obj.scopes)
+        elif form.cleaned_data.get("is_revoked"):
+            self._record(request, audit.Action.API_KEY_REVOKED, obj)
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        """Delete it, with an entry in the audit log."""
+        with transaction.atomic(using=router.db_for_write(ApiKey)):
+            self._record(request, audit.Action.API_KEY_REVOKED, obj, deleted=True)
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Delete them, each with an entry in the audit log."""
+        with transaction.atomic(using=router.db_for_write(ApiKey)):
+            for key in queryset:
+                self._record(request, audit.Action.API_KEY_REVOKED, key, deleted=True)
+            super().delete_queryset(request, queryset)
+
+    def _record(self, request: HttpRequest, action: audit.Action, key: ApiKey, **details: Any) -> None:
+        audited.record(request, action, target=key.name, alias=router.db_for_write(ApiKey), **details)
 
     @sensitive_variables()
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
@@ -196,7 +218,11 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke keys; each one's history says so."""
         chosen = list(queryset.filter(revoked_at__isnull=True))
-        ApiKey.objects.filter(pk__in=[key.pk for key in chosen]).revoke()
+        alias = router.db_for_write(ApiKey)
+        with transaction.atomic(using=alias):
+            ApiKey.objects.using(alias).filter(pk__in=[key.pk for key in chosen]).revoke()
+            for key in chosen:
+                self._record(request, audit.Action.API_KEY_REVOKED, key)
         for key in chosen:
             self.log_change(request, key, [{"changed": {"fields": ["revoked"]}}])
         text = ngettext("%(number)s key is revoked.", "%(number)s keys are revoked.", len(chosen))

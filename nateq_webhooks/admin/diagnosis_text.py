@@ -29,6 +29,10 @@ REASONS: Final[dict[str, Any]] = {
     Refusal.NOT_POST: gettext_lazy("Not a POST"),
     Refusal.INACTIVE: gettext_lazy("Webhook switched off"),
     Refusal.UNKNOWN_URL: gettext_lazy("Unknown URL"),
+    Refusal.ADDRESS: gettext_lazy("Address not allowed"),
+    Refusal.STALE: gettext_lazy("Too old"),
+    Refusal.FUTURE: gettext_lazy("From the future"),
+    Refusal.NO_TIMESTAMP: gettext_lazy("Without a readable timestamp"),
 }
 """The reason of each refusal, short enough for a list."""
 
@@ -94,6 +98,33 @@ CAUSES: Final[dict[str, Any]] = {
         "No webhook here has the id in the URL, {id}. If Nateq sends to it, give it the URL shown on the webhook's "
         "page here. If the webhook was deleted here, remove it at Nateq."
     ),
+    Cause.ADDRESS: gettext_lazy(
+        'It came from {address}, which is in none of the networks in NATEQ_WEBHOOKS["ALLOWED_NETWORKS"]. If Nateq '
+        "sends from there, add the address. If it does not, there is nothing to do."
+    ),
+    Cause.NO_ADDRESS: gettext_lazy(
+        "The address that it came from is not known, because the server listens on a Unix socket. Let your proxy set "
+        'X-Forwarded-For, and set NATEQ_WEBHOOKS["TRUSTED_PROXIES"] to the number of your proxies. With '
+        "ALLOWED_NETWORKS, a request without an address is refused."
+    ),
+    Cause.UNREADABLE_ADDRESS: gettext_lazy(
+        "X-Forwarded-For should have the sender's address, but has {address}, which is no IP address. Let your proxy "
+        "write the address that it sees. If the proxy does not write this header, set "
+        'NATEQ_WEBHOOKS["TRUSTED_PROXIES"] to 0.'
+    ),
+    Cause.STALE: gettext_lazy(
+        'It is from Nateq, but its timestamp is older than NATEQ_WEBHOOKS["REPLAY_WINDOW"] allows, and no such '
+        "delivery is stored. Somebody may have sent a copy of an old request. If it is a late retry of Nateq's, set "
+        "a longer REPLAY_WINDOW: longer than Nateq goes on retrying."
+    ),
+    Cause.FUTURE: gettext_lazy(
+        "It is from Nateq, but its timestamp is more than five minutes in the future. Compare the clock of this "
+        'server with the time. Such deliveries are refused because NATEQ_WEBHOOKS["REPLAY_WINDOW"] is set.'
+    ),
+    Cause.NO_TIMESTAMP: gettext_lazy(
+        "It is from Nateq, but it has no timestamp that can be read, so its age is not known. Such deliveries are "
+        'refused because NATEQ_WEBHOOKS["REPLAY_WINDOW"] is set.'
+    ),
     Cause.NOT_POST: gettext_lazy(
         "It came as a GET. A redirect on the way (from http to https, to another host name, to a final slash) turns "
         "a POST into a GET: give Nateq the URL exactly as the webhook's page shows it. If somebody opened the URL in "
@@ -149,6 +180,9 @@ def sentences(code: str, hint: Hint) -> list[SafeString]:
     return [sentence for sentence in parts if sentence]
 
 
+_DETAILS: Final = ("webhook", "secret", "limit", "id", "address")
+
+
 def _main(hint: Hint, code: str) -> SafeString:
     if hint.code == Cause.SECRET_FORM:
         return format_html("{}", FORMS.get(str(hint.details.get("form")), ""))
@@ -163,7 +197,7 @@ def _main(hint: Hint, code: str) -> SafeString:
             done=done,
         )
     if sentence := CAUSES.get(hint.code):
-        return format_html(sentence, **{key: _name(hint, key) for key in ("webhook", "secret", "limit", "id")})
+        return format_html(sentence, **{key: _name(hint, key) for key in _DETAILS})
     return format_html("{}", _not_diagnosed() if code in set(Reason) else "")
 
 
@@ -185,6 +219,13 @@ def _other_details(hint: Hint) -> SafeString:
     if isinstance(similar, list):
         names = format_html_join(", ", "{}", ((formatting.text(str(name)),) for name in similar))
         return format_html(_("These headers hold something like a signature, but none of ours: {names}."), names=names)
+    if "forwarded" in hint.details:
+        text = _(
+            "The number of addresses in X-Forwarded-For is {forwarded}, and TRUSTED_PROXIES is {proxies}. If all "
+            "requests seem to come from one address, that is a proxy of yours: set TRUSTED_PROXIES to the number of "
+            "proxies in front of Django."
+        )
+        return format_html(text, forwarded=_name(hint, "forwarded"), proxies=_name(hint, "proxies"))
     if "webhook" in hint.details and hint.code == Cause.OTHER_ORGANIZATION:
         text = _("The organization is that of the webhook “{webhook}”.")
         return format_html(text, webhook=_name(hint, "webhook"))

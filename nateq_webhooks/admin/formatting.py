@@ -11,6 +11,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.protocol.invisible_chars import visible as visible
@@ -61,6 +62,11 @@ _UNKNOWN: Final = StatusStyle("?", "quiet")
 def number(value: float) -> str:
     """Return a number as the user's language writes it, with its thousands grouped."""
     return number_format(value, force_grouping=True)
+
+
+def size(value: int) -> str:
+    """Return a number of bytes in words."""
+    return ngettext("%(number)s byte", "%(number)s bytes", value) % {"number": number(value)}
 
 
 def capped(value: int, *, is_capped: bool) -> str:

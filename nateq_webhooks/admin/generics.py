@@ -1,9 +1,15 @@
-"""Django's classes that are generic for the type checker only, so that they can be subscripted at run time, too."""
+"""Django's classes that are generic for the type checker only, so that they can be subscripted at run time, too.
+
+The pages of every admin say what is wrong while the settings are.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.urls import URLPattern
+
+from nateq_webhooks.admin.wrong_settings import guarded
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as ModelAdmin
@@ -16,7 +22,12 @@ else:
             return cls
 
     class ModelAdmin(_Subscriptable, admin.ModelAdmin):
-        """Django's."""
+        """Django's; while the settings are wrong, each of its pages says so."""
+
+        @property
+        def urls(self) -> list[URLPattern]:
+            """Return the URLs of all pages, those that a project adds, too."""
+            return [guarded(self, pattern) for pattern in self.get_urls()]
 
     class TabularInline(_Subscriptable, admin.TabularInline):
         """Django's."""

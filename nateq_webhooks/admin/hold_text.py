@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.run_hold import HoldKind, RunHold, holds_of
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold, scope_parts
@@ -33,6 +34,18 @@ _SENTENCES: Final[dict[HoldKind, str | Promise]] = {
     HoldKind.ORDER: gettext_lazy("Waits for an earlier delivery of the same key"),
     HoldKind.UNKNOWN_RECEIVER: gettext_lazy("Waits for an unknown receiver: no process knows it"),
 }
+
+
+_IN_A_WORD: Final[dict[HoldKind, str | Promise]] = {
+    HoldKind.EVERYTHING: gettext_lazy("paused"),
+    HoldKind.WEBHOOK: gettext_lazy("webhook paused"),
+    HoldKind.RECEIVER: gettext_lazy("receiver paused"),
+    HoldKind.BREAKER: gettext_lazy("receiver paused"),
+    HoldKind.RATE_LIMIT: gettext_lazy("rate limit"),
+    HoldKind.ORDER: gettext_lazy("order"),
+    HoldKind.UNKNOWN_RECEIVER: gettext_lazy("unknown receiver"),
+}
+"""For the list of runs, whose rows have one line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +72,15 @@ def hold_texts(runs: Sequence[Run], site: AdminSite, request: HttpRequest) -> di
     """
     held = holds_of(router.db_for_write(Hold), runs)
     return {run.pk: hold_text(run, held[run.pk], site, request) for run in runs if run.pk in held}
+
+
+def mark_held(runs: Sequence[Run], _permitted: PermittedRows, _request: HttpRequest) -> None:
+    """Set `held_text` of those of the runs that something holds back, in a word and as a sentence: one query."""
+    held = holds_of(router.db_for_write(Hold), runs)
+    for run in runs:
+        if run.pk in held:
+            kind = held[run.pk].kind
+            run.held_text = str(_IN_A_WORD[kind]), str(_SENTENCES[kind])  # type: ignore[attr-defined]
 
 
 def hold_text(run: Run, held: RunHold, site: AdminSite, request: HttpRequest) -> HoldText:
@@ -102,6 +124,19 @@ def pause_sentence(hold: Hold, webhook: str = "") -> str:
     if of_webhook and receiver:
         return _("Paused automatically for the webhook %(webhook)s") % words
     return _("The webhook %(webhook)s is paused") % words if of_webhook else _("The receiver is paused")
+
+
+def pause_hint(site: AdminSite, request: HttpRequest, receivers: Sequence[str] = ()) -> SafeString | None:
+    """Say that a pause may hold back what is to run, with a link to what is paused; None if nothing is paused.
+
+    `receivers`: only pauses that may concern one of them; none: all pauses.
+    """
+    holds = read_holds(router.db_for_write(Hold)).paused
+    parts = [scope_parts(hold.scope) for hold in holds]
+    if not any(not receivers or not receiver or receiver in receivers for _webhook, receiver in parts):
+        return None
+    text, url = _("Something is paused. Runs that it holds back start when it is resumed."), receiver_url(site, request)
+    return format_html('{} <a href="{}">{}</a>', text, url, _("Show")) if url else format_html("{}", text)
 
 
 def page_of_scope(scope: str, site: AdminSite, request: HttpRequest) -> str:

@@ -9,12 +9,15 @@ from django.contrib.admin.sites import AdminSite
 from django.contrib.admin.utils import quote
 from django.db import connections, transaction
 from django.db.models import Model
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy
 from django.views import View
 
+from nateq_webhooks import audit
 from nateq_webhooks.protocol.columns import column_text
 
 
@@ -39,6 +42,11 @@ class AdminPage(View):
         opts = model_admin.opts
         pattern: URLPattern = path(cls.route, view, name=f"{opts.app_label}_{opts.model_name}_{cls.name}")
         return pattern
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer; the audit log names the user for what the page does."""
+        with audit.acting(audit.Source.ADMIN, request.user.get_username()):
+            return super().dispatch(request, *args, **kwargs)
 
     def url(self, page: str, *args: object, **query: str | int | UUID) -> str:
         """Return the address of another page of the same admin, such as "change"."""

@@ -123,6 +123,15 @@ def may_replay(request: HttpRequest) -> bool:
     return request.user.has_perm("nateq_webhooks.replay_delivery")
 
 
+def may_erase(permitted: "PermittedRows", request: HttpRequest) -> bool:
+    """Return whether the user may erase a person's data: who sees payloads, and the rows of all webhooks."""
+    hides = permitted.hides(Webhook) or permitted.hides(Delivery) or permitted.hides(Run)
+    deliveries = permitted.admin_of(Delivery)
+    is_judged = deliveries is not None and has_object_permissions(deliveries)
+    may = request.user.has_perm("nateq_webhooks.erase_delivery") and may_see_payload(request)
+    return may and not (hides or is_judged)
+
+
 def may_acknowledge(permitted: "PermittedRows", request: HttpRequest) -> bool:
     """Return whether the user may acknowledge failures: who may replay, and sees all runs of a group."""
     return may_replay(request) and not (permitted.hides(Run) or permitted.hides(Delivery))

@@ -54,7 +54,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter)
     list_select_related = ("webhook",)
     list_spec = ListSpec(
-        parameters=frozenset({"webhook__id__exact", "reason"}),
+        parameters=frozenset({"webhook__id__exact", "webhook__isnull", "reason"}),
         deferred=("header_names",),
         annotate=_with_webhook,
         mark_hidden=mark_hidden_webhooks,
@@ -80,14 +80,14 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         """Return the webhook as a link to its page."""
         if rejection.webhook is None or getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return formatting.link(self.page_of(rejection.webhook), rejection.webhook.name)
+        return formatting.name_link(self.page_of(rejection.webhook), rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("webhook"))
     def named_webhook(self, rejection: Rejection) -> SafeString | str:
         """Return the webhook without a link, for users who may not open its page."""
         if rejection.webhook is None or getattr(rejection, "is_webhook_hidden", False):
             return self.get_empty_value_display()
-        return formatting.link("", rejection.webhook.name)
+        return formatting.name_link("", rejection.webhook.name)
 
     @admin.display(description=gettext_lazy("reason"))
     def shown_reason(self, rejection: Rejection) -> SafeString:

@@ -1,5 +1,7 @@
 """The replays: who asked for what to run again, when and why, and how far that got."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -20,14 +23,27 @@ from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.pages import AdminPage, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
+from nateq_webhooks.admin.selection_text import Condition, selection_in_words
 from nateq_webhooks.dispatch.progress import Progress, missing_worker_advice, progress, state_in_words, with_left
 from nateq_webhooks.dispatch.replays import advance_for, cancel
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import has_workers
-from nateq_webhooks.models import Delivery, Replay, Run, Webhook
+from nateq_webhooks.models import Delivery, Replay, Run
 
 SECONDS_AT_ONCE: Final = 2.0
 """How long "Continue now" works in one request."""
+
+
+RELOAD_SECONDS: Final = 3
+"""How often the page of a replay that is under way reloads."""
+
+SHARE_OF_TIME: Final = 10
+"""A page whose count takes long is loaded less often: counting takes a tenth of the time at most."""
+
+
+def seconds_to_reload(counting: float) -> int:
+    """Return the number of seconds until the page reloads, given how long the count took."""
+    return max(RELOAD_SECONDS, math.ceil(SHARE_OF_TIME * counting))
 
 
 class ReplayControlForm(forms.Form):
@@ -85,16 +101,11 @@ def _groups(found: Progress, url_of: Callable[[dict[str, str]], str]) -> Iterato
         return CountedRuns(label=label, number=formatting.number(number), url=url)
 
     yield CountedGroup(label=_("Succeeded"), counts=[counted("", found.succeeded, status__exact=Run.Status.SUCCEEDED)])
-    yield CountedGroup(
-        label=_("Failed"),
-        counts=[
-            counted(_("for good"), found.failed, status__exact=Run.Status.DEAD),
-            counted(_("retrying"), found.retrying, status__exact=Run.Status.FAILED, held="no"),
-        ],
-    )
+    yield CountedGroup(label=_("Failed for good"), counts=[counted("", found.failed, status__exact=Run.Status.DEAD)])
     yield CountedGroup(
         label=_("Left"),
         counts=[
+            counted(_("retrying"), found.retrying, status__exact=Run.Status.FAILED, held="no"),
             counted(_("waiting"), found.waiting, status__exact=Run.Status.WAITING, held="no"),
             counted(_("running"), found.running, status__exact=Run.Status.RUNNING),
             counted(_("held by a pause or a limit"), found.held, held="yes"),
@@ -102,19 +113,11 @@ def _groups(found: Progress, url_of: Callable[[dict[str, str]], str]) -> Iterato
     )
 
 
-def _mark_hidden_webhooks(replays: Sequence[Replay], permitted: PermittedRows) -> None:
-    """Mark the replays of a webhook that the project hides from the user, so that they do not show its key."""
-    for replay in replays:
-        key = Selection.from_json(replay.filters).webhook
-        if key:
-            replay.is_webhook_hidden = not permitted.shows(Webhook(pk=key))  # type: ignore[attr-defined]
-
-
 @admin.register(Replay)
 class ReplayAdmin(RecordAdmin[Replay]):
     """Replays, to read: who wanted what run again, when and why, and how far that got."""
 
-    list_spec = ListSpec(annotate=with_left, mark_hidden=_mark_hidden_webhooks)
+    list_spec = ListSpec(annotate=with_left)
     list_display = (
         "__str__",
         "shown_created_at",
@@ -136,6 +139,8 @@ class ReplayAdmin(RecordAdmin[Replay]):
         "brought_forward",
         "already_running",
         "skipped",
+        "without_content",
+        "disconnected",
         "shown_finished_at",
     )
     change_form_template = "admin/nateq_webhooks/replay/change_form.html"
@@ -168,13 +173,20 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("selection"))
     def shown_filters(self, replay: Replay) -> str:
         """Return what the deliveries have in common."""
-        kept = Selection.from_json(replay.filters).as_json()
-        for name in ("deliveries", "runs"):
-            kept.pop(name, None)
-        if getattr(replay, "is_webhook_hidden", False):
-            kept.pop("webhook", None)
-        shown = ", ".join(f"{name}={value}" for name, value in kept.items())
-        return formatting.visible(shown) or _("Selected by hand")
+        conditions: Sequence[Condition] = replay.conditions  # type: ignore[attr-defined]
+        shown = format_html_join("", "<div>{}: {}</div>", conditions)
+        if replay.is_of_given_deliveries:
+            return shown or _("the deliveries that were named")
+        return shown or _("none: every delivery, or those that were named")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Replay | None:
+        """Return the replay of a page, with its selection in words, as far as the user may see it."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            selection = Selection.from_json(found.filters)
+            words = selection_in_words(selection, PermittedRows(self.admin_site, request))
+            found.conditions = list(words)  # type: ignore[attr-defined]
+        return found
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Replay]:
         """Return the replays where they are written: a replica may not have the one that was just asked for."""
@@ -215,12 +227,17 @@ class ReplayAdmin(RecordAdmin[Replay]):
         """Show the progress above the fields."""
         if obj is not None:
             alias = router.db_for_write(Replay)
+            start = time.monotonic()
             found = progress(alias, obj)
+            seconds = seconds_to_reload(time.monotonic() - start)
+            context["seconds_to_reload"] = str(seconds)
+            context["is_slow_to_count"] = seconds > RELOAD_SECONDS
             context["is_being_made"] = obj.finished_at is None and not obj.is_cancelled
             context["is_under_way"] = not found.is_done
+            context["is_empty"] = found.is_done and not obj.is_cancelled and not obj.has_runs
             context["may_steer"] = may_replay(request)
             context["has_workers"] = has_workers(alias)
-            context["missing_worker_advice"] = missing_worker_advice(alias, [obj]) if found.left else ""
+            context["missing_worker_advice"] = missing_worker_advice(alias, found)
             context["progress"] = found
             context["progress_groups"] = list(_groups(found, self._runs_url(request, obj)))
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -18,7 +18,7 @@ from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
-from nateq_webhooks.admin.hold_text import hold_texts, receiver_url
+from nateq_webhooks.admin.hold_text import hold_texts, mark_held, receiver_url
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay, may_see_payload
 from nateq_webhooks.admin.receivers.control import ResumePage
@@ -28,6 +28,7 @@ from nateq_webhooks.admin.retry.page import AcknowledgePage, RetryPage
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.delivery import with_delivery_id
+from nateq_webhooks.models.redaction import mask_errors
 from nateq_webhooks.models.run_try import MAX_TRIES_KEPT, RunTry
 
 _FOR_PAYLOAD_READERS: Final = frozenset({"shown_error", "shown_traceback", "shown_failed_tries"})
@@ -81,6 +82,7 @@ class RunAdmin(RecordAdmin[Run]):
         deferred=("error", "traceback"),
         search_alternatives=_search_alternatives,
         mark_hidden=_mark_hidden_replays,
+        complete=mark_held,
     )
     search_fields = ("delivery__delivery_id",)
     search_help_text = _("Searches for a delivery id, exactly as Nateq sent it.")
@@ -129,12 +131,15 @@ class RunAdmin(RecordAdmin[Run]):
     @admin.display(description=_("receiver"))
     def shown_receiver(self, run: Run) -> SafeString | None:
         """Return the receiver's name."""
-        return formatting.text(run.receiver)
+        return formatting.name_link("", run.receiver)
 
     @admin.display(description=_("status"))
     def shown_status(self, run: Run) -> str:
-        """Return the status with its symbol."""
-        return formatting.badge(run)
+        """Return the status with its symbol, and in the list what holds the run back."""
+        word, sentence = getattr(run, "held_text", ("", ""))
+        status = formatting.badge(run)
+        held = format_html(' <span class="nateq-quiet-text" title="{}">{}</span>', sentence, word) if word else ""
+        return format_html("{}{}", status, held)
 
     @admin.display(description=_("delivery"))
     def shown_delivery(self, run: Run) -> str:
@@ -175,8 +180,8 @@ class RunAdmin(RecordAdmin[Run]):
 
     @admin.display(description=_("next try"))
     def shown_next_try_at(self, run: Run) -> str | None:
-        """Return when the run is tried again."""
-        return formatting.moment(run.next_try_at) or self.get_empty_value_display()
+        """Return when the run is tried again; nothing for one that waits for its receiver, whose column is a marker."""
+        return (None if run.is_parked else formatting.moment(run.next_try_at)) or self.get_empty_value_display()
 
     @admin.display(description=_("held back"))
     def shown_hold(self, run: Run) -> SafeString | str:
@@ -192,6 +197,7 @@ class RunAdmin(RecordAdmin[Run]):
         if run is not None:
             hold = hold_texts([run], self.admin_site, request).get(run.pk)
             run.shown_hold = (hold.text, hold.url) if hold else ("", "")  # type: ignore[attr-defined]
+            mask_errors(str(run._state.db), [run])  # noqa: SLF001 - where the run was read
         return run
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -228,6 +234,8 @@ class RunAdmin(RecordAdmin[Run]):
         tries = failed_tries(alias, [run], MAX_TRIES_KEPT, with_errors=with_errors)
         if not tries:
             return self.get_empty_value_display()
+        if with_errors:
+            mask_errors(alias, [run], tries)
         lines = ((_try_line(each), formatting.text(each.error) or "" if with_errors else "") for each in tries)
         return format_html('<ol class="nateq-tries">{}</ol>', format_html_join("", "<li>{} {}</li>", lines))
 

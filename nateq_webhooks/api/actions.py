@@ -15,8 +15,11 @@ from nateq_webhooks.api.replays import ReplayFields
 from nateq_webhooks.api.state import receiver_document
 from nateq_webhooks.dispatch.create import connected_receivers
 from nateq_webhooks.dispatch.failed_runs import failed_receivers
+from nateq_webhooks.dispatch.progress import progress
+from nateq_webhooks.dispatch.replay_steps import needs_worker, start_due_here, start_here
 from nateq_webhooks.models import Delivery, Replay, Run
-from nateq_webhooks.protocol.api_answers import invalid, no_such
+from nateq_webhooks.protocol.api import ErrorCode
+from nateq_webhooks.protocol.api_answers import RequestError, invalid, no_such
 from nateq_webhooks.receivers import registry
 from nateq_webhooks.rest.parameters import Parameters, TextField
 
@@ -33,13 +36,17 @@ class ReplayView(OneDeliveryView):
     access = {"POST": access.REPLAY}
 
     def post(self, request: Any, pk: str) -> Response:
-        """Have the receivers run again: all that are connected, those that are named, or those that failed."""
+        """Have the receivers run again: all that are connected, those that are named, or those that failed.
+
+        They run here if nobody else would run them, as in the admin.
+        """
         Parameters.read(request)
         fields = ReplayFields.read_body(request)
         if (before := answer_before(self.caller, request)) is not None:
             return before
         delivery = self.delivery(pk)
         names = _names(delivery, fields)
+        alias = router.db_for_write(Replay)
 
         def work() -> dict[str, Any]:
             replay = dispatch.replay(
@@ -50,11 +57,15 @@ class ReplayView(OneDeliveryView):
                 only_failed=fields["failed_only"],
             )
             if self.caller.organization:
-                rows = Replay.objects.using(router.db_for_write(Replay)).filter(pk=replay.pk)
+                rows = Replay.objects.using(alias).filter(pk=replay.pk)
                 rows.update(organization_id=self.caller.organization)
-            return replay_document(replay)
+            is_missing = needs_worker(alias, progress(alias, replay))
+            return replay_document(replay) | {"needs_worker": is_missing}
 
-        return once(self.caller, request, work, status=202)
+        def start(document: dict[str, Any]) -> None:
+            start_here(alias, document["id"])
+
+        return once(self.caller, request, work, status=202, afterwards=start)
 
 
 class PauseView(ApiView):
@@ -81,7 +92,7 @@ class ResumeView(ApiView):
     access = {"POST": access.CONTROL}
 
     def post(self, request: Any, name: str) -> Response:
-        """Start its runs again."""
+        """Start its runs again; some of them here if nobody else would, as the admin does."""
         Parameters.read(request)
         Parameters.read_body(request)
         _check_receiver(name)
@@ -90,7 +101,10 @@ class ResumeView(ApiView):
             dispatch.resume(receiver=name)
             return receiver_document(name)
 
-        return once(self.caller, request, work)
+        def start(_document: dict[str, Any]) -> None:
+            start_due_here(router.db_for_write(Run))
+
+        return once(self.caller, request, work, afterwards=start)
 
 
 def _check_receiver(name: str) -> None:
@@ -100,6 +114,8 @@ def _check_receiver(name: str) -> None:
 
 def _names(delivery: Delivery, fields: dict[str, Any]) -> list[str]:
     """Return the receivers to run. Raises `RequestError` (422) that names what is wrong."""
+    if delivery.is_content_lost:
+        raise RequestError(ErrorCode.VALIDATION_ERROR, delivery.content_lost_text(), status=409)
     names = connected_receivers(delivery)
     if fields["failed_only"] and "receivers" in fields:
         raise invalid({"failed_only": "can't be combined with receivers."}, "fields")

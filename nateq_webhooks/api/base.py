@@ -1,6 +1,7 @@
 """The base of this API's views, and the parameters that only its lists have."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -9,8 +10,10 @@ from django.utils import translation
 from rest_framework import ISO_8601, serializers
 from rest_framework.response import Response
 
+from nateq_webhooks import audit
 from nateq_webhooks.api.access import Access
 from nateq_webhooks.api.callers import Caller, identify
+from nateq_webhooks.conf import wrong_settings
 from nateq_webhooks.database.keyset import cursor
 from nateq_webhooks.database.keyset.cursor import MAX_KEY, Cursor, KeyPage
 from nateq_webhooks.database.keyset.date_ranges import EARLIEST, LATEST
@@ -20,6 +23,19 @@ from nateq_webhooks.protocol.api_answers import Quota, RequestError, no_such
 from nateq_webhooks.rest.parameters import LimitParameters
 from nateq_webhooks.rest.throttle import take
 from nateq_webhooks.rest.views import ContractView
+from nateq_webhooks.views import RETRY_AFTER_SECONDS, without_error_log
+
+
+class SettingsWrongError(RequestError):
+    """The site's settings are wrong. What is wrong is in its log, and no business of a caller."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.INTERNAL_ERROR,
+            "The settings of this site are wrong; its log says what. Try again later",
+            status=503,
+            headers={RETRY_AFTER_HEADER: str(RETRY_AFTER_SECONDS)},
+        )
 
 
 class ApiView(ContractView):
@@ -42,14 +58,27 @@ class ApiView(ContractView):
         self.caller.check(self.access["GET" if request.method == "HEAD" else request.method])
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer in English, whatever the language of the request is."""
-        with translation.override("en"):
+        """Answer in English, whatever the language of the request is; the audit log names the caller."""
+        with translation.override("en"), ExitStack() as self._acting:
             response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return response
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """Check the request; what it does from now on is done by the caller."""
+        if wrong_settings():
+            raise SettingsWrongError
+        super().initial(request, *args, **kwargs)
+        self._acting.enter_context(audit.acting(audit.Source.API, self.caller.label))
 
     def page(self, data: list[Any], found: KeyPage, limit: int) -> Response:
         """Return a page of a list that is paged by cursor: `next_cursor` is null at its end."""
         return self.answer(data, {LIMIT_PARAMETER: limit, "next_cursor": found.next})
+
+    def _error(self, error: Exception, context: Any) -> Response:
+        response = super()._error(error, context)
+        if isinstance(error, SettingsWrongError):
+            without_error_log(response)
+        return response
 
     def _problem(self, error: Exception, request: Any) -> RequestError | None:
         if isinstance(error, TookTooLongError):

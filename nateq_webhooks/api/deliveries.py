@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from nateq_webhooks import audit
 from nateq_webhooks.api import access
 from nateq_webhooks.api.base import ApiView, CursorParameters, MomentField, key_of
 from nateq_webhooks.api.delivery_list import find_page, load, time_limit
@@ -21,7 +22,9 @@ from nateq_webhooks.api.documents import (
 from nateq_webhooks.database.keyset.cursor import read_page
 from nateq_webhooks.database.keyset.key_queries import IndexScan, Union
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.protocol.api_answers import no_such
+from nateq_webhooks.models.redaction import shown_body
+from nateq_webhooks.protocol.api import ErrorCode
+from nateq_webhooks.protocol.api_answers import RequestError, no_such
 from nateq_webhooks.rest.parameters import Parameters, TextField
 
 
@@ -88,10 +91,14 @@ class BodyView(OneDeliveryView):
     access = {"GET": access.BODIES}
 
     def get(self, request: Any, pk: str) -> HttpResponseBase:
-        """Return the bytes as they came, as a file that no browser interprets."""
+        """Return the bytes as they came, with values masked (`REDACT`), as a file that no browser interprets."""
         Parameters.read(request)
         delivery = self.delivery(pk)
-        response = HttpResponse(delivery.body, content_type="application/octet-stream")
+        if delivery.is_content_lost and not delivery.body:
+            raise RequestError(ErrorCode.NOT_FOUND, delivery.content_lost_text())
+        target = f"delivery {delivery.pk}"
+        audit.record(audit.Action.PAYLOAD_DOWNLOADED, target=target, details={"bytes": len(delivery.body)})
+        response = HttpResponse(shown_body(delivery.body), content_type="application/octet-stream")
         response["Content-Disposition"] = f'attachment; filename="delivery-{delivery.pk}.json"'
         response["X-Content-Type-Options"] = "nosniff"
         return response

@@ -8,15 +8,16 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch
 
 from nateq_webhooks.api.callers import Caller
-from nateq_webhooks.conf import meta_key, settings
+from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.inbox.diagnosis import Hint
-from nateq_webhooks.inbox.request import REDACTED, is_masked
+from nateq_webhooks.inbox.shown_headers import shown_headers
 from nateq_webhooks.models import Delivery, Rejection, Replay, Run, Webhook
+from nateq_webhooks.models.redaction import mask_errors
 from nateq_webhooks.models.run_try import RunTry
-from nateq_webhooks.remote.local_webhooks import secret_id
+from nateq_webhooks.remote.local_webhooks import secret_id, unknown_at_nateq
 
 DELIVERY_COLUMNS: Final = (
     "webhook_id",
@@ -35,6 +36,8 @@ DELIVERY_COLUMNS: Final = (
     "notes",
     "remote_addr",
     "secret_id",
+    "content_change",
+    "content_changed_at",
 )
 """The columns of a delivery in a list: none is large."""
 
@@ -82,7 +85,8 @@ def webhook_document(webhook: Webhook, request: HttpRequest) -> dict[str, Any]:
 def secret_document(webhook: Webhook, request: HttpRequest, *, shows_secret: bool) -> dict[str, Any]:
     """Return a webhook with its new secret: the answer to its creation and its rotation, and to nothing else."""
     secret = webhook.secret if shows_secret else None
-    return webhook_document(webhook, request) | {"secret": secret, "secret_id": secret_id(webhook)}
+    notice = unknown_at_nateq(webhook) or None
+    return webhook_document(webhook, request) | {"secret": secret, "secret_id": secret_id(webhook), "notice": notice}
 
 
 def event_names(webhook: Webhook) -> list[str]:
@@ -119,6 +123,8 @@ def delivery_document(delivery: Delivery, *, shows_webhook: bool) -> dict[str, A
         "notes": delivery.notes,
         "remote_addr": delivery.remote_addr,
         "secret_id": delivery.secret_id,
+        "content_change": delivery.content_change,
+        "content_changed_at": moment(delivery.content_changed_at),
     }
 
 
@@ -127,22 +133,15 @@ def delivery_detail(delivery: Delivery, caller: Caller, *, shows_webhook: bool) 
     return delivery_document(delivery, shows_webhook=shows_webhook) | {
         "is_superseded": delivery.is_superseded(),
         "size": len(delivery.body),
-        "headers": _headers(delivery, shows_values=caller.sees_payloads),
-        "payload": delivery.payload if caller.sees_payloads else None,
+        "headers": _headers(delivery, caller),
+        "payload": settings().redaction.masked(delivery.payload) if caller.sees_payloads else None,
     }
 
 
-def _headers(delivery: Delivery, *, shows_values: bool) -> dict[str, str | None]:
-    """Return the stored headers; what may be a credential is masked, also in rows of an earlier version."""
-    signature = meta_key(delivery.webhook.signature_header or settings().signature_header)
-    return {
-        name: None if not shows_values else _value(name, value, signature) for name, value in delivery.headers.items()
-    }
-
-
-def _value(name: str, value: str, signature: str) -> str:
-    key = meta_key(name)
-    return REDACTED if key != signature and is_masked(key, value) else value
+def _headers(delivery: Delivery, caller: Caller) -> dict[str, str | None]:
+    signature = delivery.webhook.signature_header or settings().signature_header
+    may = {"values": caller.sees_payloads, "signatures": caller.sees_secrets}
+    return {header.name: header.value for header in shown_headers(delivery.headers, signature, **may)}
 
 
 def run_document(run: Run, tries: Sequence[RunTry], caller: Caller) -> dict[str, Any]:
@@ -176,11 +175,17 @@ def try_document(failed: RunTry, caller: Caller) -> dict[str, Any]:
 
 
 def tries_by_run(caller: Caller, runs: Sequence[Run]) -> Mapping[int, list[RunTry]]:
-    """Return the failed tries of runs that the caller sees, by the run's key, the newest first: `MAX_TRIES` at most."""
+    """Return the failed tries of runs that the caller sees, by the run's key, the newest first: `MAX_TRIES` at most.
+
+    Masks the errors of the runs and of their tries (`REDACT`).
+    """
     found: dict[int, list[RunTry]] = {}
     if runs:
         alias = str(runs[0]._state.db)  # noqa: SLF001 - where the runs were read
-        for each in failed_tries(alias, runs, MAX_TRIES, with_errors=caller.sees_payloads):
+        tries = failed_tries(alias, runs, MAX_TRIES, with_errors=caller.sees_payloads)
+        if caller.sees_payloads:
+            mask_errors(alias, runs, tries)
+        for each in tries:
             found.setdefault(each.run_id, []).append(each)
     return found
 
@@ -234,6 +239,8 @@ def replay_document(replay: Replay) -> dict[str, Any]:
         "brought_forward": replay.brought_forward,
         "already_running": replay.already_running,
         "skipped": replay.skipped,
+        "without_content": replay.without_content,
+        "disconnected": replay.disconnected,
     }
 
 

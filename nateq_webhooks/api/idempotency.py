@@ -24,8 +24,11 @@ UNDER_WAY_FOR: Final = timedelta(minutes=10)
 SECRET: Final = "secret"  # noqa: S105 - a field's name
 """The field of an answer that is not kept."""
 
-Work = Callable[[], Any]
+Work = Callable[[], dict[str, Any]]
 """Carries a request out, and returns the data of its answer."""
+
+Afterwards = Callable[[dict[str, Any]], None]
+"""Is given the data of the answer once they are committed, for what must not be part of the transaction."""
 
 Recall = Callable[[dict[str, Any]], dict[str, Any]]
 """Completes the data of an answer that was kept without its secret."""
@@ -44,28 +47,43 @@ def answer_before(caller: Caller, request: Any, recall: Recall | None = None) ->
     return repeatable.kept(alias, recall) if rows.exclude(status=0).exists() else None
 
 
-def once(caller: Caller, request: Any, work: Work, *, status: int = 200, recall: Recall | None = None) -> Response:
+def once(
+    caller: Caller,
+    request: Any,
+    work: Work,
+    *,
+    status: int = 200,
+    recall: Recall | None = None,
+    afterwards: Afterwards | None = None,
+) -> Response:
     """Carry a request out in a transaction; with an `Idempotency-Key` once, however often it is sent within a day.
 
     What the work does and its answer are committed together. A request that is refused keeps nothing. The work may be
-    called again, if the database asks for that.
+    called again, if the database asks for that. `afterwards` is called after the commit, not for a repeated request.
     """
     alias = router.db_for_write(IdempotentAnswer)
     repeatable = _Repeatable.read(caller, request)
     if repeatable is None:
         data = retry_transaction(lambda: _in_transaction(alias, work), alias=alias)
+        if afterwards is not None:
+            afterwards(data)
         return Response(success(data), status=status)
 
-    def carry_out() -> Response | None:
+    def carry_out() -> dict[str, Any] | None:
         with transaction.atomic(using=alias):
             row = repeatable.new_row(alias)
             if row is None:
                 return None
             data = work()
             _keep(alias, row, data, status)
-        return Response(success(data), status=status)
+        return data
 
-    return retry_transaction(carry_out, alias=alias) or repeatable.kept(alias, recall)
+    answer = retry_transaction(carry_out, alias=alias)
+    if answer is None:
+        return repeatable.kept(alias, recall)
+    if afterwards is not None:
+        afterwards(answer)
+    return Response(success(answer), status=status)
 
 
 def once_in_steps(
@@ -92,7 +110,7 @@ def once_in_steps(
     return Response(success(data), status=status)
 
 
-def _in_transaction(alias: str, work: Work) -> Any:
+def _in_transaction(alias: str, work: Work) -> dict[str, Any]:
     with transaction.atomic(using=alias):
         return work()
 

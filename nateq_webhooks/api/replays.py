@@ -20,11 +20,10 @@ from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
 from nateq_webhooks.database.keyset.cursor import read_page
 from nateq_webhooks.database.keyset.key_queries import IndexScan, Union
 from nateq_webhooks.dispatch.progress import Progress, progress, progress_of
-from nateq_webhooks.dispatch.replay_steps import carry_on, is_carried_on
+from nateq_webhooks.dispatch.replay_steps import carry_on, needs_worker
 from nateq_webhooks.dispatch.replays import cancel, check_receivers, request_replay
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.selection_queries import keys_of
-from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay, Webhook
 from nateq_webhooks.protocol.api import ErrorCode
 from nateq_webhooks.protocol.api_answers import RequestError, invalid, no_such
@@ -71,8 +70,7 @@ class ReplayDocumentView(ApiView):
     def document(self, replay: Replay) -> dict[str, Any]:
         """Return one replay, and whether a worker is missing."""
         found = progress(_alias(), replay)
-        is_waiting = not found.is_done and not is_carried_on() and not has_workers(_alias())
-        return self.documents([found])[0] | {"needs_worker": is_waiting}
+        return self.documents([found])[0] | {"needs_worker": needs_worker(_alias(), found)}
 
     def documents(self, found: Sequence[Progress]) -> list[dict[str, Any]]:
         """Return replays. A webhook that the caller does not see is not named among the filters."""

@@ -12,11 +12,12 @@ from nateq_webhooks.api import access
 from nateq_webhooks.api.base import ApiView
 from nateq_webhooks.api.documents import moment
 from nateq_webhooks.dispatch.status import ReceiverStatus, Status, status
-from nateq_webhooks.dispatch.status_document import document
-from nateq_webhooks.models import Run
+from nateq_webhooks.dispatch.status_document import UNREADABLE_SECRET, document
+from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import scope_parts
 from nateq_webhooks.receivers import ANY_EVENT, registry
 from nateq_webhooks.rest.parameters import Parameters
+from nateq_webhooks.stored_secrets import unreadable
 
 MAX_LAG: Final = timedelta(seconds=300)
 """How long work may be overdue: the default of `nateq_status --max-lag`."""
@@ -40,10 +41,12 @@ class StatusView(ApiView):
     access = {"GET": access.STATE}
 
     def get(self, request: Any) -> Response:
-        """Show it as `nateq_status --json` does."""
+        """Show it as `nateq_status --json` does, without the names of webhooks."""
         Parameters.read(request)
         found = status(router.db_for_read(Run))
-        return self.answer(document(found, found.troubles(max_lag=MAX_LAG, max_dead=0)))
+        troubles = found.troubles(max_lag=MAX_LAG, max_dead=0)
+        troubles += [UNREADABLE_SECRET] if unreadable(router.db_for_read(Webhook)) else []
+        return self.answer(document(found, troubles))
 
 
 def _receivers(found: Status) -> Iterator[dict[str, Any]]:

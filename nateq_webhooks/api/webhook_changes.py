@@ -14,10 +14,11 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework import serializers
 
-from nateq_webhooks import remote
+from nateq_webhooks import audit, remote
 from nateq_webhooks.api.callers import Caller
 from nateq_webhooks.api.documents import event_names, receiver_url
 from nateq_webhooks.errors import (
@@ -92,6 +93,7 @@ def store(webhook: Webhook) -> None:
     try:
         with transaction.atomic(using=alias()):
             webhook.save(using=alias(), force_insert=True)
+            audit.record(audit.Action.WEBHOOK_CREATED, **audit.of_webhook(webhook), using=alias())
     except IntegrityError:
         is_key = Webhook.objects.using(alias()).filter(pk=webhook.pk).exists()
         raise invalid({"url": _URL_PROBLEM} if is_key else {"name": "is in use."}, "fields") from None
@@ -118,8 +120,14 @@ def change(webhook: Webhook, values: dict[str, Any]) -> Webhook:
     here = {name: value for name, value in values.items() if name not in at_nateq}
     if here:
         rows = Webhook.objects.using(alias()).filter(pk=webhook.pk)
-        _saved(lambda: rows.update(**here))
+        _saved(lambda: _update(rows, webhook, here))
     return _now(webhook)
+
+
+def _update(rows: QuerySet[Webhook], webhook: Webhook, values: dict[str, Any]) -> None:
+    rows.update(**values)
+    details = {"fields": list(values)}
+    audit.record(audit.Action.WEBHOOK_CHANGED, **audit.of_webhook(webhook), details=details, using=alias())
 
 
 def delete(webhook: Webhook) -> bool:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from rest_framework.response import Response
 
+from nateq_webhooks import audit
 from nateq_webhooks.api import access, webhook_changes
 from nateq_webhooks.api.base import ApiView
 from nateq_webhooks.api.delivery_list import time_limit
@@ -18,7 +19,7 @@ from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.api import LIMIT_PARAMETER, OFFSET_PARAMETER
 from nateq_webhooks.protocol.api_answers import no_such
 from nateq_webhooks.remote.claim import alias
-from nateq_webhooks.remote.local_webhooks import is_local, secret_id
+from nateq_webhooks.remote.local_webhooks import is_local, left_at_nateq, secret_id
 from nateq_webhooks.rest.parameters import OffsetParameters, Parameters
 
 
@@ -27,13 +28,20 @@ class SecretView(ApiView):
 
     def with_secret(self, webhook: Webhook, request: Any) -> dict[str, Any]:
         """Return the answer: the only one with this secret."""
+        self._record(webhook)
         return secret_document(webhook, request._request, shows_secret=self.caller.sees_secrets)  # noqa: SLF001
 
     def recall(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return a kept answer with its secret, if that is the webhook's still; no other place has it."""
         webhook = self.caller.rows(Webhook).using(alias()).filter(pk=data["id"]).first()
         is_same = webhook is not None and secret_id(webhook) == data["secret_id"] and self.caller.sees_secrets
+        if is_same:
+            self._record(webhook)  # type: ignore[arg-type]
         return data | {SECRET: webhook.secret if is_same else None}  # type: ignore[union-attr]
+
+    def _record(self, webhook: Webhook) -> None:
+        if self.caller.sees_secrets:
+            audit.record(audit.Action.SECRET_REVEALED, **audit.of_webhook(webhook), using=alias())
 
 
 class WebhooksView(SecretView):
@@ -126,7 +134,8 @@ class WebhookView(OneWebhookView):
             check_permitted(self.caller, "delete", webhook)
 
         def work() -> dict[str, Any]:
-            return {"id": identity, "deleted": webhook_changes.delete(webhook)}
+            notice = left_at_nateq(webhook) if is_local(webhook) else None
+            return {"id": identity, "deleted": webhook_changes.delete(webhook), "notice": notice}
 
         return self.carry_out(request, webhook, work)
 

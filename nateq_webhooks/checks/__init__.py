@@ -2,15 +2,34 @@
 
 from nateq_webhooks.checks import (
     api,
+    content_rules,
+    deployment,
     encoding,
+    encryption,
     keys,
     pools,
     processing,
     reachability,
     receiving,
+    replay_window,
     site,
     storage,
     tenants,
 )
 
-__all__ = ["api", "encoding", "keys", "pools", "processing", "reachability", "receiving", "site", "storage", "tenants"]
+__all__ = [
+    "api",
+    "content_rules",
+    "deployment",
+    "encoding",
+    "encryption",
+    "keys",
+    "pools",
+    "processing",
+    "reachability",
+    "receiving",
+    "replay_window",
+    "site",
+    "storage",
+    "tenants",
+]

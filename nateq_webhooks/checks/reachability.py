@@ -36,7 +36,7 @@ def check_reachability(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG
         path = receiver_path(_SOME_ID)
     except (NoReverseMatch, AttributeError):
         return []  # E006 reports it
-    return [*_of_the_host(path), *_of_the_path(path), *_of_the_middleware()]
+    return [*_of_the_host(path), *_of_the_path(path), *_of_the_middleware(), *_of_the_addresses()]
 
 
 def _of_the_host(path: str) -> Iterator[checks.CheckMessage]:
@@ -116,6 +116,22 @@ def _of_the_middleware() -> Iterator[checks.CheckMessage]:
                 "Exempt the receiver's URL in it, or use Django's LoginRequiredMiddleware, which exempts "
                 "the receiver. If this one exempts it, too, silence this check.",
             )
+
+
+def _of_the_addresses() -> Iterator[checks.CheckMessage]:
+    """Report an allow-list that is compared with the address of a proxy."""
+    site, settings = conf.site(), conf.settings()
+    signs = {"SECURE_PROXY_SSL_HEADER": site.proxy_ssl_header, "USE_X_FORWARDED_HOST": site.forwarded_host}
+    told = [name for name, is_set in signs.items() if is_set]
+    if settings.allowed_networks and not settings.trusted_proxies and told:
+        yield _warning(
+            "W043",
+            f'NATEQ_WEBHOOKS["ALLOWED_NETWORKS"] is set and TRUSTED_PROXIES is 0, but {" and ".join(told)} '
+            f"{'says' if len(told) == 1 else 'say'} that this site is behind a proxy: all requests seem to come from "
+            "it, so they are all refused, or all allowed.",
+            'Set NATEQ_WEBHOOKS["TRUSTED_PROXIES"] to the number of proxies in front of Django, each of which must add '
+            "to X-Forwarded-For.",
+        )
 
 
 def _before_the_receiver() -> list[str]:

@@ -31,6 +31,41 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
 
 
 @checks.register("nateq_webhooks")
+def check_misnamed_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report settings beside `NATEQ_WEBHOOKS` that nothing reads, such as `NATEQ_WEBHOOK` and `NATEQ_PUBLIC_URL`."""
+    return [
+        checks.Warning(
+            f"The setting {name} is not read by nateq_webhooks. Did you mean {meant}?",
+            hint="If other code of yours reads it, silence this check.",
+            id=f"{_PREFIX}.W085",
+        )
+        for name, meant in conf.misnamed_settings()
+    ]
+
+
+@checks.register("nateq_webhooks")
+def check_without_effect(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
+    """Report settings that have no effect because another one, which switches them on, is not set."""
+    if list(conf.problems()):
+        return []
+    settings, keys = conf.settings(), conf.given_keys()
+    switches = {
+        "ACK_TIMEOUT": ("ACK", "'processed'", settings.ack == "processed"),
+        "BREAKER_PAUSE": ("BREAKER_AFTER", "a number of failures", settings.breaker_after > 0),
+        "ORDER_ON_DEAD": ("ORDERED_BY", "a path", bool(settings.ordered_by)),
+    }
+    return [
+        checks.Warning(
+            f'NATEQ_WEBHOOKS["{key}"] has no effect, because NATEQ_WEBHOOKS["{switch}"] is not set.',
+            hint=f"Set {switch} to {value}, or remove {key}.",
+            id=f"{_PREFIX}.W086",
+        )
+        for key, (switch, value, is_on) in switches.items()
+        if key in keys and not is_on
+    ]
+
+
+@checks.register("nateq_webhooks")
 def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
     """Report a `DISPATCH` that can't work: a package is missing, or the class is not a runner."""
     if list(conf.problems()):

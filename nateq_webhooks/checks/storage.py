@@ -7,11 +7,11 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 
 from nateq_webhooks import conf
-from nateq_webhooks.errors import SecretError
+from nateq_webhooks.errors import SecretError, SecretUnavailableError
 from nateq_webhooks.models import Secret, Webhook
+from nateq_webhooks.models.signing_keys import signing_key
 from nateq_webhooks.protocol.invisible_chars import one_line
 from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, visible_chars
-from nateq_webhooks.protocol.signatures import SigningKey
 
 _PREFIX = "nateq_webhooks"
 _LARGE_FOR_MYSQL = 4 * 1024 * 1024
@@ -105,7 +105,9 @@ def _complaint(secret: str) -> str:
     if not secret:
         return "is empty"
     try:
-        SigningKey.of(secret, conf.settings().secret_encoding)
+        signing_key(secret)
+    except SecretUnavailableError:
+        return ""  # E031 and E032 report it
     except SecretError:
         visible = visible_chars(secret)
         if visible < MIN_SECRET_CHARS:

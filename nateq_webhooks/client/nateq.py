@@ -14,10 +14,8 @@ from nateq_webhooks.client.key import ApiKey
 from nateq_webhooks.client.transport import Transport
 from nateq_webhooks.client.webhooks import Webhooks
 from nateq_webhooks.errors import NateqConfigurationError
-from nateq_webhooks.protocol.api import BASE_URL
+from nateq_webhooks.protocol.api import API_KEY_VARIABLE, BASE_URL, BASE_URL_VARIABLE
 
-API_KEY_VARIABLE = "NATEQ_API_KEY"
-BASE_URL_VARIABLE = "NATEQ_BASE_URL"
 MAX_PORT = 65535
 
 

@@ -6,38 +6,52 @@ system checks report.
 
 import difflib
 import functools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.encoding import force_str
 
-from nateq_webhooks.conf.rules import CONFIDENTIAL, RULES, header_problem
+from nateq_webhooks.conf.misnamed import misnamed
+from nateq_webhooks.conf.retention import RetentionRules, parse
+from nateq_webhooks.conf.rules import CONFIDENTIAL, RULES, header_problem, redacted_paths
+from nateq_webhooks.conf.site import Site, site
+from nateq_webhooks.protocol.redaction import Redaction
+from nateq_webhooks.protocol.secret_text import SecretText
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SecretEncoding
 
 __all__ = [
     "SETTING",
+    "SETTINGS_OF_SITE_KEYS",
     "Problem",
     "Settings",
     "Site",
+    "given_keys",
     "header_problem",
     "is_debug",
     "is_https_url",
     "language_code",
     "meta_key",
+    "misnamed_settings",
     "problems",
     "root_urlconf",
     "settings",
     "site",
+    "site_keys",
     "uses_shared_tables",
     "uses_time_zones",
+    "wrong_settings",
 ]
 
 SETTING = "NATEQ_WEBHOOKS"
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +77,18 @@ class Settings:
 
     trusted_proxies: int = 0
     "How many proxies of yours are in front of Django; with 0 X-Forwarded-For is ignored."
+
+    allowed_networks: Sequence[str] = field(default_factory=list)
+    """IP addresses and networks that deliveries may come from, after the trusted proxies: `["192.0.2.0/24"]`. A request
+    from elsewhere gets 403. Empty: any."""
+
+    replay_window: timedelta = timedelta()
+    """A new delivery whose `timestamp` is older than this is refused, as is one from the future or without a
+    `timestamp`; zero: none is. It is longer than the sender goes on retrying."""
+
+    redact: Sequence[str | Mapping[str, Any]] = field(default_factory=list)
+    """Paths in the body, such as "data.requester.email", whose values are masked wherever they are shown. With
+    `{"path": ..., "store": True}` they are masked before the delivery is stored."""
 
     dispatch: str = "inline"
     """Where receivers run: "inline" in the request, after the delivery is stored; "worker" in `manage.py nateq_worker`;
@@ -134,10 +160,40 @@ class Settings:
     """How long a replaced secret is accepted after the first delivery with the new one: as long as the sender retries,
     because a late retry may carry the old signature."""
 
+    secret_keys: Sequence[str] = field(default_factory=list, repr=False)
+    """Keys that encrypt the signing secrets in the database, newest first: Fernet keys, or any other long random text.
+    Empty: keys derived from Django's `SECRET_KEY` and `SECRET_KEY_FALLBACKS`. Needs the extra `encryption`."""
+
+    retention: Mapping[str, object] = field(default_factory=dict)
+    """After how many days content and deliveries are removed, by status or event (docs/how-to/retention.md): for
+    instance {"payload": 90, "delivery": {"*": 365, "dead": None}}. Empty: nothing is removed."""
+
+    removed_kept_for: timedelta = timedelta(days=30)
+    """How long the identity of a delivery that `RETENTION` has removed is kept, so that the sender's repeat of it runs
+    no receiver again."""
+
+    audit_retention: timedelta = timedelta()
+    "How long the entries of the audit log are kept; zero: for ever."
+
+    @functools.cached_property
+    def retention_rules(self) -> RetentionRules:
+        """`retention`, parsed."""
+        return parse(self.retention)
+
     @functools.cached_property
     def readable_keys(self) -> frozenset[str]:
         """The names of `readable_headers` as `request.META` has them."""
         return frozenset(meta_key(name) for name in self.readable_headers)
+
+    @functools.cached_property
+    def redaction(self) -> Redaction:
+        """What is masked where it is shown: all paths of `redact`."""
+        return Redaction(path for path, _is_stored in redacted_paths(self.redact))
+
+    @functools.cached_property
+    def stored_redaction(self) -> Redaction:
+        """What is masked before it is stored."""
+        return Redaction(path for path, is_stored in redacted_paths(self.redact) if is_stored)
 
 
 _DEFAULTS = Settings()
@@ -165,11 +221,31 @@ def settings() -> Settings:
     return Settings(**{key.lower(): value for key, value in _raw().items()})
 
 
+def wrong_settings() -> bool:
+    """Return whether the settings are wrong, so that a request is answered with 503: a server starts without checks."""
+    try:
+        settings()
+    except ImproperlyConfigured as error:
+        _report(str(error))
+        return True
+    return False
+
+
+@functools.lru_cache(maxsize=16)
+def _report(problem: str) -> None:
+    """Log wrong settings as an error, once in a process: anybody can send the requests that they refuse."""
+    logger.error(
+        "No delivery can be received (each is answered with 503, as is the API and the admin) until the settings are "
+        "right: %s",
+        problem,
+    )
+
+
 def problems(raw: object = None) -> Iterator[Problem]:
     """Yield the errors in a settings dict; by default the site's."""
     raw = _raw() if raw is None else raw
     if not isinstance(raw, Mapping):
-        yield Problem("E001", f"{SETTING} is a {type(raw).__name__}, not a dict.", f"Write {SETTING} = {{...}}.")
+        yield Problem("E001", f"{SETTING} is of type {type(raw).__name__}, not dict.", f"Write {SETTING} = {{...}}.")
         return
     known = {field.name.upper() for field in fields(Settings)}
     for key, value in raw.items():
@@ -183,6 +259,19 @@ def problems(raw: object = None) -> Iterator[Problem]:
         message = f'{SETTING}["ACK"] is \'processed\', but {SETTING}["DISPATCH"] is {raw.get("DISPATCH")!r}.'
         hint = "Only receivers that run in the request can delay its answer: use DISPATCH 'inline' or ACK 'stored'."
         yield Problem("E008", message, hint)
+    yield from _order_problems(raw)
+
+
+def misnamed_settings() -> list[tuple[str, str]]:
+    """Return the Django settings that nothing reads and that were probably meant for the dict, with what was meant."""
+    raw = _raw()
+    known = [field.name.upper() for field in fields(Settings)]
+    return list(misnamed(SETTING, raw, known)) if isinstance(raw, Mapping) else []
+
+
+def given_keys() -> set[str]:
+    """Return the keys that the dict has; the other settings have their defaults."""
+    return set(_raw())
 
 
 def is_https_url(url: str) -> bool:
@@ -200,39 +289,22 @@ def uses_time_zones() -> bool:
     return bool(django_settings.USE_TZ)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
-    """Django's settings that decide whether a request reaches the receiver; docs.djangoproject.com explains each."""
-
-    allowed_hosts: list[str]
-    middleware: list[str]
-    ssl_redirect: bool
-    ssl_exempt: list[str]
-    proxy_ssl_header: object
-    prepend_www: bool
-    script_name: str | None
-    uses_languages: bool
-    languages: list[str]
-
-
-def site() -> Site:
-    """Return those settings as they are now."""
-    return Site(
-        allowed_hosts=list(django_settings.ALLOWED_HOSTS),
-        middleware=list(django_settings.MIDDLEWARE),
-        ssl_redirect=django_settings.SECURE_SSL_REDIRECT,
-        ssl_exempt=list(django_settings.SECURE_REDIRECT_EXEMPT),
-        proxy_ssl_header=django_settings.SECURE_PROXY_SSL_HEADER,
-        prepend_www=django_settings.PREPEND_WWW,
-        script_name=django_settings.FORCE_SCRIPT_NAME,
-        uses_languages=django_settings.USE_I18N,
-        languages=[code for code, _name in django_settings.LANGUAGES],
-    )
-
-
 def language_code() -> str:
     """Return the site's default language (`LANGUAGE_CODE`)."""
     return str(django_settings.LANGUAGE_CODE)
+
+
+SETTINGS_OF_SITE_KEYS: Final = ("SECRET_KEY", "SECRET_KEY_FALLBACKS")
+"""Django's settings that `site_keys` reads."""
+
+
+def site_keys() -> list[str]:
+    """Return Django's `SECRET_KEY` and its fallbacks, newest first; none if the site has no `SECRET_KEY`."""
+    try:
+        keys = [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
+    except ImproperlyConfigured:
+        return []
+    return [SecretText(force_str(key)) for key in keys if key]
 
 
 def session_cookie_name() -> str:
@@ -251,6 +323,17 @@ def uses_shared_tables() -> bool:
     return any(str(app).partition(".")[0] == "nateq_webhooks" for app in shared)
 
 
+def _order_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the error of an `ORDERED_BY` whose values are masked before they are stored."""
+    path, redact = raw.get("ORDERED_BY"), raw.get("REDACT")
+    if not isinstance(path, str) or not path or not isinstance(redact, list) or RULES["REDACT"](redact):
+        return
+    if Redaction(each for each, is_stored in redacted_paths(redact) if is_stored).covers(path.split(".")):
+        message = f'{SETTING}["ORDERED_BY"] is {path!r}, whose values {SETTING}["REDACT"] masks before they are stored.'
+        hint = 'Deliveries are ordered by what is stored: order by another path, or leave out "store": True for it.'
+        yield Problem("E009", message, hint)
+
+
 def _raw() -> Any:
     return getattr(django_settings, SETTING, {})
 
@@ -260,14 +343,25 @@ def _value_problems(key: str, value: object) -> Iterator[Problem]:
     default = getattr(_DEFAULTS, key.lower())
     wanted = type(default)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        message = f"{SETTING}[{key!r}] is a {type(value).__name__}, not a {wanted.__name__}."
-        yield Problem("E003", message, f"The default is {default!r}.")
+        message = f"{SETTING}[{key!r}] is of type {type(value).__name__}, not {wanted.__name__}."
+        yield Problem("E003", message, f"{_meant(key, value, default)}The default is {default!r}.")
         return
     rule = RULES.get(key)
     if rule is not None and (complaint := rule(value)):
         unit = "characters" if isinstance(value, str) else "entries"
         shown = f"is not shown here ({len(value)} {unit})" if key in CONFIDENTIAL else f"is {value!r}"
         yield Problem("E004", f"{SETTING}[{key!r}] {shown}: {complaint[0]}.", complaint[1])
+
+
+def _meant(key: str, value: object, default: object) -> str:
+    """Return what to write in place of a value of the wrong type, if its meaning is clear; it may be confidential."""
+    if isinstance(default, timedelta) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"Write timedelta(seconds={value}) or timedelta(days={value}). "
+    if isinstance(default, list) and isinstance(value, str):
+        return "Write a list, also of one. " if key in CONFIDENTIAL else f"Write a list: [{value!r}]. "
+    if isinstance(default, list) and isinstance(value, (tuple, set, frozenset)):
+        return "Write a list: [...]. "
+    return 'Write days, such as {"payload": 90, "delivery": 365}. ' if key == "RETENTION" else ""
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver

@@ -9,7 +9,7 @@ A claimed run is `running` and has no `started_at` until its receiver is about t
 import copy
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,9 +20,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
-from nateq_webhooks.dispatch.claim_statements import has_due_runs
 from nateq_webhooks.dispatch.failed_tries import record_abandoned
 from nateq_webhooks.dispatch.failure import has_tries_left
+from nateq_webhooks.dispatch.first_due import runs_from_first_due
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.pauses import move_runs, move_to_hold
 from nateq_webhooks.dispatch.throttle import is_free, take_probe, take_slot
@@ -78,9 +78,9 @@ def claim_runs(alias: str, limit: int, *, untried_since: datetime | None = None)
     given up instead: it may be what kills the workers. With `untried_since`: only runs that nobody has started since.
     """
     now = timezone.now()
-    if not has_due_runs(alias, now):
+    due = runs_from_first_due(alias, now, untried_since=untried_since)
+    if due is None:
         return Claimed(alias=alias, lease=uuid.uuid4())
-    due = Run.objects.using(alias).not_started_since(untried_since).due(now)
     return _claim(alias, due, limit, hold_cache.get(alias), now)
 
 
@@ -93,13 +93,16 @@ def claim_throttled(alias: str, delivery_pk: int | None = None, *, untried_since
     if state.is_idle or state.is_paused:
         return Claimed(alias=alias, lease=uuid.uuid4())
     now = timezone.now()
-    if delivery_pk is None:
-        due = Run.objects.using(alias).not_started_since(untried_since).filter(next_try_at__lte=now)
-    else:
-        due = _due_of(alias, delivery_pk, now, untried_since)
+
+    def due_of(hold_pk: int) -> RunQuerySet | None:
+        if delivery_pk is None:
+            return runs_from_first_due(alias, now, held_by=hold_pk, untried_since=untried_since)
+        due = _due_of(alias, delivery_pk, now, untried_since).filter(held_by=hold_pk)
+        return due if due.exists() else None
+
     moved = 0
-    for hold_pk in _holds_to_start_from(alias, due, state, now):
-        while claimed := _claim(alias, due.filter(held_by=hold_pk), 1, state, now, held_by=hold_pk):
+    for hold_pk, due in _holds_to_start_from(alias, due_of, state, now):
+        while claimed := _claim(alias, due, 1, state, now, held_by=hold_pk):
             if claimed.runs or claimed.finished:
                 return claimed
             moved += claimed.moved  # another hold holds them back: try the next run
@@ -125,14 +128,21 @@ def _due_of(alias: str, delivery_pk: int, now: datetime, untried_since: datetime
     return runs.filter(due).not_started_since(untried_since)
 
 
-def _holds_to_start_from(alias: str, due: RunQuerySet, state: HoldState, now: datetime) -> Iterator[int]:
-    """Yield the keys of holds that let one run start: probes first, then rate limits, the longest free first."""
+def _holds_to_start_from(
+    alias: str, due_of: Callable[[int], RunQuerySet | None], state: HoldState, now: datetime
+) -> Iterator[tuple[int, RunQuerySet]]:
+    """Yield holds that let one run start, with their due runs: probes first, then rate limits, the longest free first.
+
+    `due_of` returns the due runs of a hold; None without any.
+    """
     for hold in state.probes_due(now):
-        if due.filter(held_by=hold.pk).exists() and take_probe(alias, hold):
-            yield hold.pk
+        due = due_of(hold.pk)
+        if due is not None and take_probe(alias, hold):
+            yield hold.pk, due
     for hold, rate in sorted(state.rate_limited(), key=lambda limited: limited[0].next_slot_at or EARLIEST):
-        if is_free(hold, now) and due.filter(held_by=hold.pk).exists() and take_slot(alias, hold, rate):
-            yield hold.pk
+        due = due_of(hold.pk) if is_free(hold, now) else None
+        if due is not None and take_slot(alias, hold, rate):
+            yield hold.pk, due
 
 
 def _claim(

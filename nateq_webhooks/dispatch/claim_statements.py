@@ -14,30 +14,46 @@ from django.db import connections
 from nateq_webhooks.database.cursors import statement_cursor
 from nateq_webhooks.database.instances import from_row
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.run import NOT_HELD
 
 MAX_ROWS: Final = 90
 """Rows of one INSERT: SQLite takes 999 values by default."""
 
 
-def has_due_runs(alias: str, now: datetime) -> bool:
-    """Return whether `RunQuerySet.due` has a run: most claims only find deliveries, whose runs are still to be created.
+def first_due_run(alias: str, held_by: int, now: datetime, low: datetime) -> datetime | None:
+    """Return the earliest `next_try_at` from `low` on of the due runs that a hold, or none, holds back.
 
-    It locks nothing, so it needs no transaction.
+    Most claims only find deliveries, whose runs are still to be created: then this is None. It locks nothing, so it
+    needs no transaction.
     """
+    return _first_due(_NEXT_TRY_AT, f"held_by = {held_by:d}", alias, now, low)
+
+
+def first_due_delivery(alias: str, now: datetime, low: datetime) -> datetime | None:
+    """Return the earliest `dispatch_at` from `low` on of the deliveries that are due for dispatch; None without one."""
+    return _first_due(_DISPATCH_AT, "1 = 1", alias, now, low)
+
+
+def _first_due(field: Any, condition: str, alias: str, now: datetime, low: datetime) -> datetime | None:
     connection = connections[alias]
+    adapt = connection.ops.adapt_datetimefield_value
     with statement_cursor(connection) as cursor:
-        cursor.execute(_has_due_runs_sql(alias), [connection.ops.adapt_datetimefield_value(now)])
-        return cursor.fetchone() is not None
+        cursor.execute(_first_due_sql(alias, field, condition), [adapt(low), adapt(now)])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    moment: datetime = row[0]
+    for convert in _conversions_of(alias, field):
+        moment = convert(moment)
+    return moment
 
 
-def take_due_deliveries(alias: str, limit: int, now: datetime) -> list[Delivery]:
-    """Set `dispatch_at` to NULL on the first deliveries that are due, and return them in their order: PostgreSQL.
+def take_due_deliveries(alias: str, limit: int, now: datetime, low: datetime) -> list[Delivery]:
+    """Set `dispatch_at` to NULL on the first deliveries that are due, from `low` on, and return them: PostgreSQL.
 
     Those that another transaction has locked are skipped.
     """
     with statement_cursor(connections[alias]) as cursor:
-        cursor.execute(_take_due_deliveries_sql(alias), [now, limit])
+        cursor.execute(_take_due_deliveries_sql(alias), [low, now, limit])
         rows = sorted(cursor.fetchall(), key=lambda row: row[:2])
     found = []
     for _due_at, *values in rows:
@@ -84,6 +100,8 @@ _EMPTY: Final = ("error", "traceback")
 
 _RECEIVER: Final[Any] = Run._meta.get_field("receiver")
 _LEASE: Final[Any] = Run._meta.get_field("lease")
+_NEXT_TRY_AT: Final[Any] = Run._meta.get_field("next_try_at")
+_DISPATCH_AT: Final[Any] = Delivery._meta.get_field("dispatch_at")
 
 
 def _values_of(connection: Any, run: Run, receiver: str) -> Sequence[Any]:
@@ -104,12 +122,9 @@ def _as_json(rows: Sequence[Sequence[Any]]) -> str:
 @functools.cache
 def _conversions(alias: str) -> list[tuple[int, Callable[[Any], Any]]]:
     """Return what converts a delivery's values from the driver's, as a queryset would, by their place in the row."""
-    connection = connections[alias]
     found: list[tuple[int, Callable[[Any], Any]]] = []
     for place, field in enumerate(Delivery._meta.concrete_fields):
-        column = field.get_col(Delivery._meta.db_table)
-        for convert in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
-            found.append((place, functools.partial(_convert, convert, column, alias)))
+        found += [(place, convert) for convert in _conversions_of(alias, field)]
     return found
 
 
@@ -118,9 +133,22 @@ def _convert(convert: Callable[..., Any], column: Any, alias: str, value: Any) -
 
 
 @functools.cache
-def _has_due_runs_sql(alias: str) -> str:
-    runs = connections[alias].ops.quote_name(Run._meta.db_table)
-    return f"SELECT 1 FROM {runs} WHERE held_by = {NOT_HELD} AND next_try_at <= %s LIMIT 1"  # noqa: S608
+def _first_due_sql(alias: str, field: Any, condition: str) -> str:
+    quote = connections[alias].ops.quote_name
+    table, column = quote(field.model._meta.db_table), quote(field.column)
+    return (
+        f"SELECT {column} FROM {table} WHERE {condition} AND {column} >= %s AND {column} <= %s "  # noqa: S608
+        f"ORDER BY {column} LIMIT 1"
+    )
+
+
+@functools.cache
+def _conversions_of(alias: str, field: Any) -> list[Callable[[Any], Any]]:
+    """Return what converts a value of a column from the driver's, as a queryset would."""
+    connection = connections[alias]
+    column = field.get_col(field.model._meta.db_table)
+    converters = (*connection.ops.get_db_converters(column), *field.get_db_converters(connection))
+    return [functools.partial(_convert, convert, column, alias) for convert in converters]
 
 
 @functools.cache
@@ -130,7 +158,7 @@ def _take_due_deliveries_sql(alias: str) -> str:
     deliveries = quote(Delivery._meta.db_table)
     columns = ", ".join(f"{deliveries}.{quote(str(field.column))}" for field in Delivery._meta.concrete_fields)
     due = (
-        f"SELECT id, dispatch_at FROM {deliveries} WHERE dispatch_at <= %s "  # noqa: S608
+        f"SELECT id, dispatch_at FROM {deliveries} WHERE dispatch_at >= %s AND dispatch_at <= %s "  # noqa: S608
         "ORDER BY dispatch_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
     )
     return (

@@ -4,6 +4,7 @@ Both happen in one transaction. A run that may start at once belongs to the clai
 rate limit or an earlier delivery of its key holds back waits.
 """
 
+import functools
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,8 @@ from django.utils import timezone
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.claim import DUE_STEP, Claimed, can_skip_locked, copy_shared_deliveries, locked
-from nateq_webhooks.dispatch.claim_statements import insert_runs, take_due_deliveries
+from nateq_webhooks.dispatch.claim_statements import first_due_delivery, insert_runs, take_due_deliveries
+from nateq_webhooks.dispatch.due_range import due_ranges
 from nateq_webhooks.dispatch.holds import HoldState, hold_cache
 from nateq_webhooks.dispatch.notify import runs_in_request
 from nateq_webhooks.models import Delivery, Run
@@ -42,10 +44,13 @@ def claim_deliveries(alias: str, limit: int) -> Claimed:
     if settings().ordered_by:
         return _claim_in_order(alias, limit, state)
     now = timezone.now()
+    first = due_ranges.deliveries(alias).first(functools.partial(first_due_delivery, alias, now), now)
+    if first is None:
+        return _nothing(alias)
     if connections[alias].vendor == "postgresql" and can_skip_locked(alias):
         with transaction.atomic(using=alias, durable=True):
-            return _create_runs(alias, take_due_deliveries(alias, limit, now), state, now)[0]
-    due = Delivery.objects.using(alias).filter(dispatch_at__lte=now).order_by("dispatch_at")
+            return _create_runs(alias, take_due_deliveries(alias, limit, now, first), state, now)[0]
+    due = Delivery.objects.using(alias).filter(dispatch_at__gte=first, dispatch_at__lte=now).order_by("dispatch_at")
     with locked(due, alias, limit) as rows:
         return _create_runs(alias, _taken(alias, rows), state, now)[0]
 
@@ -122,12 +127,12 @@ def claim_inserted(alias: str, runs: Sequence[Run]) -> Claimed:
 def event_name(delivery: Delivery) -> str:
     """Return the event's whole name; the column may hold only its beginning."""
     is_whole = Note.CUT not in delivery.notes and Note.EVENT_UNUSABLE not in delivery.notes
-    return delivery.event if is_whole else delivery.load_event().name
+    return delivery.event if is_whole or delivery.is_content_lost else delivery.load_event().name
 
 
 def connected_receivers(delivery: Delivery) -> list[str]:
-    """Return the names of the receivers that can run for a delivery; none if its status is invalid."""
-    if delivery.status == Delivery.Status.INVALID:
+    """Return the names of the receivers that can run for a delivery; none if it has no content for them."""
+    if delivery.status == Delivery.Status.INVALID or delivery.is_content_lost:
         return []
     return [receiver.name for receiver in registry.for_event(event_name(delivery))]
 

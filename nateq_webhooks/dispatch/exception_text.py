@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, TracebackType
 from typing import Final
 
@@ -23,6 +23,7 @@ import django.db.transaction
 import nateq_webhooks
 from nateq_webhooks.models.run import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.redaction import MASK, TextMask
 
 MAX_NAME_CHARS: Final = 200
 """Characters kept of an exception class's name."""
@@ -48,6 +49,19 @@ class ExceptionText:
     traceback: str
     is_printable: bool
     "Whether its class let itself be shown: only then it is handed on to handlers of the log."
+    is_masked: bool = False
+    "Whether the delivery has values that are masked: handlers of the log get the texts instead of the exception."
+
+    def masked(self, mask: TextMask) -> "ExceptionText":
+        """Return it with some values masked. The variables of its frames have them even if its text has not."""
+        if not mask:
+            return self
+        text, trace = mask.masked(self.text)[:MAX_ERROR_CHARS], mask.masked(self.traceback)[-MAX_TRACEBACK_CHARS:]
+        return replace(self, text=text, traceback=trace, is_masked=True)
+
+    def without_content(self) -> "ExceptionText":
+        """Return its name only: what it must not contain is not known."""
+        return replace(self, text=f"{self.name}: {MASK}", traceback="", is_masked=True)
 
     def storable(self) -> Iterator[tuple[str, str]]:
         """Yield text and traceback to store, until a database takes them: as they are, escaped, without content."""

@@ -38,6 +38,7 @@ from nateq_webhooks.dispatch.statements import Marked, mark_started, mark_succee
 from nateq_webhooks.dispatch.transaction_guard import ENDED_BY_ITSELF, TransactionGuard, refuse_broken_transaction
 from nateq_webhooks.errors import RolledBackError, RunLostError, TimedOutError
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.unredacted_body import UnredactedBody
 from nateq_webhooks.receivers import Receiver, registry
 
 logger: Final = logging.getLogger("nateq_webhooks")
@@ -122,10 +123,26 @@ def _execute_runs(
         except BaseException:
             execution.release_the_rest()
             raise
+    _forget_whole_bodies(claimed)
     if lease.interrupted_by is not None:
         raise lease.interrupted_by
     released = (run.delivery_id for run in claimed.runs if run.pk in lease.released)
     return ready + list(dict.fromkeys(released))
+
+
+def _forget_whole_bodies(claimed: Claimed) -> None:
+    """Delete what was kept for receivers that have finished. An error leaves it to the workers' maintenance."""
+    redaction = Delivery.ContentChange.REDACTION
+    pks = {run.delivery_id for run in claimed.runs if run.delivery.content_change == redaction}
+    if not pks:
+        return
+    try:
+        retry_transaction(lambda: UnredactedBody.objects.using(claimed.alias).delete_unneeded(pks))
+    except Error as error:
+        logger.warning(
+            "The whole bodies of redacted deliveries could not be deleted: %s. A worker deletes them later.",
+            type(error).__name__,
+        )
 
 
 class _Execution:

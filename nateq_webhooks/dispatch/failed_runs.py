@@ -5,14 +5,16 @@ The same conditions select the rows of a list, count them, and decide in each ba
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.selection_queries import key_range_of_selection
 from nateq_webhooks.dispatch.unfinished_runs import Pair
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import has_later_round
+from nateq_webhooks.receivers import ANY_EVENT, registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,7 @@ def _of_selection(selection: Selection, runs: QuerySet[Run], receivers: Collecti
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryCount:
-    """How many failed runs a replay would retry, each number up to a limit."""
+    """How many failed runs a replay would retry."""
 
     given_up: int
     "They run again, as new runs."
@@ -59,6 +61,12 @@ class RetryCount:
     "They are brought forward: they would be tried again by themselves."
     resolved: int
     "Failed runs that are left alone, because a later round of them exists."
+    without_content: int = 0
+    "Failed runs that are left out, because the delivery's content was removed."
+    disconnected: int = 0
+    "Failed runs that are left alone, because their receiver is not connected to the delivery's event."
+    is_capped: bool = False
+    "Whether more have failed than were looked at: each number is then at least that."
 
     @property
     def total(self) -> int:
@@ -67,10 +75,11 @@ class RetryCount:
 
 
 def count_to_retry(
-    selection: Selection, runs: QuerySet[Run], receivers: Collection[str], limit: int | None = None
+    selection: Selection, runs: QuerySet[Run], receivers: Collection[str] | None = None, limit: int | None = None
 ) -> RetryCount:
-    """Count what a replay of `selection` with `only_failed` would do, now. `limit`: no number is counted further.
+    """Count what a replay of `selection` with `only_failed` would do, now, among `limit` failed runs at most.
 
+    `receivers`: only their runs are counted; None: those of all, also of receivers that are not connected any more.
     The deliveries of a period are a range of keys, so that not all failed runs are read.
     """
     keys = key_range_of_selection(selection, Delivery.objects.using(runs.db))
@@ -81,11 +90,32 @@ def count_to_retry(
         rows = rows.filter(delivery_id__gte=keys.lowest, delivery_id__lte=keys.highest)
     latest = to_retry(selection, rows, receivers)
     replaced = _of_selection(selection, rows, receivers).filter(has_later_round())
-    return RetryCount(
-        given_up=latest.filter(status=Run.Status.DEAD)[:limit].count(),
-        pending=latest.filter(status=Run.Status.FAILED)[:limit].count(),
-        resolved=replaced[:limit].count(),
+    fate = Case(
+        When(delivery__content_change__in=Delivery.CONTENT_LOST, then=Value(_LOST)),
+        When(_is_connected(), then=F("status")),
+        default=Value(_DISCONNECTED),
+        output_field=CharField(),
     )
+    wanted = {"given_up": Run.Status.DEAD.value, "pending": Run.Status.FAILED.value}
+    wanted |= {"without_content": _LOST, "disconnected": _DISCONNECTED}
+    numbers = {name: Count("fate", filter=Q(fate=value)) for name, value in wanted.items()}
+    found: dict[str, int] = latest.annotate(fate=fate).values("fate")[:limit].aggregate(**numbers)
+    is_capped = limit is not None and sum(found.values()) == limit
+    return RetryCount(resolved=replaced[:limit].count(), is_capped=is_capped, **found)
+
+
+_LOST: Final = "lost"
+_DISCONNECTED: Final = "disconnected"
+
+
+def _is_connected() -> Q:
+    """Return the condition that a run's receiver is connected, to any event or to that of its delivery."""
+    found = Q(pk__in=())
+    for receiver in registry:
+        events = registry.events_of(receiver.name)
+        is_of_event = Q() if ANY_EVENT in events else Q(delivery__event__in=sorted(events))
+        found |= Q(receiver=receiver.name) & is_of_event
+    return found
 
 
 def unknown_receivers(selection: Selection, runs: QuerySet[Run], known: Collection[str], limit: int) -> list[str]:

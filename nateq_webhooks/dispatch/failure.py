@@ -17,9 +17,11 @@ from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.exception_text import ExceptionText, describe
 from nateq_webhooks.dispatch.failed_tries import record_try
 from nateq_webhooks.dispatch.statements import mark_started
-from nateq_webhooks.errors import GiveUp, RetryLater, RolledBackError
+from nateq_webhooks.errors import DecryptionError, GiveUp, RetryLater, RolledBackError
 from nateq_webhooks.models import Run
+from nateq_webhooks.models.redaction import text_mask
 from nateq_webhooks.protocol.backoff import backoff
+from nateq_webhooks.protocol.log_records import TRACEBACK_TEXT
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
@@ -71,10 +73,10 @@ def record_failure(
 
     Return the outcome, and what was marked.
     """
-    raised = describe(error)
     connection = connections[alias]
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
+    raised = _described(run, error)
     now = timezone.now()
     next_try_at = _next_try_at(run, error, now)
     try:
@@ -86,6 +88,17 @@ def record_failure(
         return Outcome.LOST, None
     _log(run, error, raised, next_try_at)
     return Outcome.PUT_OFF if _is_requested(error) else Outcome.FAILED, after
+
+
+def _described(run: Run, error: BaseException) -> ExceptionText:
+    """Return an exception as text; values of the delivery that `REDACT` names are masked in it."""
+    raised = describe(error)
+    if not settings().redaction:
+        return raised
+    try:
+        return raised.masked(text_mask(run.delivery.whole_body()))
+    except (Error, DecryptionError):
+        return raised.without_content()
 
 
 def _write(
@@ -140,18 +153,28 @@ def _log_why_not_recorded(run: Run, error: BaseException, raised: ExceptionText,
     status = status_of(run, alias)
     ours = Run.objects.using(alias).filter(pk=run.pk, tries=run.tries, status=Run.Status.SUCCEEDED)
     is_committed = status is not None and ours.exists()
-    values, shown = (run.pk, run.receiver, raised.name), error if raised.is_printable else None
+    name, shown, extra = _with_traceback(error, raised)
+    values = (run.pk, run.receiver, name)
     if status is None:
         logger.warning(
-            "Run %s of receiver %s raised %s, but its delivery was deleted while it ran.", *values, exc_info=shown
+            "Run %s of receiver %s raised %s, but its delivery was deleted while it ran.",
+            *values,
+            exc_info=shown,
+            extra=extra,
         )
     elif is_committed:
         logger.warning(
-            "Run %s of receiver %s raised %s after its work was committed. It has succeeded.", *values, exc_info=shown
+            "Run %s of receiver %s raised %s after its work was committed. It has succeeded.",
+            *values,
+            exc_info=shown,
+            extra=extra,
         )
     else:
         logger.warning(
-            "Run %s of receiver %s raised %s, but another worker has taken it over.", *values, exc_info=shown
+            "Run %s of receiver %s raised %s, but another worker has taken it over.",
+            *values,
+            exc_info=shown,
+            extra=extra,
         )
     return Outcome.SUCCEEDED if is_committed else Outcome.LOST
 
@@ -195,10 +218,12 @@ def _asked_seconds(error: BaseException) -> float | None:
 def _log(run: Run, error: BaseException, raised: ExceptionText, next_try_at: datetime | None) -> None:
     """Log a failure that was recorded, and when the run is tried again; a request to try again is no error."""
     values = (run.receiver, run.delivery_id, run.tries)
-    name, shown = _loggable(error, raised)
+    name, shown, extra = _loggable(error, raised)
     with _reporting_handlers(run, raised):
         if next_try_at is None:
-            logger.error("Receiver %s failed on delivery %s (try %s, given up): %s", *values, name, exc_info=shown)
+            logger.error(
+                "Receiver %s failed on delivery %s (try %s, given up): %s", *values, name, exc_info=shown, extra=extra
+            )
             return
         until = f"{next_try_at:%Y-%m-%d %H:%M:%S}"
         if _is_requested(error):
@@ -212,12 +237,13 @@ def _log(run: Run, error: BaseException, raised: ExceptionText, next_try_at: dat
                 until,
                 name,
                 exc_info=shown,
+                extra=extra,
             )
 
 
 def _log_unrecorded(run: Run, error: BaseException, raised: ExceptionText, problem: Exception) -> None:
     """Log a failure that could not be recorded. The run starts again when its lease ends; only this line says why."""
-    name, shown = _loggable(error, raised)
+    name, shown, extra = _loggable(error, raised)
     with _reporting_handlers(run, raised):
         logger.error(
             "Receiver %s failed on delivery %s (try %s), and this could not be recorded (%s): %s",
@@ -227,19 +253,30 @@ def _log_unrecorded(run: Run, error: BaseException, raised: ExceptionText, probl
             type(problem).__name__,
             name,
             exc_info=shown,
+            extra=extra,
         )
 
 
-def _loggable(error: BaseException, raised: ExceptionText) -> tuple[str, BaseException | None]:
-    """Return the exception's name, and the exception itself if its traceback is to be logged.
+_Logged = tuple[str, BaseException | None, dict[str, str] | None]
+"""The exception's name, the exception whose traceback handlers log, and `extra` with a traceback as text instead."""
 
-    An exception that can't be formatted would break the log's handlers, so its traceback is part of the name.
+
+def _loggable(error: BaseException, raised: ExceptionText) -> _Logged:
+    """Return what to log of an exception; of a request to try again its name only."""
+    return (raised.name, None, None) if _is_requested(error) else _with_traceback(error, raised)
+
+
+def _with_traceback(error: BaseException, raised: ExceptionText) -> _Logged:
+    """Return what to log of an exception, with its traceback.
+
+    An exception that can't be formatted would break the log's handlers, so its traceback is part of the name. Of one
+    with masked values handlers get the text only: some report the variables of each frame, too.
     """
-    if _is_requested(error):
-        return raised.name, None
+    if raised.is_masked:
+        return raised.name, None, {TRACEBACK_TEXT: raised.traceback}
     if raised.is_printable:
-        return raised.name, error
-    return f"{raised.name}\n{raised.traceback}", None
+        return raised.name, error, None
+    return f"{raised.name}\n{raised.traceback}", None, None
 
 
 @contextmanager

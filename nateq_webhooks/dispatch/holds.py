@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from django.core.signals import setting_changed
+from django.db.models import Q
 
 from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
@@ -182,3 +183,12 @@ def _on_setting_changed(**kwargs: object) -> None:  # noqa: ARG001 - a signal re
 
 
 setting_changed.connect(_on_setting_changed, dispatch_uid="nateq_webhooks.dispatch.holds")
+
+
+def held_condition(alias: str, prefix: str = "") -> Q:
+    """Return the condition that a pause or a rate limit holds a run back; `prefix` leads to the run, as "run__".
+
+    The pause of everything holds back all pending runs, and does not write that into them.
+    """
+    pending = Q(**{f"{prefix}status__in": Run.PENDING})
+    return pending if read_holds(alias).is_paused else pending & Q(**{f"{prefix}held_by__gt": NOT_HELD})

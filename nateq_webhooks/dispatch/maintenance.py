@@ -8,6 +8,7 @@ from typing import Final
 
 from django.utils import timezone
 
+from nateq_webhooks import audit
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import order
 from nateq_webhooks.dispatch.finalize import finalize
@@ -19,6 +20,8 @@ from nateq_webhooks.dispatch.replays import advance, next_to_advance
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.hourly_count import store_next_hours
+from nateq_webhooks.models.unredacted_body import UnredactedBody
+from nateq_webhooks.retention import prune
 
 RECOVER_SECONDS: Final = 30.0
 """How often to recover what a process left half done."""
@@ -32,6 +35,15 @@ FORGOTTEN: Final = timedelta(days=1)
 BATCH_SIZE: Final = 1000
 """Runs that are finalized at a time."""
 
+PRUNE_SECONDS: Final = 1.0
+"""How long one step of retention takes: no other maintenance waits for it longer."""
+
+PRUNE_INTERVAL: Final = timedelta(minutes=10)
+"""How often to look for what is too old, if nothing was left to do."""
+
+PRUNE_PAUSE: Final = timedelta(seconds=5)
+"""How long to wait after a step that was not complete."""
+
 KEYS_COUNTED: Final = 50_000
 """Keys of deliveries that are counted at a time for the dashboard: no run waits for it longer than about a second."""
 
@@ -42,6 +54,7 @@ class Maintenance:
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._recovered_at = self._heartbeat_at = float("-inf")
+        self._prune_at = 0.0
         self._started_at = timezone.now()
 
     def run_once(self) -> int:
@@ -52,6 +65,8 @@ class Maintenance:
             self._recovered_at = now
             done += _recover(self._alias)
             store_next_hours(self._alias, KEYS_COUNTED)
+        if now >= self._prune_at:
+            self._prune()
         for hold in hold_cache.get(self._alias).to_empty():
             done += move_from_hold(self._alias, hold)
         replay = next_to_advance(self._alias)
@@ -59,6 +74,12 @@ class Maintenance:
             retry_transaction(lambda: advance(self._alias, replay))
             done += 1
         return done
+
+    def _prune(self) -> None:
+        """Remove some of what `RETENTION` and `AUDIT_RETENTION` do not keep; the rest is for a later step."""
+        with audit.acting(audit.Source.WORKER, ""):
+            is_complete = prune(alias=self._alias, seconds=PRUNE_SECONDS).is_complete
+        self._prune_at = time.monotonic() + (PRUNE_INTERVAL if is_complete else PRUNE_PAUSE).total_seconds()
 
     def heartbeat(self) -> None:
         """Say that this worker runs, at most every `HEARTBEAT_SECONDS`."""
@@ -81,6 +102,7 @@ def worker_name() -> str:
 def _recover(alias: str) -> int:
     """Recover what is stuck: runs whose receiver is back, runs of resumed holds, queues without a head."""
     save_finished_totals(alias)
+    UnredactedBody.objects.using(alias).delete_unneeded()
     recovered = retry_transaction(lambda: unpark(alias))
     while done := order.recover(alias):
         recovered += done

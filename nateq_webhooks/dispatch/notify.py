@@ -50,7 +50,8 @@ class Runner(Protocol):
 
     A class that hands the work to other processes may say so with `runs_elsewhere = True`. Then it is notified of
     replays, too, which must never run a receiver in the process that requests them. One whose `wake` runs the receivers
-    itself may say so with `runs_in_request = True`. Then the runs may be stored together with the delivery.
+    itself may say so with `runs_in_request = True`. Then the runs may be stored together with the delivery. One whose
+    `wake` does nothing says so with `leaves_to_workers = True`.
     """
 
     @property
@@ -133,7 +134,21 @@ class _DueAgain:
 
 def notify(alias: str, pks: Iterable[int]) -> None:
     """Notify the runner of deliveries that have due runs, if it runs nothing in this process."""
-    if not getattr(runner(), "runs_elsewhere", False):
-        return
-    for pk in pks:
-        wake(_DueAgain(pk, alias, timezone.now()))
+    if runs_elsewhere():
+        for pk in pks:
+            wake_again(alias, pk)
+
+
+def wake_again(alias: str, pk: int) -> None:
+    """Have the due runs of a delivery run that was stored earlier; this may be in this process. Never raises."""
+    wake(_DueAgain(pk, alias, timezone.now()))
+
+
+def runs_elsewhere() -> bool:
+    """Return whether the runner hands the work to other processes."""
+    return bool(getattr(runner(), "runs_elsewhere", False))
+
+
+def leaves_to_workers() -> bool:
+    """Return whether the runner does nothing: workers look for what is due."""
+    return bool(getattr(runner(), "leaves_to_workers", False))

@@ -14,6 +14,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.dispatch.finalize import finalize
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.dispatch.status import parked_runs
@@ -45,6 +46,7 @@ def reassign(alias: str, old: str, new: str) -> int:
     if registry.get(new) is None:
         text = _('No receiver called "%(name)s" is connected. Is its module imported in AppConfig.ready()?')
         raise LookupError(text % {"name": new} + did_you_mean(new, {receiver.name for receiver in registry}))
+    _record(alias, audit.Action.REASSIGNED, old, reassigned_to=new)
     moved = 0
     for run in _parked_runs(alias, old):
         with transaction.atomic(using=alias):
@@ -65,12 +67,20 @@ def drop(alias: str, receiver: str, *, limit: int | None = None) -> int:
 
     `limit` is how many at most, the oldest first; None: all.
     """
+    _record(alias, audit.Action.DROPPED, receiver, limit=limit)
     dropped = 0
     for run in itertools.islice(_parked_runs(alias, receiver), limit):
         row = Run.objects.using(alias).filter(pk=run.pk)
         dropped += row.drop("Dropped by a person.", finished_at=timezone.now())
         finalize(alias, [run])
     return dropped
+
+
+def _record(alias: str, action: audit.Action, receiver: str, **details: object) -> None:
+    """Store the audit log's entry with the number of parked runs, before the first one: each is a transaction."""
+    runs = parked_runs(Run.objects.using(alias)).filter(receiver=receiver, lease=None).count()
+    if runs:
+        audit.record(action, target=receiver, details={"runs": runs, **details}, using=alias)
 
 
 def _parked_runs(alias: str, receiver: str) -> Iterator[Run]:

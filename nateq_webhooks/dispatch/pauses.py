@@ -1,19 +1,24 @@
 """Pausing and resuming: everything, one webhook's deliveries, or one receiver. Deliveries are stored all the while."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from nateq_webhooks import audit
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import NOT_HELD
+from nateq_webhooks.receivers import registry
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 BATCH_SIZE: Final = 1000
 """Runs that are moved to or from a hold in one statement."""
@@ -29,12 +34,20 @@ def pause(
 
     It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
     webhook and a receiver, both are paused. Returns the holds. Pausing what is paused changes the reason. Raises
-    `LookupError` if no webhook has that name.
+    `LookupError` if no webhook has that name. A receiver need not be connected, but then a warning is logged: its name
+    may be mistyped.
     """
+    if receiver is not None and registry.get(receiver) is None:
+        logger.warning(
+            'The receiver "%s" is paused, but this process has no receiver of that name. Is the name right?',
+            receiver,
+        )
     alias = router.db_for_write(Hold)
     paused_holds = []
     for scope in _scopes(webhook, receiver):
-        hold = pause_hold(alias, scope, reason=reason, by=by)
+        with transaction.atomic(using=alias):
+            hold = pause_hold(alias, scope, reason=reason, by=by)
+            audit.record(audit.Action.PAUSED, actor=by, **_about(alias, hold), using=alias)
         for _ in range(BATCHES_AT_ONCE):
             if scope == EVERYTHING or move_to_hold(alias, hold) < BATCH_SIZE:
                 break
@@ -57,9 +70,13 @@ def resume(*, webhook: Webhook | uuid.UUID | str | None = None, receiver: str | 
 
 def resume_scope(alias: str, scope: str) -> Hold | None:
     """Resume one hold and move its runs back, the oldest first; None if there is none. Workers move the rest."""
-    hold = resume_hold(alias, scope)
-    if hold is None:
-        return None
+    with transaction.atomic(using=alias):
+        is_paused = Hold.objects.using(alias).filter(scope=scope, paused_at__isnull=False).exists()
+        hold = resume_hold(alias, scope)
+        if hold is None:
+            return None
+        if is_paused:
+            audit.record(audit.Action.RESUMED, **_about(alias, hold), using=alias)
     for _ in range(BATCHES_AT_ONCE):
         if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
             break
@@ -86,6 +103,13 @@ def webhook_names(rows: QuerySet[Webhook], holds: Iterable[Hold]) -> dict[str, s
     keys = {webhook for hold in holds if (webhook := scope_parts(hold.scope)[0])}
     found = rows.filter(pk__in=keys).order_by().values_list("pk", "name") if keys else ()
     return {str(key): name for key, name in found}
+
+
+def _about(alias: str, hold: Hold) -> dict[str, Any]:
+    """Return what a hold is about, as the audit log's entry names it: in words, and by the webhook's id."""
+    webhook, _receiver = scope_parts(hold.scope)
+    target = named_scopes(alias, [hold])[hold.pk]
+    return {"target": target, "webhook_id": uuid.UUID(webhook) if webhook else None}
 
 
 def named_scopes(alias: str, holds: Sequence[Hold]) -> dict[int, str]:

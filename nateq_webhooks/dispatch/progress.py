@@ -1,7 +1,7 @@
 """How far a replay is: its runs are created, or brought forward, and then they still have to run."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -13,11 +13,11 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch.notify import runner
+from nateq_webhooks.dispatch.holds import held_condition
+from nateq_webhooks.dispatch.notify import runs_elsewhere
 from nateq_webhooks.models import Replay, Run
 from nateq_webhooks.models.hold import Heartbeat
 from nateq_webhooks.models.replay import ReplayedRun
-from nateq_webhooks.models.run import NOT_HELD
 
 MAX_REPLAYS: Final = 1_000
 """Replays that are counted in one run of maintenance."""
@@ -110,16 +110,14 @@ def progress_of(alias: str, replays: Sequence[Replay]) -> list[Progress]:
     by_replay: dict[int, Counter[str]] = {}
     if counted:
         rows = ReplayedRun.objects.using(alias).filter(replay__in=counted).order_by()
-        held = Case(When(HELD, then=Value(_HELD)), default=F("run__status"), output_field=CharField())
-        for pk, state, count in rows.values_list("replay_id", held).annotate(Count("pk")):
+        is_held = When(held_condition(alias, "run__"), then=Value(_HELD))
+        state_of = Case(is_held, default=F("run__status"), output_field=CharField())
+        for pk, state, count in rows.values_list("replay_id", state_of).annotate(Count("pk")):
             by_replay.setdefault(pk, Counter())[state] += count
     return [_progress(replay, by_replay.get(replay.pk, Counter())) for replay in replays]
 
 
 _HELD: Final = "held"
-
-HELD: Final = Q(run__held_by__gt=NOT_HELD, run__status__in=Run.PENDING)
-"""The condition that a replayed run is held back by a pause or a rate limit."""
 
 
 def _progress(replay: Replay, counts: Mapping[str, int]) -> Progress:
@@ -163,6 +161,8 @@ def state_in_words(replay: Replay, left: int) -> str:
         return _("cancelled")
     if replay.finished_at is None:
         return _("looking through the deliveries: %(share)d %%") % {"share": looked_through(replay)}
+    if not replay.has_runs:
+        return _("nothing to run")
     return _("%(share)d %%") % {"share": percent(replay, left)}
 
 
@@ -176,7 +176,7 @@ def with_left(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
 def under_way(alias: str, limit: int) -> list[Progress]:
     """Return the newest replays that still have runs to create or to finish."""
     replays = Replay.objects.using(alias).filter(done_at=None).order_by("-pk")[:limit]
-    return [found for replay in replays if not (found := progress(alias, replay)).is_done]
+    return [found for found in progress_of(alias, list(replays)) if not found.is_done]
 
 
 def save_finished_totals(alias: str) -> int:
@@ -197,10 +197,22 @@ def _note_done(alias: str, replay: Replay) -> bool:
 
 def outcome(replay: Replay) -> str:
     """Return in words what a replay did: how many runs it created, brought forward, found running, and left alone."""
+    without_content = ngettext(
+        "%(count)s delivery left out, as its content was removed",
+        "%(count)s deliveries left out, as their content was removed",
+        replay.without_content,
+    )
+    disconnected = ngettext(
+        "%(count)s run left alone, as its receiver is not connected",
+        "%(count)s runs left alone, as their receivers are not connected",
+        replay.disconnected,
+    )
     parts = [
         _counted(replay.brought_forward, _("%(count)s brought forward")),
         _counted(replay.already_running, _("%(count)s already running")),
         _counted(replay.skipped, _("%(count)s succeeded since")),
+        _counted(replay.without_content, without_content),
+        _counted(replay.disconnected, disconnected),
     ]
     others = [part for part in parts if part]
     made = ngettext("%(count)s run made", "%(count)s runs made", replay.runs) % {"count": number_format(replay.runs)}
@@ -211,14 +223,14 @@ def _counted(number: int, text: str) -> str:
     return text % {"count": number_format(number)} if number else ""
 
 
-def missing_worker_advice(alias: str, replays: Iterable[Replay]) -> str:
-    """Return what to do if no worker runs what the replays created; empty if one does, or nothing was created."""
-    is_something = any(replay.runs or replay.brought_forward for replay in replays)
-    if (
-        not is_something
-        or getattr(runner(), "runs_elsewhere", False)
-        or Heartbeat.objects.using(alias).running(timezone.now()).exists()
-    ):
+def missing_worker_advice(alias: str, found: Progress) -> str:
+    """Return what to do if no worker runs what is left of a replay; empty if one does, or if all of it is held back."""
+    return worker_advice(alias) if found.left > found.held else ""
+
+
+def worker_advice(alias: str) -> str:
+    """Return what to do if no worker runs, and no other process that is notified; empty otherwise."""
+    if runs_elsewhere() or Heartbeat.objects.using(alias).running(timezone.now()).exists():
         return ""
     return _(
         "No worker was seen in the last minute, so nobody runs them now. Start manage.py nateq_worker, or run "

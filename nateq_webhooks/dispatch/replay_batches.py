@@ -4,9 +4,9 @@ It runs inside the caller's transaction, which also stores how far the replay go
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from django.db import models, transaction
@@ -39,15 +39,19 @@ class BatchResult:
     brought_forward: int
     already_running: int
     skipped: int
+    without_content: int
+    disconnected: int
 
 
 def add_to(replay_: Replay, done: BatchResult) -> None:
     """Add the numbers of a batch to those of the replay, in memory."""
-    replay_.deliveries += done.deliveries
-    replay_.runs += done.runs
-    replay_.brought_forward += done.brought_forward
-    replay_.already_running += done.already_running
-    replay_.skipped += done.skipped
+    for name, number in sums(replay_, done).items():
+        setattr(replay_, name, number)
+
+
+def sums(replay_: Replay, done: BatchResult) -> dict[str, int]:
+    """Return the numbers of the replay with those of a batch added; they have the same names."""
+    return {each.name: getattr(replay_, each.name) + getattr(done, each.name) for each in fields(done)}
 
 
 def create_batch(
@@ -58,14 +62,20 @@ def create_batch(
     With `only_failed` of the replay: those of their runs that `selection` selects. With `only_pending` no run is
     created: pending ones are brought forward.
     """
-    wanted = {delivery: names for delivery in deliveries if (names := _receivers_of(delivery, replay_.receivers))}
+    readable = [delivery for delivery in deliveries if not delivery.is_content_lost]
     with order.lock(alias) if unfinished_runs.is_ordered() else nullcontext():
-        return _replay_batch(alias, replay_, wanted, selection, only_pending=only_pending)
+        done = _replay_batch(alias, replay_, readable, selection, only_pending=only_pending)
+    return replace(done, without_content=done.without_content + len(deliveries) - len(readable))
 
 
 def batch_size() -> int:
     """Return how many deliveries to read at a time; fewer where order matters, which reads their bodies, too."""
     return BATCH_SIZE // 10 if unfinished_runs.is_ordered() else BATCH_SIZE
+
+
+def rows_without_content(alias: str, pks: Collection[int]) -> "models.QuerySet[Delivery]":
+    """Return those of some deliveries whose content was removed by retention or an erasure."""
+    return Delivery.objects.using(alias).filter(pk__in=pks, content_change__in=Delivery.CONTENT_LOST)
 
 
 def lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]":
@@ -75,23 +85,37 @@ def lean(deliveries: "models.QuerySet[Delivery]") -> "models.QuerySet[Delivery]"
 
 
 def _replay_batch(
-    alias: str, replay_: Replay, wanted: dict[Delivery, list[str]], selection: Selection, *, only_pending: bool
+    alias: str,
+    replay_: Replay,
+    deliveries: Sequence[Delivery],
+    selection: Selection,
+    *,
+    only_pending: bool,
 ) -> BatchResult:
     """Create a run for each receiver of each delivery, or bring its pending run forward; leave a running one alone."""
     state, now = hold_cache.get(alias), timezone.now()
+    connected = {delivery: _receivers_of(delivery, replay_.receivers) for delivery in deliveries}
+    wanted = {delivery: names for delivery, names in connected.items() if names}
     keys: set[str] = set()
     if unfinished_runs.is_ordered():
         for earlier in unfinished_runs.undispatched_before(alias, [delivery.pk for delivery in wanted]):
             keys |= unfinished_runs.create_first_runs(alias, earlier, state, now)
     there = unfinished_runs.lock_deliveries(alias, [delivery.pk for delivery in wanted])
+    lost = set(rows_without_content(alias, there).values_list("pk", flat=True))  # removed since they were read
+    there = {pk: dispatch_at for pk, dispatch_at in there.items() if pk not in lost}
     wanted = {delivery: names for delivery, names in wanted.items() if delivery.pk in there}
     if new := [delivery for delivery in wanted if there[delivery.pk] is not None]:
         keys |= unfinished_runs.create_first_runs(alias, new, state, now)
     pairs = {(delivery.pk, name) for delivery, names in wanted.items() for name in names}
     found = unfinished_runs.open_runs(alias, list(there), sorted({name for _pk, name in pairs}))
-    resolved: frozenset[Pair] = frozenset()
-    if replay_.only_failed:
-        failed = failed_pairs(alias, list(there), selection)
+    resolved = disconnected = frozenset[Pair]()
+    alone = [delivery.pk for delivery, names in connected.items() if not names]
+    if only_pending:
+        pending = unfinished_runs.pending_pairs(alias, [*there, *alone])
+        disconnected = _of_receivers(pending - pairs, replay_.receivers)
+    elif replay_.only_failed:
+        failed = failed_pairs(alias, [*there, *alone], selection)
+        disconnected = _of_receivers(failed.to_retry - pairs, replay_.receivers)
         pairs, resolved = pairs & failed.to_retry, failed.resolved & pairs
     forward = [run for pair, run in found.pending.items() if pair in pairs]
     unfinished_runs.bring_forward(alias, forward, now)
@@ -115,6 +139,8 @@ def _replay_batch(
         brought_forward=len(forward),
         already_running=len(busy),
         skipped=len(resolved),
+        without_content=len(lost),
+        disconnected=len(disconnected),
     )
 
 
@@ -143,3 +169,8 @@ def _receivers_of(delivery: Delivery, names: Sequence[str] | None) -> list[str]:
     """Return the receivers to run for the delivery: all that are connected to its event, or the named ones of them."""
     connected = connected_receivers(delivery)
     return connected if names is None else [name for name in connected if name in names]
+
+
+def _of_receivers(pairs: frozenset[Pair], names: Sequence[str] | None) -> frozenset[Pair]:
+    """Return those of the pairs whose receiver is one of the named ones; all without names."""
+    return pairs if names is None else frozenset(pair for pair in pairs if pair[1] in names)

@@ -1,16 +1,17 @@
-"""A replay that goes on while somebody waits for it, on a site where no worker does that."""
+"""Work that is done while somebody waits for it, on a site where no worker does it: a replay, the end of a pause."""
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from django.utils import timezone, translation
 
 from nateq_webhooks.conf import language_code
-from nateq_webhooks.dispatch.api import run_delivery
 from nateq_webhooks.dispatch.holds import hold_cache
-from nateq_webhooks.dispatch.notify import notify, runner, runs_in_request
+from nateq_webhooks.dispatch.notify import leaves_to_workers, runs_elsewhere, wake_again
+from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.replays import advance_for
-from nateq_webhooks.dispatch.status import has_workers
+from nateq_webhooks.dispatch.status import due_runs, has_workers
 from nateq_webhooks.models import Replay, Run
 from nateq_webhooks.models.replay import ReplayedRun
 
@@ -24,33 +25,50 @@ DELIVERIES: Final = 20
 def carry_on(alias: str, replay: Replay) -> None:
     """Do the next part of a replay, unless a worker runs, or what it does is paused.
 
-    Creates runs for a moment. Then has some of those that are due run: here with `DISPATCH = "inline"`, otherwise by
-    the runner, if it hands work to other processes; the ones that it was notified of before may have been lost. With
+    Creates runs for a moment. Then notifies the runner of some of those that are due: it runs them here (inline, and
+    eager tasks), or hands them to other processes; what it was notified of before may have been lost. With
     `DISPATCH = "worker"` they wait for a worker. Call it outside of a transaction.
     """
     if has_workers(alias) or hold_cache.get(alias).is_paused:
         return
     deadline = time.monotonic() + SECONDS
     advance_for(alias, replay, SECONDS)
-    if replay.finished_at is None and not replay.is_cancelled:
-        return
-    pks = _due_deliveries(alias, replay)
-    if not runs_in_request():
-        notify(alias, pks)
-        return
+    if replay.finished_at is not None or replay.is_cancelled:
+        _wake_due(alias, replay.pk, deadline)
+
+
+def start_here(alias: str, replay_pk: int) -> None:
+    """Have the receivers of a replay run that somebody has just requested, if the runner runs them in this process.
+
+    Other runners were notified when the replay was committed. Starts receivers for a moment; what is paused, and what
+    is left, waits for a worker, and so does all while one runs. Call it outside of a transaction.
+    """
+    if not runs_elsewhere() and not has_workers(alias) and not hold_cache.get(alias).is_paused:
+        _wake_due(alias, replay_pk, time.monotonic() + SECONDS)
+
+
+def start_due_here(alias: str) -> None:
+    """Have receivers run that are due, as `start_here` does: those that a pause held back until now, too."""
+    if not runs_elsewhere() and not has_workers(alias):
+        due = due_runs(Run.objects.using(alias), timezone.now()).order_by("next_try_at", "pk")
+        _wake(alias, due.values_list("delivery_id", flat=True)[:DELIVERIES], time.monotonic() + SECONDS)
+
+
+def needs_worker(alias: str, found: Progress) -> bool:
+    """Return whether nobody runs what is left of a replay: no worker, and with the runner `carry_on` runs nothing."""
+    return not found.is_done and leaves_to_workers() and not has_workers(alias)
+
+
+def _wake_due(alias: str, replay_pk: int, deadline: float) -> None:
+    rows = ReplayedRun.objects.using(alias).filter(replay_id=replay_pk, run__status__in=Run.PENDING)
+    due = rows.filter(run__next_try_at__lte=timezone.now()).order_by("run_id")
+    _wake(alias, due.values_list("run__delivery_id", flat=True)[:DELIVERIES], deadline)
+
+
+def _wake(alias: str, deliveries: Iterable[int], deadline: float) -> None:
+    """Notify the runner of deliveries, each once, until a moment of `time.monotonic`."""
     with translation.override(language_code()):  # as in a worker, whatever the language of the request
-        for pk in pks:
+        for pk in dict.fromkeys(deliveries):
             if time.monotonic() >= deadline:
                 return
-            run_delivery(pk, alias=alias)
-
-
-def is_carried_on() -> bool:
-    """Return whether `carry_on` has runs executed, too: with the configured runner somebody does that."""
-    return runs_in_request() or bool(getattr(runner(), "runs_elsewhere", False))
-
-
-def _due_deliveries(alias: str, replay: Replay) -> list[int]:
-    rows = ReplayedRun.objects.using(alias).filter(replay=replay, run__status__in=Run.PENDING)
-    due = rows.filter(run__next_try_at__lte=timezone.now()).order_by("run_id")
-    return list(dict.fromkeys(due.values_list("run__delivery_id", flat=True)[:DELIVERIES]))
+            wake_again(alias, pk)

@@ -9,15 +9,16 @@ leaves nothing out.
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.replay_batches import add_to, batch_size, create_batch, lean
+from nateq_webhooks.dispatch.replay_batches import add_to, batch_size, create_batch, lean, rows_without_content, sums
 from nateq_webhooks.dispatch.selection import Selection, did_you_mean
 from nateq_webhooks.dispatch.selection_queries import key_range_of_selection
 from nateq_webhooks.models import Delivery, Replay
@@ -41,9 +42,12 @@ def replay(
     `deliveries` is a queryset, a delivery, or deliveries or their keys. Raises `LookupError` if a named receiver is not
     connected. Leaves out a receiver that is not connected to a delivery's event, and deliveries that can't be read.
 
+    Raises `ContentRemovedError` for a delivery whose content was removed by retention or an erasure, if it is given by
+    itself or in a list. Those of a queryset are left out; `without_content` of the replay counts them.
+
     With `only_failed` a receiver runs again only if its last run of a delivery was given up; one that waits to be tried
     again is brought forward, and one that has succeeded since is left alone: `runs`, `brought_forward` and `skipped` of
-    the replay count them.
+    the replay count them. `disconnected` counts the failed runs of receivers that are not connected to the event.
     """
     return _replay_now(deliveries, receivers, reason=reason, by=by, only_failed=only_failed)
 
@@ -57,7 +61,8 @@ def try_now(
 ) -> Replay:
     """Bring the next try of pending runs forward, and create no run: one that has finished does not run again.
 
-    `brought_forward` of the replay says how many there were. Otherwise as `replay`.
+    `brought_forward` of the replay says how many there were, and `disconnected` how many were left alone because their
+    receiver is not connected to the event. Otherwise as `replay`.
     """
     return _replay_now(deliveries, receivers, reason=reason, by=by, only_pending=True)
 
@@ -74,6 +79,8 @@ def _replay_now(
     check_receivers(receivers)
     alias = router.db_for_write(Delivery)
     which = _which(alias, deliveries)
+    if isinstance(which, list):
+        _refuse_lost_contents(alias, which)
 
     def create() -> Replay:
         with transaction.atomic(using=alias):
@@ -83,8 +90,10 @@ def _replay_now(
             for chunk in _chunks(alias, which):
                 add_to(replay_, create_batch(alias, replay_, chunk, Selection(), only_pending=only_pending))
                 replay_.after = replay_.until = max(replay_.after, *(delivery.pk for delivery in chunk))
+            replay_.first = replay_.until  # no range of keys is looked through: `Replay.is_of_given_deliveries`
             replay_.finished_at = timezone.now()
             replay_.save(using=alias)
+            _record(alias, replay_, audit.Action.RETRIED if only_pending else audit.Action.REPLAYED, _counts(replay_))
         return replay_
 
     return retry_transaction(create, alias=alias)
@@ -111,7 +120,7 @@ def request_replay(
     alias = router.db_for_write(Delivery)
     ends = key_range_of_selection(selection, Delivery.objects.using(alias))
     first, until = (0, 0) if ends is None else (ends.lowest - 1, ends.highest)
-    return Replay.objects.using(alias).create(
+    replay_ = Replay(
         receivers=_names(receivers),
         filters=selection.as_json(),
         is_command_waiting=is_command_waiting,
@@ -124,6 +133,26 @@ def request_replay(
         until=until,
         finished_at=timezone.now() if ends is None else None,
     )
+    with transaction.atomic(using=alias):
+        replay_.save(using=alias)
+        _record(alias, replay_, audit.Action.REPLAYED, {"filters": selection.audited()})
+    return replay_
+
+
+def _record(alias: str, replay_: Replay, action: audit.Action, details: Mapping[str, object]) -> None:
+    """Store the audit log's entry of a replay, in the transaction that creates it."""
+    which = {"receivers": replay_.receivers, "only_failed": replay_.only_failed}
+    audit.record(action, actor=replay_.by, target=_target(replay_.pk), details={**details, **which}, using=alias)
+
+
+def _target(pk: int) -> str:
+    """Return what a replay is called in the audit log, in any language."""
+    return f"replay {pk}"
+
+
+def _counts(replay_: Replay) -> dict[str, object]:
+    names = ("deliveries", "runs", "brought_forward", "skipped", "disconnected")
+    return {name: getattr(replay_, name) for name in names}
 
 
 def advance(alias: str, replay_: Replay) -> bool:
@@ -149,14 +178,7 @@ def advance(alias: str, replay_: Replay) -> bool:
             return replay_.finished_at is None and not replay_.is_cancelled
         done = create_batch(alias, replay_, chunk, selection)
         finished_at = timezone.now() if after >= replay_.until else None
-        Replay.objects.using(alias).filter(pk=replay_.pk).update(
-            deliveries=replay_.deliveries + done.deliveries,
-            runs=replay_.runs + done.runs,
-            brought_forward=replay_.brought_forward + done.brought_forward,
-            already_running=replay_.already_running + done.already_running,
-            skipped=replay_.skipped + done.skipped,
-            finished_at=finished_at,
-        )
+        Replay.objects.using(alias).filter(pk=replay_.pk).update(**sums(replay_, done), finished_at=finished_at)
     replay_.after, replay_.finished_at = after, finished_at
     add_to(replay_, done)
     return finished_at is None
@@ -171,7 +193,11 @@ def advance_for(alias: str, replay_: Replay, seconds: float) -> None:
 
 def cancel(alias: str, pk: int) -> bool:
     """Cancel a replay: no more of its runs are created. Return False if it was cancelled, or all are created."""
-    return bool(unfinished(alias).filter(pk=pk).order_by().update(is_cancelled=True))
+    with transaction.atomic(using=alias):
+        is_cancelled = bool(unfinished(alias).filter(pk=pk).order_by().update(is_cancelled=True))
+        if is_cancelled:
+            audit.record(audit.Action.REPLAY_CANCELLED, target=_target(pk), using=alias)
+    return is_cancelled
 
 
 def interrupted(
@@ -216,6 +242,14 @@ def check_receivers(names: Sequence[str] | None) -> None:
             text = _('No receiver called "%(name)s" is connected. Connected: %(known)s.')
             words = {"name": name, "known": ", ".join(names_known) or _("none")}
             raise LookupError(text % words + did_you_mean(name, names_known))
+
+
+def _refuse_lost_contents(alias: str, pks: Sequence[int]) -> None:
+    """Raise `ContentRemovedError` if the content of a delivery that was given one by one was removed."""
+    for start in range(0, len(pks), batch_size()):
+        lost = rows_without_content(alias, pks[start : start + batch_size()]).order_by("pk")
+        for delivery in lost.only("pk", "content_change", "content_changed_at")[:1]:
+            delivery.refuse_lost_content()
 
 
 def _names(names: Sequence[str] | None) -> list[str] | None:

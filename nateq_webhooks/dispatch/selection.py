@@ -54,6 +54,10 @@ class Selection:
                 given[name] = list(given[name])
         return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
+    def audited(self) -> list[str]:
+        """Return the names of the fields that are given: their values may be what a customer wrote."""
+        return list(self.as_json())
+
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Selection":
         """Return the selection that was stored as JSON."""

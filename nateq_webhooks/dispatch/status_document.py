@@ -2,10 +2,13 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from nateq_webhooks.dispatch.progress import Progress
 from nateq_webhooks.dispatch.status import Status
+
+UNREADABLE_SECRET: Final = "unreadable_secret"  # noqa: S105 - a code
+"""What needs attention beside the troubles of dispatch: a signing secret can't be read."""
 
 
 def document(found: Status, troubles: list[str]) -> dict[str, Any]:
@@ -41,6 +44,8 @@ def _replay(progress: Progress) -> dict[str, Any]:
         "brought_forward": replay.brought_forward,
         "already_running": replay.already_running,
         "skipped": replay.skipped,
+        "without_content": replay.without_content,
+        "disconnected": replay.disconnected,
         "succeeded": progress.succeeded,
         "failed": progress.failed,
         "left": progress.left,

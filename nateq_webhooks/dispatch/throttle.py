@@ -14,11 +14,12 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import pauses
+from nateq_webhooks.dispatch.first_due import runs_from_first_due
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Hold, breaker_scope, receiver_scope
@@ -53,16 +54,12 @@ def next_slot_at(alias: str, *, untried_since: datetime | None = None) -> dateti
     state = hold_cache.get(alias)
     if state.is_paused:
         return None
-    holds = [hold for hold, _rate in state.rate_limited() if has_due(alias, hold, untried_since)]
-    return min((hold.next_slot_at or timezone.now() for hold in holds), default=None)
+    now = timezone.now()
 
+    def is_waited_for(hold: Hold) -> bool:
+        return runs_from_first_due(alias, now, held_by=hold.pk, untried_since=untried_since) is not None
 
-def has_due(alias: str, hold: Hold, untried_since: datetime | None = None) -> bool:
-    """Return whether a run of the hold is due, so that only the rate keeps it from starting."""
-    due = Run.objects.using(alias).due(timezone.now(), held_by=hold.pk)
-    if untried_since is not None:
-        due = due.filter(Q(started_at__isnull=True) | Q(started_at__lt=untried_since))
-    return due.exists()
+    return min((hold.next_slot_at or now for hold, _rate in state.rate_limited() if is_waited_for(hold)), default=None)
 
 
 def count_failure(alias: str, run: Run) -> None:

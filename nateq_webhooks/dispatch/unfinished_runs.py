@@ -91,6 +91,12 @@ def open_runs(alias: str, pks: Sequence[int], names: Sequence[str]) -> OpenRuns:
     return OpenRuns(running=running, pending={pair: run for pair, run in latest.items() if pair not in running})
 
 
+def pending_pairs(alias: str, pks: Sequence[int]) -> frozenset[Pair]:
+    """Return the deliveries and receivers with a run that has not started, or waits for its next try."""
+    runs = Run.objects.using(alias).filter(delivery_id__in=pks, status__in=Run.PENDING).order_by()
+    return frozenset(runs.values_list("delivery_id", "receiver"))
+
+
 def bring_forward(alias: str, runs: Sequence[Run], now: datetime) -> None:
     """Make pending runs due now: the same run, with its tries and its `idempotency_key`.
 

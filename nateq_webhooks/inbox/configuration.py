@@ -20,25 +20,23 @@ from django.core.signals import setting_changed
 from django.db import Error, connections, router, transaction
 
 from nateq_webhooks import tenants
-from nateq_webhooks.conf import SETTING, meta_key, settings
+from nateq_webhooks.conf import SETTING, SETTINGS_OF_SITE_KEYS, meta_key, settings
 from nateq_webhooks.database.cached_rows import CachedRows
 from nateq_webhooks.database.transactions import is_private
-from nateq_webhooks.errors import SecretError, StoreError
+from nateq_webhooks.errors import SecretError, SecretUnavailableError, StoreError
 from nateq_webhooks.inbox.outages import UNAVAILABLE, close_if_lost
-from nateq_webhooks.models.webhook import Webhook, configuration_changed
+from nateq_webhooks.models.signing_keys import signing_key
+from nateq_webhooks.models.webhook import REFRESH_SECONDS, STALE_SECONDS, Webhook, configuration_changed
 from nateq_webhooks.protocol.signatures import SigningKey
 from nateq_webhooks.threads import DaemonThread
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
-REFRESH_SECONDS: Final = 1.0
-"""How old this process's copy may be: a webhook saved elsewhere is known here after that long."""
-
 RELOAD_SECONDS: Final = 30.0
 """How often everything is read instead of only what changed."""
 
 LARGE: Final = 200
-"""With more webhooks a background thread reads everything: 3,000 take 90 ms, which no request should wait for."""
+"""With more webhooks a background thread reads everything: 3,000 take up to 140 ms: no request should wait for it."""
 
 OVERLAP: Final = timedelta(minutes=1)
 """How far before the newest change to read again: clocks differ, and a transaction commits after it set the time."""
@@ -51,6 +49,14 @@ class LiveKey:
     """A key that the webhook accepts until `expires_at` (None: without end)."""
 
     key: SigningKey
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnreadableSecret:
+    """A secret that can't be read now, and why. It may be the sender's until `expires_at` (None: without end)."""
+
+    reason: str
     expires_at: datetime | None
 
 
@@ -68,12 +74,20 @@ class Configuration:
     is_rotating: bool
     signature_meta_key: str
     modified_at: datetime
+    has_removed: bool
+    """Whether deliveries were removed, so that a new one may be a repeat of one of them."""
     awaited_key_id: str | None
     """The id of the new key whose first use ends a rotation; None if no rotation waits for it."""
+    unreadable: tuple[UnreadableSecret, ...] = ()
 
     def live_keys(self, now: datetime) -> list[SigningKey]:
         """Return the keys accepted at `now`."""
         return [live.key for live in self.keys if live.expires_at is None or live.expires_at > now]
+
+    def why_unreadable(self, now: datetime) -> str:
+        """Return why a secret that is accepted at `now` can't be read; empty if all of them can."""
+        reasons = (one.reason for one in self.unreadable if one.expires_at is None or one.expires_at > now)
+        return next(reasons, "")
 
     def subscribes_to(self, event: str) -> bool:
         """Return whether the receivers of `event` run: an empty list means every event."""
@@ -102,11 +116,8 @@ class TenantCache:
                 self._start_reader()
                 return self._read_one(webhook_id)
             self._reload(webhook_id)
-        elif time.monotonic() - self._checked_at >= REFRESH_SECONDS and self._lock.acquire(blocking=False):
-            try:
-                self._refresh()
-            finally:
-                self._lock.release()
+        elif (age := time.monotonic() - self._checked_at) >= REFRESH_SECONDS:
+            self._refresh_once(waits=age >= STALE_SECONDS)
         return self._by_id.get(webhook_id)
 
     def known(self) -> tuple[Configuration, ...]:
@@ -182,9 +193,19 @@ class TenantCache:
                     raise
                 logger.warning(_NOT_READ_AGAIN, type(error).__name__)
 
+    def _refresh_once(self, *, waits: bool) -> None:
+        """Read what changed, unless another thread does; with `waits` after that."""
+        if not self._lock.acquire(blocking=waits):
+            return
+        try:
+            if time.monotonic() - self._checked_at >= REFRESH_SECONDS:
+                self._refresh()
+        finally:
+            self._lock.release()
+
     def _refresh(self) -> None:
         """Read what changed; if the database can't be asked, the cached configuration stays valid."""
-        self._checked_at = now = time.monotonic()
+        now = time.monotonic()
         is_due = now - self._reloaded_at >= RELOAD_SECONDS
         if is_due and self._reads_in_background():
             self._start_reader()
@@ -196,6 +217,9 @@ class TenantCache:
                 "The configuration of the webhooks could not be refreshed: %s. The cached one is used.",
                 type(error).__name__,
             )
+        finally:
+            # Not before: another request would take the former copy for a new one.
+            self._checked_at = time.monotonic()
 
     def _read(self, *, everything: bool) -> None:
         known = {} if everything else self._by_id
@@ -257,12 +281,13 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
         registration,
         modified,
         rotation_scanned_to,
+        has_removed,
         older,
         expires,
     ) in rows:
         known = found.get(pk)
         if known is None:
-            keys = _keys(name, secret, None)
+            keys, unreadable = _keys(name, secret, None)
             is_waiting = bool(keys) and rotation_scanned_to is not None
             known = Configuration(
                 id=pk,
@@ -275,10 +300,13 @@ def _configurations(rows: Iterable[tuple[Any, ...]]) -> dict[uuid.UUID, Configur
                 is_rotating=registration == Webhook.Registration.ROTATING,
                 signature_meta_key=meta_key(header or settings().signature_header),
                 modified_at=modified,
+                has_removed=has_removed,
                 awaited_key_id=keys[0].key.id if is_waiting else None,
+                unreadable=unreadable,
             )
         if older is not None:
-            known = replace(known, keys=known.keys + _keys(name, older, expires))
+            keys, unreadable = _keys(name, older, expires)
+            known = replace(known, keys=known.keys + keys, unreadable=known.unreadable + unreadable)
         found[pk] = known
     return found
 
@@ -292,14 +320,19 @@ def _event_names(events: object) -> frozenset[str]:
     return frozenset()
 
 
-def _keys(name: str, secret: str, expires_at: datetime | None) -> tuple[LiveKey, ...]:
+def _keys(
+    name: str, secret: str, expires_at: datetime | None
+) -> tuple[tuple[LiveKey, ...], tuple[UnreadableSecret, ...]]:
+    """Return the key of a secret, or why the secret can't be read now; neither for one that is unusable."""
     try:
-        return (LiveKey(key=SigningKey.of(secret, settings().secret_encoding), expires_at=expires_at),)
+        return (LiveKey(key=signing_key(secret), expires_at=expires_at),), ()
+    except SecretUnavailableError as error:
+        return (), (UnreadableSecret(reason=str(error), expires_at=expires_at),)
     except SecretError as error:
         # Not logged as an error: any unauthenticated request may cause this read, and Django mails each error to
         # ADMINS. The check W004 reports it.
         logger.warning('A secret of webhook "%s" is unusable: %s', name, error)
-        return ()
+        return (), ()
 
 
 cache: Final = ConfigurationCache()
@@ -325,7 +358,7 @@ def _invalidate(**kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
 
 
 def _invalidate_on_new_settings(*, setting: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
-    if setting == SETTING:
+    if setting in (SETTING, *SETTINGS_OF_SITE_KEYS):
         cache.invalidate()
 
 

@@ -4,7 +4,7 @@ import json
 import uuid
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db import connections
 from django.db.models import JSONField
@@ -14,7 +14,7 @@ from nateq_webhooks.database.encoding import is_storable_json, storable
 from nateq_webhooks.database.instances import from_row
 from nateq_webhooks.inbox.request import MAX_ADDRESS_CHARS, Verified, kept_headers
 from nateq_webhooks.models import Delivery
-from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.models.delivery_texts import stored_text
 from nateq_webhooks.protocol.envelope import Note
 from nateq_webhooks.receivers import registry
 
@@ -22,6 +22,9 @@ from nateq_webhooks.receivers import registry
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDelivery:
     """The columns of a delivery to insert. JSON columns are text; each text fits its column."""
+
+    content_change: ClassVar[str | None] = None
+    "`Delivery.content_change` after the INSERT, which leaves it NULL."
 
     webhook_id: uuid.UUID
     identity: str
@@ -76,7 +79,7 @@ def new_delivery(verified: Verified, hold: timedelta | None, alias: str, receive
         "organization_id": event.organization_id,
         "version": event.version,
     }
-    columns = {name: _column_text(text, name, alias) for name, text in texts.items()}
+    columns = {name: stored_text(text, name, alias) for name, text in texts.items()}
     notes = content.notes if columns == texts else (*content.notes, Note.CUT)
     payload_json = content.payload_json
     if payload_json is not None and not is_storable_json(payload_json, alias):
@@ -110,28 +113,22 @@ def as_model(new: NewDelivery, alias: str, pk: int) -> Delivery:
     The payload is the sender's JSON: a database may change the order of its keys and the form of its numbers.
     """
     connection = connections[alias]
-    row: dict[str, Any] = {name: getattr(new, name) for name in _COLUMNS}
+    row: dict[str, Any] = _UNSET | {name: getattr(new, name) for name in _COLUMNS}
     for name, (field, column) in _JSON_COLUMNS.items():
         row[name] = field.from_db_value(row[name], column, connection)
     if new.timestamp is not None:
         row["timestamp"] = new.timestamp.astimezone(UTC)
+    changed_at = new.received_at if new.content_change is not None else None
+    row |= {"content_change": new.content_change, "content_changed_at": changed_at}
     return from_row(Delivery, alias, row | {"id": pk, "attempts_seen": 1})
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(NewDelivery))
+_UNSET: Final[dict[str, Any]] = dict.fromkeys(field.attname for field in Delivery._meta.concrete_fields)
+"""Every column: one that is not named in the INSERT is NULL, and must not be read from the database again."""
+
 _JSON_COLUMNS: Final[dict[str, tuple[Any, Col]]] = {
     field.attname: (field, Col("", field)) for field in Delivery._meta.concrete_fields if isinstance(field, JSONField)
-}
-
-
-def _column_text(text: str, name: str, alias: str) -> str:
-    limit = _LIMITS[name]
-    return storable(column_text(text, limit), alias, binary=True)[:limit]
-
-
-_LIMITS: Final[dict[str, int]] = {
-    name: Delivery._meta.get_field(name).max_length  # type: ignore[union-attr,misc]
-    for name in ("delivery_id", "event", "resource", "resource_id", "organization_id", "version")
 }
 
 

@@ -69,6 +69,18 @@ class Cause(StrEnum):
     """The webhook is switched off here."""
     UNKNOWN_URL = "unknown_url"
     """No webhook has the id in the URL: `id` is that id."""
+    ADDRESS = "address"
+    """It comes from `address`, which is in none of the `ALLOWED_NETWORKS`."""
+    NO_ADDRESS = "no_address"
+    """The sender's address is not known, as on a Unix socket."""
+    UNREADABLE_ADDRESS = "unreadable_address"
+    """X-Forwarded-For has `address` where the sender's address is expected, which is no IP address."""
+    STALE = "stale"
+    """It is signed, new here, and older than `REPLAY_WINDOW`."""
+    FUTURE = "future"
+    """It is signed, and its time is later than this server's clock."""
+    NO_TIMESTAMP = "no_timestamp"
+    """It is signed, and has no time that could be compared with `REPLAY_WINDOW`."""
 
 
 CERTAIN: Final = frozenset(
@@ -166,24 +178,23 @@ def sample_headers(meta: Mapping[str, Any], signature_key: str) -> dict[str, str
     return kept
 
 
-def plain_finding(reason: Reason, requested: str = "") -> Finding | None:
-    """Return what the reason alone says, without the body; None for a signature that did not match.
-
-    `requested` is the id in the URL.
-    """
+def plain_finding(reason: Reason) -> Finding | None:
+    """Return what the reason alone says, without the request; None for a signature that did not match."""
     if reason is Refusal.TOO_LARGE:
         return Finding(Cause.TOO_LARGE, {"limit": settings().max_body_bytes})
-    if reason is Refusal.NO_LENGTH:
-        return Finding(Cause.NO_LENGTH)
-    if reason is Refusal.NOT_POST:
-        return Finding(Cause.NOT_POST)
-    if reason is Refusal.OTHER_ORGANIZATION:
-        return Finding(Cause.OTHER_ORGANIZATION)
-    if reason is Refusal.INACTIVE:
-        return Finding(Cause.INACTIVE)
-    if reason is Refusal.UNKNOWN_URL:
-        return Finding(Cause.UNKNOWN_URL, {"id": requested})
-    return None
+    cause = _CAUSE_OF.get(reason)
+    return Finding(cause) if cause is not None else None
+
+
+_CAUSE_OF: Final[Mapping[Reason, Cause]] = {
+    Refusal.NO_LENGTH: Cause.NO_LENGTH,
+    Refusal.NOT_POST: Cause.NOT_POST,
+    Refusal.OTHER_ORGANIZATION: Cause.OTHER_ORGANIZATION,
+    Refusal.INACTIVE: Cause.INACTIVE,
+    Refusal.STALE: Cause.STALE,
+    Refusal.FUTURE: Cause.FUTURE,
+    Refusal.NO_TIMESTAMP: Cause.NO_TIMESTAMP,
+}
 
 
 def diagnose(sample: Sample, webhooks: Iterable[Configuration], *, deadline: float) -> Finding:

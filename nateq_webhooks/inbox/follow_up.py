@@ -31,7 +31,9 @@ class OtherContentFound:
     is_kept: bool
 
 
-def keep_other_content(alias: str, stored: UpsertResult, new: NewDelivery) -> OtherContentFound | None:
+def keep_other_content(
+    alias: str, stored: UpsertResult, new: NewDelivery, *, has_removed: bool
+) -> OtherContentFound | None:
     """Keep the content of a repetition if it differs from the stored delivery's; None if it does not.
 
     Raises `StoreError` if it can't be committed.
@@ -39,7 +41,7 @@ def keep_other_content(alias: str, stored: UpsertResult, new: NewDelivery) -> Ot
     with as_store_error(alias, f"Delivery {stored.pk} was repeated; its content could not be compared or stored"):
         if not other_content.differs(alias, stored, new):
             return None
-        return OtherContentFound(is_kept=other_content.keep(alias, stored, new))
+        return OtherContentFound(is_kept=other_content.keep(alias, stored, new, has_removed=has_removed))
 
 
 def follow_up(

@@ -10,15 +10,15 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
-from django.core.exceptions import ValidationError
 from django.db import Error, router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.errors import SecretError, SecretUnavailableError
 from nateq_webhooks.inbox.configuration import Configuration
 from nateq_webhooks.models import Delivery, Secret, Webhook
-from nateq_webhooks.models.webhook import check_secret
+from nateq_webhooks.models.signing_keys import require_usable
 
 TEST_ID_PREFIX: Final = "test_"
 """The prefix of a test event's delivery id: it is signed here, so it does not show that Nateq uses the new secret."""
@@ -32,12 +32,15 @@ def keep_former(webhook: Webhook, former: str) -> Secret | None:
     Call it in the transaction that saves the new one, or after it.
     """
     try:
-        check_secret(former)
-    except ValidationError:
+        require_usable(former)
+    except SecretUnavailableError:
+        pass  # the sender may use it: deliveries that no other secret verifies wait for its key
+    except SecretError:
         return None
     alias = router.db_for_write(Webhook)
     secrets = Secret.objects.using(alias)
-    known = secrets.filter(webhook=webhook, secret=former).first()  # it may be replaced a second time
+    # It may be replaced a second time. Compared here: the column may be encrypted.
+    known = next((row for row in secrets.filter(webhook=webhook) if row.secret == former), None)
     if known is not None:
         secrets.filter(pk=known.pk).update(expires_at=None, is_retiring=True)
         known.expires_at, known.is_retiring = None, True

@@ -38,25 +38,30 @@ def differs(alias: str, stored: UpsertResult, new: NewDelivery) -> bool:
 def hash_of_older(alias: str, pk: int, max_bytes: int) -> str | None:
     """Compute and save the content hash of a delivery that was stored without one.
 
-    None if its body has more than `max_bytes`, which is then not read, or if the delivery was deleted.
+    None if its body has more than `max_bytes`, which is then not read, if it was removed, or if the delivery was.
     """
     row = Delivery.objects.using(alias).filter(pk=pk)
     body = row.annotate(size=Length("body")).filter(size__lte=max_bytes).values_list("body", flat=True).first()
-    if body is None:
+    if not body:
         return None
     known = content_hash(body)
     row.update(content_hash=known)
     return known
 
 
-def keep(alias: str, stored: UpsertResult, new: NewDelivery) -> bool:
+def keep(alias: str, stored: UpsertResult, new: NewDelivery, *, has_removed: bool) -> bool:
     """Keep other content of a delivery and add the note; False if it is kept already or there are too many.
 
     At most `MAX_CONTENTS_KEPT` are kept per delivery, with `MAX_BODY_BYTES` of bodies together; beyond that the body
-    is left out. Raises `django.db.Error`.
+    is left out, as it is if the delivery's own content was removed or erased. `has_removed` is whether contents of
+    the webhook may be. Raises `django.db.Error`.
     """
     if not _insert(alias, stored.pk, new):
         return False
+    if has_removed:
+        # The content may have been erased since the INSERT read the delivery: the INSERT then has waited for that.
+        inserted = OtherContent.objects.using(alias).filter(delivery=stored.pk, content_hash=new.content_hash)
+        inserted.filter(delivery__content_change__in=Delivery.CONTENT_LOST).update(body=b"")
     notes = _NOTES.from_db_value(stored.notes, Col("", _NOTES), connections[alias])
     if Note.CONTENT_DIFFERS not in notes:
         Delivery.objects.using(alias).filter(pk=stored.pk).update(notes=[*notes, Note.CONTENT_DIFFERS])
@@ -77,6 +82,7 @@ def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
         new.secret_id,
         size,
         settings().max_body_bytes - size,
+        pk,
         connection.Database.Binary(new.body),  # type: ignore[attr-defined]
         connection.Database.Binary(b""),  # type: ignore[attr-defined]
         pk,
@@ -96,12 +102,16 @@ def _insert(alias: str, pk: int, new: NewDelivery) -> bool:
 @functools.cache
 def _insert_sql(alias: str) -> str:
     """Return one statement that checks the limits and inserts, in SQL that all databases support."""
-    table = connections[alias].ops.quote_name(OtherContent._meta.db_table)
+    quote = connections[alias].ops.quote_name
+    table, deliveries = quote(OtherContent._meta.db_table), quote(Delivery._meta.db_table)
+    lost = ", ".join(f"'{change}'" for change in Delivery.CONTENT_LOST)
+    is_lost = f"EXISTS (SELECT 1 FROM {deliveries} WHERE id = %s AND content_change IN ({lost}))"  # noqa: S608
     # Only our own table name and placeholders are interpolated.
     return (
         f"INSERT INTO {table} (delivery_id, content_hash, event, number, received_at, remote_addr, secret_id, size, "  # noqa: S608
         "body) SELECT %s, %s, %s, %s, %s, %s, %s, %s, "
-        f"CASE WHEN COALESCE(SUM(LENGTH(body)), 0) <= %s THEN %s ELSE %s END FROM {table} WHERE delivery_id = %s "
+        f"CASE WHEN COALESCE(SUM(LENGTH(body)), 0) <= %s AND NOT {is_lost} THEN %s ELSE %s END "
+        f"FROM {table} WHERE delivery_id = %s "
         "HAVING COUNT(*) < %s AND COUNT(CASE WHEN content_hash = %s THEN 1 END) = 0"
     )
 
@@ -116,5 +126,7 @@ def log_difference(pk: int, new: NewDelivery, *, is_kept: bool) -> None:
         new.event,
         len(new.body),
         new.content_hash[:12],
-        "the content is kept with the delivery" if is_kept else "it is kept already, or too many are kept",
+        "it is noted at the delivery, with its content unless that was removed or is too much"
+        if is_kept
+        else "it is kept already, or too many are kept",
     )

@@ -61,8 +61,8 @@ class BufferedRejection:
     remote_addr: str | None
     size: int | None
     header_names: list[str]
-    requested: str
-    "The id in the URL, of a request to no webhook."
+    finding: Finding | None
+    "The cause, if the request shows it without its body."
     sample: Sample | None = field(repr=False)
 
 
@@ -110,11 +110,11 @@ class RejectionRecorder:
         meta: Mapping[str, Any],
         remote_addr: str | None,
         body: bytes | None,
-        requested: str = "",
+        finding: Finding | None = None,
     ) -> None:
         """Buffer a refusal; only count it if the buffer is full. Neither queries nor waits nor raises.
 
-        `webhook` is None if no webhook has the id in the URL, which is `requested`.
+        `webhook` is None if no webhook has the id in the URL. `finding` is the cause, if it is known already.
         """
         with self._lock:
             tenant = tenants.current(router.db_for_write(Rejection))
@@ -130,7 +130,7 @@ class RejectionRecorder:
                     remote_addr=remote_addr,
                     size=declared_size(meta) if body is None else len(body),
                     header_names=header_names(meta),
-                    requested=requested,
+                    finding=finding,
                     sample=self._sample(buffer, webhook, reason, now, meta, body),
                 )
             )
@@ -290,7 +290,7 @@ def _rows(webhook: uuid.UUID | None, buffer: WebhookBuffer, findings: Findings) 
 
 def _finding(webhook: uuid.UUID | None, entry: BufferedRejection, findings: Findings) -> Finding | None:
     found = findings.get((webhook, entry.reason)) if entry.sample else None
-    return found or diagnosis.plain_finding(entry.reason, entry.requested)
+    return found or entry.finding or diagnosis.plain_finding(entry.reason)
 
 
 recorder: Final = RejectionRecorder()

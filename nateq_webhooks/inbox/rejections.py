@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import StoreError
+from nateq_webhooks.inbox.allowed_networks import address_finding
 from nateq_webhooks.inbox.configuration import Configuration, cache, find
-from nateq_webhooks.inbox.diagnosis import Hint
+from nateq_webhooks.inbox.diagnosis import Cause, Finding, Hint
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.inbox.request import Reason, Refusal, header_name, remote_address
 from nateq_webhooks.models import Delivery, Rejection
@@ -48,14 +49,38 @@ _LOG_LINES: Final[Mapping[Reason, str]] = {
         'Delivery to webhook "%(webhook)s" refused: its Content-Length is not one number, or its body is chunked and '
         "this server does not say where such a body ends."
     ),
+    Refusal.ADDRESS: (
+        'Delivery to webhook "%(webhook)s" refused: its address is in none of the networks in '
+        'NATEQ_WEBHOOKS["ALLOWED_NETWORKS"]. Its refused request in the admin says which address it is.'
+    ),
+    Refusal.STALE: (
+        'Delivery to webhook "%(webhook)s" refused: its signature is valid, but its timestamp is older than '
+        'NATEQ_WEBHOOKS["REPLAY_WINDOW"], and no such delivery is stored.'
+    ),
+    Refusal.FUTURE: (
+        'Delivery to webhook "%(webhook)s" refused: its signature is valid, but its timestamp is in the future. '
+        "Compare the clock of this server with the time."
+    ),
+    Refusal.NO_TIMESTAMP: (
+        'Delivery to webhook "%(webhook)s" refused: its signature is valid, but it has no timestamp that could be '
+        'compared with NATEQ_WEBHOOKS["REPLAY_WINDOW"].'
+    ),
 }
 """What to log for a reason: what was refused, with what value, and what to do. For others: `_NO_SIGNATURE`."""
 
 
-def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], body: bytes | None = None) -> None:
+def refuse(
+    webhook: Configuration,
+    reason: Reason,
+    *,
+    meta: Mapping[str, Any],
+    body: bytes | None = None,
+    finding: Finding | None = None,
+) -> None:
     """Log a refused request, announce it, and hand it to the recorder.
 
-    `body` is None if it was not read. It is held in memory for a second at most.
+    `body` is None if it was not read. It is held in memory for a second at most. `finding` is the cause, if it is known
+    without the body.
     """
     remote_addr = remote_address(meta, settings().trusted_proxies)
     values = _log_values(webhook, reason, meta.get(webhook.signature_meta_key))
@@ -63,7 +88,7 @@ def refuse(webhook: Configuration, reason: Reason, *, meta: Mapping[str, Any], b
     signals.delivery_rejected.send_robust(
         sender=Delivery, webhook_id=webhook.id, reason=reason.value, remote_addr=remote_addr
     )
-    recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=body)
+    recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=body, finding=finding)
 
 
 def refuse_method(webhook_id: uuid.UUID, *, meta: Mapping[str, Any]) -> None:
@@ -85,7 +110,29 @@ def refuse_unknown(webhook_id: uuid.UUID | str, *, meta: Mapping[str, Any]) -> N
     webhook = cache.cached(webhook_id) if isinstance(webhook_id, uuid.UUID) else None
     reason = Refusal.UNKNOWN_URL if webhook is None else Refusal.INACTIVE
     remote_addr = remote_address(meta, settings().trusted_proxies)
-    recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=None, requested=str(webhook_id))
+    finding = Finding(Cause.UNKNOWN_URL, {"id": str(webhook_id)}) if webhook is None else None
+    recorder.record(webhook, reason, meta=meta, remote_addr=remote_addr, body=None, finding=finding)
+
+
+def refuse_address(webhook_id: uuid.UUID | str, *, meta: Mapping[str, Any], is_post: bool) -> None:
+    """Record a request from an address that `ALLOWED_NETWORKS` does not have; its body is not read.
+
+    Like other refused requests: a POST to an active webhook is logged and announced, too, and a GET to an unknown URL
+    leaves no trace. Text is an id that is no UUID.
+    """
+    active = known = None
+    if isinstance(webhook_id, uuid.UUID):
+        try:
+            active = find(webhook_id)
+        except StoreError:
+            return
+        known = active or cache.cached(webhook_id)
+    finding = address_finding(meta)
+    if active is not None and is_post:
+        refuse(active, Refusal.ADDRESS, meta=meta, finding=finding)
+    elif known is not None or is_post:
+        remote_addr = remote_address(meta, settings().trusted_proxies)
+        recorder.record(known, Refusal.ADDRESS, meta=meta, remote_addr=remote_addr, body=None, finding=finding)
 
 
 def _log_values(webhook: Configuration, reason: Reason, header: str | None) -> dict[str, object]:

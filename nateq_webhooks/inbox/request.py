@@ -24,6 +24,7 @@ from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.content_length import AT_LEAST, ContentLengthError, content_length
 from nateq_webhooks.protocol.envelope import Envelope, read
+from nateq_webhooks.protocol.redaction import MASK
 from nateq_webhooks.protocol.signatures import MAX_HEADER_CHARS, SECRET_PREFIX
 
 MAX_HEADERS: Final = 60
@@ -37,7 +38,8 @@ MAX_TOTAL_BYTES: Final = 8_192
 
 MAX_ADDRESS_CHARS: Final = 64
 
-REDACTED: Final = "[redacted]"
+REDACTED: Final = MASK
+"""Replaces the value of a header that may be a credential."""
 
 READABLE: Final = frozenset(
     f"HTTP_{name.upper().replace('-', '_')}"
@@ -79,6 +81,14 @@ class Refusal(StrEnum):
     """The webhook is switched off here."""
     UNKNOWN_URL = "unknown_url"
     """No webhook has the id in the URL."""
+    ADDRESS = "address"
+    """It comes from an address that is in none of the `ALLOWED_NETWORKS`."""
+    STALE = "stale"
+    """It is signed, but its `timestamp` is older than `REPLAY_WINDOW`, and no such delivery is stored."""
+    FUTURE = "future"
+    """It is signed, but its `timestamp` is later than the clock of this server."""
+    NO_TIMESTAMP = "no_timestamp"
+    """It is signed, but has no `timestamp` that could be compared with `REPLAY_WINDOW`."""
 
 
 NO_MATCH: Final = signatures.Reason.NO_MATCH
@@ -86,6 +96,10 @@ NO_MATCH: Final = signatures.Reason.NO_MATCH
 
 Reason = signatures.Reason | Refusal
 """Why a request is refused."""
+
+
+UNVERIFIABLE: Final = frozenset((signatures.Reason.NO_MATCH, signatures.Reason.NO_SECRET))
+"""The reasons for a well-formed signature: a secret that can't be read now may have made it."""
 
 
 class BodyMalformedError(NateqWebhooksError):
@@ -280,7 +294,13 @@ def remote_address(meta: Mapping[str, Any], trusted_proxies: int) -> str | None:
     """
     address = str(meta.get("REMOTE_ADDR") or "")
     if trusted_proxies:
-        forwarded = [entry.strip() for entry in str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")]
+        forwarded = forwarded_addresses(meta)
         if len(forwarded) >= trusted_proxies and forwarded[-trusted_proxies]:
             address = forwarded[-trusted_proxies]
     return column_text(address, MAX_ADDRESS_CHARS) or None
+
+
+def forwarded_addresses(meta: Mapping[str, Any]) -> list[str]:
+    """Return the entries of X-Forwarded-For, the nearest proxy's last; empty if there is no such header."""
+    header = str(meta.get("HTTP_X_FORWARDED_FOR") or "")
+    return [entry.strip() for entry in header.split(",")] if header else []

@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.dispatch.selection import Selection, did_you_mean
+from nateq_webhooks.management.terminal import usage_error
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.delivery import with_delivery_id
 from nateq_webhooks.models.event_type import known_events
@@ -32,11 +33,11 @@ def add_all_option(parser: CommandParser, help_text: str) -> None:
 def require_explicit_all(*, is_all: bool, narrowed_by: Sequence[str]) -> None:
     """Raise `CommandError` unless exactly one is given: `--all`, or an option that narrows the selection."""
     if is_all and narrowed_by:
-        raise CommandError(
+        raise usage_error(
             _("--all can't be combined with %(options)s. Use one or the other.") % {"options": ", ".join(narrowed_by)}
         )
     if not is_all and not narrowed_by:
-        raise CommandError(_("This would apply to everything. Add --all if you mean that, or narrow it down."))
+        raise usage_error(_("This would apply to everything. Add --all if you mean that, or narrow it down."))
 
 
 def add_webhook_option(parser: CommandParser) -> None:
@@ -85,12 +86,15 @@ def selection_of(options: Mapping[str, Any]) -> Selection:
     webhook = webhook_named(options["webhook"]) if options["webhook"] else None
     _refuse_unknown_status(options["status"])
     _refuse_unknown_event(options["event"])
+    since, until = moment_of("--since", options["since"]), moment_of("--until", options["until"])
+    if since is not None and until is not None and since >= until:
+        raise usage_error(_("--since is not before --until, so no delivery can be selected."))
     return Selection(
         webhook=str(webhook.pk) if webhook else "",
         event=options["event"],
         status=options["status"],
-        since=moment_of("--since", options["since"]),
-        until=moment_of("--until", options["until"]),
+        since=since,
+        until=until,
         deliveries=tuple(pk for delivery_id in several(options["delivery"]) for pk in _keys(delivery_id, webhook)),
     )
 
@@ -106,8 +110,8 @@ _NARROWING: Final = ("webhook", "event", "status", "since", "until", "delivery")
 def _refuse_unknown_status(status: str) -> None:
     if status and status not in _STATUSES:
         words = {"status": status, "known": ", ".join(_STATUSES)}
-        said = _("argument --status: invalid choice: %(status)r (choose from %(known)s).") % words
-        raise CommandError(said + did_you_mean(status, _STATUSES))
+        said = _("There is no status %(status)r. There are: %(known)s.") % words
+        raise usage_error(said + did_you_mean(status, _STATUSES))
 
 
 def _refuse_unknown_event(event: str) -> None:
@@ -149,7 +153,7 @@ def moment_of(option: str, given: str | date | None) -> datetime | None:
         moment = None
     if moment is None:
         example = "2026-06-30T12:00"
-        raise CommandError(
+        raise usage_error(
             _("%(option)s is %(text)r, which is not a time. Write it like %(example)s.")
             % {"option": option, "text": text, "example": example}
         )

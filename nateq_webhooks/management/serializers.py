@@ -1,13 +1,19 @@
-"""What the commands print of a webhook: text for a person, JSON for a program. Never a secret."""
+"""What the commands print, of a webhook or by tenant: text for a person, JSON for a program. Never a secret."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from nateq_webhooks import remote
+from nateq_webhooks import remote, tenants
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.remote.error_text import localized
 from nateq_webhooks.remote.public_urls import public_url
+
+
+def by_tenant(documents: Mapping[str, Any]) -> Any:
+    """Return what a command prints as JSON: an object for each tenant, or on a site without tenants the only one."""
+    return documents[tenants.NO_TENANT] if set(documents) == {tenants.NO_TENANT} else documents
 
 
 def state_text(state: "remote.DriftState") -> str:

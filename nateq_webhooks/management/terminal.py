@@ -1,11 +1,14 @@
 """The output of the commands: text from senders and other people can't send control sequences to the terminal."""
 
+import getpass
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable
-from typing import Any, Final, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, TextIO
 
-from django.core.management.base import BaseCommand, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.protocol.invisible_chars import one_line, visible
 
 Style = Callable[[str], str]
@@ -65,7 +68,28 @@ def _safe(text: str) -> str:
 
 
 class TerminalCommand(BaseCommand):
-    """Base of every command of the package: all output, errors too, goes through `Terminal`."""
+    """Base of every command of the package: all output, errors too, goes through `Terminal`.
+
+    The audit log names the system's user for what the command does.
+    """
+
+    audit_source: ClassVar[audit.Source] = audit.Source.COMMAND
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run the command from a command line; refuse an empty argument.
+
+        In a script `--webhook "$NAME"` with an unset variable would otherwise apply to all webhooks.
+        """
+        if (empty := _first_empty(argv[2:])) is not None:
+            self._called_from_command_line = True  # as Django's own method does: the error ends the process
+            text = _("%(argument)s is empty. Check the variable that it comes from, or leave it out.")
+            self.create_parser(argv[0], argv[1]).error(text % {"argument": empty})
+        super().run_from_argv(argv)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command."""
+        with audit.acting(self.audit_source, user_name()):
+            return super().execute(*args, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Replace the streams and styles, which Django sets in several places, by ones that escape."""
@@ -85,6 +109,32 @@ class TerminalCommand(BaseCommand):
             return super().check(*args, **kwargs)
         finally:
             styles.is_checking = False
+
+
+def usage_error(message: str) -> CommandError:
+    """Return the error of a command line that is wrong whatever is stored: with exit code 2, as argparse's own."""
+    return CommandError(message, returncode=2)
+
+
+def _first_empty(arguments: Sequence[str]) -> str | None:
+    """Return the option whose value is empty, or "An argument" for one without an option; None if there is none."""
+    before = ""
+    for argument in arguments:
+        option, is_joined, value = argument.partition("=")
+        if option.startswith("--") and is_joined and not value.strip():
+            return option
+        if not argument.strip():
+            return before if before.startswith("--") else _("An argument")
+        before = argument
+    return None
+
+
+def user_name() -> str:
+    """Return the system's name of the user who runs the command; empty if it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def accept_django_options(parser: ArgumentParser) -> None:

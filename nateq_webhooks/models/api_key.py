@@ -1,9 +1,8 @@
 """The key of a program that uses this site's API. Only its hash is stored, so a copy of the database opens nothing."""
 
 import hashlib
-import ipaddress
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, LIVE_KEY_PREFIX, Scope
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.networks import is_in, network_problem
 from nateq_webhooks.protocol.secret_text import KeyText
 
 KEY_BYTES: Final = 24
@@ -142,9 +142,9 @@ class ApiKey(models.Model):
             needed = _("A key needs at least one scope of these: %(scopes)s.")
             raise ValidationError({"scopes": needed % {"scopes": ", ".join(Scope)}})
         for address in self.allowed_addresses if isinstance(self.allowed_addresses, list) else [self.allowed_addresses]:
-            if _network(address) is None:
-                message = _("%(address)s is not an IP address or a network, such as 192.0.2.7 or 192.0.2.0/24.")
-                raise ValidationError({"allowed_addresses": message % {"address": repr(str(address)[:60])}})
+            if (problem := network_problem(address)) is not None:
+                text, values = problem
+                raise ValidationError({"allowed_addresses": f"{_(text) % values}."})
         for name in ("name", "organization_id"):
             text = getattr(self, name)
             if column_text(text, len(text)) != text:
@@ -164,24 +164,7 @@ class ApiKey(models.Model):
 
     def allows_address(self, address: str | None) -> bool:
         """Return whether a request may come from an IP address; with an allow-list, an unknown one may not."""
-        return not self.allowed_addresses or _is_in(address, self.allowed_addresses)
-
-
-def _is_in(address: str | None, networks: Sequence[object]) -> bool:
-    try:
-        given = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return False
-    given = getattr(given, "ipv4_mapped", None) or given
-    return any(network is not None and given in network for network in map(_network, networks))
-
-
-def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return a network, or an address as one; None if the text is neither."""
-    try:
-        return ipaddress.ip_network(str(text), strict=False)
-    except ValueError:
-        return None
+        return not self.allowed_addresses or is_in(address, self.allowed_addresses)
 
 
 def grantable(permissions: Iterable[str]) -> list[Scope]:

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import settings
+from nateq_webhooks.errors import ContentRemovedError
 from nateq_webhooks.models.fields import BytesField, ExactCharField
 from nateq_webhooks.models.webhook import Webhook
 from nateq_webhooks.protocol.envelope import identity_of_id, load_event
@@ -42,6 +44,19 @@ class Delivery(models.Model):
         "The webhook does not subscribe to its event."
         INVALID = "invalid", _("Invalid")
         "Signed by Nateq, but not a readable JSON object."
+
+    class ContentChange(models.TextChoices):
+        """Why the stored content is not what was received."""
+
+        RETENTION = "retention", _("Removed by retention")
+        "Body, payload and headers are gone: they were older than `RETENTION` allows."
+        ERASURE = "erasure", _("Erased")
+        "A person's data was blanked in the body, the payload and the headers."
+        REDACTION = "redaction", _("Redacted before storing")
+        "Values at the paths of `REDACT` were masked before the row was inserted."
+
+    CONTENT_LOST: ClassVar = (ContentChange.RETENTION, ContentChange.ERASURE)
+    "No receiver can run for it: what it would get is not what was received."
 
     FINISHED: ClassVar = (Status.PROCESSED, Status.DEAD)
     "Every receiver has finished."
@@ -84,6 +99,11 @@ class Delivery(models.Model):
     )
     # Indexed for dispatch: deliveries whose runs must still be created. NULL once they are.
     dispatch_at = models.DateTimeField(_("dispatch at"), null=True, db_index=True)
+    # NULL costs the INSERT nothing. For what may be replayed, verified and shown.
+    content_change = models.CharField(  # noqa: DJ001 - see above
+        _("content"), max_length=10, choices=ContentChange, null=True
+    )
+    content_changed_at = models.DateTimeField(_("content changed"), null=True)
 
     class Meta:
         verbose_name = _("delivery")
@@ -94,6 +114,7 @@ class Delivery(models.Model):
             ("view_payload", _("Can see what customers wrote: payloads, tracebacks, searches, exports")),
             ("replay_delivery", _("Can have deliveries run again")),
             ("export_delivery", _("Can export deliveries")),
+            ("erase_delivery", _("Can erase what is stored about a person or an organization")),
         ]
         indexes = [
             # For the deliveries of one resource: is_superseded, related deliveries, the search, a retry under a new id.
@@ -136,13 +157,50 @@ class Delivery(models.Model):
         )
         return newer.order_by()
 
+    @property
+    def is_content_lost(self) -> bool:
+        """Whether its content was removed by retention or an erasure: it can't be run again, or verified."""
+        return self.content_change in self.CONTENT_LOST
+
+    def refuse_lost_content(self) -> None:
+        """Raise `ContentRemovedError` if its content was removed."""
+        if self.is_content_lost:
+            raise ContentRemovedError(self.content_lost_text())
+
+    def content_lost_text(self) -> str:
+        """Return when and why its content was removed, and what follows from it."""
+        moment = self.content_changed_at
+        words = {"delivery": self.pk, "date": "?" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d}"}
+        if self.content_change == self.ContentChange.ERASURE:
+            return gettext("Delivery %(delivery)s was erased on %(date)s; it can't be run again.") % words
+        return (
+            gettext("The payload of delivery %(delivery)s was removed by retention on %(date)s; it can't be run again.")
+            % words
+        )
+
     def load_event(self) -> Event:
         """Parse the event from the stored bytes; no two calls return the same objects.
 
-        Raises `ValueError` for an `invalid` delivery.
+        If values were masked before it was stored, the event is whole as long as its receivers have not finished; then
+        one query reads it, and `DecryptionError` is raised if it can't be decrypted.
+
+        Raises `ValueError` for an `invalid` delivery, and `ContentRemovedError` if its content was removed.
         """
+        self.refuse_lost_content()
         parsed: Event | None = self.__dict__.pop(_PARSED, None)
-        return load_event(self.body) if parsed is None else parsed
+        return load_event(self.whole_body()) if parsed is None else parsed
+
+    def whole_body(self) -> bytes:
+        """Return the bytes that receivers get: those that came, if they are kept, else those that are stored.
+
+        Raises `DecryptionError`.
+        """
+        if self.content_change != self.ContentChange.REDACTION:
+            return self.body
+        from nateq_webhooks.models.unredacted_body import UnredactedBody  # which refers to this model
+
+        whole = UnredactedBody.objects.using(self._state.db).body_of(self.pk)
+        return self.body if whole is None else whole
 
     def keep_event(self, event: Event) -> None:
         """Let the next `load_event` return `event`, which was parsed from these bytes and which nobody else uses."""

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.database.keyset.date_ranges import KeyRange, first_keys
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.models.delivery import Delivery
 
 HOURS: Final = 48
@@ -130,7 +131,8 @@ def key_ranges(alias: str, hours: Sequence[datetime], stored: Mapping[datetime, 
     found = _known_keys(hours, stored)
     unknown = [hour for hour in hours if hour not in found]
     if unknown:
-        found |= zip(unknown, first_keys(Delivery, alias, "received_at", unknown, KeyRange(0, highest)), strict=True)
+        first = first_keys(Delivery, alias, "received_at", unknown, KeyRange(lowest, highest))
+        found |= zip(unknown, first, strict=True)
     lows = [max(found[hour], lowest) for hour in hours]  # no rows are below it
     for number in range(1, len(lows)):
         lows[number] = max(lows[number], lows[number - 1])
@@ -187,10 +189,15 @@ def newest_within(hours: Iterable[HourRange], most: int) -> list[HourRange]:
 def store(alias: str, hours: Sequence[HourRange], counts: Iterable[StatusCount]) -> None:
     """Store hours that are over, and remove those that are no longer shown. Raises `django.db.Error`."""
     rows = _rows(hours, counts)
-    with transaction.atomic(using=alias):
-        manager = HourlyCount.objects.using(alias)
-        manager.bulk_create(rows, ignore_conflicts=True)
-        manager.filter(start__lt=min(hour.start for hour in hours) - HOUR * HOURS).delete()
+    shown_from = min(hour.start for hour in hours) - HOUR * HOURS
+
+    def write() -> None:
+        with transaction.atomic(using=alias):
+            manager = HourlyCount.objects.using(alias)
+            manager.bulk_create(rows, ignore_conflicts=True)
+            manager.filter(start__lt=shown_from).delete()
+
+    retry_transaction(write, alias=alias)  # several workers may store the same hours at once
 
 
 def _rows(hours: Sequence[HourRange], counts: Iterable[StatusCount]) -> list[HourlyCount]:

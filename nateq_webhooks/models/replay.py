@@ -39,6 +39,10 @@ class Replay(models.Model):
     "For how many receivers of deliveries nothing was done, because their run had started."
     skipped = models.BigIntegerField(_("succeeded since"), default=0, db_default=0)
     "With `only_failed`: how many of the selected failed runs a later round has made good, so that none was created."
+    without_content = models.BigIntegerField(_("content removed"), default=0, db_default=0)
+    "How many deliveries were left out, because their content was removed by retention or an erasure."
+    disconnected = models.BigIntegerField(_("receiver not connected"), default=0, db_default=0)
+    "How many failed (`only_failed`) or pending (`try_now`) runs were left alone, as their receiver is not connected."
     succeeded = models.BigIntegerField(_("succeeded"), default=0, db_default=0)
     "How many of its runs have succeeded; counted once, when `done_at` is set."
     failed = models.BigIntegerField(_("failed"), default=0, db_default=0)
@@ -62,6 +66,19 @@ class Replay(models.Model):
 
     def __str__(self) -> str:
         return f"{_('Replay')} {self.pk}"
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether it made runs, or brought some forward."""
+        return bool(self.runs or self.brought_forward)
+
+    @property
+    def is_of_given_deliveries(self) -> bool:
+        """Whether the deliveries were given one by one, so that no range of keys was looked through.
+
+        False for a replay of a version that did not store it.
+        """
+        return 0 < self.until == self.first
 
     @property
     def share_done(self) -> float:

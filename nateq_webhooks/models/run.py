@@ -166,6 +166,18 @@ class RunQuerySet(models.QuerySet["Run"]):
         changes = {} if finished_at is None else {"finished_at": finished_at}
         return self.unfinished().filter(lease=None).update(status=Run.Status.DROPPED, error=error, **changes)
 
+    def fence(self, error: str, *, now: datetime) -> int:
+        """Drop unfinished ones, also those that a worker has: it loses them. They stay due until they are finalized."""
+        return self.unfinished().update(
+            status=Run.Status.DROPPED,
+            lease=None,
+            finished_at=now,
+            held_by=NOT_HELD,
+            next_try_at=now,
+            error=error,
+            traceback="",
+        )
+
     def mark_finalized(self) -> int:
         """Take finished ones out of the index of what is due: their deliveries have been finalized."""
         return self.finished().update(next_try_at=None)

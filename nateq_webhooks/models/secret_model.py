@@ -1,13 +1,17 @@
 """Models with a signing secret: an unusable one is not written, and neither a pickle nor an error shows it."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db import models, router
 
-from nateq_webhooks.conf import settings
 from nateq_webhooks.database.secret_guard import guarded_read, guarded_write
-from nateq_webhooks.protocol.secret_text import SecretText
+from nateq_webhooks.errors import SecretError, SecretUnavailableError
+from nateq_webhooks.models.fields import StoredSecretField
+from nateq_webhooks.models.signing_keys import is_encrypted, problem_text, require_usable, why_unavailable
+from nateq_webhooks.protocol.secret_text import ENCRYPTED_PREFIX, REFERENCE_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import SigningKey
 
 Row = TypeVar("Row", bound=models.Model)
@@ -47,6 +51,29 @@ class SecretModelQuerySet(models.QuerySet[Row]):
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
+    def with_stored(self) -> "models.QuerySet[Any]":
+        """Return the rows with `stored`: the secret as the column has it, encrypted or not."""
+        return self.annotate(stored=models.ExpressionWrapper(models.F(FIELD), output_field=StoredSecretField()))
+
+    def plain(self) -> Self:
+        """Return the rows whose secret is in plain text."""
+        rows = self.exclude(**{FIELD: ""})
+        for prefix in (ENCRYPTED_PREFIX, REFERENCE_PREFIX):
+            rows = rows.exclude(**{f"{FIELD}__stored_prefix": prefix})
+        return rows
+
+    def replace_stored(self, pk: Any, stored: str, new: str) -> bool:
+        """Write the same secret in another form, if the column has not changed since it was read; return whether.
+
+        `modified_at` stays: the key is the same, and thousands of changed rows would be read again once a second.
+        """
+        value = models.Value(SecretText(new), output_field=StoredSecretField())
+        # By its beginning, too: with MariaDB's usual collation equality ignores case, and LIKE BINARY does not.
+        row = self.filter(pk=pk, **{f"{FIELD}__stored": stored, f"{FIELD}__stored_prefix": stored})
+        return guarded_write(self.db, super(SecretModelQuerySet, row).update, **{FIELD: value}) > 0
+
+    replace_stored.alters_data = True  # type: ignore[attr-defined]
+
     def _fetch_all(self) -> None:
         guarded_read(self.db, super()._fetch_all)
 
@@ -59,6 +86,7 @@ class SecretModelQuerySet(models.QuerySet[Row]):
 class SecretModel(models.Model):
     """A row with a signing secret in its column `secret`."""
 
+    secret: Any
     _stored_secret: str | None = None
 
     class Meta:
@@ -95,6 +123,12 @@ class SecretModel(models.Model):
         if fields is None or FIELD in fields:
             self._stored_secret = self.__dict__.get(FIELD)
 
+    def check_secret(self) -> None:
+        """Raise `ValidationError` for an unusable secret; a stored one that can't be read now may stay."""
+        if self.secret == self._stored_secret and why_unavailable(self.secret):
+            return
+        check_secret(self.secret)
+
     def save_base(self, *args: Any, **kwargs: Any) -> None:
         """Save; a database error does not show the row."""
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
@@ -104,6 +138,20 @@ class SecretModel(models.Model):
 
 
 def refuse_unusable(secret: str) -> None:
-    """Raise `SecretError` for an unusable secret; an empty one is accepted: it is not known yet."""
+    """Raise `SecretError` for an unusable secret.
+
+    An empty one is accepted: it is not known yet. So is one that can't be read now: its key or variable may come back.
+    """
     if secret:
-        SigningKey.of(secret, settings().secret_encoding)
+        with contextlib.suppress(SecretUnavailableError):
+            require_usable(secret)
+
+
+def check_secret(secret: str) -> None:
+    """Raise `ValidationError` for an unusable secret: empty, too short, or not in the site's encoding."""
+    try:
+        if is_encrypted(secret):
+            SigningKey.of(secret)  # raises: nobody enters a secret in the form in which it is stored
+        require_usable(secret)
+    except SecretError as error:
+        raise ValidationError({"secret": problem_text(error)}) from None

@@ -2,13 +2,13 @@
 
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import Signal, receiver
 from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse, set_script_prefix
 from django.utils import timezone, translation
@@ -17,15 +17,24 @@ from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.conf import header_problem, language_code, root_urlconf, settings
 from nateq_webhooks.database.encoding import storable
-from nateq_webhooks.errors import SecretError
-from nateq_webhooks.models.fields import ExactCharField, SafeCharField, SecretField
+from nateq_webhooks.errors import SecretError, SecretUnavailableError
+from nateq_webhooks.models.fields import ExactCharField, LatchField, SafeCharField, SecretField
+from nateq_webhooks.models.removed_delivery import RemovedDelivery
 from nateq_webhooks.models.secret_model import SecretModel, SecretModelQuerySet
+from nateq_webhooks.models.signing_keys import is_encrypted, signing_key
 from nateq_webhooks.protocol.columns import column_text
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
-from nateq_webhooks.protocol.signatures import DEFAULT_HEADER, SigningKey
+from nateq_webhooks.protocol.signatures import DEFAULT_HEADER
 
 configuration_changed = Signal()
 """Sent when a webhook or one of its secrets has changed in this process; `inbox.configuration` listens."""
+
+
+REFRESH_SECONDS: Final = 1.0
+"""How old a process's copy of the configuration may be: a webhook saved elsewhere is known there after that long."""
+
+STALE_SECONDS: Final = 3.0
+"""No request uses an older copy, unless the database can't be asked: it waits until another has read a new one."""
 
 
 def generate_secret() -> str:
@@ -70,9 +79,11 @@ class WebhookQuerySet(SecretModelQuerySet["Webhook"]):
 
     update.alters_data = True  # type: ignore[attr-defined]
 
-    def bulk_create(self, *args: Any, **kwargs: Any) -> list["Webhook"]:
+    def bulk_create(self, objs: Iterable["Webhook"], *args: Any, **kwargs: Any) -> list["Webhook"]:
         """Create as Django does, and invalidate the cache of this process."""
-        created = super().bulk_create(*args, **kwargs)
+        webhooks = list(objs)
+        _remember_removals(self.db, webhooks)
+        created = super().bulk_create(webhooks, *args, **kwargs)
         configuration_changed.send(sender=self.model)
         return created
 
@@ -92,6 +103,7 @@ class WebhookQuerySet(SecretModelQuerySet["Webhook"]):
             "registration",
             "modified_at",
             "rotation_scanned_to",
+            "has_removed",
             "older_secrets__secret",
             "older_secrets__expires_at",
         )
@@ -116,7 +128,7 @@ class Webhook(SecretModel):
     name = SafeCharField(_("name"), max_length=100, unique=True, help_text=_("Your name for it."))
     secret = SecretField(
         _("signing secret"),
-        max_length=255,
+        max_length=2000,
         default=generate_secret,
         help_text=_("The secret that Nateq signs with. Shown once, then never again."),
     )
@@ -156,6 +168,9 @@ class Webhook(SecretModel):
     claimed_until = models.DateTimeField(null=True, editable=False)
     rotation_scanned_to = models.BigIntegerField(null=True, editable=False)
     "While a rotation waits for a delivery with the new secret: the newest delivery that was scanned for one."
+    has_removed = LatchField(default=False, db_default=False, editable=False)
+    """Whether deliveries were removed: each new one is then looked up among `RemovedDelivery`. It is true also for a
+    webhook that is deleted and created again under its id."""
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     # Indexed for WebhookQuerySet.configuration(since), which each process runs once a second.
     modified_at = models.DateTimeField(_("modified"), default=timezone.now, editable=False, db_index=True)
@@ -174,6 +189,8 @@ class Webhook(SecretModel):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and set `modified_at`, which the caches of other processes query."""
         self.modified_at = timezone.now()
+        if self._state.adding:
+            _remember_removals(kwargs.get("using") or router.db_for_write(Webhook, instance=self), [self])
         fields = kwargs.get("update_fields")
         if fields is not None:
             kwargs["update_fields"] = {*fields, "modified_at"}
@@ -189,7 +206,7 @@ class Webhook(SecretModel):
     def clean(self) -> None:
         """Refuse values with which no request could be accepted: an unusable secret, event list or header name."""
         super().clean()
-        check_secret(self.secret)
+        self.check_secret()
         check_storable(self, "name", "secret")
         if not isinstance(self.events, list) or not all(map(_is_event_name, self.events)):
             raise ValidationError({"events": _('Write a list of event names, such as ["ticket.created"].')})
@@ -235,7 +252,7 @@ class Secret(SecretModel):
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="older_secrets", verbose_name=_("webhook")
     )
-    secret = SecretField(_("signing secret"), max_length=255)
+    secret = SecretField(_("signing secret"), max_length=2000)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
         _("expires"), null=True, blank=True, help_text=_("From then on it is refused. Empty: never.")
@@ -252,14 +269,16 @@ class Secret(SecretModel):
 
     def __str__(self) -> str:
         try:
-            return SigningKey.of(self.secret, settings().secret_encoding).id
+            return signing_key(self.secret).id
+        except SecretUnavailableError:
+            return gettext("can't be decrypted") if is_encrypted(self.secret) else self.secret  # a variable's name
         except SecretError:
-            return str(_("unusable secret"))
+            return gettext("unusable secret")
 
     def clean(self) -> None:
         """Refuse an unusable secret."""
         super().clean()
-        check_secret(self.secret)
+        self.check_secret()
         check_storable(self, "secret")
 
 
@@ -276,17 +295,32 @@ def _is_event_name(name: object) -> bool:
     return isinstance(name, str) and bool(name) and column_text(name, len(name)) == name
 
 
-def check_secret(secret: str) -> None:
-    """Raise `ValidationError` for an unusable secret: empty, too short, or not in the site's encoding."""
-    try:
-        SigningKey.of(secret, settings().secret_encoding)
-    except SecretError as error:
-        raise ValidationError({"secret": gettext(str(error))}) from None
-
-
 @receiver([post_save, post_delete], sender=Secret, dispatch_uid="nateq_webhooks.secret_changed")
 def _touch_webhook(*, instance: Secret, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
     Webhook.objects.filter(pk=instance.webhook_id).update()
+
+
+@receiver(pre_save, sender=Webhook, dispatch_uid="nateq_webhooks.webhook_saved")
+def _look_for_removals(*, instance: Webhook, using: str, raw: bool, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    if raw:  # `loaddata` does not call `save()`, and writes what the fixture says, also over a row that is there
+        _remember_removals(using, [instance])
+
+
+def _remember_removals(alias: str, webhooks: Sequence[Webhook]) -> None:
+    """Set `has_removed` of webhooks that are about to be written, if deliveries of the same ids were removed."""
+    asked = [webhook.pk for webhook in webhooks if not webhook.has_removed]
+    if asked:
+        removed = RemovedDelivery.objects.using(alias).filter(webhook_id__in=asked).order_by()
+        known = Webhook.objects.using(alias).filter(pk__in=asked, has_removed=True).order_by()
+        found = {*removed.values_list("webhook_id", flat=True).distinct(), *known.values_list("pk", flat=True)}
+        for webhook in webhooks:
+            webhook.has_removed = webhook.has_removed or webhook.pk in found
+
+
+@receiver(post_save, sender=RemovedDelivery, dispatch_uid="nateq_webhooks.removed_delivery_saved")
+def _tell_webhook(*, instance: RemovedDelivery, using: str, **kwargs: Any) -> None:  # noqa: ARG001 - a signal receiver
+    """Set it for a record that `loaddata` writes; the package adds its own in bulk, and has set it before."""
+    Webhook.objects.using(using).filter(pk=instance.webhook_id, has_removed=False).update(has_removed=True)
 
 
 @receiver([post_save, post_delete], sender=Webhook, dispatch_uid="nateq_webhooks.webhook_changed")

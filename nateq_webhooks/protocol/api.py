@@ -1,6 +1,7 @@
 """Nateq's API as far as it is public, and what we assume of its webhook endpoints (ours: docs/reference/protocol.md).
 
-Only this module names its paths, headers, error codes and limits; the client and the sandbox use them.
+Only this module names its paths, headers, error codes, limits and environment variables; the client and the sandbox
+use them.
 """
 
 import re
@@ -24,6 +25,10 @@ LIMIT_PARAMETER: Final = "limit"
 OFFSET_PARAMETER: Final = "offset"
 CURSOR_PARAMETER: Final = "cursor"
 """How a page is asked for; the cursor is what `meta.next_cursor` said, where a server has it."""
+
+API_KEY_VARIABLE: Final = "NATEQ_API_KEY"
+BASE_URL_VARIABLE: Final = "NATEQ_BASE_URL"
+"""The environment variables of Nateq's SDK, which have the same meaning here."""
 
 KEYS_SCREEN: Final = "Settings -> Developers -> API Keys"
 WEBHOOKS_SCREEN: Final = "Settings -> Developers -> Webhooks"
@@ -56,6 +61,19 @@ class Scope(StrEnum):
     PAYLOADS_READ = "payloads:read"
     """See what customers wrote: bodies, values of headers, errors."""
 
+
+NATEQ_SCOPES: Final = frozenset(
+    (
+        Scope.WEBHOOKS_MANAGE.value,
+        *(
+            f"{resource}:{verb}"
+            for resource in ("conversations", "tickets", "tags", "templates", "broadcasts", "faqs", "files")
+            for verb in ("read", "write")
+        ),
+        *("teams:read", "overview_stats:read", "emails:send", "emails:read"),
+    )
+)
+"""What a key of Nateq's may be for (Nateq: authentication; its SDK); nothing but webhooks matters here."""
 
 SCOPE: Final = Scope.WEBHOOKS_MANAGE.value
 """The scope that a key of Nateq's needs for everything about webhooks."""

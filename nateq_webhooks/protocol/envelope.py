@@ -138,6 +138,12 @@ def value_at(body: bytes, path: str) -> str | None:
     return None if value is None else _CANONICAL.encode(value)
 
 
+def load_document(body: bytes) -> dict[str, Any] | None:
+    """Return the whole document of a body, which the caller may change; None if the body is unreadable."""
+    document = _load(body)
+    return None if isinstance(document, Note) else document
+
+
 def content_hash(body: bytes) -> str:
     """Return the hash of a body's content without its delivery id and attempt: `Envelope.content_hash`."""
     document = _load(body)

@@ -14,6 +14,9 @@ LOGGERS: Final = (
 )
 """The loggers of the package. A logger's filter does not apply to records of its children."""
 
+TRACEBACK_TEXT: Final = "traceback_text"
+"""The attribute of a record with a traceback as text (`extra`): of an exception that handlers must not get."""
+
 _INDENT: Final = "    "
 
 
@@ -34,15 +37,20 @@ class OneLine(logging.Filter):
         if (safe := one_line(message)) != message:
             record.msg, record.args = safe, None
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = _indented(record.exc_info[1])
+            record.exc_text = _indented(_formatted(record.exc_info[1]))
+        elif text := getattr(record, TRACEBACK_TEXT, ""):
+            record.exc_text = _indented(text)  # as formatters write it
         return True
 
 
-def _indented(error: BaseException) -> str:
+def _formatted(error: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(error))
     except Exception as problem:  # noqa: BLE001 - an exception's own text may raise anything
-        text = f"{type(error).__qualname__} (its traceback can't be shown: {type(problem).__qualname__})"
+        return f"{type(error).__qualname__} (its traceback can't be shown: {type(problem).__qualname__})"
+
+
+def _indented(text: str) -> str:
     lines = text.rstrip("\n").split("\n")
     return "\n".join(_INDENT + visible(line).replace("\t", "\\t") for line in lines)
 

@@ -13,6 +13,12 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix of every secre
 MIN_SECRET_CHARS: Final = 16
 """Minimum of visible characters without the prefix; of bytes, if it is decoded from base64."""
 
+ENCRYPTED_PREFIX: Final = "fernet:"
+"""The prefix of a stored secret that is encrypted. No secret starts with it."""
+
+REFERENCE_PREFIX: Final = "env:"
+"""The prefix of a stored secret that names an environment variable with the secret. No secret starts with it."""
+
 HIDDEN: Final = "<signing secret>"
 """Replaces a secret in a repr, an error report and a log."""
 

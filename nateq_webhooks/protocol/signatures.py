@@ -16,7 +16,14 @@ from typing import Final, Literal
 
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.protocol.i18n import gettext_noop
-from nateq_webhooks.protocol.secret_text import MIN_SECRET_CHARS, SecretBytes, SecretText, visible_chars
+from nateq_webhooks.protocol.secret_text import (
+    ENCRYPTED_PREFIX,
+    MIN_SECRET_CHARS,
+    REFERENCE_PREFIX,
+    SecretBytes,
+    SecretText,
+    visible_chars,
+)
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX as SECRET_PREFIX
 
 DEFAULT_HEADER: Final = "X-Nateq-Signature"
@@ -212,6 +219,13 @@ def _key_bytes(secret: str, encoding: SecretEncoding) -> bytes:
     if not secret:
         raise SecretError(
             gettext_noop("The signing secret is empty. Copy it from Nateq: Settings > Developers > Webhooks.")
+        )
+    if secret.startswith((ENCRYPTED_PREFIX, REFERENCE_PREFIX)):
+        raise SecretError(
+            gettext_noop(
+                'No signing secret starts with "fernet:" or "env:": that is how an encrypted secret and the name of an '
+                "environment variable are stored. Copy the secret from Nateq: Settings > Developers > Webhooks."
+            )
         )
     if encoding == "utf-8":
         return SecretBytes(secret.encode("utf-8", "surrogatepass"))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nateq_webhooks import audit
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event
-from nateq_webhooks.remote.claim import claimed
+from nateq_webhooks.remote.claim import alias, claimed
 from nateq_webhooks.remote.secret_rotation import require_state
 
 if TYPE_CHECKING:
@@ -34,4 +35,7 @@ def change(
             fields["is_active"] = is_active
         wanted = None if events is None else list(events) or every_event(client)
         client.webhooks.update(webhook.nateq_id, events=wanted, is_active=is_active)
-        claim.update(**fields)
+        with claim.step():
+            claim.update_in_step(**fields)
+            details = {"fields": list(fields), "at": "nateq"}
+            audit.record(audit.Action.WEBHOOK_CHANGED, **audit.of_webhook(webhook), details=details, using=alias())

@@ -23,7 +23,9 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.secret_model import refuse_unusable
+from nateq_webhooks.models.signing_keys import problem_text
 from nateq_webhooks.protocol.invisible_chars import one_line
+from nateq_webhooks.remote.commands import command
 from nateq_webhooks.remote.remote_errors import BusyError, ClaimLostError, NotSavedError, RemoteError
 
 if TYPE_CHECKING:
@@ -75,9 +77,9 @@ class Claim:
             raise ClaimLostError(
                 _(
                     'Another run has taken over webhook "%(name)s", because this one did not renew its claim in time. '
-                    "See its state with: manage.py nateq_webhook show --name %(name)s"
+                    "See its state with: %(command)s"
                 )
-                % {"name": self.webhook.name}
+                % {"name": self.webhook.name, "command": command("show", self.webhook)}
             )
         for name, value in fields.items():
             setattr(self.webhook, name, value)
@@ -91,7 +93,7 @@ class Claim:
                     'Nateq gave webhook "%(name)s" a signing secret that can verify nothing, so it was not saved. '
                     "%(why)s Run this again: it asks Nateq for another one."
                 )
-                % {"name": self.webhook.name, "why": _(str(error))}
+                % {"name": self.webhook.name, "why": problem_text(error)}
             ) from None
 
 

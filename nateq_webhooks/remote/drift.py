@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.remote.catalogue import every_event, wanted_events
 from nateq_webhooks.remote.claim import Claim, alias, claimed
+from nateq_webhooks.remote.commands import command
 from nateq_webhooks.remote.connection import RemoteLists, choose_entry, client_for
+from nateq_webhooks.remote.error_text import webhooks_in_words
 from nateq_webhooks.remote.keys import (
     key_entries,
     key_entry,
@@ -159,6 +162,10 @@ def reconcile(
     """
     with claimed(client, webhook, wait_seconds=wait_seconds) as claim:
         drift = _require_visible(compare_one(client, webhook), is_gone=is_gone)
+        if not drift.needs_nothing:
+            names = [difference.name for difference in drift.differences]
+            details = {"direction": direction.value, "fields": names}
+            audit.record(audit.Action.WEBHOOK_CHANGED, **audit.of_webhook(webhook), details=details, using=alias())
         if direction is Direction.PUSH:
             _push(client, claim, drift)
             return True
@@ -182,8 +189,9 @@ def not_visible_text(drift: Drift) -> str:
         "name": webhook.name,
         "id": webhook.nateq_id or "-",
         "key": setting_name(key_entry(webhook)),
-        "seen": drift.visible,
+        "seen": webhooks_in_words(drift.visible),
         "organization": organization_of(webhook) or _("not known"),
+        "command": command("sync", webhook, "--gone"),
     }
     if drift.state is DriftState.OTHER_ORGANIZATION:
         return (
@@ -196,8 +204,8 @@ def not_visible_text(drift: Drift) -> str:
     return (
         _(
             'Webhook "%(name)s" (%(id)s, organization: %(organization)s) is not visible to the key in %(key)s, which '
-            "sees %(seen)d webhooks. Nothing was changed. Check BASE_URL, and set API_KEYS if it belongs to another "
-            "organization. Only if it was deleted at Nateq: manage.py nateq_webhook sync --name %(name)s --gone with "
+            "sees %(seen)s. Nothing was changed. Check BASE_URL, and set API_KEYS if it belongs to another "
+            "organization. Only if it was deleted at Nateq: %(command)s with "
             "--push, which registers it again, or --pull, which switches it off here."
         )
         % words

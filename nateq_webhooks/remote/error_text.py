@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext, gettext_noop, ngettext
 
 from nateq_webhooks.errors import (
     ApiError,
@@ -49,3 +49,8 @@ def localized(error: NateqWebhooksError) -> str:
     kind = next((text for kind, text in KINDS.items() if isinstance(error, kind)), "")
     sentence = gettext(kind) if kind else ""
     return str(error) if sentence == kind else f"{sentence} \u2068{error}\u2069"
+
+
+def webhooks_in_words(number: int) -> str:
+    """Return a number of webhooks in words, for a sentence about what a key sees."""
+    return ngettext("%(number)d webhook", "%(number)d webhooks", number) % {"number": number}

@@ -9,8 +9,7 @@ from django.db import router
 from nateq_webhooks.conf import settings
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Webhook
-
-API_KEY_VARIABLE: Final = "NATEQ_API_KEY"
+from nateq_webhooks.protocol.api import API_KEY_VARIABLE
 
 _MAX_IDS: Final = 500
 """Ids in one query, below SQLite's limit of parameters."""

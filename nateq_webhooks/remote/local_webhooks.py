@@ -14,11 +14,14 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from nateq_webhooks import audit
 from nateq_webhooks.inbox.former_secrets import keep_former
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.webhook import generate_secret
 from nateq_webhooks.remote.claim import alias
+from nateq_webhooks.remote.commands import command
 from nateq_webhooks.remote.remote_errors import RemoteError
+from nateq_webhooks.remote.secret_rotation import require_stored_secret
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,32 @@ def is_local(webhook: Webhook) -> bool:
 def secret_id(webhook: Webhook) -> str:
     """Return the id of a webhook's current secret, which may be shown."""
     return str(Secret(secret=webhook.secret))
+
+
+def unknown_at_nateq(webhook: Webhook) -> str:
+    """Return what is left to do so that Nateq posts to a webhook that is not registered; empty for others."""
+    if not is_local(webhook):
+        return ""
+    text = _(
+        "This site has not registered it at Nateq, and Nateq signs with a secret of its own. Register it on its page "
+        "in the admin, or with %(command)s. Or set it up at Nateq by hand, and paste Nateq's secret into that page."
+    )
+    return text % {"command": command("create", webhook)}
+
+
+def left_at_nateq(webhook: Webhook) -> str:
+    """Return what stays at Nateq if a webhook is deleted here alone, and how it is deleted there."""
+    if is_local(webhook):
+        return _(
+            "If it was set up at Nateq by hand, delete it there, too. Until then Nateq goes on posting to it, and is "
+            "answered with 404."
+        )
+    words = {"id": webhook.nateq_id or _("unknown"), "command": command("delete", webhook)}
+    text = _(
+        "It is registered at Nateq (id: %(id)s) and stays there: Nateq goes on posting to it, and is answered with "
+        "404. To delete it on both sides, run this command instead: %(command)s"
+    )
+    return text % words
 
 
 def why_not_deleted() -> str:
@@ -67,13 +96,16 @@ def locked(webhook: Webhook) -> Iterator[Webhook]:
 def rotate_here(webhook: Webhook, *, known_id: str | None = None) -> RotatedSecret | None:
     """Give the webhook a new secret, and keep the former one for late retries.
 
-    Returns None if its current secret is not the one of `known_id` any more. Raises `RemoteError` as `locked` does.
+    Returns None if its current secret is not the one of `known_id` any more. Raises `RemoteError` as `locked` does, and
+    for a secret in the environment.
     """
     with locked(webhook) as current:
         if known_id is not None and secret_id(current) != known_id:
             return None
+        require_stored_secret(current)
         former, current.secret = current.secret, generate_secret()
         current.save(using=alias(), update_fields=["secret"])
+        audit.record(audit.Action.SECRET_CHANGED, **audit.of_webhook(current), using=alias())
         return RotatedSecret(secret=current.secret, former=keep_former(current, former))
 
 
@@ -83,6 +115,8 @@ def change_here(webhook: Webhook, fields: dict[str, Any]) -> Webhook:
         for name, value in fields.items():
             setattr(current, name, value)
         current.save(using=alias(), update_fields=list(fields))
+        details = {"fields": list(fields)}
+        audit.record(audit.Action.WEBHOOK_CHANGED, **audit.of_webhook(current), details=details, using=alias())
         return current
 
 
@@ -92,6 +126,7 @@ def delete_here(webhook: Webhook) -> None:
         if current.deliveries.exists():
             raise RemoteError(why_not_deleted())
         try:
+            audit.record(audit.Action.WEBHOOK_DELETED, **audit.of_webhook(current), using=alias())
             current.delete(using=alias())
         except ProtectedError:  # a delivery that came at this moment
             raise RemoteError(why_not_deleted()) from None

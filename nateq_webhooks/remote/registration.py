@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from nateq_webhooks import audit
 from nateq_webhooks.errors import ApiError, NateqNotFoundError, NateqNotOfferedError
 from nateq_webhooks.inbox.former_secrets import keep_former, newest_delivery
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.protocol.api import WEBHOOKS_SCREEN
 from nateq_webhooks.remote.catalogue import wanted_events
 from nateq_webhooks.remote.claim import LEASE, Claim, alias, claimed, new_token
+from nateq_webhooks.remote.commands import command
+from nateq_webhooks.remote.error_text import webhooks_in_words
 from nateq_webhooks.remote.keys import key_entry, known_organizations, organization_of, registered_among, setting_name
 from nateq_webhooks.remote.public_urls import public_url, same_url
 from nateq_webhooks.remote.remote_errors import ClaimLostError, RemoteError
-from nateq_webhooks.remote.secret_rotation import finish_rotation
+from nateq_webhooks.remote.secret_rotation import finish_rotation, require_stored_secret
 
 if TYPE_CHECKING:
     from nateq_webhooks.client import CreatedWebhook, NateqClient, NewSecret, RemoteWebhook
@@ -119,8 +123,10 @@ class _Registration:
         self._claim = claim
         self._webhook = claim.webhook
         self._url = public_url(claim.webhook)
+        self._is_new = False
 
     def run(self, events: Sequence[str] | None, *, is_new: bool) -> Registered:
+        self._is_new = is_new
         webhook = self._webhook
         if webhook.registration in (Webhook.Registration.REGISTERED, Webhook.Registration.ROTATING):
             return self._confirm(events)
@@ -143,11 +149,8 @@ class _Registration:
         """Accept a registered webhook if Nateq has it with this URL and events; finish an interrupted rotation."""
         if events is not None and set(events) != set(self._webhook.events):
             raise RemoteError(
-                _(
-                    'Webhook "%(name)s" is registered with other events. To change them: '
-                    "manage.py nateq_webhook update --name %(name)s --events ..."
-                )
-                % {"name": self._webhook.name}
+                _('Webhook "%(name)s" is registered with other events. To change them: %(command)s --events ...')
+                % {"name": self._webhook.name, "command": command("update", self._webhook)}
             )
         self._check_remote_url()
         finish_rotation(self._client, self._claim)
@@ -164,19 +167,30 @@ class _Registration:
         if match is None:
             raise RemoteError(
                 _(
-                    'Webhook "%(name)s" is registered as %(id)s, which the key does not see: it sees %(seen)d '
-                    "webhooks. Nothing was changed. Check BASE_URL and API_KEYS, then run: "
-                    "manage.py nateq_webhook sync --name %(name)s"
+                    'Webhook "%(name)s" is registered as %(id)s, which the key does not see: it sees %(seen)s. '
+                    "Nothing was changed. Check BASE_URL and API_KEYS, then run: "
+                    "%(command)s"
                 )
-                % {"name": webhook.name, "id": webhook.nateq_id, "seen": len(visible)}
+                % {
+                    "name": webhook.name,
+                    "id": webhook.nateq_id,
+                    "seen": webhooks_in_words(len(visible)),
+                    "command": command("sync", webhook),
+                }
             )
         if match.url != self._url:
             raise RemoteError(
                 _(
                     'Webhook "%(name)s" is registered as %(id)s with another URL: here %(here)s, at Nateq %(there)s. '
-                    "If the one here is right: manage.py nateq_webhook sync --name %(name)s --push"
+                    "If the one here is right: %(command)s"
                 )
-                % {"name": webhook.name, "id": webhook.nateq_id, "here": self._url, "there": match.url}
+                % {
+                    "name": webhook.name,
+                    "id": webhook.nateq_id,
+                    "here": self._url,
+                    "there": match.url,
+                    "command": command("sync", webhook, "--push"),
+                }
             )
 
     def _register_manual(self) -> Registered:
@@ -184,16 +198,21 @@ class _Registration:
         matches = self._remote_matches()
         if len(matches) > 1:
             raise RemoteError(
-                _(
+                ngettext(
+                    'Nateq has %(count)d webhook with the URL of "%(name)s". Delete all but the one whose secret is '
+                    "here, under %(screen)s, and run this again.",
                     'Nateq has %(count)d webhooks with the URL of "%(name)s". Delete all but the one whose secret is '
-                    "here, under %(screen)s, and run this again."
+                    "here, under %(screen)s, and run this again.",
+                    len(matches),
                 )
                 % {"count": len(matches), "name": self._webhook.name, "screen": WEBHOOKS_SCREEN}
             )
         if matches:
             if matches[0].url != self._url:  # without its last slash
                 self._client.webhooks.update(matches[0].id, url=self._url)
-            self._claim.update(nateq_id=matches[0].id, registration=Webhook.Registration.REGISTERED)
+            with self._claim.step():
+                self._claim.update_in_step(nateq_id=matches[0].id, registration=Webhook.Registration.REGISTERED)
+                self._record(has_new_secret=False)
             return Registered(self._webhook, RegistrationResult.LINKED)
         self._check_organization()
         previous = _make_pending(self._claim)
@@ -302,12 +321,20 @@ class _Registration:
     def _save(self, nateq_id: str, answer: "CreatedWebhook | NewSecret") -> None:
         """Finish the registration; from now on the first delivery with the new secret ends the former one."""
         waiting = Secret.objects.using(alias()).filter(webhook=self._webhook, is_retiring=True, expires_at=None)
-        self._claim.update(
-            nateq_id=nateq_id,
-            secret=answer.secret,
-            registration=Webhook.Registration.REGISTERED,
-            rotation_scanned_to=newest_delivery() if waiting.exists() else None,
-        )
+        with self._claim.step():
+            self._claim.update_in_step(
+                nateq_id=nateq_id,
+                secret=answer.secret,
+                registration=Webhook.Registration.REGISTERED,
+                rotation_scanned_to=newest_delivery() if waiting.exists() else None,
+            )
+            self._record(has_new_secret=True)
+
+    def _record(self, *, has_new_secret: bool) -> None:
+        """Store the audit log's entry of the registration, in the step that saves it."""
+        action = audit.Action.WEBHOOK_CREATED if self._is_new else audit.Action.WEBHOOK_CHANGED
+        details = {"at": "nateq", "registered": True, "new_secret": has_new_secret}
+        audit.record(action, **audit.of_webhook(self._webhook), details=details, using=alias())
 
     def _delete_new_row(self) -> None:
         """Delete a row that this run inserted: nothing was created at Nateq, so no delivery belongs to it."""
@@ -334,9 +361,11 @@ def _make_pending(claim: Claim) -> _PreviousState:
     """Make a webhook `pending` and keep its secret, which is in use, beside the new one until that is used.
 
     `rotation_scanned_to` stays empty until the new secret is saved: a process that has not seen this change yet
-    verifies deliveries with the current secret, and these must not end it.
+    verifies deliveries with the current secret, and these must not end it. Raises `RemoteError` for a secret in the
+    environment, which the new one can't replace.
     """
     webhook = claim.webhook
+    require_stored_secret(webhook)
     names = ("registration", "nateq_id", "is_active", "rotation_scanned_to")
     fields = {name: getattr(webhook, name) for name in names}
     with claim.step():

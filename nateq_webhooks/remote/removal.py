@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.remote.claim import Claim, alias, claimed
+from nateq_webhooks.remote.commands import command
 from nateq_webhooks.remote.drift import check_visible
 from nateq_webhooks.remote.public_urls import public_url, same_url
 from nateq_webhooks.remote.registration import delete_remote
@@ -39,10 +41,19 @@ def remove(
         check_removal(client, webhook, is_gone=is_gone)
         _delete_remotes(client, claim, ids)
         if Delivery.objects.using(alias()).filter(webhook=webhook).exists():
-            claim.update(is_active=False, nateq_id="", registration=Webhook.Registration.MANUAL)
+            with claim.step():
+                claim.update_in_step(is_active=False, nateq_id="", registration=Webhook.Registration.MANUAL)
+                _record(webhook, RemovalResult.SWITCHED_OFF)
             return RemovalResult.SWITCHED_OFF
-        Webhook.objects.using(alias()).filter(pk=webhook.pk, claim=claim.token).delete()
+        with claim.step():
+            Webhook.objects.using(alias()).filter(pk=webhook.pk, claim=claim.token).delete()
+            _record(webhook, RemovalResult.DELETED)
         return RemovalResult.DELETED
+
+
+def _record(webhook: Webhook, result: RemovalResult) -> None:
+    details = {"at": "nateq", "here": result.value}
+    audit.record(audit.Action.WEBHOOK_DELETED, **audit.of_webhook(webhook), details=details, using=alias())
 
 
 def check_removal(client: "NateqClient", webhook: Webhook, *, is_gone: bool = False) -> None:
@@ -56,9 +67,9 @@ def check_removal(client: "NateqClient", webhook: Webhook, *, is_gone: bool = Fa
         raise RemoteError(
             _(
                 'Nateq has no webhook with the URL of "%(name)s" that the key sees; it was set up by hand. Nothing '
-                "was changed. If Nateq has none: manage.py nateq_webhook delete --name %(name)s --gone."
+                "was changed. If Nateq has none: %(command)s"
             )
-            % {"name": webhook.name}
+            % {"name": webhook.name, "command": command("delete", webhook, "--gone")}
         )
 
 

@@ -11,14 +11,19 @@ from django.db import router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX, keep_former
 from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models.signing_keys import reference
 from nateq_webhooks.remote.claim import Claim, alias, claimed
+from nateq_webhooks.remote.commands import command
 from nateq_webhooks.remote.remote_errors import RemoteError
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from nateq_webhooks.client import NateqClient
 
 _BATCH: Final = 5000
@@ -40,16 +45,30 @@ def require_registered(webhook: Webhook) -> None:
 def not_registered(webhook: Webhook) -> RemoteError:
     """Return the error for a webhook that is not registered."""
     return RemoteError(
-        _('Webhook "%(name)s" is not registered. Register it: manage.py nateq_webhook create --name %(name)s')
-        % {"name": webhook.name}
+        _('Webhook "%(name)s" is not registered. Register it: %(command)s')
+        % {"name": webhook.name, "command": command("create", webhook)}
     )
+
+
+def require_stored_secret(webhook: Webhook) -> None:
+    """Raise `RemoteError` for a webhook whose secret is in the environment: a new one can't be saved there."""
+    variable = reference(webhook.secret)
+    if variable is not None:
+        raise RemoteError(
+            _(
+                'The signing secret of webhook "%(name)s" is in the environment variable %(variable)s, so it can\'t be '
+                "replaced from here. Nothing was changed. Set the new secret in another variable and enter env: with "
+                "that name on the webhook's page; or enter the secret itself there first, to have it stored."
+            )
+            % {"name": webhook.name, "variable": variable}
+        )
 
 
 def rotate(client: "NateqClient", webhook: Webhook, *, wait_seconds: float = 0.0) -> None:
     """Have Nateq make a new secret, and keep the former one for late retries.
 
-    Raises `RemoteError` for a webhook that is not registered, and `ApiError`. If it was killed, call it again: a new
-    secret that was not saved is replaced by another.
+    Raises `RemoteError` for a webhook that is not registered or has its secret in the environment, and `ApiError`. If
+    it was killed, call it again: a new secret that was not saved is replaced by another.
     """
     with claimed(client, webhook, wait_seconds=wait_seconds) as claim:
         require_state(webhook, Webhook.Registration.REGISTERED, Webhook.Registration.ROTATING)
@@ -78,6 +97,7 @@ def retire_secrets() -> int:
 
 
 def _rotate(client: "NateqClient", claim: Claim) -> None:
+    require_stored_secret(claim.webhook)
     was_rotating = claim.webhook.registration == Webhook.Registration.ROTATING
     former = claim.webhook.secret
     claim.update(registration=Webhook.Registration.ROTATING)
@@ -90,6 +110,12 @@ def _rotate(client: "NateqClient", claim: Claim) -> None:
     with claim.step():
         claim.update_in_step(secret=rotated.secret, registration=Webhook.Registration.REGISTERED)
         keep_former(claim.webhook, former)
+        audit.record(
+            audit.Action.SECRET_CHANGED,
+            **audit.of_webhook(claim.webhook),
+            details={"at": "nateq"},
+            using=alias(),
+        )
 
 
 def _first_use(webhook: Webhook) -> datetime | None:
@@ -107,17 +133,19 @@ def _first_use(webhook: Webhook) -> datetime | None:
         if rows:
             position = rows[-1][0]
         if len(rows) < _BATCH:
-            # With the secret in the condition: a rotation that happens meanwhile starts a scan of its own.
-            same = Webhook.objects.using(alias()).filter(pk=webhook.pk, secret=webhook.secret)
-            same.update(rotation_scanned_to=position)
+            _unchanged(webhook).update(rotation_scanned_to=position)
             return None
 
 
 def _set_end(webhook: Webhook, used_at: datetime) -> int:
     """Let the former secrets expire `ROTATION_OVERLAP` after the new one was used."""
     with transaction.atomic(using=alias()):
-        same = Webhook.objects.using(alias()).filter(pk=webhook.pk, secret=webhook.secret)
-        if not same.update(rotation_scanned_to=None):
+        if not _unchanged(webhook).update(rotation_scanned_to=None):
             return 0
         retiring = Secret.objects.using(alias()).filter(webhook=webhook, is_retiring=True, expires_at__isnull=True)
         return retiring.update(expires_at=used_at + settings().rotation_overlap)
+
+
+def _unchanged(webhook: Webhook) -> "QuerySet[Webhook]":
+    """Return the row unless it has changed since it was read: a rotation meanwhile starts a scan of its own."""
+    return Webhook.objects.using(alias()).filter(pk=webhook.pk, modified_at=webhook.modified_at)

@@ -70,6 +70,11 @@ class TasksRunner:
         """Whether the backend hands tasks to other processes."""
         return not isinstance(_task().get_backend(), (ImmediateBackend, DummyBackend))
 
+    @property
+    def leaves_to_workers(self) -> bool:
+        """Whether the backend runs nothing, so that only `nateq_worker` does."""
+        return isinstance(_task().get_backend(), DummyBackend)
+
     def wake(self, due: dispatch.Due) -> None:
         """Enqueue the task: in the request where its backend runs it there, else from the thread for brokers."""
         if self.runs_elsewhere:

@@ -38,6 +38,7 @@ class WorkerRunner:
     """Leaves every run to `manage.py nateq_worker`: it looks twice a second, so there is nothing to notify."""
 
     hold = timedelta()
+    leaves_to_workers = True
 
     def wake(self, due: dispatch.Due) -> None:
         """Do nothing."""

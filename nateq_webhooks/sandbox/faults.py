@@ -96,7 +96,7 @@ class Faults:
             except SandboxError as error:
                 problems[name] = str(error)
             except ValueError:
-                problems[name] = f"is no fault. The faults are {', '.join(Fault)}."
+                problems[name] = f"is not a fault. The faults are {', '.join(Fault)}."
         if problems:
             raise InvalidError(problems)
         with self._lock:

@@ -4,7 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from nateq_webhooks.protocol.api import SCOPE, TEST_KEY_PREFIX, is_api_key
+from nateq_webhooks.protocol.api import NATEQ_SCOPES, SCOPE, TEST_KEY_PREFIX, is_api_key
 from nateq_webhooks.sandbox.sandbox_errors import SandboxError
 from nateq_webhooks.sandbox.webhooks import ORGANIZATION_ID
 
@@ -35,7 +35,7 @@ class Key:
         """Read `KEY`, `KEY@organization` or `KEY:scope,scope`, or all three.
 
         Without scopes a key has `webhooks:manage`, with a bare colon it has none; without an organization it belongs
-        to `org_sandbox`. Raises `SandboxError` for a key that is no test key.
+        to `org_sandbox`. Raises `SandboxError` for a key that is no test key, and for a scope that Nateq does not have.
         """
         left, colon, scopes = text.partition(":")
         key, at, organization = left.partition("@")
@@ -49,6 +49,10 @@ class Key:
         if not is_api_key(key):
             raise SandboxError("A key consists of ASCII letters, digits and . _ ~ + / -, without spaces (RFC 6750).")
         granted = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip()) if colon else {SCOPE}
+        if unknown := sorted(granted - NATEQ_SCOPES):
+            raise SandboxError(
+                f"{', '.join(unknown)}: Nateq has no such scope. Its scopes are {', '.join(sorted(NATEQ_SCOPES))}."
+            )
         return cls(text=key, scopes=frozenset(granted), organization=organization or ORGANIZATION_ID)
 
     @classmethod

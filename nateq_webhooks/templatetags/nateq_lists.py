@@ -18,6 +18,15 @@ def directed(form: SafeString) -> SafeString:
 
 
 @register.filter
+def breakable(name: str) -> SafeString:
+    """Return a name that breaks after a dot or an underscore; it is copied without a further character."""
+    # Not at the top: Django imports every app's tags for its checks, also on a site without the admin.
+    from nateq_webhooks.admin import formatting
+
+    return formatting.breakable(name)
+
+
+@register.filter
 def is_installed(app: str) -> bool:
     """Return whether the site has an app: django-unfold has a drawer of its own for the filters."""
     return apps.is_installed(app)

@@ -18,6 +18,7 @@ from nateq_webhooks.errors import DeliveryRefusedError
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.webhook import receiver_path
 from nateq_webhooks.protocol.envelope import read
+from nateq_webhooks.protocol.networks import read_network
 from nateq_webhooks.runners.inline import InlineRunner
 from nateq_webhooks.testing.events import Body, as_bytes, make_event, sign
 
@@ -108,7 +109,7 @@ def _headers(body: bytes, webhook: Webhook) -> dict[str, str]:
 
 def _call_view(body: bytes, webhook: Webhook) -> HttpResponseBase:
     headers = _headers(body, webhook)
-    request = RequestFactory().post("/", body, content_type="application/json", headers=headers, secure=True)
+    request = RequestFactory(**_sender()).post("/", body, content_type="application/json", headers=headers, secure=True)
     response: HttpResponseBase = views.receive(request, webhook.pk)
     return response
 
@@ -116,7 +117,13 @@ def _call_view(body: bytes, webhook: Webhook) -> HttpResponseBase:
 def _post(body: bytes, webhook: Webhook, client: Client) -> HttpResponseBase:
     headers = _headers(body, webhook)
     path = receiver_path(webhook.pk)
-    return client.post(path, body, content_type="application/json", headers=headers, secure=True)
+    return client.post(path, body, content_type="application/json", headers=headers, secure=True, **_sender())
+
+
+def _sender() -> dict[str, Any]:
+    """Return where a delivery comes from if `ALLOWED_NETWORKS` is set: the first address that it allows."""
+    networks = [network for entry in settings().allowed_networks if (network := read_network(entry))]
+    return {"REMOTE_ADDR": str(networks[0].network_address)} if networks else {}
 
 
 @contextmanager

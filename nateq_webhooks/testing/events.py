@@ -10,6 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from nateq_webhooks import signals
 from nateq_webhooks.conf import settings
+from nateq_webhooks.models.signing_keys import readable_secret
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.examples import example_envelope
 
@@ -38,10 +39,11 @@ def make_event(name: str, /, **data: Any) -> dict[str, Any]:
 def sign(body: Body, secret: str) -> str:
     """Return the value of the signature header with which Nateq sends `body`, in the site's `SECRET_ENCODING`.
 
-    A dict is signed as the JSON that `django.test.Client` and `deliver` send for it. Raises `SecretError` for a secret
-    that is empty or not in that encoding.
+    A dict is signed as the JSON that `django.test.Client` and `deliver` send for it. `secret` may name an environment
+    variable, as `Webhook.secret` may: `env:NAME`. Raises `SecretError` for a secret that is empty or not in that
+    encoding.
     """
-    return signatures.sign(as_bytes(body), secret, encoding=settings().secret_encoding)
+    return signatures.sign(as_bytes(body), readable_secret(secret), encoding=settings().secret_encoding)
 
 
 def as_bytes(body: Body) -> bytes:

@@ -14,7 +14,7 @@ from nateq_webhooks.models import ApiKey
 from nateq_webhooks.protocol.api import Scope
 from tests.admin.pages import shown
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 ADD = "admin:nateq_webhooks_apikey_add"
 LIST = "admin:nateq_webhooks_apikey_changelist"

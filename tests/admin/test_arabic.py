@@ -28,7 +28,7 @@ NAMES = {"Boss", "CSV", "GET", "JSON", "Nateq", "POST", "boss", "curl", "p50", "
 DJANGOS = {"- Select an option -", "Run"}
 "What Django 6.1 itself says in English."
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 class Words(HTMLParser):

@@ -8,6 +8,8 @@ import pytest
 
 from nateq_webhooks.admin.deliveries.csv_cells import csv_lines, safe_cell
 
+pytestmark = pytest.mark.any_database
+
 STARTS = [
     *("", " ", "\n", "\r\n", "\t", "\r", "\v", "\x00", "\ufeff", "\u200b", "\u202e", "\xa0", "\u3000"),
     *(";", "\n;", '"'),

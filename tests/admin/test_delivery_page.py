@@ -21,11 +21,11 @@ from tests.admin.pages import body_url, detail_url, fail, shown
 from tests.builders import store_run
 from tests.conftest import SECRET, Connect, Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 LIST = "/admin/nateq_webhooks/delivery/"
 
-STATEMENTS = 22
+STATEMENTS = 23
 """Of a page with everything on it: two for the user, one for the delivery, six for its neighbours, and others."""
 
 
@@ -53,7 +53,7 @@ def test_the_four_questions_are_answered_at_the_top(boss: Client, sender: Sender
 
     assert re.search(r"Was it received\? ✓ Yes: [-\d]+ [:\d]+ · 2 attempts", text)
     assert "Was it genuine? ✓ Yes: the stored bytes verify again." in text
-    assert "What ran? … Retrying: 1 · Succeeded: 1" in text
+    assert "What ran? ↻ Retrying: 1 · Succeeded: 1" in text
     assert "What failed? ↻ shop.fail (Retrying)" in text
 
 

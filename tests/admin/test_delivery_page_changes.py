@@ -16,7 +16,7 @@ from nateq_webhooks.protocol.verbatim import load_verbatim
 from tests.admin.listing import LIST
 from tests.builders import store_deliveries
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 
 def store_version(webhook: Webhook, data: Any, *, minutes: int, **over: Any) -> Delivery:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.models import Delivery, OtherContent
 from tests.admin.pages import detail_url, shown
 from tests.admin.test_delivery_page import timeline
 from tests.conftest import Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 LIST = "/admin/nateq_webhooks/delivery/"
 HEADING = "Different contents with this delivery id"
@@ -74,3 +75,8 @@ def test_a_delivery_without_others_has_no_such_section(boss: Client, sender: Sen
     sender.post(envelope(attempt=2))
 
     assert HEADING not in shown(boss, detail_url(Delivery.objects.get()))
+
+
+@pytest.mark.parametrize(("size", "words"), [(1, "1 byte"), (2, "2 bytes"), (1_234_567, "1,234,567 bytes")])
+def test_a_size_is_in_the_singular_or_the_plural_and_grouped(size: int, words: str) -> None:
+    assert formatting.size(size) == words

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.test.utils import override_settings
+from django.urls import reverse
 
 from nateq_webhooks import signals
 from nateq_webhooks.admin.deliveries import snippets
-from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models import AuditEntry, Delivery, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.admin.pages import HOSTILE, detail_url, shown
 from tests.conftest import SECRET, Connect, Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -39,6 +40,13 @@ BODIES: dict[str, bytes] = {
 def copied(client: Client, delivery: Delivery, what: str) -> str:
     page = shown(client, detail_url(delivery))
     return unescape(page.partition(f'id="nateq-{what}">')[2].partition("</pre>")[0])
+
+
+def signed(client: Client, delivery: Delivery) -> str:
+    """The command with a signature; an empty text if there is none."""
+    answer = client.post(reverse("admin:nateq_webhooks_delivery_signed", args=[delivery.pk]))
+    page = answer.content.decode() if answer.status_code == 200 else ""
+    return unescape(page.partition('id="nateq-signed">')[2].partition("</pre>")[0])
 
 
 def arguments(command: str, folder: Path) -> list[str]:
@@ -62,7 +70,7 @@ def test_the_curl_command_sends_the_stored_bytes_with_a_new_signature(
     delivery = stored(sender, body)
     (tmp_path / f"delivery-{delivery.pk}.txt").write_bytes(body)
 
-    url, *rest = arguments(copied(boss, delivery, "curl"), tmp_path)
+    url, *rest = arguments(signed(boss, delivery), tmp_path)
 
     assert url == sender.webhook.public_url
     options = list(zip(rest[::2], rest[1::2], strict=True))
@@ -84,7 +92,7 @@ def test_the_curl_command_is_signed_with_the_current_secret_in_the_webhooks_own_
     webhook.save()
 
     with override_settings(NATEQ_WEBHOOKS={"SECRET_ENCODING": "base64"}):
-        command = copied(boss, Delivery.objects.get(), "curl")
+        command = signed(boss, Delivery.objects.get())
 
     assert f"'X-Shop-Signature: {sign(body, webhook.secret, encoding='base64')}'" in command
     assert f"curl http://testserver{webhook.get_absolute_url()}" in command
@@ -96,14 +104,20 @@ def test_the_command_is_unsigned_for_a_user_without_reveal_secret(
     unsigned = staff("view_delivery", "view_payload")
     assert "Signature" not in copied(unsigned, delivery, "curl")
     assert "It is not signed, so it is refused." in shown(unsigned, detail_url(delivery))
-    assert "Signature" in copied(staff("view_delivery", "view_payload", "reveal_secret"), delivery, "curl")
+    assert signed(unsigned, delivery) == ""
+    allowed = staff("view_delivery", "view_payload", "reveal_secret")
+    assert "Signature" not in copied(allowed, delivery, "curl")
+    assert "Signature" in signed(allowed, delivery)
 
 
 def test_a_webhook_without_a_usable_secret_has_an_unsigned_command(boss: Client, sender: Sender) -> None:
     sender.post(envelope())
     Webhook.objects.update(secret="")
 
-    assert "Signature" not in copied(boss, Delivery.objects.get(), "curl")
+    answer = boss.post(reverse("admin:nateq_webhooks_delivery_signed", args=[Delivery.objects.get().pk]), follow=True)
+
+    assert "It is not signed, because the webhook has no usable secret." in answer.content.decode()
+    assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.urls("tests.admin.without_receiver_urls")

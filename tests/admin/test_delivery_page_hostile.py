@@ -14,11 +14,11 @@ from nateq_webhooks.models import Delivery, Run
 from tests.admin.pages import HOSTILE, body_url, detail_url, payload_url, shown
 from tests.conftest import Connect, Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 MEBIBYTE = 1024 * 1024
 
-STATEMENTS = 18
+STATEMENTS = 19
 SIZE = 500_000
 """Characters of a page, whatever the delivery."""
 

@@ -14,7 +14,7 @@ from nateq_webhooks.models import Delivery, Run
 from tests.admin.pages import body_url, detail_url, payload_url, shown
 from tests.conftest import Connect, Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 WRITTEN = ("sara@example.com", "my broken phone", "from the header", "cnv_private")
 """What the customer wrote, and what else only the payload or a header tells."""

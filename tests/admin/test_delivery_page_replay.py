@@ -6,6 +6,7 @@ from html import unescape
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -13,10 +14,12 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.hold import Heartbeat
 from tests.admin.pages import detail_url, shown
 from tests.conftest import Connect, Sender, envelope
+from tests.dispatch.scene import fails_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 
 @pytest.fixture
@@ -95,6 +98,8 @@ class TestTryNow:
     """A run that waits is brought forward; no run is made beside it."""
 
     def test_a_run_that_is_to_be_tried_again_is_due_now(self, boss: Client, pending: Delivery) -> None:
+        Heartbeat.objects.create(name="host-1")
+
         page = try_now(boss, pending, receiver="shop.fail")
 
         assert replayed() == []
@@ -103,7 +108,51 @@ class TestTryNow:
         assert run.next_try_at <= timezone.now()
         assert "Try now: the next try of 1 run is now." in page
         assert 'brought forward: <bdi class="nateq-text">shop.fail</bdi>' in page
+        assert "had it tried now" in page
+        assert "replayed it" not in page
         assert LogEntry.objects.get().get_change_message() == "Try now: the next try of 1 run is now."
+
+    @pytest.mark.parametrize("is_atomic", [False, True], ids=["", "ATOMIC_REQUESTS"])
+    @pytest.mark.django_db(transaction=True)
+    def test_inline_and_without_a_worker_it_runs_in_the_request(
+        self,
+        boss: Client,
+        sender: Sender,
+        connect: Connect,
+        monkeypatch: pytest.MonkeyPatch,
+        is_atomic: bool,
+    ) -> None:
+        connect(signals.ticket_created, fails_once, "shop.fail")
+        sender.post(envelope())
+        assert Run.objects.get().status == "failed"
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", is_atomic)
+
+        page = try_now(boss, Delivery.objects.get(), receiver="shop.fail")
+
+        run = Run.objects.get()
+        assert (run.status, run.tries, run.delivery.status) == ("succeeded", 2, "processed")
+        assert "Try now: the next try of 1 run is now." in page
+        assert "No worker was seen" not in page
+
+    def test_inline_a_try_that_fails_again_needs_a_worker_for_the_next_one(
+        self, boss: Client, pending: Delivery
+    ) -> None:
+        page = try_now(boss, pending, receiver="shop.fail")
+
+        run = pending.runs.get(receiver="shop.fail")
+        assert (run.status, run.tries) == ("failed", 2)
+        assert run.next_try_at is not None
+        assert run.next_try_at > timezone.now()
+        assert "No worker was seen" in page
+
+    @pytest.mark.parametrize("receiver", [None, "shop.fail"])
+    def test_what_is_paused_does_not_run(self, boss: Client, pending: Delivery, receiver: str | None) -> None:
+        url = reverse("admin:nateq_webhooks_delivery_try_now", args=[pending.pk])
+        dispatch.pause(receiver=receiver)
+
+        boss.post(url, {"receiver": "shop.fail"})
+
+        assert pending.runs.get(receiver="shop.fail").tries == 1
 
     def test_the_button_without_a_receiver_is_for_all_that_wait(self, boss: Client, pending: Delivery) -> None:
         try_now(boss, pending)
@@ -254,3 +303,19 @@ def test_a_user_may_replay_without_view_payload(staff: Callable[..., Client], de
 
     assert len(replayed()) == 2
     assert Replay.objects.get().reason == "x" * 500
+
+
+@pytest.mark.parametrize("what", ["receiver", "everything"])
+def test_try_now_says_that_a_pause_holds_the_run_back(boss: Client, pending: Delivery, what: str) -> None:
+    [run] = pending.runs.filter(status="failed")
+    url = reverse("admin:nateq_webhooks_delivery_try_now", args=[pending.pk])
+    dispatch.pause(receiver=run.receiver if what == "receiver" else None)  # after the page was shown
+
+    page = boss.post(url, {"receiver": run.receiver}, follow=True).content.decode()
+
+    assert "1 is held back by a pause or a limit, and starts when that ends." in page
+    replay = Replay.objects.get()
+    progress = shown(boss, reverse("admin:nateq_webhooks_replay_change", args=[replay.pk]))
+    [runs_url] = re.findall(r'href="([^"]*held=yes[^"]*)"', progress)
+    assert "1 left (1 held)" in progress
+    assert f"#{run.round}" in shown(boss, unescape(runs_url)) or run.receiver in shown(boss, unescape(runs_url))

@@ -22,7 +22,7 @@ from tests.builders import store_deliveries
 from tests.conftest import SECRET, envelope, wait_until
 from tests.server import post, running
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.pages]
 
 EXPORT = reverse("admin:nateq_webhooks_delivery_export")
 EVERYTHING = {"format": "jsonl", "everything": "yes"}

@@ -23,7 +23,7 @@ from tests.admin.tenants_site import MINE, tenants
 from tests.builders import ago, build_delivery, build_run, store_rejection, store_run
 from tests.conftest import Connect
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.tenants_site"), pytest.mark.pages]
 
 MARK = "HIDDEN"
 SHARED = "tkt_shared"

@@ -80,7 +80,7 @@ def test_the_bars_count_the_rows_of_the_list(boss: Client, hourly: list[Delivery
 
 def test_a_bar_keeps_the_other_filters_and_leads_to_smaller_bars(boss: Client, hourly: list[Delivery]) -> None:
     found = listed(boss, "status__exact=dead").histogram
-    bar = found.bars[-1].url.removeprefix("?")
+    bar = found.bars[-2].url.removeprefix("?")  # a whole hour; the last one may have begun a second ago
 
     assert "status__exact=dead" in bar
     assert len(listed(boss, bar).histogram.bars) > 2
@@ -115,7 +115,8 @@ def test_the_histogram_costs_a_few_statements(boss: Client, hourly: list[Deliver
     asked = statements(boss, "status__exact=dead")
 
     assert len(asked) - without <= 9  # MariaDB needs six to find the keys
-    assert not any('"received_at" FROM "nateq_webhooks_delivery" WHERE "nateq' in sql for sql in asked)
+    times = [sql for sql in asked if '"received_at" FROM "nateq_webhooks_delivery" WHERE "nateq' in sql]
+    assert all('WHERE "nateq_webhooks_delivery"."id" IN (' in sql for sql in times)  # MariaDB reads them at some keys
 
 
 def links(client: Client, delivery: Delivery, filters: str = "") -> tuple[str, str, str]:

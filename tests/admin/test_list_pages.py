@@ -146,7 +146,7 @@ def test_counts_stop_at_the_limit_and_are_shown_as_more_than_it(
     boss: Client, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The statistics that another test's rows left behind (autovacuum) are no part of this.
-    monkeypatch.setattr("nateq_webhooks.admin.changelists.changelist.estimate", lambda rows: None)
+    monkeypatch.setattr("nateq_webhooks.admin.changelists.changelist.estimated_rows", lambda rows: None)
     store_deliveries(webhook, 10)
     assert str(listed(boss).count) == "10"
     assert str(listed(boss, "q=org_1").count) == "10"

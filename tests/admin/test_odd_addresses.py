@@ -7,7 +7,7 @@ from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Webhook
 from tests.conftest import Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 ROOT = "/admin/nateq_webhooks/"
 COMPLETION = {"app_label": "nateq_webhooks", "model_name": "run", "field_name": "delivery"}

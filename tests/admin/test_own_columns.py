@@ -9,7 +9,7 @@ from nateq_webhooks.admin.changelists.peers import fetch_peers
 from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.builders import store_deliveries, store_run
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.own_admins")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.own_admins"), pytest.mark.pages]
 
 
 def stored(webhook: Webhook, count: int) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import Hold
 from tests.conftest import Connect, Sender, envelope
 
@@ -82,3 +82,37 @@ def test_hostile_reasons_are_text(boss: Client, webhook: Webhook) -> None:
     assert "<script>alert(1)" not in shown
     assert "&lt;script&gt;alert(1)" in shown
     assert not {"\u202e", "\u2066"} & set(shown)
+
+
+def test_resuming_what_was_not_paused_says_so(boss: Client, webhook: Webhook) -> None:
+    dispatch.pause(reason="night")  # everything, which this page does not resume
+
+    page = boss.post(page_of(webhook), {"action": "resume"}, follow=True).content.decode()
+
+    assert "It was not paused." in page
+    assert [hold.reason for hold in api.paused()] == ["night"]
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("dispatch_by", ["inline", "worker"])
+@pytest.mark.parametrize("what", ["webhook", "receiver"])
+@pytest.mark.django_db(transaction=True)
+def test_resuming_starts_what_waits_or_says_that_nobody_does(
+    boss: Client, webhook: Webhook, sender: Sender, connect: Connect, what: str, dispatch_by: str
+) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.crm")
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": dispatch_by}):
+        dispatch.pause(webhook=webhook) if what == "webhook" else dispatch.pause(receiver="shop.crm")
+        sender.post(envelope())
+        api.run_due()
+        assert Run.objects.get().status == "waiting"
+
+        if what == "webhook":
+            answer = boss.post(page_of(webhook), {"action": "resume"}, follow=True)
+        else:
+            hold = Hold.objects.get(scope="receiver:shop.crm")
+            answer = boss.post("/admin/nateq_webhooks/run/resume/", {"hold": hold.pk}, follow=True)
+
+    is_started = dispatch_by == "inline"
+    assert Run.objects.get().status == ("succeeded" if is_started else "waiting")
+    assert ("No worker was seen" in answer.content.decode()) is not is_started

@@ -5,6 +5,7 @@ when what the page does not offer is posted by hand.
 """
 
 import itertools
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,11 +20,11 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from nateq_webhooks import dispatch, remote, signals
+from nateq_webhooks import audit, dispatch, remote, signals
 from nateq_webhooks.admin.dashboard.failures import failures
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.inbox.recorder import recorder
-from nateq_webhooks.models import ApiKey, Delivery, Rejection, Replay, Run, Secret, Webhook
+from nateq_webhooks.models import ApiKey, AuditEntry, Delivery, Rejection, Replay, Run, Secret, Webhook
 from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
 from nateq_webhooks.models.hold import Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
@@ -32,9 +33,10 @@ from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.remote.local_webhooks import secret_id
 from nateq_webhooks.sandbox import Sandbox
 from tests.admin.pages import secret_row, webhook_form
+from tests.builders import store_deliveries
 from tests.conftest import Connect, Sender, SharedSandbox, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 SECURITY: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "security.md"
 KEY: Final = "tg_test_0123456789abcdef"
@@ -133,7 +135,7 @@ def set_up(client: Client, scene: Scene) -> Iterator[bool]:
 def choose_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
     name, chosen = uuid.uuid4().hex, generate_secret()
     posted(client, url("webhook_add"), {"name": name, "is_active": "on", "new_secret": str(chosen)})
-    yield Webhook.objects.filter(name=name, secret=chosen).exists()
+    yield any(webhook.secret == chosen for webhook in Webhook.objects.filter(name=name))
     name = uuid.uuid4().hex
     page = posted(client, url("webhook_add"), {"name": name, "is_active": "on", "new_secret": ""})
     yield any(webhook.secret in page for webhook in Webhook.objects.filter(name=name))
@@ -178,7 +180,7 @@ def add_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
     webhook, chosen = scene.new_webhook(), generate_secret()
     row = secret_row(webhook, new_secret=chosen)
     posted(client, url("webhook_change", webhook.pk), change_form(webhook, **row))
-    yield webhook.older_secrets.filter(secret=chosen).exists()
+    yield any(older.secret == chosen for older in webhook.older_secrets.all())
 
 
 def delete_a_secret(client: Client, scene: Scene) -> Iterator[bool]:
@@ -304,9 +306,9 @@ def search(client: Client, scene: Scene) -> Iterator[bool]:
 def copy_signed(client: Client, scene: Scene) -> Iterator[bool]:
     scene.webhook.secret = generate_secret()
     scene.webhook.save()
-    yield sign(bytes(scene.delivery.body), scene.webhook.secret) in shown(
-        client, url("delivery_change", scene.delivery.pk)
-    )
+    address = url("delivery_signed", scene.delivery.pk)
+    yield address in shown(client, url("delivery_change", scene.delivery.pk))
+    yield sign(bytes(scene.delivery.body), scene.webhook.secret) in posted(client, address, {})
 
 
 def replay_one(client: Client, scene: Scene) -> Iterator[bool]:
@@ -332,6 +334,16 @@ def replay_many(client: Client, scene: Scene) -> Iterator[bool]:
     before = Replay.objects.count()
     posted(client, url("delivery_replay_many"), {"everything": "yes", "which": "all"})
     yield Replay.objects.count() > before
+
+
+def erase(client: Client, scene: Scene) -> Iterator[bool]:
+    yield bool(shown(client, url("delivery_erase")))
+    person = uuid.uuid4().hex
+    (stored,) = store_deliveries(scene.webhook, body=json.dumps({"data": {"id": person}}).encode())
+    yield url("delivery_erase") in shown(client, url("delivery_change", stored.pk))
+    form = {"path": "data.id", "value": person, "how": "delete", "confirmation": person}
+    posted(client, url("delivery_erase"), form)
+    yield not Delivery.objects.filter(pk=stored.pk).exists()
 
 
 def export(client: Client, scene: Scene) -> Iterator[bool]:
@@ -467,6 +479,14 @@ def delete_a_key(client: Client, scene: Scene) -> Iterator[bool]:
     yield not ApiKey.objects.filter(pk=key.pk).exists()
 
 
+def see_the_audit_log(client: Client, scene: Scene) -> Iterator[bool]:
+    target = uuid.uuid4().hex
+    audit.record(audit.Action.PAUSED, target=target)
+    entry = AuditEntry.objects.get(target=target)
+    yield target in shown(client, url("auditentry_changelist"))
+    yield target in shown(client, url("auditentry_change", entry.pk))
+
+
 TRIES: Final[list[Try]] = [
     see_webhooks,
     see_other_secrets,
@@ -490,6 +510,7 @@ TRIES: Final[list[Try]] = [
     copy_signed,
     replay_one,
     replay_many,
+    erase,
     export,
     export_bodies,
     see_runs,
@@ -505,6 +526,7 @@ TRIES: Final[list[Try]] = [
     create_a_key,
     revoke_a_key,
     delete_a_key,
+    see_the_audit_log,
 ]
 """One for each line of the table, in its order."""
 

@@ -16,6 +16,7 @@ from pytest_django import Settings
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.pauses import pause_hold
+from nateq_webhooks.dispatch.status import status
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold, breaker_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
@@ -256,3 +257,38 @@ def test_the_delivery_page_leads_to_the_receivers_of_its_runs(
 
     assert page(crm) in shown(boss, address)
     assert page(crm) not in shown(staff("view_delivery"), address)
+
+
+def figure(text: str, label: str) -> str:
+    """Return a number of a receiver's page; empty if it is not there."""
+    return text.partition(f"<dt>{label}</dt><dd><bdi>")[2].partition("<")[0]
+
+
+@pytest.mark.parametrize("what", ["receiver", "everything", "nothing"])
+def test_what_is_held_back_is_not_due_as_in_the_status(boss: Client, webhook: Webhook, crm: str, what: str) -> None:
+    waiting(webhook, crm)
+    waiting(webhook, crm, status=Run.Status.FAILED, next_try_at=timezone.now() + timedelta(hours=1))
+    if what != "nothing":
+        dispatch.pause(receiver=crm if what == "receiver" else None)
+
+    text = shown(boss, page(crm))
+
+    held = status(ALIAS).receivers[crm].held
+    assert held == (0 if what == "nothing" else 2)
+    assert figure(text, "Held back") == (str(held) if held else "")
+    assert (figure(text, "Due"), figure(text, "To be tried later")) == (("0", "0") if held else ("1", "1"))
+    assert ("The oldest for" in text) is not bool(held)
+
+
+def test_pausing_says_that_this_receiver_is_not_started(boss: Client, crm: str) -> None:
+    answer = boss.post(page(crm), {"action": "pause", "reason": "CRM is down"}, follow=True)
+
+    assert "this receiver is not started for them until it is resumed." in answer.content.decode()
+
+
+def test_the_list_says_that_replayed_failures_are_among_its_numbers(boss: Client, webhook: Webhook, crm: str) -> None:
+    note = "include those that were replayed since"
+    assert note not in shown(boss, LIST)
+    store_dead_runs(webhook, 1, receiver=crm)
+
+    assert note in shown(boss, LIST)

@@ -1,6 +1,7 @@
 """Refused requests in the admin: listed, filtered, explained in words, deleted, and never changed."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -72,6 +73,17 @@ def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make)
         assert escape(str(words)) in choices
 
 
+def test_the_list_is_filtered_by_requests_to_no_webhook(boss: Client, make: Make) -> None:
+    make("missing")
+    stray = store_rejection(None, "unknown_url")
+
+    choices = re.findall(r'<a href="(\?webhook__isnull[^"]*)"[^>]*>([^<]*)</a>', page(boss, LIST))
+
+    [(query, label)] = choices
+    assert label.strip() == "Unknown webhook"
+    assert [rejection.pk for rejection in boss.get(f"{LIST}{query}").context["cl"].result_list] == [stray.pk]
+
+
 def test_the_list_shows_how_many_more_requests_were_refused(boss: Client, make: Make) -> None:
     make(hint=hint(Finding(Cause.EMPTY_BODY), dropped=873))
 
@@ -112,7 +124,10 @@ def test_the_page_and_the_question_before_deleting_name_the_rejection(boss: Clie
 
     for zone, at in (("UTC", "2026-06-01 22:30:00"), ("Asia/Riyadh", "2026-06-02 01:30:00")):
         with timezone.override(zone):
-            assert f"<h2>Signed with a secret we don&#x27;t know, {at}</h2>" in page(boss, url_of(rejection))
+            shown = page(boss, url_of(rejection))
+            assert f"<h2>Signed with a secret we don&#x27;t know, {at}</h2>" in shown
+            assert f"<bdi>Signed with a secret we don&#x27;t know, {at}</bdi>" in shown  # the breadcrumb
+            assert "no_match" not in shown
             assert f"no_match, {at}" in page(boss, url_of(rejection, "delete"))
 
 
@@ -147,6 +162,7 @@ def test_every_cause_has_a_complete_hint(code: Cause) -> None:
         "limit": 1024,
         "form": Form.DECODED.value,
         "id": "e1",
+        "address": "192.0.2.7",
     }
     told = diagnosis_text.sentences("no_match", Hint.read(hint(Finding(code, details | {"how": ["compressed"]}))))
 
@@ -164,7 +180,9 @@ def test_every_alteration_has_a_text() -> None:
     assert set(diagnosis_text.ALTERATIONS) == set(Alteration)
 
 
-@pytest.mark.parametrize("code", ["too_large", "no_length", "not_post", "other_organization"])
+@pytest.mark.parametrize(
+    "code", ["too_large", "no_length", "not_post", "other_organization", "stale", "future", "no_timestamp"]
+)
 def test_some_reasons_are_explained_without_a_body(code: str) -> None:
     from nateq_webhooks.inbox.diagnosis import plain_finding
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin import replays
 from nateq_webhooks.admin.deliveries import replay_many
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.replays import request_replay
-from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.models.hold import Heartbeat
+from tests.admin.pages import shown
+from tests.builders import store_deliveries
 from tests.conftest import Connect, Sender, envelope
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,9 +70,13 @@ def test_the_selected_deliveries_are_replayed_after_a_confirmation(boss: Client,
     assert answer["Location"] == reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])
     assert (replay.by, replay.reason, replay.receivers) == ("boss", "CRM was down", ["shop.crm"])
     made = Run.objects.filter(round=replay.pk).order_by("delivery_id")
-    assert [(run.delivery_id, run.receiver, run.status) for run in made] == [
-        (one.pk, "shop.crm", "waiting") for one in stored[:2]
-    ]
+    assert (
+        [(run.delivery_id, run.receiver, run.status) for run in made]
+        == [
+            (one.pk, "shop.crm", "succeeded")  # inline: the request has run them
+            for one in stored[:2]
+        ]
+    )
     assert "CRM was down" in boss.get(answer["Location"]).content.decode()
 
 
@@ -262,9 +271,58 @@ def test_the_history_of_an_invalid_delivery_does_not_say_that_it_ran(boss: Clien
 
 
 def test_the_page_of_a_replay_shows_its_selection(boss: Client, stored: list[Delivery]) -> None:
-    answer = boss.post(CONFIRM, {"event": "ticket.created", "which": "all"})
+    fields: dict[str, Any] = {
+        "event": "ticket.created",
+        "status": "processed",
+        "webhook": str(Webhook.objects.get().pk),
+    }
+    asked = shown(boss, CONFIRM, fields)
+    replay = request_replay(api.Selection(**fields, since=datetime(2026, 6, 1, tzinfo=UTC)))
 
-    assert "event=ticket.created" in boss.get(answer["Location"]).content.decode()
+    page = shown(boss, reverse("admin:nateq_webhooks_replay_change", args=[replay.pk]))
+
+    words = [("Webhook", "shop"), ("Event", "ticket.created")]
+    for label, value in words:
+        assert f'<dt>{label}</dt><dd><bdi class="nateq-text">{value}</bdi></dd>' in asked
+        assert f'<div>{label}: <bdi class="nateq-text">{value}</bdi></div>' in page
+    assert "<dt>Status</dt><dd>Processed</dd>" in asked
+    assert "<div>Status: Processed</div>" in page
+    assert "<div>Received at or after: <time " in page
+
+
+def test_each_condition_of_a_replay_has_words(boss: Client, stored: list[Delivery]) -> None:
+    moment = datetime(2026, 6, 1, tzinfo=UTC)
+    given = api.Selection(
+        organization="org_1",
+        resource="tkt_1",
+        receiver="shop.crm",
+        run_status="dead",
+        error="KeyError",
+        deliveries=(1, 2),
+        runs=(3,),
+        until=moment,
+        runs_since=moment,
+        runs_until=moment,
+    )
+    replay = request_replay(given)
+
+    page = shown(boss, reverse("admin:nateq_webhooks_replay_change", args=[replay.pk]))
+
+    for text in ("Chosen one by one: 2", "Status of the run: Failed for good", "Received before: ", "Organization: "):
+        assert f"<div>{text}" in page
+    for text in ("Resource id: ", "Receiver that failed: ", "The error contains: ", "Run created at or after: "):
+        assert f"<div>{text}" in page
+    assert "Run created before: " in page
+    assert "run_status" not in page
+
+
+def test_a_replay_without_a_condition_says_so(boss: Client, stored: list[Delivery]) -> None:
+    for replay, text in (
+        (dispatch.replay(stored[:1]), "the deliveries that were named"),
+        (request_replay(Selection()), "none: every delivery, or those that were named"),
+    ):
+        page = shown(boss, reverse("admin:nateq_webhooks_replay_change", args=[replay.pk]))
+        assert f'<div class="readonly">{text}</div>' in page
 
 
 def test_a_finished_replay_is_not_cancelled_and_none_continues_without_being_asked(
@@ -295,4 +353,33 @@ def test_the_page_of_a_replay_of_failed_receivers_says_so(
     page = boss.get(reverse("admin:nateq_webhooks_replay_change", args=[replay.pk])).text
 
     assert said in page
-    assert "organization=org_1" in page
+    assert '<div>Organization: <bdi class="nateq-text">org_1</bdi></div>' in page
+
+
+@pytest.mark.parametrize(("counting", "seconds"), [(0.0, 3), (0.3, 3), (1.25, 13)])
+def test_what_takes_long_to_count_is_counted_a_tenth_of_the_time_at_most(counting: float, seconds: int) -> None:
+    assert replays.seconds_to_reload(counting) == seconds
+
+
+def test_a_page_whose_count_takes_long_is_loaded_less_often_and_says_so(
+    boss: Client, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Heartbeat.objects.create(name="host-1")
+    url = reverse("admin:nateq_webhooks_replay_change", args=[request_replay(api.Selection(event="ticket.created")).pk])
+    quick = shown(boss, url)
+    monkeypatch.setattr(replays, "seconds_to_reload", lambda counting: 13)
+    slow = shown(boss, url)
+
+    for page, seconds in ((quick, 3), (slow, 13)):
+        assert f'data-nateq-under-way="{seconds}"' in page
+        assert f'http-equiv="refresh" content="{seconds}"' in page
+    assert "counted again every" not in quick
+    assert "counted again every 13 seconds" in slow
+
+
+def test_large_numbers_are_grouped(boss: Client, webhook: Webhook) -> None:
+    store_deliveries(webhook, 1_234, status="dead")
+
+    page = shown(boss, "/admin/nateq_webhooks/delivery/replay-many/?status=dead")
+
+    assert "Replay 1,234 deliveries" in page

@@ -18,6 +18,7 @@ from nateq_webhooks.admin.retry import page as retry_page
 from nateq_webhooks.admin.retry import selection as run_selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
+from nateq_webhooks.models.hold import Heartbeat
 from tests.admin.listing import RUNS, pks
 from tests.admin.pages import shown
 from tests.builders import ago, store_dead_runs
@@ -100,6 +101,34 @@ class TestFromTheDashboard:
         assert f"Replay {replay.pk}: 3 runs made." in shown(boss, answer["Location"])
         assert LogEntry.objects.get().get_change_message() == "Requested a retry of 3 failed runs."
 
+    def test_the_page_names_the_lines_receiver_and_error(self, boss: Client, failed: list[Run]) -> None:
+        url = next(url for url in links(shown(boss, DASHBOARD), "Replay these") if "crm" in url)
+
+        page = shown(boss, url)
+
+        for label, value in (("Receiver that failed", CRM), ("Failed like this", "LookupError: no customer 7")):
+            assert re.search(rf"<dt>{label}</dt><dd>(<[^>]*>)*{value}<", page), label
+        assert "Chosen one by one" not in page
+
+    def test_what_can_not_run_again_is_counted_apart(self, boss: Client, webhook: Webhook) -> None:
+        kept, removed, other_event = store_dead_runs(webhook, 3, receiver=CRM, error="LookupError: no customer 7")
+        gone = store_dead_runs(webhook, 1, receiver="shop.gone", error="LookupError: no customer 7")
+        Delivery.objects.filter(pk=removed.delivery_id).update(content_change="retention")
+        Delivery.objects.filter(pk=other_event.delivery_id).update(event="lead.created")
+
+        page = shown(boss, f"{RETRY}?runs={','.join(str(run.pk) for run in [kept, removed, other_event, *gone])}")
+
+        assert "Retry 1 failed run?" in page
+        assert "again, as new runs: 1<" in page
+        assert "left out, because the delivery&#x27;s content was removed: 1<" in page
+        assert "left alone, because their receiver is not connected to the event any more: 2<" in page
+        boss.post(RETRY, hidden(page))
+        replay = Replay.objects.get()
+        assert (replay.runs, replay.without_content, replay.disconnected) == (1, 1, 2)
+        page = shown(boss, reverse("admin:nateq_webhooks_replay_change", args=[replay.pk]))
+        assert "2 runs left alone, as their receivers are not connected" in page
+        assert re.search(r"Receiver not connected:</label>\s*<div class=\"readonly\">2<", page)
+
     def test_what_has_succeeded_since_the_page_was_shown_is_left_alone(self, boss: Client, failed: list[Run]) -> None:
         url = next(url for url in links(shown(boss, DASHBOARD), "Replay these") if "crm" in url)
         fields = hidden(shown(boss, url))
@@ -113,6 +142,7 @@ class TestFromTheDashboard:
         assert (replay.runs, replay.skipped) == (2, 1)
 
     def test_runs_that_will_be_tried_again_are_tried_now_and_not_doubled(self, boss: Client, failed: list[Run]) -> None:
+        Heartbeat.objects.create(name="host-1")
         Run.objects.filter(pk__in=[run.pk for run in failed[:3]]).update(
             status="failed", next_try_at=timezone.now() + timedelta(hours=1)
         )
@@ -124,11 +154,20 @@ class TestFromTheDashboard:
         assert Replay.objects.get().brought_forward == 3
         assert Run.objects.filter(status="failed", next_try_at__lte=timezone.now()).count() == 3
 
+    def test_inline_and_without_a_worker_they_run_in_the_request(self, boss: Client, failed: list[Run]) -> None:
+        [url, *_others] = links(shown(boss, DASHBOARD), "Replay these")
+
+        boss.post(RETRY, hidden(shown(boss, url)))
+
+        made = Run.objects.exclude(round=0)
+        assert made.exists()
+        assert set(made.values_list("tries", flat=True)) == {1}
+
     def test_nothing_is_asked_for_if_the_receiver_is_not_connected(self, boss: Client, webhook: Webhook) -> None:
         store_dead_runs(webhook, 1, receiver="shop.gone")
-        [url] = links(shown(boss, DASHBOARD), "Replay these")
+        assert links(shown(boss, DASHBOARD), "Replay these") == []
 
-        page = shown(boss, url)
+        page = shown(boss, f"{RETRY}?receiver=shop.gone")
         answer = boss.post(RETRY, hidden(page))
 
         assert "There is nothing to retry" in page
@@ -185,7 +224,7 @@ class TestFromTheList:
         page = tick(boss, failed[:1], query, select_across="1").content.decode()
         boss.post(RETRY, hidden(page))
 
-        assert "Created before" in page
+        assert "Run created before" in page
         assert retried() == pairs(failed[1:3])
 
     def test_nothing_ticked_is_not_everything(self, boss: Client, failed: list[Run]) -> None:
@@ -257,7 +296,10 @@ class TestTwoPressesAtOnce:
             client.cookies = boss.cookies
             return client.post(url, fields).status_code
 
-        assert at_once([press] * 2) == [302, 302]
+        answers = at_once([press] * 2)
+
+        assert 302 in answers
+        assert set(answers) <= {302, 400}  # 400: the other one came when nothing was left to be retried
 
     def test_of_retry_make_one_run_each(self, boss: Client, failed: list[Run]) -> None:
         self.at_once(boss, RETRY, {"runs": ",".join(str(run.pk) for run in failed)})
@@ -266,6 +308,7 @@ class TestTwoPressesAtOnce:
 
     def test_of_try_now_make_none(self, boss: Client, failed: list[Run]) -> None:
         run = failed[0]
+        Heartbeat.objects.create(name="host-1")
         Run.objects.filter(pk=run.pk).update(status="failed", next_try_at=timezone.now() + timedelta(hours=1))
 
         self.at_once(boss, reverse("admin:nateq_webhooks_delivery_try_now", args=[run.delivery_id]), {})

@@ -6,7 +6,7 @@ from django.test import Client
 from nateq_webhooks.models import Delivery
 from tests.conftest import Sender, envelope
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.single_model_sites")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin.single_model_sites"), pytest.mark.pages]
 
 
 def test_a_site_with_deliveries_only_links_to_nothing_else(boss: Client, delivery: Delivery) -> None:

@@ -9,10 +9,11 @@ from django.test import Client
 from django.urls import reverse
 
 import nateq_webhooks
-from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models import Delivery, Rejection, Replay, Webhook
 from tests.admin.pages import detail_url, shown
+from tests.builders import ago
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 OURS = Path(nateq_webhooks.__file__).parent / "templates" / "admin" / "nateq_webhooks"
 ROOT = Path(nateq_webhooks.__file__).parent.parent
@@ -65,13 +66,23 @@ def test_a_projects_template_replaces_a_block_of_the_other_pages(
     assert "<p>the shop's own</p>" in shown(boss, url.format(webhook=webhook.pk))
 
 
-@pytest.mark.parametrize("model", ["delivery", "rejection", "replay", "run", "webhook"])
+@pytest.mark.parametrize("model", ["auditentry", "delivery", "rejection", "replay", "run", "webhook"])
 def test_no_template_replaces_a_part_of_djangos_lists_by_accident(model: str) -> None:
-    meant = {("delivery", "pagination.html"), ("run", "pagination.html")}
+    meant = {(each, "pagination.html") for each in ("auditentry", "delivery", "rejection", "replay", "run")}
 
     found = {(model, name) for name in DJANGOS if (OURS / model / name).exists()}
 
     assert found <= meant
+
+
+def test_the_lists_of_replays_and_refused_requests_have_a_second_page(boss: Client, webhook: Webhook) -> None:
+    Replay.objects.bulk_create(Replay() for _ in range(60))
+    Rejection.objects.bulk_create(Rejection(webhook=webhook, reason="no_match", received_at=ago()) for _ in range(60))
+
+    for model, count in (("replay", "60 replays"), ("rejection", "60 refused requests")):
+        page = shown(boss, f"/admin/nateq_webhooks/{model}/")
+        assert count in page
+        assert 'rel="next"' in page
 
 
 def test_the_docs_show_the_code_for_django_unfold_that_is_tested() -> None:

@@ -18,7 +18,7 @@ from nateq_webhooks.models import Delivery, Run, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from tests.conftest import SECRET, Connect
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 
 def page_of(webhook: Webhook) -> str:
@@ -61,7 +61,7 @@ def test_it_is_verified_stored_and_dispatched_like_a_delivery(
     shown = response.content.decode()
     assert f'href="/admin/nateq_webhooks/delivery/{delivery.pk}/change/"' in shown
     assert "Processed" in shown
-    assert "shop.seen" in shown
+    assert "shop.<wbr>seen" in shown
 
 
 @pytest.mark.django_db(transaction=True)

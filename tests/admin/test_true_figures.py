@@ -135,14 +135,18 @@ def settle() -> None:
         Delivery.objects.filter(pk__in=chance.sample(keys, len(keys) // 3)).update(status=after)
 
 
-@pytest.mark.parametrize("rows", [20_000, pytest.param(200_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("rows", "at_once"), [(8_000, 4_000), pytest.param(200_000, hour_counts.MAX_KEYS, marks=pytest.mark.long)]
+)
 def test_every_figure_is_true_also_after_settlements_replays_and_deletions(
-    boss: Client, connect: Connect, rows: int
+    boss: Client, connect: Connect, monkeypatch: pytest.MonkeyPatch, rows: int, at_once: int
 ) -> None:
+    monkeypatch.setattr(hour_counts, "MAX_KEYS", at_once)  # so that the hours are not all counted by the first request
     fill(rows)
-    first = read_all()
-    assert without_times(read_all()) == without_times(read_statistics()) == without_times(first)
-    assert HourlyCount.objects.count() in (46, 47)
+    first, again, found = read_all(), read_all(), read_statistics()
+    if first.hours == found.hours:  # else an hour has ended meanwhile
+        assert without_times(again) == without_times(found) == without_times(first)
+        assert HourlyCount.objects.count() in (46, 47)
 
     settle()
     read_all()
@@ -170,7 +174,8 @@ def test_one_webhook_is_counted_as_the_dashboard_counts_it() -> None:
 
     for webhook in Webhook.objects.all():
         found = read_statistics(webhook.pk)
-        assert found.health(webhook.pk).hours == of_all.health(webhook.pk).hours
+        if found.hours == of_all.hours:  # else an hour has ended meanwhile
+            assert found.health(webhook.pk).hours == of_all.health(webhook.pk).hours
         assert found.health(webhook.pk).last == of_all.health(webhook.pk).last
 
 
@@ -228,7 +233,7 @@ def test_a_user_who_does_not_see_every_row_gets_counts_of_his_own_rows() -> None
 def test_deliveries_that_came_slightly_out_of_order_are_each_counted_once() -> None:
     chance = random.Random(3)
     webhook = Webhook.objects.create(name="shop")
-    moments = [ago(hours=47 * number / 5_000, seconds=chance.uniform(-2, 2)) for number in range(5_000, 0, -1)]
+    moments = [ago(hours=46 * number / 5_000, seconds=chance.uniform(-2, 2)) for number in range(5_000, 0, -1)]
     Delivery.objects.bulk_create(build_delivery(webhook, moment) for moment in moments)
 
     for found in (read_statistics(), read_statistics()):

@@ -11,13 +11,13 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models import AuditEntry, Delivery, Secret, Webhook
 from nateq_webhooks.protocol.events import EVENTS
 from tests.admin.pages import secret_row, webhook_form
 from tests.admin.pages import shown as page
 from tests.conftest import SECRET, Sender, envelope
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 LIST = "/admin/nateq_webhooks/webhook/"
 ADD = f"{LIST}add/"
@@ -317,6 +317,23 @@ def test_a_webhook_without_deliveries_can_be_deleted(boss: Client, webhook: Webh
     assert "whsec_" not in asked.content.decode()
     assert not Webhook.objects.exists()
     assert "whsec_" not in history()
+
+
+def test_who_deletes_a_registered_webhook_is_told_what_stays_at_nateq(boss: Client) -> None:
+    webhook = Webhook.objects.create(name="my <shop>", registration="registered", nateq_id="wh_81")
+    Webhook.objects.create(name="by hand")
+    form = {"action": "delete_selected", "_selected_action": [str(each.pk) for each in Webhook.objects.all()]}
+
+    asked = [page(boss, delete_url(webhook)), boss.post(LIST, form).content.decode().replace("<wbr>", "")]
+    boss.post(delete_url(webhook), {"post": "yes"})
+
+    for shown in asked:
+        assert "It is registered at Nateq (id: wh_81) and stays there" in shown
+        assert '<code dir="ltr">manage.py nateq_webhook delete --name &#x27;my &lt;shop&gt;&#x27;</code>' in shown
+    assert asked[0].count("answered with 404") == 1
+    assert "If it was set up at Nateq by hand, delete it there, too." in asked[1]
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.details) == ("webhook_deleted", {"stays_at_nateq": "wh_81"})
 
 
 def test_a_refused_save_as_new_shows_the_form_again(boss: Client, webhook: Webhook) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,59 @@ def test_a_delivery_runs_again(program: Program, delivery: Delivery, body: Any, 
     assert (data["id"], data["runs"], data["receivers"]) == (replay.pk, len(names), names)
     assert (replay.by, replay.reason) == ("API key key 0", (body or {}).get("reason", ""))
     assert sorted(Run.objects.filter(round=replay.pk).values_list("receiver", flat=True)) == names
+
+
+@pytest.mark.parametrize("is_atomic", [False, True], ids=["", "ATOMIC_REQUESTS"])
+@pytest.mark.django_db(transaction=True)
+def test_without_a_worker_the_request_runs_the_receivers_and_a_repetition_runs_none(
+    program: Program, delivery: Delivery, connect: Connect, monkeypatch: pytest.MonkeyPatch, is_atomic: bool
+) -> None:
+    """As the admin's "Run again" does; what failed is tried again when a client asks how far the replay is."""
+    calls: list[str] = []
+    connect(ticket_created, lambda **kwargs: calls.append("bill"), "shop.bill")
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", is_atomic)
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "inline"}):
+        answers = [
+            post(program, f"/deliveries/{delivery.pk}/replay", {}, status=202, headers={"Idempotency-Key": "k"}).json()
+            for _ in range(2)
+        ]
+
+    assert calls == ["bill"]
+    assert answers[0] == answers[1]
+    assert (answers[0]["data"]["runs"], answers[0]["data"]["needs_worker"]) == (3, False)
+    assert set(Run.objects.filter(round=answers[0]["data"]["id"]).values_list("status", flat=True)) == {"succeeded"}
+    delivery.refresh_from_db()
+    assert delivery.status == "processed"
+
+
+@pytest.mark.parametrize(("runs_a_worker", "needs_worker"), [(False, True), (True, False)])
+def test_a_replay_that_nobody_runs_is_told_to_need_a_worker(
+    program: Program, delivery: Delivery, runs_a_worker: bool, needs_worker: bool
+) -> None:
+    if runs_a_worker:
+        api.Maintenance("default").heartbeat()
+
+    data = post(program, f"/deliveries/{delivery.pk}/replay", {}, status=202).json()["data"]
+
+    assert data["needs_worker"] is needs_worker
+    assert program.data(f"/replays/{data['id']}")["needs_worker"] is needs_worker
+    assert set(Run.objects.filter(round=data["id"]).values_list("status", flat=True)) == {"waiting"}
+
+
+@pytest.mark.parametrize("runs_a_worker", [False, True])
+def test_the_end_of_a_pause_starts_what_nobody_else_would(
+    program: Program, delivery: Delivery, runs_a_worker: bool
+) -> None:
+    dispatch.pause(receiver="shop.mail")
+    dispatch.replay([delivery.pk], ["shop.mail"])
+    if runs_a_worker:
+        api.Maintenance("default").heartbeat()
+
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "inline"}):
+        document = post(program, "/receivers/shop.mail/resume", {}).json()["data"]
+
+    assert document["pauses"] == []
+    assert Run.objects.latest("pk").status == ("waiting" if runs_a_worker else "succeeded")
 
 
 def test_a_staff_users_name_is_kept_with_the_replay(delivery: Delivery) -> None:
@@ -175,6 +229,17 @@ class TestPause:
         assert program.data("/status")["needs_attention"] == ["paused"]
         assert post(program, "/receivers/shop.crm/resume").json()["data"]["pauses"] == []
         assert api.paused() == []
+
+    def test_a_secret_that_can_not_be_read_needs_attention(
+        self, program: Program, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("NATEQ_TEST_SECRET", raising=False)
+        Webhook.objects.filter(pk=webhook.pk).update(secret="env:NATEQ_TEST_SECRET")
+
+        answer = program.data("/status")
+
+        assert answer["needs_attention"] == ["unreadable_secret"]
+        assert "unreadable_secrets" not in answer  # the names of webhooks
 
     def test_a_pause_of_everything_is_shown_with_each_receiver(self, program: Program) -> None:
         dispatch.pause(reason="Deployment")

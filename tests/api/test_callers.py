@@ -14,7 +14,7 @@ from tests.builders import ago, store_deliveries, store_rejection, store_run
 from tests.conftest import envelope
 from tests.settings import MIDDLEWARE
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 
 @pytest.mark.parametrize(

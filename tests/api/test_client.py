@@ -26,7 +26,7 @@ from tests.builders import store_deliveries
 from tests.client.scripted import FakeTime
 from tests.conftest import SECRET, envelope
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.any_database]
 
 SITE = "https://shop.example"
 

@@ -21,7 +21,7 @@ from nateq_webhooks.models.api_key import ApiKeyQuerySet
 from nateq_webhooks.rest import throttle
 from tests.api.conftest import Program, issue
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from tests.api.conftest import API, Program, issue
 from tests.api.operations import OPERATIONS
 from tests.builders import store_deliveries, store_rejection, store_run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 ODD = [
     "\0", "a\0b", "x" * 10_000, "9" * 5000, str(2**63), str(2**63 - 1), str(2**64), "-1", "0", "1e400", "NaN", "\u0663",

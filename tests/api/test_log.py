@@ -12,7 +12,7 @@ from nateq_webhooks.models import Attempt, Webhook
 from tests.api.conftest import Program
 from tests.builders import ago, build_delivery, insert, store_deliveries, store_run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 
 def entries(program: Program, webhook: Webhook, **query: Any) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.api.operations import OPERATIONS, Operation, methods_of, routes
 from tests.builders import ago, store_deliveries, store_rejection, store_run
 from tests.conftest import Connect
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "api.md"
 
@@ -109,6 +109,7 @@ def test_the_table_in_the_docs_is_what_each_caller_gets(delivery: Delivery) -> N
     assert found in page
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("name", CALLERS)
 def test_no_other_method_does_anything_and_head_is_like_get(name: str, delivery: Delivery) -> None:
     program = CALLERS[name]()

@@ -25,6 +25,8 @@ from tests.api.conftest import API, Program, issue, staff
 from tests.api.described import complaints, operation_at, response_of
 from tests.api.operations import OPERATIONS
 
+pytestmark = pytest.mark.any_database
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 DESCRIBED: Final = [

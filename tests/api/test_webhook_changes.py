@@ -29,7 +29,7 @@ from tests.builders import ago, store_deliveries
 from tests.conftest import SECRET, Sender, SharedSandbox, envelope
 from tests.remote.conftest import KEY, both_sides_agree, connected
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 SITE = "https://shop.example"
 NEW = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
@@ -75,7 +75,10 @@ class TestCreation:
         made = create(program, {"events": ["ticket.created", "ticket.created"]})
 
         row = Webhook.objects.get()
-        assert made == program.data(f"/webhooks/{row.pk}") | {"secret": row.secret, "secret_id": secret_id(row)}
+        secret = {"secret": row.secret, "secret_id": secret_id(row), "notice": made["notice"]}
+        assert made == program.data(f"/webhooks/{row.pk}") | secret
+        assert "has not registered it at Nateq" in made["notice"]
+        assert f"manage.py nateq_webhook create --name 'Webhook {row.pk}'." in made["notice"]
         assert (made["id"], made["events"], made["is_active"]) == (str(row.pk), ["ticket.created"], True)
         assert made["url"] == row.public_url
         assert row.registration == Webhook.Registration.MANUAL
@@ -253,7 +256,8 @@ class TestDeletion:
 
         answer = send(program, "DELETE", f"/webhooks/{made['id']}").json()["data"]
 
-        assert answer == {"id": made["id"], "deleted": True}
+        assert answer | {"notice": ""} == {"id": made["id"], "deleted": True, "notice": ""}
+        assert "delete it there, too" in answer["notice"]
         program.error(f"/webhooks/{made['id']}", status=404)
         send(program, "DELETE", f"/webhooks/{made['id']}", status=404)
 
@@ -474,7 +478,7 @@ class TestRegistered:
     def test_a_deletion_is_made_on_both_sides(self, program: Program, registered: Webhook, sandbox: Sandbox) -> None:
         data = send(program, "DELETE", f"/webhooks/{registered.pk}").json()["data"]
 
-        assert data == {"id": str(registered.pk), "deleted": True}
+        assert data == {"id": str(registered.pk), "deleted": True, "notice": None}
         assert sandbox.webhooks.all() == []
         assert not Webhook.objects.exists()
 
@@ -485,7 +489,7 @@ class TestRegistered:
 
         data = send(program, "DELETE", f"/webhooks/{registered.pk}").json()["data"]
 
-        assert data == {"id": str(registered.pk), "deleted": False}
+        assert data == {"id": str(registered.pk), "deleted": False, "notice": None}
         assert sandbox.webhooks.all() == []
         assert not Webhook.objects.get().is_active
 

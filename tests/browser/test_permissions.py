@@ -28,6 +28,8 @@ FORBIDDEN: Final = {
     "retry of runs",
     "sent by Nateq",
     "export",
+    "erase",
+    "audit log",
 }
 """Screens that need more than to look."""
 

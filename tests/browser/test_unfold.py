@@ -63,6 +63,7 @@ def test_every_screen_opens_and_works_under_unfold(
                 expect(page.get_by_text(SHOWN[name]).first).to_be_visible()
         search_a_payload(page, scene)
         replay(page, scene)
+        go_from_the_home_to_the_dashboard(page)
 
     assert watched.complaints == []
 
@@ -77,6 +78,12 @@ def logged_in(opened: Callable[..., BrowserContext], url: str) -> Page:
     context = opened(base_url=url)
     context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": url}])
     return context.new_page()
+
+
+def go_from_the_home_to_the_dashboard(page: Page) -> None:
+    page.goto("/admin/")
+    page.locator('#content a[href="/admin/nateq_webhooks/dashboard/"]').first.click()
+    expect(page.get_by_text(SHOWN["dashboard"]).first).to_be_visible()
 
 
 def search_a_payload(page: Page, scene: Scene) -> None:

@@ -142,7 +142,7 @@ class ScriptedServer:
         self.stop.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def answer(self, asked: Asked) -> Say:
         with self._lock:

@@ -182,13 +182,13 @@ def test_the_log_misses_nothing_while_retries_arrive_of_what_is_read(sandbox: Sa
         receiver.status = 503
         created = client.webhooks.create(url=receiver.url, events=EVENTS)
         sandbox.send("ticket.created", count=120)
-        receiver.wait_for(120, seconds=30)
+        receiver.wait_for(120, seconds=120)
         receiver.status = 200
         read = []
         for entry in client.webhooks.logs(created.id):
             read.append((entry.delivery_id, entry.attempt))
             if len(read) == 30:
-                sandbox.wait_until_delivered(timeout=30)
+                sandbox.wait_until_delivered(timeout=120)
 
         firsts = {(attempt.delivery_id, 1) for attempt in sandbox.log}
     assert len(read) == len(set(read))

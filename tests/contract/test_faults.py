@@ -190,7 +190,7 @@ def test_a_site_that_is_down_while_two_hundred_events_happen_has_each_once_in_th
     with Sandbox(key=KEY, retry_base=0.05, retry_longest=1, attempts=100) as sandbox:
         register(sandbox, f"http://127.0.0.1:{port}")
         sent = sandbox.send("ticket.created", count=200)
-        wait_until(lambda: len({attempt.delivery_id for attempt in sandbox.log}) > 100, seconds=30)
+        wait_until(lambda: len({attempt.delivery_id for attempt in sandbox.log}) > 100, seconds=120)
 
         with serving(port) as back:
             assert back == port
@@ -198,6 +198,6 @@ def test_a_site_that_is_down_while_two_hundred_events_happen_has_each_once_in_th
 
         assert any(attempt.response_status is None for attempt in sandbox.log)
     assert sorted(stored()) == sorted(sent)
-    wait_until(lambda: Run.objects.filter(status=Run.Status.SUCCEEDED).count() == 200, seconds=30)
+    wait_until(lambda: Run.objects.filter(status=Run.Status.SUCCEEDED).count() == 200, seconds=120)
     assert sorted(EventType.objects.values_list("name", flat=True)) == sorted(sent)
     assert sorted(effects) == sorted(sent)

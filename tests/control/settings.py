@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from tests.settings import *  # noqa: F403
-from tests.settings import DATABASES, INSTALLED_APPS, NATEQ_WEBHOOKS, env
+from tests.settings_without_admin import *  # noqa: F403
+from tests.settings_without_admin import DATABASES, INSTALLED_APPS, NATEQ_WEBHOOKS, env
 
 SCENARIO = env.str("CONTROL_SCENARIO", default="")
 IS_BROKEN = env.bool("CONTROL_BROKEN", default=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection
 
-BOUND_SECONDS = 20
+BOUND_SECONDS = 60
 
 
 class Wire:

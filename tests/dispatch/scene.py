@@ -7,13 +7,15 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from django.contrib.auth.models import Group
 from django.db import connection, connections
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch import api, claim, create
 from nateq_webhooks.dispatch.execute import start, try_run
 from nateq_webhooks.dispatch.leases import Lease
@@ -23,7 +25,7 @@ from nateq_webhooks.receivers import registry
 from tests.conftest import Connect as Connect
 
 ALIAS = "default"
-BOUND_SECONDS = 20
+BOUND_SECONDS = 60
 """No wait in these tests is longer."""
 
 
@@ -86,8 +88,11 @@ def elsewhere(work: Callable[[], _Result]) -> _Result:
     return at_once([work])[0]
 
 
-def at_once(works: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    """Do all of it at the same moment, each in a thread with a connection of its own; raise what one raises."""
+def at_once(works: Sequence[Callable[[], _Result]], stop: threading.Event | None = None) -> list[_Result]:
+    """Do all of it at the same moment, each in a thread with a connection of its own; raise what one raises.
+
+    Those that work until `stop` is set also stop if another one fails: the test fails then, and does not hang.
+    """
     barrier = threading.Barrier(len(works))
 
     def start(work: Callable[[], _Result]) -> _Result:
@@ -95,6 +100,10 @@ def at_once(works: Sequence[Callable[[], _Result]]) -> list[_Result]:
             connection.ensure_connection()
             barrier.wait(BOUND_SECONDS)
             return work()
+        except BaseException:
+            if stop is not None:
+                stop.set()
+            raise
         finally:
             connections.close_all()
 
@@ -105,13 +114,18 @@ def at_once(works: Sequence[Callable[[], _Result]]) -> list[_Result]:
 def lapse_leases() -> int:
     """Let so much time pass that every lease has run out; return how many there were."""
     held = Run.objects.filter(status=Run.Status.RUNNING)
-    return held.update(next_try_at=timezone.now() - timedelta(seconds=1))
+    return bring_forward(held, timezone.now() - timedelta(seconds=1))
 
 
 def make_due() -> int:
     """Let so much time pass that whatever waits for its next try is due."""
     waiting = Run.objects.filter(status__in=[Run.Status.WAITING, Run.Status.FAILED], next_try_at__lt=PARKED_UNTIL)
-    return waiting.update(next_try_at=timezone.now() - timedelta(seconds=1))
+    return bring_forward(waiting, timezone.now() - timedelta(seconds=1))
+
+
+def bring_forward(runs: QuerySet[Run], moment: datetime) -> int:
+    """Let runs be due at a moment. Beside workers the statement can end in a deadlock; then it is sent again."""
+    return retry_transaction(lambda: runs.update(next_try_at=moment), alias=ALIAS)
 
 
 def run_until_finished(most: int = 20) -> None:

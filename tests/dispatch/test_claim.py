@@ -231,13 +231,13 @@ class TestLease:
             write(f"try {run.tries}")
             if run.tries == 1:
                 in_the_middle.set()
-                assert go_on.wait(20)
+                assert go_on.wait(60)
 
         def slow() -> None:
             api.run_due(watch=lambda run, outcome: outcomes.append(("slow", outcome)))
 
         def quick() -> None:
-            assert in_the_middle.wait(20)
+            assert in_the_middle.wait(60)
             lapse_leases()
             api.run_due(watch=lambda run, outcome: outcomes.append(("quick", outcome)))
             go_on.set()

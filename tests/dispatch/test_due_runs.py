@@ -166,6 +166,28 @@ def test_a_run_to_be_tried_again_is_among_the_failures_whatever_holds_it(
     assert (group.receiver, group.number) == (NAME, 2)
 
 
+@pytest.mark.parametrize(("limit", "number", "is_capped"), [(3, 3, False), (2, 2, True)])
+def test_the_dashboard_counts_what_is_due_up_to_a_limit_without_finished_runs(
+    make: Make, monkeypatch: pytest.MonkeyPatch, limit: int, number: int, is_capped: bool
+) -> None:
+    now = timezone.now()
+    hold = get_hold(ALIAS, f"receiver:{NAME}")
+    make(status="failed", next_try_at=now - 3 * LONG)
+    make(round=1, next_try_at=now - 2 * LONG)
+    make(round=2, held_by=hold.pk, next_try_at=now - 4 * LONG)
+    make(round=3, next_try_at=now)
+    make(round=4, status="succeeded", next_try_at=now - LONG)
+    make(round=5, status="succeeded", next_try_at=None)
+    monkeypatch.setattr(alerts, "MAX_COUNTED", limit)
+
+    found = alerts.runs_due(now)
+
+    assert found is not None
+    assert (found.number, found.is_capped) == (number, is_capped)
+    assert found.since == now - 4 * LONG
+    assert status(ALIAS).oldest_due == found.since
+
+
 def test_looking_only_reads(make: Make, configure: Configure) -> None:
     """A hold of a rate limit is made by who dispatches; a replica could not."""
     configure(RATE_LIMITS={NAME: 1.0})

@@ -749,19 +749,19 @@ class TestTimeout:
     def test_a_receiver_that_ran_too_long_is_refused_and_counted(
         self, deliver: Deliver, connect: Connect, configure: Configure
     ) -> None:
-        configure(RUN_TIMEOUT=timedelta(seconds=1))
+        configure(RUN_TIMEOUT=timedelta(seconds=2))
         clock = threading.Event()
 
         def hangs(*, run: Run, **kwargs: Any) -> None:
             write("mine")
             if run.tries == 1:
-                clock.wait(1.05)
+                clock.wait(2.05)
 
         connect(signals.ticket_created, hangs)
         deliver()
 
         run = fails_and_leaves_nothing()
-        assert run.error.startswith("TimedOutError: The receiver ran for 1 s, longer than RUN_TIMEOUT")
+        assert run.error.startswith("TimedOutError: The receiver ran for 2 s, longer than RUN_TIMEOUT")
         assert run.tries == 1
         run_until_finished()
         assert (the_run().status, the_run().tries, written("mine")) == ("succeeded", 2, 1)
@@ -769,10 +769,10 @@ class TestTimeout:
     def test_each_receiver_has_the_whole_time_for_itself(
         self, deliver: Deliver, connect: Connect, configure: Configure
     ) -> None:
-        configure(RUN_TIMEOUT=timedelta(seconds=1))
+        configure(RUN_TIMEOUT=timedelta(seconds=3))
         clock = threading.Event()
         for _ in range(2):
-            connect(signals.ticket_created, lambda **kwargs: clock.wait(0.6))
+            connect(signals.ticket_created, lambda **kwargs: clock.wait(1.6))
         deliver()
 
         api.run_due()
@@ -891,6 +891,7 @@ class TestIdempotencyKey:
         assert replay.idempotency_key in keys
 
 
+@pytest.mark.usefixtures("caches_stay_fresh")
 def test_a_new_delivery_with_one_receiver_costs_its_run_at_most_six_statements(
     deliver: Deliver, connect: Connect
 ) -> None:

@@ -23,6 +23,7 @@ from tests.dispatch.scene import (
     Deliver,
     RunReceiver,
     at_once,
+    bring_forward,
     claim_one,
     execute_only,
     fails_once,
@@ -78,7 +79,7 @@ class TestTwoRunsThatFinishAtTheSameMoment:
 
         def work(receiver: str) -> None:
             for delivery in deliveries:
-                Run.objects.filter(receiver=receiver, delivery=delivery).update(next_try_at=timezone.now())
+                bring_forward(Run.objects.filter(receiver=receiver, delivery=delivery), timezone.now())
                 between.wait(BOUND_SECONDS)
                 while Run.objects.filter(delivery=delivery, tries=0).exists():  # each takes one, whichever it is
                     api.run_due(1)

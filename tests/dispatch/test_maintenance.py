@@ -77,6 +77,7 @@ class TestRunOnce:
         assert Maintenance(ALIAS).run_once() == 0
         assert not Run.objects.exists()
 
+    @pytest.mark.usefixtures("time_stands_still")
     def test_what_is_in_order_costs_few_statements(self, django_assert_max_num_queries: Any) -> None:
         maintenance = Maintenance(ALIAS)
         maintenance.run_once()

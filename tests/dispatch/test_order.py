@@ -27,6 +27,7 @@ from tests.dispatch.scene import (
     Connect,
     Deliver,
     at_once,
+    bring_forward,
     execute_only,
     lapse_leases,
     make_due,
@@ -105,12 +106,10 @@ class TestInOrder:
                     finished.wait(0.01)
 
         def see_to_the_end() -> None:
-            try:
-                wait_until(lambda: Delivery.objects.filter(status="processed").count() == 40, seconds=BOUND_SECONDS * 3)
-            finally:
-                finished.set()
+            wait_until(lambda: Delivery.objects.filter(status="processed").count() == 40, seconds=BOUND_SECONDS * 3)
+            finished.set()
 
-        at_once([keep_working] * 4 + [see_to_the_end])
+        at_once([keep_working] * 4 + [see_to_the_end], stop=finished)
 
         assert broken == []
         assert done == {f"{name} {key}": ids for key, ids in came.items() for name in ("test.one", "test.two")}
@@ -245,7 +244,7 @@ class TestInOrder:
 
 def make_due_again() -> None:
     """Let the time go by that failed runs wait."""
-    Run.objects.filter(status="failed").update(next_try_at=timezone.now())
+    bring_forward(Run.objects.filter(status="failed"), timezone.now())
 
 
 class TestGivenUp:

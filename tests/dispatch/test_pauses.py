@@ -161,6 +161,15 @@ class TestOneReceiver:
         work()
         assert Counter(call.split()[0] for call in calls) == {"one": 3}
 
+    def test_a_name_that_is_not_connected_is_logged(
+        self, two: None, caplog: pytest.LogCaptureFixture, db: None
+    ) -> None:
+        dispatch.pause(receiver="test.one")
+        assert caplog.text == ""
+
+        dispatch.pause(receiver="test.oen")
+        assert 'The receiver "test.oen" is paused, but this process has no receiver of that name' in caplog.text
+
     def test_a_started_run_finishes(self, deliver: Deliver, connect: Connect) -> None:
         connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.one")
         deliver()
@@ -453,10 +462,7 @@ class TestMovesBetweenHolds:
             done.set()
 
         senders: list[Callable[[], None]] = [partial(send, who) for who in range(4)]
-        try:
-            at_once([*senders, control, keep_working, keep_working, see_to_the_end])
-        finally:
-            done.set()
+        at_once([*senders, control, keep_working, keep_working, see_to_the_end], stop=done)
 
         drain()
         assert names_written() == sorted(f"{who}-{number:02}" for who in range(4) for number in range(15))

@@ -16,6 +16,7 @@ from nateq_webhooks.dispatch import api, replay_batches, replays
 from nateq_webhooks.dispatch.replays import advance, request_replay, unfinished
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
+from tests.builders import store_deliveries, store_run
 from tests.conftest import Sender, envelope
 from tests.dispatch.scene import (
     ALIAS,
@@ -514,6 +515,52 @@ class TestRequested:
 
         assert requested.finished_at is not None
         assert not advance(ALIAS, requested)
+
+
+class TestDisconnected:
+    """Failed runs of receivers that are not connected to the event: they are left alone, and counted."""
+
+    @pytest.fixture
+    def failed(self, webhook: Webhook, connect: Connect) -> list[Delivery]:
+        """Three deliveries with failed runs: one of a connected receiver and one that is gone, or of one of them."""
+        connect(signals.ticket_created, lambda **kwargs: None, "test.one")
+        connect(signals.lead_created, lambda **kwargs: None, "test.other")
+        deliveries = store_deliveries(webhook, 3, status="dead")
+        store_run(deliveries[0], "test.one", status="dead")
+        store_run(deliveries[0], "test.gone", status="failed")
+        store_run(deliveries[1], "test.other", status="dead")
+        store_run(deliveries[2], "test.one", status="dead")
+        return deliveries
+
+    def test_they_are_counted_by_a_replay_at_once(self, failed: list[Delivery]) -> None:
+        replay = dispatch.replay(failed, only_failed=True)
+
+        assert (replay.runs, replay.disconnected) == (2, 2)
+
+    def test_each_batch_of_a_requested_replay_adds_its_own(
+        self, failed: list[Delivery], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replay_batches, "BATCH_SIZE", 1)
+        replay = request_replay(Selection(), only_failed=True)
+        while advance(ALIAS, replay):
+            pass
+
+        assert (replay.runs, replay.disconnected) == (2, 2)
+        replay.refresh_from_db()
+        assert (replay.runs, replay.disconnected) == (2, 2)
+
+    def test_only_those_that_were_asked_for_count(self, failed: list[Delivery]) -> None:
+        assert dispatch.replay(failed, ["test.one"], only_failed=True).disconnected == 0
+        assert dispatch.replay(failed, ["test.other"], only_failed=True).disconnected == 1
+        assert dispatch.replay(failed, ["test.one", "test.other"]).disconnected == 0
+
+    def test_what_has_succeeded_since_or_has_no_content_does_not_count(self, failed: list[Delivery]) -> None:
+        store_run(failed[0], "test.gone", status="succeeded", round=900)
+        Delivery.objects.filter(pk=failed[1].pk).update(content_change="retention")
+
+        replay = dispatch.replay(Delivery.objects.all(), only_failed=True)
+
+        assert (replay.runs, replay.disconnected, replay.without_content) == (2, 0, 1)
 
 
 def test_a_first_run_that_finishes_while_it_is_replayed_leaves_the_right_status(

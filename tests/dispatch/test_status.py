@@ -23,6 +23,7 @@ from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Make = Callable[..., Run]
+NOW = timezone.now()
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_workers_and_replays_are_listed(make: Make) -> None:
     ("over", "troubles"),
     [
         ({}, []),
-        ({"oldest_due": timezone.now() - timedelta(seconds=400)}, ["lag"]),
+        ({"oldest_due": NOW - timedelta(seconds=400)}, ["lag"]),
         ({"receivers": {"one": ReceiverStatus(dead=1)}}, ["dead"]),
         ({"receivers": {"one": ReceiverStatus(orphaned=1, waiting=1)}}, ["orphaned"]),
         ({"paused": ["something"]}, ["paused"]),
@@ -137,7 +138,7 @@ def test_workers_and_replays_are_listed(make: Make) -> None:
 )
 def test_what_needs_attention(over: dict[str, Any], troubles: list[str]) -> None:
     calm: dict[str, Any] = {
-        "now": timezone.now(),
+        "now": NOW,
         "undispatched": 0,
         "oldest_due": None,
         "receivers": {"one": ReceiverStatus(waiting=3, running=1, failing=2)},

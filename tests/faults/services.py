@@ -70,21 +70,27 @@ def postgresql() -> Iterator[Service]:
 
 
 @contextmanager
-def mariadb() -> Iterator[Service]:
-    """Run a MariaDB of our own; `restart` kills it with SIGKILL and lets it recover."""
+def mariadb(*options: str, tables: Path | None = None) -> Iterator[Service]:
+    """Run a MariaDB of our own; `restart` kills it with SIGKILL and lets it recover.
+
+    `options` are the server's. `tables` is an empty folder for the tables, which may be on a disk of its own.
+    """
     server, install = _find("mariadbd", "usr/sbin/mariadbd"), _find("mariadb-install-db")
     with _folder("mysql") as folder:
         data, port = folder / "data", free_port()
         user = [f"--user={'mysql' if os.geteuid() == 0 else os.environ.get('USER', '')}"]
-        _call([install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *user])
+        # A server that starts deletes the temporary tables in a folder that it shares with others.
+        own = [f"--datadir={data}", f"--tmpdir={folder}"]
+        _call([install, "--no-defaults", *own, "--auth-root-authentication-method=normal", *user])
         command = [
             server,
             "--no-defaults",
-            f"--datadir={data}",
+            *own,
             f"--socket={folder / 'socket'}",
             f"--port={port}",
             "--bind-address=127.0.0.1",
             *user,
+            *options,
         ]
         running = [_start(command)]
         wait_for(lambda: is_listening(port), "MariaDB's start")
@@ -96,7 +102,10 @@ def mariadb() -> Iterator[Service]:
             wait_for(lambda: is_listening(port), "MariaDB's return")
 
         try:
-            _call([_find("mariadb"), "-h127.0.0.1", f"-P{port}", "-uroot", "-e", "CREATE DATABASE faults"])
+            if tables is not None:
+                (data / "faults").symlink_to(tables)
+            else:
+                _call([_find("mariadb"), "-h127.0.0.1", f"-P{port}", "-uroot", "-e", "CREATE DATABASE faults"])
             yield Service(url=f"mysql://root@127.0.0.1:{port}/faults", restart=restart)
         finally:
             running[0].kill()

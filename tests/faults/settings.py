@@ -3,8 +3,8 @@
 import importlib.util
 from datetime import timedelta
 
-from tests.settings import *  # noqa: F403
-from tests.settings import DATABASES, INSTALLED_APPS, env
+from tests.settings_without_admin import *  # noqa: F403
+from tests.settings_without_admin import DATABASES, INSTALLED_APPS, env
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.shop"]
 DATABASES["default"]["CONN_MAX_AGE"] = None

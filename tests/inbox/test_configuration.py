@@ -17,7 +17,6 @@ from django.utils import timezone
 from nateq_webhooks.inbox import configuration
 from nateq_webhooks.inbox.configuration import (
     OVERLAP,
-    REFRESH_SECONDS,
     RELOAD_SECONDS,
     Configuration,
     ConfigurationCache,
@@ -25,6 +24,7 @@ from nateq_webhooks.inbox.configuration import (
     cache,
 )
 from nateq_webhooks.models import Delivery, Secret, Webhook
+from nateq_webhooks.models.webhook import REFRESH_SECONDS
 from nateq_webhooks.protocol.signatures import SigningKey
 from tests.conftest import SECRET, Sender, envelope
 from tests.waiting import Clock
@@ -293,7 +293,7 @@ def test_a_lookup_during_another_threads_refresh_is_answered_from_the_copy(webho
     def while_refreshing(execute: Callable[..., Any], *args: Any) -> Any:
         other = threading.Thread(target=lambda: answers.append(cache.get(webhook.pk)))
         other.start()
-        other.join(timeout=10)
+        other.join(timeout=120)
         return execute(*args)
 
     with statements(1), connection.execute_wrapper(while_refreshing):
@@ -323,14 +323,14 @@ def test_threads_that_wait_for_a_cold_copy_read_it_once(webhook: Webhook) -> Non
             is_asking = threading.Event()
             others.append(threading.Thread(target=ask, args=(is_asking,)))
             others[-1].start()
-            assert is_asking.wait(10)
+            assert is_asking.wait(60)
         return execute(*args)
 
     cache.invalidate()
     with connection.execute_wrapper(while_reading):
         known(webhook)
     for other in others:
-        other.join(10)
+        other.join(60)
 
     assert [answer and answer.id for answer in answers] == [webhook.pk] * 4
     assert asked == []

@@ -103,4 +103,6 @@ def test_the_next_delivery_has_a_connection_outside_of_requests_too(sender: Send
         inbox.store(verified(1))
     wire.up()
 
-    assert inbox.store(verified(1)).is_new
+    receipt = inbox.store(verified(1))
+    assert isinstance(receipt, inbox.Receipt)
+    assert receipt.is_new

@@ -36,7 +36,7 @@ def warm(clock: Clock, webhooks: list[Webhook]) -> Iterator[TenantCache]:
     made = TenantCache()
     made.get(webhooks[0].pk)
     yield made
-    made._reader.join(10)
+    made._reader.join(60)
 
 
 def names(where: TenantCache) -> set[str]:

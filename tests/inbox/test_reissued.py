@@ -40,6 +40,7 @@ def test_a_third_delivery_is_a_reissue_of_the_first(sender: Sender) -> None:
     assert {reissue.delivery.delivery_id for reissue in delivery("a").reissues.all()} == {"b", "c"}
 
 
+@pytest.mark.usefixtures("caches_stay_fresh")
 def test_a_first_attempt_is_not_compared_and_costs_no_statement(sender: Sender) -> None:
     sender.post(envelope(delivery_id="warm"))
     with CaptureQueriesContext(connection) as first:

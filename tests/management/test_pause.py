@@ -7,8 +7,9 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api, pauses
 from nateq_webhooks.models import Run, Webhook
-from nateq_webhooks.models.hold import Hold, breaker_scope
+from nateq_webhooks.models.hold import Heartbeat, Hold, breaker_scope
 from nateq_webhooks.runners.worker import drain
+from tests.builders import store_deliveries, store_run
 from tests.commands import output
 from tests.dispatch.scene import Connect, Deliver
 
@@ -119,3 +120,16 @@ def test_a_receiver_that_only_the_circuit_breaker_has_paused_can_be_resumed(webh
 
     assert output("nateq_resume", "--receiver", "test.gone").startswith("Resumed: ")
     assert api.paused() == []
+
+
+def test_resume_says_that_no_worker_runs_what_waits(webhook: Webhook) -> None:
+    dispatch.pause(receiver="test.one")
+    waiting = {"status": Run.Status.WAITING, "next_try_at": timezone.now()}
+    store_run(store_deliveries(webhook)[0], "test.one", **waiting)
+
+    said = output("nateq_resume", "--receiver", "test.one")
+
+    assert "No worker was seen in the last minute" in said
+    Heartbeat.objects.create(name="worker")
+    dispatch.pause(receiver="test.one")
+    assert "No worker" not in output("nateq_resume", "--receiver", "test.one")

@@ -119,12 +119,14 @@ class TestWhich:
         (["--event", "ticket.creatd"], "Did you mean 'ticket.created'?"),
         (["--event", "TICKET.CREATED"], "Did you mean 'ticket.created'?"),
         (["--event", "quite other"], "There is no event 'quite other', and no delivery of it."),
-        (["--status", "daed"], "invalid choice: 'daed' (choose from received, processed, failed, dead, "),
+        (["--status", "daed"], "There is no status 'daed'. There are: received, processed, failed, dead, "),
         (["--status", "daed"], "Did you mean 'dead'?"),
         (["--delivery", "dlv_99"], "There is no delivery with the id 'dlv_99'."),
         (["--since", "yesterday"], "--since is 'yesterday', which is not a time. Write it like 2026-06-30T12:00."),
+        (["--since", "2026-06-30", "--until", "2026-06-29"], "--since is not before --until"),
+        (["--since", "2026-06-30", "--until", "2026-06-30"], "--since is not before --until"),
         (["--until", "2026-13-01"], "--until is '2026-13-01', which is not a time"),
-        (["--status", "lost"], "invalid choice: 'lost'"),
+        (["--status", "lost"], "There is no status 'lost'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -399,6 +401,20 @@ class TestFailed:
         warning, counted = said.splitlines()
         assert warning == "Failed runs of receivers that are not connected are left alone: test.gone."
         assert counted.startswith("4 failed runs would be retried")
+
+    def test_what_can_not_run_again_is_counted_apart(self, failing: list[Delivery]) -> None:
+        Delivery.objects.filter(pk=failing[0].pk).update(content_change="retention")
+        Delivery.objects.filter(pk=failing[1].pk).update(event="lead.created")
+
+        said = replay("--failed", "--all", "--dry-run")
+
+        assert said.startswith("2 failed runs would be retried")
+        assert "Left out, because the delivery's content was removed: 1." in said
+        assert "Left alone, because their receiver is not connected to the event: 1." in said
+        said = replay("--failed", "--all")
+        done = Replay.objects.get()
+        assert (done.runs + done.brought_forward, done.without_content, done.disconnected) == (2, 1, 1)
+        assert "1 run left alone, as its receiver is not connected" in said
 
     def test_the_error_goes_with_what_failed_only(self, failing: list[Delivery]) -> None:
         with pytest.raises(CommandError, match="--error needs --failed"):

@@ -1,6 +1,7 @@
 """`manage.py nateq_status`: for people, and for monitoring."""
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -61,7 +62,7 @@ def test_json_has_every_figure(deliver: Deliver) -> None:
 
     assert code == 1
     figures = ["now", "undispatched", "oldest_due", "lag_seconds", "receivers", "paused", "workers", "replays"]
-    assert list(found) == [*figures, "needs_attention"]
+    assert list(found) == [*figures, "needs_attention", "unreadable_secrets"]
     counts = {"waiting": 1, "running": 0, "failing": 0, "dead": 0, "held": 1, "orphaned": 0}
     assert found["receivers"] == {"test.one": counts}
     (pause,) = found["paused"]
@@ -80,13 +81,14 @@ def test_the_text_has_the_same_figures(deliver: Deliver) -> None:
 
     assert code == 1
     lines = text.splitlines()
-    assert [line.split() for line in lines[2:4]] == [
-        ["waiting", "running", "failing", "dead", "held", "orphaned", "receiver"],
-        ["1", "0", "0", "0", "1", "0", "test.one"],
+    assert re.split(r"\s{2,}", lines[2].strip()) == [
+        *("Waiting", "Running", "Retrying", "Failed for good", "Held", "Unknown receiver", "receiver")
     ]
+    assert lines[3].split() == ["1", "0", "0", "0", "1", "0", "test.one"]
+    assert lines[2].index("receiver", -10) == lines[3].index("test.one")
     assert lines[4].startswith("Paused: receiver:test.one since 20")
     assert lines[4].endswith("by sara. moved")
-    assert lines[-1] == "Needs attention: paused"
+    assert lines[-1] == "Needs attention: something is paused"
 
 
 def test_a_paused_webhook_is_named(webhook: Webhook) -> None:
@@ -121,6 +123,7 @@ def test_dead_runs_need_attention_until_a_replay_succeeds(deliver: Deliver) -> N
     code, found = as_json()
     assert (code, found["needs_attention"], found["receivers"]["test.one"]["dead"]) == (1, ["dead"], 1)
     assert as_json("--max-dead", "1")[0] == 0
+    assert status()[1].splitlines()[-1] == "Needs attention: runs failed for good"
 
     dispatch.replay(delivery)
     drain()

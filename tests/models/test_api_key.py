@@ -118,6 +118,7 @@ def test_an_allow_list_has_addresses_and_networks(address: str | None, is_allowe
         ("scopes", [["webhooks:read"]]),
         ("allowed_addresses", ["192.0.2"]),
         ("allowed_addresses", {"a": 1}),
+        ("allowed_addresses", ["198.51.100.9/24"]),
         ("name", "a\0b"),
         ("organization_id", "\ud800"),
     ],
@@ -134,6 +135,10 @@ def test_invalid_values_are_refused_with_the_field(field: str, value: Any) -> No
 
 def test_a_broken_entry_of_an_allow_list_allows_nothing() -> None:
     assert not build(allowed_addresses=["nonsense"]).allows_address("192.0.2.7")
+
+
+def test_a_stored_network_with_bits_after_its_prefix_still_allows_its_addresses() -> None:
+    assert build(allowed_addresses=["198.51.100.9/24"]).allows_address("198.51.100.7")
 
 
 def test_a_person_gives_a_key_only_what_the_person_may_do() -> None:

@@ -14,8 +14,8 @@ from tests.server import ROOT, database_url
 from tests.waiting import free_port, is_listening
 
 TEMPLATE = """
-from tests.settings import *
-from tests.settings import INSTALLED_APPS
+from tests.settings_without_admin import *
+from tests.settings_without_admin import INSTALLED_APPS
 
 NATEQ_WEBHOOKS = {settings!r}
 KILL_AT = {kill_at!r}
@@ -57,7 +57,7 @@ class Site:
     def run(self, *arguments: str, code: int | None = 0) -> str:
         """Run `manage.py` and return its output; assert its exit code."""
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert KEY not in out + err
         assert code is None or process.returncode == code, f"{process.returncode}: {out}{err}"
         return out + err
@@ -66,15 +66,16 @@ class Site:
 @contextmanager
 def receiver(port: int) -> Iterator[None]:
     """Serve the site on a port."""
-    environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    environment = os.environ | {"DATABASE_URL": database_url()}
+    environment["DJANGO_SETTINGS_MODULE"] = "tests.settings_without_admin"
     command = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}", "tests.wsgi"]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: is_listening(port), seconds=30)
+        wait_until(lambda: is_listening(port), seconds=120)
         yield
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def port() -> int:

@@ -102,6 +102,9 @@ def test_the_secret_is_rotated(boss: Client, registered: Webhook, sandbox: Sandb
 def test_the_page_says_that_a_webhook_is_gone_at_nateq(boss: Client, registered: Webhook, sandbox: Sandbox) -> None:
     sandbox.webhooks.delete(registered.nateq_id)
     assert "is not visible to the key in API_KEY, which sees 0 webhooks" in boss.get(page(registered)).text
+    other = sandbox.webhooks.create("https://other.example/nateq/", ["ticket.created"])
+    assert "which sees 1 webhook. Nothing was changed." in boss.get(page(registered)).text
+    sandbox.webhooks.delete(other.id)
     for action in ("push", "pull"):
         assert "is not visible" in act(boss, registered, action)
     assert Webhook.objects.get().is_active

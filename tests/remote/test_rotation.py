@@ -56,8 +56,9 @@ def test_a_secret_that_a_person_added_does_not_end(nateq: NateqClient, registere
     remote.rotate(nateq, registered)
     deliver(registered, registered.secret, 1)
 
-    assert Secret.objects.get(secret="whsec_mine_0123456789abcdef").expires_at is None
-    assert Secret.objects.exclude(secret="whsec_mine_0123456789abcdef").get().expires_at is not None
+    ends = {secret.secret: secret.expires_at for secret in Secret.objects.all()}
+    assert ends.pop("whsec_mine_0123456789abcdef") is None
+    assert None not in ends.values()
 
 
 def test_two_rotations_wait_for_the_newest_secret(nateq: NateqClient, registered: Webhook) -> None:
@@ -178,3 +179,45 @@ def test_a_secret_that_is_replaced_twice_is_kept_once(nateq: NateqClient, regist
 
     kept = Secret.objects.get()
     assert (kept.pk, kept.is_retiring, kept.expires_at) == (copy.pk, True, None)
+
+
+def test_a_secret_in_the_environment_is_not_rotated_at_nateq(
+    nateq: NateqClient, sandbox: Sandbox, registered: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = str(registered.secret)
+    monkeypatch.setenv("NATEQ_SHOP", secret)
+    Webhook.objects.update(secret="env:NATEQ_SHOP")
+    with pytest.raises(remote.RemoteError, match="environment variable NATEQ_SHOP"):
+        remote.rotate(nateq, registered)
+
+    assert sandbox.webhooks.all()[0].secret == secret
+    row = Webhook.objects.get()
+    assert (row.secret, row.registration) == ("env:NATEQ_SHOP", Webhook.Registration.REGISTERED)
+    assert row.claim == ""
+    assert not Secret.objects.exists()
+
+
+def test_a_webhook_with_its_secret_in_the_environment_is_not_created_at_nateq(
+    nateq: NateqClient, sandbox: Sandbox
+) -> None:
+    Webhook.objects.create(name="shop", secret="env:NATEQ_SHOP")
+    with pytest.raises(remote.RemoteError, match="environment variable NATEQ_SHOP"):
+        remote.register(nateq, "shop")
+
+    assert sandbox.webhooks.all() == []
+    row = Webhook.objects.get()
+    assert (row.secret, row.registration) == ("env:NATEQ_SHOP", Webhook.Registration.MANUAL)
+    assert not Secret.objects.exists()
+
+
+def test_a_rotation_during_the_scan_keeps_its_own_scan(
+    nateq: NateqClient, registered: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.rotate(nateq, registered)
+    deliver(registered, Secret.objects.get().secret, 1)
+    stale = Webhook.objects.get()
+    remote.rotate(nateq, registered)
+    before = Webhook.objects.get().rotation_scanned_to
+
+    assert secret_rotation._first_use(stale) is None
+    assert Webhook.objects.get().rotation_scanned_to == before

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from tests.server import ROOT, database_url
 from tests.waiting import free_port, is_listening, wait_until
 
-START_SECONDS = 30
-END_SECONDS = 20
+START_SECONDS = 120
+END_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client, override_settings
+from django.urls import reverse
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from nateq_webhooks.runners import celery as runner
 from nateq_webhooks.runners import notifier
+from tests.api.conftest import API, Program, issue
 from tests.conftest import SECRET, Sender, envelope, wait_until
-from tests.dispatch.scene import Configure, Connect, Deliver, names_written, write, written
+from tests.dispatch.scene import Configure, Connect, Deliver, fails_once, names_written, write, written
 from tests.runners.processes import process, site
 from tests.server import post
 from tests.waiting import free_port, is_listening
@@ -107,6 +110,55 @@ class TestEager:
         assert written("mine") == 1
         assert Delivery.objects.get().status == "processed"
 
+    def test_try_now_in_the_admin_runs_in_the_request(
+        self, sender: Sender, connect: Connect, make_app: MakeApp, admin_client: Client
+    ) -> None:
+        import nateq_webhooks.tasks  # noqa: F401 - as Celery's autodiscovery does
+
+        make_app("memory://").conf.task_always_eager = True
+        connect(signals.ticket_created, fails_once)
+        sender.post(envelope())
+        assert Delivery.objects.get().status == "failed"
+
+        admin_client.post(reverse("admin:nateq_webhooks_delivery_try_now", args=[Delivery.objects.get().pk]))
+
+        assert (Delivery.objects.get().status, Run.objects.get().tries) == ("processed", 2)
+
+    @override_settings(ROOT_URLCONF="tests.api.urls")
+    def test_a_replay_through_the_api_is_carried_on_by_whoever_asks_for_its_end(
+        self, sender: Sender, connect: Connect, make_app: MakeApp
+    ) -> None:
+        make_app("memory://").conf.task_always_eager = True
+        connect(signals.ticket_created, lambda **kwargs: write("mine"))
+        for number in range(3):
+            sender.post(envelope(delivery_id=f"dlv_{number}"))
+        program = Program(issue())
+
+        body = json.dumps({"all": True})
+        answer = program.post(
+            f"{API}/replays", body, content_type="application/json", headers={"Idempotency-Key": "once"}
+        )
+        created = answer.json()["data"]
+        found = program.data(f"/replays/{created['id']}")
+
+        assert created["needs_worker"] is False
+        assert (found["state"], found["succeeded"], found["left"]) == ("done", 3, 0)
+        assert written("mine") == 6
+
+    def test_resuming_in_the_admin_runs_what_waits_in_the_request(
+        self, sender: Sender, connect: Connect, make_app: MakeApp, admin_client: Client
+    ) -> None:
+        make_app("memory://").conf.task_always_eager = True
+        connect(signals.ticket_created, lambda **kwargs: write("mine"), "test.mine")
+        [hold] = dispatch.pause(receiver="test.mine")
+        sender.post(envelope())
+        assert written("mine") == 0
+
+        admin_client.post("/admin/nateq_webhooks/run/resume/", {"hold": hold.pk})
+
+        assert written("mine") == 1
+        assert Delivery.objects.get().status == "processed"
+
     def test_a_web_process_need_not_have_imported_the_tasks(self, webhook: Webhook) -> None:
         """Celery's autodiscovery imports them in the worker only."""
         body = json.dumps(envelope()).encode()
@@ -133,11 +185,11 @@ class TestRealBroker:
             worker.wait_until_it_says("ready.")
             for _ in range(3):
                 deliver()
-            wait_until(lambda: Delivery.objects.filter(status="processed").count() == 3, seconds=20)
+            wait_until(lambda: Delivery.objects.filter(status="processed").count() == 3, seconds=120)
             assert Delivery.objects.earliest("pk").status == "received"
 
             app.send_task("nateq_webhooks.run_due")
-            wait_until(lambda: Delivery.objects.filter(status="processed").count() == 4, seconds=20)
+            wait_until(lambda: Delivery.objects.filter(status="processed").count() == 4, seconds=120)
 
         assert names_written() == [f"dlv_{number} write_once" for number in (1, 2, 3, 4)]
         assert set(Run.objects.values_list("status", "tries")) == {("succeeded", 1)}

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import django
 import pytest
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 
 from nateq_webhooks import signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.protocol.signatures import sign
 from tests.conftest import SECRET, Sender, envelope, wait_until
-from tests.dispatch.scene import Configure, Connect, make_due, names_written, write, written
+from tests.dispatch.scene import Configure, Connect, fails_once, make_due, names_written, write, written
 from tests.runners.processes import run, site
 from tests.server import post
 
@@ -54,6 +56,17 @@ class TestImmediateBackend:
         make_due()
         api.run_due()
         assert (Delivery.objects.get().status, written("mine")) == ("processed", 1)
+
+    def test_try_now_in_the_admin_runs_in_the_request(
+        self, sender: Sender, connect: Connect, admin_client: Client
+    ) -> None:
+        connect(signals.ticket_created, fails_once)
+        sender.post(envelope())
+        assert Delivery.objects.get().status == "failed"
+
+        admin_client.post(reverse("admin:nateq_webhooks_delivery_try_now", args=[Delivery.objects.get().pk]))
+
+        assert (Delivery.objects.get().status, Run.objects.get().tries) == ("processed", 2)
 
 
 def test_a_message_names_the_tenant_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from nateq_webhooks import signals
+from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.claim import can_skip_locked
 from nateq_webhooks.errors import RetryLater
@@ -185,6 +185,23 @@ class TestRunning:
         assert min(waits) < timedelta(seconds=1)  # one may be held up by a busy machine
         assert written() == 3
 
+    def test_it_starts_a_run_that_is_to_be_tried_now(
+        self, deliver: Deliver, at_the_site: None, finalized: Finalized
+    ) -> None:
+        deliver()
+        with worker():
+            wait_until(finalized)
+            later = timezone.now() + timedelta(hours=1)
+            Run.objects.update(status="failed", next_try_at=later)
+            Delivery.objects.update(status="failed")
+
+            made = dispatch.try_now(Delivery.objects.all())
+            wait_until(finalized)
+
+        assert made.brought_forward == 1
+        assert (Delivery.objects.get().status, Run.objects.get().tries) == ("processed", 2)
+        assert written() == 2
+
     def test_many_threads_work_at_the_same_time(
         self, deliver: Deliver, at_the_site: None, finalized: Finalized, tmp_path: Path
     ) -> None:
@@ -245,7 +262,7 @@ class TestStopped:
             stopped.popen.send_signal(signal.SIGINT)
 
             assert stopped.wait_until_it_ends() == 0
-        assert timezone.now() - asked < timedelta(seconds=3)
+        assert timezone.now() - asked < timedelta(seconds=BOUND_SECONDS)
 
     def test_killed_in_the_middle_leaves_nothing_and_another_takes_over_after_the_lease(
         self, deliver: Deliver, at_the_site: None, tmp_path: Path

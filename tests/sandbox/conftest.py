@@ -42,7 +42,7 @@ def client_of(sandbox: Sandbox, key: str | None = None) -> httpx.Client:
         base_url=sandbox.base_url,
         headers={"Authorization": f"Bearer {key or sandbox.key}"},
         trust_env=False,
-        timeout=10,
+        timeout=120,
         verify=TLS,
     )
 

@@ -40,7 +40,7 @@ class Process:
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {KEY}"},
             trust_env=False,
-            timeout=20,
+            timeout=120,
             verify=TLS,
         )
 
@@ -57,7 +57,7 @@ class Process:
         return self._process.stdout.read()
 
     def _end(self) -> int:
-        code = self._process.wait(20)
+        code = self._process.wait(60)
         self.api.close()
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -80,7 +80,7 @@ def start() -> Iterator[Callable[..., Process]]:
 def run(*options: str, code: str = "") -> subprocess.CompletedProcess[str]:
     program = ["-c", code] if code else ["-m", "nateq_webhooks.sandbox"]
     return subprocess.run(
-        [sys.executable, *program, *options], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, *program, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -138,7 +138,7 @@ def test_after_a_kill_every_accepted_event_is_delivered_by_the_next_process(
 
     second = start(*options)
 
-    receiver.wait_for(before + 100, seconds=20)
+    receiver.wait_for(before + 100, seconds=120)
     assert set(receiver.ids[before:]) == set(accepted)
     interrupted = {arrival.delivery_id for arrival in receiver.arrivals[:before]}
     assert {arrival.attempt for arrival in receiver.arrivals[before:] if arrival.delivery_id in interrupted} == {2}
@@ -256,7 +256,7 @@ def test_a_sandbox_ends_when_the_process_that_started_it_is_killed_and_leaves_no
         assert [path.name[:14] for path in tmp_path.iterdir()] == ["nateq_sandbox_"]
         parent.kill()
 
-    wait_until(lambda: not is_running(int(number)), seconds=30)
+    wait_until(lambda: not is_running(int(number)), seconds=120)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from tests.sandbox.conftest import KEY, client_of
 
 @pytest.fixture
 def connection(sandbox: Sandbox) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", int(sandbox.url.rpartition(":")[2]), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", int(sandbox.url.rpartition(":")[2]), timeout=120)
     yield connection
     connection.close()
 
@@ -54,7 +54,7 @@ def test_a_client_that_leaves_before_its_body_is_complete_changes_nothing(
 def test_a_client_that_breaks_off_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     with Sandbox(key=KEY) as sandbox:
         for request in (b"POST /api/v1/webhooks HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{", b"POST / HT"):
-            with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=10) as client:
+            with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=120) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
                 client.sendall(request)
         with client_of(sandbox) as api:

@@ -17,6 +17,7 @@ from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.generics import ModelAdmin
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.conf import wrong_settings
 from nateq_webhooks.protocol.columns import column_text
 
 Record = TypeVar("Record", bound=Model)
@@ -89,6 +90,8 @@ class RecordAdmin(ModelAdmin[Record]):
         if not search_term.strip():
             return queryset, False
         term = column_text(search_term, len(search_term))
+        if wrong_settings():  # a completion on a page of another app
+            return queryset.none(), False
         return queryset.filter(any_of(self.list_spec.search_alternatives(term))), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.count_text import found_on_page, in_words
-from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped, estimate
+from nateq_webhooks.admin.changelists.counts import LIMIT, Count, Kind, capped
 from nateq_webhooks.admin.changelists.facets import Facets
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.changelists.histogram import Histogram, histogram
@@ -34,6 +34,7 @@ from nateq_webhooks.admin.changelists.search import NoSearch, PayloadSearch, by_
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.changelists.text_search import payload_text
 from nateq_webhooks.admin.permissions import is_narrowed, may_replay, may_see_payload
+from nateq_webhooks.database.estimate import estimated_rows
 from nateq_webhooks.database.keyset import cursor
 from nateq_webhooks.database.keyset.bounded_scan import Budget
 from nateq_webhooks.database.keyset.key_queries import count_up_to
@@ -160,6 +161,8 @@ class KeysetChangeList(ChangeList):
             wanted = payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
         if wanted is not None and not may_see_payload(request):
             self.search_hint = _("Nothing has this id. A search through payloads needs the permission to see them.")
+        elif wanted is not None and (refusal := wanted.refusal()):
+            self.search_hint = refusal
         elif wanted is not None:
             budget = FIRST_BUDGET if self.cursor == cursor.FIRST else FURTHER_BUDGET
             query = replace(query, search=PayloadSearch(wanted, budget))
@@ -189,7 +192,7 @@ class KeysetChangeList(ChangeList):
         wanted = self._wanted_in_payloads()
         if wanted is None and self.spec.searches_payloads and self.query.strip() and not self.has_id():
             wanted = payload_text(self.query, self.model_admin.payload_fields)  # type: ignore[attr-defined]
-        if wanted is None or not may_see_payload(self._request):
+        if wanted is None or not may_see_payload(self._request) or wanted.refusal():
             return self.list_query
         return replace(self.list_query, search=PayloadSearch(wanted, budget))
 
@@ -218,7 +221,7 @@ class KeysetChangeList(ChangeList):
         """Whether the indexes of the package bound every statement of the page."""
         known = self.spec.parameters | self.spec.narrow_parameters | {FIND_WEBHOOK, FACETS_VAR}
         has_foreign_filters = any(name not in known for name in self.filter_params)
-        is_scan = self.spec.searches_payloads and bool(self.query.strip())
+        is_scan = (self.spec.searches_payloads or self.spec.is_search_limited) and bool(self.query.strip())
         return not is_scan and not has_foreign_filters and not is_narrowed(self.root_queryset)
 
     def limited_time(self) -> AbstractContextManager[None]:
@@ -230,7 +233,7 @@ class KeysetChangeList(ChangeList):
         if self.cursor == cursor.FIRST and self.page.next is None:
             return Count(len(self.page.pks))
         if not self.get_filters_params() and isinstance(self.list_query.search, NoSearch):
-            number = None if is_narrowed(self.root_queryset) else estimate(self.root_queryset)
+            number = None if is_narrowed(self.root_queryset) else estimated_rows(self.root_queryset)
             if number is not None and number > LIMIT:
                 return Count(number, Kind.ABOUT)
         try:

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Final
 
-from django.db import connections
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
@@ -36,34 +34,23 @@ class Count:
     kind: Kind = Kind.EXACT
 
     def __str__(self) -> str:
-        shown = {"number": formatting.number(self.number)}
+        return self.around(formatting.number(self.number))
+
+    def around(self, shown: str) -> str:
+        """Return the number, as it is shown (it may have a noun), with how precise it is."""
+        words = {"number": shown}
         match self.kind:
             case Kind.ABOUT:
-                return _("about %(number)s") % shown
+                return _("about %(number)s") % words
             case Kind.MORE:
-                return _("more than %(number)s") % shown
+                return _("more than %(number)s") % words
             case Kind.AT_LEAST:
-                return _("%(number)s or more") % shown
+                return _("%(number)s or more") % words
             case Kind.UNKNOWN:
                 return "?"
-        return shown["number"]
+        return shown
 
 
 def capped(number: int, limit: int) -> Count:
     """Return the count for a number that was counted up to one above `limit`."""
     return Count(limit, Kind.MORE) if number > limit else Count(number)
-
-
-def estimate(rows: QuerySet[Any]) -> int | None:
-    """Return the number of rows from the database's statistics; None if it keeps none."""
-    connection = connections[rows.db]
-    if connection.vendor == "postgresql":
-        sql = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
-    elif connection.vendor == "mysql":
-        sql = "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s"
-    else:
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [rows.model._meta.db_table])
-        found = cursor.fetchone()
-    return round(found[0]) if found and found[0] is not None and found[0] >= 0 else None

@@ -10,6 +10,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import conditional_escape
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
@@ -45,23 +46,27 @@ class ColumnFilter:
         return counts
 
 
-class StatusFilter(ColumnFilter, admin.ChoicesFieldListFilter):
-    """A filter by status."""
-
-    column = "status"
+class ChoicesFilter(ColumnFilter, admin.ChoicesFieldListFilter):
+    """A filter by a column with choices."""
 
     def selected_values(self) -> list[Any]:
-        """Return the selected statuses."""
+        """Return the selected values."""
         return [str(value) for value in self.lookup_val or []]
 
     def selected_labels(self) -> list[str]:
-        """Return the selected statuses in words."""
+        """Return the selected values in words."""
         labels = dict(self.field.flatchoices)
         return [str(labels.get(value, value)) for value in self.selected_values()]
 
     def facet_values(self) -> dict[str, Any]:
-        """Return the statuses."""
+        """Return the choices."""
         return {f"{index}__c": value for index, (value, _label) in enumerate(self.field.flatchoices)}
+
+
+class StatusFilter(ChoicesFilter):
+    """A filter by status."""
+
+    column = "status"
 
 
 class ChoiceFilter(ColumnFilter, admin.SimpleListFilter):
@@ -161,6 +166,8 @@ class NamedWebhookFilter(admin.RelatedFieldListFilter):
         self.search_term = webhook_search_term(request)
         self._request = request
         super().__init__(field, request, params, *args, **kwargs)
+        # The choice of rows without a webhook, if there may be such rows.
+        self.empty_value_display = conditional_escape(_("Unknown webhook"))
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         """Return the choices among the webhooks that the user may see."""

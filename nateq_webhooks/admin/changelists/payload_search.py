@@ -12,7 +12,9 @@ from typing import Any, Final, Protocol
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform
+from django.utils.translation import gettext as _
 
+from nateq_webhooks.conf import settings
 from nateq_webhooks.database.keyset.bounded_scan import BoundedScan
 from nateq_webhooks.database.keyset.key_queries import ScanResult, after, compiled, fetch_keys
 from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
@@ -41,6 +43,9 @@ class PayloadCondition(Protocol):
     def indexed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of `rows` that match, through the optional index."""
 
+    def refusal(self) -> str:
+        """Return why it may not be looked for: the answer would tell a value that is masked. Empty if it may."""
+
 
 @dataclass(frozen=True, slots=True)
 class PathValue:
@@ -63,6 +68,12 @@ class PathValue:
     def indexed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Return the same rows through the optional index."""
         return self.matching(rows.filter(self.contained()))
+
+    def refusal(self) -> str:
+        """Return why the path may not be searched (`REDACT`); empty if it may."""
+        if not settings().redaction.covers(self.path):
+            return ""
+        return _("The values at this path are masked (setting REDACT), so they can't be searched.")
 
     def contained(self) -> Q:
         """Return the condition that PostgreSQL's index answers; it is slightly wider than `matching`."""

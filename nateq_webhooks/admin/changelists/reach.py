@@ -22,6 +22,8 @@ def why_empty(changelist: "KeysetChangeList") -> str:
     """Return what a page without rows has looked for; empty for a list without filters and search."""
     is_filtered = bool(changelist.get_filters_params())
     if isinstance(changelist.list_query.search, IdSearch):
+        if changelist.spec.is_search_limited:
+            return _("Nothing contains this text.")
         if is_filtered and changelist.has_id():
             return _("There are rows with this id, but the filters exclude them.")
         return _("Nothing has exactly this id.")

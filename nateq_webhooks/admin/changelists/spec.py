@@ -46,6 +46,8 @@ class ListSpec:
     "Whether the list shows how many deliveries came when."
     search_alternatives: Callable[[str], list[Q]] = _search_nothing
     "Returns the alternatives of the search by id; each one uses an index."
+    is_search_limited: bool = False
+    "Whether no index has what is searched for: the search has a time limit."
     searches_payloads: bool = False
     "Whether a term that is not an id is looked for in payloads."
     annotate: Callable[[QuerySet[Any]], QuerySet[Any]] = _unchanged

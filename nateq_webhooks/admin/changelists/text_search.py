@@ -13,11 +13,17 @@ from typing import Any, Final
 from django.db.models import BinaryField, BooleanField, F, Func, Q, QuerySet, Value
 
 from nateq_webhooks.admin.changelists.payload_search import PathValue, parse
+from nateq_webhooks.conf import settings
+from nateq_webhooks.models.redaction import shown_body
 
 _PHONE: Final = re.compile(r"(?:\+|00)?[\d ()./-]{7,24}")
 
 _WRITTEN_AS: Final = {"'": "\\u0027", "&": "\\u0026", "<": "\\u003c", ">": "\\u003e", "/": "\\/"}
 """What some JSON encoders escape although they need not."""
+
+
+BODIES_AT_A_TIME: Final = 50
+"""Bodies that are held in memory to mask values in them."""
 
 
 class Contains(Func):
@@ -42,12 +48,19 @@ class PayloadText:
     fields: tuple[PathValue, ...]
 
     def matching(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """Return those of `rows` whose body has the text in it. Reads the body of each."""
-        condition = Q()
-        for part in _written(self.text):
+        """Return those of `rows` whose body, as it is shown (`REDACT`), has the text in it. Reads the body of each."""
+        condition, parts = Q(), tuple(_written(self.text))
+        for part in parts:
             condition |= Q(Contains("body", part))
         matching: QuerySet[Any] = rows.filter(condition)
-        return matching
+        if not settings().redaction:
+            return matching
+        found = matching.order_by().values_list("pk", "body").iterator(chunk_size=BODIES_AT_A_TIME)
+        return rows.filter(pk__in=[pk for pk, body in found if _has_any(shown_body(bytes(body)), parts)])
+
+    def refusal(self) -> str:
+        """Return nothing: a text is not found in values that are masked."""
+        return ""
 
     def indexed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of `rows` that have exactly this text in one of the fields, through the optional index."""
@@ -62,7 +75,12 @@ def payload_text(term: str, paths: Sequence[str]) -> PayloadText:
     text = term.strip()
     spellings = tuple(_spellings(text))
     fields = [parse(f"{path}=any") for path in paths]
-    return PayloadText(text, tuple(PathValue(field.path, spellings) for field in fields if field is not None))
+    known = (PathValue(field.path, spellings) for field in fields if field is not None)
+    return PayloadText(text, tuple(field for field in known if not field.refusal()))
+
+
+def _has_any(body: bytes, parts: Sequence[bytes]) -> bool:
+    return any(part in body for part in parts)
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -95,6 +113,10 @@ _KINDS: Final = (
 
 
 def likely_paths(term: str, paths: Sequence[str]) -> list[str]:
-    """Return those of the paths at which a value like `term` may be; all of them if none is more likely."""
+    """Return those of the paths at which a value like `term` may be; all of them if none is more likely.
+
+    Values at paths of `REDACT` are not searched.
+    """
     endings = next((endings for pattern, endings in _KINDS if pattern.fullmatch(term.strip())), ())
-    return [path for path in paths if path.endswith(endings)] or list(paths)
+    paths = [path for path in paths if not settings().redaction.covers(path.split("."))]
+    return [path for path in paths if path.endswith(endings)] or paths

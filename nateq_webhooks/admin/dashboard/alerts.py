@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import router
-from django.db.models import Max, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
+from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.pauses import webhook_names
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
@@ -66,8 +67,28 @@ def deliveries_due(now: datetime, among: RowScope = ALL_ROWS) -> Backlog | None:
 
 
 def runs_due(now: datetime, among: RowScope = ALL_ROWS) -> Backlog | None:
-    """Return the runs that should have been started by now; None if there are none."""
-    return _backlog(status.due_runs(among.of(Run), now - OVERDUE).order_by("next_try_at"), "next_try_at")
+    """Return the runs that should have been started by now; None if there are none.
+
+    The index has no status, and finished runs that still have to be finalized are in it, too. With the status as a
+    condition a database may read all that is due; so the oldest ones are read, and those that are finished left out.
+    """
+    rows, late = among.of(Run), now - OVERDUE
+    found = [
+        status.due_of_hold(rows, late, hold_pk)[: MAX_COUNTED + 1].aggregate(
+            read=Count("pk"), number=Count("pk", filter=_UNFINISHED), oldest=Min("next_try_at", filter=_UNFINISHED)
+        )
+        for hold_pk in read_holds(rows.db).open_since(late)
+    ]
+    oldest = min((each["oldest"] for each in found if each["oldest"] is not None), default=None)
+    if oldest is None:
+        return None
+    number = sum(each["number"] for each in found)
+    if all(each["read"] <= MAX_COUNTED for each in found) and number <= MAX_COUNTED:
+        return Backlog(number=number, is_capped=False, since=oldest)
+    return Backlog(number=min(number - 1, MAX_COUNTED), is_capped=True, since=oldest)
+
+
+_UNFINISHED: Final = Q(status__in=Run.UNFINISHED)
 
 
 def _backlog(rows: QuerySet[Any], column: str) -> Backlog | None:

@@ -20,7 +20,6 @@ from nateq_webhooks.admin.dashboard.statistics import Statistics
 from nateq_webhooks.admin.dashboard.summary import span
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import CHANGE_WEBHOOK, PermittedRows
-from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.models import Rejection, Webhook
 
 
@@ -112,7 +111,7 @@ def _nothing_refused() -> str:
 def _target(key: uuid.UUID | None, line: _Arrival, site: AdminSite, *, may_change: bool) -> tuple[str, str]:
     """Return where to look: at the refused requests; else at Nateq, which says whether the webhook is still there."""
     if key is None:
-        return admin_url(site, Rejection, "changelist", reason=Refusal.UNKNOWN_URL), _("Show")
+        return admin_url(site, Rejection, "changelist", reason=line.refused[0].reason), _("Show")
     if line.refused:
         only = {"reason": line.refused[0].reason} if len(line.refused) == 1 else {}
         return admin_url(site, Rejection, "changelist", webhook__id__exact=str(key), **only), _("Show")

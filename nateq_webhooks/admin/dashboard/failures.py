@@ -1,12 +1,12 @@
 """Failed runs, grouped by receiver and exception: one line for thousands that are alike.
 
-They are found through the indexes of dispatch, at most `MAX_RUNS_READ` rows: the newest ones of each receiver.
+They are found through the indexes of dispatch, a limited number of rows: the newest ones of each receiver.
 """
 
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,13 +16,18 @@ from django.db.models.functions import Left
 
 from nateq_webhooks.admin.dashboard.acknowledgements import GroupSize, acknowledgements, has_grown
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
+from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
+from nateq_webhooks.models.redaction import text_masks
 from nateq_webhooks.models.run import NOT_PARKED, has_later_round
 
 MAX_RUNS_READ: Final = 10_000
-"""Runs that are grouped: so many that were given up, and so many that will be tried again."""
+"""Runs that are grouped for one receiver: so many that were given up, and so many that will be tried again."""
+
+MAX_RUNS_OF_ALL: Final = 2_000
+"""The same for the lines of all receivers together, which the dashboard shows each time it is loaded."""
 
 MAX_RECEIVERS: Final = 50
 """Receivers whose runs of one status are read."""
@@ -57,6 +62,8 @@ class Failure:
     error: str
     "The newest error, for users who may see payloads; otherwise empty."
     number: int
+    is_capped: bool
+    "Whether more runs of this receiver and status have failed than were read: there may be more like these."
     newest: datetime | None
     "When the newest try ended."
     key: str
@@ -83,25 +90,55 @@ class Failures:
 _Failed = tuple[str, str, str, datetime | None, int]
 """Receiver, status, the error's beginning, the end of the last try, the run's key: too many for objects."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """The runs of one status that were read."""
+
+    runs: Sequence[_Failed]
+    capped: frozenset[str]
+    "The receivers that have more of them."
+    is_capped: bool
+    "Whether there may be more, of any receiver."
+
+
 _Kind = tuple[str, str, str, str]
 """Receiver, status, the exception's class, the error without what is particular to a run."""
 
 
-def failures(*, with_text: bool, among: RowScope = ALL_ROWS, receiver: str | None = None) -> Failures:
+def failures(
+    *, with_text: bool, among: RowScope = ALL_ROWS, receiver: str | None = None, limit: int | None = None
+) -> Failures:
     """Group the failed runs that the user may see: of all receivers, or of one.
 
-    Without `with_text` they are grouped by the exception's class only, and errors are left out.
+    Without `with_text` they are grouped by the exception's class only, and errors are left out. `limit` is how many
+    runs of each status are read; by default `MAX_RUNS_READ`.
     """
+    limit = limit or MAX_RUNS_READ
     rows = among.of(Run).order_by().select_related(None)
-    given_up, is_capped = _given_up(rows, receiver)
-    to_retry, more_to_retry = _to_retry(rows) if receiver is None else _to_retry_of(rows, receiver)
-    groups, acknowledged = _grouped([*given_up, *to_retry], with_text=with_text)
+    read = [_given_up(rows, receiver, limit)]
+    read.append(_to_retry(rows, limit) if receiver is None else _to_retry_of(rows, receiver, limit))
+    groups, acknowledged = _grouped(read, with_text=with_text)
     return Failures(
-        groups=tuple(groups[:MAX_GROUPS]),
-        is_capped=is_capped or more_to_retry,
+        groups=tuple(_masked(rows.db, groups[:MAX_GROUPS]) if with_text else groups[:MAX_GROUPS]),
+        is_capped=any(each.is_capped for each in read),
         more_groups=max(0, len(groups) - MAX_GROUPS),
         acknowledged=tuple(sorted(acknowledged, key=lambda each: each.at, reverse=True)),
     )
+
+
+def _masked(alias: str, groups: Sequence[Failure]) -> list[Failure]:
+    """Return the groups with errors as they may be shown (`REDACT`)."""
+    newest = {group.runs[0] for group in groups} if settings().redaction else ()
+    runs = Run.objects.using(alias).filter(pk__in=newest).values_list("pk", "delivery_id") if newest else ()
+    delivery_of = dict(runs)
+    masks = text_masks(alias, set(delivery_of.values()))
+    return [
+        replace(group, error=masks[delivery_of[group.runs[0]]].masked(group.error))
+        if group.runs[0] in delivery_of
+        else group
+        for group in groups
+    ]
 
 
 def find_group(key: str, *, with_text: bool, among: RowScope, receiver: str | None = None) -> Failure | None:
@@ -110,36 +147,37 @@ def find_group(key: str, *, with_text: bool, among: RowScope, receiver: str | No
     return next((each for each in found if each.key == key), None)
 
 
-def _given_up(rows: QuerySet[Run], receiver: str | None) -> tuple[list[_Failed], bool]:
-    """Return the newest runs that were given up, each receiver's quota of them, and whether there are more.
+def _given_up(rows: QuerySet[Run], receiver: str | None, limit: int) -> _Read:
+    """Return the newest runs that were given up, each receiver's quota of them.
 
     A run that a later run of the same delivery and receiver replaced does not count. That is checked for the rows that
     were found: as a filter it could make the database read all runs that were ever replayed.
     """
     receivers = receivers_with(rows, Run.Status.DEAD) if receiver is None else [receiver]
-    numbers = {receiver: _number_of_dead(rows, receiver) for receiver in receivers}
+    numbers = {receiver: _number_of_dead(rows, receiver, limit) for receiver in receivers}
     found: list[_Failed] = []
-    quotas = _quotas(numbers)
+    quotas = _quotas(numbers, limit)
     for receiver, quota in quotas.items():
         dead = newest_first(rows, Run.Status.DEAD, receiver)
         newest = _columns(dead.annotate(is_replaced=has_later_round()), "is_replaced")[:quota]
         found += [tuple(row) for *row, is_replaced in newest if row[0] == receiver and not is_replaced]
-    return found, quotas != numbers or len(numbers) == MAX_RECEIVERS
+    capped = frozenset(name for name, quota in quotas.items() if quota < numbers[name])
+    return _Read(runs=found, capped=capped, is_capped=bool(capped) or len(numbers) == MAX_RECEIVERS)
 
 
-def _quotas(numbers: Mapping[str, int]) -> dict[str, int]:
-    """Divide `MAX_RUNS_READ` among the receivers: those with few runs leave the rest to the others."""
-    quotas, remaining = {}, MAX_RUNS_READ
+def _quotas(numbers: Mapping[str, int], limit: int) -> dict[str, int]:
+    """Divide `limit` among the receivers: those with few runs leave the rest to the others."""
+    quotas, remaining = {}, limit
     for index, receiver in enumerate(sorted(numbers, key=numbers.__getitem__)):
         quotas[receiver] = min(numbers[receiver], remaining // (len(numbers) - index))
         remaining -= quotas[receiver]
     return quotas
 
 
-def _number_of_dead(rows: QuerySet[Run], receiver: str) -> int:
+def _number_of_dead(rows: QuerySet[Run], receiver: str, limit: int) -> int:
     """Count the given-up runs of a receiver, up to one more than are read, with an index-only scan."""
     dead = rows.filter(status=Run.Status.DEAD, receiver=receiver)
-    return dead.values("receiver")[: MAX_RUNS_READ + 1].count()
+    return dead.values("receiver")[: limit + 1].count()
 
 
 def receivers_with(rows: QuerySet[Run], status: str) -> Iterator[str]:
@@ -153,8 +191,8 @@ def receivers_with(rows: QuerySet[Run], status: str) -> Iterator[str]:
         name = found.filter(receiver__gt=name).first()
 
 
-def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
-    """Return the runs that failed and will be tried again, and whether there may be more.
+def _to_retry(rows: QuerySet[Run], limit: int) -> _Read:
+    """Return the runs that failed and will be tried again.
 
     The latest `next_try_at` of each hold first: runs that have not been tried yet are due earlier.
     """
@@ -162,19 +200,22 @@ def _to_retry(rows: QuerySet[Run]) -> tuple[list[_Failed], bool]:
     failed: list[_Failed] = []
     is_capped = len(hold_pks) > MAX_HOLDS
     for held_by in hold_pks[:MAX_HOLDS]:
+        if len(failed) == limit:
+            is_capped = True
+            break
         waiting = rows.filter(NOT_PARKED, held_by=held_by).order_by("-next_try_at")
-        found = list(_columns(waiting)[: MAX_RUNS_READ - len(failed)])
+        found = list(_columns(waiting)[: limit - len(failed)])
+        is_capped = is_capped or len(found) == limit - len(failed)
         failed += [row for row in found if row[1] == Run.Status.FAILED]
-        is_capped = is_capped or len(found) == MAX_RUNS_READ
-        if len(failed) == MAX_RUNS_READ:
-            return failed, True
-    return failed, is_capped
+    return _Read(runs=failed, capped=frozenset(row[0] for row in failed if is_capped), is_capped=is_capped)
 
 
-def _to_retry_of(rows: QuerySet[Run], receiver: str) -> tuple[list[_Failed], bool]:
+def _to_retry_of(rows: QuerySet[Run], receiver: str, limit: int) -> _Read:
     """Return the runs of one receiver that failed and will be tried again, the newest first."""
-    found = list(_columns(newest_first(rows, Run.Status.FAILED, receiver))[:MAX_RUNS_READ])
-    return [row for row in found if row[0] == receiver], len(found) == MAX_RUNS_READ and found[-1][0] == receiver
+    found = list(_columns(newest_first(rows, Run.Status.FAILED, receiver))[:limit])
+    is_capped = len(found) == limit and found[-1][0] == receiver
+    failed = [row for row in found if row[0] == receiver]
+    return _Read(runs=failed, capped=frozenset([receiver] if is_capped else ()), is_capped=is_capped)
 
 
 def newest_first(rows: QuerySet[Run], status: str, receiver: str) -> QuerySet[Run]:
@@ -194,12 +235,13 @@ def _columns(runs: QuerySet[Run], *more: str) -> QuerySet[Run, tuple[Any, ...]]:
     return beginning.values_list("receiver", "status", "beginning", "finished_at", "pk", *more)
 
 
-def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> tuple[list[Failure], list[FailureAcknowledgement]]:
+def _grouped(read: Iterable[_Read], *, with_text: bool) -> tuple[list[Failure], list[FailureAcknowledgement]]:
     """Group runs by what their errors have in common, the largest group first, each with its newest run first.
 
     Return the acknowledgements of those that are left out, too.
     """
-    by_kind = _by_kind(runs)
+    by_kind = _by_kind(run for each in read for run in each.runs)
+    capped = {(run[0], run[1]) for each in read for run in each.runs if run[0] in each.capped}
     seen = acknowledgements() if by_kind else {}
     sizes = {kind: _size(kind, group) for kind, group in by_kind.items()}
     hidden = [seen[size.key] for size in sizes.values() if size.key in seen and not has_grown(size, seen[size.key])]
@@ -209,7 +251,13 @@ def _grouped(runs: Iterable[_Failed], *, with_text: bool) -> tuple[list[Failure]
         if size.key not in hidden_keys:
             merged.setdefault(kind if with_text else (*kind[:3], ""), []).append(kind)
     groups = [
-        _failure(kind, [run for part in parts for run in by_kind[part]], [sizes[part] for part in parts], with_text)
+        _failure(
+            kind,
+            [run for part in parts for run in by_kind[part]],
+            [sizes[part] for part in parts],
+            with_text=with_text,
+            is_capped=kind[:2] in capped,
+        )
         for kind, parts in merged.items()
     ]
     return sorted(groups, key=lambda failure: -failure.number), hidden
@@ -244,10 +292,7 @@ def _key(kind: _Kind) -> str:
 
 
 def _failure(
-    kind: _Kind,
-    runs: Sequence[_Failed],
-    sizes: Sequence[GroupSize],
-    with_text: bool,  # noqa: FBT001
+    kind: _Kind, runs: Sequence[_Failed], sizes: Sequence[GroupSize], *, with_text: bool, is_capped: bool
 ) -> Failure:
     receiver, status, exception, _text = kind
     return Failure(
@@ -256,6 +301,7 @@ def _failure(
         exception=exception,
         error=runs[0][2] if with_text else "",
         number=len(runs),
+        is_capped=is_capped,
         newest=max((size.newest for size in sizes if size.newest is not None), default=None),
         key=_key(kind),
         runs=tuple(run[4] for run in runs),

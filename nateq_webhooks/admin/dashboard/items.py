@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from django.contrib.admin.sites import AdminSite
+from django.db import router
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -22,6 +23,8 @@ from nateq_webhooks.admin.permissions import PermittedRows, may_resume
 from nateq_webhooks.admin.rotation_text import rotation_text
 from nateq_webhooks.inbox.former_secrets import rotations
 from nateq_webhooks.models import Delivery, Run, Webhook
+from nateq_webhooks.models.signing_keys import problem_text
+from nateq_webhooks.stored_secrets import unreadable
 
 _LEVELS: Final = ("bad", "warn", "good")
 
@@ -40,6 +43,7 @@ class ItemBuilder:
         items = [
             *self._backlog_items(),
             *self._pause_items(),
+            *self._secret_items(webhooks),
             *self._rotation_items(webhooks),
             *arrival_items(found, webhooks, self._site, self._request, self._now),
         ]
@@ -131,6 +135,26 @@ class ItemBuilder:
             return []
         text = _("Start manage.py nateq_worker, or run manage.py nateq_worker --once from cron.")
         return [AlertItem(level="bad", symbol="!", title=_("No worker was ever seen"), text=text, is_blocker=True)]
+
+    def _secret_items(self, webhooks: Sequence[Webhook]) -> list[AlertItem]:
+        """Return a line for each webhook with a secret that can't be read."""
+        by_name = {webhook.name: webhook for webhook in webhooks}
+        found = unreadable(router.db_for_write(Webhook), [webhook.pk for webhook in webhooks]) if webhooks else {}
+        title = _("%(name)s: a signing secret can't be read")
+        until_then = _("Deliveries that no other secret verifies are answered with 503 until then.")
+        return [
+            AlertItem(
+                level="bad",
+                symbol="⚷",
+                title=title % {"name": formatting.visible(name)},
+                text=f"{problem_text(error)} {until_then}",
+                url=self._url(Webhook, "change", by_name[name].pk),
+                link=_("Show"),
+                is_blocker=True,
+            )
+            for name, error in found.items()
+            if name in by_name
+        ]
 
     def _rotation_items(self, webhooks: Sequence[Webhook]) -> list[AlertItem]:
         """Return a line for each webhook whose replaced secret is still accepted."""

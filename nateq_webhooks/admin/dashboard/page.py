@@ -12,7 +12,7 @@ from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_searc
 from nateq_webhooks.admin.dashboard import webhook_table
 from nateq_webhooks.admin.dashboard.alert_item import AlertItem
 from nateq_webhooks.admin.dashboard.failure_lines import FailureLine, failure_lines
-from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ as MAX_FAILED_RUNS
+from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_OF_ALL as MAX_FAILED_RUNS
 from nateq_webhooks.admin.dashboard.failures import Failures, failures
 from nateq_webhooks.admin.dashboard.items import ItemBuilder
 from nateq_webhooks.admin.dashboard.statistics import MAX_TIMED_EACH, read_statistics
@@ -78,7 +78,9 @@ class DashboardBuilder:
         webhook_ids = [webhook.pk for webhook in webhooks]
         found = read_statistics(among=self._permitted, webhook_ids=webhook_ids) if sees_deliveries else None
         with_text = may_see_payload(self._request)
-        groups = failures(with_text=with_text, among=self._permitted) if self._sees(Run) else None
+        groups = (
+            failures(with_text=with_text, among=self._permitted, limit=MAX_FAILED_RUNS) if self._sees(Run) else None
+        )
         return Dashboard(
             summary=summary(found.health()) if found else None,
             webhooks=[

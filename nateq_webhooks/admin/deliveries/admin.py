@@ -20,6 +20,7 @@ from nateq_webhooks.admin.changelists.neighbours import neighbours
 from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.saved_views import SavedView
 from nateq_webhooks.admin.changelists.spec import ListSpec
+from nateq_webhooks.admin.deliveries.erase import MAX_OFFERING, ErasePage
 from nateq_webhooks.admin.deliveries.export import ExportPage
 from nateq_webhooks.admin.deliveries.outcome import attach_failing_runs, outcome
 from nateq_webhooks.admin.deliveries.page import build
@@ -28,9 +29,10 @@ from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadP
 from nateq_webhooks.admin.deliveries.processing import processing_time, with_last_run
 from nateq_webhooks.admin.deliveries.replay import ReplayPage, TryNowPage
 from nateq_webhooks.admin.deliveries.replay_many import ReplayManyPage
+from nateq_webhooks.admin.deliveries.signed import SignedPage
 from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.pages import AdminPage
-from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks, may_see_payload
+from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks, may_erase, may_see_payload
 from nateq_webhooks.models import Delivery, OtherContent
 from nateq_webhooks.models.delivery import has_delivery_id
 
@@ -58,14 +60,16 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     pages: ClassVar[Sequence[type[AdminPage]]] = (
         BodyDownload,
         PayloadPage,
+        SignedPage,
         ReplayPage,
         TryNowPage,
         ReplayManyPage,
         ExportPage,
+        ErasePage,
     )
     fields = ()
     "The page shows values of its own instead of a form."
-    actions: Any = ("replay_selected", "export_selected")
+    actions: Any = ("replay_selected", "export_selected", "erase_selected")
     list_display = (
         "shown_status",
         "shown_event",
@@ -143,6 +147,10 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
         """Return whether the user may export deliveries."""
         return request.user.has_perm(ExportPage.permission)
 
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may erase a person's data."""
+        return may_erase(PermittedRows(self.admin_site, request), request)
+
     @admin.action(description=gettext_lazy("Replay the selected deliveries"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
         """Ask which receivers, and why."""
@@ -152,6 +160,11 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:
         """Ask in which format."""
         return ExportPage.for_action(self, request, queryset)
+
+    @admin.action(description=gettext_lazy("Erase a person that the selected name"), permissions=["erase"])
+    def erase_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse:  # noqa: ARG002
+        """Ask whose data, and offer the people whom the first of them name."""
+        return ErasePage.for_action(self, list(queryset.order_by("-pk").values_list("pk", flat=True)[:MAX_OFFERING]))
 
     @admin.display(description=gettext_lazy("status"))
     def shown_status(self, delivery: Delivery) -> str:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from nateq_webhooks.admin.deliveries import payload, tree
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import Delivery
+from nateq_webhooks.models.redaction import shown_body
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_LOOKED_AT: Final = 500
@@ -60,7 +61,7 @@ def changes_since_previous(delivery: Delivery, document: Any, permitted: Permitt
     previous = previous_of(delivery, permitted)
     if previous is None or not permitted.may_view(Delivery, previous) or len(previous.body) > MAX_BYTES:
         return None
-    former = payload.document(previous.body)
+    former = payload.document(shown_body(previous.body))
     if former is None:
         return None
     found = list(islice(compare(former, document), MAX_CHANGES + 1))

@@ -21,8 +21,8 @@ _ALWAYS: Final = ("\t", "\r", "\n")
 """A cell that begins with one of these is always marked: some programs begin a new cell or row there."""
 
 _INSIDE: Final = re.compile(
-    rf"([;|\t\r\n\v\f\x85\u2028\u2029][\s\"']*)(?=[{re.escape(_SIGNS)}])"
-    r"(?![-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?:[\s,\]}]|$))"
+    r"([;|\t\r\n\v\f\x85\u2028\u2029][\s\"']*+)"  # all of it at once: a long row of spaces is read once
+    rf"((?=[{re.escape(_SIGNS)}])(?![-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?:[\s,\]}}]|$)))?"
 )
 """A separator of other programs before a sign. A plain number in a text of several lines is not marked."""
 
@@ -30,7 +30,7 @@ _INSIDE: Final = re.compile(
 def safe_cell(value: object) -> str:
     """Return a value as the text of a cell, with an apostrophe before each place where a formula could begin."""
     text = "" if value is None else str(value)
-    marked = _INSIDE.sub(r"\1'", text)
+    marked = _INSIDE.sub(lambda found: found[1] if found[2] is None else f"{found[1]}'", text)
     return f"'{marked}" if text.startswith(_ALWAYS) or _begins_formula(text) else marked
 
 

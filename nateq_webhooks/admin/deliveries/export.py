@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from nateq_webhooks import audit
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.export_slots import slots
 from nateq_webhooks.admin.deliveries.export_stream import MAX_SECONDS, AsyncStream, Export, Stream
@@ -41,6 +42,7 @@ COLUMNS: Final = (
     "status",
     "received_at",
     "last_received_at",
+    "content_change",
 )
 """The columns for every user who may export; `body` follows for those who may see payloads."""
 
@@ -135,7 +137,16 @@ def _limit_sending(request: HttpRequest) -> None:
 
 
 def _log(request: HttpRequest, selected: SelectedDeliveries, kind: str, after: int) -> None:
-    """Write into the admin's history who exported what."""
+    """Write into the audit log and the admin's history who exported what, before anything is handed out."""
+    details = {
+        "deliveries": selected.count,
+        "is_more": selected.is_many,
+        "format": kind,
+        "after": after,
+        "bodies": may_see_payload(request),
+        "filters": selected.selection.audited(),
+    }
+    audit.record(audit.Action.EXPORTED, details=details)
     text = _("Exported %(words)s as %(kind)s.") % {"words": selected.count_text, "kind": kind}
     if after:
         text += " " + _("Continued after delivery %(number)d.") % {"number": after}

@@ -15,6 +15,7 @@ from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.database.keyset.time_limit import TookTooLongError, limited
 from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.redaction import shown_body
 
 BATCH_SIZE: Final = 100
 """Deliveries that are read at a time; each body may have a MiB."""
@@ -157,7 +158,7 @@ def _row(values: dict[str, Any], columns: Sequence[str], *, is_named: bool) -> d
         if row[name] is not None:
             row[name] = row[name].isoformat()
     if "body" in row:
-        row["body"] = bytes(row["body"]).decode("utf-8", "backslashreplace")
+        row["body"] = shown_body(bytes(row["body"])).decode("utf-8", "backslashreplace")
     return row
 
 

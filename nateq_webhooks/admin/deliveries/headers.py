@@ -1,28 +1,14 @@
 """The stored headers of a request as the delivery's page shows them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.conf import meta_key
-from nateq_webhooks.inbox.request import REDACTED, is_masked
+from nateq_webhooks.inbox.shown_headers import ShownHeader, shown_headers
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A header; `value` is None if the user may not see it."""
-
-    name: str
-    value: str | None
-    is_masked: bool
-
-
-def headers(stored: Mapping[str, str], signature: str, *, values: bool) -> Iterator[Header]:
-    """Yield the stored headers by name, the signature first; values that may be secrets are masked.
-
-    Rows that were stored before a name was masked, or by another version, are masked here.
-    """
-    for name, value in sorted(stored.items(), key=lambda header: (header[0] != signature, header[0])):
-        hidden = name != signature and (value == REDACTED or is_masked(meta_key(name), value))
-        shown = REDACTED if hidden else formatting.visible(value)
-        yield Header(formatting.visible(name), shown if values else None, hidden)
+def headers(stored: Mapping[str, str], signature: str, *, values: bool, signatures: bool) -> Iterator[ShownHeader]:
+    """Yield the stored headers by name, the signature first, with characters that can be seen."""
+    ordered = dict(sorted(stored.items(), key=lambda header: (header[0] != signature, header[0])))
+    for header in shown_headers(ordered, signature, values=values, signatures=signatures):
+        value = None if header.value is None else formatting.visible(header.value)
+        yield ShownHeader(formatting.visible(header.name), value, header.is_masked)

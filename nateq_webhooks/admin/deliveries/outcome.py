@@ -13,6 +13,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import processing_time
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.redaction import text_masks
 
 MAX_RUNS: Final = 1_000
 """Runs that are read for a page: a delivery has a run of each receiver for each time that it was replayed."""
@@ -41,11 +42,12 @@ def attach_failing_runs(deliveries: Sequence[Delivery], permitted: PermittedRows
     if errors:
         rows = rows.annotate(shown_error=Left("error", ERROR_CHARS))
     newest = _newest_rounds(rows.order_by("delivery", "receiver", "-round").values_list(*columns)[:MAX_RUNS])
+    masks = text_masks(rows.db, {row[0] for row in newest} if errors else ())
     for pk, delivery in failing.items():
         failed = [row for row in newest if row[0] == pk and row[2] in Run.FAILING]
         if failed:
             _pk, receiver, _status, *error = failed[0]
-            run = FailingRun(receiver, error[0] if error else "", len(failed) - 1)
+            run = FailingRun(receiver, masks[pk].masked(error[0]) if error else "", len(failed) - 1)
             delivery.failing_run = run  # type: ignore[attr-defined]
 
 

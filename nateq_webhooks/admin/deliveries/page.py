@@ -10,10 +10,12 @@ from django.db.models.functions import Substr
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from nateq_webhooks.admin import formatting, permissions
+from nateq_webhooks.admin import audit_section, formatting, permissions
+from nateq_webhooks.admin.audit_section import AuditSection
 from nateq_webhooks.admin.deliveries import payload, signature_check, snippets, timeline, tree
 from nateq_webhooks.admin.deliveries.changes import Changes, changes_since_previous
-from nateq_webhooks.admin.deliveries.headers import Header, headers
+from nateq_webhooks.admin.deliveries.content_change import change_text, is_gone
+from nateq_webhooks.admin.deliveries.headers import headers
 from nateq_webhooks.admin.deliveries.notes import sentence
 from nateq_webhooks.admin.deliveries.payload_pages import part_url_of
 from nateq_webhooks.admin.deliveries.processing import has_runs
@@ -25,8 +27,11 @@ from nateq_webhooks.admin.deliveries.view import title_of
 from nateq_webhooks.admin.hold_text import HoldText, hold_texts, receiver_url
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch.create import connected_receivers
+from nateq_webhooks.inbox.shown_headers import ShownHeader
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.redaction import NOT_MASKABLE, as_shown, shown_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class OtherContentExcerpt:
 
     event: str
     moment: str | None
-    size: int
+    size: str
     text: str
     "The first bytes; empty if they are not kept."
     is_whole: bool
@@ -74,7 +79,11 @@ class Content:
     "Since the previous delivery of the same resource; None if there is none to compare with."
     changes_url: str
     curl: snippets.Snippet | None
+    sign_url: str
+    "The page that shows the curl command with a signature; empty if the user may not have one."
     test: snippets.Snippet
+    masked: str
+    "What is masked in all of this (`REDACT`); empty if nothing is."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +91,8 @@ class DeliveryPage:
     """Everything on a delivery's page."""
 
     badge: str
+    is_content_gone: bool
+    "Whether the payload and the headers were removed."
     notes: Sequence[str]
     answers: Sequence[StatusAnswer]
     summary: Sequence[Fact]
@@ -93,9 +104,13 @@ class DeliveryPage:
     "Whether a button brings all pending runs forward that nothing holds back."
     try_now_url: str
     resume_url: str
-    headers: Sequence[Header]
+    headers: Sequence[ShownHeader]
     content: Content | None
     related: Sequence[RelatedDelivery]
+    audit: AuditSection | None
+    "What people did with it; None if there is nothing, or the user may not see the audit log."
+    erase_url: str
+    "The page that erases what is stored about a person; empty if the user may not."
 
 
 def build(model_admin: "ModelAdmin[Delivery]", request: HttpRequest, delivery: Delivery) -> DeliveryPage:
@@ -108,12 +123,13 @@ class _Builder:
 
     def __init__(self, model_admin: "ModelAdmin[Delivery]", request: HttpRequest, delivery: Delivery) -> None:
         self._request = request
-        self._delivery = delivery
+        self._stored = delivery
+        self._delivery = as_shown(delivery)
         self._site = model_admin.admin_site
         self._model = model_admin.model
         self._permitted = PermittedRows(self._site, request)
         self._sees_payload = permissions.may_see_payload(request)
-        self._document = payload.document(delivery.body) if self._sees_payload else None
+        self._document = payload.document(self._delivery.body) if self._sees_payload else None
         self._history = timeline.read(delivery, self._permitted, errors=self._sees_payload)
         self._newest_runs = self._history.newest()
         self._held = hold_texts(self._with_delivery(self._newest_runs.values()), self._site, request)
@@ -128,19 +144,29 @@ class _Builder:
         signature = signature_check.signature_header(delivery.webhook.signature_header)
         return DeliveryPage(
             badge=formatting.delivery_badge(delivery, has_runs=bool(history.runs) or has_runs(delivery)),
-            notes=[sentence(code) for code in delivery.notes],
-            answers=list(status_answers(history, signature_check.check(delivery))),
+            notes=[*filter(None, [change_text(delivery)]), *(sentence(code) for code in delivery.notes)],
+            is_content_gone=is_gone(delivery),
+            answers=list(status_answers(history, signature_check.check(self._stored))),
             summary=list(self._summary()),
-            facts=list(_facts(delivery)),
+            facts=list(_facts(self._stored)),
             timeline=timeline.entries(history, self._actions_of),
             actions=list(self._actions()),
             may_try_all_now=any(self._actions_of(run).try_now for run in self._newest_runs.values()),
             try_now_url=self._url("try_now") if self._replayable else "",
             resume_url=self._resume_url(),
             has_more_runs=history.has_more_runs and may_open_runs,
-            headers=list(headers(delivery.headers, signature, values=self._sees_payload)),
+            headers=list(
+                headers(
+                    delivery.headers,
+                    signature,
+                    values=self._sees_payload,
+                    signatures=permissions.may_reveal_secret(self._request),
+                )
+            ),
             content=self._content() if self._sees_payload else None,
             related=related(delivery, self._document, self._newest, self._page_of, self._permitted),
+            audit=audit_section.of_delivery(delivery.pk, history.replays, self._site, self._permitted),
+            erase_url=self._erase_url(),
         )
 
     def _with_delivery(self, runs: Iterable[Run]) -> list[Run]:
@@ -177,6 +203,11 @@ class _Builder:
         scope = held.scope
         return scope is not None and permissions.may_resume(scope, self._permitted, self._request)
 
+    def _erase_url(self) -> str:
+        if not permissions.may_erase(self._permitted, self._request):
+            return ""
+        return admin_url(self._site, self._model, "erase", deliveries=self._delivery.pk)
+
     def _replay_url(self, run: Run) -> str:
         return self._url("replay", which=ONE, receiver=run.receiver)
 
@@ -201,13 +232,29 @@ class _Builder:
             download_url=self._url("body"),
             conversation_url=self._conversation_url(),
             curl=self._curl() if self._permitted.shows(delivery.webhook) else None,
+            sign_url=self._url("signed") if permissions.may_reveal_secret(self._request) else "",
             others=list(_other_contents(delivery)) if self._history.other_contents else [],
             test=snippets.as_test(delivery, [run.receiver for run in self._history.runs if not run.is_replay]),
+            masked=self._masked(),
         )
+
+    def _masked(self) -> str:
+        if not settings().redaction:
+            return ""
+        text = _("Values are masked here, as the setting REDACT says.")
+        if self._delivery.body == NOT_MASKABLE:
+            text = _(
+                "The body is not a JSON object, so nobody knows where the values are that the setting REDACT masks: it "
+                "is not shown."
+            )
+        if self._delivery.content_change is not None:  # masked before it was stored, or erased since
+            return text
+        complete = _("What is stored is complete.")
+        return f"{text} {complete}"
 
     def _curl(self) -> snippets.Snippet | None:
         site = self._request.build_absolute_uri("/").rstrip("/")
-        return snippets.as_curl(self._delivery, site, is_signed=permissions.may_reveal_secret(self._request))
+        return snippets.as_curl(self._delivery, site, is_signed=False)
 
     def _conversation_url(self) -> str:
         """Return the list's search for all deliveries that name the conversation in their payload."""
@@ -233,14 +280,19 @@ class _Builder:
 
 def _other_contents(delivery: Delivery) -> Iterator[OtherContentExcerpt]:
     """Yield the other contents that came with the delivery's id, cut to what a page shows."""
-    for other in delivery.other_contents.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body"):
-        shown = payload.raw(bytes(cast(bytes, other.start or b"")))
+    is_masked = bool(settings().redaction)
+    rows = delivery.other_contents.all()
+    if not is_masked:  # to mask values the whole body is needed
+        rows = rows.annotate(start=Substr("body", 1, payload.RAW_BYTES + 4)).defer("body")
+    for other in rows:
+        body = shown_body(other.body) if is_masked else bytes(cast(bytes, getattr(other, "start", None) or b""))
+        shown = payload.raw(body)
         yield OtherContentExcerpt(
             event=formatting.visible(other.event),
             moment=formatting.moment(other.received_at),
-            size=other.size,
+            size=formatting.size(other.size),
             text=shown.text,
-            is_whole=shown.end == other.size,
+            is_whole=shown.end == (len(body) if is_masked else other.size),
         )
 
 
@@ -255,4 +307,5 @@ def _facts(delivery: Delivery) -> Iterator[Fact]:
     yield Fact(_("Version"), formatting.text(delivery.version))
     yield Fact(_("From address"), formatting.text(delivery.remote_addr or ""))
     yield Fact(_("Signed with secret"), formatting.text(delivery.secret_id))
-    yield Fact(_("Size"), _("%(number)s bytes") % {"number": len(delivery.body)})
+    size = _("removed") if is_gone(delivery) else formatting.size(len(delivery.body))
+    yield Fact(_("Size"), size)

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
+from nateq_webhooks import audit
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries import payload, snippets, tree, tree_search
+from nateq_webhooks.admin.deliveries.content_change import change_text, is_gone
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.permissions import may_see_payload
 from nateq_webhooks.models import Delivery
@@ -48,7 +51,16 @@ class SearchHit:
     url: str
 
 
-class BodyDownload(DeliveryView):
+class ContentView(DeliveryView):
+    """A page of the content of one delivery."""
+
+    def _say_that_it_is_gone(self, delivery: Delivery) -> HttpResponse:
+        """Lead to the delivery's page, which says when the content was removed."""
+        messages.warning(self.request, change_text(delivery))
+        return HttpResponseRedirect(self.url("change", delivery.pk))
+
+
+class BodyDownload(ContentView):
     """The download of the stored bytes."""
 
     route = "<int:pk>/body/"
@@ -61,13 +73,17 @@ class BodyDownload(DeliveryView):
     def get(self, request: HttpRequest, pk: int) -> HttpResponse:  # noqa: ARG002
         """Return the body as it came, as a file that no browser interprets."""
         delivery = self.get_delivery(pk)
+        if is_gone(delivery):
+            return self._say_that_it_is_gone(delivery)
+        target = f"delivery {delivery.pk}"
+        audit.record(audit.Action.PAYLOAD_DOWNLOADED, target=target, details={"bytes": len(delivery.body)})
         response = HttpResponse(delivery.body, content_type="text/plain; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="{snippets.file_name(delivery)}"'
         response["X-Content-Type-Options"] = "nosniff"
         return response
 
 
-class PayloadPage(DeliveryView):
+class PayloadPage(ContentView):
     """The page of a part of the payload, of a search in it, or of its bytes."""
 
     route = "<int:pk>/payload/"
@@ -83,6 +99,8 @@ class PayloadPage(DeliveryView):
         With `part` the lines of the tree come alone, for the script that puts them into the page.
         """
         delivery, query = self.get_delivery(pk), request.GET
+        if is_gone(delivery):
+            return self._say_that_it_is_gone(delivery)
         if "bytes" in query:
             return self._show(delivery, _("Raw body"), **self._raw(delivery, _number(query["bytes"])))
         if term := column_text(query.get("find", "").strip(), MAX_TERM_CHARS):

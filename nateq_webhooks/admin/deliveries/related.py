@@ -16,6 +16,7 @@ from nateq_webhooks.admin.deliveries.processing import with_runs
 from nateq_webhooks.admin.permissions import ALL_ROWS, PermittedRows, RowScope
 from nateq_webhooks.models import Delivery
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.redaction import MASK
 from nateq_webhooks.protocol.verbatim import Members
 
 MAX_LOOKED_AT: Final = 500
@@ -105,7 +106,8 @@ def conversation_of(delivery: Delivery, document: Any) -> str:
     data = _member(document, "data")
     named = _member(data, "conversation_id") or _member(_member(data, CONVERSATION), "id")
     # A text that no column holds is no resource id; a NUL character in a query is an error on PostgreSQL.
-    return named if isinstance(named, str) and column_text(named, MAX_ID) == named else ""
+    is_id = isinstance(named, str) and named != MASK and column_text(named, MAX_ID) == named
+    return named if is_id else ""
 
 
 def _related(

@@ -13,11 +13,14 @@ from django.utils.translation import gettext_lazy, ngettext
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
+from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
 from nateq_webhooks.dispatch.create import connected_receivers
-from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome
+from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome, progress
+from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.models import Delivery, Replay, Run
+from nateq_webhooks.models.unredacted_body import UnredactedBody
 
 ALL = "all"
 FAILED = "failed"
@@ -36,8 +39,13 @@ class ReceiverChoice:
     "The receivers that are connected to the event."
     disconnected: Sequence[str] = ()
     "The receivers that failed and are not connected any more."
-    pending: Sequence[str] = ()
-    "The receivers whose run has not finished: they are not run again."
+    pending: Sequence[Run] = ()
+    "The runs that have not finished: their receivers are not run again."
+
+    @property
+    def may_start(self) -> bool:
+        """Whether one of the pending runs has not started, so that a button of the delivery's page may start it."""
+        return any(run.status in Run.PENDING for run in self.pending)
 
 
 class ReplayForm(forms.Form):
@@ -59,6 +67,7 @@ class ReplayPage(DeliveryView):
 
     route = "<int:pk>/replay/"
     name = "replay"
+    manages_transactions = True  # with DISPATCH = "inline" the receivers run in this request, after the commit
 
     def is_allowed(self, request: HttpRequest) -> bool:
         """Return whether the user may have receivers run again."""
@@ -87,11 +96,13 @@ class ReplayPage(DeliveryView):
             _("Run it again"),
             name=title_of(delivery),
             original=delivery,
+            gets_masked=_gets_masked(delivery),
             choice=choice,
             receivers=[formatting.visible(name) for name in choice.names],
             disconnected=[formatting.visible(name) for name in choice.disconnected],
-            pending=[formatting.visible(name) for name in choice.pending],
+            pending=[(formatting.visible(run.receiver), formatting.badge(run)) for run in choice.pending],
             form=ReplayForm(),
+            pause_hint=pause_hint(self.model_admin.admin_site, self.request, choice.names) if choice.names else None,
         )
 
     def _replay(self, delivery: Delivery, choice: ReceiverChoice, reason: str) -> None:
@@ -110,7 +121,14 @@ class ReplayPage(DeliveryView):
             }
             self.model_admin.log_change(self.request, delivery, entry.strip())
         text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
-        report(self.request, replay, text)
+        report(self.request, replay, text + _held_back(replay))
+
+
+def _gets_masked(delivery: Delivery) -> bool:
+    """Return whether receivers get masked values: they were masked before storing, and the whole body is gone."""
+    if delivery.content_change != Delivery.ContentChange.REDACTION:
+        return False
+    return not UnredactedBody.objects.using(router.db_for_write(Delivery)).filter(delivery=delivery.pk).exists()
 
 
 class TryNowForm(forms.Form):
@@ -120,10 +138,11 @@ class TryNowForm(forms.Form):
 
 
 class TryNowPage(DeliveryView):
-    """The button "Try now": brings pending runs forward, and makes no run."""
+    """The button "Try now": brings pending runs forward, and makes no run. The runner may run them in this request."""
 
     route = "<int:pk>/try-now/"
     name = "try_now"
+    manages_transactions = True
     http_method_names = ["post"]
 
     def is_allowed(self, request: HttpRequest) -> bool:
@@ -134,16 +153,15 @@ class TryNowPage(DeliveryView):
         """Bring the runs forward, and say how many; a run that has finished meanwhile does not run again."""
         delivery = self.get_delivery(pk)
         form = TryNowForm(request.POST)
-        names = connected_receivers(delivery)
         if not form.is_valid():
             raise Http404
-        if name := form.cleaned_data["receiver"]:
-            if name not in names:
-                raise Http404
-            names = [name]
+        name = form.cleaned_data["receiver"]
+        if name and name not in connected_receivers(delivery):
+            raise Http404
+        names = [name] if name else None
         with transaction.atomic(using=router.db_for_write(Delivery)):
             replay = dispatch.try_now([delivery.pk], names, by=request.user.get_username())
-            text = _tried_now(replay)
+            text = _tried_now(replay) + _held_back(replay)
             self.model_admin.log_change(request, delivery, text)
         report(request, replay, text)
         return HttpResponseRedirect(self.url("change", pk))
@@ -151,7 +169,9 @@ class TryNowPage(DeliveryView):
 
 def _tried_now(replay: Replay) -> str:
     if not replay.brought_forward:
-        return _("Try now: no run waits for a try any more.")
+        others = outcome(replay) if replay.already_running or replay.disconnected else ""
+        text = _("Try now: no run waits for a try any more (%(others)s).")
+        return text % {"others": others} if others else _("Try now: no run waits for a try any more.")
     text = ngettext(
         "Try now: the next try of %(number)s run is now.",
         "Try now: the next try of %(number)s runs is now.",
@@ -160,11 +180,24 @@ def _tried_now(replay: Replay) -> str:
     return text % {"number": formatting.number(replay.brought_forward)}
 
 
+def _held_back(replay: Replay) -> str:
+    """Return a sentence about those runs of a replay that do not start yet, as something holds them; empty if none."""
+    held = progress(router.db_for_write(Delivery), replay).held
+    text = ngettext(
+        "%(number)s is held back by a pause or a limit, and starts when that ends.",
+        "%(number)s are held back by a pause or a limit, and start when that ends.",
+        held,
+    )
+    return " " + text % {"number": formatting.number(held)} if held else ""
+
+
 def report(request: HttpRequest, replay: Replay, text: str) -> None:
-    """Show what a replay did, and what is missing for its runs to start."""
-    level = messages.SUCCESS if replay.runs or replay.brought_forward else messages.WARNING
+    """Run what nobody else would, show what a replay did, and what is missing for the rest of its runs to start."""
+    alias = router.db_for_write(Delivery)
+    start_here(alias, replay.pk)
+    level = messages.SUCCESS if replay.has_runs else messages.WARNING
     messages.add_message(request, level, text)
-    if advice := missing_worker_advice(router.db_for_write(Delivery), [replay]):
+    if advice := missing_worker_advice(alias, progress(alias, replay)):
         messages.warning(request, advice)
 
 
@@ -188,15 +221,13 @@ def _receiver_choice(delivery: Delivery, form: ReplayForm) -> ReceiverChoice:
     for run in delivery.runs.order_by("-round", "pk").only("receiver", "status")[:MAX_RUNS_READ]:
         newest.setdefault(run.receiver, run)
     names = again(connected, newest)
+    failed = given_up(newest)
+    disconnected = [name for name in failed if name not in connected]
     if which == FAILED:
-        failed = given_up(newest)
-        return ReceiverChoice(
-            which=which,
-            names=[name for name in names if name in failed],
-            disconnected=[name for name in failed if name not in connected],
-        )
+        return ReceiverChoice(which=which, names=[name for name in names if name in failed], disconnected=disconnected)
     if which == ONE:
         if receiver not in connected:
             raise Http404
-        names, connected = [name for name in names if name == receiver], [receiver]
-    return ReceiverChoice(which=which, names=names, pending=[name for name in connected if name not in names])
+        names, connected, disconnected = [name for name in names if name == receiver], [receiver], []
+    pending = [newest[name] for name in connected if name not in names]
+    return ReceiverChoice(which=which, names=names, disconnected=disconnected, pending=pending)

@@ -1,6 +1,6 @@
 """The page that replays many deliveries: a few within the request, more as a job that workers carry on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
@@ -8,20 +8,21 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.http import HttpResponse, HttpResponseRedirect
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from nateq_webhooks import dispatch
-from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.confirmation import ConfirmationPage
 from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
+from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.admin.selection_text import selection_in_words
+from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.dispatch.replays import check_receivers
-from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.models import Delivery, Replay, Webhook
+from nateq_webhooks.models import Delivery, Replay
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.receivers import registry
 
@@ -84,6 +85,7 @@ class ReplayManyPage(ConfirmationPage):
 
     route = "replay-many/"
     name = "replay_many"
+    manages_transactions = True  # with DISPATCH = "inline" the receivers run in this request, after the commit
     permission = "nateq_webhooks.replay_delivery"
     title = gettext_lazy("Replay deliveries")
     form_class = ReplayManyForm
@@ -96,30 +98,12 @@ class ReplayManyPage(ConfirmationPage):
             "picked": picked,
             "which": self.request.POST.get("which") or (SOME if picked else ""),
             "choices": ReplayManyForm.base_fields["which"].choices,  # type: ignore[attr-defined]
-            "filters": list(self._filters(selected.selection)),
+            "filters": list(selection_in_words(selected.selection, self._permitted))
+            or [(_("Filter"), _("none: every delivery"))],
             "is_job": selected.count > MAX_IN_REQUEST,
+            "stores_masked": bool(settings().stored_redaction),
+            "pause_hint": pause_hint(self.model_admin.admin_site, self.request, picked),
         }
-
-    def _filters(self, selection: Selection) -> Iterator[tuple[str, str | SafeString | None]]:
-        """Yield the filter, in words."""
-        if selection.deliveries:
-            yield _("Chosen one by one"), formatting.number(len(selection.deliveries))
-        if selection.webhook:
-            permitted = PermittedRows(self.model_admin.admin_site, self.request)
-            name = permitted.of(Webhook).filter(pk=selection.webhook).values_list("name", flat=True).first()
-            yield _("Webhook"), formatting.text(name or selection.webhook)
-        if selection.event:
-            yield _("Event"), formatting.text(selection.event)
-        if selection.status:
-            yield _("Status"), str(Delivery.Status(selection.status).label)
-        if selection.receiver:
-            yield _("Receiver that failed"), formatting.text(selection.receiver)
-        if selection.since:
-            yield _("Received at or after"), formatting.moment(selection.since)
-        if selection.until:
-            yield _("Received before"), formatting.moment(selection.until)
-        if not selection.as_json():
-            yield _("Filter"), _("none: every delivery")
 
     def perform(self, selected: SelectedDeliveries, form: ReplayManyForm) -> HttpResponse:
         """Replay the deliveries, and show the replay's page."""
@@ -128,6 +112,7 @@ class ReplayManyPage(ConfirmationPage):
         except LookupError as error:
             form.add_error(None, str(error))
             return self.show_form(selected, form)
+        start_here(router.db_for_write(Delivery), replay.pk)
         entry = _("Requested a replay of %(words)s.") % {"words": selected.count_text}
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
@@ -144,17 +129,21 @@ class ReplayManyPage(ConfirmationPage):
             return api.request_replay(selected.for_job(), receivers, only_failed=only_failed, **words)
         alias = router.db_for_write(Delivery)
         with transaction.atomic(using=alias):
-            replay = dispatch.replay(selected.keys(MAX_IN_REQUEST), receivers, only_failed=only_failed, **words)
+            # A queryset: a delivery whose content was removed is left out, and does not stop the others.
+            some = Delivery.objects.using(alias).filter(pk__in=selected.keys(MAX_IN_REQUEST))
+            replay = dispatch.replay(some, receivers, only_failed=only_failed, **words)
             Replay.objects.using(alias).filter(pk=replay.pk).update(filters=selected.selection.as_json())
             self._log(alias, replay)
         return replay
 
     def _replay_url(self, replay: Replay) -> str:
         """Return the replay's page; empty if the user may not see it, and on a site that does not have it."""
-        site = self.model_admin.admin_site
-        permitted = PermittedRows(site, self.request)
-        may_see = permitted.may_view(Replay, replay) and permitted.shows(replay)
-        return admin_url(site, Replay, "change", replay.pk) if may_see else ""
+        may_see = self._permitted.may_view(Replay, replay) and self._permitted.shows(replay)
+        return admin_url(self.model_admin.admin_site, Replay, "change", replay.pk) if may_see else ""
+
+    @property
+    def _permitted(self) -> PermittedRows:
+        return PermittedRows(self.model_admin.admin_site, self.request)
 
     def _log(self, alias: str, replay: Replay) -> None:
         """Write into the history of each delivery that it was replayed, unless it had no receiver to run.

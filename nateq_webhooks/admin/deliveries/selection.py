@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK
 from nateq_webhooks.admin.changelists.period_filter import absolute
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, SelectionForm
@@ -107,8 +108,9 @@ class SelectedDeliveries:
     def count_text(self) -> str:
         """How many, in words."""
         if self.is_many:
-            return _("more than %(number)d deliveries") % {"number": MAX_COUNTED}
-        return ngettext("%(number)d delivery", "%(number)d deliveries", self.count) % {"number": self.count}
+            return _("more than %(number)s deliveries") % {"number": formatting.number(MAX_COUNTED)}
+        text = ngettext("%(number)s delivery", "%(number)s deliveries", self.count)
+        return text % {"number": formatting.number(self.count)}
 
     @property
     def form_fields(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from nateq_webhooks.conf import meta_key, settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.inbox.request import header_name
 from nateq_webhooks.models import Delivery, Webhook
+from nateq_webhooks.models.signing_keys import signing_key, why_unavailable
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.signatures import Match, SigningKey
 
@@ -30,8 +31,16 @@ class SignatureState(Enum):
     """The secret that signed it is stored, but the stored bytes or the stored signature were changed."""
     SECRET_GONE = auto()
     """The secret that signed it is not stored any more."""
+    SECRET_UNREADABLE = auto()
+    """A secret of the webhook can't be read now, and may be the one that signed it."""
     HEADER_GONE = auto()
     """It was stored without the header that is configured now, and no other stored header has the signature."""
+    REMOVED = auto()
+    """Its content was removed by retention."""
+    ERASED = auto()
+    """Its content was erased, in whole or in part."""
+    REDACTED = auto()
+    """Values were masked before it was stored."""
 
 
 STATUS_STYLES: Final = {
@@ -39,7 +48,11 @@ STATUS_STYLES: Final = {
     SignatureState.VALID_EXPIRED: StatusStyle("✓", "good"),
     SignatureState.INVALID: StatusStyle("✕", "bad"),
     SignatureState.SECRET_GONE: StatusStyle("?", "quiet"),
+    SignatureState.SECRET_UNREADABLE: StatusStyle("?", "quiet"),
     SignatureState.HEADER_GONE: StatusStyle("?", "quiet"),
+    SignatureState.REMOVED: StatusStyle("?", "quiet"),
+    SignatureState.ERASED: StatusStyle("?", "quiet"),
+    SignatureState.REDACTED: StatusStyle("?", "quiet"),
 }
 
 
@@ -62,16 +75,35 @@ def sentence(state: SignatureState) -> str:
         SignatureState.SECRET_GONE: _(
             "Verified when it came; it can't be checked any more, as its secret was retired."
         ),
+        SignatureState.SECRET_UNREADABLE: _(
+            "Verified when it came; it can't be checked now, as a secret of the webhook can't be read."
+        ),
         SignatureState.HEADER_GONE: _(
             "Verified when it came; it can't be checked any more, as the signature header that is "
             "configured now was not stored with it."
         ),
+        SignatureState.REMOVED: _(
+            "Verified when it came; it can't be checked any more: its payload was removed by retention."
+        ),
+        SignatureState.ERASED: _("Verified when it came; it can't be checked: erased."),
+        SignatureState.REDACTED: _(
+            "Verified when it came; it can't be checked again: values were masked before it was stored."
+        ),
     }[state]
+
+
+_STATE_OF_CHANGE: Final = {
+    Delivery.ContentChange.RETENTION: SignatureState.REMOVED,
+    Delivery.ContentChange.ERASURE: SignatureState.ERASED,
+    Delivery.ContentChange.REDACTION: SignatureState.REDACTED,
+}
 
 
 @sensitive_variables()
 def check(delivery: Delivery) -> SignatureState:
     """Verify a stored delivery again. Needs one query."""
+    if delivery.content_change is not None:
+        return _STATE_OF_CHANGE[Delivery.ContentChange(delivery.content_change)]
     rows = list(
         Webhook.objects.filter(pk=delivery.webhook_id).values_list(
             "signature_header", "secret", "older_secrets__secret", "older_secrets__expires_at"
@@ -90,7 +122,8 @@ def check(delivery: Delivery) -> SignatureState:
             SignatureState.VALID if expires_at is None or expires_at > timezone.now() else SignatureState.VALID_EXPIRED
         )
     if delivery.secret_id not in known:
-        return SignatureState.SECRET_GONE
+        is_unreadable = any(why_unavailable(secret) for row in rows for secret in row[1:3] if secret)
+        return SignatureState.SECRET_UNREADABLE if is_unreadable else SignatureState.SECRET_GONE
     return SignatureState.INVALID if name in delivery.headers else SignatureState.HEADER_GONE
 
 
@@ -104,6 +137,6 @@ def _keys(secret: str, expires_at: datetime | None) -> Iterator[KnownKey]:
     encodings: tuple[signatures.SecretEncoding, ...] = ("utf-8", "base64")
     for encoding in encodings:
         try:
-            yield KnownKey(SigningKey.of(secret, encoding), expires_at)
+            yield KnownKey(signing_key(secret, encoding), expires_at)
         except SecretError:
             continue

@@ -15,7 +15,7 @@ from nateq_webhooks.admin.deliveries.signature_check import signature_header
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import SecretError
 from nateq_webhooks.models import Delivery, Webhook
-from nateq_webhooks.protocol.signatures import SigningKey
+from nateq_webhooks.models.signing_keys import signing_key
 
 MAX_INLINE_BYTES: Final = 16 * 1024
 """A larger body is not written into what is copied, but read from the downloaded file."""
@@ -30,6 +30,7 @@ class Snippet:
 
     text: str
     notes: Sequence[str]
+    is_signed: bool = False
 
 
 def file_name(delivery: Delivery) -> str:
@@ -41,8 +42,8 @@ def file_name(delivery: Delivery) -> str:
 def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Snippet | None:
     """Return the command that sends the stored bytes again; None if no URL leads to the webhook.
 
-    `site` is the address of this site as the reader sees it, used if `PUBLIC_URL` is not set. `is_signed` says whether
-    the reader may have a signature; it is computed with the webhook's current secret.
+    `site` is the address of this site as the reader sees it, used if `PUBLIC_URL` is not set. With `is_signed` it has a
+    signature, made with the webhook's current secret, if that is usable: record it before it is shown.
     """
     webhook = Webhook.objects.get(pk=delivery.webhook_id)
     try:
@@ -52,9 +53,10 @@ def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Snippet | None
     notes = [
         _("This delivery is stored already: sending it counts one more attempt and runs nothing. To run it, replay it.")
     ]
+    notes += _masked_note()
     signature = _signature(delivery, webhook) if is_signed else None
     if signature is None:
-        notes.append(_unsigned_note(is_signed=is_signed))
+        notes.append(_("It is not signed, so it is refused. Signing needs the permission to see signing secrets."))
     body = (
         f"--data-raw {shlex.quote(delivery.body.decode())}"
         if _is_inlinable(delivery.body)
@@ -64,7 +66,7 @@ def as_curl(delivery: Delivery, site: str, *, is_signed: bool) -> Snippet | None
     if signature is not None:
         headers.append(f"{signature_header(webhook.signature_header)}: {signature}")
     parts = [f"curl {shlex.quote(url)}", *(f"--header {shlex.quote(header)}" for header in headers), body]
-    return Snippet(text=" \\\n  ".join(parts), notes=notes)
+    return Snippet(text=" \\\n  ".join(parts), notes=notes, is_signed=signature is not None)
 
 
 def as_test(delivery: Delivery, receivers: Sequence[str]) -> Snippet:
@@ -73,6 +75,7 @@ def as_test(delivery: Delivery, receivers: Sequence[str]) -> Snippet:
     `receivers` are the names of those that must have succeeded. Any other receiver must not have failed.
     """
     notes = [_("Needs pytest-django. It runs in your own test database, whatever the setting DISPATCH says.")]
+    notes += _masked_note()
     is_small = len(delivery.body) <= MAX_INLINE_BYTES
     if not is_small:
         notes.append(_download_note(delivery))
@@ -129,15 +132,15 @@ def _python_literal(body: bytes) -> str:
 
 def _signature(delivery: Delivery, webhook: Webhook) -> str | None:
     try:
-        return SigningKey.of(webhook.secret, settings().secret_encoding).sign(delivery.body)
+        return signing_key(webhook.secret).sign(delivery.body)
     except SecretError:
         return None
 
 
-def _unsigned_note(*, is_signed: bool) -> str:
-    if is_signed:
-        return _("It is not signed, because the webhook has no usable secret. Your site refuses it.")
-    return _("It is not signed, so it is refused. Signing needs the permission to see signing secrets.")
+def _masked_note() -> list[str]:
+    if not settings().redaction:
+        return []
+    return [_("Values are masked in it, as the setting REDACT says: receivers would get the masked ones.")]
 
 
 def _is_inlinable(body: bytes) -> bool:

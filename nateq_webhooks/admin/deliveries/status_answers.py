@@ -57,12 +57,25 @@ def _ran(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
         return StatusAnswer(
             question=question, style=STATUS_STYLES[Delivery.Status.IGNORED], text=_why_nothing_ran(delivery)
         )
-    counts = Counter(run.get_status_display() for run in latest.values())
+    counts = Counter(_status_text(run) for run in latest.values())
     text = " · ".join(f"{status}: {number}" for status, number in counts.most_common())
-    all_well = all(run.status == Run.Status.SUCCEEDED for run in latest.values())
-    return StatusAnswer(
-        question=question, style=STATUS_STYLES[Run.Status.SUCCEEDED if all_well else Run.Status.WAITING], text=text
-    )
+    found = {run.status for run in latest.values()}
+    worst = next(status for status in _WORST_FIRST if status in found)
+    return StatusAnswer(question=question, style=STATUS_STYLES[worst], text=text)
+
+
+_WORST_FIRST: Final = (
+    Run.Status.DEAD,
+    Run.Status.FAILED,
+    Run.Status.RUNNING,
+    Run.Status.WAITING,
+    Run.Status.DROPPED,
+    Run.Status.SUCCEEDED,
+)
+
+
+def _status_text(run: Run) -> str:
+    return _("Waits for an unknown receiver") if run.is_parked else run.get_status_display()
 
 
 def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
@@ -75,6 +88,10 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
             style=STATUS_STYLES[Delivery.Status.INVALID],
             text=_("It could not be parsed; the notes say why."),
         )
+    if not failing and (
+        delivery.dispatch_at is not None or any(run.status in Run.UNFINISHED for run in latest.values())
+    ):
+        return StatusAnswer(question=question, style=STATUS_STYLES[Run.Status.WAITING], text=_("Nothing so far."))
     if not failing:
         return StatusAnswer(question=question, style=StatusStyle("✓", "good"), text=_("Nothing."))
     named = format_html_join(

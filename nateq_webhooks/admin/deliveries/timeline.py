@@ -16,6 +16,7 @@ from nateq_webhooks.admin.formatting import STATUS_STYLES, StatusStyle
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.dispatch.failed_tries import failed_tries
 from nateq_webhooks.models import Attempt, Delivery, OtherContent, Replay, Run
+from nateq_webhooks.models.redaction import text_mask
 from nateq_webhooks.models.replay import ReplayedRun
 from nateq_webhooks.models.run_try import RunTry
 from nateq_webhooks.protocol.envelope import Note
@@ -121,6 +122,9 @@ def read(delivery: Delivery, permitted: PermittedRows, *, errors: bool) -> Histo
     failing = [run.pk for run in runs if run.status in Run.FAILING] if errors else []
     tracebacks = Run.objects.filter(pk__in=failing[:MAX_TRACEBACKS_SHOWN]).values_list("pk", "traceback")
     replays = permitted.of(Replay).in_bulk(rounds) if rounds else {}
+    tries, mask = _earlier_tries(delivery, runs, errors=errors), text_mask(delivery.body)
+    for row in (*runs, *tries) if errors else ():
+        row.error = mask.masked(row.error)
     return History(
         delivery=delivery,
         attempts=list(delivery.attempts.all()),
@@ -129,8 +133,8 @@ def read(delivery: Delivery, permitted: PermittedRows, *, errors: bool) -> Histo
         replays=replays,
         brought_forward=brought_forward,
         hidden_replays=frozenset(rounds - replays.keys()) if permitted.hides(Replay) else frozenset(),
-        tracebacks=dict(tracebacks) if failing else {},
-        tries=_earlier_tries(delivery, runs, errors=errors),
+        tracebacks={pk: mask.masked(text) for pk, text in tracebacks} if failing else {},
+        tries=tries,
         has_more_runs=len(found) > MAX_RUNS_SHOWN,
         shows_errors=errors,
     )
@@ -193,7 +197,7 @@ def _attempts(history: History) -> Iterator[Entry]:
             title=_("Sent again with different content; it was kept, and no receiver ran"),
             facts=[
                 format_html(_("event {}"), formatting.text(other.event) or "-"),
-                _("%(number)s bytes") % {"number": other.size},
+                formatting.size(other.size),
                 *_attempt_facts(other.number, other.remote_addr),
             ],
         )
@@ -222,6 +226,7 @@ def _replays(history: History) -> Iterator[Entry]:
             made.setdefault(run.round, []).append(run.created_at)
     for number in history.brought_forward.keys() & history.replays.keys():
         made.setdefault(number, []).append(history.replays[number].created_at)
+    rounds = {run.round for run in history.runs}
     for number, moments in made.items():
         replay = history.replays.get(number)
         facts: list[str | SafeString] = [] if number in history.hidden_replays else [_replay_name(number)]
@@ -235,7 +240,7 @@ def _replays(history: History) -> Iterator[Entry]:
             at=min(moments),
             rank=3,
             style=REPLAYED,
-            title=format_html(_("{} replayed it"), by),
+            title=format_html(_("{} replayed it") if number in rounds else _("{} had it tried now"), by),
             facts=facts,
         )
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.pages import AdminPage
 from nateq_webhooks.models import Delivery
+from nateq_webhooks.models.redaction import as_shown
 
 
 class DeliveryView(AdminPage):
@@ -18,14 +19,17 @@ class DeliveryView(AdminPage):
         raise NotImplementedError
 
     def get_delivery(self, pk: int) -> Delivery:
-        """Return the delivery. Raises `PermissionDenied` if the user may not see the page, else `Http404`."""
+        """Return the delivery as it may be shown (`REDACT`).
+
+        Raises `PermissionDenied` if the user may not see the page, else `Http404`.
+        """
         request, model_admin = self.request, self.model_admin
         if not model_admin.has_view_permission(request) or not self.is_allowed(request):
             raise PermissionDenied
         delivery: Delivery = get_object_or_404(model_admin.get_queryset(request).defer("payload"), pk=pk)
         if not model_admin.has_view_permission(request, delivery):
             raise PermissionDenied
-        return delivery
+        return as_shown(delivery)
 
 
 def title_of(delivery: Delivery) -> str:

@@ -9,6 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -19,6 +20,9 @@ from nateq_webhooks.admin.pages import AdminPage, PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows, may_resume
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.pauses import resume_scope
+from nateq_webhooks.dispatch.progress import worker_advice
+from nateq_webhooks.dispatch.replay_steps import start_due_here
+from nateq_webhooks.dispatch.status import due_runs
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Hold, scope_parts
 from nateq_webhooks.protocol.invisible_chars import visible
@@ -56,7 +60,7 @@ class ResumePage(AdminPage):
         else:
             resume_scope(alias, hold.scope)
             log(request, str(hold), _("Resumed"))
-            messages.success(request, _("Resumed. Waiting runs start in the order in which they came."))
+            report_resumed(request, alias)
         return self._back(form.cleaned_data.get("next", ""))
 
     def _back(self, address: str) -> HttpResponse:
@@ -65,11 +69,20 @@ class ResumePage(AdminPage):
         return HttpResponseRedirect(address if is_ours and address.startswith("/") else self.url("receivers"))
 
 
+def report_resumed(request: HttpRequest, alias: str) -> None:
+    """Say that runs start again, start what nobody else would, and say what is missing for the rest."""
+    start_due_here(alias)
+    messages.success(request, _("Resumed. Waiting runs start in the order in which they came."))
+    if due_runs(Run.objects.using(alias), timezone.now()).exists() and (advice := worker_advice(alias)):
+        messages.warning(request, advice)
+
+
 def pause(request: HttpRequest, receiver: str, form: PauseForm) -> None:
     """Pause a receiver for the reason in a valid form."""
     dispatch.pause(receiver=receiver, reason=form.cleaned_data["reason"], by=request.user.get_username())
     log(request, receiver, _("Paused: %(reason)s") % {"reason": form.cleaned_data["reason"]})
-    messages.success(request, _("Paused. Deliveries are stored; their receivers wait."))
+    text = _("Paused. Deliveries are stored; this receiver is not started for them until it is resumed.")
+    messages.success(request, text)
 
 
 def drop(request: HttpRequest, receiver: str) -> None:

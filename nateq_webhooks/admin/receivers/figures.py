@@ -4,7 +4,7 @@ Each is read through the index of status, receiver and key, and counted up to a 
 and of rows has a bound, however many runs there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -41,9 +41,11 @@ class ReceiverFigures:
     times: ProcessingTimes | None
     "How long its newest finished runs took; None if none has finished."
     due: int
-    "Pending runs that are due, whether or not something holds them back."
+    "Pending runs that are due, and that neither a pause nor an earlier delivery of the same key holds back."
     later: int
-    "Pending runs whose next try is later."
+    "Those whose next try is later."
+    held: int
+    "Pending runs that a pause or an earlier delivery holds back, as `nateq_status` counts them."
     parked: int
     "Pending runs that wait for the receiver to be connected in some process."
     oldest: datetime | None
@@ -66,17 +68,18 @@ def counts(rows: QuerySet[Run], receiver: str, *statuses: str) -> dict[str, Capp
     return {status: count for status, count in found.items() if count.number}
 
 
-def read_figures(rows: QuerySet[Run], receiver: str, now: datetime) -> ReceiverFigures:
-    """Return the figures of a receiver, among the runs that the user may see."""
+def read_figures(rows: QuerySet[Run], receiver: str, now: datetime, paused: Collection[int]) -> ReceiverFigures:
+    """Return the figures of a receiver, among the runs that the user may see; `paused`: `HoldState.paused_pks`."""
     rows = rows.order_by().select_related(None)
     durations = _newest_durations(rows, receiver)
-    pending = [_pending(rows, receiver, status, now) for status in Run.PENDING]
+    pending = [_pending(rows, receiver, status, now, paused) for status in Run.PENDING]
     oldest = min((one["oldest"] for one in pending if one["oldest"] is not None), default=None)
     return ReceiverFigures(
         by_status=counts(rows, receiver, *Run.Status.values),
         times=processing_times(durations),
         due=sum(one["due"] for one in pending),
         later=sum(one["later"] for one in pending),
+        held=sum(one["held"] for one in pending),
         parked=sum(one["parked"] for one in pending),
         oldest=oldest,
         is_capped=any(one["all"] == MAX_COUNTED for one in pending),
@@ -88,14 +91,16 @@ def _count(rows: QuerySet[Run], receiver: str, status: str) -> CappedCount:
     return CappedCount(number=min(found, MAX_COUNTED), is_capped=found > MAX_COUNTED)
 
 
-def _pending(rows: QuerySet[Run], receiver: str, status: str, now: datetime) -> dict[str, Any]:
-    """Return how many of the oldest pending runs are due, due later and parked, and since when the oldest is due."""
-    read = rows.filter(status=status, receiver=receiver).values("next_try_at")[:MAX_COUNTED]
-    due = Q(next_try_at__lte=now)
+def _pending(rows: QuerySet[Run], receiver: str, status: str, now: datetime, paused: Collection[int]) -> dict[str, Any]:
+    """Return how many of the oldest pending runs are due, due later, held and parked; since when the oldest is due."""
+    read = rows.filter(status=status, receiver=receiver).values("next_try_at", "held_by")[:MAX_COUNTED]
+    held = Q(held_by__in=sorted(paused))
+    due = Q(next_try_at__lte=now) & ~held
     return read.aggregate(
         all=Count("next_try_at"),
         due=Count("next_try_at", filter=due),
-        later=Count("next_try_at", filter=NOT_PARKED & ~due),
+        later=Count("next_try_at", filter=NOT_PARKED & ~held & Q(next_try_at__gt=now)),
+        held=Count("next_try_at", filter=NOT_PARKED & held),
         parked=Count("next_try_at", filter=IS_PARKED),
         oldest=Min("next_try_at", filter=due),
     )

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin import audit_section, formatting
 from nateq_webhooks.admin.dashboard.failure_lines import failure_lines
 from nateq_webhooks.admin.dashboard.failures import MAX_RUNS_READ, failures
 from nateq_webhooks.admin.dashboard.summary import EMPTY, Figure, processing, span
@@ -39,6 +39,8 @@ LISTED_STATUSES: Final = (Run.Status.WAITING, Run.Status.RUNNING, Run.Status.FAI
 class PauseLine:
     """A pause that holds a receiver's runs back."""
 
+    label: str
+    "Whether it holds all of the receiver's runs back, or those of one webhook."
     text: SafeString
     hold: Hold
     may_resume: bool
@@ -64,6 +66,8 @@ class ReceiverLine:
     is_connected: bool
     events: str
     counts: Sequence[StatusLine]
+    has_failed: bool
+    "Whether runs have failed for good."
     pauses: Sequence[PauseLine]
 
 
@@ -87,8 +91,10 @@ class _ReceiversPage(AdminPage):
         return [self._pause_line(hold, names) for hold in shown]
 
     def _pause_line(self, hold: Hold, names: dict[str, str]) -> PauseLine:
-        name = names.get(scope_parts(hold.scope)[0], "")
+        webhook, _receiver = scope_parts(hold.scope)
+        name = names.get(webhook, "")
         return PauseLine(
+            label=_("Partly paused") if webhook else _("Paused"),
             text=pause_text(pause_sentence(hold, name), hold),
             hold=hold,
             may_resume=may_resume(hold.scope, self.permitted, self.request),
@@ -121,15 +127,23 @@ class ReceiversPage(_ReceiversPage):
         state = read_holds(router.db_for_write(Hold))
         names = known_receivers(rows)
         lines = [self._line(rows, state, name) for name in names[:MAX_LISTED]]
-        return self.render("receiver/list", _("Receivers"), lines=lines, has_more=len(names) > MAX_LISTED)
+        return self.render(
+            "receiver/list",
+            _("Receivers"),
+            lines=lines,
+            has_failed=any(line.has_failed for line in lines),
+            has_more=len(names) > MAX_LISTED,
+        )
 
     def _line(self, rows: Any, state: HoldState, name: str) -> ReceiverLine:
+        by_status = counts(rows, name, *LISTED_STATUSES)
         return ReceiverLine(
             name=formatting.visible(name),
             url=self.url("receiver", name=name),
             is_connected=registry.get(name) is not None,
             events=_events(name),
-            counts=self.status_lines(counts(rows, name, *LISTED_STATUSES), name),
+            counts=self.status_lines(by_status, name),
+            has_failed=Run.Status.DEAD in by_status,
             pauses=self.pauses(state, name),
         )
 
@@ -176,9 +190,10 @@ class ReceiverPage(_ReceiversPage):
 
     def _show(self, form: PauseForm, *, is_asking: bool = False) -> HttpResponse:
         name = self._receiver()
-        figures = read_figures(self.permitted.of(Run), name, timezone.now())
+        state = read_holds(router.db_for_write(Hold))
+        figures = read_figures(self.permitted.of(Run), name, timezone.now(), state.paused_pks)
         groups = failures(with_text=may_see_payload(self.request), among=self.permitted, receiver=name)
-        pauses = self.pauses(read_holds(router.db_for_write(Hold)), name)
+        pauses = self.pauses(state, name)
         may = may_pause(self.permitted, self.request)
         return self.render(
             "receiver/page",
@@ -198,6 +213,7 @@ class ReceiverPage(_ReceiversPage):
             parked=formatting.number(figures.parked),
             drop_limit=formatting.number(MAX_DROPPED),
             page_url=self.url("receiver", name=name),
+            audit=audit_section.of_receiver(name, self.site, self.permitted),
         )
 
 
@@ -246,7 +262,8 @@ def _figures(figures: ReceiverFigures) -> list[Figure]:
     oldest = _("The oldest for %(time)s.") % {"time": span(now - figures.oldest)} if figures.oldest else ""
     parts = [
         Figure(label=_("Due"), value=formatting.capped(figures.due, is_capped=figures.is_capped), meaning=oldest),
-        Figure(label=_("To be tried later"), value=formatting.number(figures.later)),
+        Figure(label=_("To be tried later"), value=formatting.capped(figures.later, is_capped=figures.is_capped)),
+        *([_held(figures)] if figures.held else []),
         Figure(label=_("Duration, p50"), value=processing(times, "median"), meaning=timed),
         Figure(label=_("Duration, p95"), value=processing(times, "p95"), meaning=timed),
     ]
@@ -255,6 +272,12 @@ def _figures(figures: ReceiverFigures) -> list[Figure]:
             Figure(label=str(_WAITS), value=formatting.capped(figures.parked, is_capped=figures.is_capped), level="bad")
         )
     return parts
+
+
+def _held(figures: ReceiverFigures) -> Figure:
+    number = formatting.capped(figures.held, is_capped=figures.is_capped)
+    meaning = _("By a pause, or an earlier delivery of the same key.")
+    return Figure(label=_("Held back"), value=number, meaning=meaning, level="bad")
 
 
 _WAITS: Final = gettext_lazy("Waits for an unknown receiver")

@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, find_group
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
-from nateq_webhooks.models import Run
-from nateq_webhooks.models.run import MAX_ERROR_CHARS, NOT_HELD
+from nateq_webhooks.dispatch.holds import held_condition
+from nateq_webhooks.models.run import MAX_ERROR_CHARS
 from nateq_webhooks.protocol.columns import column_text
 
 FAILURE: Final = "failure"
@@ -169,9 +169,9 @@ class HeldFilter(admin.SimpleListFilter):
         """Return the runs that are held, or those that are not."""
         match self.value():
             case "yes":
-                return queryset.filter(held_by__gt=NOT_HELD, status__in=Run.PENDING)
+                return queryset.filter(held_condition(queryset.db))
             case "no":
-                return queryset.filter(held_by__lte=NOT_HELD)
+                return queryset.exclude(held_condition(queryset.db))
             case _:
                 return queryset
 

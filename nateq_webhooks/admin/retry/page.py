@@ -15,8 +15,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.acknowledgements import acknowledge
 from nateq_webhooks.admin.dashboard.failures import Failure, find_group
+from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import AdminPage, ReasonField, admin_url
 from nateq_webhooks.admin.permissions import (
     PermittedRows,
@@ -33,9 +35,11 @@ from nateq_webhooks.admin.retry.selection import (
     select,
     selectable,
 )
+from nateq_webhooks.admin.selection_text import selection_in_words
 from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.dispatch.api import request_replay
 from nateq_webhooks.dispatch.progress import outcome
+from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.dispatch.replays import advance_for
 from nateq_webhooks.models import Delivery, Replay, Run
 
@@ -101,6 +105,7 @@ class RetryPage(FailedRunsPage):
 
     route = "retry/"
     name = "retry"
+    manages_transactions = True  # with DISPATCH = "inline" the receivers run in this request, after the commit
 
     @classmethod
     def for_action(cls, model_admin: "ModelAdmin[Run]", request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
@@ -117,7 +122,8 @@ class RetryPage(FailedRunsPage):
         if not form.is_valid():
             return self._ask(lambda: select(RunSelectionForm(request.GET).selection, self.runs))
         group = self.group(form)
-        return self._ask(lambda: from_group(group.runs if group is not None else (), self.runs))
+        kind = formatting.visible(group.error or group.exception) if group is not None else ""
+        return self._ask(lambda: from_group(group, self.runs), kind=kind)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Retry the runs that were confirmed, and show the replay."""
@@ -128,7 +134,7 @@ class RetryPage(FailedRunsPage):
         if not form.is_valid():
             return self._show(found, form)
         try:
-            if not found.count.total:
+            if not (found.count.total or found.count.is_capped):
                 raise LookupError(_("None of these runs is to be retried any more."))
             replay = request_replay(
                 found.for_job(),
@@ -139,8 +145,10 @@ class RetryPage(FailedRunsPage):
         except LookupError as error:
             form.add_error(None, str(error))
             return self._show(found, form)
-        if found.count.total <= MAX_IN_REQUEST:
-            advance_for(router.db_for_write(Delivery), replay, SECONDS_IN_REQUEST)
+        if not _is_job(found):
+            alias = router.db_for_write(Delivery)
+            advance_for(alias, replay, SECONDS_IN_REQUEST)
+            start_here(alias, replay.pk)
         self.model_admin.log_change(request, replay, _("Requested a retry of %(words)s.") % {"words": found.count_text})
         messages.success(
             request, _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
@@ -161,9 +169,9 @@ class RetryPage(FailedRunsPage):
         may_see = self.permitted.may_view(Replay, replay) and self.permitted.shows(replay)
         return admin_url(self.model_admin.admin_site, Replay, "change", replay.pk) if may_see else ""
 
-    def _ask(self, find: Callable[[], SelectedRuns]) -> HttpResponse:
+    def _ask(self, find: Callable[[], SelectedRuns], *, kind: str = "") -> HttpResponse:
         found = self._find(find)
-        return found if isinstance(found, HttpResponse) else self._show(found, RetryForm())
+        return found if isinstance(found, HttpResponse) else self._show(found, RetryForm(), kind=kind)
 
     def _find(self, find: Callable[[], SelectedRuns]) -> SelectedRuns | HttpResponse:
         """Return what `find` does, or a page that says what is wrong."""
@@ -176,14 +184,36 @@ class RetryPage(FailedRunsPage):
             text = _("Counting these runs takes longer than %(seconds)d seconds. Choose fewer, by a filter.")
             return self._page(400, selection_errors=[text % {"seconds": MAX_SECONDS}])
 
-    def _show(self, selected: SelectedRuns, form: forms.Form) -> HttpResponse:
-        is_job = selected.count.total > MAX_IN_REQUEST
-        hidden = selected.form_fields
-        return self._page(400 if form.errors else 200, selected=selected, hidden=hidden, form=form, is_job=is_job)
+    def _show(self, selected: SelectedRuns, form: forms.Form, *, kind: str = "") -> HttpResponse:
+        """Ask; `kind` is the newest error of a group of failures."""
+        filters = list(selection_in_words(selected.selection, self.permitted)) or [
+            (_("Filter"), _("none: everything that has failed"))
+        ]
+        if kind:
+            filters.append((_("Failed like this"), kind))
+        return self._page(
+            400 if form.errors else 200,
+            selected=selected,
+            filters=filters,
+            hidden=selected.form_fields,
+            form=form,
+            is_job=_is_job(selected),
+            has_nothing_to_do=not selected.count.total and not selected.count.is_capped,
+            pause_hint=pause_hint(self.model_admin.admin_site, self.request, _named(selected.selection.receiver)),
+        )
 
     def _page(self, status: int, **context: Any) -> HttpResponse:
         media = self.model_admin.media
         return self.render("run/retry", _("Retry failed runs"), status=status, media=media, **context)
+
+
+def _named(receiver: str) -> list[str]:
+    return [receiver] if receiver else []
+
+
+def _is_job(selected: SelectedRuns) -> bool:
+    """Return whether there are too many to retry within the request."""
+    return selected.count.total > MAX_IN_REQUEST or selected.count.is_capped
 
 
 class AcknowledgePage(FailedRunsPage):

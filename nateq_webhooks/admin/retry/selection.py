@@ -9,13 +9,13 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import ReceiverFilter, StatusFilter
 from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
+from nateq_webhooks.admin.dashboard.failures import Failure
 from nateq_webhooks.admin.deliveries.selection_form import MAX_KEYS, KeysField, MomentField
 from nateq_webhooks.admin.permissions import PermittedRows, is_narrowed
 from nateq_webhooks.admin.retry.filters import ErrorFilter, FailureFilter
@@ -73,7 +73,7 @@ class SelectedRuns:
     selection: Selection
     among: QuerySet[Run]
     count: RetryCount
-    "Each number up to one more than `MAX_COUNTED`."
+    "Among `MAX_COUNTED` failed runs and one more."
 
     def for_job(self) -> Selection:
         """Return the selection for a job, which has no user: by keys if runs are hidden from the user.
@@ -91,41 +91,32 @@ class SelectedRuns:
     @property
     def is_cut(self) -> bool:
         """Whether a job does not get all of them."""
-        return self.count.total > MAX_COUNTED and is_narrowed(self.among)
+        return self.count.is_capped and is_narrowed(self.among)
 
     @property
     def count_text(self) -> str:
         """How many are retried, in words."""
-        if max(self.count.given_up, self.count.pending) > MAX_COUNTED:
-            return _("more than %(number)s failed runs") % {"number": formatting.number(MAX_COUNTED)}
+        if self.count.is_capped:
+            least = min(self.count.total, MAX_COUNTED)
+            return _("more than %(number)s failed runs") % {"number": formatting.number(least)}
         text = ngettext("%(number)s failed run", "%(number)s failed runs", self.count.total)
         return text % {"number": formatting.number(self.count.total)}
 
     @property
     def parts(self) -> Iterator[tuple[str, str]]:
         """What is done with them, each with its number."""
-        yield _("again, as new runs"), _capped(self.count.given_up)
-        yield _("brought forward, because they wait for a try"), _capped(self.count.pending)
-        yield _("left alone, because they were replayed since"), _capped(self.count.resolved)
+        count = self.count
+        yield _("again, as new runs"), self._number(count.given_up)
+        yield _("brought forward, because they wait for a try"), self._number(count.pending)
+        yield _("left alone, because they were replayed since"), _capped(count.resolved)
+        if count.without_content:
+            yield _("left out, because the delivery's content was removed"), self._number(count.without_content)
+        if count.disconnected:
+            text = _("left alone, because their receiver is not connected to the event any more")
+            yield text, self._number(count.disconnected)
 
-    @property
-    def filters(self) -> Iterator[tuple[str, str | SafeString | None]]:
-        """The filter, in words."""
-        chosen = self.selection
-        if chosen.receiver:
-            yield _("Receiver"), formatting.text(chosen.receiver)
-        if chosen.run_status:
-            yield _("Status"), str(Run.Status(chosen.run_status).label)
-        if chosen.error:
-            yield _("The error contains"), formatting.text(chosen.error)
-        if chosen.runs_since:
-            yield _("Created at or after"), formatting.moment(chosen.runs_since)
-        if chosen.runs_until:
-            yield _("Created before"), formatting.moment(chosen.runs_until)
-        if chosen.runs:
-            yield _("Chosen one by one"), formatting.number(len(chosen.runs))
-        if not chosen.is_about_runs:
-            yield _("Filter"), _("none: everything that has failed")
+    def _number(self, number: int) -> str:
+        return formatting.capped(min(number, MAX_COUNTED), is_capped=self.count.is_capped)
 
     @property
     def form_fields(self) -> dict[str, str]:
@@ -139,7 +130,7 @@ class SelectedRuns:
 
 def select(selection: Selection, among: QuerySet[Run]) -> SelectedRuns:
     """Return a selection with its numbers."""
-    return SelectedRuns(selection, among, count_to_retry(selection, among, _receivers(), MAX_COUNTED + 1))
+    return SelectedRuns(selection, among, count_to_retry(selection, among, limit=MAX_COUNTED + 1))
 
 
 def from_action(model_admin: Any, request: HttpRequest, queryset: QuerySet[Run], among: QuerySet[Run]) -> SelectedRuns:
@@ -170,9 +161,11 @@ def from_action(model_admin: Any, request: HttpRequest, queryset: QuerySet[Run],
     return select(Selection(runs=_keys(tuple(failed[:MAX_KEYS]))), among)
 
 
-def from_group(runs: tuple[int, ...], among: QuerySet[Run]) -> SelectedRuns:
-    """Return the runs of a group of failures."""
-    return select(Selection(runs=_keys(runs)), among)
+def from_group(group: Failure | None, among: QuerySet[Run]) -> SelectedRuns:
+    """Return the runs of a group of failures. Raises `ValidationError` if it is gone."""
+    if group is None:
+        return select(Selection(runs=_keys(())), among)
+    return select(Selection(runs=_keys(group.runs), receiver=group.receiver), among)
 
 
 def selectable(permitted: PermittedRows) -> QuerySet[Run]:

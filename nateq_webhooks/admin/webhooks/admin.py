@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, URLPattern
@@ -17,7 +18,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
-from nateq_webhooks.admin import formatting
+from nateq_webhooks import audit
+from nateq_webhooks.admin import audit_section, audited, formatting
 from nateq_webhooks.admin.dashboard.statistics import read_statistics
 from nateq_webhooks.admin.dashboard.summary import summary
 from nateq_webhooks.admin.generics import ModelAdmin, TabularInline
@@ -33,7 +35,9 @@ from nateq_webhooks.admin.webhooks.sent_log import SentLogPage
 from nateq_webhooks.admin.webhooks.test_event import EventTestPage
 from nateq_webhooks.inbox.former_secrets import keep_former, rotations
 from nateq_webhooks.models import Delivery, Rejection, Secret, Webhook
+from nateq_webhooks.models.signing_keys import reference
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.remote.claim import alias
 from nateq_webhooks.remote.local_webhooks import is_local, secret_id, why_not_deleted
 
 VIEW_DELIVERIES: Final = "nateq_webhooks.view_delivery"
@@ -55,7 +59,7 @@ class SecretInline(TabularInline[Secret, Webhook]):
     @admin.display(description=gettext_lazy("secret"))
     def new_secret(self, secret: Secret) -> SafeString | None:
         """Return a stored secret's id; a new one has an input instead."""
-        return formatting.text(str(secret))
+        return _shown(secret.secret, str(secret))
 
     @admin.display(description=gettext_lazy("created"))
     def shown_created_at(self, secret: Secret) -> SafeString | str:
@@ -84,6 +88,14 @@ class SecretInline(TabularInline[Secret, Webhook]):
         return False
 
 
+def _shown(secret: str, key_id: str) -> SafeString | None:
+    """Return a secret's id, and the environment variable that it is in, if it is in one."""
+    variable = reference(secret)
+    if variable is None or key_id == secret:  # without a usable value the id names the variable
+        return formatting.text(key_id)
+    return format_html("{} · {}", formatting.text(key_id), formatting.text(secret))
+
+
 @admin.register(Webhook)
 class WebhookAdmin(ModelAdmin[Webhook]):
     """The admin of webhooks. No page shows a stored secret."""
@@ -99,7 +111,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
 
     class Media:
         css = {"all": ["nateq_webhooks/admin.css", "nateq_webhooks/list.css", "nateq_webhooks/health.css"]}
-        js = ["nateq_webhooks/copy.js"]
+        js = ["nateq_webhooks/copy.js", "nateq_webhooks/list.js"]
 
     def get_urls(self) -> list[URLPattern]:
         """Return the URLs of Django's pages and ours."""
@@ -170,7 +182,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     @admin.display(description=gettext_lazy("current secret"))
     def secret_id(self, webhook: Webhook) -> SafeString | None:
         """Return the id that is stored with deliveries that the current secret signed."""
-        return formatting.text(secret_id(webhook))
+        return _shown(webhook.secret, secret_id(webhook))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return the columns, without the link to the deliveries if the user may not see them."""
@@ -235,6 +247,42 @@ class WebhookAdmin(ModelAdmin[Webhook]):
                 )
                 self.message_user(request, text % {"id": former}, messages.INFO)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
+        """Save the other secrets, and what was changed in the audit log: all of it is one transaction."""
+        super().save_related(request, form, formsets, change)
+        fields = [name for name in form.changed_data if name != "new_secret"]
+        changes = {
+            "replaced": int(change and form.instance.secret != form.former_secret),
+            "added": sum(len(formset.new_objects) for formset in formsets),
+            "deleted": sum(len(formset.deleted_objects) for formset in formsets),
+        }
+        if not change:
+            self._record(request, audit.Action.WEBHOOK_CREATED, form.instance)
+        elif fields:
+            self._record(request, audit.Action.WEBHOOK_CHANGED, form.instance, fields=fields)
+        if any(changes.values()):
+            self._record(request, audit.Action.SECRET_CHANGED, form.instance, **changes)
+
+    def delete_model(self, request: HttpRequest, obj: Webhook) -> None:
+        """Delete it, with an entry in the audit log."""
+        with transaction.atomic(using=alias()):
+            self._record_deletion(request, obj)
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Webhook]) -> None:
+        """Delete them, each with an entry in the audit log."""
+        with transaction.atomic(using=alias()):
+            for webhook in queryset:
+                self._record_deletion(request, webhook)
+            super().delete_queryset(request, queryset)
+
+    def _record_deletion(self, request: HttpRequest, webhook: Webhook) -> None:
+        stays = {} if is_local(webhook) else {"stays_at_nateq": webhook.nateq_id}
+        self._record(request, audit.Action.WEBHOOK_DELETED, webhook, **stays)
+
+    def _record(self, request: HttpRequest, action: audit.Action, webhook: Webhook, **details: Any) -> None:
+        audited.record(request, action, **audit.of_webhook(webhook), alias=alias(), **details)
+
     def has_delete_permission(self, request: HttpRequest, obj: Webhook | None = None) -> bool:
         """Refuse if the webhook has deliveries: they are kept, and belong to it."""
         return super().has_delete_permission(request, obj) and (obj is None or not obj.deliveries.exists())
@@ -286,6 +334,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
             context["rotation"] = rotation_text(rotations([obj.pk]), obj.pk)
             permitted = PermittedRows(self.admin_site, request)
             context |= pause_context(obj, permitted)
+            context["audit"] = audit_section.of_webhook(obj, self.admin_site, permitted)
             if permitted.may_view(Delivery):
                 context["summary"] = summary(read_statistics(obj.pk, permitted).health(obj.pk))
             if request.user.has_perm("nateq_webhooks.view_rejection"):

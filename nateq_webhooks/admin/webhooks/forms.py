@@ -17,7 +17,7 @@ from nateq_webhooks.admin.input_labels import label_inputs
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Secret, Webhook
 from nateq_webhooks.models.event_type import known_events
-from nateq_webhooks.models.webhook import check_secret
+from nateq_webhooks.models.secret_model import check_secret
 from nateq_webhooks.protocol.secret_text import SecretText
 
 Owner = TypeVar("Owner", Webhook, Secret)
@@ -137,6 +137,7 @@ class WebhookForm(SecretEntryForm[Webhook]):
                 "Paste it here, now or later. If you leave this empty, a secret is generated, and deliveries from "
                 "Nateq are refused until you replace it with Nateq's."
             )
+            field.help_text += " " + _in_environment()
             return
         field.label = gettext("New signing secret")
         hours = int(settings().rotation_overlap.total_seconds() // 3600)
@@ -144,6 +145,14 @@ class WebhookForm(SecretEntryForm[Webhook]):
             "Replaces the secret. The former one is accepted until a delivery uses the new one, and for %(hours)s "
             "hours after that, for late retries. If you leave this empty, the secret stays."
         ) % {"hours": hours}
+        field.help_text += " " + _in_environment()
+
+
+def _in_environment() -> str:
+    return gettext(
+        "To keep it out of the database, enter env: and the name of an environment variable that has it, such as "
+        "env:NATEQ_SECRET."
+    )
 
 
 def hide_secrets(request: HttpRequest) -> None:

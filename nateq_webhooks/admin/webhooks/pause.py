@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
@@ -11,6 +12,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
 from nateq_webhooks.admin.pages import PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows, RowScope
+from nateq_webhooks.admin.receivers.control import report_resumed
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold
@@ -21,6 +23,7 @@ class PausePage(WebhookPage):
 
     route = "<path:object_id>/pause/"
     name = "pause"
+    manages_transactions = True  # with DISPATCH = "inline" the receivers run in this request, after the commit
 
     def get(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
         """Show whether the webhook is paused, and why."""
@@ -44,9 +47,13 @@ class PausePage(WebhookPage):
         return self.back()
 
     def _resume(self) -> HttpResponse:
+        hold = pause_of(self.webhook)
+        if hold is None or hold.scope == EVERYTHING:
+            messages.warning(self.request, _("It was not paused."))
+            return self.back()
         dispatch.resume(webhook=self.webhook)
         self._log("deleted", self.webhook.name)
-        messages.success(self.request, _("Resumed. Waiting runs start in the order in which they came."))
+        report_resumed(self.request, router.db_for_write(Hold))
         return self.back()
 
     def _log(self, change: str, name: str) -> None:

@@ -12,12 +12,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from nateq_webhooks import audit
+from nateq_webhooks.admin import audited
 from nateq_webhooks.admin.permissions import may_reveal_secret
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
 from nateq_webhooks.models import Webhook
+from nateq_webhooks.remote.claim import alias
 from nateq_webhooks.remote.local_webhooks import RotatedSecret, is_local, rotate_here, secret_id
 from nateq_webhooks.remote.remote_errors import RemoteError
+from nateq_webhooks.remote.secret_rotation import require_stored_secret
 
 
 class RotationForm(forms.Form):
@@ -41,6 +45,10 @@ class SecretPage(WebhookPage):
         """Ask for a confirmation."""
         if not is_local(self.webhook):
             return self._show(is_nateqs=True)
+        try:
+            require_stored_secret(self.webhook)
+        except RemoteError as error:
+            return self._show(problem=str(error))
         return self._show()
 
     @sensitive_variables()
@@ -61,7 +69,13 @@ class SecretPage(WebhookPage):
 
     @sensitive_variables()
     def reveal(self, rotated: RotatedSecret) -> HttpResponse:
-        """Show a new secret, this once."""
+        """Show a new secret, this once; the audit log has it before."""
+        audited.record(
+            self.request,
+            audit.Action.SECRET_REVEALED,
+            **audit.of_webhook(self.webhook),
+            alias=alias(),
+        )
         response = self._show(secret=rotated.secret, former_id=str(rotated.former) if rotated.former else "")
         response["Cache-Control"] = "no-store, private"
         return response

@@ -30,9 +30,9 @@ from nateq_webhooks.errors import SecretError, StoreError
 from nateq_webhooks.inbox.former_secrets import TEST_ID_PREFIX
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.event_type import known_events
+from nateq_webhooks.models.signing_keys import problem_text, signing_key
 from nateq_webhooks.protocol.documents import load_object
 from nateq_webhooks.protocol.examples import example_envelope
-from nateq_webhooks.protocol.signatures import SigningKey
 
 ID_PREFIX: Final = TEST_ID_PREFIX
 """How the delivery id of a test event begins."""
@@ -117,6 +117,8 @@ def send(webhook: Webhook, document: dict[str, Any]) -> inbox.Receipt:
     verified = inbox.verify(configuration, _arrival(webhook, configuration, body))
     if isinstance(verified, inbox.Verified):
         receipt = inbox.store(verified, hold=api.runner().hold)
+        if isinstance(receipt, inbox.RepeatOfRemoved):  # where the content is the identity
+            raise NotSentError(_("A delivery of the same content was removed, so nothing is stored."))
         api.wake(receipt)
         return receipt
     if verified is inbox.Refusal.OTHER_ORGANIZATION:
@@ -142,9 +144,9 @@ def _body(document: dict[str, Any]) -> bytes:
 def _arrival(webhook: Webhook, configuration: inbox.Configuration, body: bytes) -> inbox.IncomingRequest:
     """Return the request as the receiver view would read it. It has no address: nothing was sent over a network."""
     try:
-        signature = SigningKey.of(webhook.secret, settings().secret_encoding).sign(body)
+        signature = signing_key(webhook.secret).sign(body)
     except SecretError as error:
-        raise NotSentError(_(str(error))) from None
+        raise NotSentError(problem_text(error)) from None
     meta = {
         configuration.signature_meta_key: signature,
         "CONTENT_TYPE": "application/json",

@@ -40,6 +40,10 @@ _DELIVERY: Final = {
     "notes": listing(text(), "What was unusual about the envelope, as codes."),
     "remote_addr": or_null(text("The address that sent it.")),
     "secret_id": text("Which secret verified it: an id, never the secret."),
+    "content_change": or_null(
+        text("Why the content is not what was received: `retention`, `erasure` or `redaction`; null: it is.")
+    ),
+    "content_changed_at": or_null(moment("When the content was removed, erased or redacted.")),
 }
 
 _COUNTS: Final = {
@@ -56,7 +60,13 @@ _REPLAYED: Final = {
     "brought_forward": whole("How many waiting runs it brought forward instead."),
     "already_running": whole("For how many receivers nothing was done, because their run had started."),
     "skipped": whole("With `failed_only`: how many failed runs were left alone, because a later round has succeeded."),
+    "without_content": whole("How many deliveries were left out, because their content was removed."),
+    "disconnected": whole(
+        "With `failed_only`: how many failed runs were left alone, as their receiver is not connected to the event."
+    ),
 }
+
+_NEEDS_WORKER: Final = flag("Whether nobody runs it: start a worker.")
 
 _REPLAY: Final = {
     "id": whole("The replay's id."),
@@ -120,11 +130,13 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         **_WEBHOOK,
         secret=or_null(text("The secret; null for a user that may not see it, or if it is no longer the webhook's.")),
         secret_id=text("The id by which a delivery says what signed it."),
+        notice=or_null(text("What is left to do so that Nateq posts to it, in words; null: it is registered there.")),
     ),
     "WebhookDeletion": fields(
         "What became of a webhook that was to be deleted.",
         id=uuid("The webhook's id here."),
         deleted=flag("False: it was deleted at Nateq, but has deliveries, so it is kept here, switched off."),
+        notice=or_null(text("What may be left at Nateq, in words; null: it was deleted there, too.")),
     ),
     "Registration": words(Webhook.Registration.values, "How a webhook was set up at Nateq."),
     "EventType": fields(
@@ -173,7 +185,9 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         is_superseded=flag("Whether a newer event about the same thing came."),
         size=whole("Bytes of the body."),
         headers=by_name(
-            or_null(text()), "The headers that are stored; the values are null for a caller that may not see payloads."
+            or_null(text()),
+            "The headers that are stored; the values are null for a caller that may not see payloads. One that may "
+            "not replace secrets sees only the first characters of the signature.",
         ),
         payload=or_null(by_name({}, "The body; null for a caller that may not see payloads.")),
     ),
@@ -207,7 +221,11 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         details=by_name({}, "More about the cause; empty for a caller that does not see all rows."),
         further_refusals=whole("How many more were refused at that time and not stored."),
     ),
-    "Replay": fields("A replay: what was done at once. The runs follow.", **_REPLAY),
+    "Replay": fields(
+        "A replay: what was done at once. The runs follow.",
+        **_REPLAY,
+        needs_worker=_NEEDS_WORKER,
+    ),
     "ReplayState": words(ReplayState, "The state of a replay; `cancelled`: what was created still runs."),
     "ReplayFilters": {
         "type": "object",
@@ -231,7 +249,7 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
     "ReplayJobDetail": fields(
         "A replay, how far it is, and whether it goes on.",
         **_REPLAY_JOB,
-        needs_worker=flag("Whether nobody runs it: start a worker."),
+        needs_worker=_NEEDS_WORKER,
     ),
     "Receiver": fields(
         "A receiver, and the numbers of its unfinished runs.",
@@ -261,7 +279,8 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         workers=listing(ref("Worker"), "The workers that run."),
         replays=listing(ref("ReplayProgress"), "The replays that are under way."),
         needs_attention=listing(
-            text(), "What monitoring should report: `lag`, `dead`, `paused`, `orphaned`; empty: nothing."
+            text(),
+            "What monitoring should report: `lag`, `dead`, `paused`, `orphaned`, `unreadable_secret`; empty: nothing.",
         ),
     ),
     "ReceiverCounts": fields("The numbers of the unfinished runs of a receiver.", **_COUNTS),

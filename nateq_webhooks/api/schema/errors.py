@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nateq_webhooks.api.base import SettingsWrongError
 from nateq_webhooks.protocol.api import (
     IDEMPOTENCY_KEY_HEADER,
     LIMIT_PER_MINUTE,
@@ -126,19 +127,23 @@ ERRORS: Final[Mapping[int, ErrorAnswer]] = {
     ),
     503: ErrorAnswer(
         name="Unavailable",
-        description="The database took too long, so ask for less; or Nateq's rate limit was reached.",
+        description=(
+            "The database took too long, so ask for less; or Nateq's rate limit was reached; or the settings of this "
+            "site are wrong."
+        ),
         examples={
             "slow": _error(
                 ErrorCode.INTERNAL_ERROR,
                 "The database took too long. Ask for less: a status, an event or a shorter period.",
                 status=503,
-            )
+            ),
+            "settings": SettingsWrongError(),
         },
         headers=(RETRY_AFTER_HEADER,),
     ),
 }
 
-ALWAYS: Final = (400, 401, 403, 422, 429, 500)
+ALWAYS: Final = (400, 401, 403, 422, 429, 500, 503)
 """What every operation may answer."""
 
 OF_ACTIONS: Final = (409, 413)

@@ -19,9 +19,23 @@ WEBHOOK: Final = {
     "modified_at": "2026-06-30T11:58:00Z",
 }
 
-WEBHOOK_WITH_SECRET: Final = WEBHOOK | {"secret": "whsec_2f6c...", "secret_id": "3b1f0c9a"}
+WEBHOOK_WITH_SECRET: Final = WEBHOOK | {
+    "secret": "whsec_2f6c...",
+    "secret_id": "3b1f0c9a",
+    "notice": None,
+}
 
-WEBHOOK_DELETION: Final = {"id": WEBHOOK_ID, "deleted": True}
+NEW_WEBHOOK: Final = WEBHOOK_WITH_SECRET | {
+    "registration": "manual",
+    "nateq_id": "",
+    "notice": (
+        "This site has not registered it at Nateq, and Nateq signs with a secret of its own. Register it on its page "
+        "in the admin, or with manage.py nateq_webhook create --name shop. Or set it up at Nateq by hand, and paste "
+        "Nateq's secret into that page."
+    ),
+}
+
+WEBHOOK_DELETION: Final = {"id": WEBHOOK_ID, "deleted": True, "notice": None}
 
 EVENT: Final = {"name": "ticket.created", "description": "A ticket was created"}
 
@@ -60,6 +74,8 @@ DELIVERY: Final[dict[str, Any]] = {
     "notes": [],
     "remote_addr": "192.0.2.7",
     "secret_id": "3b1f0c9a",
+    "content_change": None,
+    "content_changed_at": None,
 }
 
 DELIVERY_DETAIL: Final = DELIVERY | {
@@ -122,7 +138,11 @@ REPLAY: Final = {
     "brought_forward": 0,
     "already_running": 0,
     "skipped": 0,
+    "without_content": 0,
+    "disconnected": 0,
 }
+
+NEW_REPLAY: Final = REPLAY | {"needs_worker": False}
 
 REPLAY_JOB: Final = REPLAY | {
     "receivers": None,
@@ -196,6 +216,8 @@ STATUS: Final = {
             "brought_forward": 0,
             "already_running": 0,
             "skipped": 0,
+            "without_content": 0,
+            "disconnected": 0,
             "succeeded": 1,
             "failed": 0,
             "left": 3,

@@ -139,8 +139,7 @@ _LIMIT: Final = {"limit": whole("As it was asked for.")}
 _TOTAL: Final = {"total": whole("How many there are.")}
 _OFFSET: Final = _TOTAL | _LIMIT | {"offset": whole("As it was asked for.")}
 _CURSOR: Final = _LIMIT | {"next_cursor": or_null(text("The `cursor` of the next page; null at the end."))}
-_SLOW: Final = (503,)
-_AT_NATEQ: Final = (502, 503)
+_AT_NATEQ: Final = (502,)
 _NOT_INSTALLED: Final = (404,)
 
 _OF_CURSOR: Final = (
@@ -158,14 +157,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description="The newest first.",
         parameters=OffsetParameters,
         answer=_page("Webhook", examples.WEBHOOK, _OFFSET, {"total": 1, "limit": 50, "offset": 0}),
-        further_errors=_SLOW,
     ),
     ("GET", "webhook"): Operation(
         id="get_webhook",
         tag=Tag.WEBHOOKS,
         summary="Show a webhook",
         answer=_one(ref("Webhook"), examples.WEBHOOK, description="The webhook."),
-        further_errors=_SLOW,
     ),
     ("POST", "webhooks"): Operation(
         id="create_webhook",
@@ -173,13 +170,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Create a webhook with a new secret",
         description=(
             "It is not registered at Nateq by that, and Nateq signs with a secret of its own: register it before Nateq "
-            "posts to it."
+            "posts to it. `notice` of the answer says how."
         ),
         body=WebhookFields,
         body_example={"name": "shop", "events": ["ticket.created", "ticket.closed"]},
         answer=_one(
             ref("WebhookWithSecret"),
-            examples.WEBHOOK_WITH_SECRET,
+            examples.NEW_WEBHOOK,
             description="The webhook, with its secret.",
             status=201,
         ),
@@ -202,7 +199,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Delete a webhook",
         description=(
             "One that is registered is deleted at Nateq first. One that has deliveries can't be deleted: switch it "
-            "off with `is_active`."
+            "off with `is_active`. `notice` says what may be left at Nateq."
         ),
         body=Parameters,
         answer=_one(ref("WebhookDeletion"), examples.WEBHOOK_DELETION, description="What became of it."),
@@ -228,7 +225,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=f"An entry for each attempt of the sender. {_OF_CURSOR}",
         parameters=LogParameters,
         answer=_page("LogEntry", examples.LOG_ENTRY, _CURSOR, {"limit": 50, "next_cursor": "5120-311"}),
-        further_errors=_SLOW,
     ),
     ("GET", "events"): Operation(
         id="list_events",
@@ -243,7 +239,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=f"A delivery must fulfil all filters that are given; each compares exactly. {_OF_CURSOR}",
         parameters=DeliveryParameters,
         answer=_page("Delivery", examples.DELIVERY, _CURSOR, {"limit": 50, "next_cursor": "5120"}),
-        further_errors=_SLOW,
     ),
     ("GET", "delivery"): Operation(
         id="get_delivery",
@@ -251,7 +246,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Show a delivery with its headers and its payload",
         description="Without the scope `payloads:read` the values of the headers and the payload are null.",
         answer=_one(ref("DeliveryDetail"), examples.DELIVERY_DETAIL, description="The delivery."),
-        further_errors=_SLOW,
     ),
     ("GET", "body"): Operation(
         id="get_delivery_body",
@@ -259,7 +253,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Download the body of a delivery",
         description="The bytes as they came, as a file.",
         answer=Answer(media={BYTES: {"type": "string", "format": "binary"}}, description="The bytes."),
-        further_errors=_SLOW,
     ),
     ("GET", "runs"): Operation(
         id="list_delivery_runs",
@@ -268,7 +261,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=_OF_CURSOR,
         parameters=CursorParameters,
         answer=_page("Run", examples.RUN, _CURSOR, {"limit": 50, "next_cursor": None}),
-        further_errors=_SLOW,
     ),
     ("POST", "replay"): Operation(
         id="replay_delivery",
@@ -276,13 +268,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Have the receivers of a delivery run again",
         description=(
             "All receivers that are connected to the event run, those that are named in `receivers`, or with "
-            "`failed_only` those whose last run failed. The runs follow: see the list of the delivery's runs."
+            "`failed_only` those whose last run failed. With `DISPATCH` `inline` and no worker the first of them run "
+            "in this request; otherwise a worker runs them. Show the replay, or list the delivery's runs, to see how "
+            "they end."
         ),
         body=ReplayFields,
         body_example={"receivers": [examples.RECEIVER], "reason": "The CRM was down"},
-        answer=_one(ref("Replay"), examples.REPLAY, description="The replay.", status=202),
+        answer=_one(ref("Replay"), examples.NEW_REPLAY, description="The replay.", status=202),
         takes_idempotency_key=True,
-        further_errors=_SLOW,
     ),
     ("GET", "rejections"): Operation(
         id="list_rejections",
@@ -291,7 +284,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=_OF_CURSOR,
         parameters=RejectionParameters,
         answer=_page("Rejection", examples.REJECTION, _CURSOR, {"limit": 50, "next_cursor": None}),
-        further_errors=_SLOW,
     ),
     ("POST", "replays"): Operation(
         id="replay_deliveries",
@@ -305,7 +297,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body_example={"status": "dead", "failed_only": True, "reason": "The CRM was down"},
         answer=_one(ref("ReplayJobDetail"), examples.NEW_REPLAY_JOB, description="The replay.", status=202),
         takes_idempotency_key=True,
-        further_errors=_SLOW,
     ),
     ("GET", "replays"): Operation(
         id="list_replays",
@@ -314,7 +305,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         description=f"Those of single deliveries, too. {_OF_CURSOR}",
         parameters=CursorParameters,
         answer=_page("ReplayJob", examples.REPLAY_JOB, _CURSOR, {"limit": 50, "next_cursor": None}),
-        further_errors=_SLOW,
     ),
     ("GET", "replay_job"): Operation(
         id="get_replay",
@@ -322,7 +312,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         summary="Show how far a replay is",
         description="Ask again until `state` is `done`. Where no worker runs, each request does a part of the replay.",
         answer=_one(ref("ReplayJobDetail"), examples.REPLAY_JOB_DETAIL, description="The replay."),
-        further_errors=_SLOW,
     ),
     ("POST", "cancel"): Operation(
         id="cancel_replay",
@@ -332,7 +321,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body=Parameters,
         answer=_one(ref("ReplayJobDetail"), examples.CANCELLED_REPLAY_JOB, description="The replay as it is now."),
         takes_idempotency_key=True,
-        further_errors=_SLOW,
     ),
     ("GET", "receivers"): Operation(
         id="list_receivers",
@@ -353,6 +341,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         id="resume_receiver",
         tag=Tag.RECEIVERS,
         summary="Start the runs of a receiver again",
+        description=(
+            "With `DISPATCH` `inline` and no worker the first of those that are due run in this request; the answer "
+            "shows the receiver as it was before that."
+        ),
         body=Parameters,
         answer=_one(ref("Receiver"), examples.RESUMED, description=_RECEIVER_ANSWER),
         takes_idempotency_key=True,

@@ -4,7 +4,7 @@ So no index on the time is needed, which each insert would maintain: a binary se
 for ten million rows. Concurrent requests and clock skew put adjacent rows slightly out of order; `SLACK` covers that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -50,9 +50,9 @@ def first_keys(
 ) -> list[int]:
     """Return for each time the first key whose row is not older; one above the highest key if all are older."""
     connection = connections[alias]
-    values = [connection.ops.adapt_datetimefield_value(moment) for moment in moments]
     if connection.vendor == "mysql":
-        return _search_by_parts(model, alias, column, values, key_range)
+        return _search_by_parts(model, alias, column, moments, key_range)
+    values = [connection.ops.adapt_datetimefield_value(moment) for moment in moments]
     quote = connection.ops.quote_name
     at = (
         f"(SELECT r.{quote(column)} FROM {quote(model._meta.db_table)} r "  # noqa: S608 - the names are of the package's own columns
@@ -70,33 +70,72 @@ def first_keys(
         return list(cursor.fetchone())
 
 
-def _search_by_parts(
-    model: type[Model], alias: str, column: str, values: Sequence[Any], key_range: KeyRange
-) -> list[int]:
-    """Search with constant bounds, because MariaDB does not use values of a recursive query for an index range.
+_Keys = tuple[int, int]
+"""A range of keys: from the first on, below the second."""
 
-    Each statement divides the range by `PARTS`: six statements for ten million rows.
+_Sample = tuple[int, datetime]
+"""A key, and the time of the first row from it on."""
+
+
+def _search_by_parts(
+    model: type[Model], alias: str, column: str, moments: Sequence[datetime], key_range: KeyRange
+) -> list[int]:
+    """Search with constant keys, because MariaDB does not use values of a recursive query for an index range.
+
+    Each statement reads the rows at some keys, and divides the ranges of all times by `PARTS`: six statements for ten
+    million rows. In ranges where none of these keys has a row, the next ones are looked for.
     """
-    connection = connections[alias]
-    quote = connection.ops.quote_name
-    at = f"(SELECT {quote(column)} FROM {quote(model._meta.db_table)} WHERE id >= %s ORDER BY id LIMIT 1) < %s"  # noqa: S608
-    ranges = [(key_range.lowest, key_range.highest + 1)] * len(values)
-    with connection.cursor() as cursor:
-        while any(low < high for low, high in ranges):
-            probes = [(number, point) for number, (low, high) in enumerate(ranges) for point in _points(low, high)]
-            parameters = [parameter for number, point in probes for parameter in (point, values[number])]
-            cursor.execute(f"SELECT {', '.join([at] * len(probes))}", parameters)
-            for (number, point), is_older in zip(probes, cursor.fetchone(), strict=True):
-                low, high = ranges[number]
-                ranges[number] = (max(low, point + 1), high) if is_older else (low, min(high, point))
+    manager: Any = model._meta.default_manager
+    rows: QuerySet[Any, _Sample] = manager.using(alias).order_by("pk").values_list("pk", column)
+    ranges = [(key_range.lowest, key_range.highest + 1)] * len(moments)
+    while unfinished := {keys for keys in ranges if keys[0] < keys[1]}:
+        samples = _samples(rows, unfinished, key_range.highest)
+        ranges = [
+            _narrowed(keys, samples[keys], moment) if keys in unfinished else keys
+            for keys, moment in zip(ranges, moments, strict=True)
+        ]
     return [low for low, _high in ranges]
 
 
-def _points(low: int, high: int) -> list[int]:
-    """Return the keys to probe, including the last one: many periods end in the future."""
-    if low >= high:
-        return []
-    return sorted({low + (high - low) * part // PARTS for part in range(PARTS)} | {high - 1})
+def _samples(rows: QuerySet[Any, _Sample], ranges: Iterable[_Keys], highest: int) -> dict[_Keys, list[_Sample]]:
+    """Return some samples of each range; at least one. The highest key is one: many periods end in the future."""
+    found = list(rows.filter(pk__in={highest, *(point for keys in ranges for point in _points(*keys))}))
+    samples = {(low, high): [row for row in found if low <= row[0] < high] for low, high in ranges}
+    without = [keys for keys, its in samples.items() if not its]
+    if without:
+        wide = [(low, high) for low, high in without if high - low > PARTS]  # of the others each key was read
+        samples |= {(low, high): [(low, LATEST)] for low, high in without} | _next_rows(rows, wide)
+    return samples
+
+
+def _next_rows(rows: QuerySet[Any, _Sample], ranges: Sequence[_Keys]) -> dict[_Keys, list[_Sample]]:
+    """Return for each range the first row, and the first one of its second half."""
+    if not ranges:
+        return {}
+    connection = connections[rows.db]
+    table = connection.ops.quote_name(rows.model._meta.db_table)
+    first = f"(SELECT MIN(id) FROM {table} WHERE id >= %s AND id < %s)"  # noqa: S608 - the name is our own table's
+    starts = [(start, high) for low, high in ranges for start in (low, (low + high) // 2)]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join([first] * len(starts))}", [bound for keys in starts for bound in keys])
+        pks = cursor.fetchone()
+    moments = dict(rows.filter(pk__in={pk for pk in pks if pk is not None}))
+    samples: dict[_Keys, list[_Sample]] = {keys: [] for keys in ranges}
+    for (start, _high), pk, keys in zip(starts, pks, [keys for keys in ranges for _half in range(2)], strict=True):
+        samples[keys].append((pk, moments[pk]) if pk in moments else (start, LATEST))
+    return samples
+
+
+def _narrowed(keys: _Keys, samples: Sequence[_Sample], moment: datetime) -> _Keys:
+    """Return the part of a range in which the first key is whose row is not older than a time."""
+    low = max((key + 1 for key, time in samples if time < moment), default=keys[0])
+    high = min((key for key, time in samples if time >= moment and key >= low), default=keys[1])
+    return low, high
+
+
+def _points(low: int, high: int) -> set[int]:
+    """Return the keys to look for: all, or some at equal distances."""
+    return {low + (high - low) * part // PARTS for part in range(PARTS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,7 @@ def _loose_scan(model: type[Model], alias: str, columns: tuple[str, ...]) -> lis
     sql = (
         f"WITH RECURSIVE scan (id) AS ("  # noqa: S608 - the names are of the package's own columns
         f"SELECT * FROM (SELECT id FROM {table} ORDER BY {order} LIMIT 1) AS first_one UNION ALL "
-        f"SELECT COALESCE({following}) "
+        f"SELECT COALESCE({following}, NULL) "  # SQLite refuses a single argument
         f"FROM scan JOIN {table} d ON d.id = scan.id) "
         f"SELECT {current} FROM scan JOIN {table} d ON d.id = scan.id LIMIT {MAX_COMBINATIONS + 1:d}"
     )

@@ -13,9 +13,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from nateq_webhooks import audit
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.management.selection_options import MAX_NAMES, moment_of
-from nateq_webhooks.management.terminal import Lines, TerminalCommand, accept_django_options
+from nateq_webhooks.management.terminal import Lines, TerminalCommand, accept_django_options, usage_error
 from nateq_webhooks.models import ApiKey
 from nateq_webhooks.models.api_key import ApiKeyQuerySet
 from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, LIVE_KEY_PREFIX, Scope
@@ -74,6 +75,8 @@ class Command(TerminalCommand):
             row.full_clean(validate_unique=False)
             with transaction.atomic(using=alias):
                 row.save(using=alias)
+                details = {"scopes": row.scopes}
+                audit.record(audit.Action.API_KEY_CREATED, target=row.name, details=details, using=alias)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except IntegrityError:
@@ -108,7 +111,11 @@ class Command(TerminalCommand):
 
     def _revoke(self, *, name: str, **_options: Any) -> None:
         rows = _keys().filter(name=name)
-        if rows.revoke():
+        with transaction.atomic(using=rows.db):
+            is_revoked = rows.revoke()
+            if is_revoked:
+                audit.record(audit.Action.API_KEY_REVOKED, target=name, using=rows.db)
+        if is_revoked:
             self.stdout.write(self.style.SUCCESS(_('The key "%(name)s" is revoked.') % {"name": name}))
         elif rows.exists():
             self.stdout.write(_('The key "%(name)s" was revoked before.') % {"name": name})
@@ -135,7 +142,7 @@ def _scopes(given: str | Sequence[str]) -> list[str]:
     for scope in scopes:
         if scope not in list(Scope):
             words = {"scope": scope, "known": ", ".join(Scope)}
-            raise CommandError(
+            raise usage_error(
                 _("There is no scope %(scope)r. There are: %(known)s.") % words
                 + did_you_mean(scope, [known.value for known in Scope])
             )
@@ -148,7 +155,7 @@ def _expiry(given: str | None) -> datetime | None:
     now = timezone.now()
     expires = now + timedelta(days=int(days[1])) if days else moment_of("--expires", given)
     if expires is not None and expires <= now:
-        raise CommandError(_("--expires is %(text)r, which has passed.") % {"text": given})
+        raise usage_error(_("--expires is %(text)r, which has passed.") % {"text": given})
     return expires
 
 
@@ -156,7 +163,7 @@ def _rate_limit(given: int | None) -> int:
     if given is None:
         return LIMIT_PER_MINUTE[LIVE_KEY_PREFIX]
     if not 1 <= given <= 1_000_000:
-        raise CommandError(_("--rate-limit is %(number)d. Legal values: 1 to 1000000.") % {"number": given})
+        raise usage_error(_("--rate-limit is %(number)d. Legal values: 1 to 1000000.") % {"number": given})
     return given
 
 

@@ -1,11 +1,11 @@
 """`manage.py nateq_pause`: start no more runs: of all receivers, of a webhook, or of a receiver."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch.pauses import move_to_hold, named_scopes
@@ -16,7 +16,7 @@ from nateq_webhooks.management.selection_options import (
     require_explicit_all,
     webhook_named,
 )
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, user_name
 from nateq_webhooks.models.hold import Hold
 
 
@@ -48,14 +48,9 @@ class Command(TerminalCommand):
             while hold.scope and (count := move_to_hold(router.db_for_write(Hold), hold)):
                 moved += count
                 if verbosity and self.stdout.isatty():
-                    self.stdout.write(_("%(count)d more waiting runs held back …") % {"count": moved})
+                    text = ngettext(
+                        "%(count)d more waiting run held back …", "%(count)d more waiting runs held back …", moved
+                    )
+                    self.stdout.write(text % {"count": moved})
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Paused: %(hold)s.") % {"hold": names[hold.pk]}))
-
-
-def user_name() -> str:
-    """Return the system's name of the user who runs the command; empty if it has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.dispatch.failed_runs import count_to_retry, unknown_receivers
 from nateq_webhooks.dispatch.progress import looked_through, missing_worker_advice, outcome, progress
+from nateq_webhooks.dispatch.replay_batches import rows_without_content
 from nateq_webhooks.dispatch.replays import (
     advance,
     check_receivers,
@@ -22,7 +23,6 @@ from nateq_webhooks.dispatch.replays import (
     request_replay,
 )
 from nateq_webhooks.dispatch.selection import Selection
-from nateq_webhooks.management.commands.nateq_pause import user_name
 from nateq_webhooks.management.prompts import require_yes
 from nateq_webhooks.management.selection_options import (
     add_all_option,
@@ -32,7 +32,7 @@ from nateq_webhooks.management.selection_options import (
     selection_of,
     several,
 )
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, usage_error, user_name
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.run import MAX_ERROR_CHARS
 from nateq_webhooks.protocol.columns import column_text
@@ -80,13 +80,14 @@ class Command(TerminalCommand):
         if not dry_run:
             require_explicit_all(is_all=options["is_all"], narrowed_by=narrowed)
         if options["error"] and not options["failed"]:
-            raise CommandError(_("--error needs --failed."))
+            raise usage_error(_("--error needs --failed."))
         selection = replace(selection_of(options), error=column_text(options["error"], MAX_ERROR_CHARS))
         receivers = several(options["receiver"]) or None
         try:
             check_receivers(receivers)
         except LookupError as error:
             raise CommandError(str(error)) from error
+        _refuse_lost_contents(alias, selection)
         wanted = _Wanted(alias, selection, receivers, only_failed=options["failed"])
         if unknown := wanted.unknown_receivers():
             self.stdout.write(self.style.WARNING(unknown))
@@ -135,10 +136,17 @@ class Command(TerminalCommand):
             )
             words = {"number": replay.pk, "outcome": outcome(replay), "count": replay.deliveries}
             self.stdout.write(self.style.SUCCESS(done % words))
-            if replay.runs or replay.brought_forward:
-                self.stdout.write(progress(alias, replay).in_words)
-            if advice := missing_worker_advice(alias, [replay]):
+            found = progress(alias, replay)
+            if replay.has_runs:
+                self.stdout.write(found.in_words)
+            if advice := missing_worker_advice(alias, found):
                 self.stdout.write(self.style.WARNING(advice))
+
+
+def _refuse_lost_contents(alias: str, selection: Selection) -> None:
+    """Refuse deliveries that were given by id and whose content was removed; of others they are left out."""
+    for delivery in rows_without_content(alias, selection.deliveries).order_by("pk")[:1]:
+        raise CommandError(delivery.content_lost_text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +172,7 @@ class _Wanted:
             count = self._deliveries()
             what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
             return what % {"count": count}
-        names = self.receivers or [receiver.name for receiver in registry]
-        found = count_to_retry(self.selection, Run.objects.using(self.alias), names)
+        found = count_to_retry(self.selection, Run.objects.using(self.alias), self.receivers)
         what = ngettext(
             "%(count)d failed run would be retried: %(dead)d again as a new run, %(pending)d brought forward. "
             "Left alone, because they were replayed since: %(resolved)d.",
@@ -174,7 +181,14 @@ class _Wanted:
             found.total,
         )
         words = {"dead": found.given_up, "pending": found.pending, "resolved": found.resolved}
-        return what % {"count": found.total, **words}
+        sentences = [what % {"count": found.total, **words}]
+        if found.without_content:
+            text = _("Left out, because the delivery's content was removed: %(count)d.")
+            sentences.append(text % {"count": found.without_content})
+        if found.disconnected:
+            text = _("Left alone, because their receiver is not connected to the event: %(count)d.")
+            sentences.append(text % {"count": found.disconnected})
+        return " ".join(sentences)
 
     def unknown_receivers(self) -> str:
         """Return a warning about failed runs that nothing can retry, as no receiver of their name is connected."""
@@ -195,7 +209,7 @@ def _narrowing_failed(options: Mapping[str, Any]) -> list[str]:
 
 
 def _resumable(alias: str, options: Mapping[str, Any], *, dry_run: bool) -> Replay:
-    """Return the replay that `--resume` names. Raises `CommandError` with other options that select deliveries."""
+    """Return the replay that `--resume` names. Raises `CommandError` with other options that select."""
     names = [
         *narrowed_by(options),
         *(["--receiver"] if options["receiver"] else []),
@@ -204,7 +218,7 @@ def _resumable(alias: str, options: Mapping[str, Any], *, dry_run: bool) -> Repl
     ]
     if options["is_all"] or names:
         given = ", ".join([*(["--all"] if options["is_all"] else []), *names])
-        raise CommandError(_("--resume can't be combined with %(options)s.") % {"options": given})
+        raise usage_error(_("--resume can't be combined with %(options)s.") % {"options": given})
     replay = Replay.objects.using(alias).filter(pk=options["resume"]).first()
     if replay is None:
         raise CommandError(_("There is no replay %(number)d.") % {"number": options["resume"]})

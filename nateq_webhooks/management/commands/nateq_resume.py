@@ -4,12 +4,16 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import router
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold, named_scopes
+from nateq_webhooks.dispatch.progress import worker_advice
 from nateq_webhooks.dispatch.selection import did_you_mean
+from nateq_webhooks.dispatch.status import due_runs
 from nateq_webhooks.management.selection_options import (
     add_all_option,
     add_webhook_option,
@@ -17,6 +21,7 @@ from nateq_webhooks.management.selection_options import (
     webhook_named,
 )
 from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import Hold, scope_parts
 from nateq_webhooks.receivers import registry
 
@@ -46,9 +51,15 @@ class Command(TerminalCommand):
             while not is_rate_limited(alias, hold) and (count := move_from_hold(alias, hold)):
                 moved += count
                 if verbosity and self.stdout.isatty():
-                    self.stdout.write(_("%(count)d more waiting runs released …") % {"count": moved})
+                    text = ngettext(
+                        "%(count)d more waiting run released …", "%(count)d more waiting runs released …", moved
+                    )
+                    self.stdout.write(text % {"count": moved})
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": names[hold.pk]}))
+        is_due = bool(resumed) and due_runs(Run.objects.using(alias), timezone.now()).exists()
+        if verbosity and is_due and (advice := worker_advice(alias)):
+            self.stdout.write(self.style.WARNING(advice))
         if verbosity and not resumed:
             self.stdout.write(_("It was not paused."))
         if verbosity and (still := api.paused()):

@@ -4,18 +4,22 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandParser
 from django.db import router
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from nateq_webhooks.dispatch.pauses import named_scopes, webhook_names
 from nateq_webhooks.dispatch.status import Status, status
-from nateq_webhooks.dispatch.status_document import document
+from nateq_webhooks.dispatch.status_document import UNREADABLE_SECRET, document
+from nateq_webhooks.management.numbers import require_number
 from nateq_webhooks.management.terminal import Lines, TerminalCommand
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import scope_parts
+from nateq_webhooks.models.signing_keys import problem_text
+from nateq_webhooks.stored_secrets import unreadable
 
 
 class Command(TerminalCommand):
@@ -32,25 +36,39 @@ class Command(TerminalCommand):
         parser.add_argument("--max-dead", type=int, default=0, metavar="N", help="Dead runs tolerated (default: 0).")
 
     def handle(self, *, as_json: bool, max_lag: float, max_dead: int, **options: Any) -> None:  # noqa: ARG002
-        """Show the status; exit with 1 for overdue work, dead or orphaned runs, or a pause."""
+        """Show the status; exit with 1 for overdue work, dead or orphaned runs, a pause, or an unreadable secret."""
+        require_number("--max-lag", max_lag)
+        require_number("--max-dead", max_dead)
         found = status(router.db_for_write(Run))
+        secrets = unreadable(router.db_for_write(Webhook))
         troubles = found.troubles(max_lag=timedelta(seconds=max_lag), max_dead=max_dead)
+        troubles += [UNREADABLE_SECRET] if secrets else []
         if as_json:
-            self.stdout.write(Lines(json.dumps(document(found, troubles) | {"paused": _pauses(found)}, indent=2)))
+            more = {"paused": _pauses(found), "unreadable_secrets": list(secrets)}
+            self.stdout.write(Lines(json.dumps(document(found, troubles) | more, indent=2)))
         else:
-            self._show(found, troubles)
+            self._show(found)
+            for name, error in secrets.items():
+                words = {"name": name, "why": problem_text(error)}
+                line = _('A signing secret of webhook "%(name)s" can\'t be read. %(why)s')
+                self.stdout.write(self.style.ERROR(line % words))
+            if troubles:
+                what = ", ".join(str(_TROUBLES[code]) for code in troubles)
+                self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": what}))
         if troubles:
             sys.exit(1)
 
-    def _show(self, found: Status, troubles: list[str]) -> None:
+    def _show(self, found: Status) -> None:
         self.stdout.write(_("Deliveries whose receivers are still to be started: %d") % found.undispatched)
         self.stdout.write(_("Oldest due: %(moment)s") % {"moment": _moment(found.oldest_due) or _("none")})
         if found.receivers:
-            columns = ("waiting", "running", "failing", "dead", "held", "orphaned")
-            self.stdout.write("".join(f"{name:>10}" for name in columns) + "  " + _("receiver"))
+            widths = {column: max(10, len(label) + 2) for column, label in _COLUMNS.items()}
+            heads = "".join(str(label).rjust(widths[column]) for column, label in _COLUMNS.items())
+            self.stdout.write(f"{heads}  " + _("receiver"))
             for name, counts in found.receivers.items():
                 values = asdict(counts)
-                self.stdout.write("".join(f"{values[column]:>10}" for column in columns) + f"  {name}")
+                numbers = "".join(str(values[column]).rjust(width) for column, width in widths.items())
+                self.stdout.write(f"{numbers}  {name}")
         names = named_scopes(router.db_for_write(Run), found.paused)
         for hold in found.paused:
             line = _("Paused: %(hold)s since %(moment)s by %(by)s. %(reason)s")
@@ -66,8 +84,26 @@ class Command(TerminalCommand):
             self.stdout.write(_("Replay %(number)d: %(percent)d %% done (%(counts)s)") % done)
         workers = ", ".join(worker.name for worker in found.workers)
         self.stdout.write(_("Workers seen lately: %(names)s") % {"names": workers or _("none")})
-        if troubles:
-            self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": ", ".join(troubles)}))
+
+
+_COLUMNS: Final = {
+    "waiting": Run.Status.WAITING.label,
+    "running": Run.Status.RUNNING.label,
+    "failing": Run.Status.FAILED.label,
+    "dead": Run.Status.DEAD.label,
+    "held": gettext_lazy("Held"),
+    "orphaned": gettext_lazy("Unknown receiver"),
+}
+"""The heading of each number of `ReceiverStatus`."""
+
+_TROUBLES: Final = {
+    "lag": gettext_lazy("work is overdue"),
+    "dead": gettext_lazy("runs failed for good"),
+    "paused": gettext_lazy("something is paused"),
+    "orphaned": gettext_lazy("runs wait for an unknown receiver"),
+    UNREADABLE_SECRET: gettext_lazy("a signing secret can't be read"),
+}
+"""What each code means; JSON has the codes."""
 
 
 def _pauses(found: Status) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from nateq_webhooks.errors import ApiError
 from nateq_webhooks.management.prompts import require_yes
 from nateq_webhooks.management.serializers import drift_json, secrets_json, state_text, webhook_json
 from nateq_webhooks.management.sync_steps import Step, sync_steps
-from nateq_webhooks.management.terminal import Lines, TerminalCommand
+from nateq_webhooks.management.terminal import Lines, TerminalCommand, usage_error
 from nateq_webhooks.management.webhook_options import add_webhook_actions
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.protocol.events import EVENTS
@@ -55,7 +55,7 @@ class Command(TerminalCommand):
     def handle(self, *, action: str, **options: Any) -> None:
         """Run one of the actions."""
         if options.get("gone") and not options["name"]:
-            raise CommandError(_("--gone is about one webhook: name it with --name."), returncode=2)
+            raise usage_error(_("--gone is about one webhook: name it with --name."))
         self._shown_warnings: set[str] = set()
         with _command_errors():
             getattr(self, f"_{action}")(**options)
@@ -148,7 +148,7 @@ class Command(TerminalCommand):
     ) -> None:
         webhook = _find(name)
         if events is None and is_active is None:
-            raise CommandError(_("Nothing to change. Give --events, --active or --inactive."), returncode=2)
+            raise usage_error(_("Nothing to change. Give --events, --active or --inactive."))
         names = None if events is None else _event_names(events)
         dropped = _dropped_events(webhook, names)
         deactivates = is_active is False and webhook.is_active

@@ -2,16 +2,17 @@
 
 import signal
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from nateq_webhooks import audit
 from nateq_webhooks.dispatch.failure import Outcome
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, usage_error
 from nateq_webhooks.models import Run
 from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
@@ -21,6 +22,7 @@ class Command(TerminalCommand):
     """Runs what is due: new deliveries, retries, and what a dead worker or a broker left behind."""
 
     help = "Run the receivers of stored deliveries: new ones, retries, and what dead workers left behind."
+    audit_source: ClassVar[audit.Source] = audit.Source.WORKER
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -30,7 +32,7 @@ class Command(TerminalCommand):
     def handle(self, *, once: bool, concurrency: int, verbosity: int, **options: Any) -> None:  # noqa: ARG002
         """Work until nothing is due (`--once`), or until SIGTERM or SIGINT."""
         if not 1 <= concurrency <= 64:
-            raise CommandError(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
+            raise usage_error(_("--concurrency is %(value)s; use 1 to 64.") % {"value": concurrency})
         self._warn_of_small_pool(concurrency)
         watch = self._show if verbosity > 1 or (verbosity and self.stdout.isatty()) else None
         if once:
@@ -42,7 +44,12 @@ class Command(TerminalCommand):
         worker = Worker(concurrency, watch)
         self._stop_on_signals(worker)
         if verbosity:
-            self.stdout.write(_("Working with %(count)s thread(s). Stop with Ctrl-C.") % {"count": concurrency})
+            text = ngettext(
+                "Working with %(count)d thread. Stop with Ctrl-C.",
+                "Working with %(count)d threads. Stop with Ctrl-C.",
+                concurrency,
+            )
+            self.stdout.write(text % {"count": concurrency})
         worker.run()
         if verbosity:
             self.stdout.write(_("Stopped. Runs that were not started were given back."))

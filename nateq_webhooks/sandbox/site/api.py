@@ -39,6 +39,9 @@ _API_ERRORS: Final = {
 """The error that each fault returns to a valid request."""
 
 
+_SEND_KEYS: Final = ("event", "data", "count", "webhook_id")
+
+
 class SandboxView(ContractView):
     """A view of the API, in the sandbox that serves its requests."""
 
@@ -199,6 +202,9 @@ class SendView(OwnView):
         document = request.data
         count = document.get("count", 1)
         with _fields():
+            if unknown := sorted(set(document) - set(_SEND_KEYS)):
+                problem = f"is not a key of this request. The keys are {', '.join(_SEND_KEYS)}."
+                raise InvalidError(dict.fromkeys(unknown, problem))
             ids = self.sandbox.deliveries.accept(
                 document.get("event"),
                 document.get("data"),

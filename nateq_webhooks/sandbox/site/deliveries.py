@@ -111,7 +111,8 @@ class Deliveries:
     def _validated(self, event: object, data: object, count: object) -> tuple[str, int]:
         problems = {}
         if not isinstance(event, str) or event not in self._catalogue:
-            problems["event"] = f"{event!a} is unknown. The events are {', '.join(self._catalogue)}."
+            what = "is missing" if event is None else f"{event!a} is unknown"
+            problems["event"] = f"{what}. The events are {', '.join(self._catalogue)}."
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT:
             problems["count"] = f"must be a whole number from 1 to {MAX_COUNT}."
         try:

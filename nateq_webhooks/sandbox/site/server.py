@@ -31,7 +31,8 @@ class Server(ThreadedWSGIServer):
         try:
             super().__init__((host, port), _Handler, ipv6=":" in host)
         except (OSError, OverflowError) as error:
-            raise SandboxError(f"Can't listen on {host} port {port}: {error}.") from error
+            reason = str(error).removesuffix(".")
+            raise SandboxError(f"Can't listen on {host} port {port}: {reason}.") from error
         self.set_app(application)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="nateq-sandbox-http", daemon=True)
 

@@ -1,4 +1,5 @@
-// The lists: buttons that copy ids, and rows that follow along. Without scripts a title shows each id, and the page is reloaded.
+// The lists: buttons that copy ids, names of the values on a phone's cards, and rows that follow along. Without scripts a
+// title shows each id, and the page is reloaded.
 "use strict";
 
 (() => {
@@ -27,6 +28,19 @@
             });
             id.dataset.nateqHasButton = "";
             id.after(button);
+        }
+    };
+
+    // Django's markup of a cell does not name its column.
+    const nameValues = () => {
+        const titles = [...document.querySelectorAll("#result_list thead th")];
+        const labels = titles.map((title) => title.querySelector(".text")?.textContent.trim() || "");
+        for (const row of document.querySelectorAll("#result_list tbody tr")) {
+            [...row.cells].forEach((cell, index) => {
+                if (labels[index] && cell.tagName === "TD" && !cell.querySelector(".nateq-badge")) {
+                    cell.dataset.label = labels[index];
+                }
+            });
         }
     };
 
@@ -64,6 +78,7 @@
             }
         }
         addCopyButtons();
+        nameValues();
         if (target) {
             [...former.rows].find((row) => linkOf(row) === target)?.querySelector("th a, td a").focus();
         }
@@ -127,6 +142,7 @@
             return;
         }
         addCopyButtons();
+        nameValues();
         const button = document.getElementById("nateq-follow");
         if (button) {
             button.parentElement.hidden = false;

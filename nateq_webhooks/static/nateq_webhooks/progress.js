@@ -3,9 +3,11 @@
 "use strict";
 
 (() => {
-    const EVERY_MS = 3000;
     const UNDER_WAY = "[data-nateq-under-way]";
     const NUMBERS = "#nateq-numbers, .readonly";
+
+    // The page says how often: what takes long to count is asked for less often.
+    const pause = (page) => 1000 * Number(page.querySelector(UNDER_WAY).dataset.nateqUnderWay);
 
     const fetched = async () => {
         try {
@@ -18,12 +20,14 @@
 
     const follow = async () => {
         const text = await fetched();
+        let wait = pause(document);
         if (text) {
             const now = new DOMParser().parseFromString(text, "text/html");
             if (!now.querySelector(UNDER_WAY)) {
                 location.reload();
                 return;
             }
+            wait = pause(now);
             const numbers = now.querySelectorAll(NUMBERS);
             document.querySelectorAll(NUMBERS).forEach((one, index) => {
                 if (numbers[index]) {
@@ -31,10 +35,10 @@
                 }
             });
         }
-        setTimeout(follow, EVERY_MS);
+        setTimeout(follow, wait);
     };
 
     if (document.querySelector(UNDER_WAY)) {
-        setTimeout(follow, EVERY_MS);
+        setTimeout(follow, pause(document));
     }
 })();

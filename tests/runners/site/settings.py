@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import django
 
-from tests.settings import *  # noqa: F403 - the same, and more
-from tests.settings import INSTALLED_APPS, NATEQ_WEBHOOKS
+from tests.settings_without_admin import *  # noqa: F403 - the same, and more
+from tests.settings_without_admin import INSTALLED_APPS, NATEQ_WEBHOOKS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.runners.site"]
 NATEQ_WEBHOOKS = NATEQ_WEBHOOKS | {
