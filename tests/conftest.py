@@ -18,6 +18,7 @@ from django.test import Client, TransactionTestCase
 from django.utils import timezone
 
 from nateq_webhooks.dispatch import holds
+from nateq_webhooks.dispatch.due_range import due_ranges
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.inbox import configuration
 from nateq_webhooks.inbox.configuration import cache
@@ -132,6 +133,7 @@ def boss(db: None) -> Client:
 def _fresh_configuration() -> None:
     cache.invalidate()
     hold_cache.invalidate()
+    due_ranges.forget()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from nateq_webhooks.dispatch.create import (
     event_name,
     runs_to_insert,
 )
+from nateq_webhooks.dispatch.due_range import due_ranges
 from nateq_webhooks.dispatch.execute import ThrottledRuns, Watch, execute_claim, never
 from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.dispatch.maintenance import Maintenance
@@ -122,13 +123,17 @@ def run_due(
     watch: Watch | None = None,
     stopping: Callable[[], bool] = never,
     untried_since: datetime | None = None,
+    polling: bool = False,
 ) -> int:
     """Claim up to `limit` deliveries and as many due runs, and execute them here. Return how many there were.
 
     `watch` is called with each run; once `stopping` returns true, what was claimed but not started is released. With
-    `untried_since`: only runs that nobody has started since then.
+    `untried_since`: only runs that nobody has started since then. `polling` is for loops that call again soon: as long
+    as the indexes of what is due are slow, such a call may find some work later than at once (`due_range`).
     """
     alias = alias or router.db_for_write(Delivery)
+    if not polling:
+        due_ranges.expire(alias)
     throttled = ThrottledRuns(alias, watch, stopping, untried_since)
     found = throttled.run()
     for claim in (functools.partial(claim_runs, untried_since=untried_since), claim_deliveries):

@@ -3,8 +3,8 @@
 A claim reads from the earliest due time on. While a transaction is held open somewhere, PostgreSQL can't remove the
 index entries of finished work (MariaDB can't purge them), and every claim would read past all of them: a queue gets
 slower by the minute. So a process measures its reads. Once all of the last ones were slow it begins near the work that
-it found before, and reads everything only now and then, for what has become due at an earlier time: released runs,
-slow commits, resumed holds.
+it found before, as long as that is faster, and reads everything only now and then, for what has become due at an
+earlier time: released runs, slow commits, resumed holds. A call that promises to run all that is due reads everything.
 """
 
 import time
@@ -25,6 +25,9 @@ READS: Final = 8
 SHARE: Final = 100
 """Reading everything takes at most this part of the time: it is done again after so many times its duration."""
 
+FASTER: Final = 2
+"""How many times faster a read from the last found work on must be: where each statement is slow, it is not."""
+
 MIN_INTERVAL: Final = 1.0
 """How long it is left out at least, in seconds, as long as other work is found."""
 
@@ -41,18 +44,24 @@ class DueRange:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seconds: deque[float] = deque(maxlen=READS)
+        self._bounded_seconds: deque[float] = deque(maxlen=READS)
         self._read_at = float("-inf")
         self._low = EARLIEST
 
     @property
     def is_slow(self) -> bool:
-        """Whether reading everything has been slow all the time."""
-        return len(self._seconds) == READS and min(self._seconds) > SLOW_SECONDS
+        """Whether reading everything has been slow all the time, and reading less has not proved to be as slow."""
+        if len(self._seconds) < READS or min(self._seconds) <= SLOW_SECONDS:
+            return False
+        is_known = len(self._bounded_seconds) == READS
+        return not is_known or FASTER * min(self._bounded_seconds) < min(self._seconds)
 
     def first(self, read: Read, now: datetime) -> datetime | None:
         """Return when the first work was due, from near the last found work on if reading everything is slow."""
         if self.is_slow and self._since_full_read() < max(MIN_INTERVAL, SHARE * self._seconds[-1]):
+            started = self._clock()
             first = read(self._low)
+            self._bounded_seconds.append(self._clock() - started)
             if first is not None or self._since_full_read() < SHARE * self._seconds[-1]:
                 self._note(first, now)
                 return first
@@ -62,6 +71,10 @@ class DueRange:
         self._seconds.append(self._read_at - started)
         self._note(first, now)
         return first
+
+    def expire(self) -> None:
+        """Have the next call read everything."""
+        self._read_at = float("-inf")
 
     def _since_full_read(self) -> float:
         return self._clock() - self._read_at
@@ -83,6 +96,17 @@ class DueRanges:
     def deliveries(self, alias: str) -> DueRange:
         """Return the range of the deliveries whose runs are to be created."""
         return self._of("deliveries", alias)
+
+    def expire(self, alias: str) -> None:
+        """Have the next read of each range of a database read everything."""
+        tenant = tenants.current(alias)
+        for key, of in list(self._ranges.items()):
+            if key[1:] == (alias, tenant):
+                of.expire()
+
+    def forget(self) -> None:
+        """Forget how long the reads took, and what they found."""
+        self._ranges = {}
 
     def _of(self, kind: str, alias: str) -> DueRange:
         key = (kind, alias, tenants.current(alias))

@@ -127,7 +127,7 @@ def _drain_tenant(watch: api.Watch | None, stop: _Stop, began: datetime) -> int:
         is_idle = not found
         maintained = maintenance.run_once() if is_idle else 0
         started = time.monotonic()
-        found = api.run_due(batch.size, watch=count, stopping=stop, untried_since=began)
+        found = api.run_due(batch.size, watch=count, stopping=stop, untried_since=began, polling=not is_idle)
         batch.record(time.monotonic() - started, found)
         if is_idle and not found and not maintained:
             pause = _seconds_to_next_slot(alias, began)
@@ -265,7 +265,7 @@ class _Slot(threading.Thread):
     def _run_tenant(self, tenant: str, waits: list[float]) -> int:
         """Claim and run once for a tenant; if nothing was found, note how long until a rate limit lets a run start."""
         with tenants.activate(tenant):
-            found = api.run_due(self._batch.size, watch=self._on_run, stopping=self._is_to_end)
+            found = api.run_due(self._batch.size, watch=self._on_run, stopping=self._is_to_end, polling=True)
             until_slot = None if found else _seconds_to_next_slot(router.db_for_write(api.Delivery))
         if until_slot is not None:
             waits.append(until_slot)

@@ -1,5 +1,6 @@
 """A claim reads past no dead rows: once reading everything is slow, it begins near the work that it found before."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from nateq_webhooks.dispatch import api, due_range
 from nateq_webhooks.dispatch.due_range import MIN_INTERVAL, OVERLAP, READS, SHARE, DueRange, due_ranges
 from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.run import EARLIEST
+from nateq_webhooks.runners import worker
 from tests.builders import ago
 from tests.conftest import Connect
 from tests.dispatch.scene import ALIAS, Configure, Deliver
@@ -26,11 +28,12 @@ class Index:
         self.clock = Clock()
         self.due: list[datetime] = []
         self.seconds = FAST
+        self.bounded_seconds = FAST
         self.read_from: list[datetime] = []
 
     def read(self, low: datetime) -> datetime | None:
         self.read_from.append(low)
-        self.clock.now += self.seconds if low == EARLIEST else FAST
+        self.clock.now += self.seconds if low == EARLIEST else self.bounded_seconds
         return min((moment for moment in self.due if moment >= low), default=None)
 
 
@@ -114,6 +117,45 @@ def test_once_the_index_is_fast_again_everything_is_read_again(index: Index, slo
     assert set(index.read_from) == {EARLIEST}
 
 
+def test_everything_is_read_where_each_statement_is_slow(index: Index, slow: DueRange) -> None:
+    """A distant or busy database: a read from the last found work on takes as long as one of everything."""
+    index.bounded_seconds = SLOW
+    for _ in range(READS):
+        slow.first(index.read, NOW)
+    index.read_from.clear()
+
+    for _ in range(10):
+        slow.first(index.read, NOW)
+
+    assert set(index.read_from) == {EARLIEST}
+
+
+def test_a_range_is_slow_again_once_reading_everything_takes_longer_than_each_statement(
+    index: Index, slow: DueRange
+) -> None:
+    index.bounded_seconds = SLOW
+    for _ in range(READS):
+        slow.first(index.read, NOW)
+    assert not slow.is_slow
+
+    index.seconds = 3 * SLOW
+    for _ in range(READS):
+        slow.first(index.read, NOW)
+
+    assert slow.is_slow
+
+
+def test_after_expire_everything_is_read_once(index: Index, slow: DueRange) -> None:
+    earlier = NOW - timedelta(days=1)
+    index.due = [earlier, NOW]
+    assert slow.first(index.read, NOW) == NOW
+
+    slow.expire()
+
+    assert slow.first(index.read, NOW) == earlier
+    assert slow.is_slow
+
+
 @pytest.mark.parametrize("rate_limits", [{}, {"test.one": 1000.0}], ids=["free", "rate-limited"])
 @pytest.mark.django_db(transaction=True)
 def test_each_read_of_a_claim_is_bounded_and_nothing_is_left_out(
@@ -125,18 +167,17 @@ def test_each_read_of_a_claim_is_bounded_and_nothing_is_left_out(
 ) -> None:
     """With an index that is always slow, and never read as a whole in between, all work in order is still found."""
     configure(RATE_LIMITS=rate_limits)
-    monkeypatch.setattr(due_range, "SLOW_SECONDS", -1.0)
-    monkeypatch.setattr(due_ranges, "_ranges", {})
+    always_slow(monkeypatch)
     ran: list[str] = []
     connect(signals.ticket_created, lambda *, delivery, **kwargs: ran.append(delivery.delivery_id), "test.one")
 
     def run_due(count: int) -> None:
-        wait_until(lambda: api.run_due() is not None and len(ran) >= count, seconds=120)
+        wait_until(lambda: api.run_due(polling=True) is not None and len(ran) >= count, seconds=120)
 
     deliver()
     run_due(1)
     for _ in range(READS + 1):
-        api.run_due()
+        api.run_due(polling=True)
     monkeypatch.setattr(due_range, "MIN_INTERVAL", 3_600.0)
 
     for number in range(2, 31):
@@ -154,6 +195,26 @@ def test_each_read_of_a_claim_is_bounded_and_nothing_is_left_out(
     monkeypatch.setattr(due_range, "SHARE", 0)
     run_due(32)
     assert ran[30:] == ["dlv_1", "dlv_31"]
+
+
+@pytest.mark.parametrize("drain", [api.run_due, worker.drain], ids=["run_due", "drain"])
+@pytest.mark.django_db(transaction=True)
+def test_a_call_that_runs_all_that_is_due_finds_what_became_due_at_an_earlier_time(
+    deliver: Deliver, connect: Connect, monkeypatch: pytest.MonkeyPatch, drain: Callable[[], int]
+) -> None:
+    always_slow(monkeypatch)
+    monkeypatch.setattr(due_range, "MIN_INTERVAL", 3_600.0)
+    connect(signals.ticket_created, lambda **kwargs: None)
+    deliver()
+    for _ in range(READS + 1):
+        drain()
+    assert due_ranges.deliveries(ALIAS).is_slow
+
+    deliver()
+    Delivery.objects.filter(dispatch_at__isnull=False).update(dispatch_at=ago(days=1))
+    drain()
+
+    assert list(Run.objects.values_list("status", flat=True)) == ["succeeded", "succeeded"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -185,10 +246,16 @@ def test_a_transaction_that_is_held_open_does_not_make_a_claim_read_past_what_is
     assert bounded <= few + 5
 
 
+def always_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each read of everything count as slow, and each other one as faster."""
+    monkeypatch.setattr(due_range, "SLOW_SECONDS", -1.0)
+    monkeypatch.setattr(due_range, "FASTER", 0)
+
+
 def pages_of_a_claim(monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how many pages are read from where a claim begins that found nothing a moment ago."""
-    monkeypatch.setattr(due_range, "SLOW_SECONDS", -1.0)
-    api.run_due()
+    always_slow(monkeypatch)
+    api.run_due(polling=True)
     low = due_ranges.runs(ALIAS)._low
     return pages_from(low)
 
