@@ -99,11 +99,11 @@ class Match:
 
     @property
     def own_values(self) -> frozenset[str]:
-        """Every text of the person's objects: an error of a receiver may quote any of them."""
+        """Every text and number of the person's objects: an error of a receiver may quote any of them."""
         found: set[str] = set(self.said)
         for holder, key in self.holders:
             whole = holder if self._is_person(holder) else {key: holder[key]}
-            found.update(_text_values_in(whole))
+            found.update(_scalars_in(whole))
         return frozenset(found)
 
     def blank_person(self) -> None:
@@ -218,8 +218,8 @@ def blank_everything(document: dict[str, Any]) -> None:
 
 
 def all_values(document: dict[str, Any]) -> frozenset[str]:
-    """Return every text of the data of a document."""
-    return frozenset(_text_values_in([document.get("data")]))
+    """Return every text and number of the data of a document."""
+    return frozenset(_scalars_in([document.get("data")]))
 
 
 def as_body(document: Mapping[str, Any]) -> bytes:
@@ -381,6 +381,13 @@ def _text_values_in(document: Any) -> Iterator[str]:
     for container in _containers_in(document):
         values = container.values() if isinstance(container, dict) else container
         yield from (value for value in values if isinstance(value, str))
+
+
+def _scalars_in(document: Any) -> Iterator[str]:
+    """Yield every text and number, numbers as JSON and Python write them."""
+    for container in _containers_in(document):
+        values = container.values() if isinstance(container, dict) else container
+        yield from (_as_text(value) for value in values if _is_scalar(value))
 
 
 def _blank_all(whole: Any) -> None:

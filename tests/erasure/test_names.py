@@ -161,6 +161,24 @@ def test_the_name_goes_from_the_errors_of_the_persons_own_deliveries(webhook: We
     assert (kept.error, kept.traceback, RunTry.objects.get().error) == ("[erased]!", "[erased]?", "of [erased]")
 
 
+@pytest.mark.parametrize("criteria", [{"where": WHERE}, {"where": (), "organization": "org_1"}])
+def test_a_blanked_deliverys_own_errors_quote_nothing_that_it_says(webhook: Webhook, criteria: Any) -> None:
+    Webhook.objects.update(has_removed=True)
+    own = ticket(webhook, 1, SARA | {"city": "Riyadh", "contract": 88771122, "limit": 4312.75})
+    own.save()
+    run = build_run(own, Run.Status.DEAD, error="no 'Riyadh', 88771122", traceback="of 4312.75 in Riyadh")
+    run.save()
+    RunTry.objects.create(run=run, number=1, finished_at=own.received_at, error="88771122 in Riyadh")
+    expected = dispatch.erase(**criteria, blank=True, dry_run=True)
+
+    report = dispatch.erase(**criteria, blank=True)
+
+    kept = Run.objects.get(pk=run.pk)
+    assert (kept.error, kept.traceback) == ("no '[erased]', [erased]", "of [erased] in [erased]")
+    assert RunTry.objects.get().error == "[erased] in [erased]"
+    assert [(one.tables["run"].blanked, one.tables["runtry"].blanked) for one in (expected, report)] == [(1, 1)] * 2
+
+
 def test_the_name_goes_from_what_the_site_wrote_itself(namesake: Delivery) -> None:
     Replay.objects.create(reason=f"for {NAME}", filters={"error": NAME})
     Hold.objects.create(scope="receiver:x", reason=f"until {NAME} answers")

@@ -175,10 +175,10 @@ class DeliveryEraser:
         match = self._finder.match(delivery)
         if match is None:
             self._count_blanked([], 1)
-            self._blank_texts(delivery.pk, None, is_dry_run=True)
+            self._blank_texts(delivery.pk, frozenset(), is_dry_run=True)
         elif self._is_blank:
             self._count_blanked([delivery.pk], 0)
-            self._blank_texts(delivery.pk, match, is_dry_run=True)
+            self._blank_texts(delivery.pk, self._said_by(match), is_dry_run=True)
         else:
             self._count_deleted([delivery.pk])
         unfinished = Run.objects.using(self._alias).filter(delivery=delivery.pk).unfinished()
@@ -209,11 +209,12 @@ class DeliveryEraser:
             matched = [(delivery, match) for delivery, match in matched if delivery.pk not in deleted]
             self._counts.add("", protected=len(matched))
         for delivery, match in matched:
+            said = self._said_by(match)  # blanking the delivery changes the document that says it
             self._blank(delivery, match)
-            self._blank_texts(delivery.pk, match)
+            self._blank_texts(delivery.pk, said)
         for delivery in quoting:
             self._blank(delivery, None)
-            self._blank_texts(delivery.pk, None)
+            self._blank_texts(delivery.pk, frozenset())
         self._count_blanked([delivery.pk for delivery, _match in matched], len(quoting))
         blanked = [delivery.pk for delivery, _match in matched]
         OtherContent.objects.using(self._alias).filter(delivery__in=blanked).update(body=b"")
@@ -328,11 +329,12 @@ class DeliveryEraser:
             match.blank_person()
         erasing.blank_quotes(document, quotes, others)
 
-    def _blank_texts(self, pk: int, match: Match | None, *, is_dry_run: bool = False) -> None:
-        """Blank what the errors of a delivery's own receivers quote: anything that it says of the person."""
-        said: frozenset[str] = frozenset()
-        if match is not None:
-            said = match.own_values if self._finder.criteria.where else erasing.all_values(match.document)
+    def _said_by(self, match: Match) -> frozenset[str]:
+        """Return what a delivery says of the person, of an organization everything: its errors may quote any of it."""
+        return match.own_values if self._finder.criteria.where else erasing.all_values(match.document)
+
+    def _blank_texts(self, pk: int, said: frozenset[str], *, is_dry_run: bool = False) -> None:
+        """Blank what the errors of a delivery's own receivers quote: what identifies the person, and what it says."""
         quotes = Quotes(said | self._finder.own_quotes.values)
         for table in TEXT_TABLES:
             if table.is_of_runs:
