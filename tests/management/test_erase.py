@@ -62,6 +62,17 @@ def test_an_organization_without_deliveries_is_named(scene: Scene) -> None:
     assert "No delivery is of the organization 'org_9'." in erase(where=[], organization="org_9")
 
 
+def test_a_path_that_leads_nowhere_is_named_if_only_quotes_are_found(scene: Scene) -> None:
+    said = erase(where=["requester.email=omar@example.net"], dry_run=True)
+
+    assert "Deliveries of the person or organization: 0." in said
+    assert (
+        "No delivery has the value at requester.email. A path begins at the top of the payload: data.requester.id"
+        in said
+    )
+    assert "No delivery has the value" not in erase(dry_run=True)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

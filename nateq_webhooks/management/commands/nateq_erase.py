@@ -18,7 +18,7 @@ from nateq_webhooks.errors import ErasureError
 from nateq_webhooks.management.prompts import require_yes
 from nateq_webhooks.management.selection_options import moment_of, several
 from nateq_webhooks.management.serializers import by_tenant
-from nateq_webhooks.management.terminal import Lines, TerminalCommand
+from nateq_webhooks.management.terminal import Lines, TerminalCommand, usage_error
 
 PROGRESS_SECONDS: Final = 1.0
 """How often the progress is printed."""
@@ -62,8 +62,8 @@ class Command(TerminalCommand):
     def handle(self, *, dry_run: bool, as_json: bool, no_input: bool, verbosity: int, **options: Any) -> None:
         """Say what would go, ask, and erase, for each tenant."""
         shows = bool(verbosity) and not as_json
+        criteria = _criteria_of(options)
         try:
-            criteria = _criteria_of(options)
             if not dry_run and not no_input and sys.stdin.isatty():
                 self._each_tenant(criteria, shows=shows, is_blank=options["blank"], is_dry_run=True)
                 require_yes(_("This can't be undone. Erase it? [y/N] "))
@@ -111,9 +111,17 @@ class Command(TerminalCommand):
     def _show(self, report: ErasureReport, criteria: Criteria) -> None:
         for line in report_lines(report):
             self.stdout.write(line)
-        if criteria.organization and not criteria.where and not report.deliveries:
-            text = _("No delivery is of the organization %(name)r.")
-            self.stdout.write(self.style.WARNING(text % {"name": criteria.organization}))
+        if not report.deliveries:
+            self.stdout.write(self.style.WARNING(_nobody_text(criteria)))
+
+
+def _nobody_text(criteria: Criteria) -> str:
+    """Return that no delivery meets the criteria: what was searched for may be mistyped."""
+    if not criteria.where:
+        return _("No delivery is of the organization %(name)r.") % {"name": criteria.organization}
+    paths = ", ".join(dict.fromkeys(path for path, _value in criteria.where))
+    text = _("No delivery has the value at %(paths)s. A path begins at the top of the payload: data.requester.id")
+    return text % {"paths": paths}
 
 
 def report_lines(report: ErasureReport) -> list[str]:
@@ -173,12 +181,16 @@ def _left_lines(report: ErasureReport) -> list[str]:
 
 
 def _criteria_of(options: Mapping[str, Any]) -> Criteria:
-    return Criteria.of(
-        _pairs(several(options["where"])),
-        options["organization"],
-        moment_of("--since", options["since"]),
-        names_everywhere=options["names_everywhere"],
-    )
+    """Return the criteria of the options. Raises `CommandError` for a wrong command line."""
+    try:
+        return Criteria.of(
+            _pairs(several(options["where"])),
+            options["organization"],
+            moment_of("--since", options["since"]),
+            names_everywhere=options["names_everywhere"],
+        )
+    except ErasureError as error:
+        raise usage_error(str(error)) from error
 
 
 def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
@@ -186,6 +198,6 @@ def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
     for each in given:
         path, separator, value = each.partition("=")
         if not separator:
-            raise CommandError(_("--where needs a path and a value: --where data.requester.id=usr_9"))
+            raise usage_error(_("--where needs a path and a value: --where data.requester.id=usr_9"))
         pairs.append((path, value))
     return pairs

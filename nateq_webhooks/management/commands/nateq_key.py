@@ -78,7 +78,7 @@ class Command(TerminalCommand):
                 details = {"scopes": row.scopes}
                 audit.record(audit.Action.API_KEY_CREATED, target=row.name, details=details, using=alias)
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from None
+            raise usage_error(" ".join(error.messages)) from None
         except IntegrityError:
             raise CommandError(
                 _('There is a key "%(name)s" already. Revoked keys keep their names: choose another one.')

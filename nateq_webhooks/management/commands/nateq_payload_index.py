@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import payload_index
 from nateq_webhooks.management.prompts import confirm
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, usage_error
 from nateq_webhooks.models import Delivery
 
 
@@ -33,7 +33,7 @@ class Command(TerminalCommand):
         """Show the state, create or drop."""
         alias = database or router.db_for_write(Delivery)
         if alias not in connections.settings:
-            raise CommandError(_("There is no database %(alias)r.") % {"alias": alias})
+            raise usage_error(_("There is no database %(alias)r.") % {"alias": alias})
         if not payload_index.is_possible(alias):
             raise CommandError(_why_not(connections[alias].display_name))
         state = payload_index.is_there(alias)
