@@ -21,10 +21,19 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.spec import ListSpec
+from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import AdminPage, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows, may_replay
 from nateq_webhooks.admin.selection_text import Condition, selection_in_words
-from nateq_webhooks.dispatch.progress import Progress, missing_worker_advice, progress, state_in_words, with_left
+from nateq_webhooks.dispatch.holds import read_holds
+from nateq_webhooks.dispatch.progress import (
+    Progress,
+    ReplayState,
+    missing_worker_advice,
+    progress,
+    state_in_words,
+    with_left,
+)
 from nateq_webhooks.dispatch.replays import advance_for, cancel
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import has_workers
@@ -109,6 +118,7 @@ def _groups(found: Progress, url_of: Callable[[dict[str, str]], str]) -> Iterato
             counted(_("waiting"), found.waiting, status__exact=Run.Status.WAITING, held="no"),
             counted(_("running"), found.running, status__exact=Run.Status.RUNNING),
             counted(_("held by a pause or a limit"), found.held, held="yes"),
+            *([counted(_("waiting for an unknown receiver"), found.parked, held="parked")] if found.parked else []),
         ],
     )
 
@@ -232,7 +242,11 @@ class ReplayAdmin(RecordAdmin[Replay]):
             seconds = seconds_to_reload(time.monotonic() - start)
             context["seconds_to_reload"] = str(seconds)
             context["is_slow_to_count"] = seconds > RELOAD_SECONDS
-            context["is_being_made"] = obj.finished_at is None and not obj.is_cancelled
+            is_being_made = found.state is ReplayState.CREATING
+            is_stopped = is_being_made and read_holds(alias).is_paused
+            context["is_being_made"] = is_being_made
+            context["pause_hint"] = pause_hint(self.admin_site, request) if is_stopped or found.paused else None
+            context["needs_worker"] = is_being_made and not is_stopped and not has_workers(alias)
             context["is_under_way"] = not found.is_done
             context["is_empty"] = found.is_done and not obj.is_cancelled and not obj.has_runs
             context["may_steer"] = may_replay(request)

@@ -266,5 +266,6 @@ def job_document(found: Progress, *, shows_webhook: bool) -> dict[str, Any]:
         "waiting": found.waiting,
         "running": found.running,
         "held": found.held,
+        "parked": found.parked,
         "runs_created_at": moment(replay.finished_at),
     }

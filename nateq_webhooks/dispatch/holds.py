@@ -18,7 +18,7 @@ from nateq_webhooks.conf import settings
 from nateq_webhooks.database.cached_rows import CachedRows
 from nateq_webhooks.models import Run
 from nateq_webhooks.models.hold import EVERYTHING, Hold, breaker_scope, receiver_scope, webhook_scope
-from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD
+from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL
 
 REFRESH_SECONDS: Final = 0.5
 """How long it is cached that nothing is held back: a pause is in force in every process within a second."""
@@ -185,10 +185,32 @@ def _on_setting_changed(**kwargs: object) -> None:  # noqa: ARG001 - a signal re
 setting_changed.connect(_on_setting_changed, dispatch_uid="nateq_webhooks.dispatch.holds")
 
 
-def held_condition(alias: str, prefix: str = "") -> Q:
-    """Return the condition that a pause or a rate limit holds a run back; `prefix` leads to the run, as "run__".
+def paused_condition(state: HoldState, prefix: str = "") -> Q:
+    """Return the condition that a pause holds a run back; `prefix` leads to the run, as "run__".
 
-    The pause of everything holds back all pending runs, and does not write that into them.
+    The pause of everything holds back all pending runs, and does not write that into them. A parked run waits for its
+    receiver, whatever is paused.
     """
-    pending = Q(**{f"{prefix}status__in": Run.PENDING})
-    return pending if read_holds(alias).is_paused else pending & Q(**{f"{prefix}held_by__gt": NOT_HELD})
+    pending = _pending(prefix)
+    return pending if state.is_paused else pending & Q(**{f"{prefix}held_by__in": [hold.pk for hold in state.paused]})
+
+
+def limited_condition(state: HoldState, prefix: str = "") -> Q:
+    """Return the condition that a rate limit holds a run back; a pause may do so, too."""
+    limited = [hold.pk for hold, _rate in state.rate_limited()]
+    return _pending(prefix) & Q(**{f"{prefix}held_by__in": limited})
+
+
+def held_condition(alias: str, prefix: str = "") -> Q:
+    """Return the condition that a pause or a rate limit holds a run back; `prefix` leads to the run, as "run__"."""
+    state = read_holds(alias)
+    return paused_condition(state, prefix) | limited_condition(state, prefix)
+
+
+def parked_condition(prefix: str = "") -> Q:
+    """Return the condition that a run waits for a receiver that no process knows."""
+    return Q(**{f"{prefix}status__in": Run.PENDING, f"{prefix}next_try_at__gte": PARKED_UNTIL})
+
+
+def _pending(prefix: str) -> Q:
+    return Q(**{f"{prefix}status__in": Run.PENDING, f"{prefix}next_try_at__lt": PARKED_UNTIL})

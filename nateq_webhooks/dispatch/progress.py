@@ -13,7 +13,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from nateq_webhooks.dispatch.holds import held_condition
+from nateq_webhooks.dispatch.holds import limited_condition, parked_condition, paused_condition, read_holds
 from nateq_webhooks.dispatch.notify import runs_elsewhere
 from nateq_webhooks.models import Replay, Run
 from nateq_webhooks.models.hold import Heartbeat
@@ -51,11 +51,20 @@ class Progress:
     running: int = 0
     held: int = 0
     "Held back by a pause or a rate limit, tried or not."
+    paused: int = 0
+    "Of those held: by a pause."
+    parked: int = 0
+    "Waiting for a receiver that no process knows."
 
     @property
     def left(self) -> int:
         """How many have not finished."""
-        return self.retrying + self.waiting + self.running + self.held
+        return self.retrying + self.waiting + self.running + self.held + self.parked
+
+    @property
+    def is_for_workers(self) -> bool:
+        """Whether a worker would run any of those that have not finished, now or later, without anything being resumed."""
+        return self.left > self.paused + self.parked
 
     @property
     def is_done(self) -> bool:
@@ -94,6 +103,7 @@ class Progress:
             _counted(self.waiting, _("%(count)s waiting")),
             _counted(self.running, _("%(count)s running")),
             _counted(self.held, _("%(count)s held")),
+            _counted(self.parked, _("%(count)s waiting for an unknown receiver")),
         ]
         kinds = ", ".join(part for part in parts if part)
         return f"{text} ({kinds})" if kinds else text
@@ -110,14 +120,22 @@ def progress_of(alias: str, replays: Sequence[Replay]) -> list[Progress]:
     by_replay: dict[int, Counter[str]] = {}
     if counted:
         rows = ReplayedRun.objects.using(alias).filter(replay__in=counted).order_by()
-        is_held = When(held_condition(alias, "run__"), then=Value(_HELD))
-        state_of = Case(is_held, default=F("run__status"), output_field=CharField())
+        holds = read_holds(alias)
+        state_of = Case(
+            When(parked_condition("run__"), then=Value(_PARKED)),
+            When(paused_condition(holds, "run__"), then=Value(_PAUSED)),
+            When(limited_condition(holds, "run__"), then=Value(_LIMITED)),
+            default=F("run__status"),
+            output_field=CharField(),
+        )
         for pk, state, count in rows.values_list("replay_id", state_of).annotate(Count("pk")):
             by_replay.setdefault(pk, Counter())[state] += count
     return [_progress(replay, by_replay.get(replay.pk, Counter())) for replay in replays]
 
 
-_HELD: Final = "held"
+_PARKED: Final = "parked"
+_PAUSED: Final = "paused"
+_LIMITED: Final = "limited"
 
 
 def _progress(replay: Replay, counts: Mapping[str, int]) -> Progress:
@@ -130,7 +148,9 @@ def _progress(replay: Replay, counts: Mapping[str, int]) -> Progress:
         retrying=counts[Run.Status.FAILED],
         waiting=counts[Run.Status.WAITING],
         running=counts[Run.Status.RUNNING],
-        held=counts[_HELD],
+        held=counts[_PAUSED] + counts[_LIMITED],
+        paused=counts[_PAUSED],
+        parked=counts[_PARKED],
     )
 
 
@@ -224,8 +244,11 @@ def _counted(number: int, text: str) -> str:
 
 
 def missing_worker_advice(alias: str, found: Progress) -> str:
-    """Return what to do if no worker runs what is left of a replay; empty if one does, or if all of it is held back."""
-    return worker_advice(alias) if found.left > found.held else ""
+    """Return what to do if no worker runs what is left of a replay; empty if one does, or if none would.
+
+    A worker runs nothing that is paused, or whose receiver it does not know; what a rate limit holds back it does run.
+    """
+    return worker_advice(alias) if found.is_for_workers else ""
 
 
 def worker_advice(alias: str) -> str:

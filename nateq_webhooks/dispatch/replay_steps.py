@@ -9,7 +9,7 @@ from django.utils import timezone, translation
 from nateq_webhooks.conf import language_code
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.notify import leaves_to_workers, runs_elsewhere, wake_again
-from nateq_webhooks.dispatch.progress import Progress
+from nateq_webhooks.dispatch.progress import Progress, ReplayState
 from nateq_webhooks.dispatch.replays import advance_for
 from nateq_webhooks.dispatch.status import due_runs, has_workers
 from nateq_webhooks.models import Replay, Run
@@ -55,8 +55,12 @@ def start_due_here(alias: str) -> None:
 
 
 def needs_worker(alias: str, found: Progress) -> bool:
-    """Return whether nobody runs what is left of a replay: no worker, and with the runner `carry_on` runs nothing."""
-    return not found.is_done and leaves_to_workers() and not has_workers(alias)
+    """Return whether nobody runs what is left of a replay: no worker, and with the runner `carry_on` runs nothing.
+
+    False if a worker would not run it either: it is paused, or its receivers are not connected.
+    """
+    is_being_made = found.state is ReplayState.CREATING and not hold_cache.get(alias).is_paused
+    return (is_being_made or found.is_for_workers) and leaves_to_workers() and not has_workers(alias)
 
 
 def _wake_due(alias: str, replay_pk: int, deadline: float) -> None:

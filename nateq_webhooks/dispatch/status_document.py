@@ -49,6 +49,11 @@ def _replay(progress: Progress) -> dict[str, Any]:
         "succeeded": progress.succeeded,
         "failed": progress.failed,
         "left": progress.left,
+        "retrying": progress.retrying,
+        "waiting": progress.waiting,
+        "running": progress.running,
+        "held": progress.held,
+        "parked": progress.parked,
     }
 
 

@@ -17,11 +17,15 @@ from nateq_webhooks import dispatch, signals
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.progress import missing_worker_advice, progress, under_way
+from nateq_webhooks.dispatch.replay_steps import needs_worker
 from nateq_webhooks.dispatch.replays import advance, request_replay
 from nateq_webhooks.dispatch.selection import Selection
+from nateq_webhooks.dispatch.status import status
+from nateq_webhooks.dispatch.status_document import document
 from nateq_webhooks.models import Delivery, Replay, Run
-from nateq_webhooks.models.hold import Heartbeat
+from nateq_webhooks.models.hold import Heartbeat, Hold
 from nateq_webhooks.models.replay import ReplayedRun
+from nateq_webhooks.models.run import PARKED_UNTIL
 from tests.commands import output
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 
@@ -219,26 +223,104 @@ def test_a_process_of_the_former_version_can_still_ask_for_a_replay(four: list[D
     assert numbers(Replay.objects.get()) == (0, 0, 0, 0)
 
 
+def paused() -> Hold:
+    """Pause a receiver, and return its hold."""
+    [hold] = dispatch.pause(receiver="test.paused")
+    return hold
+
+
 def test_what_is_left_is_counted_by_its_state(four: list[Delivery]) -> None:
     replay = dispatch.replay(four)
     runs = list(Run.objects.filter(round=replay.pk).order_by("pk"))
     Run.objects.filter(pk=runs[0].pk).update(status="failed")
     Run.objects.filter(pk=runs[1].pk).update(status="running")
-    Run.objects.filter(pk=runs[2].pk).update(held_by=7)
+    Run.objects.filter(pk=runs[2].pk).update(held_by=paused().pk)
 
     found = progress(ALIAS, replay)
 
     assert (found.retrying, found.running, found.held, found.waiting, found.left) == (1, 1, 1, 1, 4)
     assert found.in_words == ("0 succeeded, 0 failed for good, 4 left (1 retrying, 1 waiting, 1 running, 1 held)")
+    [shown] = document(status(ALIAS), [])["replays"]
+    assert shown["left"] == sum(shown[name] for name in ("retrying", "waiting", "running", "held", "parked"))
+    assert (shown["retrying"], shown["running"], shown["held"], shown["waiting"]) == (1, 1, 1, 1)
+
+
+def test_what_waits_for_an_unknown_receiver_is_told_apart_whatever_is_paused(
+    four: list[Delivery], admin_client: Client
+) -> None:
+    replay = dispatch.replay(four)
+    runs = list(Run.objects.filter(round=replay.pk).order_by("pk"))
+    Run.objects.filter(pk__in=[runs[0].pk, runs[1].pk]).update(next_try_at=PARKED_UNTIL)
+    Run.objects.filter(pk=runs[1].pk).update(held_by=paused().pk)
+
+    for _state in ("a receiver is paused", "everything is paused"):
+        found = progress(ALIAS, replay)
+        assert (found.parked, found.waiting + found.held, found.left) == (2, 2, 4)
+        page = unescape(page_of(admin_client, replay))
+        assert "2 waiting for an unknown receiver" in page
+        [url] = re.findall(r'<a href="([^"]*held=parked[^"]*)">2', page)
+        rows = admin_client.get(url).context["cl"].result_list
+        assert {row.pk for row in rows} == {runs[0].pk, runs[1].pk}
+        dispatch.pause()
+
+
+class TestWhetherAWorkerIsMissing:
+    """A worker is asked for only if it would run something: in a page, the command and the API alike."""
+
+    @pytest.fixture(autouse=True)
+    def _left_to_workers(self, four: list[Delivery], configure: Configure) -> None:
+        configure(DISPATCH="worker", RATE_LIMITS={"test.one": 0.001})
+
+    def is_asked_for(self, replay: Replay) -> bool:
+        found = progress(ALIAS, replay)
+        said = bool(missing_worker_advice(ALIAS, found))
+        assert needs_worker(ALIAS, found) is said
+        return said
+
+    def test_what_a_rate_limit_holds_back_needs_one(self, four: list[Delivery]) -> None:
+        replay = dispatch.replay(four)
+
+        assert progress(ALIAS, replay).held == 4
+        assert self.is_asked_for(replay)
+
+    def test_what_is_paused_does_not(self, four: list[Delivery], admin_client: Client) -> None:
+        for paused_of in ({}, {"receiver": "test.one"}):
+            dispatch.pause(**paused_of)
+            replay = dispatch.replay(four)
+            assert progress(ALIAS, replay).held == 4
+            assert not self.is_asked_for(replay)
+            page = page_of(admin_client, replay)
+            assert "No worker" not in page
+            assert "Runs that it holds back start when it is resumed." in page
+            dispatch.resume(**paused_of)
+
+    def test_what_waits_for_an_unknown_receiver_does_not(self, four: list[Delivery]) -> None:
+        replay = dispatch.replay(four)
+        Run.objects.filter(round=replay.pk).update(next_try_at=PARKED_UNTIL)
+
+        assert not self.is_asked_for(replay)
+
+    def test_a_replay_that_looks_for_its_deliveries_needs_one_unless_everything_is_paused(
+        self, four: list[Delivery], admin_client: Client
+    ) -> None:
+        job = request_replay(Selection())
+
+        assert needs_worker(ALIAS, progress(ALIAS, job))
+        assert "this does not continue by itself" in page_of(admin_client, job)
+        dispatch.pause()
+        assert not needs_worker(ALIAS, progress(ALIAS, job))
+        page = page_of(admin_client, job)
+        assert "this does not continue by itself" not in page
+        assert "Runs that it holds back start when it is resumed." in page
 
 
 def test_each_number_of_the_page_leads_to_those_runs(four: list[Delivery], admin_client: Client) -> None:
     replay = dispatch.replay(four)
     run_until_finished()
     runs = {run.delivery_id: run for run in Run.objects.filter(round=replay.pk)}
-    for delivery, status, held_by in ((four[2], "failed", 0), (four[3], "waiting", 7)):
+    for delivery, run_status, held_by in ((four[2], "failed", 0), (four[3], "waiting", paused().pk)):
         Run.objects.filter(pk=runs[delivery.pk].pk).update(
-            status=status, held_by=held_by, next_try_at=timezone.now() + timedelta(hours=1)
+            status=run_status, held_by=held_by, next_try_at=timezone.now() + timedelta(hours=1)
         )
 
     page = unescape(page_of(admin_client, replay))

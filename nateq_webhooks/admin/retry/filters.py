@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.failures import Failure, find_group
 from nateq_webhooks.admin.permissions import PermittedRows, may_see_payload
-from nateq_webhooks.dispatch.holds import held_condition
+from nateq_webhooks.dispatch.holds import held_condition, parked_condition
 from nateq_webhooks.models.run import MAX_ERROR_CHARS
 from nateq_webhooks.protocol.columns import column_text
 
@@ -156,22 +156,24 @@ class ReplayFilter(admin.SimpleListFilter):
 
 
 class HeldFilter(admin.SimpleListFilter):
-    """Whether a pause or a rate limit holds a run back; shown only if the address asks for it."""
+    """Whether a pause or a rate limit holds a run back, or it waits for an unknown receiver; shown only if asked for."""
 
     title: Any = gettext_lazy("held by a pause or a limit")
     parameter_name = HELD
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return both choices once one is made."""
-        return [("yes", _("Yes")), ("no", _("No"))] if self.value() else []
+        """Return the choices once one is made."""
+        return [("yes", _("Yes")), ("no", _("No")), ("parked", _("Unknown receiver"))] if self.value() else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs that are held, or those that are not."""
+        """Return the runs that are held, those that are not, or those that wait for an unknown receiver."""
         match self.value():
             case "yes":
                 return queryset.filter(held_condition(queryset.db))
             case "no":
-                return queryset.exclude(held_condition(queryset.db))
+                return queryset.exclude(held_condition(queryset.db) | parked_condition())
+            case "parked":
+                return queryset.filter(parked_condition())
             case _:
                 return queryset
 

@@ -66,6 +66,17 @@ _REPLAYED: Final = {
     ),
 }
 
+_NUMBERS_OF_RUNS: Final = {
+    "succeeded": whole("How many of its runs succeeded."),
+    "failed": whole("How many of its runs were given up or dropped."),
+    "left": whole("How many of its runs have not finished: those that are retrying, waiting, running, held or parked."),
+    "retrying": whole("How many have failed and will be tried again."),
+    "waiting": whole("How many were not tried yet."),
+    "running": whole("How many a process works on."),
+    "held": whole("How many a pause or a rate limit holds back."),
+    "parked": whole("How many wait for a receiver that no process knows."),
+}
+
 _NEEDS_WORKER: Final = flag("Whether nobody runs it: start a worker.")
 
 _REPLAY: Final = {
@@ -84,13 +95,7 @@ _REPLAY_JOB: Final = _REPLAY | {
     "percent": whole("How much is done; 100 when all of its runs have finished."),
     "looked_through": whole("How many percent of the deliveries were looked at: 100 when all runs are created."),
     "deliveries": whole("How many deliveries were found so far."),
-    "succeeded": whole("How many of its runs succeeded."),
-    "failed": whole("How many of its runs were given up or dropped."),
-    "left": whole("How many of its runs have not finished: those that are retrying, waiting, running or held."),
-    "retrying": whole("How many have failed and will be tried again."),
-    "waiting": whole("How many were not tried yet."),
-    "running": whole("How many a process works on."),
-    "held": whole("How many a pause or a rate limit holds back."),
+    **_NUMBERS_OF_RUNS,
     "runs_created_at": or_null(moment("When the last of its runs was created.")),
 }
 
@@ -298,9 +303,7 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
         id=whole("The replay's id."),
         share_done=number("From 0 to 1."),
         **_REPLAYED,
-        succeeded=whole("How many of its runs succeeded."),
-        failed=whole("How many of its runs were given up or dropped."),
-        left=whole("How many of its runs are still to finish."),
+        **_NUMBERS_OF_RUNS,
     ),
 }
 """The schemas of the answers' parts, by their names in `components`."""

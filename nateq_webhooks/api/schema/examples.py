@@ -160,6 +160,7 @@ REPLAY_JOB: Final = REPLAY | {
     "waiting": 1,
     "running": 0,
     "held": 0,
+    "parked": 0,
     "runs_created_at": "2026-06-30T12:30:01Z",
 }
 
@@ -221,6 +222,11 @@ STATUS: Final = {
             "succeeded": 1,
             "failed": 0,
             "left": 3,
+            "retrying": 0,
+            "waiting": 2,
+            "running": 1,
+            "held": 0,
+            "parked": 0,
         }
     ],
     "needs_attention": ["dead", "paused"],
