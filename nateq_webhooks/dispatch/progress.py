@@ -63,7 +63,7 @@ class Progress:
 
     @property
     def is_for_workers(self) -> bool:
-        """Whether a worker would run any of those that have not finished, now or later, without anything being resumed."""
+        """Whether a worker would run any of those that have not finished, without anything being resumed."""
         return self.left > self.paused + self.parked
 
     @property

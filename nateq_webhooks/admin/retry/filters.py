@@ -156,7 +156,7 @@ class ReplayFilter(admin.SimpleListFilter):
 
 
 class HeldFilter(admin.SimpleListFilter):
-    """Whether a pause or a rate limit holds a run back, or it waits for an unknown receiver; shown only if asked for."""
+    """Whether a pause or a rate limit holds a run back, or its receiver is unknown; shown only if asked for."""
 
     title: Any = gettext_lazy("held by a pause or a limit")
     parameter_name = HELD
