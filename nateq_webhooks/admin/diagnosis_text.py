@@ -1,4 +1,4 @@
-"""Texts for refused requests: the reason, the probable cause, and what to do about it."""
+"""Texts for refused requests: the probable cause, and what to do about it."""
 
 from typing import Any, Final
 
@@ -8,33 +8,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diagnosis import Cause, Hint
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason
-
-REASONS: Final[dict[str, Any]] = {
-    Reason.NO_MATCH: gettext_lazy("Signed with a secret we don't know"),
-    Reason.MISSING: gettext_lazy("No signature"),
-    Reason.EMPTY: gettext_lazy("Signature empty"),
-    Reason.TOO_LONG: gettext_lazy("Signature too long"),
-    Reason.TOO_MANY: gettext_lazy("Too many signatures"),
-    Reason.NOT_ASCII: gettext_lazy("Signature with invalid characters"),
-    Reason.NOT_HEX: gettext_lazy("Signature unreadable"),
-    Reason.NO_SECRET: gettext_lazy("No usable secret"),
-    Refusal.OTHER_ORGANIZATION: gettext_lazy("Another organization"),
-    Refusal.TOO_LARGE: gettext_lazy("Body too large"),
-    Refusal.NO_LENGTH: gettext_lazy("Body without a length"),
-    Refusal.NOT_POST: gettext_lazy("Not a POST"),
-    Refusal.INACTIVE: gettext_lazy("Webhook switched off"),
-    Refusal.UNKNOWN_URL: gettext_lazy("Unknown URL"),
-    Refusal.ADDRESS: gettext_lazy("Address not allowed"),
-    Refusal.STALE: gettext_lazy("Too old"),
-    Refusal.FUTURE: gettext_lazy("From the future"),
-    Refusal.NO_TIMESTAMP: gettext_lazy("Without a readable timestamp"),
-}
-"""The reason of each refusal, short enough for a list."""
 
 BRIEF: Final[dict[str, Any]] = {
     Cause.OTHER_WEBHOOK: gettext_lazy("another webhook's secret"),
@@ -161,11 +138,6 @@ ALTERATIONS: Final[dict[str, Any]] = {
     Alteration.RESERIALIZED: gettext_lazy("rewrote its JSON"),
 }
 """What was done to a body on its way."""
-
-
-def reason(code: str) -> str:
-    """Return a reason in words; the code itself if a newer version wrote it."""
-    return str(REASONS.get(code, code))
 
 
 def brief(hint: Hint) -> str:

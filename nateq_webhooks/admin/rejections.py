@@ -23,6 +23,7 @@ from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks
 from nateq_webhooks.inbox.diagnosis import Hint
 from nateq_webhooks.inbox.rejections import explanation
 from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.models.rejection import REASON_LABELS, reason_text
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -33,7 +34,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return every reason."""
-        return [(str(code), words) for code, words in diagnosis_text.REASONS.items()]
+        return [(str(code), words) for code, words in REASON_LABELS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows with the chosen reason."""
@@ -93,7 +94,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
     def shown_reason(self, rejection: Rejection) -> SafeString:
         """Return why it was refused, the likely cause, and how many more there were at that time."""
         words, brief = (
-            diagnosis_text.reason(rejection.reason),
+            reason_text(rejection.reason),
             diagnosis_text.brief(Hint.read(rejection.hint)),
         )
         return format_html('{} <span class="nateq-quiet-text">{}</span>', words, brief) if brief else escape(words)
@@ -153,7 +154,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         rejection = context.get("original")
         if rejection is not None:
             at = date_format(timezone.localtime(rejection.received_at), f"{DATE_FORMAT} {TIME_FORMAT}")
-            context["subtitle"] = f"{diagnosis_text.reason(rejection.reason)}, {at}"
+            context["subtitle"] = f"{reason_text(rejection.reason)}, {at}"
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from django.core.handlers.wsgi import WSGIRequest
@@ -19,6 +18,7 @@ from django.http import HttpRequest, UnreadablePostError
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import NateqWebhooksError
 from nateq_webhooks.inbox.configuration import Configuration
+from nateq_webhooks.models.rejection import Refusal as Refusal
 from nateq_webhooks.protocol import signatures
 from nateq_webhooks.protocol.api import LIVE_KEY_PREFIX, TEST_KEY_PREFIX
 from nateq_webhooks.protocol.columns import column_text
@@ -64,31 +64,6 @@ _CREDENTIAL: Final = re.compile(
 """Credentials in a header of a known name: schemes of Authorization, Nateq's prefixes, JSON web tokens."""
 
 _CHUNK_BYTES: Final = 64 * 1024
-
-
-class Refusal(StrEnum):
-    """Why a request is refused before anything is stored, apart from the reasons of an invalid signature."""
-
-    OTHER_ORGANIZATION = "other_organization"
-    """Its signature is valid, but it belongs to another organization than the webhook."""
-    TOO_LARGE = "too_large"
-    """The body is larger than `MAX_BODY_BYTES`."""
-    NO_LENGTH = "no_length"
-    """The end of the body is unknown: Content-Length is not one number, or a chunked body comes without an end."""
-    NOT_POST = "not_post"
-    """The method was GET: a redirect before this site turns a POST into one."""
-    INACTIVE = "inactive"
-    """The webhook is switched off here."""
-    UNKNOWN_URL = "unknown_url"
-    """No webhook has the id in the URL."""
-    ADDRESS = "address"
-    """It comes from an address that is in none of the `ALLOWED_NETWORKS`."""
-    STALE = "stale"
-    """It is signed, but its `timestamp` is older than `REPLAY_WINDOW`, and no such delivery is stored."""
-    FUTURE = "future"
-    """It is signed, but its `timestamp` is later than the clock of this server."""
-    NO_TIMESTAMP = "no_timestamp"
-    """It is signed, but has no `timestamp` that could be compared with `REPLAY_WINDOW`."""
 
 
 NO_MATCH: Final = signatures.Reason.NO_MATCH

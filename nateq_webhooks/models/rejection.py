@@ -1,22 +1,78 @@
 """The rejection: a request that was refused. Their number is bounded, and the body is never stored."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 from django.db import connections, models, transaction
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.database.retry import retry_transaction
 from nateq_webhooks.models.fields import ExactCharField, SafeTextField
 from nateq_webhooks.models.webhook import Webhook
+from nateq_webhooks.protocol.signatures import Reason
 
 MAX_REJECTIONS_KEPT: Final = 200
 """The newest rejections kept per webhook and reason, so that no reason drops the rows of another."""
 
 _MAX_LOCK_ATTEMPTS: Final = 100
 """How often a writer tries to lock the oldest row after another writer has deleted it."""
+
+
+class Refusal(StrEnum):
+    """Why a request is refused before anything is stored, apart from the reasons of an invalid signature."""
+
+    OTHER_ORGANIZATION = "other_organization"
+    """Its signature is valid, but it belongs to another organization than the webhook."""
+    TOO_LARGE = "too_large"
+    """The body is larger than `MAX_BODY_BYTES`."""
+    NO_LENGTH = "no_length"
+    """The end of the body is unknown: Content-Length is not one number, or a chunked body comes without an end."""
+    NOT_POST = "not_post"
+    """The method was GET: a redirect before this site turns a POST into one."""
+    INACTIVE = "inactive"
+    """The webhook is switched off here."""
+    UNKNOWN_URL = "unknown_url"
+    """No webhook has the id in the URL."""
+    ADDRESS = "address"
+    """It comes from an address that is in none of the `ALLOWED_NETWORKS`."""
+    STALE = "stale"
+    """It is signed, but its `timestamp` is older than `REPLAY_WINDOW`, and no such delivery is stored."""
+    FUTURE = "future"
+    """It is signed, but its `timestamp` is later than the clock of this server."""
+    NO_TIMESTAMP = "no_timestamp"
+    """It is signed, but has no `timestamp` that could be compared with `REPLAY_WINDOW`."""
+
+
+REASON_LABELS: Final[Mapping[str, Promise]] = {
+    Reason.NO_MATCH: _("Signed with a secret we don't know"),
+    Reason.MISSING: _("No signature"),
+    Reason.EMPTY: _("Signature empty"),
+    Reason.TOO_LONG: _("Signature too long"),
+    Reason.TOO_MANY: _("Too many signatures"),
+    Reason.NOT_ASCII: _("Signature with invalid characters"),
+    Reason.NOT_HEX: _("Signature unreadable"),
+    Reason.NO_SECRET: _("No usable secret"),
+    Refusal.OTHER_ORGANIZATION: _("Another organization"),
+    Refusal.TOO_LARGE: _("Body too large"),
+    Refusal.NO_LENGTH: _("Body without a length"),
+    Refusal.NOT_POST: _("Not a POST"),
+    Refusal.INACTIVE: _("Webhook switched off"),
+    Refusal.UNKNOWN_URL: _("Unknown URL"),
+    Refusal.ADDRESS: _("Address not allowed"),
+    Refusal.STALE: _("Too old"),
+    Refusal.FUTURE: _("From the future"),
+    Refusal.NO_TIMESTAMP: _("Without a readable timestamp"),
+}
+"""The reason of each refusal, short enough for a list."""
+
+
+def reason_text(reason: str) -> str:
+    """Return a reason in words; one that this version does not know as it is stored."""
+    return str(REASON_LABELS.get(reason, reason))
 
 
 class RejectionQuerySet(models.QuerySet["Rejection"]):
@@ -94,4 +150,4 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reason}, {timezone.localtime(self.received_at):%Y-%m-%d %H:%M:%S %Z}"
+        return f"{reason_text(self.reason)}, {timezone.localtime(self.received_at):%Y-%m-%d %H:%M:%S %Z}"

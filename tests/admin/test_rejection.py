@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -18,6 +20,7 @@ from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diagnosis import Cause, Finding, Hint, hint
 from nateq_webhooks.inbox.recorder import recorder
 from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.models.rejection import REASON_LABELS, reason_text
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
@@ -69,7 +72,7 @@ def test_the_list_is_filtered_by_webhook_and_by_reason(boss: Client, make: Make)
     assert listed(f"webhook__id__exact={other.pk}") == [theirs.pk]
     assert listed("reason=missing") == [mine.pk]
     choices = page(boss, LIST)
-    for words in diagnosis_text.REASONS.values():
+    for words in REASON_LABELS.values():
         assert escape(str(words)) in choices
 
 
@@ -128,7 +131,7 @@ def test_the_page_and_the_question_before_deleting_name_the_rejection(boss: Clie
             assert f"<h2>Signed with a secret we don&#x27;t know, {at}</h2>" in shown
             assert f"<bdi>Signed with a secret we don&#x27;t know, {at}</bdi>" in shown  # the breadcrumb
             assert "no_match" not in shown
-            assert f"no_match, {at}" in page(boss, url_of(rejection, "delete"))
+            assert f"don&#x27;t know, {at}" in page(boss, url_of(rejection, "delete"))
 
 
 def test_a_request_that_was_not_examined_leads_to_the_newest_one_that_explains(boss: Client, make: Make) -> None:
@@ -151,7 +154,7 @@ def test_the_page_says_that_a_request_was_not_diagnosed(boss: Client, make: Make
 
 @pytest.mark.parametrize("code", [*Reason, *Refusal])
 def test_every_reason_has_a_text(code: str) -> None:
-    assert diagnosis_text.reason(code) != code
+    assert reason_text(code) != code
 
 
 @pytest.mark.parametrize("code", Cause)
@@ -256,12 +259,26 @@ def test_it_is_registered_on_any_admin_site(boss: Client, make: Make) -> None:
     assert page(boss, "/refused/nateq_webhooks/rejection/")
 
 
+def test_where_a_request_is_deleted_it_is_named_in_words(boss: Client, make: Make) -> None:
+    rejection = make("no_match")
+    name = "Signed with a secret we don&#x27;t know, "
+
+    asks = page(boss, url_of(rejection, "delete"))
+    for shown in (asks, page(boss, url_of(rejection, "history"))):
+        assert name in shown
+        assert "no_match" not in shown
+    form = {"action": "delete_selected", ACTION_CHECKBOX_NAME: [rejection.pk]}
+    for answer in (boss.post(LIST, form), boss.post(url_of(rejection, "delete"), {"post": "yes"}, follow=True)):
+        assert name in answer.content.decode()
+        assert "no_match, " not in answer.content.decode()
+    assert LogEntry.objects.get().object_repr.startswith("Signed with a secret we don't know, ")
+    assert str(make("of_a_newer_version")).startswith("of_a_newer_version, ")
+
+
 def test_hints_are_translated_when_they_are_shown() -> None:
     with translation.override("ar"):
         assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
-    assert not any(
-        isinstance(words, str) for words in (*diagnosis_text.CAUSES.values(), *diagnosis_text.REASONS.values())
-    )
+    assert not any(isinstance(words, str) for words in (*diagnosis_text.CAUSES.values(), *REASON_LABELS.values()))
 
 
 def test_the_dashboard_lists_get_requests_last(webhook: Webhook) -> None:

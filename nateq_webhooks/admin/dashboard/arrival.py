@@ -21,6 +21,7 @@ from nateq_webhooks.admin.dashboard.summary import span
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import CHANGE_WEBHOOK, PermittedRows
 from nateq_webhooks.models import Rejection, Webhook
+from nateq_webhooks.models.rejection import reason_text
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def _silence(silent: SilentWebhook) -> str:
 def _refusal(refused: Refusals) -> str:
     """Return how many were refused and why; the certain cause, if one is known, instead of the reason."""
     cause = str(diagnosis_text.BRIEF.get(refused.cause.code, ""))
-    reason = diagnosis_text.reason(refused.reason)
+    reason = reason_text(refused.reason)
     why = _("%(reason)s (%(cause)s)") % {"reason": reason, "cause": cause} if cause else reason
     text = ngettext("%(number)s refused: %(reason)s", "%(number)s refused: %(reason)s", refused.number)
     return text % {"number": formatting.number(refused.number), "reason": why}

@@ -11,13 +11,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import remote
-from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.pages import admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.admin.webhooks.page import WebhookPage
 from nateq_webhooks.conf import settings
 from nateq_webhooks.errors import ApiError
 from nateq_webhooks.models import Delivery, Rejection
+from nateq_webhooks.models.rejection import reason_text
 from nateq_webhooks.remote.attempt_log import MAX_PAGES, PAGE_SIZE, SentAttempt
 from nateq_webhooks.remote.error_text import localized
 
@@ -103,7 +104,7 @@ class SentLogPage(WebhookPage):
             text = _("Stored: %(status)s") % {"status": attempt.delivery.get_status_display()}
             return text, style.level, style.symbol, admin_url(site, Delivery, "change", attempt.delivery.pk)
         if attempt.rejection is not None:
-            reason = _("Refused: %(reason)s") % {"reason": diagnosis_text.reason(attempt.rejection.reason)}
+            reason = _("Refused: %(reason)s") % {"reason": reason_text(attempt.rejection.reason)}
             return reason, "bad", "⊘", admin_url(site, Rejection, "change", attempt.rejection.pk)
         return (_("Not seen here"), "warn", "?", "") if is_compared else ("", "quiet", "", "")
 
