@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from nateq_webhooks import audit
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.holds import get_hold, hold_cache
+from nateq_webhooks.dispatch.holds import get_hold, hold_cache, read_holds
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import NOT_HELD
@@ -48,9 +48,7 @@ def pause(
         with transaction.atomic(using=alias):
             hold = pause_hold(alias, scope, reason=reason, by=by)
             audit.record(audit.Action.PAUSED, actor=by, **_about(alias, hold), using=alias)
-        for _ in range(BATCHES_AT_ONCE):
-            if scope == EVERYTHING or move_to_hold(alias, hold) < BATCH_SIZE:
-                break
+        gather(alias, hold)
         paused_holds.append(hold)
     return paused_holds
 
@@ -80,7 +78,29 @@ def resume_scope(alias: str, scope: str) -> Hold | None:
     for _ in range(BATCHES_AT_ONCE):
         if is_rate_limited(alias, hold) or not move_from_hold(alias, hold):
             break
+    gather_all(alias)
     return hold
+
+
+def gather_all(alias: str) -> None:
+    """Move runs to the paused holds: after the end of one pause, those that another one holds back, too."""
+    for hold in read_holds(alias).paused:
+        gather(alias, hold)
+
+
+def gather(alias: str, hold: Hold) -> None:
+    """Move the runs that a paused hold holds back to it: from the queue, and from rate limits. Claims move the rest.
+
+    The pause of everything has no runs of its own: it is asked before any claim.
+    """
+    if hold.scope == EVERYTHING:
+        return
+    others = read_holds(alias).holds.values()
+    sources = [NOT_HELD, *(other.pk for other in others if not other.is_paused and other.pk != hold.pk)]
+    for source in sources:
+        for _ in range(BATCHES_AT_ONCE):
+            if move_to_hold(alias, hold, source) < BATCH_SIZE:
+                break
 
 
 def is_rate_limited(alias: str, hold: Hold) -> bool:

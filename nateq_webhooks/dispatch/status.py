@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import connections
-from django.db.models import Case, Count, Manager, Min, QuerySet, When
+from django.db.models import Case, Count, Manager, Min, Q, QuerySet, When
 from django.utils import timezone
 
 from nateq_webhooks.dispatch.holds import HoldState, read_holds
 from nateq_webhooks.dispatch.progress import Progress, under_way
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold
-from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, IS_PARKED, NOT_HELD, RunQuerySet
+from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts
+from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, IS_PARKED, NOT_PARKED, RunQuerySet
 
 Runs = QuerySet[Run] | Manager[Run]
 """A queryset or a manager of runs, of any class."""
@@ -133,9 +133,25 @@ def oldest_due(alias: str, now: datetime, state: HoldState) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def held_runs(rows: Runs, hold: Hold) -> RunQuerySet:
-    """Return those of the runs that a paused hold holds back. The pause of everything does not move runs to itself."""
-    return _runs(rows).held(NOT_HELD if hold.scope == EVERYTHING else hold.pk)
+def held_runs(rows: Runs, hold: Hold, state: HoldState | None = None) -> RunQuerySet:
+    """Return those of the runs that a paused hold has; of the pause of everything, which has none, all pending ones."""
+    if hold.scope != EVERYTHING:
+        return _runs(rows).held(hold.pk)
+    every = [*(state or read_holds(rows.db)).all_pks, HELD_BY_ORDER]
+    return _runs(rows).pending().filter(NOT_PARKED, held_by__in=every)
+
+
+def runs_held_elsewhere(rows: Runs, hold: Hold, state: HoldState | None = None) -> tuple[RunQuerySet, Q]:
+    """Return the runs that another pause or the order has, and which of them this pause holds back, too.
+
+    A run has one hold only. The condition is on `receiver` and `delivery__webhook`.
+    """
+    webhook, receiver = scope_parts(hold.scope)
+    is_its = Q(delivery__webhook=webhook) if webhook else Q()
+    if receiver:
+        is_its &= Q(receiver=receiver)
+    others = (state or read_holds(rows.db)).paused_pks - {hold.pk}
+    return _runs(rows).pending().filter(NOT_PARKED, held_by__in=sorted(others)), is_its
 
 
 def parked_runs(rows: Runs, state: HoldState | None = None) -> RunQuerySet:

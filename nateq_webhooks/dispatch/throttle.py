@@ -83,12 +83,14 @@ def count_failure(alias: str, run: Run) -> None:
             run.delivery.webhook_id,
             settings().breaker_pause,
         )
-    pauses.pause_hold(
+    paused = pauses.pause_hold(
         alias,
         hold.scope,
         reason=f"It failed {count} times in a row.",
         probe_at=timezone.now() + settings().breaker_pause,
     )
+    if hold.paused_at is None:
+        pauses.move_to_hold(alias, paused)  # claims move the rest, where a process makes any
 
 
 def count_success(alias: str, run: Run) -> None:

@@ -11,9 +11,11 @@ import pytest
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.dispatch.claim import claim_throttled
 from nateq_webhooks.dispatch.holds import hold_cache
+from nateq_webhooks.dispatch.status import status
 from nateq_webhooks.dispatch.throttle import count_failure, count_success
 from nateq_webhooks.errors import GiveUp, RetryLater
 from nateq_webhooks.models import Delivery, Run, Webhook
@@ -102,6 +104,18 @@ def test_it_is_logged_once(crm: Crm, deliver: Deliver, caplog: pytest.LogCapture
         work()
 
     assert sum("failed 3 times in a row for webhook" in record.message for record in caplog.records) == 1
+
+
+def test_its_backlog_is_held_at_once_where_no_process_makes_a_claim(
+    crm: Crm, sender: Sender, configure: Configure
+) -> None:
+    configure(DISPATCH="inline", BREAKER_AFTER=3)
+    for number in range(3):
+        sender.post(envelope(delivery_id=f"dlv_{number}"))
+
+    (pause,) = alerts.pauses()
+    assert pause.held == "3 runs are held back."
+    assert status(ALIAS).receivers[CRM].held == 3
 
 
 def test_its_backlog_keeps_its_tries(open_breaker: Crm) -> None:

@@ -12,12 +12,14 @@ from django.utils import timezone
 from nateq_webhooks import dispatch, signals
 from nateq_webhooks.admin.dashboard import alerts
 from nateq_webhooks.admin.dashboard.failures import failures
-from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch import api, pauses
 from nateq_webhooks.dispatch.holds import get_hold, hold_cache
+from nateq_webhooks.dispatch.run_hold import holds_of
 from nateq_webhooks.dispatch.status import due_runs, held_runs, parked_runs, status
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import HELD_BY_ORDER, Hold, receiver_scope
 from nateq_webhooks.models.run import PARKED_UNTIL
+from tests.commands import output
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,7 +135,89 @@ def test_while_everything_is_paused_nothing_is_late_and_what_waits_is_held(make:
     assert not is_said_to_be_late()
     assert status(ALIAS).receivers[NAME].held == 1
     (pause,) = alerts.pauses()
-    assert pause.held == "1 run is held back."  # what runs is not held
+    waits = "1 delivery is stored, and its receivers start after the pause."
+    assert pause.held == f"1 run is held back. {waits}"  # what runs is not held
+    (hidden,) = alerts.pauses(sees_deliveries=False)
+    assert hidden.held == "1 run is held back."
+
+
+def test_the_pause_of_everything_holds_all_pending_runs_whatever_else_holds_them(
+    make: Make, configure: Configure
+) -> None:
+    configure(RATE_LIMITS={NAME: 1.0})
+    make(held_by=held_by())
+    make(round=1, held_by=HELD_BY_ORDER)
+    make(round=2, receiver="test.two", held_by=get_hold(ALIAS, "receiver:test.two").pk)
+    make(round=3, next_try_at=PARKED_UNTIL)
+    dispatch.pause()
+    dispatch.pause(receiver="test.two")
+
+    assert sum(one.held for one in status(ALIAS).receivers.values()) == 3
+    assert [pause.held for pause in alerts.pauses()] == ["3 runs are held back.", "1 run is held back."]
+
+
+class TestTwoPauses:
+    """A run has one hold only, and two pauses may hold it back."""
+
+    @pytest.fixture(autouse=True)
+    def _paused(self, make: Make, webhook: Webhook) -> None:
+        make()
+        make(round=1, held_by=HELD_BY_ORDER)
+        make(round=2, receiver="test.two")
+        dispatch.pause(receiver=NAME)
+        dispatch.pause(webhook=webhook)
+
+    def test_each_says_what_it_holds_back(self) -> None:
+        assert [pause.held for pause in alerts.pauses()] == ["2 runs are held back.", "3 runs are held back."]
+        assert sum(one.held for one in status(ALIAS).receivers.values()) == 3
+
+    def test_after_the_end_of_one_nothing_is_due_that_the_other_holds_back(self, webhook: Webhook) -> None:
+        for resume, left in (({"receiver": NAME}, 3), ({"webhook": webhook}, 2)):
+            dispatch.pause(receiver=NAME)
+            dispatch.pause(webhook=webhook)
+
+            dispatch.resume(**resume)
+
+            (pause,) = alerts.pauses()
+            assert pause.held == f"{left} runs are held back."
+            held = holds_of(ALIAS, Run.objects.select_related("delivery"))
+            assert sum(1 for each in held.values() if each.is_pause) == left
+            assert status(ALIAS).receivers[NAME].held == 2
+            assert not due_runs(Run.objects.all(), timezone.now()).filter(receiver=NAME).exists()
+
+    def test_also_for_the_command(self, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pauses, "BATCH_SIZE", 1)
+        monkeypatch.setattr(pauses, "BATCHES_AT_ONCE", 1)
+
+        output("nateq_resume", "--webhook", webhook.name)
+
+        assert not due_runs(Run.objects.filter(receiver=NAME), timezone.now()).exists()
+
+
+def test_a_pause_takes_what_a_rate_limit_has(make: Make, webhook: Webhook, configure: Configure) -> None:
+    configure(RATE_LIMITS={NAME: 1.0})
+    make(held_by=held_by())
+    dispatch.pause(webhook=webhook)
+
+    assert not is_said_to_be_late()
+    assert status(ALIAS).receivers[NAME].held == 1
+    (pause,) = alerts.pauses()
+    assert pause.held == "1 run is held back."
+
+
+def test_what_others_hold_is_looked_at_up_to_a_limit(
+    make: Make, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "MAX_COUNTED", 3)
+    dispatch.pause(receiver=NAME)
+    for number in range(4):
+        make(round=number, held_by=held_by())
+    dispatch.pause(receiver="test.two")
+    make(receiver="test.two", held_by=get_hold(ALIAS, "receiver:test.two").pk)
+
+    found = {pause.what: pause.held for pause in alerts.pauses()}
+
+    assert found == {NAME: "more than 3 runs are held back.", "test.two": "at least 1 runs are held back."}
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "limited and paused"])

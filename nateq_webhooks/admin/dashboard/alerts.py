@@ -19,6 +19,7 @@ from nateq_webhooks.dispatch.holds import read_holds
 from nateq_webhooks.dispatch.pauses import webhook_names
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
+from nateq_webhooks.models.run import EARLIEST
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted at most."""
@@ -104,11 +105,12 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
     return min(number, MAX_COUNTED), number > MAX_COUNTED
 
 
-def pauses(among: RowScope = ALL_ROWS) -> list[Pause]:
+def pauses(among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
     holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
     names = webhook_names(among.of(Webhook), holds)
-    return [_pause(hold, names, among) for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
+    shown = [hold for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
+    return [_pause(hold, names, held_by(hold, among, sees_deliveries=sees_deliveries)) for hold in shown]
 
 
 def _holds() -> QuerySet[Hold]:
@@ -116,15 +118,40 @@ def _holds() -> QuerySet[Hold]:
     return Hold.objects.using(router.db_for_write(Hold))
 
 
-def held_by(hold: Hold, among: RowScope = ALL_ROWS) -> str:
-    """Return how many runs a hold holds back."""
+def held_by(hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> str:
+    """Return how many runs a hold holds back, and how many deliveries that of everything keeps from having runs."""
     number, is_capped = _held(hold, among)
     shown = formatting.capped(number, is_capped=is_capped)
-    return ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
+    if is_capped and number < MAX_COUNTED:  # not all runs that others hold were looked at
+        shown = _("at least %(number)s") % {"number": formatting.number(number)}
+        number = MAX_COUNTED  # the form for one or two may leave the number out
+    text = ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
+    waiting = _undispatched(among) if sees_deliveries and hold.scope == EVERYTHING else (0, False)
+    return " ".join(filter(None, [text, _undispatched_text(*waiting)]))
 
 
 def _held(hold: Hold, among: RowScope) -> tuple[int, bool]:
-    return _capped(status.held_runs(among.of(Run), hold).order_by())
+    rows, state = among.of(Run).order_by().select_related(None), read_holds(router.db_for_write(Hold))
+    number, is_capped = _capped(status.held_runs(rows, hold, state))
+    if hold.scope == EVERYTHING or is_capped:
+        return number, is_capped
+    others, is_its = status.runs_held_elsewhere(rows, hold, state)
+    read = others.values("receiver", "delivery__webhook")[: MAX_COUNTED + 1]
+    found = read.aggregate(read=Count("receiver"), number=Count("receiver", filter=is_its))
+    return number + found["number"], found["read"] > MAX_COUNTED
+
+
+def _undispatched(among: RowScope) -> tuple[int, bool]:
+    return _capped(among.of(Delivery).filter(dispatch_at__gte=EARLIEST).order_by())
+
+
+def _undispatched_text(number: int, is_capped: bool) -> str:  # noqa: FBT001 - as `_capped` returns them
+    text = ngettext(
+        "%(number)s delivery is stored, and its receivers start after the pause.",
+        "%(number)s deliveries are stored, and their receivers start after the pause.",
+        number,
+    )
+    return text % {"number": formatting.capped(number, is_capped=is_capped)} if number else ""
 
 
 def orphaned(among: RowScope = ALL_ROWS) -> tuple[int, bool]:
@@ -132,7 +159,7 @@ def orphaned(among: RowScope = ALL_ROWS) -> tuple[int, bool]:
     return _capped(status.parked_runs(among.of(Run)).order_by())
 
 
-def _pause(hold: Hold, names: dict[str, str], among: RowScope) -> Pause:
+def _pause(hold: Hold, names: dict[str, str], held: str) -> Pause:
     webhook, receiver = scope_parts(hold.scope)
     what = [receiver, names.get(webhook, webhook)]
     return Pause(
@@ -144,7 +171,7 @@ def _pause(hold: Hold, names: dict[str, str], among: RowScope) -> Pause:
         by=hold.paused_by,
         reason=hold.reason,
         is_automatic=hold.is_automatic,
-        held=held_by(hold, among),
+        held=held,
     )
 
 

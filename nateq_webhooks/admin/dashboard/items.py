@@ -175,7 +175,8 @@ class ItemBuilder:
     def _pause_items(self) -> list[AlertItem]:
         if not self._sees(Run):
             return []
-        return [self._pause_item(pause) for pause in alerts.pauses(self._permitted)]
+        found = alerts.pauses(self._permitted, sees_deliveries=self._sees(Delivery))
+        return [self._pause_item(pause) for pause in found]
 
     def _pause_item(self, pause: alerts.Pause) -> AlertItem:
         how = _("Paused automatically: %(what)s") if pause.is_automatic else _("Paused: %(what)s")

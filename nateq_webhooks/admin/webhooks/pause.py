@@ -11,10 +11,10 @@ from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
 from nateq_webhooks.admin.pages import PauseForm
-from nateq_webhooks.admin.permissions import PermittedRows, RowScope
+from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.admin.receivers.control import report_resumed
 from nateq_webhooks.admin.webhooks.page import WebhookPage
-from nateq_webhooks.models import Webhook
+from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold
 
 
@@ -65,7 +65,7 @@ class PausePage(WebhookPage):
         return self.page("pause", _("Pause"), form=form, **pause_context(self.webhook, permitted))
 
 
-def pause_context(webhook: Webhook, among: RowScope) -> dict[str, Any]:
+def pause_context(webhook: Webhook, permitted: PermittedRows) -> dict[str, Any]:
     """Return what `webhook/paused.html` shows; empty if neither the webhook nor everything is paused."""
     hold: Hold | None = pause_of(webhook)
     if hold is None:
@@ -73,7 +73,7 @@ def pause_context(webhook: Webhook, among: RowScope) -> dict[str, Any]:
     return {
         "hold": hold,
         "is_everything": hold.scope == EVERYTHING,
-        "held": held_by(hold, among),
+        "held": held_by(hold, permitted, sees_deliveries=permitted.may_view(Delivery)),
         "paused_by": formatting.visible(hold.paused_by),
         "reason": formatting.visible(hold.reason),
     }

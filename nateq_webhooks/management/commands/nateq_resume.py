@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.dispatch.pauses import is_rate_limited, move_from_hold, named_scopes
+from nateq_webhooks.dispatch.pauses import gather_all, is_rate_limited, move_from_hold, named_scopes
 from nateq_webhooks.dispatch.progress import worker_advice
 from nateq_webhooks.dispatch.selection import did_you_mean
 from nateq_webhooks.dispatch.status import due_runs
@@ -57,6 +57,7 @@ class Command(TerminalCommand):
                     self.stdout.write(text % {"count": moved})
             if verbosity:
                 self.stdout.write(self.style.SUCCESS(_("Resumed: %(hold)s.") % {"hold": names[hold.pk]}))
+        gather_all(alias)
         is_due = bool(resumed) and due_runs(Run.objects.using(alias), timezone.now()).exists()
         if verbosity and is_due and (advice := worker_advice(alias)):
             self.stdout.write(self.style.WARNING(advice))
