@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, TextIO
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import Error
 from django.utils.translation import gettext as _
 
 from nateq_webhooks import audit
+from nateq_webhooks.management.unapplied_migrations import has_unapplied_migrations, unapplied_text
 from nateq_webhooks.protocol.invisible_chars import one_line, visible
 
 Style = Callable[[str], str]
@@ -87,9 +89,15 @@ class TerminalCommand(BaseCommand):
         super().run_from_argv(argv)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command."""
-        with audit.acting(self.audit_source, user_name()):
-            return super().execute(*args, **options)
+        """Run the command; if it fails because `migrate` was not run, say that instead."""
+        try:
+            with audit.acting(self.audit_source, user_name()):
+                return super().execute(*args, **options)
+        except (Error, CommandError) as error:
+            cause = error.__context__ if isinstance(error, CommandError) else error
+            if not isinstance(cause, Error) or not has_unapplied_migrations():
+                raise
+            raise CommandError(unapplied_text()) from error
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Replace the streams and styles, which Django sets in several places, by ones that escape."""

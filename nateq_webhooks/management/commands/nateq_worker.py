@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks import audit
 from nateq_webhooks.dispatch.failure import Outcome
 from nateq_webhooks.management.terminal import TerminalCommand, usage_error
+from nateq_webhooks.management.unapplied_migrations import has_unapplied_migrations, unapplied_text
 from nateq_webhooks.models import Run
 from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
@@ -50,6 +51,8 @@ class Command(TerminalCommand):
                 concurrency,
             )
             self.stdout.write(text % {"count": concurrency})
+        if has_unapplied_migrations():
+            self.stderr.write(self.style.WARNING(unapplied_text()))
         worker.run()
         if verbosity:
             self.stdout.write(_("Stopped. Runs that were not started were given back."))
