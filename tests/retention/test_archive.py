@@ -1,6 +1,8 @@
 """The SQL of docs/how-to/partitioning.md works, and the table of the deliveries can't be partitioned, as it says."""
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -28,32 +30,73 @@ def execute(sql: str) -> None:
 
 
 def count(table: str) -> int:
+    return number(f"SELECT count(*) FROM {table}")
+
+
+def number(sql: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {table}")
+        cursor.execute(sql)
         return int(cursor.fetchone()[0])
 
 
+def statements() -> list[str]:
+    return re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def _drop_the_archive() -> Iterator[None]:
+    yield
+    execute("DROP TABLE IF EXISTS nateq_archive, nateq_archive_run, nateq_archive_rest")
+
+
+@pytest.mark.usefixtures("_drop_the_archive")
 def test_what_is_pruned_is_in_the_archive_once(webhook: Webhook, configure: Configure) -> None:
-    tables, months, copy, drop = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    tables, months, copy, not_copied, drop, _move = statements()
     configure(RETENTION={"delivery": 90})
-    try:
-        execute(tables)
-        execute(months)
-        for days in (120, 100, 95):
-            (delivery,) = store_deliveries(webhook, received_at=ago(days=days))
-            store_run(delivery, created_at=ago(days=days))
-        store_deliveries(webhook, received_at=ago(days=1))
-        for _ in range(2):
-            execute(copy)
-        assert (count("nateq_archive"), count("nateq_archive_run")) == (3, 3)
-
-        assert retention.prune().deliveries == 3
+    execute(tables)
+    execute(months)
+    for days in (120, 100, 95):
+        (delivery,) = store_deliveries(webhook, received_at=ago(days=days))
+        store_run(delivery, created_at=ago(days=days))
+    store_deliveries(webhook, received_at=ago(days=1))
+    assert number(not_copied) == 3
+    for _ in range(2):
         execute(copy)
+    assert (count("nateq_archive"), count("nateq_archive_run"), number(not_copied)) == (3, 3, 0)
 
-        assert (count("nateq_archive"), count("nateq_archive_run"), Delivery.objects.count()) == (3, 3, 1)
-        execute(drop)
-    finally:
-        execute("DROP TABLE IF EXISTS nateq_archive, nateq_archive_run")
+    assert retention.prune().deliveries == 3
+    execute(copy)
+
+    assert (count("nateq_archive"), count("nateq_archive_run"), Delivery.objects.count()) == (3, 3, 1)
+    execute(drop)
+
+
+@pytest.mark.usefixtures("_drop_the_archive")
+def test_the_last_deliveries_of_a_site_that_receives_nothing_more_are_copied(webhook: Webhook) -> None:
+    tables, months, copy, *_others = statements()
+    execute(tables)
+    execute(months)
+    store_deliveries(webhook, received_at=ago(days=85))
+
+    execute(copy)
+
+    assert count("nateq_archive") == 1
+
+
+@pytest.mark.usefixtures("_drop_the_archive")
+def test_the_rows_of_a_forgotten_month_are_moved(webhook: Webhook) -> None:
+    tables, months, copy, *_others, move = statements()
+    execute(tables)
+    execute(months)
+    for day in (2, 20):
+        store_deliveries(webhook, received_at=datetime(2026, 9, day, tzinfo=UTC))
+    store_deliveries(webhook, received_at=datetime(2026, 10, 1, tzinfo=UTC))
+    execute(copy.replace("80 days", "-100 years"))
+    assert count("nateq_archive_rest") == 3
+
+    execute(move)
+
+    assert (count("nateq_archive"), count("nateq_archive_rest"), count("nateq_archive_2026_09")) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("key", ["received_at", "id"])
