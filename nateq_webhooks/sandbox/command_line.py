@@ -11,7 +11,7 @@ from nateq_webhooks.errors import NateqWebhooksError
 from nateq_webhooks.protocol.api import API_PATH, LIMIT_PER_MINUTE, TEST_KEY_PREFIX
 from nateq_webhooks.sandbox.faults import Fault, parse
 from nateq_webhooks.sandbox.options import Options
-from nateq_webhooks.sandbox.sandbox_errors import MissingExtraError
+from nateq_webhooks.sandbox.sandbox_errors import MissingExtraError, SandboxError
 from nateq_webhooks.sandbox.schedule import LONGEST_SECONDS
 
 DEFAULT_PORT = 8765
@@ -132,7 +132,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         if given["controlled"]:
             return serve_controlled()
-        options = read_options(given)
+        try:
+            options = read_options(given)
+        except SandboxError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
         serve(options, stop_signals(), lambda url: announce(options, url, has_own_key=bool(given["key"])))
     except NateqWebhooksError as error:
         sys.stderr.write(f"{error}\n")

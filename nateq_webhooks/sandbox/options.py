@@ -20,6 +20,7 @@ OPERATIONS: Final = ("events", "list", "create", "get", "update", "delete", "rot
 """The operations of Nateq's API, which can be withheld by name."""
 
 _RANGES: Final = {
+    "port": (0, 65_535),
     "retry_base": (0.0, 86_400.0),
     "retry_longest": (0.0, 7 * 86_400.0),
     "attempts": (1, 100),
@@ -58,7 +59,7 @@ class Options:
         """Return the options. Generates a key if there is none. Raises `SandboxError` for a value that is not valid."""
         for name, (least, most) in _RANGES.items():
             if name in options and not least <= options[name] <= most:
-                raise SandboxError(f"{name} must be from {least:g} to {most:g}, not {options[name]!r}.")
+                raise SandboxError(f"{name} must be from {least:.15g} to {most:.15g}, not {options[name]!r}.")
         keys = (key,) if isinstance(key, str) else tuple(key or ())
         for text in keys:
             Key.parse(text)

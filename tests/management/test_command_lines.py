@@ -23,7 +23,6 @@ def exit_code(command: str, *arguments: str) -> object:
 @pytest.mark.parametrize(
     "line",
     [
-        "nateq_erase",
         "nateq_erase --where data.id",
         "nateq_erase --where data..id=7",
         "nateq_erase --where data.id=",
@@ -32,6 +31,7 @@ def exit_code(command: str, *arguments: str) -> object:
         "nateq_key create me --scopes deliveries:read --address nowhere",
         "nateq_key create me --scopes deliveries:read --expires 2020-01-01",
         "nateq_key create me --scopes deliveries:read --expires soon",
+        "nateq_erase",
         "nateq_key create me --scopes deliveries:read --rate-limit 0",
         "nateq_pause",
         "nateq_pause --all --webhook shop",
@@ -45,6 +45,10 @@ def exit_code(command: str, *arguments: str) -> object:
         "nateq_replay --since yesterday",
         "nateq_replay --status daed",
         "nateq_resume",
+        "nateq_sandbox --attempts 0",
+        "nateq_sandbox --fault nope",
+        "nateq_sandbox --key live_key",
+        "nateq_sandbox --port 70000",
         "nateq_status --max-dead -1",
         "nateq_status --max-lag much",
         "nateq_status --max-lag nan",

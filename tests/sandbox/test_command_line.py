@@ -194,7 +194,7 @@ def test_listening_beyond_this_machine_is_warned_of() -> None:
 def test_a_wrong_option_is_told_in_one_line(options: list[str], told: str) -> None:
     process = run(*options)
 
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert told in process.stderr
     assert process.stderr.count("\n") == 1
 

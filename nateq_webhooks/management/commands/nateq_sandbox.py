@@ -5,8 +5,9 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from nateq_webhooks.errors import NateqWebhooksError
-from nateq_webhooks.management.terminal import TerminalCommand
+from nateq_webhooks.management.terminal import TerminalCommand, usage_error
 from nateq_webhooks.sandbox.command_line import add_arguments, announce, read_options, stop_signals
+from nateq_webhooks.sandbox.sandbox_errors import SandboxError
 
 _LOOK_SECONDS: Final = 1.0
 """How often to look whether the sandbox's process still runs."""
@@ -26,6 +27,9 @@ class Command(TerminalCommand):
         """Run it."""
         try:
             options = read_options(arguments)
+        except SandboxError as error:
+            raise usage_error(str(error)) from None
+        try:
             from nateq_webhooks.sandbox import Sandbox
 
             stopped = stop_signals()
