@@ -107,6 +107,18 @@ def test_what_no_key_decrypts_stays_and_is_reported(webhook: Webhook) -> None:
         assert secrets() == [SECRET, OTHER]
 
 
+@pytest.mark.parametrize("arguments", [(), ("status",), ("status", "--json")])
+def test_a_count_with_values_that_no_key_decrypts_ends_with_an_error(
+    webhook: Webhook, arguments: tuple[str, ...]
+) -> None:
+    with keys(OLD_KEY):
+        webhook.save()
+    with keys(NEW_KEY), pytest.raises(CommandError, match="1 value can't be decrypted"):
+        run(*arguments)
+    with without_the_extra(), pytest.raises(CommandError, match="not installed"):
+        run(*arguments)
+
+
 def test_it_goes_back_to_plain_text(webhook: Webhook) -> None:
     run("rotate-key")
     assert numbers("rotate-key", "--decrypt", "--dry-run")["converted"] == 2

@@ -50,7 +50,8 @@ class Command(TerminalCommand):
     def handle(self, *, action: str | None, as_json: bool, verbosity: int, **options: Any) -> None:
         """Count or convert, for each tenant."""
         if action != _ROTATE:
-            self._for_each_tenant(self._count, _form_lines, as_json=as_json)
+            counts = self._for_each_tenant(self._count, _form_lines, as_json=as_json)
+            _refuse_unreadable(sum(forms[StoredForm.UNREADABLE] for each in counts for forms in each.values()))
             return
         to_plain, dry_run = options["decrypt"], options["dry_run"]
         self._require_key(to_plain=to_plain)
@@ -66,21 +67,11 @@ class Command(TerminalCommand):
             return _conversion_lines(numbers, to_plain=to_plain, dry_run=dry_run)
 
         found = self._for_each_tenant(carry_out, lines, as_json=as_json)
-        if unreadable := sum(numbers["unreadable"] for numbers in found):
-            text = ngettext(
-                "%(number)s value can't be decrypted, and stays as it is. Add its key to SECRET_KEYS, after the new "
-                "one (or the former SECRET_KEY to SECRET_KEY_FALLBACKS), and run this again.",
-                "%(number)s values can't be decrypted, and stay as they are. Add their key to SECRET_KEYS, after the "
-                "new one (or the former SECRET_KEY to SECRET_KEY_FALLBACKS), and run this again.",
-                unreadable,
-            )
-            raise CommandError(text % {"number": number_format(unreadable)})
+        _refuse_unreadable(sum(numbers["unreadable"] for numbers in found))
 
     def _require_key(self, *, to_plain: bool) -> None:
         """Raise `CommandError` if nothing can be encrypted."""
-        if not encryption.is_installed():
-            text = _('The extra "encryption" is not installed. Install it: pip install "nateq-webhooks[encryption]"')
-            raise CommandError(text)
+        _require_extra()
         try:
             encryption.is_enabled()
         except ImproperlyConfigured as error:
@@ -123,6 +114,28 @@ class Command(TerminalCommand):
                 self.stdout.write(_("Read %(read)s, converted %(converted)s") % words)
 
         return show
+
+
+def _require_extra() -> None:
+    """Raise `CommandError` if nothing can be encrypted or decrypted, because the extra is missing."""
+    if not encryption.is_installed():
+        text = _('The extra "encryption" is not installed. Install it: pip install "nateq-webhooks[encryption]"')
+        raise CommandError(text)
+
+
+def _refuse_unreadable(unreadable: int) -> None:
+    """Raise `CommandError` if there are values that no key decrypts."""
+    if not unreadable:
+        return
+    _require_extra()
+    text = ngettext(
+        "%(number)s value can't be decrypted, and stays as it is. Add its key to SECRET_KEYS, after the new "
+        "one (or the former SECRET_KEY to SECRET_KEY_FALLBACKS), and run this again.",
+        "%(number)s values can't be decrypted, and stay as they are. Add their key to SECRET_KEYS, after the "
+        "new one (or the former SECRET_KEY to SECRET_KEY_FALLBACKS), and run this again.",
+        unreadable,
+    )
+    raise CommandError(text % {"number": number_format(unreadable)})
 
 
 def _add_json(parser: ArgumentParser, *, default: Any) -> None:
