@@ -42,8 +42,9 @@ def test_debug() -> None:
     assert "DEBUG = False" in str(message.hint)
 
 
-def test_no_retention_is_a_suggestion() -> None:
-    with configured():
+@pytest.mark.parametrize("retention", [{}, {"delivery": {"dead": None}}, {"payload": None, "delivery": None}])
+def test_no_retention_is_a_suggestion(retention: dict[str, Any]) -> None:
+    with configured(RETENTION=retention):
         (message,) = found("I003")
     assert "RETENTION" in str(message.hint)
     with configured(RETENTION={"payload": 90}):
@@ -140,6 +141,8 @@ class TestGrowth:
 
         with configured():
             (message,) = found("W078", deploy=False)
+        with configured(RETENTION={"delivery": {"dead": None}}):
+            assert len(found("W078", deploy=False)) == 1
         assert "2,000,000" in message.msg
         assert "nateq_prune" in str(message.hint)
         with configured(RETENTION={"delivery": 365}):

@@ -57,9 +57,9 @@ def _of_debug() -> Iterator[checks.CheckMessage]:
 
 
 def _of_retention() -> Iterator[checks.CheckMessage]:
-    if not conf.settings().retention:
+    if not conf.settings().retention_rules:
         yield checks.Info(
-            'NATEQ_WEBHOOKS["RETENTION"] is empty: every delivery is kept for ever, with what customers wrote.',
+            'NATEQ_WEBHOOKS["RETENTION"] sets no period: every delivery is kept for ever, with what customers wrote.',
             hint='Say how long to keep them, such as RETENTION = {"payload": 90, "delivery": 365}; see nateq_prune.',
             id=f"{_PREFIX}.I003",
         )
@@ -176,7 +176,7 @@ def _renamed(webhooks: Sequence[Webhook], known: Sequence[str]) -> Iterator[chec
 def check_growth(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """Report a table that is large and old while nothing is removed. Reads no more than two rows."""
     alias = router.db_for_write(Delivery)
-    if alias not in (databases or ()) or list(conf.problems()) or conf.settings().retention:
+    if alias not in (databases or ()) or list(conf.problems()) or conf.settings().retention_rules:
         return []
     rows = Delivery.objects.using(alias).order_by()
     try:

@@ -26,10 +26,14 @@ def prune(*arguments: str, **options: Any) -> str:
     return output("nateq_prune", *arguments, **options)
 
 
-def test_without_the_setting_it_says_that_nothing_is_removed(webhook: Webhook) -> None:
+@pytest.mark.parametrize("retention", [{}, {"delivery": {"dead": None}, "payload": None}])
+def test_without_a_period_it_says_that_nothing_is_removed(
+    webhook: Webhook, configure: Configure, retention: dict[str, Any]
+) -> None:
+    configure(RETENTION=retention)
     store_deliveries(webhook, received_at=ago(days=4_000))
 
-    assert prune().startswith('NATEQ_WEBHOOKS["RETENTION"] is not set, so no content and no delivery is removed.\n')
+    assert prune().startswith('NATEQ_WEBHOOKS["RETENTION"] sets no period, so no content and no delivery is removed.\n')
 
     assert Delivery.objects.count() == 1
 

@@ -59,7 +59,7 @@ class Command(TerminalCommand):
             self.stdout.write(Lines(storage_sql(alias)))
             return
         if not settings().retention_rules and not as_json:
-            text = _('%(setting)s["RETENTION"] is not set, so no content and no delivery is removed.')
+            text = _('%(setting)s["RETENTION"] sets no period, so no content and no delivery is removed.')
             self.stdout.write(self.style.WARNING(text % {"setting": SETTING}))
         reports = {}
         for tenant in tenants.every():
