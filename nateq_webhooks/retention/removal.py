@@ -97,15 +97,16 @@ def lock_finished(alias: str, pks: Collection[int]) -> list[Identity]:
 def remove_contents(alias: str, pks: Collection[int], now: datetime) -> None:
     """Remove body, payload and headers of locked deliveries, and the bytes of their other contents.
 
-    What errors of runs quote at the paths of `REDACT` is masked for good.
+    What errors of runs quote at the paths of `REDACT` is masked for good. One that was blanked by an erasure stays
+    marked as erased, with the time of the erasure.
     """
     for start in range(0, len(pks), READ_AT_A_TIME):
         mask_stored_errors(alias, list(pks)[start : start + READ_AT_A_TIME])
     rows = Delivery.objects.using(alias).filter(pk__in=pks)
-    empty: dict[str, Any] = {"body": b"", "payload": None, "headers": {}, "content_changed_at": now}
+    empty: dict[str, Any] = {"body": b"", "payload": None, "headers": {}}
     not_erased = Q(content_change=None) | ~Q(content_change=Delivery.ContentChange.ERASURE)
     rows.filter(~not_erased).update(**empty)
-    rows.filter(not_erased).update(**empty, content_change=Delivery.ContentChange.RETENTION)
+    rows.filter(not_erased).update(**empty, content_change=Delivery.ContentChange.RETENTION, content_changed_at=now)
     OtherContent.objects.using(alias).filter(delivery_id__in=pks).update(body=b"")
     _delete(alias, UnredactedBody, "delivery", pks)
 

@@ -39,6 +39,18 @@ def kept() -> set[int]:
     return set(Delivery.objects.values_list("pk", flat=True))
 
 
+def test_a_blanked_delivery_stays_erased_at_its_own_time(webhook: Webhook, configure: Configure) -> None:
+    configure(RETENTION={"payload": 30})
+    erased_at = ago(days=20)
+    blanked = old(webhook, 31, content_change="erasure", content_changed_at=erased_at)
+
+    assert retention.prune().payloads == 1
+
+    blanked.refresh_from_db()
+    assert (blanked.body, blanked.payload, blanked.headers) == (b"", None, {})
+    assert (blanked.content_change, blanked.content_changed_at) == ("erasure", erased_at)
+
+
 def test_the_payload_goes_first_and_the_delivery_later(webhook: Webhook, configure: Configure) -> None:
     configure(RETENTION={"payload": 30, "delivery": 90})
     gone, emptied, whole = old(webhook, 91), old(webhook, 31), old(webhook, 29)
