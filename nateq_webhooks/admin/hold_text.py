@@ -79,8 +79,18 @@ def mark_held(runs: Sequence[Run], _permitted: PermittedRows, _request: HttpRequ
     held = holds_of(router.db_for_write(Hold), runs)
     for run in runs:
         if run.pk in held:
-            kind = held[run.pk].kind
-            run.held_text = str(_IN_A_WORD[kind]), str(_SENTENCES[kind])  # type: ignore[attr-defined]
+            run.held_text = brief_text(held[run.pk].kind)  # type: ignore[attr-defined]
+
+
+def brief_text(kind: HoldKind) -> tuple[str, str]:
+    """Return what holds a run back in a word, and as a sentence."""
+    return str(_IN_A_WORD[kind]), str(_SENTENCES[kind])
+
+
+def pause_of_everything() -> Hold | None:
+    """Return the pause of everything; None if there is none."""
+    state = read_holds(router.db_for_write(Hold))
+    return state.holds[EVERYTHING] if state.is_paused else None
 
 
 def hold_text(run: Run, held: RunHold, site: AdminSite, request: HttpRequest) -> HoldText:

@@ -4,7 +4,9 @@ import re
 from html import unescape
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.django_db
 
 CRM, MAIL, GONE = "shop.crm", "shop.mail", "shop.gone"
 RUNS = "/admin/nateq_webhooks/run/"
+DELIVERIES = "/admin/nateq_webhooks/delivery/"
 NO_WORKER = "No worker was seen"
 
 
@@ -191,3 +194,49 @@ def test_a_webhook_that_is_switched_off_says_so_on_its_page(boss: Client, webhoo
     Webhook.objects.update(is_active=False)
 
     assert "⊘ Switched off Nateq gets 404, and nothing is stored." in text(shown(boss, url))
+
+
+class TestTheListSaysWhyADeliveryIsInProgress:
+    def row(self, client: Client) -> str:
+        [row] = re.findall(r'(?s)<td class="field-shown_outcome[^>]*>(.*?)</td>', shown(client, DELIVERIES))
+        return text(row)
+
+    def test_it_waits_for_an_unknown_receiver(self, boss: Client, parked: Delivery) -> None:
+        assert self.row(boss) == "shop.gone : unknown receiver"
+
+    def test_a_pause_holds_it_back(self, boss: Client, webhook: Webhook) -> None:
+        store(webhook, "received", crm="succeeded", mail="waiting")
+        assert self.row(boss) == "-"
+
+        dispatch.pause(receiver=MAIL)
+        assert self.row(boss) == "shop.mail : receiver paused"
+        dispatch.pause()
+        assert self.row(boss) == "shop.mail : paused"
+        store_run(Delivery.objects.get(), "shop.other", status="waiting")
+        assert self.row(boss) == "shop.mail : paused (and 1 more)"
+
+    def test_it_has_no_runs_yet_as_everything_is_paused(self, boss: Client, webhook: Webhook) -> None:
+        [delivery] = store_deliveries(webhook, status="received", dispatch_at=timezone.now())
+        started = "What ran? ⊘ Its receivers have not been started yet."
+        assert self.row(boss) == "-"
+        assert f"{started} What failed?" in text(shown(boss, detail_url(delivery)))
+
+        dispatch.pause(reason="moving", by="lina")
+        assert self.row(boss) == "paused"
+        page = text(shown(boss, detail_url(delivery)))
+        assert re.search(rf"{re.escape(started)} Everything is paused since \S+ \S+ by lina : moving What failed", page)
+
+    def test_the_statements_do_not_grow_with_the_rows(self, boss: Client, webhook: Webhook) -> None:
+        dispatch.pause(receiver=MAIL)
+
+        def count() -> int:
+            with CaptureQueriesContext(connection) as found:
+                shown(boss, DELIVERIES)
+            return len(found)
+
+        store(webhook, "received", mail="waiting")
+        numbers = [count()]
+        for _ in range(5):
+            store(webhook, "received", mail="waiting")
+        numbers.append(count())
+        assert numbers[0] == numbers[1]

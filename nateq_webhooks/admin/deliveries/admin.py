@@ -22,7 +22,7 @@ from nateq_webhooks.admin.changelists.saved_views import SavedView
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.deliveries.erase import MAX_OFFERING, ErasePage
 from nateq_webhooks.admin.deliveries.export import ExportPage
-from nateq_webhooks.admin.deliveries.outcome import attach_failing_runs, outcome
+from nateq_webhooks.admin.deliveries.outcome import attach_failing_runs, attach_held_runs, outcome
 from nateq_webhooks.admin.deliveries.page import build
 from nateq_webhooks.admin.deliveries.payload_fields import PAYLOAD_FIELDS
 from nateq_webhooks.admin.deliveries.payload_pages import BodyDownload, PayloadPage
@@ -51,6 +51,7 @@ def _with_processing(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def _attach_outcomes(deliveries: Sequence[Any], permitted: PermittedRows, request: HttpRequest) -> None:
     attach_failing_runs(deliveries, permitted, errors=may_see_payload(request))
+    attach_held_runs(deliveries, permitted)
 
 
 @admin.register(Delivery)
@@ -217,7 +218,7 @@ class DeliveryAdmin(RecordAdmin[Delivery]):
 
     @admin.display(description=gettext_lazy("outcome"))
     def shown_outcome(self, delivery: Delivery) -> SafeString | str | None:
-        """Return the receiver that fails and its error, or else how long the delivery took."""
+        """Return the receiver that fails or is held back and why, or else how long the delivery took."""
         return outcome(delivery)
 
     @admin.display(description=gettext_lazy("processing time"))

@@ -1,9 +1,10 @@
-"""What became of the deliveries of a page of the list: how long they took, or which receiver fails and why."""
+"""What became of the deliveries of a page of the list: how long they took, which receiver fails or waits, and why."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db import router
 from django.db.models.functions import Left
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -11,8 +12,11 @@ from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.deliveries.processing import processing_time
+from nateq_webhooks.admin.hold_text import brief_text, pause_of_everything
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.dispatch.run_hold import HoldKind, holds_of
 from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks.models.hold import Hold
 from nateq_webhooks.models.redaction import text_masks
 
 MAX_RUNS: Final = 1_000
@@ -51,6 +55,41 @@ def attach_failing_runs(deliveries: Sequence[Delivery], permitted: PermittedRows
             delivery.failing_run = run  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A receiver whose run of a delivery something holds back, and how many further ones."""
+
+    receiver: str
+    "Empty if the delivery has no runs yet: everything is paused."
+    word: str
+    sentence: str
+    others: int
+
+
+def attach_held_runs(deliveries: Sequence[Delivery], permitted: PermittedRows) -> None:
+    """Set `held_run` of the deliveries in progress that wait for something else than their turn: two statements."""
+    waiting = {delivery.pk: delivery for delivery in deliveries if delivery.status == Delivery.Status.RECEIVED}
+    if not waiting:
+        return
+    rows = permitted.of(Run).select_related(None).filter(delivery__in=waiting, status__in=Run.PENDING)
+    runs = list(rows.defer("error", "traceback").order_by("delivery", "receiver")[:MAX_RUNS])
+    for run in runs:
+        run.delivery = waiting[run.delivery_id]
+    kinds = {key: held.kind for key, held in holds_of(router.db_for_write(Hold), runs).items()}
+    for pk, delivery in waiting.items():
+        held = [run for run in runs if run.delivery_id == pk and run.pk in kinds]
+        if held:
+            word, sentence = brief_text(kinds[held[0].pk])
+            delivery.held_run = HeldRun(held[0].receiver, word, sentence, len(held) - 1)  # type: ignore[attr-defined]
+    _attach_undispatched([delivery for delivery in waiting.values() if delivery.dispatch_at is not None])
+
+
+def _attach_undispatched(deliveries: Sequence[Delivery]) -> None:
+    if deliveries and pause_of_everything() is not None:
+        for delivery in deliveries:
+            delivery.held_run = HeldRun("", *brief_text(HoldKind.EVERYTHING), 0)  # type: ignore[attr-defined]
+
+
 def _newest_rounds(rows: Iterable[Any]) -> list[Any]:
     """Return the newest run of each delivery and receiver; those given up before those that will be tried again."""
     newest: dict[tuple[int, str], Any] = {}
@@ -60,12 +99,13 @@ def _newest_rounds(rows: Iterable[Any]) -> list[Any]:
 
 
 def outcome(delivery: Delivery) -> SafeString | str | None:
-    """Return the receiver that fails and its error, or else how long the delivery took; None while it goes on."""
+    """Return the receiver that fails or is held back and why, or else how long the delivery took; None: it goes on."""
     run: FailingRun | None = getattr(delivery, "failing_run", None)
     if run is None:
-        return formatting.duration(processing_time(delivery))
+        held: HeldRun | None = getattr(delivery, "held_run", None)
+        return formatting.duration(processing_time(delivery)) if held is None else _held(held)
     error = formatting.visible(run.error)
-    more = ngettext("and %(number)s more", "and %(number)s more", run.others) % {"number": run.others}
+    more = _more(run.others)
     return format_html(
         '<span class="nateq-failing" dir="auto" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}</span>',
         f"{formatting.visible(run.receiver)}: {error}" if error else formatting.visible(run.receiver),
@@ -73,3 +113,18 @@ def outcome(delivery: Delivery) -> SafeString | str | None:
         format_html(": <bdi>{}</bdi>", error) if error else "",
         f" ({more})" if run.others else "",
     )
+
+
+def _held(run: HeldRun) -> SafeString:
+    receiver = formatting.visible(run.receiver)
+    return format_html(
+        '<span class="nateq-failing nateq-quiet-text" dir="auto" title="{}">{}{}{}</span>',
+        f"{receiver}: {run.sentence}" if receiver else run.sentence,
+        format_html('<bdi class="nateq-failing-receiver">{}</bdi>: ', receiver) if receiver else "",
+        run.word,
+        f" ({_more(run.others)})" if run.others else "",
+    )
+
+
+def _more(number: int) -> str:
+    return ngettext("and %(number)s more", "and %(number)s more", number) % {"number": number}

@@ -15,6 +15,7 @@ from nateq_webhooks.admin.deliveries import signature_check
 from nateq_webhooks.admin.deliveries.signature_check import SignatureState
 from nateq_webhooks.admin.deliveries.timeline import History
 from nateq_webhooks.admin.formatting import STATUS_STYLES, StatusStyle
+from nateq_webhooks.admin.hold_text import pause_of_everything, pause_sentence, pause_text
 from nateq_webhooks.models import Delivery, Run
 
 MAX_NAMED: Final = 5
@@ -110,12 +111,13 @@ def _failed(delivery: Delivery, latest: Mapping[str, Run]) -> StatusAnswer:
     )
 
 
-def _why_nothing_ran(delivery: Delivery) -> str:
+def _why_nothing_ran(delivery: Delivery) -> str | SafeString:
     """Return why a delivery has no runs."""
     if delivery.status == Delivery.Status.INVALID:
         return _("It could not be read, so no receiver ran.")
     if delivery.status == Delivery.Status.IGNORED:
         return _("The webhook does not list this event, so no receiver ran.")
     if delivery.dispatch_at is not None:
-        return _("Its receivers have not been started yet.")
+        text, pause = _("Its receivers have not been started yet."), pause_of_everything()
+        return text if pause is None else format_html("{} {}", text, pause_text(pause_sentence(pause), pause))
     return _("No receiver was connected to this event.")
