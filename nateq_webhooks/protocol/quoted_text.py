@@ -32,6 +32,9 @@ _TOKEN: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\[\\uUx'\"/]|%[0-9A-Fa-f]{2}|&(?:amp|lt|gt|quot|#)")
 _CUT_ESCAPE: Final = re.compile(r"(?:\\{1,80}(?:u[0-9a-f]{0,3}|x[0-9a-f]?)?|%[0-9a-f]?|&\#?\w{0,6})\Z", re.IGNORECASE)
 _MAX_ESCAPE_CHARS: Final = 80
+_MAX_NESTED: Final = 5
+"""How often a text is decoded. JSON and Python in each other count once, however deep they are."""
+
 _SPACES: Final = re.compile(r"[\s+]+")
 _BYTE: Final = re.compile(r"x([0-9a-f]{2})", re.IGNORECASE)
 _BYTE_OF_URL: Final = re.compile(r"%([0-9a-f]{2})", re.IGNORECASE)
@@ -48,7 +51,7 @@ class PlainText:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        pieces = list(_decomposed(_one_space(_decoded(text))))
+        pieces = list(_decomposed(_one_space(_decoded_to_the_end(text))))
         self.plain = "".join(character for character, _start, _end in pieces)
         self._places = [(start, end) for _character, start, end in pieces]
         self._whole = self._end_of_whole_escapes()
@@ -126,8 +129,19 @@ def canonical(text: str) -> str:
 
 def plain_form(value: str) -> str:
     """Return a value in its plain form, without spaces around it."""
-    decoded = _TOKEN.sub(lambda token: "".join(character for character, _start, _end in _pieces_of(token)), value)
+    decoded = "".join(character for character, _start, _end in _decoded_to_the_end(value))
     return canonical(_SPACES.sub(" ", decoded)).strip(" ")
+
+
+def _decoded_to_the_end(text: str) -> list[_Piece]:
+    """Decode a text until no escape is left: what a URL has may have been quoted in another URL, or as HTML."""
+    pieces = list(_decoded(text))
+    for _again in range(_MAX_NESTED - 1):
+        decoded = "".join(character for character, _start, _end in pieces)
+        if not has_escapes(decoded):
+            break
+        pieces = [(character, pieces[start][1], pieces[end - 1][2]) for character, start, end in _decoded(decoded)]
+    return pieces
 
 
 def _decoded(text: str) -> Iterator[_Piece]:

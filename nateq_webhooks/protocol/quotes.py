@@ -25,7 +25,9 @@ MIN_CHARS: Final = 5
 _MIN_DIGITS: Final = 8
 """A phone number is also searched for without its "+" if it has so many digits."""
 
-_AFTER_ESCAPE: Final = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
+_AFTER_ESCAPE: Final = (
+    r"(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
+)
 
 _BEFORE: Final = rf"(?:(?<![A-Za-z0-9_])|{_AFTER_ESCAPE})"
 """No letter or digit before it, except those of an escape: `id%3Dusr_9`."""
@@ -40,6 +42,13 @@ _BEFORE_QUOTED_ADDRESS: Final = rf"(?:(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.-])|{_A
 """In a URL a plus is a space."""
 
 
+_LETTERS: Final = re.compile(r"[a-z0-9]{2,}")
+"""What is the same in every form of a value in lower case: no language escapes these letters and digits."""
+
+_ESCAPED_LETTER: Final = re.compile(r"(?:\\|%(?:25)*5c)x[89a-f]|\\\\u|%(?:25)*5cu|%(?:25)*[89a-f][0-9a-f]|&(?:amp;)*#")
+"""Escapes of letters that are in none of the forms, or not alone: bytes, JSON that is nested deep, URLs, HTML."""
+
+
 class Quotes:
     """The values to search for. The case of letters does not count; a value inside a longer word is another one."""
 
@@ -48,6 +57,7 @@ class Quotes:
         written = {form for value in self.values for form in (value, *equivalents(value))}
         self._forms = _longest_first({form for value in written for form in _forms(value)})
         self._folded = sorted({form.casefold() for form in self._forms})
+        self._runs = [_LETTERS.findall(unicodedata.normalize("NFC", value).lower()) for value in sorted(self.values)]
         self._canonical = sorted({canonical(value).casefold() for value in self.values if not value.isascii()})
         self._numbers = phone_numbers.all_digits(self.values)
         self._pattern = _any_of(self._forms, self.values) if self._forms else None
@@ -81,7 +91,19 @@ class Quotes:
         """Return False for nearly every text that quotes nothing: twenty times as fast as the pattern."""
         folded = text.casefold()
         return (
-            any(form in folded for form in self._folded) or self._may_have_number(text) or self._may_be_mixed_in(text)
+            any(form in folded for form in self._folded)
+            or self._may_have_number(text)
+            or self._may_be_escaped_in(folded)
+            or self._may_be_mixed_in(text)
+        )
+
+    def _may_be_escaped_in(self, folded: str) -> bool:
+        """Return whether a text has escapes, and all that nobody escapes of a value: forms may be nested or mixed."""
+        if not any(mark in folded for mark in "\\%&"):
+            return False
+        return any(
+            all(run in folded for run in runs) if runs else _ESCAPED_LETTER.search(folded) is not None
+            for runs in self._runs
         )
 
     def _may_have_number(self, text: str) -> bool:
@@ -148,6 +170,7 @@ def _forms(value: str) -> Iterator[str]:
         yield column_text(form, len(form))
         in_json = json.dumps(form)[1:-1]
         yield in_json
+        yield in_json.replace("/", r"\/")  # as PHP writes it
         yield json.dumps(in_json)[1:-1]  # JSON in JSON
         yield in_json.replace("\\", r"\\")  # JSON in Python's repr()
         yield json.dumps(form, ensure_ascii=False)[1:-1]

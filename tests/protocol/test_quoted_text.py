@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nateq_webhooks.protocol.quoted_text import PlainText, plain_form
+from nateq_webhooks.protocol.quotes import Quotes
 
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
@@ -27,7 +28,12 @@ FORMS: dict[str, Callable[[str], str]] = {
     "URL": lambda text: quote(text, safe=""),
     "form": quote_plus,
     "bytes in a URL": lambda text: quote(repr(text.encode()), safe=""),
+    "URL in a URL": lambda text: quote(quote(text, safe=""), safe=""),
+    "JavaScript's URL": lambda text: quote(text, safe="!'()*~"),
+    "JSON in a URL in JSON": lambda text: json.dumps(quote(json.dumps(text))),
     "HTML": html.escape,
+    "HTML in HTML": lambda text: html.escape(html.escape(text)),
+    "HTML in a URL": lambda text: quote(html.escape(text), safe=""),
     "references": lambda text: text.encode("ascii", "xmlcharrefreplace").decode(),
     "traceback": lambda text: traceback.format_exception_only(ValueError(text))[0],
     "traceback of a group": lambda text: "".join(
@@ -46,6 +52,28 @@ VALUES = [
     "fünf é",
     "grin \U0001f600 \U0001f601",
 ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(value for value in VALUES if len(value) >= 5 and "\n" not in value),
+        "o'brien@x.example",
+        "Straße_1",
+        "ÜsEr_Ñandú",
+        "أحمد/علي",
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_an_erasure_blanks_it_finds_in_each_form(form: str, value: str) -> None:
+    text = f"before {FORMS[form](value)} after"
+
+    blanked = Quotes([value]).blanked(text)
+
+    assert Quotes([value]).are_in(text)
+    assert "[erased]" in blanked
+    assert blanked.startswith("before ")
+    assert blanked.endswith(" after")
 
 
 @pytest.mark.parametrize("value", VALUES)
