@@ -30,7 +30,7 @@ from nateq_webhooks.dispatch import throttle
 from nateq_webhooks.dispatch.claim import Claimed, claim_throttled, release, release_all
 from nateq_webhooks.dispatch.exception_text import ends_the_process
 from nateq_webhooks.dispatch.failure import Following, Outcome, nothing_follows, record_failure, status_of
-from nateq_webhooks.dispatch.finalize import announce_processed, finalize, give_up
+from nateq_webhooks.dispatch.finalize import announce_processed, finalize, give_up, update_delivery
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, lease_renewer
 from nateq_webhooks.dispatch.receiver_call import call
@@ -194,7 +194,9 @@ class _Execution:
             return None
         receiver = registry.get(run.receiver)
         if receiver is None:
-            Run.objects.using(self._lease.alias).leased(run).park(run)
+            parked = Run.objects.using(self._lease.alias).leased(run).park(run)
+            if parked and run.tries:  # it had failed, and is not tried again until its receiver is known
+                retry_transaction(lambda: update_delivery(self._lease.alias, run.delivery_id))
         return receiver
 
     def _execute(self, run: Run, receiver: Receiver) -> None:

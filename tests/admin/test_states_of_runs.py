@@ -74,6 +74,18 @@ class TestUnknownReceiver:
         assert "What ran? … Waits for an unknown receiver: 1" in page
         assert "What failed? … Nothing so far." in page
 
+    def test_one_that_failed_before_is_not_retrying_any_more(self, boss: Client, webhook: Webhook) -> None:
+        delivery = store(webhook, "failed", gone="failed", crm="succeeded")
+        api.run_due()
+        assert Run.objects.get(receiver=GONE).is_parked
+
+        delivery.refresh_from_db()
+        assert delivery.status == "received"
+        page = text(shown(boss, detail_url(delivery)))
+        assert "In progress" in page
+        assert "Retrying" not in page
+        assert "shop.gone : unknown receiver" in text(shown(boss, DELIVERIES))
+
     def test_try_now_says_what_it_left_alone(self, boss: Client, parked: Delivery) -> None:
         page = act(boss, parked, "try_now")
 
