@@ -17,7 +17,7 @@ from nateq_webhooks import tenants
 from nateq_webhooks.conf import settings
 from nateq_webhooks.database.cached_rows import CachedRows
 from nateq_webhooks.models import Run
-from nateq_webhooks.models.hold import EVERYTHING, Hold, breaker_scope, receiver_scope, webhook_scope
+from nateq_webhooks.models.hold import EVERYTHING, Hold, breaker_scope, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import HELD_BY_ORDER, NOT_HELD, PARKED_UNTIL
 
 REFRESH_SECONDS: Final = 0.5
@@ -186,13 +186,25 @@ setting_changed.connect(_on_setting_changed, dispatch_uid="nateq_webhooks.dispat
 
 
 def paused_condition(state: HoldState, prefix: str = "") -> Q:
-    """Return the condition that a pause holds a run back; `prefix` leads to the run, as "run__".
+    """Return the condition that a pause holds a run back, as `hold_of` says; `prefix` leads to the run, as "run__".
 
-    The pause of everything holds back all pending runs, and does not write that into them. A parked run waits for its
-    receiver, whatever is paused.
+    The pause of everything holds back all pending runs, and does not write that into them; neither is any pause written
+    into a run that waits for an earlier delivery. A parked run waits for its receiver, whatever is paused.
     """
     pending = _pending(prefix)
-    return pending if state.is_paused else pending & Q(**{f"{prefix}held_by__in": [hold.pk for hold in state.paused]})
+    if state.is_paused:
+        return pending
+    is_paused = Q(**{f"{prefix}held_by__in": [hold.pk for hold in state.paused]})
+    for hold in state.paused:
+        is_paused |= of_scope(hold, prefix)
+    return pending & is_paused
+
+
+def of_scope(hold: Hold, prefix: str = "") -> Q:
+    """Return the condition that a run is one that a hold is about; `prefix` leads to the run, as "run__"."""
+    webhook, receiver = scope_parts(hold.scope)
+    of_webhook = Q(**{f"{prefix}delivery__webhook": webhook}) if webhook else Q()
+    return of_webhook & Q(**{f"{prefix}receiver": receiver}) if receiver else of_webhook
 
 
 def limited_condition(state: HoldState, prefix: str = "") -> Q:

@@ -14,10 +14,10 @@ from django.db import connections
 from django.db.models import Case, Count, Manager, Min, Q, QuerySet, When
 from django.utils import timezone
 
-from nateq_webhooks.dispatch.holds import HoldState, read_holds
+from nateq_webhooks.dispatch.holds import HoldState, of_scope, read_holds
 from nateq_webhooks.dispatch.progress import Progress, under_way
 from nateq_webhooks.models import Delivery, Run
-from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts
+from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold
 from nateq_webhooks.models.run import EARLIEST, HELD_BY_ORDER, IS_PARKED, NOT_PARKED, RunQuerySet
 
 Runs = QuerySet[Run] | Manager[Run]
@@ -146,12 +146,8 @@ def runs_held_elsewhere(rows: Runs, hold: Hold, state: HoldState | None = None) 
 
     A run has one hold only. The condition is on `receiver` and `delivery__webhook`.
     """
-    webhook, receiver = scope_parts(hold.scope)
-    is_its = Q(delivery__webhook=webhook) if webhook else Q()
-    if receiver:
-        is_its &= Q(receiver=receiver)
     others = (state or read_holds(rows.db)).paused_pks - {hold.pk}
-    return _runs(rows).pending().filter(NOT_PARKED, held_by__in=sorted(others)), is_its
+    return _runs(rows).pending().filter(NOT_PARKED, held_by__in=sorted(others)), of_scope(hold)
 
 
 def parked_runs(rows: Runs, state: HoldState | None = None) -> RunQuerySet:

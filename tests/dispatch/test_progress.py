@@ -19,13 +19,14 @@ from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.dispatch.progress import missing_worker_advice, progress, under_way
 from nateq_webhooks.dispatch.replay_steps import needs_worker
 from nateq_webhooks.dispatch.replays import advance, request_replay
+from nateq_webhooks.dispatch.run_hold import holds_of
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.status import status
 from nateq_webhooks.dispatch.status_document import document
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.hold import Heartbeat, Hold
 from nateq_webhooks.models.replay import ReplayedRun
-from nateq_webhooks.models.run import PARKED_UNTIL
+from nateq_webhooks.models.run import HELD_BY_ORDER, PARKED_UNTIL
 from tests.commands import output
 from tests.dispatch.scene import ALIAS, Configure, Connect, Deliver, run_until_finished
 
@@ -262,6 +263,28 @@ def test_what_waits_for_an_unknown_receiver_is_told_apart_whatever_is_paused(
         rows = admin_client.get(url).context["cl"].result_list
         assert {row.pk for row in rows} == {runs[0].pk, runs[1].pk}
         dispatch.pause()
+
+
+def test_what_waits_for_an_earlier_delivery_that_is_paused_is_held_as_its_row_says(
+    four: list[Delivery], admin_client: Client, configure: Configure
+) -> None:
+    configure(ORDERED_BY="organization_id", DISPATCH="worker")
+    replay = dispatch.replay(four)
+    assert Run.objects.filter(round=replay.pk, held_by=HELD_BY_ORDER).count() == 3
+    assert progress(ALIAS, replay).waiting == 4
+    scopes: list[dict[str, Any]] = [{"webhook": four[0].webhook}, {"receiver": "test.one"}]
+    for scope in scopes:
+        dispatch.pause(**scope)
+
+        found = progress(ALIAS, replay)
+
+        assert (found.held, found.waiting) == (4, 0)
+        assert not needs_worker(ALIAS, found)
+        url = reverse("admin:nateq_webhooks_run_changelist")
+        rows = admin_client.get(f"{url}?replay={replay.pk}&held=yes").context["cl"].result_list
+        assert len(rows) == len(holds_of(ALIAS, rows)) == 4
+        assert not admin_client.get(f"{url}?replay={replay.pk}&held=no").context["cl"].result_list
+        dispatch.resume(**scope)
 
 
 class TestWhetherAWorkerIsMissing:
