@@ -154,7 +154,7 @@ class RejectionAdmin(RecordAdmin[Rejection]):
         rejection = context.get("original")
         if rejection is not None:
             at = date_format(timezone.localtime(rejection.received_at), f"{DATE_FORMAT} {TIME_FORMAT}")
-            context["subtitle"] = f"{reason_text(rejection.reason)}, {at}"
+            context["subtitle"] = _(", ").join([reason_text(rejection.reason), at])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Rejection | None = None) -> bool:

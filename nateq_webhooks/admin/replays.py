@@ -173,7 +173,7 @@ class ReplayAdmin(RecordAdmin[Replay]):
     @admin.display(description=gettext_lazy("receivers"))
     def shown_receivers(self, replay: Replay) -> str:
         """Return who runs again."""
-        named = formatting.visible(", ".join(replay.receivers or ()))
+        named = formatting.visible(_(", ").join(replay.receivers or ()))
         if replay.only_failed:
             return (
                 _("%(names)s, if the last run failed") % {"names": named} if named else _("those whose last run failed")

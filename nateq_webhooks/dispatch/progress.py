@@ -105,7 +105,7 @@ class Progress:
             _counted(self.held, _("%(count)s held")),
             _counted(self.parked, _("%(count)s waiting for an unknown receiver")),
         ]
-        kinds = ", ".join(part for part in parts if part)
+        kinds = _(", ").join(part for part in parts if part)
         return f"{text} ({kinds})" if kinds else text
 
 
@@ -236,7 +236,7 @@ def outcome(replay: Replay) -> str:
     ]
     others = [part for part in parts if part]
     made = ngettext("%(count)s run made", "%(count)s runs made", replay.runs) % {"count": number_format(replay.runs)}
-    return ", ".join([made, *others] if replay.runs or not others else others)
+    return _(", ").join([made, *others] if replay.runs or not others else others)
 
 
 def _counted(number: int, text: str) -> str:

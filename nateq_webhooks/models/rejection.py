@@ -8,6 +8,7 @@ from typing import Final
 from django.db import connections, models, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.database.retry import retry_transaction
@@ -150,4 +151,4 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{reason_text(self.reason)}, {timezone.localtime(self.received_at):%Y-%m-%d %H:%M:%S %Z}"
+        return f"{reason_text(self.reason)}{gettext(', ')}{timezone.localtime(self.received_at):%Y-%m-%d %H:%M:%S %Z}"

@@ -227,6 +227,17 @@ class TestTheListSaysWhyADeliveryIsInProgress:
         store_run(Delivery.objects.get(), "shop.other", status="waiting")
         assert self.row(boss) == "shop.mail : paused (and 1 more)"
 
+    def test_one_that_failed_is_not_tried_again_while_it_is_held(self, boss: Client, webhook: Webhook) -> None:
+        delivery = store(webhook, "failed", mail="failed", crm="waiting")
+        assert self.row(boss) == "shop.mail : ValueError: no ticket"
+
+        dispatch.pause(receiver=CRM)
+        assert self.row(boss) == "shop.mail : ValueError: no ticket"
+        dispatch.pause(receiver=MAIL)
+        assert self.row(boss) == "shop.mail (receiver paused): ValueError: no ticket"
+        Run.objects.filter(delivery=delivery, receiver=MAIL).update(status="dead", next_try_at=None)
+        assert self.row(boss) == "shop.mail : ValueError: no ticket"
+
     def test_it_has_no_runs_yet_as_everything_is_paused(self, boss: Client, webhook: Webhook) -> None:
         [delivery] = store_deliveries(webhook, status="received", dispatch_at=timezone.now())
         started = "What ran? ⊘ Its receivers have not been started yet."

@@ -217,7 +217,7 @@ def test_what_others_hold_is_looked_at_up_to_a_limit(
 
     found = {pause.what: pause.held for pause in alerts.pauses()}
 
-    assert found == {NAME: "more than 3 runs are held back.", "test.two": "at least 1 runs are held back."}
+    assert found == {NAME: "more than 3 runs are held back.", "test.two": "1 or more runs are held back."}
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["limited", "limited and paused"])

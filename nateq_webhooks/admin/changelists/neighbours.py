@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin.changelists.changelist import KeysetChangeList
 from nateq_webhooks.admin.changelists.page_links import CURSOR_VAR, TEXT_VAR
@@ -99,5 +100,5 @@ def _found(changelist: _UnreadList, pk: int, query: QueryDict) -> Neighbours:
         previous_url=url_of(descending=not changelist.newest_first),
         next_url=url_of(descending=changelist.newest_first),
         list_url=f"{listed}?{query.urlencode()}" if query else listed,
-        filters=", ".join([*([changelist.query] if changelist.query else []), *changelist.active_filters()]),
+        filters=_(", ").join([*([changelist.query] if changelist.query else []), *changelist.active_filters()]),
     )

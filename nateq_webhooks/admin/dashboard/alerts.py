@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
+from nateq_webhooks.admin.changelists import counts as rows_counted
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
 from nateq_webhooks.dispatch.holds import read_holds
@@ -123,7 +124,7 @@ def held_by(hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = T
     number, is_capped = _held(hold, among)
     shown = formatting.capped(number, is_capped=is_capped)
     if is_capped and number < MAX_COUNTED:  # not all runs that others hold were looked at
-        shown = _("at least %(number)s") % {"number": formatting.number(number)}
+        shown = str(rows_counted.Count(number, rows_counted.Kind.AT_LEAST))
         number = MAX_COUNTED  # the form for one or two may leave the number out
     text = ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
     waiting = _undispatched(among) if sees_deliveries and hold.scope == EVERYTHING else (0, False)
@@ -163,7 +164,7 @@ def _pause(hold: Hold, names: dict[str, str], held: str) -> Pause:
     webhook, receiver = scope_parts(hold.scope)
     what = [receiver, names.get(webhook, webhook)]
     return Pause(
-        what=_("everything") if hold.scope == EVERYTHING else ", ".join(filter(None, what)),
+        what=_("everything") if hold.scope == EVERYTHING else _(", ").join(filter(None, what)),
         scope=hold.scope,
         hold=hold.pk,
         is_receiver=bool(receiver),

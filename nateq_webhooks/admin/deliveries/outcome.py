@@ -66,9 +66,12 @@ class HeldRun:
     others: int
 
 
+_WAITING: Final = (Delivery.Status.RECEIVED, Delivery.Status.FAILED)
+
+
 def attach_held_runs(deliveries: Sequence[Delivery], permitted: PermittedRows) -> None:
-    """Set `held_run` of the deliveries in progress that wait for something else than their turn: two statements."""
-    waiting = {delivery.pk: delivery for delivery in deliveries if delivery.status == Delivery.Status.RECEIVED}
+    """Set `held_run` of the deliveries that wait for something else than their turn or next try: two statements."""
+    waiting = {delivery.pk: delivery for delivery in deliveries if delivery.status in _WAITING}
     if not waiting:
         return
     rows = permitted.of(Run).select_related(None).filter(delivery__in=waiting, status__in=Run.PENDING)
@@ -77,7 +80,10 @@ def attach_held_runs(deliveries: Sequence[Delivery], permitted: PermittedRows) -
         run.delivery = waiting[run.delivery_id]
     kinds = {key: held.kind for key, held in holds_of(router.db_for_write(Hold), runs).items()}
     for pk, delivery in waiting.items():
+        failing: FailingRun | None = getattr(delivery, "failing_run", None)
         held = [run for run in runs if run.delivery_id == pk and run.pk in kinds]
+        if failing is not None:  # the receiver that is shown
+            held = [run for run in held if (run.receiver, run.status) == (failing.receiver, Run.Status.FAILED)]
         if held:
             word, sentence = brief_text(kinds[held[0].pk])
             delivery.held_run = HeldRun(held[0].receiver, word, sentence, len(held) - 1)  # type: ignore[attr-defined]
@@ -101,17 +107,18 @@ def _newest_rounds(rows: Iterable[Any]) -> list[Any]:
 def outcome(delivery: Delivery) -> SafeString | str | None:
     """Return the receiver that fails or is held back and why, or else how long the delivery took; None: it goes on."""
     run: FailingRun | None = getattr(delivery, "failing_run", None)
+    held: HeldRun | None = getattr(delivery, "held_run", None)
     if run is None:
-        held: HeldRun | None = getattr(delivery, "held_run", None)
         return formatting.duration(processing_time(delivery)) if held is None else _held(held)
-    error = formatting.visible(run.error)
-    more = _more(run.others)
+    error, receiver = formatting.visible(run.error), formatting.visible(run.receiver)
+    is_held = f" ({held.word})" if held is not None else ""
     return format_html(
-        '<span class="nateq-failing" dir="auto" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}</span>',
-        f"{formatting.visible(run.receiver)}: {error}" if error else formatting.visible(run.receiver),
-        formatting.visible(run.receiver),
+        '<span class="nateq-failing" dir="auto" title="{}"><bdi class="nateq-failing-receiver">{}</bdi>{}{}{}</span>',
+        f"{receiver}{is_held}: {error}" if error else f"{receiver}{is_held}",
+        receiver,
+        is_held,
         format_html(": <bdi>{}</bdi>", error) if error else "",
-        f" ({more})" if run.others else "",
+        f" ({_more(run.others)})" if run.others else "",
     )
 
 

@@ -114,7 +114,7 @@ class ReplayPage(DeliveryView):
                 [delivery.pk], choice.names, by=by, reason=reason, only_failed=choice.which == FAILED
             )
             entry = _("Replayed with %(receivers)s (replay %(number)s: %(outcome)s). %(reason)s") % {
-                "receivers": ", ".join(map(formatting.visible, choice.names)),
+                "receivers": _(", ").join(map(formatting.visible, choice.names)),
                 "number": replay.pk,
                 "outcome": outcome(replay),
                 "reason": formatting.visible(reason),

@@ -233,7 +233,7 @@ def _replays(history: History) -> Iterator[Entry]:
         if replay is not None and replay.reason:
             facts.append(format_html(_("reason: {}"), formatting.text(replay.reason)))
         if names := history.brought_forward.get(number):
-            facts.append(format_html(_("brought forward: {}"), formatting.text(", ".join(names))))
+            facts.append(format_html(_("brought forward: {}"), formatting.text(_(", ").join(names))))
         name = replay.by if replay is not None else ""
         by = format_html("<bdi>{}</bdi>", formatting.visible(name) if name else _("Somebody"))
         yield Entry(

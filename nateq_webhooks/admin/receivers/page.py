@@ -248,7 +248,7 @@ def _events(name: str) -> str:
     if registry.get(name) is None:
         return EMPTY
     events = registry.events_of(name)
-    return _("every event") if ANY_EVENT in events else ", ".join(sorted(map(formatting.visible, events)))
+    return _("every event") if ANY_EVENT in events else _(", ").join(sorted(map(formatting.visible, events)))
 
 
 def _figures(figures: ReceiverFigures) -> list[Figure]:

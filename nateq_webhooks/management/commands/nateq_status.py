@@ -53,7 +53,7 @@ class Command(TerminalCommand):
                 line = _('A signing secret of webhook "%(name)s" can\'t be read. %(why)s')
                 self.stdout.write(self.style.ERROR(line % words))
             if troubles:
-                what = ", ".join(str(_TROUBLES[code]) for code in troubles)
+                what = _(", ").join(str(_TROUBLES[code]) for code in troubles)
                 self.stdout.write(self.style.ERROR(_("Needs attention: %(what)s") % {"what": what}))
         if troubles:
             sys.exit(1)
