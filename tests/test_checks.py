@@ -124,6 +124,9 @@ def test_the_command_fails_and_proposes_the_right_name() -> None:
         ("NATEQWEBHOOKS", {}, "NATEQ_WEBHOOKS?"),
         ("NATEQ_WEBHOCKS", {}, "NATEQ_WEBHOOKS?"),
         ("NATEQ_WEBHOOKS_DISPATCH", "worker", 'NATEQ_WEBHOOKS["DISPATCH"]?'),
+        ("RETENTION", {"payload": 90}, 'NATEQ_WEBHOOKS["RETENTION"]?'),
+        ("REDACT", ["data.requester.email"], 'NATEQ_WEBHOOKS["REDACT"]?'),
+        ("BREAKER_AFTER", 20, 'NATEQ_WEBHOOKS["BREAKER_AFTER"]?'),
         ("NATEQ_MAX_TRIES", 3, 'NATEQ_WEBHOOKS["MAX_TRIES"]?'),
         ("NATEQ_API_KEY", "tg_live_abc", 'NATEQ_WEBHOOKS["API_KEY"]?'),
     ],
@@ -144,6 +147,7 @@ def test_a_setting_beside_the_dict_that_nothing_reads(
 def test_settings_of_other_code_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATEQ_API_KEY", "tg_live_abc")
     others = {"NATEQ_API_KEY": "tg_live_abc", "NATEQ_PUBLIC_URL": "x", "NATEQ_WEBHOOK_URL": "x", "NATEQ_TEAM": {}}
+    others |= {"BASE_URL": "https://shop.example", "DISPATCH": "by car", "RETENTION": timedelta(days=3)}
 
     with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": "https://shop.example"}, **others):
         assert site.check_misnamed_settings() == []
@@ -155,6 +159,9 @@ def test_settings_of_other_code_are_not_reported(monkeypatch: pytest.MonkeyPatch
         ({"ACK_TIMEOUT": timedelta(seconds=5)}, {"ACK": "processed"}),
         ({"BREAKER_PAUSE": timedelta(minutes=5)}, {"BREAKER_AFTER": 20}),
         ({"ORDER_ON_DEAD": "block"}, {"ORDERED_BY": "data.conversation_id"}),
+        ({"REMOVED_KEPT_FOR": timedelta(days=60)}, {"RETENTION": {"delivery": 90}}),
+        ({"TASK_BACKEND": "default"}, {"DISPATCH": "tasks"}),
+        ({"TASK_QUEUE": "webhooks"}, {"DISPATCH": "celery"}),
     ],
     ids=lambda value: next(iter(value)),
 )

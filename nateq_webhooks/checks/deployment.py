@@ -60,7 +60,10 @@ def _of_retention() -> Iterator[checks.CheckMessage]:
     if not conf.settings().retention_rules:
         yield checks.Info(
             'NATEQ_WEBHOOKS["RETENTION"] sets no period: every delivery is kept for ever, with what customers wrote.',
-            hint='Say how long to keep them, such as RETENTION = {"payload": 90, "delivery": 365}; see nateq_prune.',
+            hint=(
+                'Say how long to keep them, such as NATEQ_WEBHOOKS = {"RETENTION": {"payload": 90, "delivery": 365}}; '
+                "see nateq_prune."
+            ),
             id=f"{_PREFIX}.I003",
         )
 

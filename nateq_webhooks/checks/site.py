@@ -32,7 +32,7 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
 
 @checks.register("nateq_webhooks")
 def check_misnamed_settings(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
-    """Report settings beside `NATEQ_WEBHOOKS` that nothing reads, such as `NATEQ_WEBHOOK` and `NATEQ_PUBLIC_URL`."""
+    """Report settings beside `NATEQ_WEBHOOKS` that nothing reads, such as `NATEQ_WEBHOOK`, and `RETENTION`."""
     return [
         checks.Warning(
             f"The setting {name} is not read by nateq_webhooks. Did you mean {meant}?",
@@ -53,10 +53,13 @@ def check_without_effect(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
         "ACK_TIMEOUT": ("ACK", "'processed'", settings.ack == "processed"),
         "BREAKER_PAUSE": ("BREAKER_AFTER", "a number of failures", settings.breaker_after > 0),
         "ORDER_ON_DEAD": ("ORDERED_BY", "a path", bool(settings.ordered_by)),
+        "REMOVED_KEPT_FOR": ("RETENTION", "days", bool(settings.retention_rules)),
+        "TASK_BACKEND": ("DISPATCH", "'tasks'", settings.dispatch == "tasks"),
+        "TASK_QUEUE": ("DISPATCH", "'tasks' or 'celery'", settings.dispatch in ("tasks", "celery")),
     }
     return [
         checks.Warning(
-            f'NATEQ_WEBHOOKS["{key}"] has no effect, because NATEQ_WEBHOOKS["{switch}"] is not set.',
+            f'NATEQ_WEBHOOKS["{key}"] has no effect, because NATEQ_WEBHOOKS["{switch}"] is not set to {value}.',
             hint=f"Set {switch} to {value}, or remove {key}.",
             id=f"{_PREFIX}.W086",
         )

@@ -266,7 +266,11 @@ def misnamed_settings() -> list[tuple[str, str]]:
     """Return the Django settings that nothing reads and that were probably meant for the dict, with what was meant."""
     raw = _raw()
     known = [field.name.upper() for field in fields(Settings)]
-    return list(misnamed(SETTING, raw, known)) if isinstance(raw, Mapping) else []
+    return list(misnamed(SETTING, raw, known, _is_legal)) if isinstance(raw, Mapping) else []
+
+
+def _is_legal(key: str, value: object) -> bool:
+    return not list(_value_problems(key, value))
 
 
 def given_keys() -> set[str]:

@@ -1,5 +1,6 @@
 """The setting `RETENTION`: how long the content of a delivery is kept, and how long the delivery itself."""
 
+import difflib
 import fnmatch
 import hashlib
 import json
@@ -109,7 +110,9 @@ def _key(key: object) -> str:
             )
         if key in (DEFAULT, *STATUSES) or (("." in key or "*" in key) and not any(map(str.isspace, key))):
             return key
-    hint = f"Write a status ({', '.join(map(repr, STATUSES))}), an event, a pattern such as 'ticket.*', or '*'."
+    close = difflib.get_close_matches(str(key), [tier.value for tier in Tier], n=1) if key not in set(Tier) else []
+    meant = f"Did you mean {close[0]!r}? " if close else ""
+    hint = f"{meant}Write a status ({', '.join(map(repr, STATUSES))}), an event, a pattern such as 'ticket.*', or '*'."
     raise ValueError(f"{key!r} is neither a status nor an event", hint)
 
 

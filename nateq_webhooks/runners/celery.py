@@ -52,7 +52,7 @@ class CeleryRunner:
         if app.main == FALLBACK_APP and not any(app.conf[key] for key in ("broker_url", "broker_write_url")):
             yield Problem(
                 "W052",
-                'NATEQ_WEBHOOKS["DISPATCH"] is "celery", but this process has no Celery app: wake-ups go to '
+                'NATEQ_WEBHOOKS["DISPATCH"] is "celery", but this process has no Celery app: messages go to '
                 f"{app.connection_for_write().as_uri()}.",
                 "Import the app in the project's __init__.py: from .celery import app as celery_app. Set "
                 "DJANGO_SETTINGS_MODULE before it is made.",

@@ -69,6 +69,7 @@ def test_each_status_of_a_delivery_is_a_key_or_unfinished() -> None:
     ("value", "message", "hint"),
     [
         ({"failed": 30}, "'failed' is the status of deliveries that are not finished", "leave it out"),
+        ({"paylod": 30}, "'paylod' is neither a status nor an event", "Did you mean 'payload'?"),
         ({"procesed": 30}, "'procesed' is neither a status nor an event", "'processed'"),
         ({"processed": {"content": 30}}, "'content' under 'processed' is no tier", "'payload', 'delivery'"),
         ({"payload": {"*": "30"}}, "the period of '*' is '30'", "number of days"),
