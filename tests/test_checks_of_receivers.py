@@ -175,6 +175,15 @@ class TestTasks:
         assert said in message.msg
         assert "TASK_BACKEND" in str(message.hint)
 
+    def test_a_backend_that_stores_tasks_without_its_app_is_a_warning(self, with_tasks: Callable[..., Any]) -> None:
+        pytest.importorskip("django_tasks_db")
+        backend = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+        with with_tasks("dummy.DummyBackend"), override_settings(TASKS=backend):
+            (message,) = found("W053", "E007", "E025")
+
+        assert message.id == "nateq_webhooks.W053"
+        assert "django_tasks_db, which is not in INSTALLED_APPS" in message.msg
+
     @pytest.mark.parametrize(
         ("backend", "leaves"), [("immediate.ImmediateBackend", False), ("dummy.DummyBackend", True)]
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from nateq_webhooks import dispatch, tenants
@@ -99,12 +100,22 @@ class TasksRunner:
                 "before it answers.",
                 _OTHER_BACKEND,
             )
+        elif (app := type(backend).__module__.partition(".")[0]) == _DATABASE_APP and not apps.is_installed(app):
+            yield Problem(
+                "W053",
+                f'NATEQ_WEBHOOKS["DISPATCH"] is "tasks", and {named} of {app}, which is not in INSTALLED_APPS: no task '
+                "can be stored, so that only nateq_worker runs receivers.",
+                f"Add {app!r} to INSTALLED_APPS, and run manage.py migrate.",
+            )
 
 
 _OTHER_BACKEND: Final = (
-    "Name a backend with workers in TASKS, such as django_tasks_db.DatabaseBackend, and another one than 'default' in "
-    "NATEQ_WEBHOOKS[\"TASK_BACKEND\"]; or set DISPATCH to 'inline' or 'worker'."
+    "Add a backend with workers to TASKS, such as django_tasks_db.DatabaseBackend; unless its key is 'default', name it "
+    "in NATEQ_WEBHOOKS[\"TASK_BACKEND\"]. Or set DISPATCH to 'inline' or 'worker'."
 )
+
+_DATABASE_APP: Final = "django_tasks_db"
+"""The package of the backend that stores tasks in models of its own."""
 
 
 def _task() -> Any:
