@@ -14,6 +14,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.checks import site
 from nateq_webhooks.dispatch import notify
 from nateq_webhooks.models import Delivery, EventType, Webhook
 from nateq_webhooks.models.hold import Heartbeat
@@ -244,6 +245,14 @@ def test_a_runner_whose_own_check_raises_is_an_error_with_the_exception() -> Non
         (message,) = found("E025")
 
     assert "LookupError: no broker called shop" in message.msg
+
+
+def test_celery_that_is_not_installed_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "find_spec", lambda name: None)
+    with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "celery"}):
+        (message,) = found("W052", "E007", "E025")
+
+    assert message.id == "nateq_webhooks.E007"
 
 
 # Later tries

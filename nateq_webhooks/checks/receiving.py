@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from nateq_webhooks import conf
 from nateq_webhooks.checks.processing import MAX_IDLE
+from nateq_webhooks.checks.site import lacks_celery
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Webhook
 from nateq_webhooks.models.event_type import known_events
@@ -112,7 +113,7 @@ def check_imported_twice(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: A
 def check_runner(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
     """Report what the runner finds wrong with its own setup; E007 reports one that can't be created."""
     runner = _runner()
-    if runner is None or not hasattr(runner, "problems"):
+    if runner is None or not hasattr(runner, "problems") or lacks_celery():
         return []
     try:
         return [checks.Warning(one.message, hint=one.hint, id=f"{_PREFIX}.{one.id}") for one in runner.problems()]

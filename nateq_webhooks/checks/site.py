@@ -75,7 +75,7 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
         return []
     way = conf.settings().dispatch
     try:
-        if way == "celery" and find_spec("celery") is None:
+        if lacks_celery():
             raise ImportError('Celery is not installed: pip install "nateq-webhooks[celery]".')
         runner = api.runner()
         if isinstance(runner.hold, timedelta) and callable(runner.wake):
@@ -91,6 +91,11 @@ def check_dispatch(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
             id=f"{_PREFIX}.E007",
         )
     ]
+
+
+def lacks_celery() -> bool:
+    """Return whether the setting `DISPATCH` asks for Celery, which is not installed (E007)."""
+    return conf.settings().dispatch == "celery" and find_spec("celery") is None
 
 
 @checks.register("nateq_webhooks")
