@@ -110,8 +110,8 @@ class TasksRunner:
 
 
 _OTHER_BACKEND: Final = (
-    "Add a backend with workers to TASKS, such as django_tasks_db.DatabaseBackend; unless its key is 'default', name it "
-    "in NATEQ_WEBHOOKS[\"TASK_BACKEND\"]. Or set DISPATCH to 'inline' or 'worker'."
+    "Add a backend with workers to TASKS, such as django_tasks_db.DatabaseBackend; unless its key is 'default', name "
+    "it in NATEQ_WEBHOOKS[\"TASK_BACKEND\"]. Or set DISPATCH to 'inline' or 'worker'."
 )
 
 _DATABASE_APP: Final = "django_tasks_db"
