@@ -146,7 +146,12 @@ def test_a_setting_beside_the_dict_that_nothing_reads(
 
 def test_settings_of_other_code_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATEQ_API_KEY", "tg_live_abc")
-    others = {"NATEQ_API_KEY": "tg_live_abc", "NATEQ_PUBLIC_URL": "x", "NATEQ_WEBHOOK_URL": "x", "NATEQ_TEAM": {}}
+    others: dict[str, Any] = {
+        "NATEQ_API_KEY": "tg_live_abc",
+        "NATEQ_PUBLIC_URL": "x",
+        "NATEQ_WEBHOOK_URL": "x",
+        "NATEQ_TEAM": {},
+    }
     others |= {"BASE_URL": "https://shop.example", "DISPATCH": "by car", "RETENTION": timedelta(days=3)}
 
     with override_settings(NATEQ_WEBHOOKS={"PUBLIC_URL": "https://shop.example"}, **others):
