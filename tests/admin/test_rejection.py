@@ -18,9 +18,9 @@ from nateq_webhooks.admin import diagnosis_text
 from nateq_webhooks.admin.dashboard import refusals as module
 from nateq_webhooks.inbox import Refusal
 from nateq_webhooks.inbox.diagnosis import Cause, Finding, Hint, hint
-from nateq_webhooks.inbox.recorder import recorder
+from nateq_webhooks.inbox.recorder import MAX_BUFFERED, recorder
 from nateq_webhooks.models import Rejection, Webhook
-from nateq_webhooks.models.rejection import REASON_LABELS, reason_text
+from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT, REASON_LABELS, reason_text
 from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
@@ -279,6 +279,21 @@ def test_hints_are_translated_when_they_are_shown() -> None:
     with translation.override("ar"):
         assert diagnosis_text.sentences("no_match", Hint.read(hint(Finding(Cause.NO_LENGTH))))
     assert not any(isinstance(words, str) for words in (*diagnosis_text.CAUSES.values(), *REASON_LABELS.values()))
+
+
+def test_the_dashboard_counts_also_what_was_not_recorded(boss: Client, sender: Sender, webhook: Webhook) -> None:
+    for _ in range(MAX_BUFFERED + 30):
+        sender.post(envelope(), secret="whsec_of_somebody_else_0123")
+    recorder.flush()
+
+    assert Rejection.objects.count() == MAX_BUFFERED
+    assert f"shop: {MAX_BUFFERED + 30} refused: Signed with a secret" in page(boss, "/admin/nateq_webhooks/")
+
+    Rejection.objects.all().delete()
+    now = timezone.now()
+    rows = [Rejection(webhook=webhook, reason="not_hex", received_at=now) for _ in range(MAX_REJECTIONS_KEPT + 5)]
+    Rejection.objects.record(rows)
+    assert f"shop: {MAX_REJECTIONS_KEPT} or more refused: " in page(boss, "/admin/nateq_webhooks/")
 
 
 def test_the_dashboard_lists_get_requests_last(webhook: Webhook) -> None:

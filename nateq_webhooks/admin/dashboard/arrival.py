@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import diagnosis_text, formatting
+from nateq_webhooks.admin.changelists.counts import Count, Kind
 from nateq_webhooks.admin.dashboard.alert_item import AlertItem
 from nateq_webhooks.admin.dashboard.refusals import Refusals, refusals
 from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
@@ -85,7 +86,8 @@ def _refusal(refused: Refusals) -> str:
     reason = reason_text(refused.reason)
     why = _("%(reason)s (%(cause)s)") % {"reason": reason, "cause": cause} if cause else reason
     text = ngettext("%(number)s refused: %(reason)s", "%(number)s refused: %(reason)s", refused.number)
-    return text % {"number": formatting.number(refused.number), "reason": why}
+    number = Count(refused.number, Kind.AT_LEAST if refused.is_capped else Kind.EXACT)
+    return text % {"number": number, "reason": why}
 
 
 def _pace(silent: SilentWebhook, now: datetime) -> str:
