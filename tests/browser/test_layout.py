@@ -2,6 +2,7 @@
 
 import pytest
 from playwright.sync_api import Page, expect
+from pytest_django import Settings
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.pictures import take_picture
@@ -58,3 +59,13 @@ def test_the_breadcrumbs_of_our_pages_look_like_djangos(name: str, login: Open, 
     assert page.locator(".breadcrumbs").evaluate(look) == djangos
     page.locator(".breadcrumbs a").last.click()
     expect(page.locator("#content")).to_be_visible()
+
+
+@pytest.mark.parametrize("address", ["", "delivery/"], ids=["dashboard", "list"])
+def test_a_long_value_of_a_wrong_setting_fits_a_phone(address: str, login: Open, settings: Settings) -> None:
+    page = login(viewport=PHONE)
+    settings.NATEQ_WEBHOOKS = {"RATE_LIMITS": {"shop.receivers.crm_" + "sync_the_contacts_" * 5: "1/h"}}
+    page.goto(f"/admin/nateq_webhooks/{address}")
+
+    expect(page.locator(".nateq-problems")).to_contain_text("sync_the_contacts_")
+    assert overflow(page) == []

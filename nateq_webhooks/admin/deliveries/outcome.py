@@ -125,9 +125,9 @@ def outcome(delivery: Delivery) -> SafeString | str | None:
 def _held(run: HeldRun) -> SafeString:
     receiver = formatting.visible(run.receiver)
     return format_html(
-        '<span class="nateq-failing nateq-quiet-text" dir="auto" title="{}">{}{}{}</span>',
+        '<span class="nateq-held" dir="auto" title="{}">{}{}{}</span>',
         f"{receiver}: {run.sentence}" if receiver else run.sentence,
-        format_html('<bdi class="nateq-failing-receiver">{}</bdi>: ', receiver) if receiver else "",
+        format_html("<bdi>{}</bdi>: ", receiver) if receiver else "",
         run.word,
         f" ({_more(run.others)})" if run.others else "",
     )
