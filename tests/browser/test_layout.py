@@ -38,6 +38,15 @@ def test_a_list_has_the_width_of_the_page_and_cards_on_a_phone(name: str, login:
     assert overflow(page) == []
 
 
+def test_the_outcome_is_read_on_a_phones_card(login: Open, scene: Scene) -> None:
+    page = login(viewport=PHONE)
+    page.goto(SCREENS["deliveries"](scene))
+    row = page.locator("#result_list tbody tr").filter(has=page.locator(".nateq-failing")).first
+
+    assert row.locator(".nateq-failing").evaluate("text => text.getBoundingClientRect().width") > 100
+    assert row.evaluate("row => row.getBoundingClientRect().height") < 200
+
+
 def test_the_values_on_a_phones_cards_are_named(login: Open, scene: Scene) -> None:
     page = login(viewport=PHONE)
     page.goto(SCREENS["audit log"](scene))
