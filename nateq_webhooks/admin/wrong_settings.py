@@ -1,4 +1,7 @@
-"""What the admin's pages show while the settings are wrong: which of them, and what to do, instead of an error."""
+"""What the admin's pages show while the settings are wrong: which of them, and what to do, instead of an error.
+
+So does a form of webhooks that is posted while no secret can be saved.
+"""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext
 
-from nateq_webhooks.conf import problems, wrong_settings
+from nateq_webhooks.conf import Problem, problems, wrong_settings
+from nateq_webhooks.database import encryption
+from nateq_webhooks.models.secret_model import SecretModel
 
 
 def guarded(model_admin: "ModelAdmin[Any]", pattern: URLPattern) -> URLPattern:
@@ -22,15 +27,24 @@ def guarded(model_admin: "ModelAdmin[Any]", pattern: URLPattern) -> URLPattern:
 
     @functools.wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if wrong_settings():
-            answer: HttpResponseBase = explained(request)
+        if found := _problems(model_admin, request):
+            answer: HttpResponseBase = explained(request, found)
             return answer
         return view(request, *args, **kwargs)
 
     return URLPattern(pattern.pattern, checked, pattern.default_args, pattern.name)
 
 
-def _explain(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> TemplateResponse:
+def _problems(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> list[Problem]:
+    """Return why the request can't be served: errors in the settings, or that no secret can be saved."""
+    if wrong_settings():
+        return list(problems())
+    writes_secrets = request.method == "POST" and issubclass(model_admin.model, SecretModel)
+    problem = encryption.missing_extra() if writes_secrets and encryption.refuses_secrets() else None
+    return [] if problem is None else [problem]
+
+
+def _explain(model_admin: "ModelAdmin[Any]", request: HttpRequest, found: list[Problem]) -> TemplateResponse:
     """Return the page, with status 503. Raises `PermissionDenied` for staff who may see nothing of the model."""
     if not model_admin.has_module_permission(request):
         raise PermissionDenied
@@ -40,6 +54,6 @@ def _explain(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> TemplateRe
         **site.each_context(request),
         "opts": model_admin.opts,
         "title": gettext("The settings are wrong"),
-        "problems": list(problems()),
+        "problems": found,
     }
     return TemplateResponse(request, "admin/nateq_webhooks/wrong_settings.html", context, status=503)

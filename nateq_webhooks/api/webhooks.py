@@ -4,16 +4,18 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 
 from nateq_webhooks import audit
 from nateq_webhooks.api import access, webhook_changes
-from nateq_webhooks.api.base import ApiView
+from nateq_webhooks.api.base import ApiView, SettingsWrongError
 from nateq_webhooks.api.delivery_list import time_limit
 from nateq_webhooks.api.documents import secret_document, webhook_document
 from nateq_webhooks.api.idempotency import SECRET, answer_before, once, once_in_steps
 from nateq_webhooks.api.log import LogParameters, read_log
 from nateq_webhooks.api.webhook_changes import WebhookFields, check_permitted
+from nateq_webhooks.database import encryption
 from nateq_webhooks.models import Webhook
 from nateq_webhooks.models.event_type import known_events
 from nateq_webhooks.protocol.api import LIMIT_PARAMETER, OFFSET_PARAMETER
@@ -24,7 +26,13 @@ from nateq_webhooks.rest.parameters import OffsetParameters, Parameters
 
 
 class SecretView(ApiView):
-    """What the views have in common whose answer has a new secret."""
+    """What the views have in common that change webhooks, and whose answer may have a new secret."""
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """Check the request. Raises `SettingsWrongError` if it changes a webhook while no secret can be saved."""
+        super().initial(request, *args, **kwargs)
+        if request.method not in SAFE_METHODS and encryption.refuses_secrets():
+            raise SettingsWrongError
 
     def with_secret(self, webhook: Webhook, request: Any) -> dict[str, Any]:
         """Return the answer: the only one with this secret."""

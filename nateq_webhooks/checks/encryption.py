@@ -23,16 +23,8 @@ _MAX_WEBHOOKS: Final = 20
 @checks.register("nateq_webhooks")
 def check_extra(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
     """Report keys that can't be used: the extra is missing."""
-    if list(conf.problems()) or not conf.settings().secret_keys or encryption.is_installed():
-        return []
-    return [
-        checks.Error(
-            'NATEQ_WEBHOOKS["SECRET_KEYS"] is set, but the extra "encryption" is not installed: no secret can be '
-            "saved, and encrypted ones can't be read.",
-            hint=f"Install it: {_INSTALL}",
-            id=f"{_PREFIX}.E030",
-        )
-    ]
+    problem = None if list(conf.problems()) else encryption.missing_extra()
+    return [] if problem is None else [checks.Error(problem.message, hint=problem.hint, id=f"{_PREFIX}.E030")]
 
 
 @checks.register("nateq_webhooks", checks.Tags.database)

@@ -9,6 +9,7 @@ The newest key encrypts; every key decrypts. The keys are those of `SECRET_KEYS`
 
 import base64
 import functools
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -17,12 +18,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.translation import gettext_noop
 
-from nateq_webhooks.conf import SETTING, SETTINGS_OF_SITE_KEYS, settings, site_keys
+from nateq_webhooks.conf import SETTING, SETTINGS_OF_SITE_KEYS, Problem, settings, site_keys
 from nateq_webhooks.errors import DecryptionError
 from nateq_webhooks.protocol.secret_text import ENCRYPTED_PREFIX, SecretBytes, SecretText
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
+
+logger: Final = logging.getLogger("nateq_webhooks")
 
 _ENCRYPTED: Final = ENCRYPTED_PREFIX.encode()
 
@@ -151,6 +154,35 @@ def is_installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def missing_extra() -> Problem | None:
+    """Return what is wrong if keys are set without the extra `encryption`: then no secret can be saved."""
+    if not settings().secret_keys or is_installed():
+        return None
+    message = (
+        f'{SETTING}["SECRET_KEYS"] is set, but the extra "encryption" is not installed: no secret can be saved, and '
+        "encrypted ones can't be read."
+    )
+    return Problem("E030", message, 'Install it: pip install "nateq-webhooks[encryption]"')
+
+
+def refuses_secrets() -> bool:
+    """Return whether no secret can be saved, so that the admin and the API answer with 503 instead of failing."""
+    problem = missing_extra()
+    if problem is not None:
+        _report(problem)
+    return problem is not None
+
+
+@functools.lru_cache(maxsize=1)
+def _report(problem: Problem) -> None:
+    """Log it once in a process."""
+    logger.error(
+        "No webhook can be changed (each change is answered with 503) until secrets can be saved: %s %s",
+        problem.message,
+        problem.hint,
+    )
 
 
 @functools.cache

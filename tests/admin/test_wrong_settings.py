@@ -9,8 +9,9 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from nateq_webhooks import conf
-from nateq_webhooks.models import Delivery
+from nateq_webhooks.models import Delivery, Webhook
 from tests.admin.test_fuzz import routes
+from tests.encryption import NEW_KEY, keys, without_the_extra
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
@@ -83,3 +84,22 @@ def test_the_pages_are_back_with_the_settings(admin_client: Client, settings: Se
     settings.NATEQ_WEBHOOKS = {}
 
     assert admin_client.get(url).status_code == 200
+
+
+def test_a_webhook_is_not_changed_while_no_secret_can_be_saved(admin_client: Client) -> None:
+    """`SECRET_KEYS` is set, and the extra `encryption` is missing."""
+    webhook = Webhook.objects.create(name="shop")
+    addresses = [
+        reverse("admin:nateq_webhooks_webhook_add"),
+        reverse("admin:nateq_webhooks_webhook_change", args=[webhook.pk]),
+    ]
+    with keys(NEW_KEY), without_the_extra():
+        shown = [admin_client.get(address) for address in addresses]
+        answers = [admin_client.post(address, {"name": "other"}) for address in addresses]
+
+    assert [answer.status_code for answer in shown] == [200, 200]
+    for answer in answers:
+        assert answer.status_code == 503
+        assert "nateq-webhooks[encryption]" in answer.content.decode()
+        assert NEW_KEY not in answer.content.decode()
+    assert Webhook.objects.get().name == "shop"

@@ -6,10 +6,12 @@ import pytest
 from pytest_django import Settings
 
 from nateq_webhooks import conf
+from nateq_webhooks.database import encryption
 from nateq_webhooks.models import Webhook
 from tests.api.conftest import API, Program, issue, staff
 from tests.api.operations import OPERATIONS, Operation
 from tests.builders import store_deliveries
+from tests.encryption import NEW_KEY, keys, without_the_extra
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
@@ -67,3 +69,24 @@ def test_the_api_is_back_with_the_settings(settings: Settings) -> None:
     settings.NATEQ_WEBHOOKS = {}
 
     assert program.data("/deliveries") == []
+
+
+def test_a_webhook_is_not_changed_while_no_secret_can_be_saved(caplog: pytest.LogCaptureFixture) -> None:
+    """`SECRET_KEYS` is set, and the extra `encryption` is missing."""
+    webhook = Webhook.objects.create(name="shop")
+    program = Program(issue())
+    encryption._report.cache_clear()
+    with keys(NEW_KEY), without_the_extra():
+        answers = [
+            program.post(f"{API}/webhooks", {}, content_type="application/json"),
+            program.patch(f"{API}/webhooks/{webhook.pk}", {"name": "other"}, content_type="application/json"),
+            program.post(f"{API}/webhooks/{webhook.pk}/rotate-secret", {}, content_type="application/json"),
+        ]
+        shown = program.data(f"/webhooks/{webhook.pk}")
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert shown["name"] == "shop"
+    assert Webhook.objects.get().name == "shop"
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "nateq-webhooks[encryption]" in error.getMessage()
+    assert NEW_KEY not in error.getMessage()
