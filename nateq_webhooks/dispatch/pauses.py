@@ -33,7 +33,8 @@ def pause(
     """Start no more runs: of everything, of one webhook (or its key or name) or of one receiver. Runs at work finish.
 
     It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
-    webhook and a receiver, both are paused. Returns the holds. Pausing what is paused changes the reason. Raises
+    webhook and a receiver, both are paused. Returns the holds. Pausing what is paused changes `reason` and `by`, but
+    without a reason it changes nothing. Raises
     `LookupError` if no webhook has that name. A receiver need not be connected, but then a warning is logged: its name
     may be mistyped.
     """
@@ -147,9 +148,13 @@ def pause_hold(alias: str, scope: str, *, reason: str = "", by: str = "", probe_
     """Pause a hold; return it. `move_to_hold` then takes its runs out of the way of others.
 
     With `probe_at` the circuit breaker pauses it, which changes nothing that a person has paused. Pausing a paused one
-    changes who did it and why.
+    changes who did it and why; without a reason it changes nothing that a person has paused.
     """
     hold = get_hold(alias, scope)
+    by_a_person = Hold.objects.using(alias).filter(pk=hold.pk, paused_at__isnull=False, is_automatic=False)
+    if probe_at is None and not reason and by_a_person.update(is_empty=False):
+        hold.refresh_from_db(using=alias)
+        return hold
     now = timezone.now()
     changes = {
         "paused_at": hold.paused_at or now,

@@ -352,6 +352,9 @@ class TestKnowledge:
         assert (second.pk, second.paused_at) == (first.pk, first.paused_at)
         assert (second.reason, second.paused_by) == ("two", "omar")
 
+        (third,) = dispatch.pause(by="nadia")
+        assert (third.reason, third.paused_by, third.paused_at) == ("two", "omar", second.paused_at)
+
     def test_resuming_without_a_pause_does_nothing(self) -> None:
         assert dispatch.resume() == []
         assert dispatch.resume(receiver="test.none") == []
