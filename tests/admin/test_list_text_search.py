@@ -65,6 +65,25 @@ def test_any_text_of_a_customer_finds_the_deliveries(boss: Client, webhook: Webh
     assert "Looked through 2 deliveries, which is all. 1 delivery was found." in response.content.decode()
 
 
+@pytest.mark.parametrize("stored", ["Sara.O@example.com", "Sara.o@example.com", "sara.o@example.com"])
+@pytest.mark.parametrize("term", ["sara.o@example.com", "SARA.O@EXAMPLE.COM", "sara.o@Example.COM"])
+def test_an_e_mail_address_is_found_with_the_capital_letters_that_people_write(
+    boss: Client, webhook: Webhook, stored: str, term: str
+) -> None:
+    wanted = store_with(webhook, {"email": stored})
+
+    assert pks(boss, f"q={term}") == [wanted.pk]
+
+
+def test_nothing_found_says_what_would_not_be_found(boss: Client, webhook: Webhook) -> None:
+    store_with(webhook, {"phone": "+966 50 123 4567"})
+    hint = "A value that is stored with other spaces, or with capital letters at other places, is not found"
+
+    assert hint in shown(boss, "q=%2B966501234567")
+    assert hint not in shown(boss, "q=123 4567")
+    assert hint not in shown(boss, "q=data.phone=1")
+
+
 @pytest.mark.parametrize(
     "written", [r"O\u0027Connor", r"\u0633\u0627\u0631\u0629", r"\u0633\u0627\u0631\u0629".replace("a", "A"), r"a\/b"]
 )

@@ -58,6 +58,11 @@ class SearchReach:
                 yield _("Older ones were searched through the index.")
         elif self._found.stopped_at is not None:
             yield _("The rest was not looked at.")
+        if number == 0 and isinstance(self._search, PayloadSearch) and isinstance(self._search.wanted, PayloadText):
+            yield _(
+                "A value that is stored with other spaces, or with capital letters at other places, is not found: "
+                "try a part of it."
+            )
 
     def _looked_through(self) -> str:
         number, end = self._found.rows_scanned, self._scan_end

@@ -84,8 +84,14 @@ def _has_any(body: bytes, parts: Sequence[bytes]) -> bool:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """Yield how the text may be written: in lower and upper case, with initials; a phone number without spaces."""
-    found = {text: None, text.lower(): None, text.title(): None, text.upper(): None}
+    """Yield how the text may be written: in lower and upper case, with initials; a phone number without spaces.
+
+    Of an e-mail address the initials are those of the name, or the first one.
+    """
+    found = {text: None, text.lower(): None, text.title(): None, text.upper(): None, text.capitalize(): None}
+    name, at, host = text.partition("@")
+    if at:
+        found |= {f"{name}@{host.lower()}": None, f"{name.title()}@{host.lower()}": None}
     if _PHONE.fullmatch(text) and any(map(str.isdecimal, text)):
         digits = re.sub(r"\D", "", text)
         found |= {digits.removeprefix("00"): None, f"+{digits.removeprefix('00')}": None}
