@@ -16,7 +16,14 @@ def confirm(question: str, *, no_input: bool = False) -> None:
 
 
 def require_yes(question: str) -> None:
-    """Ask a question. Raises `CommandError` unless the answer is yes; the end of the input is a no."""
+    """Ask a question. Raises `CommandError` unless the answer is yes; the end of the input is a no.
+
+    Where the output goes to a file or a program, the question is in neither: it goes to the standard error output.
+    """
+    if not sys.stdout.isatty():
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        question = ""
     try:
         answer = input(question)
     except EOFError:

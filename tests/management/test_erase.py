@@ -103,6 +103,18 @@ def test_at_a_terminal_it_asks_first(scene: Scene, monkeypatch: Any) -> None:
     assert traces() == []
 
 
+def test_with_json_it_shows_what_would_go_beside_the_output(scene: Scene, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    beside = io.StringIO()
+
+    report = json.loads(erase(as_json=True, stderr=beside))
+
+    assert report["deliveries"] == 5
+    assert "Deliveries of the person or organization: 5." in beside.getvalue()
+    assert "Nothing was changed: this was a dry run." in beside.getvalue()
+
+
 def test_the_same_command_continues(scene: Scene, monkeypatch: Any) -> None:
     from nateq_webhooks.dispatch.erasure.steps import Erasure
 

@@ -31,6 +31,25 @@ def test_any_other_answer_and_the_end_of_the_input_change_nothing() -> None:
         require_yes("Continue? ")
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_question_is_not_part_of_an_output_that_goes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_terminal: bool
+) -> None:
+    asked: list[str] = []
+
+    def answer_yes(question: str) -> str:
+        asked.append(question)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answer_yes)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+
+    require_yes("Continue? ")
+
+    assert asked == ["Continue? " if is_terminal else ""]
+    assert capsys.readouterr() == ("", "" if is_terminal else "Continue? ")
+
+
 @pytest.mark.parametrize(("is_terminal", "no_input"), [(False, False), (True, True)])
 def test_a_script_is_not_asked(monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, no_input: bool) -> None:
     monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail("asked"))

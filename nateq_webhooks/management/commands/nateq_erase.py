@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
 from django.db import Error
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -61,13 +61,14 @@ class Command(TerminalCommand):
 
     def handle(self, *, dry_run: bool, as_json: bool, no_input: bool, verbosity: int, **options: Any) -> None:
         """Say what would go, ask, and erase, for each tenant."""
-        shows = bool(verbosity) and not as_json
+        out = self.stdout if verbosity and not as_json else None
         criteria = _criteria_of(options)
         try:
             if not dry_run and not no_input and sys.stdin.isatty():
-                self._each_tenant(criteria, shows=shows, is_blank=options["blank"], is_dry_run=True)
+                seen = self.stderr if as_json else self.stdout
+                self._each_tenant(criteria, seen, is_blank=options["blank"], is_dry_run=True)
                 require_yes(_("This can't be undone. Erase it? [y/N] "))
-            reports = self._each_tenant(criteria, shows=shows, is_blank=options["blank"], is_dry_run=dry_run)
+            reports = self._each_tenant(criteria, out, is_blank=options["blank"], is_dry_run=dry_run)
         except ErasureError as error:
             raise CommandError(str(error)) from error
         except Error as error:
@@ -78,26 +79,26 @@ class Command(TerminalCommand):
             self.stdout.write(Lines(json.dumps(by_tenant(whole), indent=2)))
 
     def _each_tenant(
-        self, criteria: Criteria, *, shows: bool, is_blank: bool, is_dry_run: bool
+        self, criteria: Criteria, out: OutputWrapper | None, *, is_blank: bool, is_dry_run: bool
     ) -> dict[str, ErasureReport]:
-        """Erase, or count, in each tenant; show and return the reports by tenant."""
+        """Erase, or count, in each tenant; return the reports by tenant, and write them to `out` if it is given."""
         reports = {}
         for tenant in tenants.every():
             with tenants.activate(tenant):
-                if shows and tenant != tenants.NO_TENANT:
-                    self.stdout.write(self.style.MIGRATE_HEADING(tenant))
+                if out and tenant != tenants.NO_TENANT:
+                    out.write(self.style.MIGRATE_HEADING(tenant))
                 erasure = Erasure(criteria, is_blank=is_blank, is_dry_run=is_dry_run)
-                if shows and erasure.is_resumed:
-                    self.stdout.write(_("Continuing an erasure that was interrupted."))
-                reports[tenant] = self._run(erasure, shows=shows)
-                if shows:
-                    self._show(reports[tenant], criteria)
+                if out and erasure.is_resumed:
+                    out.write(_("Continuing an erasure that was interrupted."))
+                reports[tenant] = self._run(erasure, out)
+                if out:
+                    self._show(reports[tenant], criteria, out)
         return reports
 
-    def _run(self, erasure: Erasure, *, shows: bool) -> ErasureReport:
+    def _run(self, erasure: Erasure, out: OutputWrapper | None) -> ErasureReport:
         printed_at = time.monotonic()
         while erasure.advance():
-            if shows and time.monotonic() - printed_at >= PROGRESS_SECONDS:
+            if out and time.monotonic() - printed_at >= PROGRESS_SECONDS:
                 printed_at = time.monotonic()
                 found = erasure.report.found
                 text = ngettext(
@@ -105,14 +106,14 @@ class Command(TerminalCommand):
                     "%(share)d %% looked through, %(count)d rows found",
                     found,
                 )
-                self.stdout.write(text % {"share": int(100 * erasure.share_done), "count": found})
+                out.write(text % {"share": int(100 * erasure.share_done), "count": found})
         return erasure.report
 
-    def _show(self, report: ErasureReport, criteria: Criteria) -> None:
+    def _show(self, report: ErasureReport, criteria: Criteria, out: OutputWrapper) -> None:
         for line in report_lines(report):
-            self.stdout.write(line)
+            out.write(line)
         if not report.deliveries:
-            self.stdout.write(self.style.WARNING(_nobody_text(criteria)))
+            out.write(self.style.WARNING(_nobody_text(criteria)))
 
 
 def _nobody_text(criteria: Criteria) -> str:
