@@ -91,6 +91,7 @@ def test_its_sql_can_be_run(webhook: Webhook) -> None:
     statements = [line for line in prune("--sql").splitlines() if not line.startswith("--")]
 
     assert statements
+    assert not any(statement.startswith("SHOW ENGINE") for statement in statements)  # quotes statements with bodies
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement.replace("%", "%%"))
