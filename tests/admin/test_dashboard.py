@@ -295,6 +295,53 @@ def test_a_pause_is_shown_with_its_author_reason_and_held_runs(boss: Client, web
     assert "Paused: shop" not in dashboard(boss)
 
 
+class TestNothingNeedsAttention:
+    """The dashboard denies only what it has looked at."""
+
+    EVERYTHING = "Nothing: no failures, no backlog, no refused requests, no silent webhooks."
+
+    def test_for_a_superuser(self, boss: Client, webhook: Webhook) -> None:
+        assert self.EVERYTHING in dashboard(boss)
+
+    @pytest.mark.parametrize(
+        ("permissions", "left_out"),
+        [
+            (["view_delivery"], ["failed runs, waiting runs and pauses", "refused requests", "silent webhooks"]),
+            (["view_rejection", "view_webhook"], ["failed runs, waiting runs and pauses", "silent webhooks"]),
+            (["view_run", "view_delivery", "view_webhook"], ["refused requests"]),
+        ],
+    )
+    def test_for_who_sees_a_part(
+        self, staff: Callable[..., Client], webhook: Webhook, permissions: list[str], left_out: list[str]
+    ) -> None:
+        if "view_run" not in permissions:
+            store_dead_runs(webhook, 1)
+        if "view_rejection" not in permissions:
+            store_rejection(webhook)
+
+        shown = dashboard(staff(*permissions))
+
+        assert self.EVERYTHING not in shown
+        assert f"<p>Nothing. Not looked at: {', '.join(left_out)}.</p>" in shown
+
+    def test_with_webhooks_that_the_table_does_not_show(self, boss: Client, webhook: Webhook) -> None:
+        shown = dashboard(boss, f"{INDEX}?find_webhook=shop")
+
+        assert "Nothing. Not looked at: silence of webhooks that the table does not show." in shown
+
+    def test_with_failures_that_are_acknowledged(self, boss: Client, webhook: Webhook, connect: Connect) -> None:
+        connect(signals.ticket_created, lambda **kwargs: None, "shop.open_ticket")
+        store_dead_runs(webhook, 3)
+        [group] = failures(with_text=True).groups
+        boss.post(f"{INDEX}run/acknowledge/?failure={group.key}&receiver={group.receiver}")
+
+        for page in (dashboard(boss), dashboard(boss, f"{INDEX}run/receiver/?name=shop.open_ticket")):
+            assert "One kind of failure is acknowledged, and hidden until it grows." in page
+            assert "3 runs, acknowledged by boss" in page
+            assert self.EVERYTHING not in page
+        assert "<p>Nothing but what is acknowledged.</p>" in dashboard(boss)
+
+
 def test_refused_requests_of_the_last_day_are_counted_by_webhook_and_reason(boss: Client, webhook: Webhook) -> None:
     for hours in (1, 2, 30):
         store_rejection(webhook, received_at=ago(hours=hours))

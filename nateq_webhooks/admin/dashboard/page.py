@@ -1,11 +1,12 @@
 """The dashboard on the app's index: what needs attention, and the webhooks' figures, as far as the user may see."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists.filters import FIND_WEBHOOK, webhook_search_term
@@ -40,6 +41,8 @@ class Dashboard:
     "The part of a name that webhooks are searched by; empty for all."
     search_field: str
     webhook_limit: str
+    not_looked_at: Sequence[str]
+    "What could need attention and is left out, in words: the user may not see it, or it is of other webhooks."
     timed: str
     "How many deliveries of each webhook the processing times are computed from."
 
@@ -57,6 +60,17 @@ class Dashboard:
     def is_healthy(self) -> bool:
         """Whether nothing needs attention, as far as the user may see."""
         return not self.failure_lines and all(item.level == "good" for item in self.items)
+
+
+    @property
+    def nothing(self) -> str:
+        """The sentence of a healthy dashboard: it denies nothing that was not looked at."""
+        is_acknowledged = self.failures is not None and bool(self.failures.acknowledged)
+        if not (self.not_looked_at or is_acknowledged):
+            return _("Nothing: no failures, no backlog, no refused requests, no silent webhooks.")
+        left_out = _("Not looked at: %(what)s.") % {"what": _(", ").join(self.not_looked_at)}
+        text = _("Nothing but what is acknowledged.") if is_acknowledged else _("Nothing.")
+        return f"{text} {left_out}" if self.not_looked_at else text
 
 
 class DashboardBuilder:
@@ -95,11 +109,23 @@ class DashboardBuilder:
             has_more_webhooks=has_more,
             search_term=formatting.visible(self._search_term),
             search_field=FIND_WEBHOOK,
+            not_looked_at=list(self._not_looked_at(is_part=has_more or bool(self._search_term))),
             timed=formatting.number(MAX_TIMED_EACH),
             webhook_limit=formatting.number(webhook_table.MAX_WEBHOOKS),
             is_watching=any(map(self._sees, (Delivery, Run, Rejection))),
             failure_limit=formatting.number(MAX_FAILED_RUNS),
         )
+
+    def _not_looked_at(self, *, is_part: bool) -> Iterator[str]:
+        """Yield what the user may not see, and silent webhooks if the table has only a part of them (`is_part`)."""
+        if not self._sees(Run):
+            yield _("failed runs, waiting runs and pauses")
+        if not (self._sees(Rejection) and self._sees(Webhook)):
+            yield _("refused requests")
+        if not (self._sees(Delivery) and self._sees(Webhook)):
+            yield _("silent webhooks")
+        elif is_part:
+            yield _("silence of webhooks that the table does not show")
 
     def _sees(self, model: type[Model]) -> bool:
         return self._permitted.may_view(model)
