@@ -61,7 +61,6 @@ class Dashboard:
         """Whether nothing needs attention, as far as the user may see."""
         return not self.failure_lines and all(item.level == "good" for item in self.items)
 
-
     @property
     def nothing(self) -> str:
         """The sentence of a healthy dashboard: it denies nothing that was not looked at."""
