@@ -1,6 +1,7 @@
 """What the pages say of a run that runs, waits, is held back, or whose receiver is not connected any more."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -9,8 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from nateq_webhooks import dispatch, signals
+from nateq_webhooks.admin.deliveries import replay_many
 from nateq_webhooks.dispatch import api
 from nateq_webhooks.models import Delivery, Replay, Run, Webhook
 from tests.admin.pages import detail_url, shown
@@ -206,6 +209,56 @@ def test_a_webhook_that_is_switched_off_says_so_on_its_page(boss: Client, webhoo
     Webhook.objects.update(is_active=False)
 
     assert "⊘ Switched off Nateq gets 404, and nothing is stored." in text(shown(boss, url))
+
+
+class TestWhoMayNotSeeReplays:
+    """What the replay's page would say is in the message."""
+
+    PERMISSIONS = "view_delivery", "view_run", "replay_delivery"
+
+    @pytest.fixture(autouse=True)
+    def _left_to_workers(self, settings: Settings) -> None:
+        settings.NATEQ_WEBHOOKS = {"DISPATCH": "worker"}
+
+    def retried(self, client: Client) -> str:
+        form = {"receiver": MAIL, "reason": ""}
+        return text(client.post(f"{RUNS}retry/", form, follow=True).content.decode())
+
+    def replayed(self, client: Client, delivery: Delivery) -> str:
+        form = {"deliveries": str(delivery.pk), "which": "all", "reason": "again"}
+        return text(client.post(f"{DELIVERIES}replay-many/", form, follow=True).content.decode())
+
+    def test_a_retry_says_what_is_held_and_that_a_worker_is_missing(
+        self, staff: Callable[..., Client], webhook: Webhook
+    ) -> None:
+        store(webhook, "dead", mail="dead")
+        assert NO_WORKER in self.retried(staff(*self.PERMISSIONS))
+
+        store(webhook, "dead", mail="dead")
+        Run.objects.filter(status="waiting").update(status="succeeded")
+        dispatch.pause(receiver=MAIL)
+        page = self.retried(staff(*self.PERMISSIONS))
+        assert "1 is held back by a pause or a limit" in page
+        assert NO_WORKER not in page
+
+    def test_so_does_a_replay_of_many(self, staff: Callable[..., Client], webhook: Webhook) -> None:
+        delivery = store(webhook, "processed", mail="succeeded")
+        dispatch.pause(receiver=MAIL)
+
+        page = self.replayed(staff(*self.PERMISSIONS), delivery)
+
+        assert "2 runs made. 1 is held back by a pause or a limit" in page
+        assert NO_WORKER in page  # for the other one
+
+    def test_and_one_that_is_still_being_created(
+        self, staff: Callable[..., Client], webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replay_many, "MAX_IN_REQUEST", 0)
+
+        page = self.replayed(staff(*self.PERMISSIONS), store(webhook, "processed", mail="succeeded"))
+
+        assert "Requested a replay of 1 delivery." in page
+        assert "this does not continue by itself" in page
 
 
 class TestTheListSaysWhyADeliveryIsInProgress:

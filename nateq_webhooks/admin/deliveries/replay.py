@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django import forms
-from django.contrib import messages
 from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
@@ -16,8 +15,9 @@ from nateq_webhooks.admin.deliveries.view import DeliveryView, title_of
 from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
+from nateq_webhooks.admin.replay_report import held_back, outcome_text, show_report
 from nateq_webhooks.dispatch.create import connected_receivers
-from nateq_webhooks.dispatch.progress import missing_worker_advice, outcome, progress
+from nateq_webhooks.dispatch.progress import outcome
 from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.unredacted_body import UnredactedBody
@@ -120,8 +120,8 @@ class ReplayPage(DeliveryView):
                 "reason": formatting.visible(reason),
             }
             self.model_admin.log_change(self.request, delivery, entry.strip())
-        text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
-        report(self.request, replay, text + _held_back(replay))
+        start_here(router.db_for_write(Delivery), replay.pk)
+        show_report(self.request, replay, outcome_text(replay))
 
 
 def _gets_masked(delivery: Delivery) -> bool:
@@ -161,9 +161,10 @@ class TryNowPage(DeliveryView):
         names = [name] if name else None
         with transaction.atomic(using=router.db_for_write(Delivery)):
             replay = dispatch.try_now([delivery.pk], names, by=request.user.get_username())
-            text = _tried_now(replay) + _held_back(replay)
+            text = _tried_now(replay) + held_back(replay)
             self.model_admin.log_change(request, delivery, text)
-        report(request, replay, text)
+        start_here(router.db_for_write(Delivery), replay.pk)
+        show_report(request, replay, text)
         return HttpResponseRedirect(self.url("change", pk))
 
 
@@ -178,27 +179,6 @@ def _tried_now(replay: Replay) -> str:
         replay.brought_forward,
     )
     return text % {"number": formatting.number(replay.brought_forward)}
-
-
-def _held_back(replay: Replay) -> str:
-    """Return a sentence about those runs of a replay that do not start yet, as something holds them; empty if none."""
-    held = progress(router.db_for_write(Delivery), replay).held
-    text = ngettext(
-        "%(number)s is held back by a pause or a limit, and starts when that ends.",
-        "%(number)s are held back by a pause or a limit, and start when that ends.",
-        held,
-    )
-    return " " + text % {"number": formatting.number(held)} if held else ""
-
-
-def report(request: HttpRequest, replay: Replay, text: str) -> None:
-    """Run what nobody else would, show what a replay did, and what is missing for the rest of its runs to start."""
-    alias = router.db_for_write(Delivery)
-    start_here(alias, replay.pk)
-    level = messages.SUCCESS if replay.has_runs else messages.WARNING
-    messages.add_message(request, level, text)
-    if advice := missing_worker_advice(alias, progress(alias, replay)):
-        messages.warning(request, advice)
 
 
 def given_up(newest_runs: Mapping[str, Run]) -> list[str]:

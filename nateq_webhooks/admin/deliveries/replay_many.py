@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
-from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.http import HttpResponse, HttpResponseRedirect
@@ -17,6 +16,7 @@ from nateq_webhooks.admin.deliveries.selection import SelectedDeliveries
 from nateq_webhooks.admin.hold_text import pause_hint
 from nateq_webhooks.admin.pages import ReasonField, admin_url
 from nateq_webhooks.admin.permissions import PermittedRows
+from nateq_webhooks.admin.replay_report import outcome_text, show_report
 from nateq_webhooks.admin.selection_text import selection_in_words
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import api
@@ -117,7 +117,8 @@ class ReplayManyPage(ConfirmationPage):
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
             return HttpResponseRedirect(url)
-        messages.success(self.request, entry)
+        is_job = selected.count > MAX_IN_REQUEST
+        show_report(self.request, replay, entry if is_job else f"{entry} {outcome_text(replay)}")
         return HttpResponseRedirect(self.url("changelist"))
 
     def _replay(self, selected: SelectedDeliveries, chosen: Mapping[str, Any]) -> Replay:

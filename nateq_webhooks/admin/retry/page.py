@@ -27,6 +27,7 @@ from nateq_webhooks.admin.permissions import (
     may_replay,
     may_see_payload,
 )
+from nateq_webhooks.admin.replay_report import outcome_text, show_report
 from nateq_webhooks.admin.retry.selection import (
     RunSelectionForm,
     SelectedRuns,
@@ -150,10 +151,13 @@ class RetryPage(FailedRunsPage):
             advance_for(alias, replay, SECONDS_IN_REQUEST)
             start_here(alias, replay.pk)
         self.model_admin.log_change(request, replay, _("Requested a retry of %(words)s.") % {"words": found.count_text})
-        messages.success(
-            request, _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
-        )
-        return HttpResponseRedirect(self._replay_url(replay) or self.url("changelist"))
+        if url := self._replay_url(replay):  # which shows what is held back, and whether a worker is missing
+            messages.success(
+                request, _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
+            )
+            return HttpResponseRedirect(url)
+        show_report(request, replay, outcome_text(replay))
+        return HttpResponseRedirect(self.url("changelist"))
 
     @property
     def runs(self) -> QuerySet[Run]:

@@ -1,0 +1,42 @@
+"""What the page that follows a replay says of it: what it did, what is held back, and who is missing for the rest."""
+
+from django.contrib import messages
+from django.db import router
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from nateq_webhooks.admin import formatting
+from nateq_webhooks.dispatch.progress import ReplayState, missing_worker_advice, outcome, progress
+from nateq_webhooks.dispatch.status import has_workers
+from nateq_webhooks.models import Delivery, Replay
+
+
+def outcome_text(replay: Replay) -> str:
+    """Return what a replay did, and how many of its runs do not start yet."""
+    text = _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
+    return text + held_back(replay)
+
+
+def held_back(replay: Replay) -> str:
+    """Return a sentence about those runs of a replay that do not start yet, as something holds them; empty if none."""
+    held = progress(router.db_for_write(Delivery), replay).held
+    text = ngettext(
+        "%(number)s is held back by a pause or a limit, and starts when that ends.",
+        "%(number)s are held back by a pause or a limit, and start when that ends.",
+        held,
+    )
+    return " " + text % {"number": formatting.number(held)} if held else ""
+
+
+def show_report(request: HttpRequest, replay: Replay, text: str) -> None:
+    """Show what a replay did, and what is missing for the rest of its runs to be created and to start."""
+    alias = router.db_for_write(Delivery)
+    found = progress(alias, replay)
+    is_creating = found.state is ReplayState.CREATING
+    level = messages.SUCCESS if replay.has_runs or is_creating else messages.WARNING
+    messages.add_message(request, level, text)
+    if is_creating and not has_workers(alias):
+        messages.warning(request, _("No worker was seen lately, so this does not continue by itself."))
+    elif advice := missing_worker_advice(alias, found):
+        messages.warning(request, advice)
