@@ -109,6 +109,20 @@ def remove_contents(alias: str, pks: Collection[int], now: datetime) -> None:
     rows.filter(not_erased).update(**empty, content_change=Delivery.ContentChange.RETENTION, content_changed_at=now)
     OtherContent.objects.using(alias).filter(delivery_id__in=pks).update(body=b"")
     _delete(alias, UnredactedBody, "delivery", pks)
+    release_order(alias, pks)
+
+
+def release_order(alias: str, pks: Collection[int]) -> frozenset[str]:
+    """Let nothing wait any longer for the runs that were given up of deliveries without content (`ORDER_ON_DEAD`).
+
+    What ends the waiting is a replay, and they can't be replayed any more. Return the keys of the queues, whose next
+    run is promoted after the commit; maintenance does it otherwise.
+    """
+    rows = OrderLock.objects.using(alias).filter(run__delivery__in=pks, run__status=Run.Status.DEAD)
+    locks = list(rows.values_list("pk", "key"))
+    if locks:
+        _delete(alias, OrderLock, "pk", [pk for pk, _key in locks])
+    return frozenset(key for _pk, key in locks)
 
 
 def remove_deliveries(

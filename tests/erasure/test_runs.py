@@ -76,6 +76,33 @@ def test_the_next_delivery_of_a_queue_runs_after_an_erased_one(
 
 
 @MODES
+@pytest.mark.parametrize("first", [data(SARA), data(OMAR, subject=f"for {SARA['email']}")], ids=["own", "quoting"])
+def test_a_run_that_was_given_up_stops_no_queue_once_it_can_not_be_replayed(
+    sender: Sender, connect: Connect, configure: Configure, first: dict[str, Any], *, blank: bool
+) -> None:
+    configure(ORDERED_BY="data.queue", ORDER_ON_DEAD="block", MAX_TRIES=1)
+    ran: list[str] = []
+
+    def receiver(*, event: Any, **kwargs: Any) -> None:
+        ran.append(event.delivery_id)
+        if event.delivery_id == "dlv_1":
+            raise ValueError
+
+    connect(signals.ticket_created, receiver, "shop.receive")
+    sender.post(envelope(delivery_id="dlv_0", event="user.created", **data(SARA)))
+    sender.post(envelope(delivery_id="dlv_1", **first))
+    sender.post(envelope(delivery_id="dlv_2", **data(OMAR)))
+    drain()
+    assert ran == ["dlv_1"]
+
+    dispatch.erase(WHERE, blank=blank)
+    drain()
+
+    assert ran == ["dlv_1", "dlv_2"]
+    assert not OrderLock.objects.exists()
+
+
+@MODES
 def test_what_a_running_receiver_does_or_raises_leaves_nothing(
     sender: Sender, connect: Connect, *, blank: bool
 ) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, router
+from django.db import DEFAULT_DB_ALIAS, connection, router
 from django.db.models import Model, ProtectedError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from nateq_webhooks import dispatch, retention, signals
 from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.maintenance import Maintenance
 from nateq_webhooks.errors import ContentRemovedError
 from nateq_webhooks.models import Attempt, AuditEntry, Delivery, OtherContent, Reissue, Run, RunTry, Webhook
 from nateq_webhooks.models.hold import Hold, OrderLock
@@ -23,6 +24,7 @@ from nateq_webhooks.models.retention_progress import RetentionProgress
 from nateq_webhooks.models.run import PARKED_UNTIL
 from nateq_webhooks.models.unredacted_body import UnredactedBody
 from nateq_webhooks.retention import LeftReason, removal, walk
+from nateq_webhooks.runners.worker import drain
 from tests.builders import ago, build_delivery, build_run, insert, store_deliveries, store_run
 from tests.conftest import Connect, Sender, envelope
 from tests.retention.conftest import Configure
@@ -49,6 +51,34 @@ def test_a_blanked_delivery_stays_erased_at_its_own_time(webhook: Webhook, confi
     blanked.refresh_from_db()
     assert (blanked.body, blanked.payload, blanked.headers) == (b"", None, {})
     assert (blanked.content_change, blanked.content_changed_at) == ("erasure", erased_at)
+
+
+@pytest.mark.parametrize("tier", ["payload", "delivery"])
+def test_a_run_that_was_given_up_stops_no_queue_once_it_can_not_be_replayed(
+    sender: Sender, connect: Connect, configure: Configure, tier: str
+) -> None:
+    configure(DISPATCH="worker", ORDERED_BY="data.id", ORDER_ON_DEAD="block", MAX_TRIES=1, RETENTION={tier: 30})
+    Webhook.objects.update(has_removed=True)
+    ran: list[str] = []
+
+    def receiver(*, event: Any, **kwargs: Any) -> None:
+        ran.append(event.delivery_id)
+        if event.delivery_id == "dlv_1":
+            raise ValueError
+
+    connect(signals.ticket_created, receiver, "shop.receive")
+    for delivery_id in ("dlv_1", "dlv_2"):
+        sender.post(envelope(delivery_id=delivery_id))
+    drain()
+    assert ran == ["dlv_1"]
+    Delivery.objects.filter(delivery_id="dlv_1").update(received_at=ago(days=31))
+
+    report = retention.prune()
+    Maintenance(DEFAULT_DB_ALIAS).run_once()
+    drain()
+
+    assert report.payloads + report.deliveries == 1
+    assert ran == ["dlv_1", "dlv_2"]
 
 
 def test_the_payload_goes_first_and_the_delivery_later(webhook: Webhook, configure: Configure) -> None:

@@ -26,7 +26,14 @@ from nateq_webhooks.protocol.erasing import Match, Person
 from nateq_webhooks.protocol.quoted_text import canonical
 from nateq_webhooks.protocol.quotes import ERASED, Quotes, equivalents
 from nateq_webhooks.protocol.redaction import MASK
-from nateq_webhooks.retention.removal import OF_DELIVERIES, OF_RUNS, Identity, remember_contents, remove_deliveries
+from nateq_webhooks.retention.removal import (
+    OF_DELIVERIES,
+    OF_RUNS,
+    Identity,
+    release_order,
+    remember_contents,
+    remove_deliveries,
+)
 
 READ: Final = ("pk", "webhook_id", "received_at", "content_change", "headers", "body", *LIMITS)
 """What is read of a delivery to decide whether it concerns the person."""
@@ -157,7 +164,7 @@ class Changed:
     runs: Sequence[Run] = ()
     "Runs that were dropped and are still there."
     queues: frozenset[str] = frozenset()
-    "Keys of the queues whose runs were deleted."
+    "Keys of the queues that nothing holds up any more: their runs were deleted, or can't be replayed."
 
 
 class DeliveryEraser:
@@ -218,6 +225,7 @@ class DeliveryEraser:
         self._count_blanked([delivery.pk for delivery, _match in matched], len(quoting))
         blanked = [delivery.pk for delivery, _match in matched]
         OtherContent.objects.using(self._alias).filter(delivery__in=blanked).update(body=b"")
+        queues |= release_order(self._alias, [*blanked, *(delivery.pk for delivery in quoting)])
         return Changed(dropped, queues)
 
     def _locked(self, pks: Collection[int]) -> list[Delivery]:
