@@ -40,7 +40,7 @@ class Command(TerminalCommand):
             type=float,
             default=1.0,
             metavar="N",
-            help="Pause after each batch, in times of its duration (default: 1, so half of the time); 0: no pause.",
+            help="Pause after each batch, as a multiple of the time that it took (default: 1); 0: no pause.",
         )
         parser.add_argument(
             "--sql",
