@@ -25,13 +25,13 @@ from nateq_webhooks.models import Delivery, Run
 from nateq_webhooks.models.redaction import shown_body
 from nateq_webhooks.protocol.api import ErrorCode
 from nateq_webhooks.protocol.api_answers import RequestError, no_such
-from nateq_webhooks.rest.parameters import Parameters, TextField
+from nateq_webhooks.rest.parameters import OneOfField, Parameters, TextField
 
 
 class DeliveryFilters(Parameters):
     """What deliveries are chosen by. Each compares exactly; a delivery must fulfil all that are given."""
 
-    status = serializers.ChoiceField(choices=Delivery.Status.values, required=False, help_text="The delivery's status.")
+    status = OneOfField(Delivery.Status.values, required=False, help_text="The delivery's status.")
     event = TextField(200, help_text="The name of the event.")
     webhook = serializers.UUIDField(required=False, help_text="The webhook's id here.")
     resource = TextField(200, help_text="The id of what the event is about (`resource_id`).")

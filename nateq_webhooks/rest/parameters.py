@@ -1,5 +1,6 @@
 """The parameters of a query, and their errors by name: nothing unknown, doubled or impossible is taken for another."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
@@ -39,6 +40,14 @@ class TextField(serializers.CharField):
             self.fail("invalid")
         text: str = super().to_internal_value(data)
         return text
+
+
+class OneOfField(serializers.ChoiceField):
+    """One of several words; the error lists them."""
+
+    def __init__(self, choices: Sequence[str], **options: Any) -> None:
+        said = {"invalid_choice": f"must be one of: {', '.join(choices)}."}
+        super().__init__(choices=choices, error_messages=said, **options)
 
 
 class FlagField(serializers.BooleanField):

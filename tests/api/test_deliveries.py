@@ -148,6 +148,12 @@ def test_what_is_unknown_or_impossible_is_named(program: Program, query: Any, na
     assert all(isinstance(text, str) and text for text in error["details"].values())
 
 
+def test_an_unknown_status_is_refused_with_those_that_there_are(program: Program) -> None:
+    details = program.error("/deliveries", {"status": "daed"}, status=422)["details"]
+
+    assert details == {"status": "must be one of: received, processed, failed, dead, ignored, invalid."}
+
+
 @pytest.mark.parametrize(
     "pk", ["0", "x", "-1", "1.0", "9" * 19, "9" * 5000, "%00", "1%00", "%ED%A0%80", "\u0661", "%2e"]
 )

@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from rest_framework import serializers
-
-from nateq_webhooks.rest.parameters import Parameters
+from nateq_webhooks.rest.parameters import OneOfField, Parameters
 
 MEDIA_TYPES: Final = {"json": "application/vnd.oai.openapi+json", "yaml": "application/vnd.oai.openapi"}
 """The media type of each form."""
@@ -13,6 +11,4 @@ MEDIA_TYPES: Final = {"json": "application/vnd.oai.openapi+json", "yaml": "appli
 class SchemaParameters(Parameters):
     """The parameters of the description."""
 
-    format = serializers.ChoiceField(
-        choices=list(MEDIA_TYPES), default="json", help_text="The form that the description is written in."
-    )
+    format = OneOfField(list(MEDIA_TYPES), default="json", help_text="The form that the description is written in.")
