@@ -96,6 +96,27 @@ class TestWhich:
 
         assert replayed() == {("dlv_3", "test.two"): 3}
 
+    def test_what_can_not_be_replayed_is_counted_as_left_out(
+        self, stored: list[Delivery], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Delivery.objects.filter(pk__in=[stored[0].pk, stored[3].pk]).update(content_change="retention")
+        Delivery.objects.filter(pk=stored[5].pk).update(content_change="redaction")
+        asked: list[str] = []
+
+        def answer(wanted: str) -> None:
+            asked.append(wanted)
+
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        monkeypatch.setattr("nateq_webhooks.management.commands.nateq_replay.require_yes", answer)
+
+        said = replay("--all", "--dry-run")
+        done = replay("--all")
+
+        left_out = "Left out, because the delivery's content was removed: 2."
+        assert said == f"8 deliveries would be replayed. {left_out}\n"
+        assert asked == [f"{left_out} Replay 8 deliveries? [y/N] "]
+        assert "of 8 deliveries: 16 runs made, 2 deliveries left out, as their content was removed." in done
+
     def test_a_dry_run_changes_nothing(self, stored: list[Delivery]) -> None:
         replay("--dry-run")
 

@@ -162,16 +162,16 @@ class _Wanted:
         """Return the question that is asked before the replay."""
         if self.only_failed:
             return self.counted() + " " + _("Retry them? [y/N] ")
-        count = self._deliveries()
+        count, left_out = self._deliveries()
         question = ngettext("Replay %(count)d delivery? [y/N] ", "Replay %(count)d deliveries? [y/N] ", count)
-        return question % {"count": count}
+        return " ".join([*_left_out(left_out), question % {"count": count}])
 
     def counted(self) -> str:
         """Return in words how much would be replayed."""
         if not self.only_failed:
-            count = self._deliveries()
+            count, left_out = self._deliveries()
             what = ngettext("%(count)d delivery would be replayed.", "%(count)d deliveries would be replayed.", count)
-            return what % {"count": count}
+            return " ".join([what % {"count": count}, *_left_out(left_out)])
         found = count_to_retry(self.selection, Run.objects.using(self.alias), self.receivers)
         what = ngettext(
             "%(count)d failed run would be retried: %(dead)d again as a new run, %(pending)d brought forward. "
@@ -181,10 +181,7 @@ class _Wanted:
             found.total,
         )
         words = {"dead": found.given_up, "pending": found.pending, "resolved": found.resolved}
-        sentences = [what % {"count": found.total, **words}]
-        if found.without_content:
-            text = _("Left out, because the delivery's content was removed: %(count)d.")
-            sentences.append(text % {"count": found.without_content})
+        sentences = [what % {"count": found.total, **words}, *_left_out(found.without_content)]
         if found.disconnected:
             text = _("Left alone, because their receiver is not connected to the event: %(count)d.")
             sentences.append(text % {"count": found.disconnected})
@@ -199,8 +196,16 @@ class _Wanted:
         text = _("Failed runs of receivers that are not connected are left alone: %(names)s.")
         return text % {"names": ", ".join(names)} if names else ""
 
-    def _deliveries(self) -> int:
-        return self.selection.of(Delivery.objects.using(self.alias)).count()
+    def _deliveries(self) -> tuple[int, int]:
+        """Return how many deliveries would be replayed, and how many would be left out: their content was removed."""
+        rows = self.selection.of(Delivery.objects.using(self.alias))
+        left_out = rows.filter(content_change__in=Delivery.CONTENT_LOST).count()
+        return rows.count() - left_out, left_out
+
+
+def _left_out(count: int) -> list[str]:
+    """Return a sentence about deliveries whose content was removed, if there are any."""
+    return [_("Left out, because the delivery's content was removed: %(count)d.") % {"count": count}] if count else []
 
 
 def _narrowing_failed(options: Mapping[str, Any]) -> list[str]:
