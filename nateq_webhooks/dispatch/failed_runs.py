@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 
 from nateq_webhooks.dispatch.selection import Selection
 from nateq_webhooks.dispatch.selection_queries import key_range_of_selection
@@ -58,9 +58,9 @@ class RetryCount:
     given_up: int
     "They run again, as new runs."
     pending: int
-    "They are brought forward: they would be tried again by themselves."
+    "They are brought forward: they, or the later round that waits in their place, would be tried by themselves."
     resolved: int
-    "Failed runs that are left alone, because a later round of them exists."
+    "Of how many deliveries and receivers failed runs are left alone, because a later round has succeeded or runs."
     without_content: int = 0
     "Failed runs that are left out, because the delivery's content was removed."
     disconnected: int = 0
@@ -89,19 +89,46 @@ def count_to_retry(
     if selection.since is not None or selection.until is not None:
         rows = rows.filter(delivery_id__gte=keys.lowest, delivery_id__lte=keys.highest)
     latest = to_retry(selection, rows, receivers)
-    replaced = _of_selection(selection, rows, receivers).filter(has_later_round())
-    fate = Case(
-        When(delivery__content_change__in=Delivery.CONTENT_LOST, then=Value(_LOST)),
-        When(_is_connected(), then=F("status")),
-        default=Value(_DISCONNECTED),
-        output_field=CharField(),
-    )
+    fate = _fate(F("status"))
     wanted = {"given_up": Run.Status.DEAD.value, "pending": Run.Status.FAILED.value}
     wanted |= {"without_content": _LOST, "disconnected": _DISCONNECTED}
     numbers = {name: Count("fate", filter=Q(fate=value)) for name, value in wanted.items()}
     found: dict[str, int] = latest.annotate(fate=fate).values("fate")[:limit].aggregate(**numbers)
     is_capped = limit is not None and sum(found.values()) == limit
-    return RetryCount(resolved=replaced[:limit].count(), is_capped=is_capped, **found)
+    waiting, resolved = _count_replaced(selection, rows, receivers, limit)
+    found["pending"] += waiting
+    return RetryCount(resolved=resolved, is_capped=is_capped, **found)
+
+
+def _fate(status: F | Subquery) -> Case:
+    """Return what becomes of a failed run that is retried: the status that decides it, unless it is left out."""
+    return Case(
+        When(delivery__content_change__in=Delivery.CONTENT_LOST, then=Value(_LOST)),
+        When(_is_connected(), then=status),
+        default=Value(_DISCONNECTED),
+        output_field=CharField(),
+    )
+
+
+def _count_replaced(
+    selection: Selection, rows: QuerySet[Run], receivers: Collection[str] | None, limit: int | None
+) -> tuple[int, int]:
+    """Count the deliveries and receivers whose selected failed runs later rounds have replaced, as `failed_pairs` does.
+
+    Return of how many the latest round waits, and of how many it has succeeded, was dropped, or runs. One row stands
+    for each: the last failed one that is selected.
+    """
+    of_pair = Run.objects.filter(delivery_id=OuterRef("delivery_id"), receiver=OuterRef("receiver"))
+    later = failing(selection, of_pair.filter(round__gt=OuterRef("round")))
+    last = _of_selection(selection, rows, receivers).filter(has_later_round()).exclude(Exists(later))
+    fate = _fate(Subquery(of_pair.order_by("-round").values("status")[:1]))
+    found = last.annotate(fate=fate).values("fate")[:limit]
+    left_alone = (*Run.RESOLVED, Run.Status.RUNNING)
+    numbers: dict[str, int] = found.aggregate(
+        waiting=Count("fate", filter=Q(fate=Run.Status.WAITING)),
+        resolved=Count("fate", filter=Q(fate__in=left_alone)),
+    )
+    return numbers["waiting"], numbers["resolved"]
 
 
 _LOST: Final = "lost"

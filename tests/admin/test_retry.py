@@ -1,6 +1,7 @@
 """Retrying what failed: from the dashboard's line and from the list of runs; acknowledging a group of failures."""
 
 import re
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
@@ -21,7 +22,8 @@ from nateq_webhooks.models.failure_acknowledgement import FailureAcknowledgement
 from nateq_webhooks.models.hold import Heartbeat
 from tests.admin.listing import RUNS, pks
 from tests.admin.pages import shown
-from tests.builders import ago, store_dead_runs
+from tests.builders import ago, store_dead_runs, store_run
+from tests.commands import output
 from tests.conftest import Connect
 from tests.dispatch.scene import at_once
 
@@ -182,6 +184,32 @@ class TestFromTheDashboard:
 
         assert answer.status_code == 400
         assert "No runs have failed like this" in answer.content.decode()
+
+
+class TestWhatWasReplayedSince:
+    """The page, the command and what is done count the same."""
+
+    @pytest.mark.parametrize(
+        ("latest", "done"),
+        [("waiting", (0, 1, 0)), ("running", (0, 0, 1)), ("succeeded", (0, 0, 1)), ("failed", (0, 1, 0))],
+    )
+    def test_by_the_status_of_its_latest_run(
+        self, boss: Client, webhook: Webhook, latest: str, done: tuple[int, int, int]
+    ) -> None:
+        [run] = store_dead_runs(webhook, 1, receiver=CRM)
+        for number in (1, 2):  # a later round that failed, and the latest one
+            lease = uuid.uuid4() if (number, latest) == (2, "running") else None
+            store_run(run.delivery, CRM, status="dead" if number == 1 else latest, round=number, lease=lease)
+        again, forward, alone = done
+
+        page = " ".join(unescape(re.sub(r"<[^>]+>", " ", shown(boss, f"{RETRY}?receiver={CRM}"))).split())
+        said = output("nateq_replay", "--failed", "--receiver", CRM, "--dry-run")
+        replay = dispatch.replay([run.delivery], only_failed=True)
+
+        assert (replay.runs, replay.brought_forward, replay.skipped + replay.already_running) == done
+        assert f"as new runs: {again} brought forward, because they wait for a try: {forward}" in page
+        assert f"left alone, because they were replayed since: {alone}" in page
+        assert f"{forward} brought forward. Left alone, because they were replayed since: {alone}." in said
 
 
 class TestFromTheList:

@@ -123,7 +123,11 @@ class RetryPage(FailedRunsPage):
         if not form.is_valid():
             return self._ask(lambda: select(RunSelectionForm(request.GET).selection, self.runs))
         group = self.group(form)
-        kind = formatting.visible(group.error or group.exception) if group is not None else ""
+        kind = (
+            formatting.visible(group.error or group.exception) or _("none: its worker died")
+            if group is not None
+            else ""
+        )
         return self._ask(lambda: from_group(group, self.runs), kind=kind)
 
     def post(self, request: HttpRequest) -> HttpResponse:
