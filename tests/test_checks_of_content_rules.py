@@ -56,6 +56,28 @@ def test_a_payload_that_is_kept_longer_than_its_delivery(value: Any, *, is_repor
     assert [id_ for id_, _text in found_in_retention(value)] == (["nateq_webhooks.W080"] if is_reported else [])
 
 
+@pytest.mark.parametrize(
+    ("periods", "reported"),
+    [
+        ({"ticket.*": 365, "ticket.created": 30}, ["'ticket.created' is 30 days", "for 365 days"]),
+        ({"ticket.*": None, "ticket.created": 30}, ["'ticket.created' is 30 days", "for ever"]),
+        ({"*.*": 365, "ticket.*": 30}, ["'ticket.*' is 30 days", "'*.*'"]),
+        ({"ticket.*": 30, "ticket.created": 365}, []),
+        ({"ticket.*": 30, "ticket.created": None}, []),
+        ({"ticket.*": 30, "ticket.created": 30}, []),
+        ({"lead.*": 365, "ticket.created": 30}, []),
+        ({"*": 365, "ticket.created": 30}, []),
+        ({"dead": 365, "ticket.created": 30}, []),
+    ],
+)
+@pytest.mark.parametrize("tier", ["payload", "delivery"])
+def test_an_event_whose_pattern_has_a_longer_period(tier: str, periods: Any, reported: list[str]) -> None:
+    found = found_in_retention({tier: periods})
+
+    assert [id_ for id_, _text in found] == (["nateq_webhooks.W087"] if reported else [])
+    assert all(text in found[0][1] for text in reported)
+
+
 @pytest.mark.parametrize("zero", [0, 0.0, timedelta()])
 def test_a_zero_is_not_taken_for_never(zero: Any) -> None:
     assert [id_ for id_, _text in found_in_retention({"delivery": {"*": 30, "dead": zero}})] == ["nateq_webhooks.W083"]

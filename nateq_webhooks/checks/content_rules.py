@@ -27,7 +27,12 @@ def check_retention_rules(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: 
     if list(conf.problems()):
         return []
     rules = conf.settings().retention_rules
-    return [*_mistyped_events(rules), *_periods_without_effect(rules), *_periods_of_zero(rules)]
+    return [
+        *_mistyped_events(rules),
+        *_periods_without_effect(rules),
+        *_events_of_a_longer_period(rules),
+        *_periods_of_zero(rules),
+    ]
 
 
 @checks.register("nateq_webhooks")
@@ -97,6 +102,29 @@ def _periods_without_effect(rules: RetentionRules) -> Iterator[checks.CheckMessa
                 hint="Make the period of 'payload' shorter than that of 'delivery', or leave it out.",
                 id=f"{_PREFIX}.W080",
             )
+
+
+def _events_of_a_longer_period(rules: RetentionRules) -> Iterator[checks.CheckMessage]:
+    """Report events whose period never comes into effect, because a pattern that matches them has a longer one."""
+    for tier in Tier:
+        periods = {key: period for key, period in rules.periods[tier].items() if key not in (DEFAULT, *STATUSES)}
+        for key, period in periods.items():
+            if period is None:
+                continue
+            covering = [other for other in periods if matches_event(other, key) and _is_longer(periods[other], period)]
+            for pattern in covering[:1]:
+                kept = "for ever" if (longest := periods[pattern]) is None else f"for {days_text(longest)}"
+                yield checks.Warning(
+                    f'In NATEQ_WEBHOOKS["RETENTION"] the period of {key!r} is {days_text(period)} (tier '
+                    f"{tier.value!r}), but {pattern!r} matches the same deliveries and keeps them {kept}: the longest "
+                    "period applies.",
+                    hint=f"Name the other events instead of {pattern!r}, or leave out {key!r}.",
+                    id=f"{_PREFIX}.W087",
+                )
+
+
+def _is_longer(period: timedelta | None, than: timedelta) -> bool:
+    return period is None or period > than
 
 
 def _periods_of_zero(rules: RetentionRules) -> Iterator[checks.CheckMessage]:
