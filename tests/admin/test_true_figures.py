@@ -376,3 +376,14 @@ def test_a_database_that_cannot_be_written_to_is_counted_each_time() -> None:
     for each in found:
         assert_true(each)
     assert not HourlyCount.objects.exists()
+
+
+def test_the_last_delivery_of_all_is_no_earlier_than_that_of_a_webhook() -> None:
+    shop, other = (Webhook.objects.create(name=name) for name in ("shop", "other"))
+    last = ago(minutes=1)
+    build_delivery(shop, last).save()
+    build_delivery(other, last - timedelta(seconds=5)).save()  # by a server whose clock is slow
+
+    found = read_statistics()
+
+    assert found.health().last == found.health(shop.pk).last == last

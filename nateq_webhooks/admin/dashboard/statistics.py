@@ -142,7 +142,7 @@ class _Reader:
             is_last_known=self._combinations is not None,
             numbers=numbers,
             activities=activities,
-            newest=self._newest_moment(newest) if self._only is None else None,
+            newest=_latest(self._newest_moment(newest), activities) if self._only is None else None,
             times=self._times(counts, numbers),
         )
 
@@ -237,6 +237,12 @@ class _Reader:
         # By the key alone: with the status, SQLite and MariaDB would read and sort every processed one.
         newest = rows.order_by("-pk").values_list("webhook_id", "pk", "status")[: 3 * MAX_TIMED]
         return [(key, pk) for key, pk, status in newest if status == Delivery.Status.PROCESSED][:MAX_TIMED]
+
+
+def _latest(newest: datetime | None, activities: Mapping[uuid.UUID, Activity]) -> datetime | None:
+    """Return when the newest delivery of all came; the clocks of two servers may differ from the order of the keys."""
+    moments = [newest, *(activity.last for activity in activities.values())]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _numbers(counts: HourCounts) -> dict[uuid.UUID | None, dict[datetime, dict[str, int]]]:
