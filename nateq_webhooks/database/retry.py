@@ -1,5 +1,6 @@
 """Transactions that are retried when the database asks for it: after a deadlock, or a lock that took too long."""
 
+import math
 import random
 import threading
 import time
@@ -26,22 +27,23 @@ was woken up, and the two would be in a deadlock again.
 _Result = TypeVar("_Result")
 
 
-def retry_transaction(work: Callable[[], _Result], *, alias: str | None = None) -> _Result:
+def retry_transaction(work: Callable[[], _Result], *, alias: str | None = None, seconds: float = math.inf) -> _Result:
     """Run a whole transaction, again if the database asks for it. Raises what the last try raised.
 
-    With an `alias` it may be called inside a transaction of that database, too. Then it runs once: only the caller
-    can retry the transaction.
+    No further try begins after so many `seconds`. With an `alias` it may be called inside a transaction of that
+    database, too. Then it runs once: only the caller can retry the transaction.
     """
     is_whole = alias is None or not connections[alias].in_atomic_block
     if not is_whole:
         return work()
-    tries, ends = 1, time.monotonic() + SHARED_WAIT_SECONDS
+    tries, began = 1, time.monotonic()
     while True:
         try:
             return work()
         except DatabaseError as error:
-            is_shared = _is_shared_lock(error) and time.monotonic() < ends
-            if not is_shared and not (tries < TRIES and is_retryable(error)):
+            waited = time.monotonic() - began
+            is_shared = _is_shared_lock(error) and waited < SHARED_WAIT_SECONDS
+            if not is_shared and not (tries < TRIES and waited < seconds and is_retryable(error)):
                 raise
         tries += 1
         delay = _PAUSE_SECONDS if is_shared else random.uniform(_PAUSE_SECONDS, _MAX_DELAY_SECONDS)  # noqa: S311

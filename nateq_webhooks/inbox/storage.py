@@ -34,6 +34,12 @@ from nateq_webhooks.models.run import NewRun
 
 logger: Final = logging.getLogger("nateq_webhooks")
 
+RETRY_SECONDS: Final = 4.0
+"""After so long the delivery is not tried again, but answered with 503: the sender waits for about 10 seconds.
+
+So a lock that takes longer than a limit of 5 seconds (docs: Receiving) is waited for once.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
@@ -121,7 +127,7 @@ def upsert(
             connection.commit()
         return stored
 
-    return retry_transaction(execute)
+    return retry_transaction(execute, seconds=RETRY_SECONDS)
 
 
 def insert_unless_removed(
@@ -144,7 +150,7 @@ def insert_unless_removed(
                 return None
             return found
 
-    return retry_transaction(execute)
+    return retry_transaction(execute, seconds=RETRY_SECONDS)
 
 
 def _has_removed(webhook: Configuration) -> bool:

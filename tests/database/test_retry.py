@@ -72,6 +72,20 @@ def test_the_code_decides(error: DatabaseError, code: str | int | None, is_retri
     assert len(calls) == (TRIES if is_retried else 1)
 
 
+def test_no_further_try_begins_after_the_time_that_the_caller_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0, 5.0, 8.0])
+    monkeypatch.setattr(retry.time, "monotonic", lambda: next(clock))
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        raise raised(None, 1205, "Lock wait timeout exceeded")
+
+    with pytest.raises(OperationalError):
+        retry_transaction(work, seconds=4.0)
+    assert len(calls) == 2
+
+
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
 def test_the_victim_of_a_deadlock_is_retried_with_the_driver_that_is_installed() -> None:
