@@ -23,11 +23,15 @@ def has_unapplied_migrations() -> bool:
 
     False with tenants, too: each schema has migrations of its own, and it is not known which one the caller means.
     """
+    connection = connections[router.db_for_write(Delivery)]
     try:
         if tenants.every() != [tenants.NO_TENANT]:
             return False
-        executor = MigrationExecutor(connections[router.db_for_write(Delivery)])
+        executor = MigrationExecutor(connection)
         latest = [key for key in executor.loader.graph.leaf_nodes() if key[0] == _APP]
         return bool(executor.migration_plan(latest))
     except Error:
         return False
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()  # a worker's pool has none to spare for the main thread

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from nateq_webhooks.management.commands import nateq_prune, nateq_secrets, nateq_status
@@ -66,3 +66,12 @@ def test_a_worker_says_it_when_it_starts(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_nothing_is_unapplied_where_the_newest_migration_is() -> None:
     assert not has_unapplied_migrations()
+
+
+def test_the_connection_goes_back_to_the_pool_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+
+    has_unapplied_migrations()
+
+    assert closed
