@@ -23,7 +23,10 @@ def check_pool(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 - Dj
             f"The connection pool of database {alias!r} has at most {size} connections; a worker needs {needed}: one "
             "for each thread, one to renew leases and one for maintenance. Leases that can't be renewed run out, and "
             "runs start twice.",
-            hint=f'Set OPTIONS["pool"]["max_size"] to {needed} or more: 2 more than nateq_worker --concurrency.',
+            hint=(
+                f'Set OPTIONS["pool"]["max_size"] to {needed} or more: 2 more than nateq_worker --concurrency. If it '
+                'is less than 4, which is the default of "min_size", set that, too.'
+            ),
             id=f"{_PREFIX}.W025",
         )
     ]

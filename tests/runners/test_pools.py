@@ -41,6 +41,7 @@ def test_a_pool_that_is_too_small_for_one_thread_is_a_warning(
     for warning in found():
         assert f"has at most {size} connections; a worker needs 3" in warning.msg
         assert 'Set OPTIONS["pool"]["max_size"] to 3 or more' in str(warning.hint)
+        assert 'less than 4, which is the default of "min_size"' in str(warning.hint)
 
 
 @pytest.mark.django_db
