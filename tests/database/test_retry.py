@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_code_decides(error: DatabaseError, code: str | int | None, is_retri
 
 def test_no_further_try_begins_after_the_time_that_the_caller_has(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 2.0, 5.0, 8.0])
-    monkeypatch.setattr(retry.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     calls: list[int] = []
 
     def work() -> None:
