@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from nateq_webhooks.models.fields import ExactCharField, SafeCharField
 from nateq_webhooks.protocol.api import LIMIT_PER_MINUTE, LIVE_KEY_PREFIX, Scope
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.invisible_chars import visible
 from nateq_webhooks.protocol.networks import is_in, network_problem
 from nateq_webhooks.protocol.secret_text import KeyText
 
@@ -122,7 +123,7 @@ class ApiKey(models.Model):
         ordering = ["name"]
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name)
 
     @sensitive_variables()
     def issue(self) -> str:

@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from nateq_webhooks.models.fields import ExactCharField, SafeCharField
+from nateq_webhooks.protocol.invisible_chars import visible
 
 
 class AuditEntry(models.Model):
@@ -67,4 +68,4 @@ class AuditEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_action_display()}: {self.target}" if self.target else str(self.get_action_display())
+        return f"{self.get_action_display()}: {visible(self.target)}" if self.target else str(self.get_action_display())

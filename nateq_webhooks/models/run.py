@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from nateq_webhooks import tenants
 from nateq_webhooks.models.delivery import Delivery
 from nateq_webhooks.models.fields import ExactCharField, SafeTextField
+from nateq_webhooks.protocol.invisible_chars import visible
 
 MAX_ERROR_CHARS = 1_000
 """Characters kept of an exception's own text."""
@@ -269,7 +270,7 @@ class Run(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.receiver} #{self.round}"
+        return f"{visible(self.receiver)} #{self.round}"
 
     @property
     def is_parked(self) -> bool:

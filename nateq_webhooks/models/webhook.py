@@ -23,6 +23,7 @@ from nateq_webhooks.models.removed_delivery import RemovedDelivery
 from nateq_webhooks.models.secret_model import SecretModel, SecretModelQuerySet
 from nateq_webhooks.models.signing_keys import is_encrypted, signing_key
 from nateq_webhooks.protocol.columns import column_text
+from nateq_webhooks.protocol.invisible_chars import visible
 from nateq_webhooks.protocol.secret_text import SECRET_PREFIX, SecretText
 from nateq_webhooks.protocol.signatures import DEFAULT_HEADER
 
@@ -184,7 +185,7 @@ class Webhook(SecretModel):
         permissions = [("reveal_secret", _("Can see signing secrets and copy signed requests"))]
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and set `modified_at`, which the caches of other processes query."""

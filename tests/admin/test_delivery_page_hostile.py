@@ -5,12 +5,14 @@ import time
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from nateq_webhooks import signals
-from nateq_webhooks.models import Delivery, Run
+from nateq_webhooks import dispatch, signals
+from nateq_webhooks.dispatch import api
+from nateq_webhooks.models import Delivery, Run, Webhook
 from tests.admin.pages import HOSTILE, body_url, detail_url, payload_url, shown
 from tests.conftest import Connect, Sender, envelope
 
@@ -129,3 +131,23 @@ def test_hostile_text_is_escaped_everywhere(boss: Client, sender: Sender, connec
         assert ' onmouseover="alert' not in page
         assert 'href="javascript:' not in page
         assert not any(character in page for character in "\u202e\x00")
+
+
+def test_the_names_that_people_choose_turn_no_text_around(boss: Client, sender: Sender, connect: Connect) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None, "shop.hostile")
+    webhook = sender.webhook
+    sender.post(envelope())
+    name = "nm\u202egpj\u2066"
+    Webhook.objects.update(name=name)
+    Run.objects.update(receiver=name)
+    dispatch.pause(webhook=webhook, by=name, reason=name)
+    run = Run.objects.get()
+    of_webhook = [f"webhook/{webhook.pk}/{page}/" for page in ("history", "pause", "secret", "test")]
+    of_run = [f"run/{run.pk}/{page}/" for page in ("change", "history")]
+
+    for page in ("", "webhook/", "run/", "run/receivers/", *of_webhook, *of_run):
+        text = shown(boss, f"/admin/nateq_webhooks/{page}")
+        assert not any(character in text for character in "\u202e\u2066"), page
+
+    boss.post("/admin/nateq_webhooks/run/resume/", {"hold": api.paused()[0].pk})
+    assert LogEntry.objects.latest("pk").object_repr == "webhook:nm\\u202egpj\\u2066"

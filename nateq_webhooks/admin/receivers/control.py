@@ -19,7 +19,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.pages import AdminPage, PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows, may_resume
 from nateq_webhooks.dispatch import api
-from nateq_webhooks.dispatch.pauses import resume_scope
+from nateq_webhooks.dispatch.pauses import named_scopes, resume_scope
 from nateq_webhooks.dispatch.progress import worker_advice
 from nateq_webhooks.dispatch.replay_steps import start_due_here
 from nateq_webhooks.dispatch.status import due_runs
@@ -59,7 +59,7 @@ class ResumePage(AdminPage):
             messages.warning(request, _("It was not paused."))
         else:
             resume_scope(alias, hold.scope)
-            log(request, str(hold), _("Resumed"))
+            log(request, named_scopes(alias, [hold])[hold.pk], _("Resumed"))
             report_resumed(request, alias)
         return self._back(form.cleaned_data.get("next", ""))
 

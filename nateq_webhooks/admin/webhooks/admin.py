@@ -103,7 +103,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     pages: ClassVar[Sequence[type[AdminPage]]] = (PausePage, SecretPage, EventTestPage, RemotePage, SentLogPage)
     form = WebhookForm
     inlines = [SecretInline]
-    list_display = ("name", "shown_state", "shown_events", "registration", "deliveries_link")
+    list_display = ("shown_name", "shown_state", "shown_events", "registration", "deliveries_link")
     list_filter = ("is_active", "registration")
     search_fields = ("name",)
     readonly_fields = ("receiving_url", "secret_id", "registration", "its_deliveries")
@@ -120,6 +120,11 @@ class WebhookAdmin(ModelAdmin[Webhook]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Return the list that knows what is paused."""
         return WebhookChangeList
+
+    @admin.display(description=gettext_lazy("name"), ordering="name")
+    def shown_name(self, webhook: Webhook) -> SafeString | None:
+        """Return the webhook's name."""
+        return formatting.name_link("", webhook.name)
 
     @admin.display(description=gettext_lazy("state"))
     def shown_state(self, webhook: Webhook) -> SafeString:
@@ -303,7 +308,7 @@ class WebhookAdmin(ModelAdmin[Webhook]):
         kept = [webhook for webhook in objs if webhook.deliveries.exists()]
         if not kept:
             return super().get_deleted_objects(objs, request)
-        protected = [f"{webhook.name}: {why_not_deleted()}" for webhook in kept]
+        protected = [f"{webhook}: {why_not_deleted()}" for webhook in kept]
         return [str(webhook) for webhook in objs], {}, set(), protected
 
     def response_add(self, request: HttpRequest, obj: Webhook, post_url_continue: str | None = None) -> HttpResponse:

@@ -34,7 +34,7 @@ class WebhookPage(AdminPage):
 
     def page(self, template: str, title: str, **context: Any) -> HttpResponse:
         """Return a page about the webhook."""
-        return self.render(f"webhook/{template}", title, subtitle=self.webhook.name, original=self.webhook, **context)
+        return self.render(f"webhook/{template}", title, subtitle=str(self.webhook), original=self.webhook, **context)
 
     def back(self) -> HttpResponseRedirect:
         """Return a redirect to the form of the webhook."""

@@ -52,7 +52,7 @@ class PausePage(WebhookPage):
             messages.warning(self.request, _("It was not paused."))
             return self.back()
         dispatch.resume(webhook=self.webhook)
-        self._log("deleted", self.webhook.name)
+        self._log("deleted", str(self.webhook))
         report_resumed(self.request, router.db_for_write(Hold))
         return self.back()
 

@@ -219,7 +219,7 @@ class RemotePage(WebhookPage):
         except (ApiError, remote.RemoteError) as error:
             messages.error(request, format_html("<bdi>{}</bdi>", localized(error)))
             return HttpResponseRedirect(request.path)
-        entry = {"fields": [action.name], "name": _("webhook at Nateq"), "object": webhook.name}
+        entry = {"fields": [action.name], "name": _("webhook at Nateq"), "object": str(webhook)}
         self.model_admin.log_change(request, webhook, [{"changed": entry}])
         if is_complete:
             messages.success(request, str(action.done))
