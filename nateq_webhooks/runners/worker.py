@@ -157,6 +157,11 @@ class Worker:
         """Let each thread finish the current receiver, release what it has not started, and end."""
         self._stopping.set()
 
+    def wait_while(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Wait until a condition does not hold any more, or the worker is stopped; it is looked at so often."""
+        while not self._stopping.is_set() and holds():
+            self._stopping.wait(seconds)
+
     def run(self) -> None:
         """Work until stopped. A thread whose receiver hangs is replaced: another worker has its run by then."""
         maintenance = _MaintenanceByTenant()

@@ -8,9 +8,12 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from nateq_webhooks.management.commands import nateq_prune, nateq_secrets, nateq_status
+from nateq_webhooks import signals
+from nateq_webhooks.management.commands import nateq_prune, nateq_secrets, nateq_status, nateq_worker
 from nateq_webhooks.management.unapplied_migrations import has_unapplied_migrations
+from nateq_webhooks.models import Delivery
 from nateq_webhooks.runners.worker import Worker
+from tests.dispatch.scene import Connect, Deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,13 +58,30 @@ def test_another_failure_of_the_database_does_not(
         call_command(command)
 
 
-@pytest.mark.usefixtures("_is_not_migrated")
-def test_a_worker_says_it_when_it_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(Worker, "run", lambda worker: None)
+def test_a_worker_says_it_and_begins_when_they_are_applied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([True, True, True, False])
+    began: list[bool] = []
+    monkeypatch.setattr(nateq_worker, "has_unapplied_migrations", lambda: next(answers))
+    monkeypatch.setattr(nateq_worker, "MIGRATIONS_SECONDS", 0.0)
+    monkeypatch.setattr(Worker, "run", lambda worker: began.append(next(answers, None) is None))
 
     call_command("nateq_worker")
 
     assert "not all migrations are applied" in capsys.readouterr().err
+    assert began == [True]
+
+
+@pytest.mark.usefixtures("_is_not_migrated")
+def test_a_worker_for_cron_claims_nothing(connect: Connect, deliver: Deliver) -> None:
+    connect(signals.ticket_created, lambda **kwargs: None)
+    deliver()
+
+    with pytest.raises(CommandError, match="not all migrations are applied"):
+        call_command("nateq_worker", once=True)
+
+    assert Delivery.objects.get().dispatch_at is not None
 
 
 def test_nothing_is_unapplied_where_the_newest_migration_is() -> None:

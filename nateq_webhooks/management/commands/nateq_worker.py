@@ -2,9 +2,9 @@
 
 import signal
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import router
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -17,6 +17,9 @@ from nateq_webhooks.management.unapplied_migrations import has_unapplied_migrati
 from nateq_webhooks.models import Run
 from nateq_webhooks.runners.pools import connections_needed, pool_size
 from nateq_webhooks.runners.worker import Worker, drain
+
+MIGRATIONS_SECONDS: Final = 2.0
+"""How often a worker that waits for migrations looks whether they are applied."""
 
 
 class Command(TerminalCommand):
@@ -37,6 +40,8 @@ class Command(TerminalCommand):
         self._warn_of_small_pool(concurrency)
         watch = self._show if verbosity > 1 or (verbosity and self.stdout.isatty()) else None
         if once:
+            if has_unapplied_migrations():  # a claim would count as a try, and the receiver could not be called
+                raise CommandError(unapplied_text())
             found = drain(watch, concurrency=concurrency)
             if verbosity:
                 text = ngettext("%(count)d run was due.", "%(count)d runs were due.", found)
@@ -53,6 +58,7 @@ class Command(TerminalCommand):
             self.stdout.write(text % {"count": concurrency})
         if has_unapplied_migrations():
             self.stderr.write(self.style.WARNING(unapplied_text()))
+            worker.wait_while(has_unapplied_migrations, MIGRATIONS_SECONDS)
         worker.run()
         if verbosity:
             self.stdout.write(_("Stopped. Runs that were not started were given back."))
