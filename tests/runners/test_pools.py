@@ -50,7 +50,9 @@ def test_a_worker_says_when_its_threads_take_the_leases_connection(
     monkeypatch: pytest.MonkeyPatch, concurrency: int, *, is_said: bool
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"pool": {"max_size": 5}})
-    monkeypatch.setattr("nateq_webhooks.management.commands.nateq_worker.drain", lambda *args, **kwargs: 0)
+    command = "nateq_webhooks.management.commands.nateq_worker"
+    monkeypatch.setattr(f"{command}.drain", lambda *args, **kwargs: 0)
+    monkeypatch.setattr(f"{command}.has_unapplied_migrations", lambda: False)
     said = StringIO()
 
     call_command("nateq_worker", once=True, concurrency=concurrency, verbosity=0, stderr=said)
