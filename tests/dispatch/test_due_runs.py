@@ -209,6 +209,7 @@ def test_what_others_hold_is_looked_at_up_to_a_limit(
     make: Make, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alerts, "MAX_COUNTED", 3)
+    monkeypatch.setattr(alerts, "MAX_READ_ELSEWHERE", 3)
     dispatch.pause(receiver=NAME)
     for number in range(4):
         make(round=number, held_by=held_by())

@@ -16,7 +16,7 @@ from nateq_webhooks.admin import formatting
 from nateq_webhooks.admin.changelists import counts as rows_counted
 from nateq_webhooks.admin.permissions import ALL_ROWS, RowScope
 from nateq_webhooks.dispatch import status
-from nateq_webhooks.dispatch.holds import read_holds
+from nateq_webhooks.dispatch.holds import HoldState, read_holds
 from nateq_webhooks.dispatch.pauses import webhook_names
 from nateq_webhooks.models import Delivery, Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Heartbeat, Hold, scope_parts, webhook_scope
@@ -24,6 +24,9 @@ from nateq_webhooks.models.run import EARLIEST
 
 MAX_COUNTED: Final = 10_000
 """Rows of a backlog that are counted at most."""
+
+MAX_READ_ELSEWHERE: Final = 2_000
+"""Runs of other pauses that are looked at for each pause, which may hold some of them back, too."""
 
 OVERDUE: Final = timedelta(minutes=1)
 """What has been due for longer than this is late: a worker looks every few seconds."""
@@ -111,7 +114,9 @@ def pauses(among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> list[
     holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
     names = webhook_names(among.of(Webhook), holds)
     shown = [hold for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
-    return [_pause(hold, names, held_by(hold, among, sees_deliveries=sees_deliveries)) for hold in shown]
+    state = read_holds(router.db_for_write(Hold)) if shown else None
+    texts = [held_by(hold, among, sees_deliveries=sees_deliveries, state=state) for hold in shown]
+    return [_pause(hold, names, text) for hold, text in zip(shown, texts, strict=True)]
 
 
 def _holds() -> QuerySet[Hold]:
@@ -119,9 +124,11 @@ def _holds() -> QuerySet[Hold]:
     return Hold.objects.using(router.db_for_write(Hold))
 
 
-def held_by(hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> str:
+def held_by(
+    hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True, state: HoldState | None = None
+) -> str:
     """Return how many runs a hold holds back, and how many deliveries that of everything keeps from having runs."""
-    number, is_capped = _held(hold, among)
+    number, is_capped = _held(hold, among, state or read_holds(router.db_for_write(Hold)))
     shown = formatting.capped(number, is_capped=is_capped)
     if is_capped and number < MAX_COUNTED:  # not all runs that others hold were looked at
         shown = str(rows_counted.Count(number, rows_counted.Kind.AT_LEAST))
@@ -131,15 +138,15 @@ def held_by(hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = T
     return " ".join(filter(None, [text, _undispatched_text(*waiting)]))
 
 
-def _held(hold: Hold, among: RowScope) -> tuple[int, bool]:
-    rows, state = among.of(Run).order_by().select_related(None), read_holds(router.db_for_write(Hold))
+def _held(hold: Hold, among: RowScope, state: HoldState) -> tuple[int, bool]:
+    rows = among.of(Run).order_by().select_related(None)
     number, is_capped = _capped(status.held_runs(rows, hold, state))
     if hold.scope == EVERYTHING or is_capped:
         return number, is_capped
     others, is_its = status.runs_held_elsewhere(rows, hold, state)
-    read = others.values("receiver", "delivery__webhook")[: MAX_COUNTED + 1]
+    read = others.values("receiver", "delivery__webhook")[: MAX_READ_ELSEWHERE + 1]
     found = read.aggregate(read=Count("receiver"), number=Count("receiver", filter=is_its))
-    return number + found["number"], found["read"] > MAX_COUNTED
+    return number + found["number"], found["read"] > MAX_READ_ELSEWHERE
 
 
 def _undispatched(among: RowScope) -> tuple[int, bool]:
