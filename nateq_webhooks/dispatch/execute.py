@@ -33,6 +33,7 @@ from nateq_webhooks.dispatch.failure import Following, Outcome, nothing_follows,
 from nateq_webhooks.dispatch.finalize import announce_processed, finalize, give_up, update_delivery
 from nateq_webhooks.dispatch.holds import hold_cache
 from nateq_webhooks.dispatch.leases import Lease, lease_renewer
+from nateq_webhooks.dispatch.pauses import move_runs
 from nateq_webhooks.dispatch.receiver_call import call
 from nateq_webhooks.dispatch.statements import Marked, mark_started, mark_succeeded, mark_succeeded_and_processed
 from nateq_webhooks.dispatch.transaction_guard import ENDED_BY_ITSELF, TransactionGuard, refuse_broken_transaction
@@ -190,7 +191,9 @@ class _Execution:
         state = hold_cache.recent(self._lease.alias)
         self._is_idle = state.is_idle
         if state.forbids_start(run.delivery.webhook_id, run):
-            release(self._lease.alias, self._lease.token, run)
+            target = state.held_by(run.delivery.webhook_id, run.receiver)
+            if release(self._lease.alias, self._lease.token, run) and target != run.held_by:
+                move_runs(self._lease.alias, [run.pk], run.held_by, target)
             return None
         receiver = registry.get(run.receiver)
         if receiver is None:

@@ -118,6 +118,18 @@ def test_its_backlog_is_held_at_once_where_no_process_makes_a_claim(
     assert status(ALIAS).receivers[CRM].held == 3
 
 
+def test_what_was_claimed_with_the_last_failure_is_held_at_once(crm: Crm, deliver: Deliver, webhook: Webhook) -> None:
+    for _ in range(5):
+        deliver()
+    api.run_due(limit=5)
+
+    assert crm.calls == 3
+    [hold] = Hold.objects.all()
+    assert set(Run.objects.values_list("held_by", flat=True)) == {hold.pk}
+    assert status(ALIAS).receivers[CRM].held == 5
+    assert status(ALIAS).oldest_due is None
+
+
 def test_its_backlog_keeps_its_tries(open_breaker: Crm) -> None:
     make_due()
     work()
