@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from nateq_webhooks.admin import diagnosis_text, formatting
 from nateq_webhooks.admin.changelists.base import RecordAdmin
 from nateq_webhooks.admin.changelists.filters import NamedWebhookFilter
+from nateq_webhooks.admin.changelists.period_filter import PeriodFilter
 from nateq_webhooks.admin.changelists.spec import ListSpec
 from nateq_webhooks.admin.formatting import DATE_FORMAT, TIME_FORMAT
 from nateq_webhooks.admin.permissions import PermittedRows, mark_hidden_webhooks
@@ -52,10 +53,12 @@ class RejectionAdmin(RecordAdmin[Rejection]):
 
     actions = ()  # Django's own, to delete
     list_display = ("shown_received_at", "shown_webhook", "shown_reason", "shown_address", "shown_size")
-    list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter)
+    list_filter: ClassVar[Any] = (("webhook", NamedWebhookFilter), ReasonFilter, ("received_at", PeriodFilter))
     list_select_related = ("webhook",)
     list_spec = ListSpec(
-        parameters=frozenset({"webhook__id__exact", "webhook__isnull", "reason"}),
+        parameters=frozenset(
+            {"webhook__id__exact", "webhook__isnull", "reason", "received_at__gte", "received_at__lt"}
+        ),
         deferred=("header_names",),
         annotate=_with_webhook,
         mark_hidden=mark_hidden_webhooks,

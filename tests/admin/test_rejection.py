@@ -1,5 +1,6 @@
 """Refused requests in the admin: listed, filtered, explained in words, deleted, and never changed."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from nateq_webhooks.protocol.alterations import Alteration
 from nateq_webhooks.protocol.secret_forms import Form
 from nateq_webhooks.protocol.signatures import Reason, sign
 from tests.admin.pages import shown as page
-from tests.builders import store_rejection
+from tests.builders import ago, store_rejection
 from tests.conftest import SECRET, Sender, envelope
 
 pytestmark = pytest.mark.django_db
@@ -294,6 +295,21 @@ def test_the_dashboard_counts_also_what_was_not_recorded(boss: Client, sender: S
     rows = [Rejection(webhook=webhook, reason="not_hex", received_at=now) for _ in range(MAX_REJECTIONS_KEPT + 5)]
     Rejection.objects.record(rows)
     assert f"shop: {MAX_REJECTIONS_KEPT} or more refused: " in page(boss, "/admin/nateq_webhooks/")
+
+
+@pytest.mark.parametrize("has_webhook", [True, False], ids=["of a webhook", "of an unknown URL"])
+def test_the_dashboards_link_lists_the_requests_that_it_counts(
+    boss: Client, webhook: Webhook, make: Make, *, has_webhook: bool
+) -> None:
+    of = {"webhook": webhook} if has_webhook else {"webhook": None, "reason": Refusal.UNKNOWN_URL}
+    counted = [make(received_at=ago(hours=hours), **of) for hours in (1, 23)]
+    make(received_at=ago(hours=25), **of)
+
+    found = re.search(rf'href="({LIST}\?[^"]*)"', page(boss, "/admin/nateq_webhooks/"))
+    assert found
+    listed = page(boss, html.unescape(found[1]))
+
+    assert set(re.findall(rf"{LIST}(\d+)/change/", listed)) == {str(rejection.pk) for rejection in counted}
 
 
 def test_the_dashboard_lists_get_requests_last(webhook: Webhook) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from nateq_webhooks.admin import diagnosis_text, formatting
 from nateq_webhooks.admin.changelists.counts import Count, Kind
 from nateq_webhooks.admin.dashboard.alert_item import AlertItem
-from nateq_webhooks.admin.dashboard.refusals import Refusals, refusals
+from nateq_webhooks.admin.dashboard.refusals import LISTED_SINCE, Refusals, refusals
 from nateq_webhooks.admin.dashboard.silent_webhooks import SilentWebhook, find_silent
 from nateq_webhooks.admin.dashboard.statistics import Statistics
 from nateq_webhooks.admin.dashboard.summary import span
@@ -114,10 +114,10 @@ def _nothing_refused() -> str:
 def _target(key: uuid.UUID | None, line: _Arrival, site: AdminSite, *, may_change: bool) -> tuple[str, str]:
     """Return where to look: at the refused requests; else at Nateq, which says whether the webhook is still there."""
     if key is None:
-        return admin_url(site, Rejection, "changelist", reason=line.refused[0].reason), _("Show")
+        return admin_url(site, Rejection, "changelist", reason=line.refused[0].reason, **LISTED_SINCE), _("Show")
     if line.refused:
         only = {"reason": line.refused[0].reason} if len(line.refused) == 1 else {}
-        return admin_url(site, Rejection, "changelist", webhook__id__exact=str(key), **only), _("Show")
+        return admin_url(site, Rejection, "changelist", webhook__id__exact=str(key), **only, **LISTED_SINCE), _("Show")
     if may_change:
         return admin_url(site, Webhook, "remote", key), _("Compare with Nateq")
     return admin_url(site, Webhook, "change", key), _("Show")

@@ -19,6 +19,9 @@ from nateq_webhooks.models.rejection import MAX_REJECTIONS_KEPT
 REFUSAL_PERIOD: Final = timedelta(hours=24)
 """How long refused requests are counted."""
 
+LISTED_SINCE: Final = {"received_at__gte": f"-{REFUSAL_PERIOD // timedelta(hours=1)}h"}
+"""The parameter of the list of refused requests that has it show those of this period."""
+
 MAX_REFUSALS: Final = 20
 """Groups of refused requests: one for each webhook and reason."""
 
