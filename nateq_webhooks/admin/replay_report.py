@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from nateq_webhooks.admin import formatting
+from nateq_webhooks.dispatch.notify import leaves_to_workers, runs_elsewhere
 from nateq_webhooks.dispatch.progress import ReplayState, missing_worker_advice, outcome, progress
 from nateq_webhooks.dispatch.status import has_workers
 from nateq_webhooks.models import Delivery, Replay
@@ -34,6 +35,9 @@ def show_report(request: HttpRequest, replay: Replay, text: str) -> None:
     alias = router.db_for_write(Delivery)
     found = progress(alias, replay)
     is_creating = found.state is ReplayState.CREATING
+    is_run_here = not (runs_elsewhere() or leaves_to_workers())
+    if replay.has_runs and is_run_here and not is_creating:  # they have run by now, unless something holds them back
+        text = _("%(report)s So far: %(numbers)s.") % {"report": text, "numbers": found.in_words}
     level = messages.SUCCESS if replay.has_runs or is_creating else messages.WARNING
     messages.add_message(request, level, text)
     if is_creating and not has_workers(alias):

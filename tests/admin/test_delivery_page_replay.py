@@ -8,6 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
+from django.test.utils import override_settings
 from django.urls import reverse
 from django.utils import timezone
 
@@ -131,7 +132,8 @@ class TestTryNow:
 
         run = Run.objects.get()
         assert (run.status, run.tries, run.delivery.status) == ("succeeded", 2, "processed")
-        assert "Try now: the next try of 1 run is now." in page
+        report = "Try now: the next try of 1 run is now. So far: 1 succeeded, 0 failed for good, 0 left."
+        assert report in page
         assert "No worker was seen" not in page
 
     def test_inline_a_try_that_fails_again_needs_a_worker_for_the_next_one(
@@ -143,7 +145,15 @@ class TestTryNow:
         assert (run.status, run.tries) == ("failed", 2)
         assert run.next_try_at is not None
         assert run.next_try_at > timezone.now()
+        assert "So far: 0 succeeded, 0 failed for good, 1 left (1 retrying)." in page
         assert "No worker was seen" in page
+
+    def test_nothing_is_said_of_a_result_where_other_processes_run_it(self, boss: Client, pending: Delivery) -> None:
+        with override_settings(NATEQ_WEBHOOKS={"DISPATCH": "worker"}):
+            page = try_now(boss, pending, receiver="shop.fail")
+
+        assert "Try now: the next try of 1 run is now." in page
+        assert "So far" not in page
 
     @pytest.mark.parametrize("receiver", [None, "shop.fail"])
     def test_what_is_paused_does_not_run(self, boss: Client, pending: Delivery, receiver: str | None) -> None:
