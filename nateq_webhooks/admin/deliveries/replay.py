@@ -17,7 +17,7 @@ from nateq_webhooks.admin.pages import ReasonField
 from nateq_webhooks.admin.permissions import may_replay
 from nateq_webhooks.admin.replay_report import held_back, outcome_text, show_report
 from nateq_webhooks.dispatch.create import connected_receivers
-from nateq_webhooks.dispatch.progress import outcome
+from nateq_webhooks.dispatch.progress import outcome, progress
 from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.models import Delivery, Replay, Run
 from nateq_webhooks.models.unredacted_body import UnredactedBody
@@ -107,8 +107,8 @@ class ReplayPage(DeliveryView):
 
     def _replay(self, delivery: Delivery, choice: ReceiverChoice, reason: str) -> None:
         """Make the runs and the entry in the history, both or neither, and report the outcome."""
-        by = self.request.user.get_username()
-        with transaction.atomic(using=router.db_for_write(Delivery)):
+        alias, by = router.db_for_write(Delivery), self.request.user.get_username()
+        with transaction.atomic(using=alias):
             # By name, not all: what runs is what the page has listed.
             replay = dispatch.replay(
                 [delivery.pk], choice.names, by=by, reason=reason, only_failed=choice.which == FAILED
@@ -120,8 +120,9 @@ class ReplayPage(DeliveryView):
                 "reason": formatting.visible(reason),
             }
             self.model_admin.log_change(self.request, delivery, entry.strip())
-        start_here(router.db_for_write(Delivery), replay.pk)
-        show_report(self.request, replay, outcome_text(replay))
+        start_here(alias, replay.pk)
+        found = progress(alias, replay)
+        show_report(self.request, found, outcome_text(found))
 
 
 def _gets_masked(delivery: Delivery) -> bool:
@@ -158,13 +159,13 @@ class TryNowPage(DeliveryView):
         name = form.cleaned_data["receiver"]
         if name and name not in connected_receivers(delivery):
             raise Http404
-        names = [name] if name else None
-        with transaction.atomic(using=router.db_for_write(Delivery)):
+        alias, names = router.db_for_write(Delivery), [name] if name else None
+        with transaction.atomic(using=alias):
             replay = dispatch.try_now([delivery.pk], names, by=request.user.get_username())
-            text = _tried_now(replay) + held_back(replay)
+            text = _tried_now(replay) + held_back(progress(alias, replay))
             self.model_admin.log_change(request, delivery, text)
-        start_here(router.db_for_write(Delivery), replay.pk)
-        show_report(request, replay, text)
+        start_here(alias, replay.pk)
+        show_report(request, progress(alias, replay), text)
         return HttpResponseRedirect(self.url("change", pk))
 
 

@@ -20,6 +20,7 @@ from nateq_webhooks.admin.replay_report import outcome_text, show_report
 from nateq_webhooks.admin.selection_text import selection_in_words
 from nateq_webhooks.conf import settings
 from nateq_webhooks.dispatch import api
+from nateq_webhooks.dispatch.progress import progress
 from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.dispatch.replays import check_receivers
 from nateq_webhooks.models import Delivery, Replay
@@ -112,13 +113,14 @@ class ReplayManyPage(ConfirmationPage):
         except LookupError as error:
             form.add_error(None, str(error))
             return self.show_form(selected, form)
-        start_here(router.db_for_write(Delivery), replay.pk)
+        alias = router.db_for_write(Delivery)
+        start_here(alias, replay.pk)
         entry = _("Requested a replay of %(words)s.") % {"words": selected.count_text}
         self.model_admin.log_change(self.request, replay, entry)
         if url := self._replay_url(replay):
             return HttpResponseRedirect(url)
-        is_job = selected.count > MAX_IN_REQUEST
-        show_report(self.request, replay, entry if is_job else f"{entry} {outcome_text(replay)}")
+        is_job, found = selected.count > MAX_IN_REQUEST, progress(alias, replay)
+        show_report(self.request, found, entry if is_job else f"{entry} {outcome_text(found)}")
         return HttpResponseRedirect(self.url("changelist"))
 
     def _replay(self, selected: SelectedDeliveries, chosen: Mapping[str, Any]) -> Replay:

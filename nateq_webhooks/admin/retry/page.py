@@ -27,7 +27,7 @@ from nateq_webhooks.admin.permissions import (
     may_replay,
     may_see_payload,
 )
-from nateq_webhooks.admin.replay_report import outcome_text, show_report
+from nateq_webhooks.admin.replay_report import done_text, outcome_text, show_report
 from nateq_webhooks.admin.retry.selection import (
     RunSelectionForm,
     SelectedRuns,
@@ -39,7 +39,7 @@ from nateq_webhooks.admin.retry.selection import (
 from nateq_webhooks.admin.selection_text import selection_in_words
 from nateq_webhooks.database.keyset.time_limit import MAX_SECONDS, TookTooLongError, limited
 from nateq_webhooks.dispatch.api import request_replay
-from nateq_webhooks.dispatch.progress import outcome
+from nateq_webhooks.dispatch.progress import progress
 from nateq_webhooks.dispatch.replay_steps import start_here
 from nateq_webhooks.dispatch.replays import advance_for
 from nateq_webhooks.models import Delivery, Replay, Run
@@ -150,17 +150,16 @@ class RetryPage(FailedRunsPage):
         except LookupError as error:
             form.add_error(None, str(error))
             return self._show(found, form)
+        alias = router.db_for_write(Delivery)
         if not _is_job(found):
-            alias = router.db_for_write(Delivery)
             advance_for(alias, replay, SECONDS_IN_REQUEST)
             start_here(alias, replay.pk)
         self.model_admin.log_change(request, replay, _("Requested a retry of %(words)s.") % {"words": found.count_text})
         if url := self._replay_url(replay):  # which shows what is held back, and whether a worker is missing
-            messages.success(
-                request, _("Replay %(number)s: %(outcome)s.") % {"number": replay.pk, "outcome": outcome(replay)}
-            )
+            messages.success(request, done_text(replay))
             return HttpResponseRedirect(url)
-        show_report(request, replay, outcome_text(replay))
+        done = progress(alias, replay)
+        show_report(request, done, outcome_text(done))
         return HttpResponseRedirect(self.url("changelist"))
 
     @property
