@@ -3,6 +3,7 @@
 Each query uses an index or a small table, and counts up to a limit.
 """
 
+import operator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -111,31 +112,28 @@ def _capped(rows: QuerySet[Any]) -> tuple[int, bool]:
 
 def pauses(among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> list[Pause]:
     """Return what is paused by a person or by itself, the oldest pause first; of webhooks those that may be seen."""
-    holds = list(_holds().filter(paused_at__isnull=False).order_by("paused_at"))
+    state = holds_now()
+    holds = sorted(state.paused, key=operator.attrgetter("paused_at"))
     names = webhook_names(among.of(Webhook), holds)
     shown = [hold for hold in holds if scope_parts(hold.scope)[0] in {"", *names}]
-    state = read_holds(router.db_for_write(Hold)) if shown else None
-    texts = [held_by(hold, among, sees_deliveries=sees_deliveries, state=state) for hold in shown]
-    return [_pause(hold, names, text) for hold, text in zip(shown, texts, strict=True)]
+    return [_pause(hold, names, held_by(hold, state, among, sees_deliveries=sees_deliveries)) for hold in shown]
 
 
-def _holds() -> QuerySet[Hold]:
-    """Return the holds where they are written: who has just paused or resumed must see it."""
-    return Hold.objects.using(router.db_for_write(Hold))
+def holds_now() -> HoldState:
+    """Return the holds, read where they are written: who has just paused or resumed must see it."""
+    return read_holds(router.db_for_write(Hold))
 
 
-def held_by(
-    hold: Hold, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True, state: HoldState | None = None
-) -> str:
+def held_by(hold: Hold, state: HoldState, among: RowScope = ALL_ROWS, *, sees_deliveries: bool = True) -> str:
     """Return how many runs a hold holds back, and how many deliveries that of everything keeps from having runs."""
-    number, is_capped = _held(hold, among, state or read_holds(router.db_for_write(Hold)))
+    number, is_capped = _held(hold, among, state)
     shown = formatting.capped(number, is_capped=is_capped)
     if is_capped and number < MAX_COUNTED:  # not all runs that others hold were looked at
         shown = str(rows_counted.Count(number, rows_counted.Kind.AT_LEAST))
         number = MAX_COUNTED  # the form for one or two may leave the number out
     text = ngettext("%(number)s run is held back.", "%(number)s runs are held back.", number) % {"number": shown}
-    waiting = _undispatched(among) if sees_deliveries and hold.scope == EVERYTHING else (0, False)
-    return " ".join(filter(None, [text, _undispatched_text(*waiting)]))
+    stored = _stored_meanwhile(among) if sees_deliveries and hold.scope == EVERYTHING else ""
+    return f"{text} {stored}" if stored else text
 
 
 def _held(hold: Hold, among: RowScope, state: HoldState) -> tuple[int, bool]:
@@ -149,11 +147,9 @@ def _held(hold: Hold, among: RowScope, state: HoldState) -> tuple[int, bool]:
     return number + found["number"], found["read"] > MAX_READ_ELSEWHERE
 
 
-def _undispatched(among: RowScope) -> tuple[int, bool]:
-    return _capped(among.of(Delivery).filter(dispatch_at__gte=EARLIEST).order_by())
-
-
-def _undispatched_text(number: int, is_capped: bool) -> str:  # noqa: FBT001 - as `_capped` returns them
+def _stored_meanwhile(among: RowScope) -> str:
+    """Return how many deliveries have no runs yet; empty if there are none."""
+    number, is_capped = _capped(among.of(Delivery).filter(dispatch_at__gte=EARLIEST).order_by())
     text = ngettext(
         "%(number)s delivery is stored, and its receivers start after the pause.",
         "%(number)s deliveries are stored, and their receivers start after the pause.",
@@ -186,7 +182,8 @@ def _pause(hold: Hold, names: dict[str, str], held: str) -> Pause:
 def pause_of(webhook: Webhook) -> Hold | None:
     """Return the hold that holds a webhook's runs back: its own or that of everything; None if neither is paused."""
     scopes = (webhook_scope(webhook.pk), EVERYTHING)
-    return _holds().filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
+    holds = Hold.objects.using(router.db_for_write(Hold))  # as `holds_now`
+    return holds.filter(scope__in=scopes, paused_at__isnull=False).order_by("-scope").first()
 
 
 def workers(now: datetime) -> Workers:

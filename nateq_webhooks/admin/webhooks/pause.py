@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from nateq_webhooks import dispatch
 from nateq_webhooks.admin import formatting
-from nateq_webhooks.admin.dashboard.alerts import held_by, pause_of
+from nateq_webhooks.admin.dashboard.alerts import held_by, holds_now, pause_of
 from nateq_webhooks.admin.pages import PauseForm
 from nateq_webhooks.admin.permissions import PermittedRows
 from nateq_webhooks.admin.receivers.control import report_resumed
@@ -73,7 +73,7 @@ def pause_context(webhook: Webhook, permitted: PermittedRows) -> dict[str, Any]:
     return {
         "hold": hold,
         "is_everything": hold.scope == EVERYTHING,
-        "held": held_by(hold, permitted, sees_deliveries=permitted.may_view(Delivery)),
+        "held": held_by(hold, holds_now(), permitted, sees_deliveries=permitted.may_view(Delivery)),
         "paused_by": formatting.visible(hold.paused_by),
         "reason": formatting.visible(hold.reason),
     }
