@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from nateq_webhooks import audit
 from nateq_webhooks.database.retry import retry_transaction
-from nateq_webhooks.dispatch.holds import get_hold, hold_cache, read_holds
+from nateq_webhooks.dispatch.holds import HoldState, get_hold, hold_cache, read_holds
 from nateq_webhooks.models import Run, Webhook
 from nateq_webhooks.models.hold import EVERYTHING, Hold, receiver_scope, scope_parts, webhook_scope
 from nateq_webhooks.models.run import NOT_HELD
@@ -34,9 +34,8 @@ def pause(
 
     It is in force in every process within a second, outlives restarts, and is shown with `reason` and `by`. With both a
     webhook and a receiver, both are paused. Returns the holds. Pausing what is paused changes `reason` and `by`, but
-    without a reason it changes nothing. Raises
-    `LookupError` if no webhook has that name. A receiver need not be connected, but then a warning is logged: its name
-    may be mistyped.
+    without a reason it changes nothing. Raises `LookupError` if no webhook has that name. A receiver need not be
+    connected, but then a warning is logged: its name may be mistyped.
     """
     if receiver is not None and registry.get(receiver) is None:
         logger.warning(
@@ -49,7 +48,7 @@ def pause(
         with transaction.atomic(using=alias):
             hold = pause_hold(alias, scope, reason=reason, by=by)
             audit.record(audit.Action.PAUSED, actor=by, **_about(alias, hold), using=alias)
-        gather(alias, hold)
+        gather(alias, hold, read_holds(alias))
         paused_holds.append(hold)
     return paused_holds
 
@@ -85,18 +84,19 @@ def resume_scope(alias: str, scope: str) -> Hold | None:
 
 def gather_all(alias: str) -> None:
     """Move runs to the paused holds: after the end of one pause, those that another one holds back, too."""
-    for hold in read_holds(alias).paused:
-        gather(alias, hold)
+    state = read_holds(alias)
+    for hold in state.paused:
+        gather(alias, hold, state)
 
 
-def gather(alias: str, hold: Hold) -> None:
+def gather(alias: str, hold: Hold, state: HoldState) -> None:
     """Move the runs that a paused hold holds back to it: from the queue, and from rate limits. Claims move the rest.
 
     The pause of everything has no runs of its own: it is asked before any claim.
     """
     if hold.scope == EVERYTHING:
         return
-    others = read_holds(alias).holds.values()
+    others = state.holds.values()
     sources = [NOT_HELD, *(other.pk for other in others if not other.is_paused and other.pk != hold.pk)]
     for source in sources:
         for _ in range(BATCHES_AT_ONCE):
