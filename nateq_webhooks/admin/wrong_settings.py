@@ -40,7 +40,7 @@ def _problems(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> list[Prob
     if wrong_settings():
         return list(problems())
     writes_secrets = request.method == "POST" and issubclass(model_admin.model, SecretModel)
-    problem = encryption.missing_extra() if writes_secrets and encryption.refuses_secrets() else None
+    problem = encryption.why_secrets_are_refused() if writes_secrets else None
     return [] if problem is None else [problem]
 
 

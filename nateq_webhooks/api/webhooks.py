@@ -31,7 +31,7 @@ class SecretView(ApiView):
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Check the request. Raises `SettingsWrongError` if it changes a webhook while no secret can be saved."""
         super().initial(request, *args, **kwargs)
-        if request.method not in SAFE_METHODS and encryption.refuses_secrets():
+        if request.method not in SAFE_METHODS and encryption.why_secrets_are_refused():
             raise SettingsWrongError
 
     def with_secret(self, webhook: Webhook, request: Any) -> dict[str, Any]:

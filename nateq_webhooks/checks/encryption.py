@@ -14,8 +14,6 @@ from nateq_webhooks.stored_secrets import unreadable
 
 _PREFIX = "nateq_webhooks"
 
-_INSTALL: Final = 'pip install "nateq-webhooks[encryption]"'
-
 _MAX_WEBHOOKS: Final = 20
 """Webhooks that are named, one message each."""
 
@@ -55,8 +53,8 @@ def check_encrypts(**kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001 
         return []
     return [
         checks.Warning(
-            "Signing secrets are stored in plain text: whoever reads the database or a backup can sign deliveries.",
-            hint=f"Install the extra: {_INSTALL}. Then run: manage.py nateq_secrets rotate-key",
+            "Signing secrets are stored in plain text: anyone with the database or a backup can sign deliveries.",
+            hint=f"Install the extra: {encryption.INSTALL}. Then run: manage.py nateq_secrets rotate-key",
             id=f"{_PREFIX}.W065",
         )
     ]

@@ -35,6 +35,9 @@ _PLAIN: Final = b"plain:"
 _LABEL: Final = b"nateq_webhooks: key that encrypts stored data"
 """The context (`info`) of HKDF: the same text yields other keys elsewhere."""
 
+INSTALL: Final = 'pip install "nateq-webhooks[encryption]"'
+"""The command that installs the extra."""
+
 NOT_INSTALLED: Final = gettext_noop(
     'The stored value is encrypted, and the extra "encryption" is not installed. '
     'Install it: pip install "nateq-webhooks[encryption]"'
@@ -164,15 +167,15 @@ def missing_extra() -> Problem | None:
         f'{SETTING}["SECRET_KEYS"] is set, but the extra "encryption" is not installed: no secret can be saved, and '
         "encrypted ones can't be read."
     )
-    return Problem("E030", message, 'Install it: pip install "nateq-webhooks[encryption]"')
+    return Problem("E030", message, f"Install it: {INSTALL}")
 
 
-def refuses_secrets() -> bool:
-    """Return whether no secret can be saved, so that the admin and the API answer with 503 instead of failing."""
+def why_secrets_are_refused() -> Problem | None:
+    """Return why no secret can be saved, and log it; the admin and the API then answer with 503 instead of failing."""
     problem = missing_extra()
     if problem is not None:
         _report(problem)
-    return problem is not None
+    return problem
 
 
 @functools.lru_cache(maxsize=1)
@@ -192,8 +195,7 @@ def _keyring() -> _Keyring | None:
     if not is_installed():
         if own:
             raise ImproperlyConfigured(
-                f'{SETTING}["SECRET_KEYS"] is set, but the extra "encryption" is not installed. '
-                'Install it: pip install "nateq-webhooks[encryption]"'
+                f'{SETTING}["SECRET_KEYS"] is set, but the extra "encryption" is not installed. Install it: {INSTALL}'
             )
         return None
     from cryptography.fernet import Fernet, MultiFernet
