@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -374,20 +374,17 @@ def _texts_in(document: Any) -> Iterator[str]:
     for container in _containers_in(document):
         if isinstance(container, dict):
             yield from container
-    yield from _text_values_in(document)
-
-
-def _text_values_in(document: Any) -> Iterator[str]:
-    for container in _containers_in(document):
-        values = container.values() if isinstance(container, dict) else container
-        yield from (value for value in values if isinstance(value, str))
+        yield from (value for value in _values_of(container) if isinstance(value, str))
 
 
 def _scalars_in(document: Any) -> Iterator[str]:
     """Yield every text and number, numbers as JSON and Python write them."""
     for container in _containers_in(document):
-        values = container.values() if isinstance(container, dict) else container
-        yield from (_as_text(value) for value in values if _is_scalar(value))
+        yield from (_as_text(value) for value in _values_of(container) if _is_scalar(value))
+
+
+def _values_of(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _blank_all(whole: Any) -> None:
