@@ -98,7 +98,7 @@ def _of_proxies() -> Iterator[checks.CheckMessage]:
     if settings.trusted_proxies and not told:
         yield checks.Warning(
             f'NATEQ_WEBHOOKS["TRUSTED_PROXIES"] is {settings.trusted_proxies}, but no setting of the site names a '
-            "proxy. Without one, whoever sends a request chooses its address in X-Forwarded-For.",
+            "proxy. Without one, any sender can choose its address in X-Forwarded-For.",
             hint="Set TRUSTED_PROXIES to 0, or, behind a proxy, SECURE_PROXY_SSL_HEADER (Django's documentation).",
             id=f"{_PREFIX}.W074",
         )

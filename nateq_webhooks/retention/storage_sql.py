@@ -1,7 +1,7 @@
 """SQL to review about the space of the tables: what pruning frees, and how PostgreSQL's autovacuum keeps up with it.
 
 A deleted row's space is used again by new rows once it has been vacuumed (PostgreSQL) or purged (MariaDB, MySQL). The
-file becomes smaller only if the table is written anew.
+file becomes smaller only if the table is rewritten.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _mysql(connection: Any) -> Iterator[str]:
     yield "-- Rows that still have to be purged; a transaction that stays open holds this up."
     # Not SHOW ENGINE INNODB STATUS: it quotes the statements of the latest deadlock, with what customers wrote.
     yield "SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len';"
-    yield "-- Writes a table anew and gives the space back. Receiving goes on, but the table is copied."
+    yield "-- Rewrites a table and gives the space back. Receiving goes on, but the table is copied."
     for model in _VACUUMED:
         yield f"-- OPTIMIZE TABLE {connection.ops.quote_name(model._meta.db_table)};"
 
@@ -68,7 +68,7 @@ def _sqlite(_connection: Any) -> Iterator[str]:
     yield "-- The pages of the file, and those that new rows will use."
     yield "PRAGMA page_count;"
     yield "PRAGMA freelist_count;"
-    yield "-- Writes the file anew and gives the space back. Blocks receiving, and needs as much space as the file."
+    yield "-- Rewrites the file and gives the space back. Blocks receiving, and needs as much space as the file."
     yield "-- VACUUM;"
 
 
